@@ -1,0 +1,137 @@
+"""The vocabulary of the server: what a request asks of the pipeline, and what comes back.
+
+Frozen data only. How it is parsed belongs to `forms`, how it is written to `formats`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+"""Mono sound at 16 kHz, −1 … 1, shape (n_samples,)."""
+
+SAMPLE_RATE_HZ = 16_000
+MEL_HOP_SAMPLES = 160
+"""Samples a mel frame: `seek` in a segment counts these frames (100 a second)."""
+
+
+class Task(StrEnum):
+    """What the decoder is asked for, by the name of its token."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+@dataclass(frozen=True)
+class VoiceActivity:
+    """OpenAI's `chunking_strategy` of type `server_vad`."""
+
+    threshold: float = 0.5
+    prefix_padding_ms: int = 300
+    silence_duration_ms: int = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one request asks of the pipeline."""
+
+    task: Task = Task.TRANSCRIBE
+    language: str | None = None
+    """A language code; None: detected."""
+    languages: tuple[str, ...] = ()
+    """Codes that detection chooses from; empty: all of the model's."""
+    prompt: str = ""
+    keywords: tuple[str, ...] = ()
+    temperature: float | None = None
+    """None or 0: the ladder; anything else: that one only."""
+    timestamps: bool = False
+    """Segments from timestamp tokens; False: a segment spans its window."""
+    words: bool = False
+    logprobs: bool = False
+    voice_activity: VoiceActivity | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One text token and its log-probability, from the decoding itself."""
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its punctuation; times in seconds from the start of the recording."""
+
+    word: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech; times in seconds from the start of the recording."""
+
+    id: int
+    seek: int
+    """Start of the segment's window, in mel frames of 10 ms."""
+    start_s: float
+    end_s: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class WindowTranscript:
+    """One accepted window. The `text` of all of them, joined, is the transcript's text."""
+
+    text: str
+    segments: tuple[Segment, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    n_output_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A whole recording in words."""
+
+    task: Task
+    language: str
+    """Code of the language spoken (or forced)."""
+    language_probability: float
+    """1 where it was given or forced."""
+    duration_s: float
+    text: str
+    segments: tuple[Segment, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    n_prompt_tokens: int = 0
+    """Text tokens that prompt and keywords came to."""
+    n_audio_tokens: int = 0
+    """Encoder positions of the recording's own length: 50 a second."""
+    n_output_tokens: int = 0
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words in order."""
+        return tuple(word for segment in self.segments for word in segment.words)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A name that requests may ask for."""
+
+    id: str
+    created: int
+    """Unix time."""
+    owned_by: str = field(default="whisper-server")
