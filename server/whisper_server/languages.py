@@ -1,0 +1,184 @@
+"""The languages of Whisper: code, full name, and what clients call them.
+
+A language is a Whisper code everywhere inside the server ("en", "yue"); names are for the edges: what a
+request may write, and `language` in verbose_json. Which of them a model knows is the tokenizer's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NAME_OF_CODE: Mapping[str, str] = MappingProxyType(
+    {
+        "en": "english",
+        "zh": "chinese",
+        "de": "german",
+        "es": "spanish",
+        "ru": "russian",
+        "ko": "korean",
+        "fr": "french",
+        "ja": "japanese",
+        "pt": "portuguese",
+        "tr": "turkish",
+        "pl": "polish",
+        "ca": "catalan",
+        "nl": "dutch",
+        "ar": "arabic",
+        "sv": "swedish",
+        "it": "italian",
+        "id": "indonesian",
+        "hi": "hindi",
+        "fi": "finnish",
+        "vi": "vietnamese",
+        "he": "hebrew",
+        "uk": "ukrainian",
+        "el": "greek",
+        "ms": "malay",
+        "cs": "czech",
+        "ro": "romanian",
+        "da": "danish",
+        "hu": "hungarian",
+        "ta": "tamil",
+        "no": "norwegian",
+        "th": "thai",
+        "ur": "urdu",
+        "hr": "croatian",
+        "bg": "bulgarian",
+        "lt": "lithuanian",
+        "la": "latin",
+        "mi": "maori",
+        "ml": "malayalam",
+        "cy": "welsh",
+        "sk": "slovak",
+        "te": "telugu",
+        "fa": "persian",
+        "lv": "latvian",
+        "bn": "bengali",
+        "sr": "serbian",
+        "az": "azerbaijani",
+        "sl": "slovenian",
+        "kn": "kannada",
+        "et": "estonian",
+        "mk": "macedonian",
+        "br": "breton",
+        "eu": "basque",
+        "is": "icelandic",
+        "hy": "armenian",
+        "ne": "nepali",
+        "mn": "mongolian",
+        "bs": "bosnian",
+        "kk": "kazakh",
+        "sq": "albanian",
+        "sw": "swahili",
+        "gl": "galician",
+        "mr": "marathi",
+        "pa": "punjabi",
+        "si": "sinhala",
+        "km": "khmer",
+        "sn": "shona",
+        "yo": "yoruba",
+        "so": "somali",
+        "af": "afrikaans",
+        "oc": "occitan",
+        "ka": "georgian",
+        "be": "belarusian",
+        "tg": "tajik",
+        "sd": "sindhi",
+        "gu": "gujarati",
+        "am": "amharic",
+        "yi": "yiddish",
+        "lo": "lao",
+        "uz": "uzbek",
+        "fo": "faroese",
+        "ht": "haitian creole",
+        "ps": "pashto",
+        "tk": "turkmen",
+        "nn": "nynorsk",
+        "mt": "maltese",
+        "sa": "sanskrit",
+        "lb": "luxembourgish",
+        "my": "myanmar",
+        "bo": "tibetan",
+        "tl": "tagalog",
+        "mg": "malagasy",
+        "as": "assamese",
+        "tt": "tatar",
+        "haw": "hawaiian",
+        "ln": "lingala",
+        "ha": "hausa",
+        "ba": "bashkir",
+        "jw": "javanese",
+        "su": "sundanese",
+        "yue": "cantonese",
+    }
+)
+"""The 100 languages of large-v3, in the order of its tokens; earlier models lack the last one."""
+
+CODE_OF_ALIAS: Mapping[str, str] = MappingProxyType(
+    {
+        "burmese": "my",
+        "valencian": "ca",
+        "flemish": "nl",
+        "haitian": "ht",
+        "letzeburgesch": "lb",
+        "pushto": "ps",
+        "panjabi": "pa",
+        "moldavian": "ro",
+        "moldovan": "ro",
+        "sinhalese": "si",
+        "castilian": "es",
+        "mandarin": "zh",
+        # Not openai/whisper's: names and codes that BCP-47 tags and operating systems use for the same languages.
+        "filipino": "tl",
+        "farsi": "fa",
+        "bokmål": "no",
+        "cmn": "zh",
+        "fil": "tl",
+        "in": "id",
+        "iw": "he",
+        "ji": "yi",
+        "jv": "jw",
+        "mo": "ro",
+        "nb": "no",
+    }
+)
+"""Other names and codes of the same languages."""
+
+WRITTEN_WITHOUT_SPACES: frozenset[str] = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+"""Words of these cannot be found at spaces (the list of openai/whisper)."""
+
+_CODE_OF_NAME: Mapping[str, str] = MappingProxyType({name: code for code, name in NAME_OF_CODE.items()})
+
+
+def parse_language(text: str) -> str | None:
+    """The Whisper code that `text` means; None: no language of Whisper.
+
+    A code ("en"), a name ("Haitian Creole"), an alias ("Flemish") or a BCP-47 tag, whose script and region
+    do not matter ("en-US", "zh_Hans"); upper and lower case are the same.
+    """
+    spoken = " ".join(text.split()).lower()
+    tag = spoken.replace("_", "-")
+    if tag == "zh-yue" or tag.startswith("zh-yue-"):  # BCP-47's older way to write Cantonese.
+        return "yue"
+    primary, has_subtags, subtags = tag.partition("-")
+    if not has_subtags:
+        return _known(spoken)
+    if len(primary) > 3 or not all(_is_subtag(subtag) for subtag in subtags.split("-")):
+        return None  # "english-us" is neither a name nor a tag.
+    return _known(primary)
+
+
+def language_name(code: str) -> str:
+    """The full lower-case name, as verbose_json has it; a code that Whisper does not know stays as it is."""
+    return NAME_OF_CODE.get(code, code)
+
+
+def _known(text: str) -> str | None:
+    if text in NAME_OF_CODE:
+        return text
+    return _CODE_OF_NAME.get(text) or CODE_OF_ALIAS.get(text)
+
+
+def _is_subtag(text: str) -> bool:
+    return 1 <= len(text) <= 8 and text.isascii() and text.isalnum()
