@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from whisper_server.languages import (
     CODE_OF_ALIAS,
     NAME_OF_CODE,
