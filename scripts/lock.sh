@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Writes the two lock files, for Linux and Python 3.11 (Debian 12's); later ones install the same versions. What is pinned stays pinned unless --upgrade is given.
+# `scripts/lock.sh --check` writes nothing and fails where a lock does not say what its inputs ask for.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+uv=.venv/bin/uv
+compile() { # OUTPUT INPUT… [OPTION…]
+  "$uv" pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --no-annotate --no-header -o "$@" >/dev/null
+}
+lock_into() { # FOLDER [OPTION…]: pins already in the folder are kept
+  local folder=$1
+  shift
+  compile "$folder/requirements-dev.lock" server/pyproject.toml requirements-dev.in "$@"
+  compile "$folder/server/requirements.lock" server/pyproject.toml -c "$folder/requirements-dev.lock" "$@"
+}
+
+if [ "${1:-}" = --check ]; then
+  fresh=$(mktemp -d)
+  trap 'rm -rf "$fresh"' EXIT
+  mkdir "$fresh/server"
+  cp requirements-dev.lock "$fresh/"
+  cp server/requirements.lock "$fresh/server/"
+  lock_into "$fresh"
+  for lock in requirements-dev.lock server/requirements.lock; do
+    cmp -s "$lock" "$fresh/$lock" || {
+      echo "$lock is stale: run scripts/lock.sh and commit it" >&2
+      exit 1
+    }
+  done
+else
+  lock_into . "$@"
+fi
