@@ -1,0 +1,129 @@
+"""From a request on a socket to a checked form, whose recording lies in memory outside the heap.
+
+The only place that knows the order of things: headers, parts as they arrive, values, time limit, and that
+nothing stays open when any of it fails. What fields mean is in `forms.values`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.errors import BadRequest, Overloaded, UploadTimeout
+from whisper_server.fields import Granularity, ResponseFormat
+from whisper_server.forms.multipart import FormLimits, Part, PartReader, discard, refuse_by_headers
+from whisper_server.forms.values import (
+    FieldName,
+    Policy,
+    granularities_of,
+    options_of,
+    parse_name,
+    parse_values,
+    quoted,
+)
+from whisper_server.transcript import Options, Task
+
+Reserve = Callable[[int], bool]
+"""Asked before so many more bytes are kept in memory; False: there is no room."""
+
+_DISCARD_S = 10.0
+_RETRY_AFTER_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One request, checked. Leaving it as a context manager frees the recording."""
+
+    file: MemoryFile
+    file_name: str
+    """For the log only: what the client called its file, printable and short."""
+    model: str
+    """As asked for; whether it is served is not checked here."""
+    options: Options
+    response_format: ResponseFormat
+    stream: bool
+    granularities: tuple[Granularity, ...]
+
+    def close(self) -> None:
+        """Free the recording."""
+        self.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+async def read_form(request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reserve: Reserve) -> Form:
+    """Read and check the form of a request. What was reserved is the caller's to give back, also on errors."""
+    refuse_by_headers(request.headers, limits)
+    try:
+        async with asyncio.timeout(limits.upload_timeout_s):
+            return await _read(request, task, limits, policy, reserve)
+    except TimeoutError:
+        raise UploadTimeout(
+            f"The request body did not arrive within {limits.upload_timeout_s:g} s (UPLOAD_TIMEOUT_SECONDS)."
+        ) from None
+    except (BadRequest, Overloaded):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(discard(request, limits), _DISCARD_S)
+        raise
+
+
+async def _read(request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reserve: Reserve) -> Form:
+    with ExitStack() as stack:
+        file = stack.enter_context(MemoryFile.create("upload"))
+        file_name: str | None = None
+        texts: list[tuple[FieldName, str]] = []
+        n_text_bytes = 0
+        parts = PartReader(request, limits)
+        while (part := await parts.next()) is not None:
+            if part.name == "file":
+                if file.n_bytes:
+                    raise BadRequest("The form has more than one file; send one request a file.", param="file")
+                file_name = part.filename
+                await _receive(part, file, reserve)
+                continue
+            field = parse_name(part.name, task)
+            texts.append((field, await part.text()))
+            n_text_bytes += len(texts[-1][1])
+            if n_text_bytes > limits.max_text_bytes:
+                raise BadRequest(f"The text fields are longer than {limits.max_text_bytes} bytes.", param=field.base)
+        values = parse_values(texts, task)
+        if not file.n_bytes:
+            raise BadRequest("The field file is missing or empty; it holds the recording.", param="file")
+        if values.ignored:
+            _log.info("fields passed over: %s", ", ".join(values.ignored))
+        form = Form(
+            file=file,
+            file_name=quoted(file_name or ""),
+            model=values.fields.model,
+            options=options_of(values.fields, task, policy),
+            response_format=values.fields.response_format,
+            stream=values.fields.stream,
+            granularities=granularities_of(values.fields),
+        )
+        stack.pop_all()
+        return form
+
+
+async def _receive(part: Part, file: MemoryFile, reserve: Reserve) -> None:
+    while chunk := await part.read():
+        if not reserve(len(chunk)):
+            raise Overloaded(
+                "The server holds as many recordings as its memory allows (MEMORY_BUDGET_BYTES); try again soon.",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        file.write(chunk)
