@@ -1,0 +1,249 @@
+"""The OpenAPI 3.1 document of all routes, put together from the types that parse and that describe answers.
+
+Every status and content type that the server can give is in it: a fuzzer holds the server to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from whisper_server.fields import FILE_FIELD, FormFields, ServerVad, TranscriptionFields, TranslationFields
+from whisper_server.openapi.responses import BODIES
+
+Json = dict[str, Any]
+_REF = "#/components/schemas/{model}"
+_AUDIO, _MODELS, _SERVICE = "audio", "models", "service"
+
+_ERRORS: Mapping[int, str] = {
+    400: "The request is wrong; `param` names the field. `code` may be `invalid_audio`, `audio_too_short` "
+    "or `audio_too_long`.",
+    401: "No API key, or one that nobody holds.",
+    404: "No such model, or no such address.",
+    405: "Not with this method.",
+    408: "The body did not arrive in time (UPLOAD_TIMEOUT_SECONDS).",
+    413: "The body is larger than MAX_UPLOAD_BYTES.",
+    417: "An `Expect` header other than `100-continue`.",
+    429: "Too much is waiting, or no memory is left; `Retry-After` says when to try again.",
+    500: "A fault of the server; its log has more under the same `x-request-id`.",
+    503: "The model is being loaded, the engine is dead, or the server is going down.",
+}
+_ALWAYS = (400, 404, 405, 417, 500)
+_WITH_KEY = (*_ALWAYS, 401)
+_WITH_BODY = (*_WITH_KEY, 408, 413, 429, 503)
+
+_SRT = "1\n00:00:00,000 --> 00:00:01,840\nHello from Kubernetes.\n\n"
+_VTT = "WEBVTT\n\n00:00.000 --> 00:01.840\nHello from Kubernetes.\n\n"
+_EVENTS = (
+    'data: {"type":"transcript.text.delta","delta":"Hello from Kubernetes."}\n\n'
+    'data: {"type":"transcript.text.done","text":"Hello from Kubernetes.","usage":{"type":"tokens","input_tokens":92,'
+    '"input_token_details":{"text_tokens":0,"audio_tokens":92},"output_tokens":5,"total_tokens":97}}\n\n'
+)
+
+
+@dataclass(frozen=True)
+class DocumentFacts:
+    """What of the document depends on how the server is run."""
+
+    version: str
+    model_names: Sequence[str]
+    root_path: str = ""
+    needs_key: bool = False
+    max_upload_bytes: int = 26_214_400
+
+
+def openapi_document(facts: DocumentFacts) -> Json:
+    """The document, ready to be written as JSON."""
+    document: Json = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Whisper server",
+            "version": facts.version,
+            "summary": "Speech to text with OpenAI's audio API.",
+            "description": (
+                "Point any OpenAI client at `…/v1`. Every answer carries `x-request-id`; every error has one shape."
+            ),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": facts.root_path or "/"}],
+        "tags": [
+            {"name": _AUDIO, "description": "Speech to text."},
+            {"name": _MODELS, "description": "The names that `model` may have."},
+            {"name": _SERVICE, "description": "For probes, monitoring and people; never needs a key."},
+        ],
+        "paths": _paths(facts),
+        "components": {"schemas": _schemas(facts)},
+    }
+    if facts.needs_key:
+        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        for path in document["paths"]:
+            for operation in document["paths"][path].values():
+                if operation["tags"] != [_SERVICE]:
+                    operation["security"] = [{"bearer": []}]
+    return document
+
+
+def _schemas(facts: DocumentFacts) -> Json:
+    forms = (TranscriptionFields, TranslationFields)
+    answers = models_json_schema([(body, "serialization") for body in BODIES], ref_template=_REF)[1]["$defs"]
+    asked = models_json_schema([(form, "validation") for form in (*forms, ServerVad)], ref_template=_REF)[1]["$defs"]
+    for form in forms:
+        _complete_form(asked[form.__name__], form, facts)
+    schemas: Json = _without_null_defaults({**answers, **asked})
+    return dict(sorted(schemas.items()))
+
+
+def _complete_form(schema: Json, form: type[FormFields], facts: DocumentFacts) -> None:
+    """Add what the types do not know: the file, and the names that are served here."""
+    file = {
+        "type": "string",
+        "format": "binary",
+        "minLength": 1,
+        "description": f"{FILE_FIELD['description']} At most {facts.max_upload_bytes} bytes with all other fields.",
+    }
+    model = schema["properties"]["model"]
+    model["enum"] = list(facts.model_names)
+    model["examples"] = list(facts.model_names[:1])
+    schema["properties"] = {FILE_FIELD["name"]: file, **schema["properties"]}
+    schema["required"] = [FILE_FIELD["name"], *schema["required"]]
+    schema["title"] = form.__name__
+
+
+def _without_null_defaults(schema: Any) -> Any:
+    """A form field is there or not; `null`, which Python's types speak of, cannot be sent."""
+    if isinstance(schema, list):
+        return [_without_null_defaults(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _without_null_defaults(value) for key, value in schema.items()}
+    if "default" in plain and plain["default"] is None:
+        del plain["default"]
+        choices = [choice for choice in plain.get("anyOf", []) if choice != {"type": "null"}]
+        if len(choices) == 1:
+            del plain["anyOf"]
+            plain = {**choices[0], **plain}
+    return plain
+
+
+def _paths(facts: DocumentFacts) -> Json:
+    return {
+        "/v1/audio/transcriptions": {
+            "post": _audio_operation(
+                "createTranscription",
+                "Transcribe a recording",
+                "Text in the language that is spoken.",
+                TranscriptionFields,
+            )
+        },
+        "/v1/audio/translations": {
+            "post": _audio_operation(
+                "createTranslation",
+                "Translate a recording to English",
+                "English text, whatever language is spoken. The model must be a multilingual one.",
+                TranslationFields,
+            )
+        },
+        "/v1/models": {
+            "get": _operation("listModels", "The models served here", _MODELS, _json("ModelList"), _WITH_KEY)
+        },
+        "/v1/models/{model}": {
+            "get": _operation("retrieveModel", "One model", _MODELS, _json("ModelObject"), _WITH_KEY)
+            | {
+                "parameters": [
+                    {
+                        "name": "model",
+                        "in": "path",
+                        "required": True,
+                        "description": "May contain slashes.",
+                        "schema": {"type": "string", "minLength": 1},
+                        "example": facts.model_names[0] if facts.model_names else "whisper",
+                    }
+                ]
+            }
+        },
+        "/health": {"get": _operation("health", "Is the server alive?", _SERVICE, _json("Health"), (*_ALWAYS, 503))},
+        "/ready": {
+            "get": _operation(
+                "ready", "Should requests be sent here? Says why not.", _SERVICE, _json("Health"), (*_ALWAYS, 503)
+            )
+        },
+        "/metrics": {
+            "get": _operation(
+                "metrics",
+                "Figures for Prometheus",
+                _SERVICE,
+                {
+                    "text/plain": {"schema": {"type": "string"}},
+                    "application/openmetrics-text": {"schema": {"type": "string"}},
+                },
+                _ALWAYS,
+            )
+        },
+        "/openapi.json": {
+            "get": _operation(
+                "openapi", "This document", _SERVICE, {"application/json": {"schema": {"type": "object"}}}, _ALWAYS
+            )
+        },
+        "/docs": {
+            "get": _operation("docs", "This page", _SERVICE, {"text/html": {"schema": {"type": "string"}}}, _ALWAYS)
+        },
+    }
+
+
+def _audio_operation(operation_id: str, summary: str, description: str, form: type[FormFields]) -> Json:
+    transcript = {"anyOf": [{"$ref": _REF.format(model=name)} for name in ("Transcription", "VerboseTranscription")]}
+    text = {"schema": {"type": "string"}}
+    content = {
+        "application/json": {"schema": transcript},
+        "text/plain": text | {"example": "Hello from Kubernetes.\n"},
+        "application/x-subrip": text | {"example": _SRT},
+        "text/vtt": text | {"example": _VTT},
+        "text/event-stream": text
+        | {
+            "example": _EVENTS,
+            "schema": {
+                "type": "string",
+                "description": 'Server-sent events, each a DeltaEvent, the last a DoneEvent or `{"error": …}`.',
+            },
+        },
+    }
+    body = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"$ref": _REF.format(model=form.__name__)},
+                "encoding": {"chunking_strategy": {"contentType": "application/json, text/plain"}},
+            }
+        },
+    }
+    return _operation(operation_id, summary, _AUDIO, content, _WITH_BODY) | {
+        "description": description,
+        "requestBody": body,
+    }
+
+
+def _json(model: str) -> Json:
+    return {"application/json": {"schema": {"$ref": _REF.format(model=model)}}}
+
+
+def _operation(operation_id: str, summary: str, tag: str, content: Json, errors: Sequence[int]) -> Json:
+    responses: Json = {"200": {"description": "Done.", "content": content, "headers": _REQUEST_ID}}
+    for status in sorted(errors):
+        headers = _REQUEST_ID | (_RETRY_AFTER if status in (429, 503) else {})
+        responses[str(status)] = {
+            "description": _ERRORS[status],
+            "content": _json("ErrorBody"),
+            "headers": headers,
+        }
+    return {"operationId": operation_id, "summary": summary, "tags": [tag], "responses": responses}
+
+
+_REQUEST_ID: Json = {
+    "x-request-id": {"description": "Names this request in the server's log.", "schema": {"type": "string"}}
+}
+_RETRY_AFTER: Json = {
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1, "maximum": 60}}
+}

@@ -1,0 +1,167 @@
+"""What the routes answer, as types for the OpenAPI document. Nothing is parsed or written with them.
+
+`formats`, `usage` and `sse` write these bodies; a test holds what they write against these types.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorDetail(_Body):
+    """What went wrong, in OpenAI's words."""
+
+    message: str = Field(examples=["The model `whisper-9` is not served here; these are: whisper, whisper-1."])
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(description="The field that is wrong.", examples=["model"])
+    code: str | None = Field(examples=["model_not_found"])
+
+
+class ErrorBody(_Body):
+    """The one shape of every error."""
+
+    error: ErrorDetail
+
+
+class InputTokenDetails(_Body):
+    """Where the input tokens come from."""
+
+    text_tokens: int = Field(ge=0, description="Of prompt and keywords.")
+    audio_tokens: int = Field(ge=0, description="50 a second.")
+
+
+class TokensUsage(_Body):
+    """What was used, in tokens: json where a `gpt-…` model was asked for, and the end of a stream."""
+
+    type: Literal["tokens"]
+    input_tokens: int = Field(ge=0)
+    input_token_details: InputTokenDetails
+    output_tokens: int = Field(ge=0)
+    total_tokens: int = Field(ge=0)
+
+
+class DurationUsage(_Body):
+    """What was used, in seconds of sound."""
+
+    type: Literal["duration"]
+    seconds: float = Field(ge=0)
+
+
+Usage = Annotated[TokensUsage | DurationUsage, Field(discriminator="type")]
+
+
+class TokenLogprob(_Body):
+    """A token and how likely it was."""
+
+    token: str
+    bytes: list[int]
+    logprob: float
+
+
+class DetectedLanguage(_Body):
+    """A language that was heard."""
+
+    code: str = Field(examples=["en"])
+
+
+class Transcription(_Body):
+    """The answer with `response_format=json`."""
+
+    text: str = Field(examples=["Hello from Kubernetes."])
+    logprobs: list[TokenLogprob] | None = Field(default=None, description="With `include[]=logprobs`.")
+    languages: list[DetectedLanguage] | None = None
+    usage: Usage
+
+
+class VerboseSegment(_Body):
+    """A stretch of speech; times in seconds."""
+
+    id: int = Field(ge=0)
+    seek: int = Field(ge=0, description="Start of the window, in frames of 10 ms.")
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+class VerboseWord(_Body):
+    """A word; times in seconds."""
+
+    word: str
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+
+
+class VerboseTranscription(_Body):
+    """The answer with `response_format=verbose_json`."""
+
+    task: Literal["transcribe", "translate"]
+    language: str = Field(description="Full lower-case name.", examples=["english"])
+    duration: float = Field(ge=0, description="Of the recording, in seconds.")
+    text: str = Field(examples=["Hello from Kubernetes."])
+    segments: list[VerboseSegment] | None = Field(default=None, description="With granularity `segment`.")
+    words: list[VerboseWord] | None = Field(default=None, description="With granularity `word`.")
+    usage: DurationUsage
+
+
+class DeltaEvent(_Body):
+    """The text of one more window; never taken back."""
+
+    type: Literal["transcript.text.delta"]
+    delta: str
+    logprobs: list[TokenLogprob] | None = None
+
+
+class DoneEvent(_Body):
+    """The end: all deltas joined."""
+
+    type: Literal["transcript.text.done"]
+    text: str
+    logprobs: list[TokenLogprob] | None = None
+    languages: list[DetectedLanguage] | None = None
+    usage: TokensUsage
+
+
+class ModelObject(_Body):
+    """A name that requests may ask for."""
+
+    id: str = Field(examples=["whisper-1"])
+    object: Literal["model"]
+    created: int = Field(ge=0, description="Unix time.")
+    owned_by: str
+
+
+class ModelList(_Body):
+    """All of them."""
+
+    object: Literal["list"]
+    data: list[ModelObject]
+
+
+class Health(_Body):
+    """The server is well."""
+
+    status: Literal["ok"]
+
+
+BODIES: tuple[type[BaseModel], ...] = (
+    ErrorBody,
+    Transcription,
+    VerboseTranscription,
+    DeltaEvent,
+    DoneEvent,
+    ModelList,
+    ModelObject,
+    Health,
+)
+"""Everything that the document names."""
