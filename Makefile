@@ -1,0 +1,33 @@
+# The same commands for people and for CI. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+PY := .venv/bin
+SHELL_SCRIPTS := scripts/*.sh .ci/run
+PYTEST_ARGS ?=
+
+.PHONY: help setup python demo test check
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## bring all that work on the project takes into .venv and, as root, from Debian
+	@scripts/setup.sh
+
+python:
+	@scripts/setup.sh python
+
+demo: python ## start the server on the demo model, transcribe a clip with OpenAI's client
+	@$(PY)/python demo/demo.py
+
+test: setup ## run every test that this machine can; what it cannot is named, with the reason
+	@$(PY)/pytest tests/contract tests/server tests/api $(PYTEST_ARGS)
+
+check: setup ## style, types, layers, locks
+	$(PY)/ruff check
+	$(PY)/ruff format --check
+	$(PY)/mypy
+	$(PY)/lint-imports --no-cache
+	shellcheck $(SHELL_SCRIPTS)
+	scripts/lock.sh --check
