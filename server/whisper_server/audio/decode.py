@@ -1,0 +1,54 @@
+"""One uploaded file → pieces of mono float32 at 16 kHz, or the reason why not. Runs in a worker only.
+
+A generator: whoever consumes it decides what becomes of the samples, and nothing is decoded ahead of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from whisper_server.audio.limits import DecodeLimits
+from whisper_server.audio.recording import Recording
+from whisper_server.audio.resample import resample
+from whisper_server.audio.upload_reader import UploadReader
+from whisper_server.audio.wav_length import wav_length
+from whisper_server.errors import InvalidAudio
+from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+
+_MISSING_S = 1.0
+"""A file that lacks no more than this of its declared length is whole enough."""
+
+
+def decode(file: UploadReader, limits: DecodeLimits) -> Iterator[Samples]:
+    """Raises InvalidAudio, AudioTooShort, AudioTooLong. What was yielded before an error is void."""
+    with closing(Recording.open(file)) as recording:
+        length = wav_length(file) if recording.container.format.name == "wav" else None
+        if length is not None:
+            _check_complete(length.declared_s, length.held_s)
+            limits.check_not_too_long(length.held_s)
+        n_samples = 0
+        for piece in resample(recording.blocks()):
+            n_samples += len(piece)
+            limits.check_not_too_long(n_samples / SAMPLE_RATE_HZ)
+            if len(piece):
+                yield piece
+        if recording.declared_s is not None:
+            _check_complete(recording.declared_s, recording.reached_s)
+        _check_sound(recording)
+        limits.check_not_too_short(n_samples)
+
+
+def _check_complete(declared_s: float, held_s: float) -> None:
+    if declared_s - held_s > _MISSING_S:
+        raise InvalidAudio(
+            f"The file is incomplete: its header declares {declared_s:.1f} s of audio, "
+            f"but it holds {held_s:.1f} s. Send the whole file."
+        )
+
+
+def _check_sound(recording: Recording) -> None:
+    if recording.n_good == 0:
+        raise InvalidAudio("The file holds no audio: not one sample of it could be decoded.")
+    if recording.n_bad > recording.n_good:
+        raise InvalidAudio("The file is damaged: more of its audio is broken than can be decoded.")

@@ -1,0 +1,69 @@
+"""The samples of one recording, in memory that they share with nobody any more.
+
+The worker's memory file is sealed before it is mapped: whatever has become of the worker, it can
+neither change the samples nor cut the file short (which would kill the server with SIGBUS).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import warnings
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.audio.reservation import Reservation
+from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+
+_SAMPLE_BYTES = 4
+
+
+class DecodedAudio:
+    """Mono float32 samples at 16 kHz, read-only; closing it gives the memory and its reservation back.
+
+    Slices that somebody still holds stay valid after `close`: the pages go with the last of them.
+    """
+
+    def __init__(self, samples: Samples, reservation: Reservation) -> None:
+        self._samples: Samples | None = samples
+        self._reservation = reservation
+        self.duration_s = len(samples) / SAMPLE_RATE_HZ
+
+    @classmethod
+    def map(cls, file: MemoryFile, n_samples: int, reservation: Reservation) -> DecodedAudio:
+        """Seal `file` and map it. Raises ValueError or OSError where it is not what was promised."""
+        file.seal()
+        n_bytes = os.fstat(file.fileno()).st_size
+        if n_samples <= 0 or n_bytes != n_samples * _SAMPLE_BYTES:
+            raise ValueError(f"{n_samples} samples were promised, {n_bytes} bytes are there")
+        # Private, because Linux before 6.7 maps no write-sealed file as shared; the pages are the file's all the same.
+        mapping = mmap.mmap(file.fileno(), n_bytes, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+        return cls(np.frombuffer(mapping, np.float32), reservation)
+
+    @property
+    def samples(self) -> Samples:
+        if self._samples is None:
+            raise ValueError("the audio is closed")
+        return self._samples
+
+    def close(self) -> None:
+        """May be called twice."""
+        if self._samples is not None:
+            self._samples = None
+            self._reservation.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_samples", None) is not None:
+            warnings.warn("DecodedAudio was not closed", ResourceWarning, source=self, stacklevel=2)
+            self.close()

@@ -1,0 +1,94 @@
+"""What server and decode worker say to each other: one JSON object a datagram (SOCK_SEQPACKET keeps their bounds).
+
+    server → worker   Job (with two descriptors: upload, samples) · Grant
+    worker → server   Ready · Grow · Done · Refused · Crashed
+
+The server takes nothing that a worker says on trust: a worker may have been taken over by the file it decodes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+MAX_MESSAGE_BYTES = 32_768
+_MAX_TEXT = 4_000
+
+
+class BadMessage(Exception):
+    """Not a message of ours."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Decode the first descriptor into the second."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Answer to Grow."""
+
+    granted: bool
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has started."""
+
+    rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Grow:
+    """May the samples take `n_bytes` more?"""
+
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """The samples are written."""
+
+    n_samples: int
+    rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The file is refused; `code` is that of the ApiError (or `overloaded`)."""
+
+    code: str
+    message: str
+    rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """A fault of ours, for the log."""
+
+    traceback: str
+
+
+Message = Job | Grant | Ready | Grow | Done | Refused | Crashed
+_TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in (Job, Grant, Ready, Grow, Done, Refused, Crashed)}
+_FIELD_TYPES: dict[str, type] = {"bool": bool, "int": int, "str": str}
+
+
+def encode(message: Message) -> bytes:
+    """One datagram. Texts are cut (from the front: the end of a traceback says most)."""
+    values = {key: value[-_MAX_TEXT:] if isinstance(value, str) else value for key, value in asdict(message).items()}
+    return json.dumps({"kind": type(message).__name__, **values}).encode()
+
+
+def decode(datagram: bytes) -> Message:
+    """Raises BadMessage."""
+    try:
+        values: dict[str, Any] = json.loads(datagram)
+        kind = _TYPES[values.pop("kind")]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadMessage(repr(datagram[:100])) from error
+    expected = {field.name: _FIELD_TYPES[str(field.type)] for field in fields(kind)}
+    if {name: type(value) for name, value in values.items()} != expected:
+        raise BadMessage(f"{kind.__name__}: {values!r:.100}")
+    return kind(**values)

@@ -1,0 +1,191 @@
+"""An uploaded file as FFmpeg (PyAV) opens and decodes it. Runs in a worker only.
+
+Only the formats and codecs named here are ever tried: no playlist, no `concat`, no network, no video
+decoder. A file that names another file or an address gets nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+
+from whisper_server.audio.resample import Block, Silence
+from whisper_server.audio.upload_reader import UploadReader
+from whisper_server.errors import InvalidAudio
+
+FORMATS = (
+    "wav,w64,aiff,caf,au,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,ac3,eac3,amr,amrnb,amrwb,"
+    "asf,avi,flv,mpegts,mpeg,wv,tta,voc"
+)
+CODECS = (
+    "aac,aac_latm,ac3,eac3,adpcm_g722,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_swf,adpcm_yamaha,alac,amrnb,amrwb,flac,"
+    "g722,gsm,gsm_ms,libopencore_amrnb,libopencore_amrwb,libopus,mp1,mp1float,mp2,mp2float,mp3,mp3float,nellymoser,opus,"
+    "pcm_alaw,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,pcm_s16le,pcm_s24be,pcm_s24le,pcm_s32be,"
+    "pcm_s32le,pcm_s8,pcm_u8,speex,tta,vorbis,wavpack,wmapro,wmav1,wmav2,wmavoice"
+)
+_DECLARES_LENGTH = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
+"""Formats whose header states the length (wav's is read by `wav_length`: FFmpeg corrects it silently)."""
+_HAS_TIME_LINE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_SMALLEST_GAP_S = 0.2
+_LARGEST_GAP_S = 30.0
+"""A longer one is a joint, not a gap: people put the head of a webm stream before a later piece of it."""
+_RATES_HZ = range(1_000, 768_001)
+_MAX_READ_ERRORS = 1_000
+_NOT_AUDIO = (
+    "The file is not audio that this server can read. Send wav, flac, mp3, ogg, opus, m4a, mp4 or webm, complete and "
+    "in its own format (the file name does not matter)."
+)
+
+
+@dataclass
+class Recording:
+    """An open file and its best audio stream; counts what it meets on the way."""
+
+    container: InputContainer
+    stream: AudioStream
+    declared_s: float | None
+    reached_s: float = 0.0
+    """The end of the last frame on the recording's own time line, or the sum of all frames, whichever is later."""
+    n_good: int = 0
+    n_bad: int = 0
+
+    @classmethod
+    def open(cls, file: UploadReader) -> Recording:
+        """Raises InvalidAudio."""
+        try:
+            container = av.open(
+                file,
+                "r",
+                container_options={
+                    "format_whitelist": FORMATS,
+                    "codec_whitelist": CODECS,
+                    "protocol_whitelist": "none",
+                    "enable_drefs": "0",
+                    "max_streams": "64",
+                },
+                metadata_errors="replace",
+                io_open=_open_nothing,
+            )
+        except (av.FFmpegError, ValueError) as error:
+            raise InvalidAudio(_NOT_AUDIO) from error
+        try:
+            stream = _best_audio(container)
+            declared_s = None
+            if container.format.name in _DECLARES_LENGTH and stream.duration and stream.time_base:
+                declared_s = float(stream.duration * stream.time_base)
+        except BaseException:
+            container.close()
+            raise
+        return cls(container, stream, declared_s)
+
+    def blocks(self) -> Iterator[Block | Silence]:
+        """Everything that can be decoded, in blocks of about a second, gaps as silence."""
+        frames: list[AudioFrame] = []
+        n_waiting = 0
+        for item in self._time_line():
+            kind = None if isinstance(item, float) else (item.format.name, item.layout.nb_channels, item.sample_rate)
+            if frames and (kind != _kind(frames[0]) or n_waiting >= frames[0].sample_rate):
+                yield _join(frames)
+                frames, n_waiting = [], 0
+            if isinstance(item, float):
+                yield Silence(item)
+            else:
+                frames.append(item)
+                n_waiting += item.samples
+        if frames:
+            yield _join(frames)
+
+    def _time_line(self) -> Iterator[AudioFrame | float]:
+        """Frames, and seconds of silence where the file's time stamps jump ahead."""
+        has_time_line = self.container.format.name in _HAS_TIME_LINE
+        start_s: float | None = None
+        decoded_s = 0.0
+        for frame in self._frames():
+            if has_time_line and frame.time is not None:
+                start_s = frame.time if start_s is None else start_s
+                gap_s = frame.time - start_s - decoded_s
+                if gap_s > _LARGEST_GAP_S:
+                    start_s += gap_s
+                elif gap_s > _SMALLEST_GAP_S:
+                    yield gap_s
+                    decoded_s += gap_s
+            yield frame
+            decoded_s += frame.samples / frame.sample_rate
+            self.reached_s = max(self.reached_s, decoded_s)
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        """What decodes; damaged packets are skipped and counted."""
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                if isinstance(error, MemoryError):
+                    raise
+                self.n_bad += 1
+                continue
+            for frame in frames:
+                if not frame.samples:
+                    continue
+                if frame.sample_rate not in _RATES_HZ:
+                    raise InvalidAudio(
+                        f"The file has a sampling rate of {frame.sample_rate} Hz; "
+                        f"{_RATES_HZ[0]} to {_RATES_HZ[-1]} Hz can be read."
+                    )
+                self.n_good += 1
+                yield frame
+
+    def _packets(self) -> Iterator[Packet[AudioStream]]:
+        """Packets to the end of the file, the flushing one included; goes on after a damaged place."""
+        for _ in range(_MAX_READ_ERRORS):
+            try:
+                yield from self.container.demux(self.stream)
+                return
+            except av.EOFError:
+                return
+            except av.FFmpegError as error:
+                if isinstance(error, MemoryError):
+                    raise
+                self.n_bad += 1
+
+    def close(self) -> None:
+        self.container.close()
+
+
+def _best_audio(container: InputContainer) -> AudioStream:
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise InvalidAudio("The file holds no audio stream.")
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
+        raise InvalidAudio("The file's audio stream is of a kind that this server cannot decode.")
+    if stream.codec_context.name not in CODECS.split(","):
+        raise InvalidAudio(f"The file's audio codec, {stream.codec_context.name}, is not one that this server decodes.")
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _open_nothing(*_address: object) -> None:
+    raise PermissionError("an upload may not open other files")
+
+
+def _kind(frame: AudioFrame) -> tuple[str, int, int]:
+    return frame.format.name, frame.layout.nb_channels, frame.sample_rate
+
+
+def _join(frames: list[AudioFrame]) -> Block:
+    first = frames[0]
+    try:
+        arrays = [frame.to_ndarray() for frame in frames]
+    except ValueError as error:
+        raise InvalidAudio(f"The file's samples are of a type, {first.format.name}, that cannot be read.") from error
+    if first.format.is_planar:
+        values = np.concatenate(arrays, axis=1)
+    else:
+        values = np.concatenate(arrays, axis=1).reshape(-1, first.layout.nb_channels).T
+    return Block(values, first.sample_rate)

@@ -1,0 +1,83 @@
+"""Decoded frames of whatever format → mono float32 at 16 kHz, block by block.
+
+Channels are averaged. NaN and infinity become silence; the rest is clipped to −1 … 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+
+_FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31, np.dtype(np.uint8): 2.0**7}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Sound as the decoder gave it, shape (n_channels, n_frames)."""
+
+    values: npt.NDArray[Any]
+    rate_hz: int
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A gap in the recording's own time line."""
+
+    duration_s: float
+
+
+def to_mono(values: npt.NDArray[Any]) -> Samples:
+    """(n_channels, n_frames) of any sample type → (n_frames,) float32, −1 … 1."""
+    full_scale = _FULL_SCALE.get(values.dtype)
+    if full_scale is None:
+        tame = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+        return _mean(np.clip(tame, -1, 1, out=tame))
+    mono = _mean(values)
+    if values.dtype == np.uint8:
+        mono -= 128
+    mono /= full_scale
+    return mono
+
+
+def _mean(values: npt.NDArray[Any]) -> Samples:
+    mono: Samples = values.mean(axis=0, dtype=np.float32)
+    return mono
+
+
+def resample(blocks: Iterable[Block | Silence]) -> Iterator[Samples]:
+    """Pieces of mono sound at 16 kHz. A new rate in mid-recording (chained ogg) starts a new resampler."""
+    stream: soxr.ResampleStream | None = None
+    rate_hz = 0
+    for block in blocks:
+        if isinstance(block, Silence):
+            rest_s = block.duration_s
+            while rest_s > 0:
+                piece_s = min(rest_s, 1.0)
+                rest_s -= piece_s
+                silence = np.zeros(round(piece_s * (rate_hz or SAMPLE_RATE_HZ)), np.float32)
+                yield _clip(stream.resample_chunk(silence)) if stream else silence
+            continue
+        if block.rate_hz != rate_hz:
+            yield from _last(stream)
+            rate_hz = block.rate_hz
+            stream = None if rate_hz == SAMPLE_RATE_HZ else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32")
+        mono = to_mono(block.values)
+        yield _clip(stream.resample_chunk(mono)) if stream else mono
+    yield from _last(stream)
+
+
+def _last(stream: soxr.ResampleStream | None) -> Iterator[Samples]:
+    if stream is not None:
+        yield _clip(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+
+
+def _clip(piece: Samples) -> Samples:
+    """The filter rings a little over full scale."""
+    return np.clip(piece, -1, 1, out=piece)

@@ -1,0 +1,47 @@
+"""Where a worker's samples go: a memory file that grows only as far as the server's budget allows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from whisper_server.transcript import Samples
+
+_MIN_STEP_BYTES = 1 << 20
+_MAX_STEP_BYTES = 1 << 24
+
+
+class BudgetRefused(Exception):
+    """The server has no room for more samples."""
+
+
+class SampleSink:
+    """Appends samples to `fd`, asking `grow` before the file outgrows what was granted.
+
+    A step is half of what is there, between 1 MiB (16 s) and 16 MiB (4 minutes): few questions, little waste.
+    """
+
+    def __init__(self, fd: int, grow: Callable[[int], bool]) -> None:
+        self._fd = fd
+        self._grow = grow
+        self._granted_bytes = 0
+        self._n_bytes = 0
+
+    @property
+    def n_samples(self) -> int:
+        return self._n_bytes // 4
+
+    def write(self, piece: Samples) -> None:
+        """Raises BudgetRefused."""
+        rest = piece.data.cast("B")
+        missing_bytes = self._n_bytes + len(rest) - self._granted_bytes
+        if missing_bytes > 0:
+            step_bytes = min(max(self._granted_bytes // 2, _MIN_STEP_BYTES), _MAX_STEP_BYTES)
+            step_bytes = max(step_bytes, missing_bytes)
+            if not self._grow(step_bytes):
+                raise BudgetRefused
+            self._granted_bytes += step_bytes
+        while rest:
+            n_written = os.pwrite(self._fd, rest, self._n_bytes)
+            self._n_bytes += n_written
+            rest = rest[n_written:]
