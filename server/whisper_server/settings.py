@@ -197,7 +197,7 @@ def _value_of(field: dataclasses.Field[Any], environ: Mapping[str, str]) -> dict
 
 def _misspelt(environ: Mapping[str, str], known: Sequence[str]) -> Iterator[str]:
     """Variables that nobody else can mean. Short ones are left alone: they may be another program's."""
-    long_names = [name for name in known if len(name) >= 8]
+    long_names = [name for name in known if len(name) >= 12]
     for name in sorted(set(environ) - set(known)):
         for near in difflib.get_close_matches(name, long_names, n=1, cutoff=0.9):
             yield f"{name} is unknown: did you mean {near}?"
