@@ -16,6 +16,7 @@ from typing import Any
 from whisper_server import choices
 from whisper_server import environment as env
 from whisper_server.errors import StartError
+from whisper_server.languages import parse_language
 
 MIB = 1024 * 1024
 
@@ -26,6 +27,13 @@ def _setting(parse: Callable[[str], Any], default: str | None, help_text: str, *
     if default is None:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=parse(default), metadata=metadata, repr=not metadata["secret"])
+
+
+def _language_code(text: str) -> str:
+    code = parse_language(text) if text else ""
+    if code is None:
+        raise ValueError("a language of Whisper, such as fa or Persian")
+    return code
 
 
 def _vllm_setting(parse: Callable[[str], Any], default: str, help_text: str) -> Any:
@@ -81,9 +89,7 @@ class Settings:
     )
     max_decoded_seconds: float = _setting(env.number(1, 604_800), "14400", "the same, and always in force")
     language_force: str = _setting(
-        env.matching(r"[A-Za-z][A-Za-z -]*", "a language code such as fa"),
-        "",
-        "language of all recordings, such as `fa`, whatever the request says",
+        _language_code, "", "language of all recordings, such as `fa`, whatever the request says"
     )
     timestamps: choices.Timestamps = _setting(
         env.choice(choices.Timestamps),
