@@ -1,0 +1,82 @@
+"""Who may come in: the memory budget of uploads and samples, and the wait that a request would have.
+
+Numbers in, refusals out; nothing here waits, and nothing knows HTTP.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from whisper_server.errors import Overloaded, Unavailable
+
+
+class Loading(Unavailable):
+    """The model is on its way; worth another try soon."""
+
+    code = "loading"
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "10"}
+
+
+class MemoryBudget:
+    """Bytes that all requests together may hold in uploads and decoded sound."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+
+    def reservation(self) -> Reservation:
+        """An empty one, to be grown as bytes arrive."""
+        return Reservation(self)
+
+
+class Reservation:
+    """One request's part of the budget; a context manager, given back at the end."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._n_bytes = 0
+        self._released = False
+
+    def grow(self, n_bytes: int) -> bool:
+        """Take `n_bytes` more; False, and nothing taken, where the budget has not got them."""
+        if self._released or self._budget.used_bytes + n_bytes > self._budget.limit_bytes:
+            return False
+        self._budget.used_bytes += n_bytes
+        self._n_bytes += n_bytes
+        return True
+
+    def release(self) -> None:
+        """Give everything back, for good; a second time does nothing."""
+        self._released = True
+        self._budget.used_bytes -= self._n_bytes
+        self._n_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def check_budget(budget: MemoryBudget, n_bytes: int) -> None:
+    """Raise Overloaded where a body of the length that its header tells has no room."""
+    if budget.used_bytes + n_bytes > budget.limit_bytes:
+        raise Overloaded(
+            "The server holds as much sound as it has memory for. Try again later.",
+            retry_after_s=5,
+        )
+
+
+def check_wait(estimated_wait_s: float, max_queue_s: float) -> None:
+    """Raise Overloaded where what is queued already takes longer than MAX_QUEUE_SECONDS."""
+    if estimated_wait_s > max_queue_s:
+        raise Overloaded(
+            f"About {estimated_wait_s:.0f} s of work are queued; at most {max_queue_s:.0f} s are accepted. "
+            "Try again later.",
+            retry_after_s=estimated_wait_s - max_queue_s,
+        )

@@ -1,0 +1,85 @@
+"""What Prometheus may ask: every metric of the server, in a registry of its own.
+
+Values only; who counts them is elsewhere. Nothing here is global, so that two servers fit into one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+_SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class _Deaths(Collector):
+    def __init__(self, n_deaths: Callable[[], int]) -> None:
+        self._n_deaths = n_deaths
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "whisper_decode_worker_deaths", "Decoding processes that died of themselves", value=self._n_deaths()
+        )
+
+
+class Metrics:
+    """Counters, gauges and histograms as attributes; every name begins with `whisper_`."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._add_requests()
+        self._add_pipeline()
+        self.build_info = self._gauge(
+            "build_info", "Always 1; what runs here is in the labels", ["version", "engine", "model", "device", "dtype"]
+        )
+        self.engine_up = self._gauge("engine_up", "1 while the model is loaded and its engine lives")
+
+    def _add_requests(self) -> None:
+        self.requests = self._counter(
+            "requests", "Requests answered; status 499: the client left first", ["route", "method", "status", "format"]
+        )
+        self.request_seconds = self._histogram(
+            "request_seconds", "From the head of the request to the end of the answer", ["route"]
+        )
+        self.requests_in_flight = self._gauge("requests_in_flight", "HTTP requests being handled, probes included")
+        self.requests_running = self._gauge("requests_running", "Transcriptions and translations being handled")
+        self.rejected = self._counter("rejected", "Requests refused, by the error's code", ["reason"])
+        self.memory_reserved_bytes = self._gauge(
+            "memory_reserved_bytes", "Held by uploads and decoded sound, of MEMORY_BUDGET_BYTES"
+        )
+
+    def _add_pipeline(self) -> None:
+        self.queue_audio_seconds = self._gauge("queue_audio_seconds", "Sound waiting or being transcribed")
+        self.queue_wait_seconds = self._gauge("queue_wait_seconds", "Wait that a new request must expect")
+        self.windows_running = self._gauge("windows_running", "Windows that the engine computes on")
+        self.windows_waiting = self._gauge("windows_waiting", "Windows that wait for the engine")
+        self.audio_seconds = self._counter("audio_seconds", "Sound decoded from uploads")
+        self.ladder_fallbacks = self._counter("ladder_fallbacks", "Windows decoded again at a higher temperature")
+
+    def watch_queue(self, audio_s: Callable[[], float], wait_s: Callable[[], float]) -> None:
+        """Ask these at every scrape."""
+        self.queue_audio_seconds.set_function(audio_s)
+        self.queue_wait_seconds.set_function(wait_s)
+
+    def watch_worker_deaths(self, n_deaths: Callable[[], int]) -> None:
+        """Ask this at every scrape: the pool of decoding processes counts for itself."""
+        self.registry.register(_Deaths(n_deaths))
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All of it in the format that the scraper accepts, and that format's content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
+        return Counter(f"whisper_{name}", text, labels or [], registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: list[str] | None = None) -> Gauge:
+        return Gauge(f"whisper_{name}", text, labels or [], registry=self.registry)
+
+    def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
+        return Histogram(f"whisper_{name}", text, labels, registry=self.registry, buckets=_SECONDS_BUCKETS)

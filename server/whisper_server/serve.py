@@ -1,0 +1,183 @@
+"""The life of the server: listen, load, serve, drain, end.
+
+Listeners open first, so that probes have an answer while the model loads. What is served is decided in `app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+
+from whisper_server import __version__
+from whisper_server.app import build_app, build_metrics_app, make_runner, parts_of
+from whisper_server.errors import StartError
+from whisper_server.http_protocol import HttpRunner
+from whisper_server.keys import KeyRing
+from whisper_server.metrics import Metrics
+from whisper_server.service import Backend, Service
+from whisper_server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Loader = Callable[[Settings, Metrics], AbstractAsyncContextManager[Backend]]
+"""Starts all that transcribes, and stops it on leaving. Raises StartError."""
+
+Holder = Callable[[asyncio.Event], Coroutine[None, None, None]]
+"""Loads the backend and keeps it until the event is set."""
+
+KEYS_REREAD_S = 2.0
+SETTLE_S = 0.05
+"""For requests that were on their way when the listeners closed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended."""
+
+    exit_code: int
+    loading_abandoned: bool = False
+    """A thread may still be loading the model; nobody should wait for it."""
+
+
+class Signals:
+    """SIGTERM and SIGINT, counted: the first drains, the second cuts the drain, the third cuts what runs."""
+
+    def __init__(self) -> None:
+        self._events = [asyncio.Event() for _ in range(3)]
+
+    def install(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.receive)
+
+    def uninstall(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    def receive(self) -> None:
+        """One more."""
+        for event in self._events:
+            if not event.is_set():
+                event.set()
+                return
+
+    async def wait(self, count: int, timeout_s: float | None = None) -> bool:
+        """Wait until so many have come; False where they did not in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._events[count - 1].wait()
+        return self._events[count - 1].is_set()
+
+
+async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> Outcome:
+    """Serve until a signal comes. Raises StartError."""
+    signals = Signals()
+    signals.install()
+    metrics, service = Metrics(), Service()
+    metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
+    parts = parts_of(settings, service, metrics)
+    keys = KeyRing(settings.api_keys_dir)
+    async with AsyncExitStack() as stack:
+        stack.callback(signals.uninstall)
+        await stack.enter_async_context(_running(keys.keep_fresh(KEYS_REREAD_S)))
+        if settings.metrics_port:
+            metrics_runner = make_runner(build_metrics_app(parts), settings)
+            await _listen(metrics_runner, settings.interface, settings.metrics_port, "METRICS_PORT")
+            stack.push_async_callback(metrics_runner.cleanup)
+        runner = make_runner(build_app(settings, parts, keys), settings)
+        port = await _listen(runner, settings.interface, settings.port, "PORT")
+        stack.push_async_callback(runner.cleanup)
+        if on_listening is not None:
+            on_listening(port)
+        hold = partial(_hold_backend, settings, load, service, metrics)
+        return await _serve_until_signal(settings, runner, signals, service, hold)
+
+
+async def _serve_until_signal(
+    settings: Settings, runner: HttpRunner, signals: Signals, service: Service, hold: Holder
+) -> Outcome:
+    released = asyncio.Event()
+    backend = asyncio.create_task(hold(released))
+    signalled = asyncio.create_task(signals.wait(1))
+    try:
+        await asyncio.wait({backend, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        if backend.done():
+            # It ends by itself only by failing.
+            await backend
+        await _drain(settings, runner, signals, service)
+    finally:
+        signalled.cancel()
+        loading_abandoned = not backend.done() and not service.is_loaded
+        released.set()
+        if loading_abandoned:
+            backend.cancel()
+        await asyncio.gather(signalled, backend, return_exceptions=True)
+    log.info("Ended")
+    return Outcome(exit_code=0, loading_abandoned=loading_abandoned)
+
+
+async def _hold_backend(
+    settings: Settings, load: Loader, service: Service, metrics: Metrics, released: asyncio.Event
+) -> None:
+    """Load, serve until released, and stop, all in one task: what it entered, it leaves."""
+    async with load(settings, metrics) as backend:
+        facts = backend.engine.facts
+        metrics.build_info.labels(__version__, facts.engine, facts.model_id, facts.device, facts.dtype).set(1)
+        service.load(backend)
+        log.info("Ready: %s on %s (%s, %s)", facts.model_id, facts.engine, facts.device, facts.dtype)
+        await released.wait()
+
+
+async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, service: Service) -> None:
+    """Serve everybody until the word is out that this server goes; then only those who are here already."""
+    service.draining = True
+    server = runner.http_server
+    if service.is_loaded:
+        log.info("Going down: everything is served for %g s more", settings.drain_seconds)
+        await signals.wait(2, settings.drain_seconds)
+    for site in runner.sites:
+        await site.stop()
+    await asyncio.sleep(SETTLE_S)
+    server.close_idle()
+    log.info("Listeners closed: %d requests get up to %g s", server.n_running, settings.shutdown_seconds)
+    ended = asyncio.create_task(server.finished(settings.shutdown_seconds))
+    cut = asyncio.create_task(signals.wait(3))
+    await asyncio.wait({ended, cut}, return_when=asyncio.FIRST_COMPLETED)
+    if server.n_running:
+        log.warning("%d requests did not end in time and are cut off", server.n_running)
+    for task in (ended, cut):
+        task.cancel()
+    await asyncio.gather(ended, cut, return_exceptions=True)
+
+
+async def _listen(runner: HttpRunner, interface: str, port: int, variable: str) -> int:
+    await runner.setup()
+    site = web.TCPSite(runner, interface, port, backlog=1024)
+    try:
+        await site.start()
+    except OSError as problem:
+        await runner.cleanup()
+        raise StartError(
+            f"{variable}={port} on INTERFACE={interface} cannot be listened on: {problem.strerror or problem}"
+        ) from problem
+    log.info("Listening on %s:%d", interface, site.port)
+    return site.port
+
+
+@asynccontextmanager
+async def _running(background: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """A task in the background, cancelled on leaving."""
+    task = asyncio.create_task(background)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,107 @@
+"""A server on a free port of this machine, in this process, and raw bytes to and from it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from http_kit.doubles import Doubles
+from whisper_server.app import build_app, make_runner, parts_of
+from whisper_server.http_protocol import HttpRunner
+from whisper_server.keys import KeyRing
+from whisper_server.metrics import Metrics
+from whisper_server.routes import Parts
+from whisper_server.service import Service
+from whisper_server.settings import Settings
+
+BOUNDARY = "b0undary"
+FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+@dataclass(frozen=True)
+class Running:
+    port: int
+    doubles: Doubles
+    parts: Parts
+    runner: HttpRunner
+    keys: KeyRing
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def service(self) -> Service:
+        return self.parts.service
+
+
+@asynccontextmanager
+async def running(
+    doubles: Doubles | None = None,
+    *,
+    loaded: bool = True,
+    heartbeat_s: float = 15.0,
+    lingering_s: float = 5.0,
+    keepalive_s: float = 75.0,
+    **variables: str,
+) -> AsyncIterator[Running]:
+    """Settings by their variables."""
+    doubles = doubles or Doubles()
+    settings = Settings.from_env({"MODEL_ID": "demo", **variables})
+    service, metrics = Service(), Metrics()
+    metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
+    if loaded:
+        service.load(doubles.backend())
+    parts = parts_of(settings, service, metrics, heartbeat_s=heartbeat_s)
+    keys = KeyRing(settings.api_keys_dir)
+    runner = make_runner(build_app(settings, parts, keys), settings, lingering_s=lingering_s, keepalive_s=keepalive_s)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield Running(site.port, doubles, parts, runner, keys)
+    finally:
+        await runner.cleanup()
+
+
+def form_body(fields: dict[str, str] | None = None, audio: bytes = b"RIFF....sound") -> bytes:
+    """A multipart body with these fields and a file."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in ({"model": "whisper-1"} | (fields or {})).items()
+    ]
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'.encode()
+    return b"".join(parts) + head + audio + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def post_head(path: str = "/v1/audio/transcriptions", **headers: object) -> bytes:
+    """The head of a POST; underscores in header names become hyphens."""
+    lines = [f"POST {path} HTTP/1.1", "Host: here", f"Content-Type: {headers.pop('Content_Type', FORM_TYPE)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def talk(port: int, data: bytes, timeout_s: float = 5.0) -> bytes:
+    """Send these bytes and read until the server hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        async with asyncio.timeout(timeout_s):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def read_answer(reader: asyncio.StreamReader, timeout_s: float = 5.0) -> tuple[int, dict[str, str], bytes]:
+    """One answer with a Content-Length (or none): status, headers in lower case, body."""
+    async with asyncio.timeout(timeout_s):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        status = int(re.match(r"HTTP/1\.[01] (\d+)", head)[1])  # type: ignore[index]
+        pairs = (line.split(":", 1) for line in head.split("\r\n")[1:] if ":" in line)
+        headers = {name.lower(): value.strip() for name, value in pairs}
+        return status, headers, await reader.readexactly(int(headers.get("content-length", 0)))
