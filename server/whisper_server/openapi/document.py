@@ -6,16 +6,10 @@ Every status and content type that the server can give is in it: a fuzzer holds 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from whisper_server.fields import FormFields, TranscriptionFields, TranslationFields
+from whisper_server.openapi.schemas import REF, DocumentFacts, Json, schemas
 
-from whisper_server.fields import FILE_FIELD, FormFields, ServerVad, TranscriptionFields, TranslationFields
-from whisper_server.openapi.responses import BODIES
-
-Json = dict[str, Any]
-_REF = "#/components/schemas/{model}"
 _AUDIO, _MODELS, _SERVICE = "audio", "models", "service"
 
 _ERRORS: Mapping[int, str] = {
@@ -44,17 +38,6 @@ _EVENTS = (
 )
 
 
-@dataclass(frozen=True)
-class DocumentFacts:
-    """What of the document depends on how the server is run."""
-
-    version: str
-    model_names: Sequence[str]
-    root_path: str = ""
-    needs_key: bool = False
-    max_upload_bytes: int = 26_214_400
-
-
 def openapi_document(facts: DocumentFacts) -> Json:
     """The document, ready to be written as JSON."""
     document: Json = {
@@ -75,7 +58,7 @@ def openapi_document(facts: DocumentFacts) -> Json:
             {"name": _SERVICE, "description": "For probes, monitoring and people; never needs a key."},
         ],
         "paths": _paths(facts),
-        "components": {"schemas": _schemas(facts)},
+        "components": {"schemas": schemas(facts)},
     }
     if facts.needs_key:
         document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
@@ -86,50 +69,8 @@ def openapi_document(facts: DocumentFacts) -> Json:
     return document
 
 
-def _schemas(facts: DocumentFacts) -> Json:
-    forms = (TranscriptionFields, TranslationFields)
-    answers = models_json_schema([(body, "serialization") for body in BODIES], ref_template=_REF)[1]["$defs"]
-    asked = models_json_schema([(form, "validation") for form in (*forms, ServerVad)], ref_template=_REF)[1]["$defs"]
-    for form in forms:
-        _complete_form(asked[form.__name__], form, facts)
-    schemas: Json = _without_null_defaults({**answers, **asked})
-    return dict(sorted(schemas.items()))
-
-
-def _complete_form(schema: Json, form: type[FormFields], facts: DocumentFacts) -> None:
-    """Add what the types do not know: the file, and the names that are served here."""
-    file = {
-        "type": "string",
-        "format": "binary",
-        "minLength": 1,
-        "description": f"{FILE_FIELD['description']} At most {facts.max_upload_bytes} bytes with all other fields.",
-    }
-    model = schema["properties"]["model"]
-    model["enum"] = list(facts.model_names)
-    model["examples"] = list(facts.model_names[:1])
-    schema["properties"] = {FILE_FIELD["name"]: file, **schema["properties"]}
-    schema["required"] = [FILE_FIELD["name"], *schema["required"]]
-    schema["title"] = form.__name__
-
-
-def _without_null_defaults(schema: Any) -> Any:
-    """A form field is there or not; `null`, which Python's types speak of, cannot be sent."""
-    if isinstance(schema, list):
-        return [_without_null_defaults(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    plain = {key: _without_null_defaults(value) for key, value in schema.items()}
-    if "default" in plain and plain["default"] is None:
-        del plain["default"]
-        choices = [choice for choice in plain.get("anyOf", []) if choice != {"type": "null"}]
-        if len(choices) == 1:
-            del plain["anyOf"]
-            plain = {**choices[0], **plain}
-    return plain
-
-
 def _paths(facts: DocumentFacts) -> Json:
-    return {
+    paths: Json = {
         "/v1/audio/transcriptions": {
             "post": _audio_operation(
                 "createTranscription",
@@ -191,10 +132,13 @@ def _paths(facts: DocumentFacts) -> Json:
             "get": _operation("docs", "This page", _SERVICE, {"text/html": {"schema": {"type": "string"}}}, _ALWAYS)
         },
     }
+    if not facts.shows_metrics:
+        del paths["/metrics"]
+    return paths
 
 
 def _audio_operation(operation_id: str, summary: str, description: str, form: type[FormFields]) -> Json:
-    transcript = {"anyOf": [{"$ref": _REF.format(model=name)} for name in ("Transcription", "VerboseTranscription")]}
+    transcript = {"anyOf": [{"$ref": REF.format(model=name)} for name in ("Transcription", "VerboseTranscription")]}
     text = {"schema": {"type": "string"}}
     content = {
         "application/json": {"schema": transcript},
@@ -214,7 +158,7 @@ def _audio_operation(operation_id: str, summary: str, description: str, form: ty
         "required": True,
         "content": {
             "multipart/form-data": {
-                "schema": {"$ref": _REF.format(model=form.__name__)},
+                "schema": {"$ref": REF.format(model=form.__name__)},
                 "encoding": {"chunking_strategy": {"contentType": "application/json, text/plain"}},
             }
         },
@@ -226,7 +170,7 @@ def _audio_operation(operation_id: str, summary: str, description: str, form: ty
 
 
 def _json(model: str) -> Json:
-    return {"application/json": {"schema": {"$ref": _REF.format(model=model)}}}
+    return {"application/json": {"schema": {"$ref": REF.format(model=model)}}}
 
 
 def _operation(operation_id: str, summary: str, tag: str, content: Json, errors: Sequence[int]) -> Json:
