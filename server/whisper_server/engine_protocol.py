@@ -20,6 +20,8 @@ class ModelFacts:
     engine: str
     dtype: str
     device: str
+    is_multilingual: bool
+    """False for the `.en` models, whose prompt has neither language nor task."""
     n_text_positions: int
     """Length of the decoder's context: 448 in every published Whisper."""
     n_windows_in_flight: int
@@ -55,7 +57,7 @@ class Decoded:
     tokens: tuple[int, ...]
     """Text and timestamp tokens, without `<|endoftext|>`."""
     sum_logprob: float
-    """Of the tokens and of `<|endoftext|>`, at the temperature they were drawn at."""
+    """Of the tokens and of `<|endoftext|>`; at temperature 1, after the rules."""
     no_speech_prob: float
     token_logprobs: tuple[float, ...] = ()
     """One a token, where asked for; at temperature 1, after the rules."""

@@ -1,0 +1,77 @@
+"""Work that waits for an engine's threads, and which of it goes together into the next batch.
+
+Pure bookkeeping under one lock-free rule: all calls come from the event loop. What the work is, only the
+engine knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One thing to compute; works of one `kind` may share a batch of up to `max_batch`."""
+
+    kind: Hashable
+    payload: Any
+    max_batch: int
+    is_encoding: bool
+    result: asyncio.Future[Any] = field(repr=False)
+
+
+class BatchQueue:
+    """Works in order of arrival, handed out in batches.
+
+    Encoding goes first: it gains nothing from batches on a CPU, while decoding does, so windows are encoded
+    one by one until enough of them wait to be decoded together.
+    """
+
+    def __init__(self) -> None:
+        self._encodings: deque[Work] = deque()
+        self._others: deque[Work] = deque()
+
+    def __len__(self) -> int:
+        return len(self._encodings) + len(self._others)
+
+    def add(self, work: Work) -> None:
+        """Put work at the end of the queue."""
+        (self._encodings if work.is_encoding else self._others).append(work)
+
+    def take(self) -> Sequence[Work]:
+        """The next batch; empty where nothing waits. Cancelled work is dropped."""
+        self._encodings = deque(work for work in self._encodings if not work.result.done())
+        self._others = deque(work for work in self._others if not work.result.done())
+        full = self._full_kind()
+        if self._encodings and full is None:
+            return self._pop(self._encodings, self._encodings[0])
+        if self._others:
+            return self._pop(self._others, full or self._others[0])
+        return ()
+
+    def fail_all(self, make_error: Callable[[], BaseException]) -> None:
+        """Fail everything that waits."""
+        for work in (*self._encodings, *self._others):
+            if not work.result.done():
+                work.result.set_exception(make_error())
+        self._encodings.clear()
+        self._others.clear()
+
+    def _full_kind(self) -> Work | None:
+        """A work whose kind has a whole batch together."""
+        counts: dict[Hashable, int] = {}
+        for work in self._others:
+            counts[work.kind] = counts.get(work.kind, 0) + 1
+            if counts[work.kind] >= work.max_batch:
+                return work
+        return None
+
+    def _pop(self, queue: deque[Work], first: Work) -> Sequence[Work]:
+        batch = [work for work in queue if work.kind == first.kind][: first.max_batch]
+        for work in batch:
+            queue.remove(work)
+        return batch

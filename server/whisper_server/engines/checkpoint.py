@@ -1,0 +1,114 @@
+"""A Hugging Face Whisper checkpoint on disk: its configuration files and its tensors as numpy arrays.
+
+Reads single and sharded safetensors, bfloat16 too, without torch. What the tensors are turned into
+belongs to `convert`; where the folder comes from, to `model_folder`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from whisper_server.errors import StartError
+
+Array = npt.NDArray[Any]
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """The JSON object in `folder/name`. Raises StartError where it is missing or no JSON object."""
+    path = folder / name
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StartError(f"MODEL_ID: {folder} has no {name}; a Whisper checkpoint needs it") from None
+    except (OSError, ValueError) as error:
+        raise StartError(f"MODEL_ID: {path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise StartError(f"MODEL_ID: {path} holds no JSON object")
+    return value
+
+
+def read_optional_json(folder: Path, name: str) -> dict[str, Any]:
+    """As `read_json`, but an absent file is an empty object."""
+    return read_json(folder, name) if (folder / name).exists() else {}
+
+
+def require_whisper(config: Mapping[str, Any], folder: Path) -> None:
+    """Raises StartError where `config` describes another kind of model."""
+    if config.get("model_type") != "whisper":
+        kind = config.get("model_type", "unknown")
+        raise StartError(f"MODEL_ID: {folder} is a model of type {kind!r}; this server runs Whisper checkpoints only")
+
+
+def tensor_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files of a checkpoint, single or sharded. Raises StartError where one is missing."""
+    index_path = folder / "model.safetensors.index.json"
+    if index_path.exists():
+        names = sorted(set(read_json(folder, index_path.name).get("weight_map", {}).values()))
+    else:
+        names = ["model.safetensors"]
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing or not names:
+        raise StartError(
+            f"MODEL_ID: {folder} lacks {', '.join(missing) or 'weights'}; "
+            "needed are safetensors weights (convert older .bin weights first)"
+        )
+    return tuple(folder / name for name in names)
+
+
+class Tensors:
+    """The tensors of a checkpoint by name; read from disk when asked for."""
+
+    def __init__(self, readers: Mapping[str, Any]) -> None:
+        self._readers = readers
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._readers
+
+    def get(self, name: str) -> Array:
+        """One tensor; bfloat16, which numpy lacks, comes as float32."""
+        if name not in self._readers:
+            raise StartError(f"MODEL_ID: the checkpoint has no tensor {name}; is it a whole Whisper model?")
+        return np.ascontiguousarray(self._readers[name](name))
+
+
+@contextmanager
+def open_tensors(folder: Path) -> Iterator[Tensors]:
+    """The checkpoint's tensors, from all of its shards. Raises StartError for a damaged file."""
+    with ExitStack() as stack:
+        readers: dict[str, Any] = {}
+        for path in tensor_files(folder):
+            try:
+                file = stack.enter_context(safe_open(path, framework="numpy"))
+            except SafetensorError as error:
+                raise StartError(f"MODEL_ID: {path} is damaged: {error}") from error
+            readers |= dict.fromkeys(file.keys(), _reader(file, path))
+        yield Tensors(readers)
+
+
+def _reader(file: Any, path: Path) -> Any:
+    def read(name: str) -> Array:
+        if file.get_slice(name).get_dtype() == "BF16":
+            return _read_bfloat16(path, name)
+        array: Array = file.get_tensor(name)
+        return array
+
+    return read
+
+
+def _read_bfloat16(path: Path, name: str) -> Array:
+    """bfloat16 is the upper half of a float32 (format: github.com/huggingface/safetensors)."""
+    with path.open("rb") as file:
+        n_header_bytes = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(n_header_bytes))[name]
+        begin, end = entry["data_offsets"]
+        file.seek(8 + n_header_bytes + begin)
+        halves = np.frombuffer(file.read(end - begin), dtype="<u2")
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])

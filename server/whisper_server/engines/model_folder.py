@@ -1,0 +1,67 @@
+"""Which folder holds the model that MODEL_ID means.
+
+`demo` is the model that comes with the project, an existing folder is itself, anything else is a Hugging
+Face id, fetched into the hub's own cache. What is in the folder is judged by who reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from whisper_server.errors import StartError
+
+DEMO = "demo"
+DEMO_FOLDERS = (
+    Path(__file__).parents[3] / "models" / "whisper-demo",  # a checkout
+    Path("/models/whisper-demo"),  # an image
+)
+FILES = ("*.json", "*.safetensors", "model.bin", "vocabulary.*")
+
+
+def model_folder(model_id: str, *, revision: str, token: str, hf_home: Path | None) -> Path:
+    """The folder of `model_id`, fetched if need be. Raises StartError."""
+    if model_id == DEMO:
+        return _demo_folder()
+    folder = Path(model_id)
+    if folder.is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id) or model_id.startswith("."):
+        raise StartError(
+            f"MODEL_ID: {model_id} is no folder here and no Hugging Face id (owner/name); "
+            f"set it to one of them or to {DEMO!r}"
+        )
+    return _fetch(model_id, revision=revision, token=token, hf_home=hf_home)
+
+
+def _demo_folder() -> Path:
+    for folder in DEMO_FOLDERS:
+        if (folder / "config.json").exists():
+            return folder
+    raise StartError(
+        "MODEL_ID: the demo model is not here; looked for it in "
+        f"{' and '.join(map(str, DEMO_FOLDERS))}: set MODEL_ID to a folder or a Hugging Face id"
+    )
+
+
+def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) -> Path:
+    # Imported here: a server on a local folder starts without it.
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        path = snapshot_download(
+            model_id,
+            revision=revision,
+            token=token or None,
+            cache_dir=hf_home / "hub" if hf_home else None,
+            allow_patterns=list(FILES),
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise StartError(
+            f"MODEL_ID: {model_id} (MODEL_REVISION {revision}) cannot be fetched: {reason}; "
+            "check the name, HF_TOKEN and the network, or set MODEL_ID to a folder"
+        ) from error
+    return Path(path)

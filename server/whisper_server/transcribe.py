@@ -1,0 +1,221 @@
+"""The pipeline: a recording is cut into windows, which are transcribed side by side and put together again.
+
+Sees the engine through its Protocol only. What happens to a single window belongs to
+`window_transcription`; HTTP, files and formats are unknown here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+from whisper_server.engine_protocol import Engine, EngineWindow
+from whisper_server.errors import BadRequest
+from whisper_server.languages import WRITTEN_WITHOUT_SPACES
+from whisper_server.speed import Speed
+from whisper_server.tokens import WhisperTokenizer
+from whisper_server.transcript import SAMPLE_RATE_HZ, Options, Samples, Task, Transcript, WindowTranscript
+from whisper_server.turns import Turns
+from whisper_server.vad import VoiceDetector
+from whisper_server.window_transcription import DecodingPolicy, WindowTranscriber
+from whisper_server.windows import Window, cut, cut_by_speech
+
+AUDIO_TOKENS_PER_S = 50
+"""Encoder positions a second of sound."""
+
+
+@dataclass(frozen=True)
+class SpokenLanguage:
+    """What a recording is taken to be spoken in."""
+
+    code: str
+    probability: float
+
+
+class Transcriber:
+    """Turns recordings into transcripts; windows of all of them share the engine, taking turns."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: WhisperTokenizer,
+        voice: VoiceDetector,
+        policy: DecodingPolicy,
+        *,
+        longest_window_s: float,
+        clock: Callable[[], float],
+        on_fallback: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.voice = voice
+        self.policy = policy
+        self.longest_window_s = longest_window_s
+        self.on_fallback = on_fallback
+        self.turns = Turns(engine.facts.n_windows_in_flight)
+        self.speed = Speed(clock)
+        self.jobs: set[Job] = set()
+
+    def open(self, samples: Samples, options: Options) -> Job:
+        """A job for one recording; no work yet. Raises BadRequest for a language that the model lacks."""
+        known = self.tokenizer.languages
+        for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
+            if code is not None and code not in known:
+                raise BadRequest(
+                    f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
+                )
+        return Job(self, samples, options)
+
+    def queued_audio_s(self) -> float:
+        """Seconds of sound in all recordings that wait or run."""
+        return sum(job.duration_s for job in self.jobs)
+
+    def estimated_wait_s(self) -> float:
+        """Seconds until all that waits now is done, at the speed of late."""
+        return self.speed.wait_s()
+
+
+class Job:
+    """One recording. An async context manager: leaving it ends and forgets all its work."""
+
+    def __init__(self, transcriber: Transcriber, samples: Samples, options: Options) -> None:
+        self._transcriber = transcriber
+        self._samples = samples
+        self._options = options
+        self._tasks: list[asyncio.Task[WindowTranscript]] = []
+        self._language: asyncio.Task[SpokenLanguage] | None = None
+        self._heard: dict[Window, EngineWindow] = {}
+        """The window that the language was found in: it is encoded already."""
+        self._n_unfinished = 0
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording."""
+        return len(self._samples) / SAMPLE_RATE_HZ
+
+    async def __aenter__(self) -> Self:
+        self._transcriber.jobs.add(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *([self._language] if self._language else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for engine_window in self._heard.values():
+            engine_window.close()
+        self._transcriber.speed.drop(self._n_unfinished)
+        self._transcriber.jobs.discard(self)
+
+    async def windows(self) -> AsyncIterator[WindowTranscript]:
+        """The windows in order, each as soon as it is accepted. Raises ApiError."""
+        windows = await asyncio.to_thread(self._cut)
+        self._language = asyncio.create_task(self._find_language(windows))
+        self._n_unfinished = len(windows)
+        self._transcriber.speed.add(len(windows))
+        self._tasks = [asyncio.create_task(self._transcribe(window)) for window in windows]
+        has_text = False
+        for task in self._tasks:
+            window = await task
+            window = replace(window, text=self._joined(window.text, has_text=has_text))
+            has_text = has_text or bool(window.text)
+            yield window
+        await self._language
+
+    async def transcript(self) -> Transcript:
+        """The whole recording. Raises ApiError."""
+        return self.assemble([window async for window in self.windows()])
+
+    def assemble(self, windows: Sequence[WindowTranscript]) -> Transcript:
+        """Put together what `windows` gave, once it has ended."""
+        assert self._language is not None, "windows() has not ended"
+        language = self._language.result()
+        options = self._options
+        segments = (segment for window in windows for segment in window.segments)
+        return Transcript(
+            task=options.task,
+            language=language.code,
+            language_probability=language.probability,
+            duration_s=self.duration_s,
+            text="".join(window.text for window in windows),
+            segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
+            logprobs=tuple(logprob for window in windows for logprob in window.logprobs),
+            n_prompt_tokens=len(self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)),
+            n_audio_tokens=-(-len(self._samples) * AUDIO_TOKENS_PER_S // SAMPLE_RATE_HZ),
+            n_output_tokens=sum(window.n_output_tokens for window in windows),
+        )
+
+    def _cut(self) -> tuple[Window, ...]:
+        """The windows; where voice activity was asked for, only those with speech in them."""
+        longest_s = self._transcriber.longest_window_s
+        activity = self._options.voice_activity
+        if activity is None:
+            return cut(self._samples, longest_s)
+        speech = self._transcriber.voice.speech_spans(
+            self._samples,
+            threshold=activity.threshold,
+            silence_duration_ms=activity.silence_duration_ms,
+            prefix_padding_ms=activity.prefix_padding_ms,
+        )
+        return cut_by_speech(self._samples, speech, longest_s)
+
+    def _sound(self, window: Window) -> Samples:
+        return self._samples[window.start_sample : window.end_sample]
+
+    async def _find_language(self, windows: Sequence[Window]) -> SpokenLanguage:
+        """Given, or heard in the first window in which somebody speaks."""
+        options, tokenizer = self._options, self._transcriber.tokenizer
+        if options.language is not None:
+            return SpokenLanguage(options.language, 1.0)
+        if not tokenizer.is_multilingual:
+            return SpokenLanguage("en", 1.0)
+        window = await asyncio.to_thread(self._first_with_speech, windows)
+        async with self._transcriber.turns.place(self):
+            self._heard[window] = self._transcriber.engine.open_window(self._sound(window))
+            guess = await self._heard[window].detect_language()
+        allowed = [pair for pair in guess.probabilities if not options.languages or pair[0] in options.languages]
+        code, probability = max(allowed, key=lambda pair: pair[1])
+        return SpokenLanguage(code, probability / (sum(each for _, each in allowed) or 1.0))
+
+    def _first_with_speech(self, windows: Sequence[Window]) -> Window:
+        for window in windows:
+            if self._transcriber.voice.has_speech(self._sound(window)):
+                return window
+        longest = round(self._transcriber.longest_window_s * SAMPLE_RATE_HZ)
+        return windows[0] if windows else Window(0, min(len(self._samples), longest))
+
+    async def _transcribe(self, window: Window) -> WindowTranscript:
+        assert self._language is not None
+        language = await asyncio.shield(self._language)
+        transcriber = self._transcriber
+        sound = self._sound(window)
+        single = WindowTranscriber(
+            tokenizer=transcriber.tokenizer,
+            policy=transcriber.policy,
+            has_speech=transcriber.voice.has_speech,
+            options=self._options,
+            language=language.code,
+            on_fallback=transcriber.on_fallback,
+        )
+        async with transcriber.turns.place(self):
+            engine_window = self._heard.pop(window, None) or transcriber.engine.open_window(sound)
+            try:
+                result = await single.transcribe(engine_window, sound, window)
+            finally:
+                engine_window.close()
+        transcriber.speed.finish()
+        self._n_unfinished -= 1
+        return result
+
+    def _joined(self, text: str, *, has_text: bool) -> str:
+        """The window's text as it follows on what came before: words apart, no space at the beginning."""
+        if not has_text:
+            return text.lstrip()
+        assert self._language is not None
+        spaced = self._options.task is Task.TRANSLATE or self._language.result().code not in WRITTEN_WITHOUT_SPACES
+        return f" {text}" if text and spaced and not text.startswith(" ") else text

@@ -1,0 +1,69 @@
+"""A limited number of places that requests take turns at.
+
+A request with hundreds of windows and one with a single window get places alternately, so that nobody
+waits for somebody else's whole recording. Knows nothing of windows or engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+
+
+class Turns:
+    """`n_places` places; who waits is served by owner in turn, and by arrival within an owner."""
+
+    def __init__(self, n_places: int) -> None:
+        self._n_free = n_places
+        self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait for a place."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @asynccontextmanager
+    async def place(self, owner: Hashable) -> AsyncIterator[None]:
+        """Hold a place. Cancelling while waiting gives up the wait and nothing else."""
+        await self._acquire(owner)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, owner: Hashable) -> None:
+        if self._n_free:
+            self._n_free -= 1
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                self._forget(owner, future)
+            else:  # the place was given in the same moment
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            owner, queue = self._waiting.popitem(last=False)
+            future = queue.popleft()
+            if queue:
+                self._waiting[owner] = queue  # to the end of the round
+            if not future.done():
+                future.set_result(None)
+                return
+        self._n_free += 1
+
+    def _forget(self, owner: Hashable, future: asyncio.Future[None]) -> None:
+        queue = self._waiting.get(owner)
+        if queue is None:
+            return
+        if future in queue:
+            queue.remove(future)
+        if not queue:
+            del self._waiting[owner]

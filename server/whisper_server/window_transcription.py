@@ -1,0 +1,173 @@
+"""One window from decoding to text: the ladder, the guard against invented speech, segments and words.
+
+Follows `decode_with_fallback` of openai/whisper's `transcribe.py`. Order and number of windows, and who
+waits for whom, belong to `transcribe`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from whisper_server import ladder
+from whisper_server.engine_protocol import DecodeRequest, EngineWindow
+from whisper_server.ladder import Attempt
+from whisper_server.timestamps import TokenSpan, split_segments
+from whisper_server.tokens import WhisperTokenizer
+from whisper_server.transcript import (
+    MEL_HOP_SAMPLES,
+    Options,
+    Samples,
+    Segment,
+    Task,
+    TokenLogprob,
+    WindowTranscript,
+    Word,
+)
+from whisper_server.windows import Window
+from whisper_server.words import TimedWord, clip_to_sound, split_words, time_words
+
+HasSpeech = Callable[[Samples], bool]
+
+
+@dataclass(frozen=True)
+class DecodingPolicy:
+    """What the operator chose for decoding."""
+
+    beam_size: int
+    fallback_temperatures: tuple[float, ...]
+    max_new_tokens: int
+    """0: as many as the model's context holds."""
+    n_text_positions: int
+
+
+@dataclass(frozen=True)
+class WindowTranscriber:
+    """Transcribes single windows of one request, whose language is known."""
+
+    tokenizer: WhisperTokenizer
+    policy: DecodingPolicy
+    has_speech: HasSpeech
+    options: Options
+    language: str
+    on_fallback: Callable[[], None]
+
+    async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
+        """Decode until a text is believed; `samples` are the window's own."""
+        attempt = await self._climb(engine_window, samples)
+        if attempt is None:
+            return WindowTranscript("", ())
+        tokens = attempt.decoded.tokens
+        spans = split_segments(tokens, self.tokenizer.timestamp_s, window.duration_s)
+        words = await self._words(engine_window, samples, tokens) if self.options.words else ()
+        segments = tuple(self._segments(attempt, spans, words, window))
+        return WindowTranscript(
+            text=self.tokenizer.decode_text(tokens).rstrip(),
+            segments=segments,
+            logprobs=self._logprobs(attempt) if self.options.logprobs else (),
+            n_output_tokens=len(self.tokenizer.text_tokens(tokens)),
+        )
+
+    async def _climb(self, engine_window: EngineWindow, samples: Samples) -> Attempt | None:
+        """The attempt that is believed; None where nobody speaks."""
+        attempts: list[Attempt] = []
+        for temperature in ladder.temperatures(self.options.temperature, self.policy.fallback_temperatures):
+            attempt = await self._attempt(engine_window, temperature)
+            if attempt.is_silence or not attempt.text.strip():
+                return None
+            if not attempt.is_failed:
+                return attempt
+            # Tones, hum and music make Whisper invent words that it is not even unsure to be speech.
+            if not attempts and not await asyncio.to_thread(self.has_speech, samples):
+                return None
+            attempts.append(attempt)
+            self.on_fallback()
+        return self._without_repetition(ladder.best(attempts))
+
+    async def _attempt(self, engine_window: EngineWindow, temperature: float) -> Attempt:
+        previous = self.tokenizer.previous_text(self.options.prompt, self.options.keywords)
+        if temperature > ladder.MAX_TEMPERATURE_WITH_PROMPT:
+            previous = ()
+        request = self._request(previous, temperature)
+        decoded = await engine_window.decode(request)
+        if decoded.hit_length_limit and previous:
+            # A prompt that the model goes on writing at, instead of listening.
+            decoded = await engine_window.decode(self._request((), temperature))
+        return ladder.make_attempt(decoded, self.tokenizer.decode_text(decoded.tokens), temperature)
+
+    def _request(self, previous: Sequence[int], temperature: float) -> DecodeRequest:
+        prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
+            self.language, self.options.task, previous=previous, timestamps=self.options.timestamps
+        )
+        room = self.policy.n_text_positions - len(prompt_tokens)
+        return DecodeRequest(
+            prompt_tokens=prompt_tokens,
+            n_task_tokens=n_task_tokens,
+            temperature=temperature,
+            beam_size=self.policy.beam_size,
+            max_new_tokens=min(room, self.policy.max_new_tokens or room),
+            logprobs=self.options.logprobs,
+        )
+
+    def _without_repetition(self, attempt: Attempt) -> Attempt:
+        """The attempt with a phrase that it ends in said once, if it was said over and over."""
+        text_tokens = self.tokenizer.text_tokens(attempt.decoded.tokens)
+        n_kept = ladder.repetition_end(text_tokens)
+        if n_kept == len(text_tokens):
+            return attempt
+        kept = text_tokens[:n_kept]
+        logprobs = tuple(
+            logprob
+            for token, logprob in zip(attempt.decoded.tokens, attempt.decoded.token_logprobs, strict=False)
+            if self.tokenizer.is_text(token)
+        )[:n_kept]
+        decoded = replace(attempt.decoded, tokens=kept, token_logprobs=logprobs)
+        return replace(attempt, decoded=decoded, text=self.tokenizer.decode_text(kept))
+
+    async def _words(
+        self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int]
+    ) -> tuple[TimedWord, ...]:
+        text_tokens = self.tokenizer.text_tokens(tokens)
+        sot_sequence = self.tokenizer.sot_sequence(self.language, self.options.task)
+        alignment = await engine_window.align(sot_sequence, text_tokens)
+        spoken = "en" if self.options.task is Task.TRANSLATE else self.language
+        words = split_words(text_tokens, self.tokenizer.decode_text, spoken)
+        return clip_to_sound(time_words(words, alignment), samples)
+
+    def _segments(
+        self, attempt: Attempt, spans: Sequence[TokenSpan], words: Sequence[TimedWord], window: Window
+    ) -> Iterator[Segment]:
+        first_word = 0
+        for index, span in enumerate(spans):
+            tokens = attempt.decoded.tokens[span.first : span.end]
+            n_tokens, end_word = len(self.tokenizer.text_tokens(tokens)), first_word
+            while n_tokens > 0 and end_word < len(words):
+                n_tokens -= words[end_word].n_tokens
+                end_word += 1
+            yield Segment(
+                id=index,
+                seek=window.start_sample // MEL_HOP_SAMPLES,
+                start_s=window.start_s + span.start_s,
+                end_s=window.start_s + span.end_s,
+                text=self.tokenizer.decode_text(tokens),
+                tokens=tuple(tokens),
+                temperature=attempt.temperature,
+                avg_logprob=attempt.avg_logprob,
+                compression_ratio=attempt.compression_ratio,
+                no_speech_prob=attempt.decoded.no_speech_prob,
+                words=tuple(_word(word, window.start_s) for word in words[first_word:end_word]),
+            )
+            first_word = end_word
+
+    def _logprobs(self, attempt: Attempt) -> tuple[TokenLogprob, ...]:
+        pairs = zip(attempt.decoded.tokens, attempt.decoded.token_logprobs, strict=True)
+        return tuple(
+            TokenLogprob(self.tokenizer.decode_text([token]), self.tokenizer.token_bytes(token), logprob)
+            for token, logprob in pairs
+            if self.tokenizer.is_text(token)
+        )
+
+
+def _word(word: TimedWord, offset_s: float) -> Word:
+    return Word(word.text.strip(), offset_s + word.start_s, offset_s + word.end_s, word.probability)
