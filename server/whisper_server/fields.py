@@ -116,7 +116,7 @@ class ServerVad(BaseModel):
     silence_duration_ms: int = Field(default=200, ge=0, le=60_000, description="Silence after which speech has ended.")
 
 
-Language = Annotated[str | None, AfterValidator(_language), WithJsonSchema({"type": "string", "examples": ["en"]})]
+Language = Annotated[str | None, AfterValidator(_language), WithJsonSchema({"type": "string", "examples": ["auto"]})]
 LanguageChoice = Annotated[str, AfterValidator(_language_choice), WithJsonSchema({"type": "string"})]
 Keyword = Annotated[
     str, AfterValidator(_keyword), WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^<>\\r\\n]+$"})
@@ -125,7 +125,10 @@ Flag = Annotated[bool, BeforeValidator(_must_be_flag)]
 Chunking = Annotated[
     ServerVad | None,
     BeforeValidator(_chunking),
-    WithJsonSchema({"anyOf": [{"type": "string", "const": "auto"}, {"$ref": "#/components/schemas/ServerVad"}]}),
+    # The empty value is what /docs fills in: nobody who tries the page out is to get this unasked.
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "enum": ["", "auto"]}, {"$ref": "#/components/schemas/ServerVad"}], "default": ""}
+    ),
 ]
 
 
@@ -149,8 +152,7 @@ class FormFields(BaseModel):
     )
     prompt: str = Field(
         default="",
-        description="Text before the recording: style, spelling, names. The last 223 tokens of it count.",
-        examples=["Minutes of the Zürich office, with Ms. Nguyen and Mr. O'Neill."],
+        description="Text before the recording, in its language: style, spelling, names. The last 223 tokens count.",
     )
     keywords: tuple[Keyword, ...] = Field(
         default=(),
@@ -163,6 +165,7 @@ class FormFields(BaseModel):
         ge=0,
         le=1,
         allow_inf_nan=False,
+        examples=[0],
         description=(
             "Left out or 0: the most likely words, and higher temperatures only for a window whose "
             "result looks wrong. Above 0: that temperature for all of it."

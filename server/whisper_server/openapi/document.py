@@ -7,23 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from whisper_server.errors import (
+    ApiError,
+    InternalError,
+    InvalidApiKey,
+    InvalidAudio,
+    ModelNotFound,
+    Overloaded,
+    Unavailable,
+    UploadTimeout,
+    UploadTooLarge,
+)
 from whisper_server.fields import FormFields, TranscriptionFields, TranslationFields
 from whisper_server.openapi.schemas import REF, DocumentFacts, Json, schemas
 
+
+class _Refusal(ApiError):
+    """What the router refuses."""
+
+    type = "invalid_request_error"
+
+
 _AUDIO, _MODELS, _SERVICE = "audio", "models", "service"
 
-_ERRORS: Mapping[int, str] = {
-    400: "The request is wrong; `param` names the field. `code` may be `invalid_audio`, `audio_too_short` "
-    "or `audio_too_long`.",
-    401: "No API key, or one that nobody holds.",
-    404: "No such model, or no such address.",
-    405: "Not with this method.",
-    408: "The body did not arrive in time (UPLOAD_TIMEOUT_SECONDS).",
-    413: "The body is larger than MAX_UPLOAD_BYTES.",
-    417: "An `Expect` header other than `100-continue`.",
-    429: "Too much is waiting, or no memory is left; `Retry-After` says when to try again.",
-    500: "A fault of the server; its log has more under the same `x-request-id`.",
-    503: "The model is being loaded, the engine is dead, or the server is going down.",
+_ERRORS: Mapping[int, tuple[str, ApiError]] = {
+    400: ("The request is wrong; `param` names the field.", InvalidAudio("The file is no audio that is known here.")),
+    401: ("No API key, or one that nobody holds.", InvalidApiKey("Incorrect API key provided.")),
+    404: ("No such model, or no such address.", ModelNotFound("The model `x` is not served here.", param="model")),
+    405: ("Not with this method.", _Refusal("Method not allowed (GET /v1/audio/transcriptions)")),
+    408: ("The body did not arrive in time (UPLOAD_TIMEOUT_SECONDS).", UploadTimeout("The body did not arrive.")),
+    413: ("The body is larger than MAX_UPLOAD_BYTES.", UploadTooLarge("The body is too large.", param="file")),
+    417: ("An `Expect` header other than `100-continue`.", _Refusal("Expectation Failed")),
+    429: ("Too much is waiting, or no memory is left.", Overloaded("Try again soon.", retry_after_s=5)),
+    500: ("A fault of the server; its log has more under the same `x-request-id`.", InternalError("A fault.")),
+    503: ("The model is being loaded, the engine is dead, or the server goes down.", Unavailable("Not ready.")),
 }
 _ALWAYS = (400, 404, 405, 417, 500)
 _WITH_KEY = (*_ALWAYS, 401)
@@ -177,11 +194,9 @@ def _operation(operation_id: str, summary: str, tag: str, content: Json, errors:
     responses: Json = {"200": {"description": "Done.", "content": content, "headers": _REQUEST_ID}}
     for status in sorted(errors):
         headers = _REQUEST_ID | (_RETRY_AFTER if status in (429, 503) else {})
-        responses[str(status)] = {
-            "description": _ERRORS[status],
-            "content": _json("ErrorBody"),
-            "headers": headers,
-        }
+        description, example = _ERRORS[status]
+        content = {"application/json": {"schema": {"$ref": REF.format(model="ErrorBody")}, "example": example.body()}}
+        responses[str(status)] = {"description": description, "content": content, "headers": headers}
     return {"operationId": operation_id, "summary": summary, "tags": [tag], "responses": responses}
 
 
