@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,6 +13,8 @@ from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.transcribe import Transcriber
+from whisper_server.vad import VoiceDetector
+from whisper_server.window_transcription import DecodingPolicy
 
 
 @asynccontextmanager
@@ -20,7 +22,7 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
     """Raises StartError."""
     async with AsyncExitStack() as stack:
         pool = DecodePool(
-            settings.decode_workers or min(8, os.cpu_count() or 1),
+            settings.n_decode_workers,
             DecodeLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
         )
         await pool.start()
@@ -28,4 +30,18 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
         engine, tokenizer = await engines.load(settings)
         stack.push_async_callback(engine.stop)
-        yield Backend(engine, Transcriber(engine, tokenizer), pool)
+        pipeline = Transcriber(
+            engine,
+            tokenizer,
+            VoiceDetector(),
+            DecodingPolicy(
+                beam_size=settings.beam_size,
+                fallback_temperatures=settings.fallback_temperatures,
+                max_new_tokens=settings.max_new_tokens,
+                n_text_positions=engine.facts.n_text_positions,
+            ),
+            longest_window_s=settings.whisper_segment_duration_sec,
+            clock=time.monotonic,
+            on_fallback=metrics.ladder_fallbacks.inc,
+        )
+        yield Backend(engine, pipeline, pool)
