@@ -46,7 +46,9 @@ class Settings:
 
     # The model
     model_id: str = _setting(
-        env.matching(r"\S.*", "a model"), None, "required: `demo`, a Hugging Face id or a folder; see [Models](#models)"
+        env.matching(r"\S.*", "a model"),
+        None,
+        "required: `demo`, a Hugging Face id or a folder; see “Models” in README",
     )
     model_revision: str = _setting(
         env.matching(r"\S+", "a name without spaces"), "main", "branch, tag or commit of a Hugging Face id"
@@ -85,9 +87,11 @@ class Settings:
     )
     whisper_segment_duration_sec: float = _setting(env.number(1, 30), "30", "longest window, 1 to 30 seconds")
     max_audio_seconds: float = _setting(
-        env.number(0), "0", "longer recordings are refused, never cut; `0`: no limit but the next"
+        env.number(0), "0", "longer recordings are refused, never cut; `0`: only `MAX_DECODED_SECONDS` holds"
     )
-    max_decoded_seconds: float = _setting(env.number(1, 604_800), "14400", "the same, and always in force")
+    max_decoded_seconds: float = _setting(
+        env.number(1, 604_800), "14400", "longer recordings are refused, whatever `MAX_AUDIO_SECONDS` is"
+    )
     language_force: str = _setting(
         _language_code, "", "language of all recordings, such as `fa`, whatever the request says"
     )
@@ -108,11 +112,11 @@ class Settings:
     interface: str = _setting(
         env.matching(r"[0-9A-Za-z.:_-]+", "an address such as 0.0.0.0 or ::"), "0.0.0.0", "address listened on"
     )
-    port: int = _setting(env.whole_number(0, 65535), "8000", "`0`: any free one")
+    port: int = _setting(env.whole_number(0, 65535), "8000", "port listened on; `0`: any free one")
     metrics_port: int = _setting(env.whole_number(0, 65535), "0", "port of `/metrics`; `0`: the same as all the rest")
     root_path: str = _setting(env.url_prefix, "", "prefix of all routes, such as `/speech`")
     served_model_names: tuple[str, ...] = _setting(
-        env.names, "", "names that requests may ask for, between commas; empty: see [Models](#models)"
+        env.names, "", "names that requests may ask for, between commas; empty: see “Models” in README"
     )
     api_keys_dir: Path | None = _setting(
         env.folder, "", "folder with a file per client, whose content is the key; empty: no key is asked for"
