@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError, from_json
@@ -209,6 +209,6 @@ def wire_names(model: type[FormFields]) -> Mapping[str, bool]:
     return {name: (field.alias or "").endswith("[]") for name, field in model.model_fields.items()}
 
 
-def form_schema(model: type[FormFields], ref_template: str) -> dict[str, Any]:
-    """The form's JSON schema with the names on the wire, without the file."""
-    return model.model_json_schema(by_alias=True, ref_template=ref_template)
+def list_names(model: type[FormFields]) -> tuple[str, ...]:
+    """The names on the wire of the fields that may be repeated."""
+    return tuple(f"{name}[]" for name, is_list in wire_names(model).items() if is_list)

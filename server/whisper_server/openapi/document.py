@@ -18,7 +18,7 @@ from whisper_server.errors import (
     UploadTimeout,
     UploadTooLarge,
 )
-from whisper_server.fields import FormFields, TranscriptionFields, TranslationFields
+from whisper_server.fields import FormFields, TranscriptionFields, TranslationFields, list_names
 from whisper_server.openapi.schemas import REF, DocumentFacts, Json, schemas
 
 
@@ -176,7 +176,8 @@ def _audio_operation(operation_id: str, summary: str, description: str, form: ty
         "content": {
             "multipart/form-data": {
                 "schema": {"$ref": REF.format(model=form.__name__)},
-                "encoding": {"chunking_strategy": {"contentType": "application/json, text/plain"}},
+                # Else Swagger UI sends a list as one field with commas.
+                "encoding": {name: {"style": "form", "explode": True} for name in list_names(form)},
             }
         },
     }
