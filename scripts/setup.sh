@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 lock=requirements-dev.lock
-debian_packages=(espeak-ng libespeak-ng1 shellcheck)
+debian_packages=(shellcheck)
 
 say() { echo "setup: $*" >&2; }
 
