@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from whisper_server.audio.limits import DecodeLimits
+from whisper_server.audio.ogg_links import ogg_links
 from whisper_server.audio.recording import Recording
-from whisper_server.audio.resample import resample
+from whisper_server.audio.resample import Block, Silence, resample
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
 from whisper_server.errors import InvalidAudio
@@ -22,13 +23,14 @@ _MISSING_S = 1.0
 
 def decode(file: UploadReader, limits: DecodeLimits) -> Iterator[Samples]:
     """Raises InvalidAudio, AudioTooShort, AudioTooLong. What was yielded before an error is void."""
-    with closing(Recording.open(file)) as recording:
+    first_part, *later_parts = ogg_links(file)
+    with closing(Recording.open(first_part)) as recording:
         length = wav_length(file) if recording.container.format.name == "wav" else None
         if length is not None:
             _check_complete(length.declared_s, length.held_s)
             limits.check_not_too_long(length.held_s)
         n_samples = 0
-        for piece in resample(recording.blocks()):
+        for piece in resample(_blocks(recording, later_parts)):
             n_samples += len(piece)
             limits.check_not_too_long(n_samples / SAMPLE_RATE_HZ)
             if len(piece):
@@ -37,6 +39,19 @@ def decode(file: UploadReader, limits: DecodeLimits) -> Iterator[Samples]:
             _check_complete(recording.declared_s, recording.reached_s)
         _check_sound(recording)
         limits.check_not_too_short(n_samples)
+
+
+def _blocks(recording: Recording, later_parts: list[UploadReader]) -> Iterator[Block | Silence]:
+    yield from recording.blocks()
+    for part in later_parts:
+        try:
+            with closing(Recording.open(part)) as later:
+                yield from later.blocks()
+        except InvalidAudio:
+            recording.n_bad += 1  # a damaged link, after which another may follow
+            continue
+        recording.n_good += later.n_good
+        recording.n_bad += later.n_bad
 
 
 def _check_complete(declared_s: float, held_s: float) -> None:

@@ -32,7 +32,7 @@ CODECS = (
 )
 _DECLARES_LENGTH = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
 """Formats whose header states the length (wav's is read by `wav_length`: FFmpeg corrects it silently)."""
-_HAS_TIME_LINE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_HAS_TIME_LINE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg")
 _SMALLEST_GAP_S = 0.2
 _LARGEST_GAP_S = 30.0
 """A longer one is a joint, not a gap: people put the head of a webm stream before a later piece of it."""
@@ -69,6 +69,8 @@ class Recording:
                     "protocol_whitelist": "none",
                     "enable_drefs": "0",
                     "max_streams": "64",
+                    # More would search plain PCM for hidden codecs: 20 ms a file, and noise is taken for DTS.
+                    "max_probe_packets": "1",
                 },
                 metadata_errors="replace",
                 io_open=_open_nothing,

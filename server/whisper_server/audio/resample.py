@@ -35,20 +35,20 @@ class Silence:
 
 def to_mono(values: npt.NDArray[Any]) -> Samples:
     """(n_channels, n_frames) of any sample type → (n_frames,) float32, −1 … 1."""
+    n_channels = len(values)
     full_scale = _FULL_SCALE.get(values.dtype)
     if full_scale is None:
         tame = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
-        return _mean(np.clip(tame, -1, 1, out=tame))
-    mono = _mean(values)
+        return _sum(np.clip(tame, -1, 1, out=tame), weight=1 / n_channels)
+    mono = _sum(values, weight=1 / (n_channels * full_scale))
     if values.dtype == np.uint8:
-        mono -= 128
-    mono /= full_scale
+        mono -= 1
     return mono
 
 
-def _mean(values: npt.NDArray[Any]) -> Samples:
-    mono: Samples = values.mean(axis=0, dtype=np.float32)
-    return mono
+def _sum(values: npt.NDArray[Any], *, weight: float) -> Samples:
+    # A product of matrices: `mean` takes fifty times as long on interleaved channels.
+    return np.full(len(values), weight, np.float32) @ values.astype(np.float32)
 
 
 def resample(blocks: Iterable[Block | Silence]) -> Iterator[Samples]:

@@ -11,13 +11,22 @@ if TYPE_CHECKING:
 
 
 class UploadReader(io.RawIOBase):
-    """Reads a descriptor that somebody else owns. Seeking past the end reads nothing."""
+    """Reads a descriptor that somebody else owns, or a part of it. Past the end there is nothing."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, start: int = 0, end: int | None = None) -> None:
         super().__init__()
         self._fd = fd
+        self._start = start
         self._position = 0
-        self.n_bytes = os.fstat(fd).st_size
+        self.n_bytes = (os.fstat(fd).st_size if end is None else end) - start
+
+    def part(self, start: int, end: int) -> UploadReader:
+        """The bytes from `start` up to `end` as a file of their own."""
+        return UploadReader(self._fd, self._start + start, self._start + end)
+
+    def read_at(self, position: int, n_bytes: int) -> bytes:
+        """At most `n_bytes` from `position`; does not move."""
+        return os.pread(self._fd, max(0, min(n_bytes, self.n_bytes - position)), self._start + position)
 
     def readable(self) -> bool:
         return True
@@ -26,13 +35,10 @@ class UploadReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        n_read = os.preadv(self._fd, [buffer], self._position)
+        target = memoryview(buffer)[: max(0, self.n_bytes - self._position)]
+        n_read = os.preadv(self._fd, [target], self._start + self._position) if target else 0
         self._position += n_read
         return n_read
-
-    def read_at(self, position: int, n_bytes: int) -> bytes:
-        """At most `n_bytes` from `position`; does not move."""
-        return os.pread(self._fd, n_bytes, position)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.n_bytes}[whence]
