@@ -99,7 +99,7 @@ def _chunking(value: object) -> object:
     except ValueError:
         parsed = None
     if not isinstance(parsed, dict):
-        raise PydanticCustomError("chunking", 'use auto or a JSON object such as {{"type": "server_vad"}}')
+        raise PydanticCustomError("chunking", 'use auto or a JSON object such as {"type": "server_vad"}')
     return parsed
 
 

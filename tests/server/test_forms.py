@@ -244,7 +244,7 @@ async def test_fields_become_options(
         ),
         ([("stream", "true"), ("response_format", "srt")], "stream", "json or text"),
         ([("stream", "yes")], "stream", "true or false"),
-        ([("chunking_strategy", "none")], "chunking_strategy", "use auto"),
+        ([("chunking_strategy", "none")], "chunking_strategy", 'object such as {"type": "server_vad"}'),
         ([("chunking_strategy", "[" * 60_000)], "chunking_strategy", "use auto"),
         ([("chunking_strategy", '{"type": "server_vad", "threshold": 2}')], "chunking_strategy", "threshold"),
         ([("chunking_strategy", '{"type": "semantic_vad"}')], "chunking_strategy", "server_vad"),
