@@ -41,11 +41,9 @@ class Api:
     def close(self) -> None:
         self.http.close()
 
-    def post(
-        self, audio: bytes, *, route: str = "transcriptions", file_name: str = "clip.wav", **fields: FieldValue
-    ) -> httpx.Response:
+    def post(self, audio: bytes, *, route: str = "transcriptions", **fields: FieldValue) -> httpx.Response:
         """Send a file with fields; a list goes out as `name[]`, once a value."""
-        return self.http.post(f"/v1/audio/{route}", files={"file": (file_name, audio)}, data=form(**fields))
+        return self.http.post(f"/v1/audio/{route}", files={"file": ("clip.wav", audio)}, data=form(**fields))
 
     def json(self, audio: bytes, *, route: str = "transcriptions", **fields: FieldValue) -> Any:
         """The parsed answer; anything but 200 is an AssertionError with the answer in it."""

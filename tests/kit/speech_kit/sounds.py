@@ -6,8 +6,11 @@ import io
 import wave
 
 import numpy as np
+import numpy.typing as npt
 
 from speech_kit.espeak import SAMPLE_RATE_HZ, Samples
+
+Sound = npt.NDArray[np.float64]
 
 
 def silence(duration_s: float) -> Samples:
@@ -74,20 +77,21 @@ def wav(samples: Samples, *, rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
     return buffer.getvalue()
 
 
-def _seconds(duration_s: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _seconds(duration_s: float) -> Sound:
     return np.arange(round(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
 
 
-def _note(frequency_hz: float, duration_s: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _note(frequency_hz: float, duration_s: float) -> Sound:
     at_s = _seconds(duration_s)
     note = sum(np.sin(2 * np.pi * frequency_hz * n * at_s) / n**1.5 for n in range(1, 7))
     return np.asarray(note * np.minimum(1, at_s / 0.01) * np.exp(-at_s * 3))
 
 
-def _add(out: np.ndarray[tuple[int], np.dtype[np.float64]], start: int, sound: np.ndarray) -> None:  # type: ignore[type-arg]
+def _add(out: Sound, start: int, sound: Sound) -> None:
     end = min(len(out), start + len(sound))
     out[start:end] += sound[: end - start]
 
 
-def _scaled(samples: np.ndarray, peak: float) -> Samples:  # type: ignore[type-arg]
-    return (samples * peak / np.abs(samples).max()).astype(np.float32)
+def _scaled(samples: Sound, peak: float) -> Samples:
+    scaled: Samples = (samples * peak / np.abs(samples).max()).astype(np.float32)
+    return scaled

@@ -1,0 +1,157 @@
+"""Words and their times against what espeak-ng was told to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from server_kit.api import Api
+from server_kit.heard import TIMED, Heard, Pair, words_of
+from speech_kit.espeak import SpokenWord
+from speech_kit.recordings import Recording, join
+from speech_kit.scores import StartErrors, WordErrors, aligned, normalised, start_errors, word_errors
+from speech_kit.sentences import LANGUAGE_NAMES, LANGUAGES, spoken
+from speech_kit.sounds import wav
+
+Figure = Callable[[str], None]
+MOST_WORD_ERRORS = {"en": 0.07, "de": 0.06, "es": 0.05, "ru": 0.08}
+LEAST_LANGUAGE_FOUND = 0.97
+
+
+def _errors_of(pairs: list[Pair]) -> WordErrors:
+    return word_errors([pair.said.text for pair in pairs], [pair.answer["text"] for pair in pairs])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_word_error_rate_of_sentences_the_model_never_met(heard: Heard, language: str, figure: Figure) -> None:
+    pairs = heard.sentences(language)
+    errors = _errors_of(pairs)
+    found = sum(pair.answer["language"] == LANGUAGE_NAMES[language] for pair in pairs) / len(pairs)
+    figure(f"{language}: {errors} in {len(pairs)} sentences; language right in {found:.1%}")
+    assert errors.rate <= MOST_WORD_ERRORS[language]
+    assert found >= LEAST_LANGUAGE_FOUND
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_word_starts_of_single_sentences(heard: Heard, language: str, figure: Figure) -> None:
+    errors_s: list[float] = []
+    for pair in heard.sentences(language):
+        errors_s += start_errors(pair.said.words, words_of(pair.answer)).errors_s
+    _check_starts(language, StartErrors(tuple(errors_s)), n_least=250, figure=figure)
+
+
+def _check_starts(what: str, errors: StartErrors, n_least: int, figure: Figure) -> None:
+    figure(f"{what}: {errors}")
+    assert len(errors.errors_s) >= n_least
+    assert errors.mean_s <= 0.060
+    assert errors.share_within(0.120) >= 0.90
+
+
+def test_words_and_segments_lie_in_order_and_inside_the_clip(heard: Heard) -> None:
+    for pair in heard.sentences("en"):
+        said, answer = pair.said, pair.answer
+        assert answer["duration"] == pytest.approx(said.duration_s, abs=0.02)
+        for kind in ("words", "segments"):
+            times = [(item["start"], item["end"]) for item in answer[kind]]
+            assert times, f"{kind} of {said.text!r}"
+            assert all(0 <= start <= end <= said.duration_s + 0.05 for start, end in times), (said.text, times)
+            assert all(before[0] <= after[0] for before, after in pairwise(times)), (said.text, times)
+        assert [segment["id"] for segment in answer["segments"]] == list(range(len(answer["segments"])))
+
+
+def test_segments_and_words_say_what_the_text_says(heard: Heard) -> None:
+    for answer in (pair.answer for pair in heard.sentences("de")):
+        text = normalised(answer["text"])
+        assert normalised(" ".join(segment["text"] for segment in answer["segments"])) == text
+        assert (
+            normalised(
+                "".join(word["word"] if word["word"][:1] == " " else f" {word['word']}" for word in answer["words"])
+            )
+            == text
+        )
+
+
+def test_word_starts_in_a_recording_of_three_minutes(api: Api, figure: Figure) -> None:
+    recording = join([spoken("en", index) for index in range(42)], seed=1)
+    assert 170 <= recording.duration_s <= 240
+    answer = api.json(wav(recording.samples), **TIMED)
+    assert answer["duration"] == pytest.approx(recording.duration_s, abs=0.02)
+    _check_starts(
+        f"{recording.duration_s:.0f} s", start_errors(recording.words, words_of(answer)), n_least=300, figure=figure
+    )
+    _check_segments(recording, answer, figure)
+
+
+def _check_segments(recording: Recording, answer: Any, figure: Figure) -> None:
+    """Every sentence begins where some segment says that it begins, within half a second."""
+    starts_s = [segment["start"] for segment in answer["segments"]]
+    off = [min(abs(start_s - said_s) for start_s in starts_s) for said_s in recording.starts_s]
+    near = sum(each <= 0.5 for each in off) / len(off)
+    figure(f"{near:.0%} of {len(off)} sentences begin within 0.5 s of a segment's start")
+    assert near >= 0.8
+
+
+@pytest.fixture(scope="module")
+def ten_minutes(api: Api, heard: Heard) -> tuple[Recording, Any, list[Pair]]:
+    """All English sentences in one recording, what was heard in it, and what in each sentence alone."""
+    alone = heard.sentences("en")
+    recording = join([pair.said for pair in alone], seed=2)
+    return recording, api.json(wav(recording.samples), **TIMED), alone
+
+
+def test_ten_minutes_are_heard_as_well_as_their_sentences(
+    ten_minutes: tuple[Recording, Any, list[Pair]], figure: Figure
+) -> None:
+    recording, answer, alone = ten_minutes
+    assert recording.duration_s >= 590
+    one_by_one = _errors_of(alone)
+    together = word_errors([recording.text], [answer["text"]])
+    figure(f"{recording.duration_s:.0f} s: {together}; its sentences one by one: {one_by_one}")
+    assert together.rate <= one_by_one.rate + 0.03
+    _check_starts("ten minutes", start_errors(recording.words, words_of(answer)), n_least=900, figure=figure)
+
+
+def test_no_word_is_lost_or_heard_twice_where_windows_meet(
+    ten_minutes: tuple[Recording, Any, list[Pair]], figure: Figure
+) -> None:
+    recording, answer, alone = ten_minutes
+    cuts_s = sorted({segment["seek"] / 100 for segment in answer["segments"]} - {0.0})
+    assert len(cuts_s) >= 590 / 30 - 1
+    said = ["".join(normalised(word.text)) for word in recording.words]
+    heard = [normalised(word) for word, _ in words_of(answer)]
+    alignment = aligned(said, ["".join(word) for word in heard])
+    faults = []
+    for cut_s in cuts_s:
+        before, after = _words_at(recording.words, cut_s)
+        lost = {before, after} & set(alignment.lost)
+        place = dict(alignment.matched)
+        twice = place[after] - place[before] != 1 if before in place and after in place else False
+        if (lost or twice) and not _missed_alone(recording, alone, {before, after}):
+            faults.append(f"{cut_s:.1f} s: {said[before - 2 : after + 3]} became {_around(answer, cut_s)}")
+    figure(f"{len(cuts_s)} cuts, faults at {len(faults)}")
+    assert not faults
+
+
+def _words_at(words: tuple[SpokenWord, ...], cut_s: float) -> tuple[int, int]:
+    """The words said last before a cut and first after it."""
+    after = next(index for index, word in enumerate(words) if word.start_s is not None and word.start_s >= cut_s - 0.05)
+    return after - 1, after
+
+
+def _missed_alone(recording: Recording, alone: list[Pair], indices: set[int]) -> bool:
+    """Whether the model misses one of these words in its sentence alone too: then no cut is to blame."""
+    first = 0
+    for pair in alone:
+        words = ["".join(normalised(word.text)) for word in pair.said.words]
+        lost = aligned(words, normalised(pair.answer["text"])).lost
+        if any(first + index in indices for index in lost):
+            return True
+        first += len(words)
+    return False
+
+
+def _around(answer: Any, at_s: float) -> list[str]:
+    return [word["word"] for word in answer["words"] if abs(word["start"] - at_s) < 2.5]

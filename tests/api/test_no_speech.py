@@ -1,0 +1,114 @@
+"""Where nobody speaks no word is heard, and beside noise only what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server_kit.api import Api, in_flight
+from speech_kit.espeak import Samples
+from speech_kit.scores import normalised, word_errors
+from speech_kit.sentences import said
+from speech_kit.sounds import (
+    arpeggio_with_drums,
+    chords,
+    mains_hum,
+    silence,
+    tone,
+    wav,
+    white_noise,
+    with_noise,
+)
+
+SPEECHLESS: Mapping[str, Samples] = {
+    "silence of 5 s": silence(5),
+    "silence of 65 s": silence(65),
+    "silence of exactly 30 s": silence(30),
+    "faint noise of 10 s": white_noise(10, rms=0.002),
+    "white noise of 10 s": white_noise(10, rms=0.05, seed=1),
+    "white noise of 45 s": white_noise(45, rms=0.1, seed=2),
+    "loud noise of 3 s": white_noise(3, rms=0.3, seed=3),
+    "tone of 440 Hz": tone(12),
+    "tone of 1 kHz, loud": tone(8, frequency_hz=1000, peak=0.8),
+    "mains hum of 50 Hz": mains_hum(15),
+    "mains hum of 60 Hz": mains_hum(35, frequency_hz=60),
+    "chords": chords(20),
+    "other chords": chords(40, seed=5),
+    "arpeggio with drums": arpeggio_with_drums(20),
+    "another arpeggio": arpeggio_with_drums(33, seed=7),
+}
+
+
+@pytest.fixture(scope="module")
+def heard(api: Api) -> Mapping[str, Any]:
+    """What the server makes of each sound, with words asked for."""
+    granularities = ["word", "segment"]
+    answers = in_flight(
+        lambda samples: api.verbose(wav(samples), timestamp_granularities=granularities), list(SPEECHLESS.values())
+    )
+    return dict(zip(SPEECHLESS, answers, strict=True))
+
+
+@pytest.mark.parametrize("sound", SPEECHLESS)
+def test_nothing_is_heard_where_nobody_speaks(heard: Mapping[str, Any], sound: str) -> None:
+    answer = heard[sound]
+    assert (answer["text"], answer["segments"], answer["words"]) == ("", [], [])
+
+
+def test_every_format_of_silence_is_an_empty_transcript(api: Api) -> None:
+    quiet = wav(silence(2))
+    answers = {name: api.post(quiet, response_format=name) for name in ("json", "text", "srt", "vtt")}
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(answers, 200)
+    assert answers["json"].json()["text"] == ""
+    assert answers["text"].text.strip() == ""
+    assert answers["srt"].text.strip() == ""
+    assert answers["vtt"].text.strip() == "WEBVTT"
+
+
+def test_a_stream_of_silence_has_no_deltas(api: Api) -> None:
+    events = list(api.events(wav(silence(3))))
+    assert [event.type for event in events] == ["transcript.text.done"]
+    assert events[0].data["text"] == ""
+
+
+SENTENCE = "The train to the city leaves at seven in the morning."
+SURROUNDINGS: Mapping[str, Samples] = {
+    "after and before silence": np.concatenate([silence(20), said(SENTENCE).samples, silence(20)]),
+    "after and before faint noise": np.concatenate(
+        [white_noise(12, rms=0.005), said(SENTENCE).samples, white_noise(12, rms=0.005, seed=1)]
+    ),
+    "in noise 20 dB below": with_noise(np.concatenate([silence(4), said(SENTENCE).samples, silence(4)]), snr_db=20),
+    "after half a minute of hum": np.concatenate([mains_hum(30), silence(1), said(SENTENCE).samples, silence(1)]),
+    "after half a minute of music": np.concatenate(
+        [arpeggio_with_drums(30), silence(1), said(SENTENCE).samples, silence(1)]
+    ),
+    "between two minutes of silence": np.concatenate([silence(60), said(SENTENCE).samples, silence(60)]),
+}
+
+
+@pytest.fixture(scope="module")
+def heard_around(api: Api) -> Mapping[str, Any]:
+    answers = in_flight(lambda samples: api.verbose(wav(samples)), list(SURROUNDINGS.values()))
+    return dict(zip(SURROUNDINGS, answers, strict=True))
+
+
+@pytest.mark.parametrize("place", SURROUNDINGS)
+def test_only_what_was_said_is_heard(
+    heard_around: Mapping[str, Any], place: str, figure: Callable[[str], None]
+) -> None:
+    text = heard_around[place]["text"]
+    errors = word_errors([SENTENCE], [text])
+    figure(f"{place}: {errors}: {text!r}")
+    assert len(normalised(text)) <= len(normalised(SENTENCE)) + 1
+    assert errors.n_edits <= 2
+
+
+def test_voice_activity_leaves_out_what_is_no_speech(api: Api) -> None:
+    samples = np.concatenate([white_noise(8, rms=0.01), said(SENTENCE).samples, white_noise(8, rms=0.01, seed=4)])
+    answer = api.verbose(wav(samples), chunking_strategy="auto")
+    assert word_errors([SENTENCE], [answer["text"]]).n_edits <= 2
+    assert 7.0 <= answer["segments"][0]["start"] <= 8.5
+    assert answer["duration"] == pytest.approx(len(samples) / 16_000, abs=0.02)
