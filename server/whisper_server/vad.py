@@ -34,10 +34,11 @@ _HYSTERESIS = 0.15
 """Speech goes on until the probability falls this much below the threshold (Silero's own figure)."""
 _SURE_FRAMES = 4
 """Speech is sure for at least this long at a time, 128 ms: the shortest words just fill it."""
-_SURE_SHARE = 0.4
+_SURE_SHARE = 0.3
 """Sure is so much of the way from the threshold to 1."""
-_PEAK = 0.9
-"""Sound is scaled to this peak: the model's answers to hum and music are lowest there, and quiet speech is heard."""
+_HEARINGS = ((0, 0.9), (FRAME_SAMPLES // 2, 0.3))
+"""Samples that the frames are shifted by, and the peak that the sound is scaled to. The model hears everything twice
+and the mean counts: what it takes for speech in hum and music depends on both by chance, speech on neither."""
 _HIGHEST_GAIN = 1000.0
 
 
@@ -51,7 +52,7 @@ def find_model() -> Path:
 
 
 class VoiceDetector:
-    """One loaded model; may be asked from several threads at once. Calls block for about 3 ms a second of sound."""
+    """One loaded model; may be asked from several threads at once. Calls block for about 5 ms a second of sound."""
 
     def __init__(self, model: Path | None = None) -> None:
         path = find_model() if model is None else model
@@ -115,26 +116,32 @@ class VoiceDetector:
 
     def _blocks(self, samples: Samples) -> Iterator[Probabilities]:
         """Probabilities block by block."""
-        gain = _gain(samples)
+        peak = max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
+        n_frames = -(-len(samples) // FRAME_SAMPLES)
+        for first in range(0, n_frames, _BLOCK_FRAMES):
+            stop = min(first + _BLOCK_FRAMES, n_frames)
+            heard = [
+                self._hear(samples, first, stop, shift, min(to / max(peak, 1e-9), _HIGHEST_GAIN))
+                for shift, to in _HEARINGS
+            ]
+            yield np.mean(heard, axis=0, dtype=np.float32)
+
+    def _hear(self, samples: Samples, first: int, stop: int, shift: int, gain: float) -> Probabilities:
+        """Probabilities of the frames from `first` to `stop`, each beginning `shift` samples early."""
+        n_lead_in = min(_LEAD_IN_FRAMES, first)
+        n_frames = n_lead_in + stop - first
+        rows = _frames(samples, (first - n_lead_in) * FRAME_SAMPLES - shift, n_frames) * np.float32(gain)
         state = np.zeros(_STATE_SHAPE, np.float32)
-        block, lead_in = _BLOCK_FRAMES * FRAME_SAMPLES, _LEAD_IN_FRAMES * FRAME_SAMPLES
-        for start in range(0, len(samples), block):
-            frames = _frames(samples, max(0, start - lead_in), min(start + block, len(samples))) * gain
-            probabilities, _, _ = self._session.run(None, {"input": frames, "h": state, "c": state})
-            yield np.asarray(probabilities[_LEAD_IN_FRAMES if start else 0 :], np.float32)
+        probabilities, _, _ = self._session.run(None, {"input": rows, "h": state, "c": state})
+        return np.asarray(probabilities[n_lead_in:], np.float32)
 
 
-def _gain(samples: Samples) -> np.float32:
-    peak = max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
-    return np.float32(min(_PEAK / peak, _HIGHEST_GAIN) if peak > 0 else 1.0)
-
-
-def _frames(samples: Samples, start: int, end: int) -> Samples:
-    """The sound from `start` to `end` as rows of 32 ms, each with the last 4 ms before it."""
-    n_frames = -(-(end - start) // FRAME_SAMPLES)
+def _frames(samples: Samples, first_sample: int, n_frames: int) -> Samples:
+    """Rows of 32 ms, each with the last 4 ms before it; outside of the sound is silence."""
+    start = first_sample - _CONTEXT_SAMPLES
     padded = np.zeros(_CONTEXT_SAMPLES + n_frames * FRAME_SAMPLES, np.float32)
-    n_context = min(_CONTEXT_SAMPLES, start)
-    padded[_CONTEXT_SAMPLES - n_context : _CONTEXT_SAMPLES + end - start] = samples[start - n_context : end]
+    heard = samples[max(0, start) : start + len(padded)]
+    padded[max(0, -start) : max(0, -start) + len(heard)] = heard
     rows = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT_SAMPLES + FRAME_SAMPLES)
     return rows[::FRAME_SAMPLES]
 
@@ -158,10 +165,10 @@ def _stretches(probabilities: Probabilities, threshold: float, n_silent_frames: 
 
 
 def _is_sure(probabilities: Probabilities, threshold: float) -> bool:
-    """Whether the mean over some 128 ms is well above the threshold: 0.7 for the default of 0.5.
+    """Whether the mean over some 128 ms is well above the threshold: 0.65 for the default of 0.5.
 
-    Single frames of hum and music reach 0.8, but their mean over 128 ms stays below 0.66; that of the shortest
-    spoken words is above it, and mostly above 0.8.
+    That of the shortest words is above 0.7; hum stays below 0.5 and chords below 0.6 (drums with an arpeggio do not
+    always: Silero takes some for speech).
     """
     if not len(probabilities):
         return False
