@@ -14,6 +14,9 @@ from whisper_server.transcript import SAMPLE_RATE_HZ
 _CODEC_PADDING_S = 0.1
 """Encoders pad to whole frames: 60 s of mp3 must pass a limit of 60 s."""
 
+_ROUNDING_S = 0.001
+"""0.1 s at 11,025 Hz are 1,102 samples, a little less than 0.1 s."""
+
 
 @dataclass(frozen=True)
 class DecodeLimits:
@@ -57,7 +60,7 @@ class DecodeLimits:
 
     def check_not_too_short(self, n_samples: int) -> None:
         """Raises AudioTooShort."""
-        if n_samples < round(self.min_s * SAMPLE_RATE_HZ):
+        if n_samples < round((self.min_s - _ROUNDING_S) * SAMPLE_RATE_HZ):
             raise AudioTooShort(
                 f"The audio is too short: it lasts {n_samples / SAMPLE_RATE_HZ:.3f} s, "
                 f"and the minimum is {self.min_s:g} s."

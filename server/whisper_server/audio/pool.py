@@ -118,7 +118,6 @@ class DecodePool:
             worker = await self._take()
             if worker.send_job(source.fileno(), samples.fileno()):
                 return worker
-            self._discard(worker)
 
     async def _result(self, worker: WorkerProcess, reservation: Reservation) -> Done:
         """Gives the worker back, or kills it where it cannot be used again: on cancellation above all."""
@@ -138,7 +137,7 @@ class DecodePool:
             if reusable and not worker.worn_out:
                 self._hand_over(worker)
             else:
-                self._discard(worker)
+                worker.kill()  # its supervisor starts another
         if isinstance(outcome, Crashed):
             _LOG.error("decoding crashed:\n%s", outcome.traceback)
             raise InternalError("Decoding the file failed inside the server.")
@@ -184,10 +183,6 @@ class DecodePool:
                 waiter.set_result(worker)
                 return
         self._idle.append(worker)
-
-    def _discard(self, worker: WorkerProcess) -> None:
-        """Its supervisor starts another."""
-        worker.kill()
 
     async def _supervise(self, worker: WorkerProcess) -> None:
         """Replace the worker whenever it ends, until the pool stops."""

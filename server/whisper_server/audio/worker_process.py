@@ -98,6 +98,8 @@ class WorkerProcess:
         try:
             socket.send_fds(self._connection, [messages.encode(Job())], [upload_fd, samples_fd])
         except OSError:
+            if self._process.returncode is None:
+                self._process.kill()
             return False
         self._n_jobs += 1
         return True
@@ -122,8 +124,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """SIGKILL: a worker has nothing to tidy up."""
-        self.killed_by_us = True
         if self._process.returncode is None:
+            self.killed_by_us = True
             self._process.kill()
 
     async def wait(self) -> int:

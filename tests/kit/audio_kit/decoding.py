@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+
 from whisper_server.audio.decode import decode
 from whisper_server.audio.limits import DecodeLimits
 from whisper_server.audio.memory_file import MemoryFile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -12,10 +13,11 @@ from typing import cast
 import av
 import numpy as np
 import soundfile
-from audio_kit.signals import Signal
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
+
+from audio_kit.signals import Signal
 
 
 def by_libsndfile(signal: Signal, rate_hz: int, container: str, subtype: str) -> bytes:
@@ -85,7 +87,9 @@ def with_wav_sizes(file: bytes, *, data_bytes: int) -> bytes:
     """A wav file whose header states another length."""
     at = file.index(b"data") + 4
     riff_bytes = min(data_bytes + at - 4, 0xFFFF_FFFF) if data_bytes else 0
-    return b"".join((file[:4], struct.pack("<I", riff_bytes), file[8:at], struct.pack("<I", data_bytes), file[at + 4 :]))
+    return b"".join(
+        (file[:4], struct.pack("<I", riff_bytes), file[8:at], struct.pack("<I", data_bytes), file[at + 4 :])
+    )
 
 
 def with_flac_samples(file: bytes, n_samples: int) -> bytes:
@@ -94,8 +98,6 @@ def with_flac_samples(file: bytes, n_samples: int) -> bytes:
     changed[21] = (changed[21] & 0xF0) | (n_samples >> 32)
     changed[22:26] = struct.pack(">I", n_samples & 0xFFFF_FFFF)
     return bytes(changed)
-
-
 
 
 def with_video(signal: Signal, rate_hz: int, container: str) -> bytes:
@@ -141,12 +143,13 @@ def with_gap(signal: Signal, rate_hz: int, container: str, *, gap_at_s: float, g
         return path.read_bytes()
 
 
+@cache
 def hours_of_silence(hours: float) -> bytes:
     """Opus that is all but nothing on disk."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "file")
         with av.open(path, "w", format="ogg") as output:
-            stream = cast(AudioStream, output.add_stream("libopus", rate=48_000))
+            stream = output.add_stream("libopus", rate=48_000)
             stream.codec_context.layout = "mono"
             stream.codec_context.bit_rate = 500
             stream.codec_context.options = {"frame_duration": "120", "vbr": "on"}
@@ -166,18 +169,20 @@ def hours_of_silence(hours: float) -> bytes:
 
 
 def quicktime_with_external_data(movie: bytes, path: str) -> bytes:
-    """The index of a movie whose sound lies, as it says, in the file at `path`."""
+    """The index of a movie whose sound lies, as it says, in the file at `path`.
+
+    FFmpeg does read that file, with `enable_drefs` and `use_absolute_path`.
+    """
     at = movie.index(b"dref") - 4
     old_bytes = int.from_bytes(movie[at : at + 4], "big")
     name = path.encode()
     alias = bytearray(150)
     alias[8:10] = (2).to_bytes(2, "big")
-    alias[10:14] = b"vol1"
-    filename = name.rsplit(b"/", 1)[1][:60]
-    alias[50 - 0 : 51] = bytes([len(filename)])
+    filename = name.rsplit(b"/", 1)[1]
+    alias[50:51] = bytes([len(filename)])
     alias[51 : 51 + len(filename)] = filename
-    for kind, value in ((2, name), (18, name)):
-        alias += kind.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + b"\0" * (len(value) % 2)
+    for kind in (2, 18):  # the path, by both its names
+        alias += kind.to_bytes(2, "big") + len(name).to_bytes(2, "big") + name + b"\0" * (len(name) % 2)
     alias += b"\xff\xff\0\0"
     entry = b"alis" + b"\0\0\0\0" + bytes(alias)
     entry = (len(entry) + 4).to_bytes(4, "big") + entry
@@ -187,5 +192,7 @@ def quicktime_with_external_data(movie: bytes, path: str) -> bytes:
     changed = bytearray(movie[:at] + dref + movie[at + old_bytes :])
     for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf"):
         position = changed.index(box) - 4
-        changed[position : position + 4] = (int.from_bytes(changed[position : position + 4], "big") + grown).to_bytes(4, "big")
+        changed[position : position + 4] = (int.from_bytes(changed[position : position + 4], "big") + grown).to_bytes(
+            4, "big"
+        )
     return bytes(changed[: changed.index(b"mdat") - 4])

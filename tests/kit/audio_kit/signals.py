@@ -30,7 +30,7 @@ def best_match(heard: Signal, wanted: Signal, *, max_shift_s: float = 0.06) -> t
     """(correlation, shift in seconds, gain) where `heard` fits `wanted` best."""
     max_shift = round(max_shift_s * 16_000)
     n = min(len(heard), len(wanted))
-    padded = np.concatenate([np.zeros(max_shift), heard[:n], np.zeros(max_shift)])
+    padded = np.concatenate([np.zeros(max_shift), heard[: n + max_shift], np.zeros(max_shift)])
     size = 1 << int(np.ceil(np.log2(len(padded) + n)))
     products = np.fft.irfft(np.fft.rfft(padded, size) * np.conj(np.fft.rfft(wanted[:n], size)), size)
     shift = int(np.argmax(products[: 2 * max_shift + 1]))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from audio_kit import files
 from audio_kit.decoding import decoded
 from audio_kit.signals import best_match, expected, sweep
 
-DURATION_S = 1.3
-RATES_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+DURATION_S = 1.1
+RATES_HZ = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000)
 OPUS_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 
 
@@ -33,7 +34,7 @@ def check(
     assert found_gain == pytest.approx(1, abs=gain)
 
 
-@pytest.mark.parametrize("rate_hz", [*RATES_HZ, 96_000, 192_000])
+@pytest.mark.parametrize("rate_hz", [*RATES_HZ, 192_000])
 @pytest.mark.parametrize("n_channels", [1, 2])
 @pytest.mark.parametrize(
     ("container", "subtype"),
@@ -60,7 +61,8 @@ def test_pcm_is_exact(container: str, subtype: str, n_channels: int, rate_hz: in
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 @pytest.mark.parametrize("n_channels", [1, 2])
 @pytest.mark.parametrize(
-    ("container", "codec"), [("mp3", "libmp3lame"), ("mp4", "aac"), ("ipod", "alac"), ("mov", "pcm_s24le"), ("ogg", "flac")]
+    ("container", "codec"),
+    [("mp3", "libmp3lame"), ("mp4", "aac"), ("ipod", "alac"), ("mov", "pcm_s24le"), ("ogg", "flac")],
 )
 def test_encoded(container: str, codec: str, n_channels: int, rate_hz: int) -> None:
     content = files.by_ffmpeg(sweep(DURATION_S, rate_hz, n_channels=n_channels), rate_hz, container, codec)
@@ -84,9 +86,13 @@ def test_vorbis(n_channels: int, rate_hz: int) -> None:
     check(content, n_channels=n_channels, correlation=0.99)
 
 
-@pytest.mark.parametrize(("container", "codec"), [("adts", "aac"), ("mpegts", "aac"), ("mpegts", "mp2"), ("avi", "libmp3lame")])
+@pytest.mark.parametrize(
+    ("container", "codec"), [("adts", "aac"), ("mpegts", "aac"), ("mpegts", "mp2"), ("avi", "libmp3lame")]
+)
 def test_containers_that_do_not_tell_the_encoders_padding(container: str, codec: str) -> None:
-    check(files.by_ffmpeg(sweep(DURATION_S, 48_000), 48_000, container, codec), correlation=0.98, gain=0.1, shift_s=0.04)
+    check(
+        files.by_ffmpeg(sweep(DURATION_S, 48_000), 48_000, container, codec), correlation=0.98, gain=0.1, shift_s=0.04
+    )
 
 
 def test_six_channels_are_averaged() -> None:

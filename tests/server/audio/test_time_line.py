@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from audio_kit import files
 from audio_kit.decoding import decoded
 from audio_kit.signals import best_match, expected, sweep

@@ -1,0 +1,335 @@
+"""The pool of decode workers: answers, refusals, deaths, departures, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio_kit import files
+from audio_kit.decoding import Budget, decoded, memory_file
+from audio_kit.signals import best_match, expected, sweep
+from whisper_server.audio.limits import DecodeLimits
+from whisper_server.audio.pool import DecodePool
+from whisper_server.errors import (
+    ApiError,
+    AudioTooLong,
+    AudioTooShort,
+    InternalError,
+    InvalidAudio,
+    Overloaded,
+    Unavailable,
+)
+
+WAV = files.wav(sweep(3, 24_000), 24_000)
+LONG = files.wav(sweep(90, 16_000), 16_000)
+"""Takes several growths: there is a middle of the job."""
+
+
+@asynccontextmanager
+async def running(n_workers: int = 1, limits: DecodeLimits | None = None) -> AsyncIterator[DecodePool]:
+    pool = DecodePool(n_workers, limits or DecodeLimits())
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        pids = pool.worker_pids
+        await pool.stop()
+        assert not any(map(exists, pids))
+
+
+async def decode(pool: DecodePool, content: bytes, budget: Budget | None = None) -> float:
+    """The duration; everything is closed again."""
+    with memory_file(content) as file:
+        async with asyncio.timeout(20):
+            with await pool.decode(file, budget) as audio:
+                return audio.duration_s
+
+
+def exists(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+async def eventually(condition: Callable[[], bool], timeout_s: float = 5) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.01)
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def n_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_samples_come_back_read_only_and_are_those_of_the_decoder() -> None:
+    async with running() as pool:
+        budget = Budget()
+        with memory_file(WAV) as file:
+            audio = await pool.decode(file, budget)
+        assert audio.duration_s == 3
+        assert np.array_equal(audio.samples, decoded(WAV))
+        assert best_match(audio.samples, expected(3))[0] > 0.999
+        assert not audio.samples.flags.writeable
+        assert budget.held_bytes >= audio.samples.nbytes
+        slice_kept = audio.samples[100:200]
+        audio.close()
+        audio.close()
+        assert (budget.held_bytes, budget.n_releases) == (0, 1)
+        assert slice_kept.any()
+        with pytest.raises(ValueError, match="closed"):
+            audio.samples.sum()
+
+
+async def test_fifty_jobs_on_two_workers() -> None:
+    async with running(2) as pool:
+        pids = set(pool.worker_pids)
+        contents = [files.wav(sweep(0.5 + n / 50, 16_000), 16_000) for n in range(50)]
+        budget = Budget()
+        durations_s = await asyncio.gather(*(decode(pool, content, budget) for content in contents))
+        assert durations_s == pytest.approx([0.5 + n / 50 for n in range(50)], abs=1e-3)
+        assert budget.held_bytes == 0
+        assert set(pool.worker_pids) == pids
+        assert pool.n_worker_deaths == 0
+
+
+async def test_first_come_first_served() -> None:
+    async with running(1) as pool:
+        order: list[int] = []
+
+        async def job(n: int) -> None:
+            await decode(pool, WAV)
+            order.append(n)
+
+        await asyncio.gather(*(job(n) for n in range(8)))
+        assert order == list(range(8))
+
+
+async def test_refusals_leave_the_worker_in_service() -> None:
+    async with running(1, DecodeLimits(max_audio_s=60)) as pool:
+        pids = pool.worker_pids
+        for content, kind in (
+            (b"no audio", InvalidAudio),
+            (WAV[: len(WAV) // 2], InvalidAudio),
+            (files.wav(sweep(0.05, 16_000), 16_000), AudioTooShort),
+            (LONG, AudioTooLong),
+        ):
+            budget = Budget()
+            with pytest.raises(kind):
+                await decode(pool, content, budget)
+            assert (budget.held_bytes, budget.n_releases) == (0, 1)
+        assert await decode(pool, WAV) == 3
+        assert pool.worker_pids == pids
+
+
+async def test_every_container_passes_the_confinement() -> None:
+    """A worker that can open no file and take little memory decodes all that the decoder can."""
+    signal_ = sweep(1, 16_000, n_channels=2)
+    contents = [
+        files.by_ffmpeg(signal_, 16_000, container, codec)
+        for container, codec in (
+            *(("mp3", "libmp3lame"), ("ogg", "libopus"), ("ipod", "aac"), ("ipod", "alac"), ("webm", "libopus")),
+            *(("flac", "flac"), ("ogg", "flac"), ("adts", "aac"), ("mpegts", "mp2"), ("aiff", "pcm_s24be")),
+        )
+    ]
+    contents.append(files.by_libsndfile(signal_, 44_100, "OGG", "VORBIS"))
+    async with running(2) as pool:
+        for content in contents:
+            assert await decode(pool, content) > 0.3
+
+
+async def test_a_worker_killed_in_mid_job_costs_that_request_alone() -> None:
+    async with running(1) as pool:
+        (pid,) = pool.worker_pids
+        victim = Budget(on_grow=lambda: os.kill(pid, signal.SIGKILL))
+        others = [Budget() for _ in range(5)]
+        results = await asyncio.gather(
+            decode(pool, LONG, victim), *(decode(pool, WAV, other) for other in others), return_exceptions=True
+        )
+        assert isinstance(results[0], InternalError)
+        assert "died" in results[0].message
+        assert results[1:] == [3.0] * 5
+        assert [budget.held_bytes for budget in (victim, *others)] == [0] * 6
+        assert pool.n_worker_deaths == 1
+        assert len(pool.worker_pids) == 1
+        assert pool.worker_pids != (pid,)
+
+
+async def test_workers_killed_while_idle_cost_nobody_anything() -> None:
+    async with running(2) as pool:
+        for pid in pool.worker_pids:
+            os.kill(pid, signal.SIGKILL)
+        while any(map(exists, pool.worker_pids)):
+            time.sleep(0.001)  # noqa: ASYNC251 - the event loop must not hear of it yet
+        assert await decode(pool, WAV) == 3
+        await eventually(lambda: len(pool.worker_pids) == 2)
+        assert pool.n_worker_deaths == 2
+
+
+async def test_a_request_that_leaves_in_mid_job_kills_its_worker() -> None:
+    async with running(1) as pool:
+        (pid,) = pool.worker_pids
+        middle = asyncio.Event()
+        budget = Budget(on_grow=middle.set)
+        leaver = asyncio.create_task(decode(pool, LONG, budget))
+        follower = asyncio.create_task(decode(pool, WAV))
+        await middle.wait()
+        leaver.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaver
+        assert (budget.held_bytes, budget.n_releases) == (0, 1)
+        assert await follower == 3
+        assert not exists(pid)
+        assert pool.n_worker_deaths == 0
+
+
+async def test_a_request_that_leaves_while_it_waits_loses_its_place_only() -> None:
+    async with running(1) as pool:
+        pids = pool.worker_pids
+        jobs = [asyncio.create_task(decode(pool, LONG)) for _ in range(4)]
+        await eventually(lambda: pool.n_waiting == 3)
+        jobs[2].cancel()
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        assert [result for n, result in enumerate(results) if n != 2] == [90.0] * 3
+        assert isinstance(results[2], asyncio.CancelledError)
+        assert pool.worker_pids == pids
+
+
+async def test_a_request_that_leaves_as_its_turn_comes_hands_the_worker_on() -> None:
+    async with running(1) as pool:
+        first = asyncio.create_task(decode(pool, WAV))
+        second = asyncio.create_task(decode(pool, WAV))
+        third = asyncio.create_task(decode(pool, WAV))
+        first.add_done_callback(lambda _: second.cancel())
+        assert await first == 3
+        assert await third == 3
+
+
+async def test_a_budget_that_refuses_is_an_overload_and_holds_nothing() -> None:
+    async with running(1) as pool:
+        pids = pool.worker_pids
+        budget = Budget(limit_bytes=3 << 20)
+        with pytest.raises(Overloaded) as caught:
+            await decode(pool, LONG, budget)
+        assert 1 <= caught.value.retry_after_s <= 60
+        assert 0 < budget.most_bytes <= 3 << 20
+        assert budget.held_bytes == 0
+        assert await decode(pool, LONG, Budget()) == 90
+        assert pool.worker_pids == pids
+
+
+async def test_a_reservation_that_raises_ends_the_job_with_what_it_raised() -> None:
+    def refuse() -> None:
+        raise Unavailable("closed for today")
+
+    async with running(1) as pool:
+        budget = Budget(on_grow=refuse)
+        with pytest.raises(Unavailable, match="today"):
+            await decode(pool, LONG, budget)
+        assert budget.n_releases == 1
+        assert await decode(pool, WAV) == 3
+
+
+async def test_nothing_is_decoded_past_the_limit() -> None:
+    async with running(1, DecodeLimits(max_audio_s=120)) as pool:
+        budget = Budget()
+        with pytest.raises(AudioTooLong):
+            await decode(pool, files.hours_of_silence(hours=1), budget)
+        assert budget.most_bytes <= 1.5 * 120 * 16_000 * 4
+
+
+async def test_a_file_that_eats_processor_time_is_stopped_by_the_kernel() -> None:
+    async with running(1, DecodeLimits(cpu_base_s=0.01, cpu_per_audio_s=0)) as pool:
+        with pytest.raises(InvalidAudio, match="processor time"):
+            await decode(pool, files.hours_of_silence(hours=1) * 3)
+        await eventually(lambda: len(pool.worker_pids) == 1)
+
+
+async def test_a_file_that_eats_memory_is_refused_and_the_worker_goes_on() -> None:
+    greedy = files.wav(sweep(2, 192_000, n_channels=6), 192_000, "DOUBLE")
+    async with running(1, DecodeLimits(memory_bytes=2 << 20)) as pool:
+        pids = pool.worker_pids
+        with pytest.raises(InvalidAudio, match="more than 2 MiB of memory"):
+            await decode(pool, greedy)
+        assert await decode(pool, files.wav(sweep(1, 8_000), 8_000)) == 1
+        assert pool.worker_pids == pids
+
+
+async def test_a_worker_that_stalls_is_replaced() -> None:
+    async with running(1, DecodeLimits(stall_s=0.3)) as pool:
+        (pid,) = pool.worker_pids
+        with pytest.raises(InternalError, match="no progress"):
+            await decode(pool, LONG, Budget(on_grow=lambda: os.kill(pid, signal.SIGSTOP)))
+        assert await decode(pool, WAV) == 3
+        assert not exists(pid)
+
+
+async def test_a_worker_is_replaced_after_its_share_of_jobs() -> None:
+    async with running(1, DecodeLimits(n_jobs_a_worker=3)) as pool:
+        pids = []
+        for _ in range(7):
+            assert await decode(pool, WAV) == 3
+            pids.append(pool.worker_pids)
+        assert len(set(filter(None, pids))) >= 2
+        assert pool.n_worker_deaths == 0
+
+
+async def test_stop_ends_what_runs_and_what_waits() -> None:
+    pool = DecodePool(1, DecodeLimits())
+    await pool.start()
+    pids = pool.worker_pids
+    jobs = [asyncio.create_task(decode(pool, LONG)) for _ in range(3)]
+    await eventually(lambda: pool.n_waiting == 2)
+    await pool.stop()
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable] * 3
+    assert not any(map(exists, pids))
+    with pytest.raises(Unavailable):
+        await decode(pool, WAV)
+    await pool.stop()
+
+
+async def test_no_descriptor_is_left_open() -> None:
+    async with running(1) as pool:
+        await decode(pool, WAV)
+    before = n_descriptors()
+    async with running(2, DecodeLimits(n_jobs_a_worker=2)) as pool:
+        for _ in range(3):
+            (pid, *_) = pool.worker_pids
+            killer = Budget(on_grow=partial(kill, pid))
+            jobs = [asyncio.create_task(decode(pool, content)) for content in (WAV, LONG, b"no audio", WAV[:5_000])]
+            jobs.append(asyncio.create_task(decode(pool, LONG, killer)))
+            await asyncio.sleep(0)
+            jobs[1].cancel()
+            for result in await asyncio.gather(*jobs, return_exceptions=True):
+                assert isinstance(result, float | ApiError | asyncio.CancelledError)
+            await eventually(lambda: len(pool.worker_pids) == 2)
+    assert n_descriptors() == before
+
+
+async def test_the_event_loop_goes_on_while_workers_work() -> None:
+    async with running(2) as pool:
+        jobs = asyncio.gather(*(decode(pool, LONG) for _ in range(6)))
+        delays_s = []
+        while not jobs.done():
+            asked_s = time.monotonic()
+            await asyncio.sleep(0.001)
+            delays_s.append(time.monotonic() - asked_s)
+        await jobs
+        assert sorted(delays_s)[len(delays_s) // 2] < 0.05
