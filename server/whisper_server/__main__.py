@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # As process 1 of a container it would otherwise not even hear SIGTERM before the server listens to it.
         signal.signal(number, lambda *_: os._exit(0))
-    from whisper_server.errors import StartError  # noqa: PLC0415 - see above
+    from whisper_server.errors import StartError
 
     args = _parser().parse_args(arguments)
     try:
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from whisper_server.settings import Settings  # noqa: PLC0415
-    from whisper_server.transcribe_files import add_arguments  # noqa: PLC0415
+    from whisper_server.settings import Settings
+    from whisper_server.transcribe_files import add_arguments
 
     parser = argparse.ArgumentParser(
         prog="whisper-server",
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def settings_help(settings: type) -> str:
     """The table of variables, from the dataclass that reads them."""
-    import dataclasses  # noqa: PLC0415
+    import dataclasses
 
     lines = ["Settings are environment variables (README.md says more of them):"]
     for field in dataclasses.fields(settings):
@@ -61,10 +61,10 @@ def settings_help(settings: type) -> str:
 
 
 def _serve() -> int:
-    from whisper_server.backend import load_backend  # noqa: PLC0415
-    from whisper_server.logs import configure_logging  # noqa: PLC0415
-    from whisper_server.serve import serve  # noqa: PLC0415
-    from whisper_server.settings import Settings  # noqa: PLC0415
+    from whisper_server.backend import load_backend
+    from whisper_server.logs import configure_logging
+    from whisper_server.serve import serve
+    from whisper_server.settings import Settings
 
     settings = Settings.from_env(os.environ)
     configure_logging(settings.log_format, settings.log_level)
@@ -81,8 +81,8 @@ def _serve() -> int:
 
 
 def _transcribe(args: argparse.Namespace) -> int:
-    from whisper_server.settings import Settings  # noqa: PLC0415
-    from whisper_server.transcribe_files import run  # noqa: PLC0415
+    from whisper_server.settings import Settings
+    from whisper_server.transcribe_files import run
 
     return run(Settings.from_env(os.environ), args)
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
 from whisper_server.errors import ApiError
@@ -41,17 +41,23 @@ Stamp = Callable[[web.BaseRequest, web.StreamResponse], None]
 """Adds to an answer what every answer carries. May be called twice on one."""
 
 
-async def expect_later(_request: web.Request) -> None:
-    """The hook for `Expect`: nothing yet; `send_continue` follows where the request is let in."""
+async def expect_later(request: web.Request) -> None:
+    """The hook for `Expect`: no `100 Continue` yet; `send_continue` follows where the request is let in."""
+    if request.version >= HttpVersion11 and not _wants_continue(request):
+        raise web.HTTPExpectationFailed
 
 
 async def send_continue(request: web.Request) -> None:
     """Ask a client that waits for it to send the body now."""
-    if request.version < HttpVersion11 or request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+    if request.version < HttpVersion11 or not _wants_continue(request):
         return
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     # What counts as the begun answer starts after this.
     request.writer.output_size = 0
+
+
+def _wants_continue(request: web.Request) -> bool:
+    return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 
 class Connection(web.RequestHandler):
@@ -61,8 +67,8 @@ class Connection(web.RequestHandler):
         super().__init__(server, **kwargs)
         self._http_server = server
         self._stalled_write_s = stalled_write_s
-        self.busy = False
-        """A request is being handled or answered."""
+        self.request: web.BaseRequest | None = None
+        """The one that is being handled or answered."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A client that reads no more would keep its answer, and with it the connection, for ever.
@@ -70,6 +76,18 @@ class Connection(web.RequestHandler):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._stalled_write_s * 1000))
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        request = self.request
+        if request is None or request.content.is_eof() or not self._messages:
+            return
+        if not isinstance(self._messages[-1][0], RawRequestMessage):
+            # The parser gave up on the body's chunks. aiohttp has put a 400 in the queue behind this request,
+            # but does not tell the handler, which would wait for the rest until its time is over.
+            request.content.set_exception(web.RequestPayloadError("The body's chunks are malformed"))
+            # A reader that was just woken for the last good bytes waits again without a look at the exception.
+            request.content.feed_eof()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -102,6 +120,8 @@ class Connection(web.RequestHandler):
             log.error("Request failed: %s (%d)", message, status, exc_info=exc)
         response = error_response(error)
         response.force_close()
+        # aiohttp takes what it cannot parse for HTTP/1.0, where this goes without saying.
+        response.headers[hdrs.CONNECTION] = "close"
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
@@ -152,7 +172,7 @@ class HttpServer(web.Server):
             return
         record.begun = True
         REQUEST_ID.set(record.request_id)
-        cast("Connection", request.protocol).busy = True
+        cast("Connection", request.protocol).request = request
         self.n_running += 1
         self._nothing_runs.clear()
         self._observer.begun(request)
@@ -163,7 +183,7 @@ class HttpServer(web.Server):
         if record.ended or not record.begun:
             return
         record.ended = True
-        cast("Connection", request.protocol).busy = False
+        cast("Connection", request.protocol).request = None
         self.n_running -= 1
         if self.n_running == 0:
             self._nothing_runs.set()
@@ -211,7 +231,7 @@ class HttpServer(web.Server):
     def close_idle(self) -> None:
         """Hang up on every connection that has no request running."""
         for connection in self.connections:
-            if not cast("Connection", connection).busy:
+            if cast("Connection", connection).request is None:
                 connection.force_close()
 
     async def finished(self, timeout_s: float) -> bool:

@@ -86,11 +86,13 @@ def post_head(path: str = "/v1/audio/transcriptions", **headers: object) -> byte
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def talk(port: int, data: bytes, timeout_s: float = 5.0) -> bytes:
-    """Send these bytes and read until the server hangs up."""
+async def talk(port: int, *pieces: bytes, pause_s: float = 0, timeout_s: float = 5.0) -> bytes:
+    """Send these bytes, with a pause after each piece, and read until the server hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(data)
+        for data in pieces:
+            writer.write(data)
+            await asyncio.sleep(pause_s)
         async with asyncio.timeout(timeout_s):
             return await reader.read()
     finally:

@@ -1,0 +1,184 @@
+"""API keys from a folder as the kubelet mounts it, at the socket and by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from http_kit.running import FORM_TYPE, form_body, running
+from whisper_server.errors import InvalidApiKey
+from whisper_server.keys import KeyRing, bearer_token
+
+
+class Secret:
+    """A mounted Secret: names → ..data → a folder with a time stamp, swapped at one stroke."""
+
+    def __init__(self, folder: Path, **files: str) -> None:
+        self.folder = folder
+        self._version = 0
+        self.write(**files)
+
+    def write(self, **files: str) -> None:
+        self._version += 1
+        target = self.folder / f"..2026_01_0{self._version}"
+        target.mkdir()
+        for name, content in files.items():
+            (target / name).write_text(content)
+        swap = self.folder / "..data_tmp"
+        swap.symlink_to(target.name)
+        old = self.folder / "..data"
+        old_target = old.resolve() if old.exists() else None
+        os.replace(swap, old)
+        for name in files:
+            if not (self.folder / name).is_symlink():
+                (self.folder / name).symlink_to(f"..data/{name}")
+        for link in self.folder.iterdir():
+            if link.is_symlink() and not link.exists():
+                link.unlink()
+        if old_target is not None:
+            for file in old_target.iterdir():
+                file.unlink()
+            old_target.rmdir()
+
+
+async def reread(ring: KeyRing) -> None:
+    """What the background task does every few seconds."""
+    task = asyncio.create_task(ring.keep_fresh(0.01))
+    await asyncio.sleep(0.1)
+    task.cancel()
+
+
+def test_clients_by_file_name(tmp_path: Path) -> None:
+    Secret(tmp_path, ada="key-a\n", bob="  key-b  ")
+    ring = KeyRing(tmp_path)
+
+    assert ring.client_of("Bearer key-a") == "ada"
+    assert ring.client_of("bearer   key-b ") == "bob"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic a2V5LWE=",
+        "key-a",
+        "Bearer key-",
+        "Bearer key-aa",
+        "Bearer KEY-A",
+        "Bearer \udcff",
+    ],
+)
+def test_refused(header: str | None, tmp_path: Path) -> None:
+    Secret(tmp_path, ada="key-a")
+
+    with pytest.raises(InvalidApiKey) as caught:
+        KeyRing(tmp_path).client_of(header)
+    assert "key-a" not in caught.value.message
+
+
+def test_hidden_files_folders_and_empty_keys_open_nothing(tmp_path: Path) -> None:
+    Secret(tmp_path, ada="key-a", empty=" \n")
+    (tmp_path / ".hidden").write_text("hidden-key")
+    (tmp_path / "folder").mkdir()
+    ring = KeyRing(tmp_path)
+
+    for key in ("hidden-key", "..data", ""):
+        with pytest.raises(InvalidApiKey):
+            ring.client_of(f"Bearer {key}")
+
+
+async def test_rotation_without_a_restart(tmp_path: Path) -> None:
+    secret = Secret(tmp_path, ada="old", bob="stays")
+    ring = KeyRing(tmp_path)
+    secret.write(ada="new", bob="stays")
+    await reread(ring)
+
+    assert (ring.client_of("Bearer new"), ring.client_of("Bearer stays")) == ("ada", "bob")
+    with pytest.raises(InvalidApiKey):
+        ring.client_of("Bearer old")
+
+
+@pytest.mark.parametrize("gone", ["missing", "empty"])
+async def test_without_keys_everybody_is_refused(gone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "keys"
+    if gone == "empty":
+        folder.mkdir()
+    ring = KeyRing(folder)
+    await reread(ring)
+
+    with pytest.raises(InvalidApiKey):
+        ring.client_of("Bearer ")
+    with pytest.raises(InvalidApiKey):
+        ring.client_of("Bearer x")
+    said = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(said) == 1, "said once, not at every reading"
+    assert "API_KEYS_DIR" in said[0].getMessage()
+
+
+async def test_a_folder_that_appears_later_opens(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "ada").write_text("k")
+    await reread(ring)
+
+    assert ring.client_of("Bearer k") == "ada"
+
+
+def test_keys_stay_out_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    Secret(tmp_path, ada="s3cret-key")
+    KeyRing(tmp_path)
+
+    assert "ada" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_bearer_token_survives_bytes_that_are_no_text() -> None:
+    assert bearer_token("Bearer \udcff\udcfe") == b"\xff\xfe"
+
+
+async def test_what_needs_a_key_and_what_does_not(tmp_path: Path) -> None:
+    Secret(tmp_path, ada="key-a")
+    headers = {"Content-Type": FORM_TYPE}
+    async with running(API_KEYS_DIR=str(tmp_path)) as server, aiohttp.ClientSession(server.url) as session:
+        open_paths = ("/health", "/ready", "/metrics", "/docs", "/openapi.json")
+        paths = (*open_paths, "/v1/models", "/v1/models/whisper")
+        status = {path: (await session.get(path)).status for path in paths}
+        refused = await session.post("/v1/audio/transcriptions", data=form_body(), headers=headers)
+        headers["Authorization"] = "Bearer key-a"
+        accepted = await session.post("/v1/audio/transcriptions", data=form_body(), headers=headers)
+
+    assert [path for path, code in status.items() if code == 401] == ["/v1/models", "/v1/models/whisper"]
+    assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert accepted.status == 200
+    assert server.doubles.decoder.n_calls == 1
+
+
+async def test_preflight_needs_no_key(tmp_path: Path) -> None:
+    Secret(tmp_path, ada="key-a")
+    async with (
+        running(API_KEYS_DIR=str(tmp_path), CORS_ALLOW_ORIGINS="*") as server,
+        aiohttp.ClientSession(server.url) as session,
+    ):
+        asked = {
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,x-stainless-lang",
+        }
+        answer = await session.options("/v1/audio/transcriptions", headers=asked)
+        refused = await session.post("/v1/audio/transcriptions", headers={"Origin": "https://app.example"})
+
+    assert answer.status == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Access-Control-Allow-Headers"] == "authorization,x-stainless-lang"
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    # A page must be able to read the refusal too.
+    assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (401, "*")

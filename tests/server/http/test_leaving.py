@@ -1,0 +1,88 @@
+"""A client that leaves takes its work with it, wherever it was."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from http_kit.doubles import Doubles, PipelineDouble
+from http_kit.running import Running, form_body, post_head, running
+
+
+async def until(condition: object, timeout_s: float = 3.0) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def leave(server: Running, request: bytes, *, when: object, abort: bool) -> None:
+    """Send, wait, hang up: politely, or with a reset."""
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(request)
+    await until(when)
+    if abort:
+        writer.transport.abort()
+    else:
+        writer.close()
+
+
+@pytest.mark.parametrize("abort", [False, True])
+@pytest.mark.parametrize("stream", ["true", "false"])
+async def test_transcribing(stream: str, abort: bool) -> None:
+    doubles = Doubles(pipeline=PipelineDouble(hold=asyncio.Event()))
+    body = form_body({"stream": stream})
+    async with running(doubles) as server:
+        request = post_head(Content_Length=len(body)) + body
+        await leave(server, request, when=lambda: doubles.pipeline.n_open, abort=abort)
+        await until(lambda: not doubles.pipeline.n_open)
+        await until(lambda: server.runner.http_server.n_running == 0)
+
+        assert doubles.pipeline.n_left_early == 1
+        assert server.parts.budget.used_bytes == 0
+        metrics = server.parts.metrics.exposition("")[0].decode()
+
+    assert 'status="499"' in metrics
+    assert "whisper_requests_running 0.0" in metrics
+
+
+async def test_in_the_middle_of_the_events() -> None:
+    doubles = Doubles(pipeline=PipelineDouble(words=(" word",) * 1000, pause_s=0.02))
+    body = form_body({"stream": "true"})
+    async with running(doubles) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(post_head(Content_Length=len(body)) + body)
+        await reader.readuntil(b"data: ")
+        writer.close()
+        await until(lambda: not doubles.pipeline.n_open)
+
+    assert doubles.pipeline.n_left_early == 1
+
+
+async def test_uploading() -> None:
+    body = form_body(audio=bytes(100_000))
+    async with running() as server:
+        request = post_head(Content_Length=len(body)) + body[:90_000]
+        await leave(server, request, when=lambda: server.parts.budget.used_bytes, abort=False)
+        await until(lambda: not server.parts.budget.used_bytes)
+        await until(lambda: server.runner.http_server.n_running == 0)
+
+    assert server.doubles.decoder.n_calls == 0
+
+
+async def test_nothing_is_left_of_many_that_leave_at_once() -> None:
+    doubles = Doubles(pipeline=PipelineDouble(hold=asyncio.Event()))
+    body = form_body()
+    request = post_head(Content_Length=len(body)) + body
+    async with running(doubles) as server:
+        n_tasks = len(asyncio.all_tasks())
+        # Those that are gone before they were read, and those that are not.
+        await asyncio.gather(*(leave(server, request, when=lambda: True, abort=True) for _ in range(50)))
+        await asyncio.sleep(0.2)
+        await until(lambda: server.runner.http_server.n_running == 0)
+        await until(lambda: len(asyncio.all_tasks()) == n_tasks)
+
+        assert server.runner.http_server.connections == []
+        assert server.parts.budget.used_bytes == 0
+        assert doubles.pipeline.n_open == 0
