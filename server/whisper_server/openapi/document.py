@@ -47,7 +47,7 @@ _WITH_KEY = (*_ALWAYS, 401)
 _WITH_BODY = (*_WITH_KEY, 408, 413, 429, 503)
 
 _SRT = "1\n00:00:00,000 --> 00:00:01,840\nHello from Kubernetes.\n\n"
-_VTT = "WEBVTT\n\n00:00.000 --> 00:01.840\nHello from Kubernetes.\n\n"
+_VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:01.840\nHello from Kubernetes.\n\n"
 _EVENTS = (
     'data: {"type":"transcript.text.delta","delta":"Hello from Kubernetes."}\n\n'
     'data: {"type":"transcript.text.done","text":"Hello from Kubernetes.","usage":{"type":"tokens","input_tokens":92,'
@@ -162,14 +162,7 @@ def _audio_operation(operation_id: str, summary: str, description: str, form: ty
         "text/plain": text | {"example": "Hello from Kubernetes.\n"},
         "application/x-subrip": text | {"example": _SRT},
         "text/vtt": text | {"example": _VTT},
-        "text/event-stream": text
-        | {
-            "example": _EVENTS,
-            "schema": {
-                "type": "string",
-                "description": 'Server-sent events, each a DeltaEvent, the last a DoneEvent or `{"error": …}`.',
-            },
-        },
+        "text/event-stream": {"schema": _EVENT, "example": _EVENTS},
     }
     body = {
         "required": True,
@@ -201,6 +194,21 @@ def _operation(operation_id: str, summary: str, tag: str, content: Json, errors:
     return {"operationId": operation_id, "summary": summary, "tags": [tag], "responses": responses}
 
 
+_EVENT: Json = {
+    "type": "object",
+    "description": "One server-sent event: a DeltaEvent for each window, at last a DoneEvent or an error.",
+    "required": ["data"],
+    "properties": {
+        "event": {"type": "string", "const": "message"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "anyOf": [{"$ref": REF.format(model=name)} for name in ("DeltaEvent", "DoneEvent", "ErrorBody")]
+            },
+        },
+    },
+}
 _REQUEST_ID: Json = {
     "x-request-id": {"description": "Names this request in the server's log.", "schema": {"type": "string"}}
 }
