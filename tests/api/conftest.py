@@ -7,6 +7,7 @@ server that runs already, and tests that need a process of their own are skipped
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,11 +16,13 @@ import pytest
 
 from server_kit.api import Api
 from server_kit.heard import Heard
-from server_kit.process import ServerProcess, running
+from server_kit.process import ServerProcess, StartServer, running
 from speech_kit.recordings import Recording, join
 from speech_kit.sentences import spoken
 from speech_kit.sounds import wav
 
+MAX_UPLOAD_BYTES = 2_000_000
+"""Of the strict server."""
 BASE_URL = os.environ.get("TEST_BASE_URL", "")
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -37,9 +40,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Note a measured figure; all of them are printed at the end."""
     return pytestconfig.stash.setdefault(FIGURES, []).append
-
-
-StartServer = Callable[[Mapping[str, str]], AbstractContextManager[ServerProcess]]
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +84,7 @@ def heard(api: Api) -> Heard:
 
 
 @pytest.fixture(scope="session")
-def fox() -> bytes:
+def clip() -> bytes:
     """A short clip, as a wav file."""
     return wav(spoken("en", 0).samples)
 
@@ -93,3 +93,49 @@ def fox() -> bytes:
 def minute_and_a_half() -> Recording:
     """English sentences with pauses, about 90 s: several windows."""
     return join([spoken("en", index) for index in range(20)], seed=3)
+
+
+@pytest.fixture(scope="session")
+def strict(start_server: StartServer) -> Iterator[ServerProcess]:
+    """A server with short limits; what is bad is sent to it."""
+    settings = {"UPLOAD_TIMEOUT_SECONDS": "2", "MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES), "MAX_DECODED_SECONDS": "600"}
+    with start_server(settings) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def strict_api(strict: ServerProcess) -> Iterator[Api]:
+    api = Api(strict.url)
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def nothing_stays(strict: ServerProcess, strict_api: Api) -> Iterator[None]:
+    """After each test the server has no file, process, memory or request more than before."""
+    before = _state(strict)
+    yield
+    deadline_s = time.monotonic() + 15
+    while (left := _left(strict, strict_api, before)) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    assert not left
+    assert "Traceback" not in strict.log()
+
+
+def _state(strict: ServerProcess) -> tuple[int, int]:
+    return strict.process.num_fds(), len(strict.family())
+
+
+def _left(strict: ServerProcess, api: Api, before: tuple[int, int]) -> list[str]:
+    """What there is more of now."""
+    api.http.get("/health")
+    n_fds, n_processes = _state(strict)
+    n_sockets = 2  # one connection of the probing client, and one that is being closed
+    left = [f"{n_fds} fds instead of {before[0]}"] if n_fds > before[0] + n_sockets else []
+    left += [f"{n_processes} processes instead of {before[1]}"] if n_processes > before[1] else []
+    left += [f"file {path}" for path in strict.temporary.rglob("*")]
+    metrics = api.http.get("/metrics").text.splitlines()
+    for name in ("whisper_requests_running", "whisper_memory_reserved_bytes", "whisper_queue_audio_seconds"):
+        value = next(float(line.split()[1]) for line in metrics if line.startswith(f"{name} "))
+        left += [f"{name} {value}"] if value else []
+    return left

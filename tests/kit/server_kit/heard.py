@@ -13,7 +13,7 @@ from speech_kit.sounds import wav
 
 TIMED: Mapping[str, Any] = {"response_format": "verbose_json", "timestamp_granularities": ["word", "segment"]}
 """Fields that ask for everything that has a time."""
-N_SENTENCES: Mapping[str, int] = {"en": 64, "de": 32, "es": 32, "ru": 32}
+N_SENTENCES: Mapping[str, int] = {"en": 64, "de": 48, "es": 48, "ru": 48}
 """The first so many of each collection; English has as many as fill ten minutes."""
 
 

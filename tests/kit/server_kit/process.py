@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,10 @@ class Ending:
     """In its TMPDIR and in /dev/shm."""
 
 
+StartServer = Callable[[Mapping[str, str]], AbstractContextManager[ServerProcess]]
+"""Starts a server with these settings and ends it."""
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -74,7 +78,7 @@ def environment(settings: Mapping[str, str], port: int, temporary: Path) -> dict
     """This process's environment, less whatever would set up another server, plus `settings`."""
     inherited = {key: value for key, value in os.environ.items() if key not in {"ENGINE", "MODEL_ID", "PORT"}}
     return inherited | {
-        "PYTHONPATH": str(REPOSITORY / "server"),
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "server"), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "TMPDIR": str(temporary),
         "MODEL_ID": str(DEMO_MODEL),
         "ENGINE": os.environ.get("TEST_ENGINE", "ctranslate2"),

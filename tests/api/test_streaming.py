@@ -1,0 +1,91 @@
+"""Server-sent events: the words as they are final, and a last event that agrees with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from server_kit.api import Api, Event
+from server_kit.process import StartServer
+from speech_kit.recordings import Recording
+from speech_kit.scores import word_errors
+from speech_kit.sounds import wav
+
+
+@pytest.fixture(scope="module")
+def one_at_a_time(start_server: StartServer) -> Iterator[Api]:
+    """A server that decodes one window at a time: a stream's first words come long before its last."""
+    with start_server({"MAX_BATCH_WINDOWS": "1"}) as process:
+        api = Api(process.url)
+        yield api
+        api.close()
+
+
+@pytest.fixture(scope="module")
+def timed_events(one_at_a_time: Api, minute_and_a_half: Recording) -> list[tuple[float, Event]]:
+    """(seconds after the request, event) of a recording of several windows."""
+    begin_s = time.monotonic()
+    audio = wav(minute_and_a_half.samples)
+    return [(time.monotonic() - begin_s, event) for event in one_at_a_time.events(audio, model="gpt-4o-transcribe")]
+
+
+def test_deltas_joined_are_the_text_of_the_last_event(timed_events: list[tuple[float, Event]]) -> None:
+    *deltas, done = [event for _, event in timed_events]
+    assert {delta.type for delta in deltas} == {"transcript.text.delta"}
+    assert done.type == "transcript.text.done"
+    assert "".join(delta.data["delta"] for delta in deltas) == done.data["text"]
+    assert len(deltas) >= 3
+
+
+def test_a_stream_says_what_was_said(timed_events: list[tuple[float, Event]], minute_and_a_half: Recording) -> None:
+    assert word_errors([minute_and_a_half.text], [timed_events[-1][1].data["text"]]).rate <= 0.07
+
+
+def test_first_words_come_before_the_last_are_decoded(
+    timed_events: list[tuple[float, Event]], figure: Callable[[str], None]
+) -> None:
+    first_s, last_s = timed_events[0][0], timed_events[-1][0]
+    figure(f"stream of 90 s: first event after {first_s:.1f} s, last after {last_s:.1f} s")
+    assert first_s <= 0.7 * last_s
+
+
+def test_the_last_event_has_usage_and_language(
+    timed_events: list[tuple[float, Event]], minute_and_a_half: Recording
+) -> None:
+    done = timed_events[-1][1].data
+    usage = done["usage"]
+    assert usage["type"] == "tokens"
+    assert usage["input_token_details"]["audio_tokens"] == pytest.approx(minute_and_a_half.duration_s * 50, abs=2)
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+    assert done["languages"] == [{"code": "en"}]
+
+
+def test_a_stream_of_text_format_has_the_same_events(api: Api, clip: bytes) -> None:
+    events = list(api.events(clip, response_format="text"))
+    assert [event.type for event in events] == ["transcript.text.delta", "transcript.text.done"]
+    assert events[0].data["delta"] == events[1].data["text"] != ""
+
+
+def test_logprobs_come_with_deltas_and_at_the_end(api: Api, clip: bytes) -> None:
+    delta, done = list(api.events(clip, include=["logprobs"]))
+    assert delta.data["logprobs"] == done.data["logprobs"]
+    said = bytes(byte for each in done.data["logprobs"] for byte in each["bytes"]).decode()
+    assert said.strip() == done.data["text"]
+
+
+@pytest.mark.parametrize("response_format", ["srt", "vtt", "verbose_json"])
+def test_other_formats_do_not_stream(api: Api, clip: bytes, response_format: str) -> None:
+    answer = api.post(clip, stream="true", response_format=response_format)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "stream"
+
+
+def test_bad_audio_is_an_ordinary_error_in_a_stream_too(api: Api) -> None:
+    answer = api.post(b"this is not audio at all", stream="true")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_audio")
+
+
+def test_stream_false_is_no_stream(api: Api, clip: bytes) -> None:
+    assert api.json(clip, stream="false")["text"]
