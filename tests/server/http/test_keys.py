@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from pathlib import Path
 
 import aiohttp
@@ -33,7 +32,7 @@ class Secret:
         swap.symlink_to(target.name)
         old = self.folder / "..data"
         old_target = old.resolve() if old.exists() else None
-        os.replace(swap, old)
+        swap.replace(old)
         for name in files:
             if not (self.folder / name).is_symlink():
                 (self.folder / name).symlink_to(f"..data/{name}")

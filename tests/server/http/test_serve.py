@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -55,15 +57,21 @@ class Life:
 
 @asynccontextmanager
 async def living(life: Life, *, loaded: bool = True, **variables: str) -> AsyncIterator[aiohttp.ClientSession]:
-    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    listening = asyncio.Event()
+
+    def note_port(port: int) -> None:
+        life.port = port
+        listening.set()
+
     settings = Settings.from_env(
         {"MODEL_ID": "demo", "PORT": "0", "INTERFACE": "127.0.0.1", "DRAIN_SECONDS": "0.5"} | variables
     )
-    life.ended = asyncio.create_task(serve(settings, life.load, on_listening=listening.set_result))
-    await asyncio.wait({life.ended, listening}, return_when=asyncio.FIRST_COMPLETED)
-    if life.ended.done():
+    life.ended = asyncio.create_task(serve(settings, life.load, on_listening=note_port))
+    waiting = asyncio.create_task(listening.wait())
+    await asyncio.wait({life.ended, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not life.port:
         await life.ended
-    life.port = listening.result()
     async with aiohttp.ClientSession(life.url) as session:
         if loaded:
             life.may_load.set()
@@ -119,7 +127,7 @@ async def test_what_runs_is_finished_after_the_listeners_closed() -> None:
                 await asyncio.sleep(0.01)
         terminate()
         await asyncio.sleep(0.4)
-        with pytest.raises(OSError, match="refused|Connect"):
+        with pytest.raises(OSError, match=r"refused|Connect"):
             await asyncio.open_connection("127.0.0.1", life.port)
         assert life.n_stopped == 0, "the engine goes last"
         hold.set()
@@ -184,7 +192,7 @@ async def test_second_signal_ends_the_drain_third_cuts_what_runs() -> None:
         await asyncio.sleep(0.2)
         terminate()
         await asyncio.sleep(0.3)
-        with pytest.raises(OSError, match="refused|Connect"):
+        with pytest.raises(OSError, match=r"refused|Connect"):
             await asyncio.open_connection("127.0.0.1", life.port)
         assert not stuck.done()
         terminate()
@@ -232,23 +240,24 @@ async def test_a_port_in_use_is_named() -> None:
 
 async def test_metrics_on_a_port_of_their_own() -> None:
     life = Life()
-    with_port = {"METRICS_PORT": "0"}
-    probe = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    with_port["METRICS_PORT"] = str(probe.sockets[0].getsockname()[1])
-    probe.close()
-    await probe.wait_closed()
-    async with living(life, **with_port) as session:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with living(life, METRICS_PORT=str(port)) as session:
         here = await session.get("/metrics")
-        there = await session.get(f"http://127.0.0.1:{with_port['METRICS_PORT']}/metrics")
-        nothing_else = await session.get(f"http://127.0.0.1:{with_port['METRICS_PORT']}/v1/models")
+        there = await session.get(f"http://127.0.0.1:{port}/metrics")
+        nothing_else = await session.get(f"http://127.0.0.1:{port}/v1/models")
         text = await there.text()
 
     assert [answer.status for answer in (here, there, nothing_else)] == [404, 200, 404]
     assert "whisper_engine_up 1.0" in text
 
 
+def n_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_nothing_is_left() -> None:
-    tasks, threads, files = len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd"))
+    tasks, threads, files = len(asyncio.all_tasks()), threading.active_count(), n_files()
     life = Life()
     async with living(life, API_KEYS_DIR="/nonexistent", DRAIN_SECONDS="0") as session:
         await session.get("/health")
@@ -257,6 +266,6 @@ async def test_nothing_is_left() -> None:
     await asyncio.sleep(0.05)
 
     assert len(asyncio.all_tasks()) == tasks
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert n_files() == files
     # asyncio's own pool for blocking calls stays, as long as the loop.
     assert threading.active_count() <= threads + 1
