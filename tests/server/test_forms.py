@@ -521,7 +521,7 @@ async def test_no_room_in_memory(server: Server) -> None:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(3):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.01)
 
 
