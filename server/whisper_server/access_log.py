@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 CLIENT_LEFT_STATUS = 499
 """As nginx has it; never sent, as nobody is there."""
 
+_EXPECTED = frozenset({"loading", "draining"})
+
 
 class AccessLog:
     """Told of every request by the HTTP server."""
@@ -24,7 +26,7 @@ class AccessLog:
         self._audio_routes = audio_routes
         """Counted as running transcriptions."""
         self._quiet_routes = quiet_routes
-        """Probes: a line only where they fail."""
+        """Probes: a line only where they tell of a failure; that the model loads, they ask every few seconds."""
 
     def begun(self, request: web.BaseRequest) -> None:
         """The head was read."""
@@ -36,8 +38,9 @@ class AccessLog:
         """Answered, or the client left."""
         record = request[RECORD]
         status = CLIENT_LEFT_STATUS if response is None else response.status
-        self._count(request, record, status)
-        quiet = request.path in self._quiet_routes and status < 400
+        is_probe = request.path in self._quiet_routes
+        self._count(request, record, status, is_probe=is_probe)
+        quiet = is_probe and (status < 400 or record.error_code in _EXPECTED)
         log.log(
             logging.DEBUG if quiet else logging.INFO,
             "%s %s %d",
@@ -47,7 +50,7 @@ class AccessLog:
             extra={"fields": {"request_id": record.request_id} | _fields(request, record)},
         )
 
-    def _count(self, request: web.BaseRequest, record: RequestRecord, status: int) -> None:
+    def _count(self, request: web.BaseRequest, record: RequestRecord, status: int, *, is_probe: bool) -> None:
         metrics = self._metrics
         metrics.requests_in_flight.dec()
         if request.path in self._audio_routes:
@@ -56,7 +59,7 @@ class AccessLog:
         method = request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
         metrics.requests.labels(record.route, method, str(status), record.response_format).inc()
         metrics.request_seconds.labels(record.route).observe(record.elapsed_s())
-        if record.error_code:
+        if record.error_code and not is_probe:
             metrics.rejected.labels(record.error_code).inc()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from whisper_server import engines
@@ -20,28 +22,50 @@ from whisper_server.window_transcription import DecodingPolicy
 @asynccontextmanager
 async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
     """Raises StartError."""
-    async with AsyncExitStack() as stack:
-        pool = DecodePool(
-            settings.n_decode_workers,
-            DecodeLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
-        )
-        await pool.start()
-        stack.push_async_callback(pool.stop)
+    async with decoding_processes(settings) as pool:
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
+        async with loaded_model(settings, metrics.ladder_fallbacks.inc) as transcriber:
+            turns, speed = transcriber.turns, transcriber.speed
+            metrics.watch_windows(lambda: max(0, speed.n_open - turns.n_waiting), lambda: turns.n_waiting)
+            yield Backend(transcriber.engine, transcriber, pool)
+
+
+@asynccontextmanager
+async def decoding_processes(settings: Settings) -> AsyncIterator[DecodePool]:
+    """Started; stopped on leaving. Raises StartError."""
+    pool = DecodePool(
+        settings.decode_workers or min(8, os.cpu_count() or 1),
+        DecodeLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
+    )
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.stop()
+
+
+@asynccontextmanager
+async def loaded_model(
+    settings: Settings, on_fallback: Callable[[], None] = lambda: None
+) -> AsyncIterator[Transcriber]:
+    """The model, loaded and warm, with all that makes transcripts of it. Raises StartError."""
+    async with AsyncExitStack() as stack:
+        # Quick, and may fail: before the model, which is slow.
+        voice = await asyncio.to_thread(VoiceDetector)
         engine, tokenizer = await engines.load(settings)
         stack.push_async_callback(engine.stop)
-        pipeline = Transcriber(
+        policy = DecodingPolicy(
+            beam_size=settings.beam_size,
+            fallback_temperatures=settings.fallback_temperatures,
+            max_new_tokens=settings.max_new_tokens,
+            n_text_positions=engine.facts.n_text_positions,
+        )
+        yield Transcriber(
             engine,
             tokenizer,
-            VoiceDetector(),
-            DecodingPolicy(
-                beam_size=settings.beam_size,
-                fallback_temperatures=settings.fallback_temperatures,
-                max_new_tokens=settings.max_new_tokens,
-                n_text_positions=engine.facts.n_text_positions,
-            ),
+            voice,
+            policy,
             longest_window_s=settings.whisper_segment_duration_sec,
             clock=time.monotonic,
-            on_fallback=metrics.ladder_fallbacks.inc,
+            on_fallback=on_fallback,
         )
-        yield Backend(engine, pipeline, pool)

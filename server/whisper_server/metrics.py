@@ -66,6 +66,11 @@ class Metrics:
         self.queue_audio_seconds.set_function(audio_s)
         self.queue_wait_seconds.set_function(wait_s)
 
+    def watch_windows(self, n_running: Callable[[], int], n_waiting: Callable[[], int]) -> None:
+        """Ask these at every scrape."""
+        self.windows_running.set_function(n_running)
+        self.windows_waiting.set_function(n_waiting)
+
     def watch_worker_deaths(self, n_deaths: Callable[[], int]) -> None:
         """Ask this at every scrape: the pool of decoding processes counts for itself."""
         self.registry.register(_Deaths(n_deaths))

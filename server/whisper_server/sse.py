@@ -97,7 +97,7 @@ class EventSender:
             except Exception as error:  # noqa: BLE001 - whatever it is, the client must learn that text is missing
                 await response.write(_as_data(self._error(error).body()))
                 break
-        await response.write_eof()
+        # Its end is written by aiohttp once the handler is through: who sees it and hangs up interrupts nothing.
         return response
 
     async def _next_bytes(self) -> bytes:

@@ -157,3 +157,33 @@ def test_text_lines_keep_tracebacks_apart(lines: io.StringIO) -> None:
     assert "ERROR   x it failed file=a\\nb" in first
     assert all(line.startswith("    ") for line in rest)
     assert "\x07" not in lines.getvalue()
+
+
+async def test_loading_is_neither_a_line_nor_a_rejection_for_a_probe_but_a_dead_engine_is_a_line(
+    lines: io.StringIO,
+) -> None:
+    doubles = Doubles()
+    async with running(doubles, loaded=False) as server, aiohttp.ClientSession(server.url) as session:
+        await session.get("/ready")
+        server.service.load(doubles.backend())
+        doubles.engine.problem = "out of memory"
+        await session.get("/health")
+        metrics = await scrape(session)
+
+    assert [record["message"] for record in records(lines)] == ["GET /health 503"]
+    assert not [name for name in metrics if name.startswith("whisper_rejected")]
+
+
+async def test_a_stream_read_to_its_end_counts_as_answered() -> None:
+    async with running() as server, aiohttp.ClientSession(server.url) as session:
+        for _ in range(20):
+            answer = await session.post(
+                "/v1/audio/transcriptions",
+                data=form_body({"stream": "true"}),
+                headers={"Content-Type": FORM_TYPE, "Connection": "close"},
+            )
+            assert b"transcript.text.done" in await answer.read()
+            answer.close()
+        metrics = await scrape(session)
+
+    assert metrics["whisper_requests_total|json|POST|/v1/audio/transcriptions|200"] == 20
