@@ -1,0 +1,60 @@
+"""What is to be done with which file, and where its transcript goes. Pure, but for looking at files' sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from whisper_server.fields import Granularity, ResponseFormat
+from whisper_server.transcript import Options
+
+SUFFIXES = {
+    ResponseFormat.SRT: ".srt",
+    ResponseFormat.VTT: ".vtt",
+    ResponseFormat.JSON: ".json",
+    ResponseFormat.VERBOSE_JSON: ".json",
+    ResponseFormat.TEXT: ".txt",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to do with every file."""
+
+    options: Options
+    response_format: ResponseFormat
+    granularities: tuple[Granularity, ...]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file, and where its transcript goes."""
+
+    source: Path
+    output: Path | None
+    """None: stdout."""
+
+    @property
+    def n_bytes(self) -> int:
+        """0 where that cannot be told; reading it will say why."""
+        try:
+            return self.source.stat().st_size
+        except OSError:
+            return 0
+
+
+def output_paths(sources: Sequence[Path], folder: Path | None, suffix: str) -> list[Path | None]:
+    """NAME.srt in `folder` for each source; NAME-2.srt where another source has that name already."""
+    if folder is None:
+        return [None] * len(sources)
+    taken: set[str] = set()
+    outputs: list[Path | None] = []
+    for source in sources:
+        name, number = f"{source.stem}{suffix}", 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{source.stem}-{number}{suffix}"
+        taken.add(name.casefold())
+        outputs.append(folder / name)
+    return outputs

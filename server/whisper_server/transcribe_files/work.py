@@ -1,0 +1,137 @@
+"""The work of `whisper-server transcribe`: every file through decoder and pipeline, until done or told to stop.
+
+How a recording becomes a transcript is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.audio.reservation import Unlimited
+from whisper_server.backend import load_backend
+from whisper_server.errors import ApiError, BadRequest
+from whisper_server.formats import format_transcript
+from whisper_server.metrics import Metrics
+from whisper_server.service import Backend
+from whisper_server.settings import Settings
+from whisper_server.transcribe_files.output import Progress, print_transcript, write_whole
+from whisper_server.transcribe_files.plan import Recording, Wanted
+from whisper_server.usage import usage_of
+
+_CHUNK_BYTES = 1 << 20
+_MOST_BYTES_AT_ONCE = 32 << 20
+"""Small files are transcribed side by side, to fill the engine's batches; large ones fill them alone."""
+
+
+async def work_until_signal(settings: Settings, wanted: Wanted, recordings: Sequence[Recording]) -> int:
+    """The first signal ends the work in good order, a second one at once."""
+    work = asyncio.current_task()
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        if received or work is None:
+            os._exit(128 + number)
+        received.append(number)
+        work.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    try:
+        async with load_backend(settings, Metrics()) as backend:
+            n_failed = await Transcription(backend, wanted, recordings).run(settings.max_batch_windows)
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        return 128 + received[0]
+    return 1 if n_failed else 0
+
+
+class Transcription:
+    """All files, some at a time."""
+
+    def __init__(self, backend: Backend, wanted: Wanted, recordings: Sequence[Recording]) -> None:
+        self._backend = backend
+        self._wanted = wanted
+        self._recordings = recordings
+        self._progress = Progress(sum(recording.n_bytes for recording in recordings))
+
+    async def run(self, most_at_once: int) -> int:
+        """How many failed."""
+        tasks: list[asyncio.Task[bool]] = []
+        running: dict[asyncio.Task[bool], int] = {}
+        with self._progress.bar:
+            async with asyncio.TaskGroup() as group:
+                for recording in self._recordings:
+                    n_bytes = recording.n_bytes
+                    while running and (
+                        len(running) >= most_at_once or sum(running.values()) + n_bytes > _MOST_BYTES_AT_ONCE
+                    ):
+                        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                        running = {task: size for task, size in running.items() if task not in done}
+                    task = group.create_task(self._one(recording, tasks[-1] if tasks else None))
+                    tasks.append(task)
+                    running[task] = n_bytes
+        return sum(not task.result() for task in tasks)
+
+    async def _one(self, recording: Recording, before: asyncio.Task[bool] | None) -> bool:
+        """Whether it worked; if not, it has been said why. On stdout, transcripts keep the files' order."""
+        try:
+            self._refuse_to_overwrite(recording)
+            body = await self._transcript(recording)
+            if recording.output is not None:
+                write_whole(recording.output, body.encode())
+                self._progress.say(f"{recording.source} → {recording.output}")
+            else:
+                if before is not None:
+                    await asyncio.wait([before])
+                print_transcript(body)
+        except ApiError as error:
+            problem = error.message
+        except OSError as error:
+            problem = error.strerror or str(error)
+        except Exception as error:  # noqa: BLE001 - the other files are not to suffer from it
+            problem = f"unexpected {error!r}"
+        else:
+            return True
+        self._progress.say(f"{recording.source}: {problem}")
+        return False
+
+    def _refuse_to_overwrite(self, recording: Recording) -> None:
+        output = recording.output
+        if output is None or not output.exists():
+            return
+        for other in self._recordings:
+            if other.source.exists() and output.samefile(other.source):
+                raise BadRequest(f"its transcript would overwrite the input {other.source}; take another --output-dir")
+
+    async def _transcript(self, recording: Recording) -> str:
+        wanted = self._wanted
+        with await asyncio.to_thread(_read, recording.source) as file:
+            sound = await self._backend.decoder.decode(file, Unlimited())
+        with sound:
+            heard_s = 0.0
+            self._progress.expect(recording.n_bytes, sound.duration_s)
+            async with self._backend.pipeline.open(sound.samples, wanted.options) as job:
+                windows = []
+                async for window in job.windows():
+                    windows.append(window)
+                    until_s = window.segments[-1].end_s if window.segments else heard_s
+                    self._progress.advance(until_s - heard_s)
+                    heard_s = until_s
+                transcript = job.assemble(windows)
+            self._progress.advance(sound.duration_s - heard_s)
+        usage = usage_of(transcript, "whisper-1", wanted.response_format)
+        return format_transcript(transcript, wanted.response_format, wanted.granularities, usage)[0]
+
+
+def _read(source: Path) -> MemoryFile:
+    file = MemoryFile.create("recording")
+    with source.open("rb") as opened:
+        while chunk := opened.read(_CHUNK_BYTES):
+            file.write(chunk)
+    return file
