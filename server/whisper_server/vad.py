@@ -9,15 +9,19 @@ What is done about silence is not decided here.
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from whisper_server.errors import StartError
 from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+
+# From 1.29 on onnxruntime reports to Microsoft, and writes an id into the temporary folder, as soon as it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime  # noqa: E402
 
 FRAME_SAMPLES = 512
 """The model gives one probability for every 32 ms."""
