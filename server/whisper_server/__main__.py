@@ -23,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: os._exit(0))
     from whisper_server.errors import StartError
 
-    _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     try:
-        return _serve()
+        return _transcribe(args) if args.command == "transcribe" else _serve()
     except StartError as problem:
         print(f"whisper-server: {problem}", file=sys.stderr)  # noqa: T201 - for the person who started it
         return 1
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from whisper_server.settings import Settings
+    from whisper_server.transcribe_files import add_arguments
 
     parser = argparse.ArgumentParser(
         prog="whisper-server",
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"whisper-server {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("serve", help="serve over HTTP (the default)")
+    add_arguments(commands.add_parser("transcribe", help="transcribe files here and now, without HTTP"))
     return parser
 
 
@@ -76,6 +78,13 @@ def _serve() -> int:
         return outcome.exit_code
     finally:
         runner.close()
+
+
+def _transcribe(args: argparse.Namespace) -> int:
+    from whisper_server.settings import Settings
+    from whisper_server.transcribe_files import run
+
+    return run(Settings.from_env(os.environ), args)
 
 
 if __name__ == "__main__":
