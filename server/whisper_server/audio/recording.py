@@ -37,6 +37,8 @@ _SMALLEST_GAP_S = 0.2
 _LARGEST_GAP_S = 30.0
 """A longer one is a joint, not a gap: people put the head of a webm stream before a later piece of it."""
 _RATES_HZ = range(1_000, 768_001)
+_MAX_PLANES = 7
+"""One fewer than FFmpeg's AV_NUM_DATA_POINTERS: up to here a null pointer follows the last plane."""
 _MAX_READ_ERRORS = 1_000
 _NOT_AUDIO = (
     "The file is not audio that this server can read. Send wav, flac, mp3, ogg, opus, m4a, mp4 or webm, complete and "
@@ -151,6 +153,9 @@ class Recording:
                 return
             except av.EOFError:
                 return
+            except IndexError:
+                # PyAV trips over a stream that turns up in mid-file (flv, mpegts); asked again, it knows it.
+                continue
             except av.FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
@@ -182,12 +187,22 @@ def _kind(frame: AudioFrame) -> tuple[str, int, int]:
 
 def _join(frames: list[AudioFrame]) -> Block:
     first = frames[0]
+    is_planar = first.format.is_planar
     try:
-        arrays = [frame.to_ndarray() for frame in frames]
-    except ValueError as error:
-        raise InvalidAudio(f"The file's samples are of a type, {first.format.name}, that cannot be read.") from error
-    if first.format.is_planar:
-        values = np.concatenate(arrays, axis=1)
-    else:
-        values = np.concatenate(arrays, axis=1).reshape(-1, first.layout.nb_channels).T
-    return Block(values, first.sample_rate)
+        if is_planar and first.layout.nb_channels > _MAX_PLANES:
+            frames = _interleaved(frames)
+            is_planar = False
+        values = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    except (av.ArgumentError, ValueError) as error:
+        raise InvalidAudio(
+            f"The file's audio ({first.layout.nb_channels} channels of {first.format.name}) is of a kind that this "
+            "server cannot read."
+        ) from error
+    return Block(values if is_planar else values.reshape(-1, first.layout.nb_channels).T, first.sample_rate)
+
+
+def _interleaved(frames: list[AudioFrame]) -> list[AudioFrame]:
+    """One plane instead of many: PyAV looks for the end of the list of planes beyond it, and crashes."""
+    first = frames[0]
+    packer = av.AudioResampler(first.format.packed, first.layout, first.sample_rate)
+    return [packed for frame in frames for packed in packer.resample(frame)]

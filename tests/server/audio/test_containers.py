@@ -8,6 +8,7 @@ import pytest
 from audio_kit import files
 from audio_kit.decoding import decoded
 from audio_kit.signals import best_match, expected, sweep
+from whisper_server.errors import InvalidAudio
 
 DURATION_S = 1.1
 RATES_HZ = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000)
@@ -98,6 +99,19 @@ def test_containers_that_do_not_tell_the_encoders_padding(container: str, codec:
 def test_six_channels_are_averaged() -> None:
     content = files.wav(sweep(DURATION_S, 48_000, n_channels=6), 48_000, "PCM_24")
     check(content, n_channels=6, correlation=0.9995)
+
+
+@pytest.mark.parametrize("n_channels", [7, 8, 9, 16, 64])
+def test_many_channels_are_averaged(n_channels: int) -> None:
+    many = np.repeat(sweep(DURATION_S, 16_000), n_channels, axis=1)
+    check(files.by_libsndfile(many, 16_000, "OGG", "VORBIS"), correlation=0.99)
+    check(files.wav(many, 16_000), correlation=0.999)
+
+
+def test_more_channels_than_can_be_mixed_are_refused() -> None:
+    many = np.repeat(sweep(DURATION_S, 16_000), 100, axis=1)
+    with pytest.raises(InvalidAudio, match="100 channels"):
+        decoded(files.by_libsndfile(many, 16_000, "OGG", "VORBIS"))
 
 
 @pytest.mark.parametrize(
