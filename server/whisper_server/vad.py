@@ -21,7 +21,7 @@ from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
 
 # From 1.29 on onnxruntime reports to Microsoft, and writes an id into the temporary folder, as soon as it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 FRAME_SAMPLES = 512
 """The model gives one probability for every 32 ms."""
