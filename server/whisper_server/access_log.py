@@ -6,9 +6,9 @@ import logging
 
 from aiohttp import web
 
-from whisper_server.http_protocol import RECORD
 from whisper_server.metrics import Metrics
 from whisper_server.request_record import RequestRecord
+from whisper_server.under_way import RECORD
 
 log = logging.getLogger(__name__)
 

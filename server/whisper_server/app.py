@@ -10,16 +10,18 @@ from aiohttp.typedefs import Handler, Middleware
 from whisper_server import routes
 from whisper_server.access_log import AccessLog
 from whisper_server.admission import MemoryBudget
+from whisper_server.connection import ConnectionTimes
 from whisper_server.cors import cors_headers, preflight_headers
 from whisper_server.docs import docs_routes
 from whisper_server.forms import FormLimits, Policy
-from whisper_server.http_protocol import RECORD, HttpRunner, expect_later
+from whisper_server.http_protocol import HttpRunner, expect_later
 from whisper_server.keys import KeyRing
 from whisper_server.metrics import Metrics
 from whisper_server.routes import PARTS, Parts
 from whisper_server.served_models import served_models
 from whisper_server.service import Service
 from whisper_server.settings import Settings
+from whisper_server.under_way import RECORD
 
 PROBES = {"/health": routes.health, "/ready": routes.ready}
 
@@ -68,13 +70,11 @@ def build_metrics_app(parts: Parts) -> web.Application:
 
 
 def make_runner(
-    app: web.Application, settings: Settings, *, keepalive_s: float = 75.0, lingering_s: float = 5.0
+    app: web.Application,
+    settings: Settings,
+    times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
 ) -> HttpRunner:
-    """The application on its way to a socket.
-
-    A connection without a request ends after `keepalive_s`; a client that goes on sending after its request was
-    refused is read for `lingering_s`, so that it comes to read the answer, and then cut.
-    """
+    """The application on its way to a socket."""
     parts = app[PARTS]
     prefix = settings.root_path
 
@@ -96,7 +96,7 @@ def make_runner(
         audio_routes=frozenset({f"{prefix}/v1/audio/transcriptions", f"{prefix}/v1/audio/translations"}),
         quiet_routes=frozenset({path for probe in (*PROBES, "/metrics") for path in (probe, prefix + probe)}),
     )
-    return HttpRunner(app, stamp=stamp, observer=observer, keepalive_s=keepalive_s, lingering_s=lingering_s)
+    return HttpRunner(app, stamp=stamp, observer=observer, times=times)
 
 
 @web.middleware

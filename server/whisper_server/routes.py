@@ -17,13 +17,14 @@ from whisper_server.errors import ApiError
 from whisper_server.fields import ResponseFormat
 from whisper_server.formats import format_transcript
 from whisper_server.forms import Form, FormLimits, Policy, read_form, refuse_by_headers
-from whisper_server.http_protocol import RECORD, send_continue
+from whisper_server.http_protocol import send_continue
 from whisper_server.metrics import Metrics
 from whisper_server.request_record import RequestRecord
 from whisper_server.served_models import find_model, model_object
 from whisper_server.service import Backend, Job, Service
 from whisper_server.sse import Event, EventSender, delta_event, done_event
 from whisper_server.transcript import ServedModel, Task, Transcript
+from whisper_server.under_way import RECORD
 from whisper_server.usage import tokens_usage, usage_of
 
 

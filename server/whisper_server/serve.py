@@ -147,12 +147,12 @@ async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, servi
         await site.stop()
     await asyncio.sleep(SETTLE_S)
     server.close_idle()
-    log.info("Listeners closed: %d requests get up to %g s", server.n_running, settings.shutdown_seconds)
-    ended = asyncio.create_task(server.finished(settings.shutdown_seconds))
+    log.info("Listeners closed: %d requests get up to %g s", len(server.under_way), settings.shutdown_seconds)
+    ended = asyncio.create_task(server.under_way.finished(settings.shutdown_seconds))
     cut = asyncio.create_task(signals.wait(3))
     await asyncio.wait({ended, cut}, return_when=asyncio.FIRST_COMPLETED)
-    if server.n_running:
-        log.warning("%d requests did not end in time and are cut off", server.n_running)
+    if len(server.under_way):
+        log.warning("%d requests did not end in time and are cut off", len(server.under_way))
     for task in (ended, cut):
         task.cancel()
     await asyncio.gather(ended, cut, return_exceptions=True)

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from http_kit.doubles import Doubles
 from whisper_server.app import build_app, make_runner, parts_of
-from whisper_server.http_protocol import HttpRunner
+from whisper_server.connection import ConnectionTimes
+from whisper_server.http_protocol import HttpServer
 from whisper_server.keys import KeyRing
 from whisper_server.metrics import Metrics
 from whisper_server.routes import Parts
@@ -28,7 +29,7 @@ class Running:
     port: int
     doubles: Doubles
     parts: Parts
-    runner: HttpRunner
+    http: HttpServer
     keys: KeyRing
 
     @property
@@ -46,8 +47,7 @@ async def running(
     *,
     loaded: bool = True,
     heartbeat_s: float = 15.0,
-    lingering_s: float = 5.0,
-    keepalive_s: float = 75.0,
+    times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
     **variables: str,
 ) -> AsyncIterator[Running]:
     """Settings by their variables."""
@@ -59,12 +59,12 @@ async def running(
         service.load(doubles.backend())
     parts = parts_of(settings, service, metrics, heartbeat_s=heartbeat_s)
     keys = KeyRing(settings.api_keys_dir)
-    runner = make_runner(build_app(settings, parts, keys), settings, lingering_s=lingering_s, keepalive_s=keepalive_s)
+    runner = make_runner(build_app(settings, parts, keys), settings, times)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        yield Running(site.port, doubles, parts, runner, keys)
+        yield Running(site.port, doubles, parts, runner.http_server, keys)
     finally:
         await runner.cleanup()
 

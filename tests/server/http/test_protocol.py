@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 
 import openai
 import pytest
 
+from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import form_body, post_head, read_answer, running, talk
+from whisper_server.connection import ConnectionTimes
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
 CHUNKED = post_head(Transfer_Encoding="chunked")
@@ -202,7 +205,7 @@ async def test_too_large_without_a_length_is_found_while_it_streams_in() -> None
 
 async def test_endless_sender_is_answered_and_cut() -> None:
     n_sent = 0
-    async with running(MAX_UPLOAD_BYTES="100000", lingering_s=0.5) as server:
+    async with running(MAX_UPLOAD_BYTES="100000", times=ConnectionTimes(lingering_s=0.5)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post_head(Content_Length=10**12))
         status, _, _ = await read_answer(reader)
@@ -220,13 +223,29 @@ async def test_endless_sender_is_answered_and_cut() -> None:
 
 
 async def test_idle_and_dripping_connections_end() -> None:
-    async with running(keepalive_s=0.5) as server:
+    async with running(times=ConnectionTimes(keepalive_s=0.5)) as server:
         idle = talk(server.port, b"")
         dripping = talk(server.port, b"GET /health HTTP/1.1\r\nHo")
         kept = talk(server.port, HEALTH)
         ends = await asyncio.gather(idle, dripping, kept)
         await asyncio.sleep(0.05)
-        assert server.runner.http_server.connections == []
+        assert server.http.connections == []
 
     assert (ends[0], ends[1]) == (b"", b"")
     assert re.match(rb"HTTP/1.1 200 OK", ends[2])
+
+
+@pytest.mark.parametrize("stream", ["true", "false"])
+async def test_a_client_that_takes_nothing_of_its_answer_is_cut(stream: str) -> None:
+    doubles = Doubles(pipeline=PipelineDouble(words=(" word" * 20_000,) * 200))
+    body = form_body({"stream": stream})
+    async with running(doubles, times=ConnectionTimes(stalled_write_s=0.5)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(post_head(Content_Length=len(body)) + body)
+            async with asyncio.timeout(10):
+                while not doubles.decoder.n_calls or server.http.connections:
+                    await asyncio.sleep(0.05)
+
+    assert not server.http.under_way
+    assert doubles.pipeline.n_open == 0
+    assert server.parts.budget.used_bytes == 0
