@@ -15,6 +15,9 @@ from whisper_server.engine_protocol import Decoded
 MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 MAX_NO_SPEECH_PROB = 0.6
+DOUBTFUL_AVG_LOGPROB = -0.3
+"""Below it a text is not taken for speech before the voice detector has heard any. Clear speech stays above (0 of 40
+sentences below), short tones and chords, which pass every other threshold, fall below (-0.41 … -0.97)."""
 MAX_TEMPERATURE_WITH_PROMPT = 0.5
 """Above it the previous text is left out (openai/whisper: `condition_on_previous_text`)."""
 MAX_REPEATED_TOKENS = 32
@@ -41,6 +44,11 @@ class Attempt:
         """Too repetitive or too unlikely to be what was said, and not silence."""
         too_repetitive = self.compression_ratio > MAX_COMPRESSION_RATIO
         return (too_repetitive or self.avg_logprob < MIN_AVG_LOGPROB) and not self.is_silence
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Failed, or so unlikely that it may have been invented where nobody speaks."""
+        return self.is_failed or self.avg_logprob < DOUBTFUL_AVG_LOGPROB
 
 
 def make_attempt(decoded: Decoded, text: str, temperature: float) -> Attempt:

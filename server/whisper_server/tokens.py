@@ -87,7 +87,7 @@ class WhisperTokenizer:
 
     def token_bytes(self, token: int) -> tuple[int, ...]:
         """The bytes of a text token, which need not be whole characters."""
-        return tuple(_BYTE_OF_CHARACTER[character] for character in self._tokenizer.id_to_token(token))
+        return tuple(_BYTE_OF_CHARACTER[character] for character in self._tokenizer.id_to_token(token) or "")
 
     def timestamp_s(self, token: int) -> float | None:
         """Seconds that a timestamp token stands for; None for any other token."""

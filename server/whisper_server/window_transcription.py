@@ -76,11 +76,11 @@ class WindowTranscriber:
             attempt = await self._attempt(engine_window, temperature)
             if attempt.is_silence or not attempt.text.strip():
                 return None
+            # Tones, hum and music give the model no "no speech" but invented words.
+            if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.has_speech, samples):
+                return None
             if not attempt.is_failed:
                 return attempt
-            # Tones, hum and music make Whisper invent words that it is not even unsure to be speech.
-            if not attempts and not await asyncio.to_thread(self.has_speech, samples):
-                return None
             attempts.append(attempt)
             self.on_fallback()
         return self._without_repetition(ladder.best(attempts))

@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
+import numpy as np
+import numpy.typing as npt
+
 from whisper_server.engine_protocol import Alignment
 from whisper_server.languages import WRITTEN_WITHOUT_SPACES
 from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
@@ -19,6 +22,10 @@ PREPENDED_PUNCTUATION = "\"'“¿¡([{-"
 APPENDED_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
 SENTENCE_ENDS = ".。!！?？"
 MAX_MEDIAN_WORD_S = 0.7
+LOUDNESS_FRAME_S = 0.01
+SHORTEST_PAUSE_S = 0.1
+"""Shorter silences may be the closure of a plosive, which is part of the word."""
+SILENCE_BELOW_DB = 35.0
 REPLACEMENT = "\ufffd"
 """What a decoder gives for bytes that are no whole character yet."""
 
@@ -129,6 +136,32 @@ def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
 
 
 def clip_to_sound(words: Sequence[TimedWord], samples: Samples) -> tuple[TimedWord, ...]:
-    """Keep words within their window of `samples`."""
+    """Keep words within their window of `samples`, and out of the pauses at their ends.
+
+    The alignment gives a pause to one of the words beside it. Where a word would begin or end with a tenth
+    of a second or more of near silence, it begins or ends with its sound instead.
+    """
     end_s = len(samples) / SAMPLE_RATE_HZ
-    return tuple(replace(word, start_s=min(word.start_s, end_s), end_s=min(word.end_s, end_s)) for word in words)
+    loud_frames = np.flatnonzero(_is_loud(samples))
+    clipped = []
+    for word in words:
+        start_s, stop_s = min(word.start_s, end_s), min(word.end_s, end_s)
+        first, stop = np.searchsorted(loud_frames, (start_s / LOUDNESS_FRAME_S, stop_s / LOUDNESS_FRAME_S))
+        if stop > first:
+            sound_start_s = float(loud_frames[first]) * LOUDNESS_FRAME_S
+            sound_stop_s = float(loud_frames[stop - 1] + 1) * LOUDNESS_FRAME_S
+            start_s = sound_start_s if sound_start_s - start_s >= SHORTEST_PAUSE_S else start_s
+            stop_s = sound_stop_s if stop_s - sound_stop_s >= SHORTEST_PAUSE_S else stop_s
+        clipped.append(replace(word, start_s=start_s, end_s=stop_s))
+    return tuple(clipped)
+
+
+def _is_loud(samples: Samples) -> npt.NDArray[np.bool_]:
+    """For every 10 ms, whether it is more than near silence beside the loudest parts of the window."""
+    n_frame_samples = round(LOUDNESS_FRAME_S * SAMPLE_RATE_HZ)
+    n_frames = len(samples) // n_frame_samples
+    frames = samples[: n_frames * n_frame_samples].reshape(n_frames, n_frame_samples)
+    power = np.square(frames).mean(axis=1)
+    loudest = np.quantile(power, 0.95) if n_frames else 0.0
+    loud: npt.NDArray[np.bool_] = power > loudest * 10 ** (-SILENCE_BELOW_DB / 10)
+    return loud

@@ -17,7 +17,8 @@ from typing import Any
 class Work:
     """One thing to compute; works of one `kind` may share a batch of up to `max_batch`."""
 
-    kind: Hashable
+    kind: tuple[Hashable, ...]
+    """First the computation, then whatever must be equal within a batch of it."""
     payload: Any
     max_batch: int
     is_encoding: bool

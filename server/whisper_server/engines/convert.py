@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -58,7 +56,7 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
 def _move_into_place(working: Path, target: Path) -> None:
     working.chmod(0o755)
     try:
-        os.rename(working, target)
+        working.rename(target)
     except OSError:
         if not (target / "model.bin").exists():  # else another server was faster, with the same result
             raise
@@ -106,19 +104,20 @@ def _vocabulary(checkpoint: Path, n_tokens: int) -> list[str]:
     return tokens
 
 
-def _fill_config(
-    target: Any, config: dict[str, Any], generation: dict[str, Any], vocabulary: list[str]
-) -> None:
+def _fill_config(target: Any, config: dict[str, Any], generation: dict[str, Any], vocabulary: list[str]) -> None:
     target.suppress_ids = generation.get("suppress_tokens", config.get("suppress_tokens")) or []
     target.suppress_ids_begin = generation.get("begin_suppress_tokens", config.get("begin_suppress_tokens")) or []
     languages = generation.get("lang_to_id") or {}
     target.lang_ids = sorted(languages.values()) or [
-        index for index, token in enumerate(vocabulary) if token.startswith("<|") and 4 < len(token) < 8
-        and token[2:-2].isalpha()
+        index
+        for index, token in enumerate(vocabulary)
+        if token.startswith("<|") and 4 < len(token) < 8 and token[2:-2].isalpha()
     ]
     heads = generation.get("alignment_heads")
     n_layers, n_heads = config["decoder_layers"], config["decoder_attention_heads"]
-    target.alignment_heads = heads or [list(pair) for pair in itertools.product(range(n_layers // 2, n_layers), range(n_heads))]
+    target.alignment_heads = heads or [
+        list(pair) for pair in itertools.product(range(n_layers // 2, n_layers), range(n_heads))
+    ]
 
 
 def _fill_encoder(spec: Any, tensors: Tensors) -> None:

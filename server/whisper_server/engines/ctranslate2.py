@@ -19,10 +19,10 @@ import ctranslate2
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.engine_protocol import Alignment, DecodeRequest, Decoded, LanguageGuess, ModelFacts
+from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
 from whisper_server.engines.batches import BatchQueue, Work
 from whisper_server.engines.convert import converted_folder
-from whisper_server.errors import ApiError, InternalError, StartError, Unavailable
+from whisper_server.errors import InternalError, StartError, Unavailable
 from whisper_server.mel import LogMel
 from whisper_server.transcript import MEL_HOP_SAMPLES, Samples
 
@@ -67,6 +67,12 @@ class Ctranslate2Engine:
         self._log_mel: LogMel | None = None
         self._facts: ModelFacts | None = None
         self._is_stopped = False
+        self._computations: dict[str, Callable[[list[Any]], Sequence[Any]]] = {
+            "encode": self._encode,
+            "detect": self._detect,
+            "decode": self._decode,
+            "align": self._align,
+        }
 
     @property
     def facts(self) -> ModelFacts:
@@ -127,13 +133,15 @@ class Ctranslate2Engine:
         self._start_batches()
 
     async def _run(self, batch: Sequence[Work]) -> None:
-        compute = getattr(self, f"_{batch[0].kind[0]}")
+        computation = str(batch[0].kind[0])
+        compute = self._computations[computation]
         payloads = [work.payload for work in batch]
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._executor, compute, payloads)
-        except Exception as error:
-            logger.exception("CTranslate2 failed on %s of %d windows", batch[0].kind[0], len(batch))
-            _settle(batch, lambda work: work.result.set_exception(_engine_failure(error)))
+        except Exception:
+            logger.exception("CTranslate2 failed to %s %d windows", computation, len(batch))
+            message = "The engine failed on this recording. Try again; if it happens again, report it."
+            _settle(batch, lambda work: work.result.set_exception(InternalError(message)))
         else:
             answers = dict(zip(batch, results, strict=True))
             _settle(batch, lambda work: work.result.set_result(answers[work]))
@@ -277,12 +285,6 @@ def _settle(batch: Sequence[Work], settle: Callable[[Work], None]) -> None:
     for work in batch:
         if not work.result.done():
             settle(work)
-
-
-def _engine_failure(error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    return InternalError("The engine failed on this recording. Try again; if it happens again, report it.")
 
 
 def _decoded(result: Any, request: DecodeRequest) -> Decoded:
