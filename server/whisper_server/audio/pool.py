@@ -60,7 +60,10 @@ class DecodePool:
         return tuple(worker.pid for worker in self._workers)
 
     async def start(self) -> None:
-        """All workers, side by side. Raises StartError."""
+        """All workers, side by side. Raises StartError.
+
+        The thread that calls must live as long as the pool: the kernel ends the workers with their parent thread.
+        """
         starts = [asyncio.create_task(WorkerProcess.start(self._limits)) for _ in range(self._n_workers)]
         try:
             workers = await asyncio.gather(*starts)

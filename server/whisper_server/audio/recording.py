@@ -37,6 +37,7 @@ _SMALLEST_GAP_S = 0.2
 _LARGEST_GAP_S = 30.0
 """A longer one is a joint, not a gap: people put the head of a webm stream before a later piece of it."""
 _RATES_HZ = range(1_000, 768_001)
+_MAX_BLOCK_VALUES = 1 << 20
 _MAX_PLANES = 7
 """One fewer than FFmpeg's AV_NUM_DATA_POINTERS: up to here a null pointer follows the last plane."""
 _MAX_READ_ERRORS = 1_000
@@ -95,7 +96,7 @@ class Recording:
         n_waiting = 0
         for item in self._time_line():
             kind = None if isinstance(item, float) else (item.format.name, item.layout.nb_channels, item.sample_rate)
-            if frames and (kind != _kind(frames[0]) or n_waiting >= frames[0].sample_rate):
+            if frames and (kind != _kind(frames[0]) or n_waiting >= _block_frames(frames[0])):
                 yield _join(frames)
                 frames, n_waiting = [], 0
             if isinstance(item, float):
@@ -179,6 +180,11 @@ def _best_audio(container: InputContainer) -> AudioStream:
 
 def _open_nothing(*_address: object) -> None:
     raise PermissionError("an upload may not open other files")
+
+
+def _block_frames(frame: AudioFrame) -> int:
+    """A second, or what a million values make of many channels."""
+    return min(frame.sample_rate, _MAX_BLOCK_VALUES // frame.layout.nb_channels)
 
 
 def _kind(frame: AudioFrame) -> tuple[str, int, int]:
