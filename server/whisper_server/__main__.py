@@ -6,23 +6,21 @@ Imports of weight are inside the functions: a signal that comes while they load 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
+import dataclasses
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
 from whisper_server import __version__
+from whisper_server.errors import StartError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 as asked, 1 where it could not start, 2 for wrong arguments."""
+    """Exit code: 0 as asked, 1 where it could not start, 2 for wrong arguments, 130 for Ctrl-C in `transcribe`."""
     for number in (signal.SIGTERM, signal.SIGINT):
         # As process 1 of a container it would otherwise not even hear SIGTERM before the server listens to it.
         signal.signal(number, lambda *_: os._exit(0))
-    from whisper_server.errors import StartError
-
     args = _parser().parse_args(arguments)
     try:
         return _transcribe(args) if args.command == "transcribe" else _serve()
@@ -32,13 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from whisper_server.settings import Settings
-    from whisper_server.transcribe_files import add_arguments
+    try:
+        from whisper_server.transcribe_files import add_arguments
+    except ModuleNotFoundError:  # until it is written
+
+        def add_arguments(_parser: argparse.ArgumentParser) -> None: ...
 
     parser = argparse.ArgumentParser(
         prog="whisper-server",
         description="Speech to text with Whisper behind OpenAI's audio API. Without a command: serve over HTTP.",
-        epilog=settings_help(Settings),
+        epilog=_settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"whisper-server {__version__}")
@@ -48,43 +49,37 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_help(settings: type) -> str:
+def _settings_help() -> str:
     """The table of variables, from the dataclass that reads them."""
-    import dataclasses
+    from whisper_server.settings import Settings
 
-    lines = ["Settings are environment variables (README.md says more of them):"]
-    for field in dataclasses.fields(settings):
+    lines = ["Settings are environment variables:"]
+    for field in dataclasses.fields(Settings):
         default = field.metadata["default"]
-        shown = "required" if default is None else default or "empty"
+        shown = "required" if default is None else f"default {default}" if default else "default empty"
         lines += [f"  {field.name.upper()} ({shown})", f"      {field.metadata['help']}"]
     return "\n".join(lines)
 
 
 def _serve() -> int:
     from whisper_server.backend import load_backend
-    from whisper_server.logs import configure_logging
-    from whisper_server.serve import serve
+    from whisper_server.serve import run
     from whisper_server.settings import Settings
 
-    settings = Settings.from_env(os.environ)
-    configure_logging(settings.log_format, settings.log_level)
-    runner = asyncio.Runner()
-    try:
-        outcome = runner.run(serve(settings, load_backend))
-        if outcome.loading_abandoned:
-            # The thread that loads the model cannot be told to stop, and closing the loop would wait for it.
-            logging.shutdown()
-            os._exit(outcome.exit_code)
-        return outcome.exit_code
-    finally:
-        runner.close()
+    return run(Settings.from_env(os.environ), load_backend)
 
 
 def _transcribe(args: argparse.Namespace) -> int:
     from whisper_server.settings import Settings
     from whisper_server.transcribe_files import run
 
-    return run(Settings.from_env(os.environ), args)
+    # Whoever interrupts a transcription wants to know that it is not complete.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return run(Settings.from_env(os.environ), args)
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -20,6 +21,7 @@ from whisper_server.app import build_app, build_metrics_app, make_runner, parts_
 from whisper_server.errors import StartError
 from whisper_server.http_protocol import HttpRunner
 from whisper_server.keys import KeyRing
+from whisper_server.logs import configure_logging
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend, Service
 from whisper_server.settings import Settings
@@ -75,6 +77,21 @@ class Signals:
             async with asyncio.timeout(timeout_s):
                 await self._events[count - 1].wait()
         return self._events[count - 1].is_set()
+
+
+def run(settings: Settings, load: Loader) -> int:
+    """Serve in a process of one's own; the exit code. Raises StartError."""
+    configure_logging(settings.log_format, settings.log_level)
+    runner = asyncio.Runner()
+    try:
+        outcome = runner.run(serve(settings, load))
+        if outcome.loading_abandoned:
+            # The thread that loads the model cannot be told to stop, and closing the loop would wait for it.
+            logging.shutdown()
+            os._exit(outcome.exit_code)
+        return outcome.exit_code
+    finally:
+        runner.close()
 
 
 async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> Outcome:
