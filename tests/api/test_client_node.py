@@ -1,0 +1,129 @@
+"""OpenAI's Node client, unmodified: every parameter that it has for these routes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speech_kit.scores import word_errors
+from speech_kit.sentences import sentences
+
+SOURCE = Path(__file__).parents[1] / "clients" / "node"
+TEXT = sentences("en")[0]
+
+
+@pytest.fixture(scope="module")
+def installed() -> Path:
+    """A folder with the client that the lock names, kept between runs."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("Node is not on this machine: apt-get install nodejs npm")
+    lock = (SOURCE / "package-lock.json").read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "whisper-server-tests" / f"node-{sha256(lock).hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json", "calls.mjs"):
+        shutil.copy(SOURCE / name, folder)
+    if not (folder / "node_modules" / ".package-lock.json").exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(installed: Path, base_url: str, clip: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came of every call."""
+    path = tmp_path_factory.mktemp("node") / "clip.wav"
+    path.write_bytes(clip)
+    ended = subprocess.run(
+        ["node", "calls.mjs", f"{base_url}/v1", str(path)],
+        cwd=installed,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    answers: dict[str, Any] = json.loads(ended.stdout)
+    return answers
+
+
+def _value(results: dict[str, Any], name: str) -> Any:
+    assert "value" in results[name], results[name]
+    return results[name]["value"]
+
+
+def _is_said(text: str) -> bool:
+    return word_errors([TEXT], [text]).n_edits <= 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "language",
+        "languages",
+        "keywords",
+        "prompt",
+        "temperature",
+        "chunking_auto",
+        "chunking_vad",
+        "stream_off",
+    ],
+)
+def test_node_gets_the_words_with(results: dict[str, Any], name: str) -> None:
+    value = _value(results, name)
+    assert _is_said(value["text"]), value
+
+
+def test_node_gets_every_format(results: dict[str, Any]) -> None:
+    assert _is_said(_value(results, "text"))
+    assert _value(results, "srt").startswith("1\n00:00:0")
+    assert _value(results, "vtt").startswith("WEBVTT\n\n00:00:0")
+    verbose = _value(results, "verbose_json")
+    assert (verbose["language"], verbose["task"]) == ("english", "transcribe")
+    assert _is_said(" ".join(segment["text"] for segment in verbose["segments"]))
+    words = _value(results, "words")
+    assert _is_said(" ".join(word["word"] for word in words["words"]))
+    assert words["segments"]
+
+
+def test_node_gets_log_probabilities(results: dict[str, Any]) -> None:
+    value = _value(results, "logprobs")
+    assert value["usage"]["type"] == "tokens"
+    assert _is_said("".join(each["token"] for each in value["logprobs"]))
+
+
+@pytest.mark.parametrize("name", ["stream", "stream_logprobs"])
+def test_node_reads_a_stream(results: dict[str, Any], name: str) -> None:
+    *deltas, done = _value(results, name)
+    assert "".join(delta["delta"] for delta in deltas) == done["text"]
+    assert _is_said(done["text"])
+    assert ("logprobs" in done) == (name == "stream_logprobs")
+
+
+def test_node_reaches_the_other_routes(results: dict[str, Any]) -> None:
+    assert _value(results, "translation")["task"] == "translate"
+    assert {"whisper", "whisper-1", "gpt-4o-transcribe"} <= set(_value(results, "models"))
+    assert _value(results, "model")["id"] == "whisper-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("diarized_json", ("BadRequestError", 400, "response_format")),
+        ("known_speaker_names", ("BadRequestError", 400, "known_speaker_names")),
+        ("known_speaker_references", ("BadRequestError", 400, "known_speaker_references")),
+        ("unknown_model", ("NotFoundError", 404, "model")),
+        ("bad_temperature", ("BadRequestError", 400, "temperature")),
+        ("not_audio", ("BadRequestError", 400, "file")),
+    ],
+)
+def test_node_raises_the_right_error(results: dict[str, Any], name: str, error: tuple[str, int, str]) -> None:
+    got = results[name]["error"]
+    assert (got["name"], got["status"], got["param"]) == error
