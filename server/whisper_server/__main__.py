@@ -30,11 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    try:
-        from whisper_server.transcribe_files import add_arguments
-    except ModuleNotFoundError:  # until it is written
-
-        def add_arguments(_parser: argparse.ArgumentParser) -> None: ...
+    from whisper_server.transcribe_files import add_arguments
 
     parser = argparse.ArgumentParser(
         prog="whisper-server",

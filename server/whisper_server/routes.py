@@ -5,6 +5,7 @@ Which path leads here is in `app`; how errors become answers, in `http_protocol`
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,7 +75,9 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
             async with backend.pipeline.open(sound.samples, form.options) as job:
                 if form.stream:
                     return await _stream(request, job, form)
-                return _written(await job.transcript(), form)
+                transcript = await job.transcript()
+        # Hours of words take their time to write: not on the event loop.
+        return await asyncio.to_thread(_written, transcript, form)
 
 
 def _let_in(request: web.Request, parts: Parts) -> Backend:

@@ -109,6 +109,20 @@ async def test_http_1_0_gets_events_until_the_connection_ends() -> None:
     assert answer.count(b"data: ") == 3
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+async def test_a_wish_for_another_protocol_is_passed_over(protocol: str) -> None:
+    """`curl --http2` asks for h2c along with every upload."""
+    body = form_body()
+    head = post_head(Content_Length=len(body), Connection="Upgrade, HTTP2-Settings", Upgrade=protocol)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(2):
+            writer.write(head + body)
+            status, _, answer = await read_answer(reader)
+            assert (status, json.loads(answer)["text"]) == (200, " Hello Kubernetes.")
+        writer.close()
+
+
 async def test_pipelined_requests_are_answered_in_order() -> None:
     body = form_body()
     requests = (
