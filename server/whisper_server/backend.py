@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +15,7 @@ from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.transcribe import Transcriber
 from whisper_server.vad import VoiceDetector
+from whisper_server.warm_up import warm_up
 from whisper_server.window_transcription import DecodingPolicy
 
 
@@ -34,7 +34,7 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
 async def decoding_processes(settings: Settings) -> AsyncIterator[DecodePool]:
     """Started; stopped on leaving. Raises StartError."""
     pool = DecodePool(
-        settings.decode_workers or min(8, os.cpu_count() or 1),
+        settings.n_decode_workers,
         DecodeLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
     )
     await pool.start()
@@ -60,7 +60,7 @@ async def loaded_model(
             max_new_tokens=settings.max_new_tokens,
             n_text_positions=engine.facts.n_text_positions,
         )
-        yield Transcriber(
+        transcriber = Transcriber(
             engine,
             tokenizer,
             voice,
@@ -69,3 +69,5 @@ async def loaded_model(
             clock=time.monotonic,
             on_fallback=on_fallback,
         )
+        await warm_up(transcriber, voice)
+        yield transcriber
