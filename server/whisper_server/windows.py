@@ -201,7 +201,7 @@ def _quiet_stretches(sound: Samples, zone: _Zone) -> list[tuple[int, int]]:
 
 def _loudness_db(sound: Samples) -> npt.NDArray[np.float64]:
     """RMS a frame, in decibels of full scale; frame i begins at sample i · _HOP_SAMPLES."""
-    import librosa  # noqa: PLC0415 - seconds to import: who only uses Window does not wait for it.
+    import librosa  # seconds to import: who only uses Window does not wait for it.
 
     rms: npt.NDArray[np.float32] = librosa.feature.rms(
         y=sound, frame_length=_FRAME_SAMPLES, hop_length=_HOP_SAMPLES, center=False
