@@ -6,8 +6,9 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin
 SHELL_SCRIPTS := scripts/*.sh .ci/run
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: help setup python demo test check
+.PHONY: help setup python demo test check bench soak
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -31,3 +32,10 @@ check: setup ## style, types, layers, locks
 	$(PY)/lint-imports --no-cache
 	shellcheck $(SHELL_SCRIPTS)
 	scripts/lock.sh --check
+
+bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
+	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py
+	@PYTHONPATH=tests/kit $(PY)/python bench/load.py $(BENCH_ARGS)
+
+soak: python ## 2,000 mixed requests: does the server's memory stay what it is?
+	@PYTHONPATH=tests/kit $(PY)/python bench/soak.py
