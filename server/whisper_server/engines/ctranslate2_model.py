@@ -17,11 +17,13 @@ import numpy.typing as npt
 from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
 from whisper_server.errors import StartError
 from whisper_server.mel import LogMel
-from whisper_server.transcript import MEL_HOP_SAMPLES, Samples
+from whisper_server.transcript import Samples
 
 Encoded = npt.NDArray[np.float32]
 """Encoder output of one window, shape (1500, d_model)."""
 
+N_TEXT_POSITIONS = 448
+"""Length of the decoder's context in every published Whisper."""
 POSITION_S = 0.02
 """Seconds that one encoder position stands for."""
 FRAMES_A_POSITION = 2
@@ -33,7 +35,8 @@ class AlignRequest(NamedTuple):
     """One window whose text is to be aligned."""
 
     encoded: Encoded
-    n_samples: int
+    n_frames: int
+    """Mel frames of the sound."""
     sot_sequence: tuple[int, ...]
     text_tokens: tuple[int, ...]
 
@@ -41,9 +44,8 @@ class AlignRequest(NamedTuple):
 class Ctranslate2Model:
     """May be used from as many threads at a time as `n_workers`."""
 
-    def __init__(self, folder: Path, *, dtype: str, n_workers: int, n_threads_each: int) -> None:
-        """Raises StartError."""
-        compute_type = cpu_compute_type(dtype)
+    def __init__(self, folder: Path, *, compute_type: str, n_workers: int, n_threads_each: int) -> None:
+        """Load a CTranslate2 folder. Raises StartError."""
         try:
             self._model: Any = ctranslate2.models.Whisper(
                 str(folder),
@@ -58,7 +60,7 @@ class Ctranslate2Model:
                 "set it to another model, or delete that folder if it is a damaged copy"
             ) from error
         self._log_mel = LogMel(self._model.n_mels)
-        self.dtype: str = self._model.compute_type
+        self.compute_type: str = self._model.compute_type
         self.is_multilingual: bool = self._model.is_multilingual
 
     def encode(self, windows: Sequence[Samples]) -> list[Encoded]:
@@ -98,7 +100,8 @@ class Ctranslate2Model:
             _batch([request.encoded for request in requests]),
             list(requests[0].sot_sequence),
             [list(request.text_tokens) for request in requests],
-            [_n_frames(request.n_samples) for request in requests],
+            # For less than one encoder position there would be no times at all.
+            [max(FRAMES_A_POSITION, request.n_frames) for request in requests],
             median_filter_width=MEDIAN_FILTER_WIDTH,
         )
         return [_alignment(result) for result in results]
@@ -124,11 +127,6 @@ def _max_length(n_prompt_tokens: int, max_new_tokens: int) -> int:
     It stops at half of `max_length`, or at `max_length` less the prompt without its last token, whichever is less.
     """
     return max_new_tokens + max(max_new_tokens, n_prompt_tokens - 1)
-
-
-def _n_frames(n_samples: int) -> int:
-    """Mel frames of the sound; no less than one encoder position, for which there would be no times at all."""
-    return max(FRAMES_A_POSITION, -(-n_samples // MEL_HOP_SAMPLES))
 
 
 def _decoded(result: Any, request: DecodeRequest) -> Decoded:
@@ -157,5 +155,5 @@ def _alignment(result: Any) -> Alignment:
     starts: list[float] = []
     for text_index, time_index in result.alignments:
         if text_index == len(starts):
-            starts.append(time_index * POSITION_S)
+            starts.append(max(0, time_index) * POSITION_S)  # -1 where the sound is of one position
     return Alignment(tuple(starts), tuple(result.text_token_probs))
