@@ -12,6 +12,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_PASSED_OVER = 2
+"""Batches of other kinds that may go before the oldest work."""
+
 
 @dataclass(frozen=True, eq=False)
 class Work:
@@ -29,12 +32,15 @@ class BatchQueue:
     """Works in order of arrival, handed out in batches.
 
     Encoding goes first: it gains nothing from batches on a CPU, while decoding does, so windows are encoded
-    one by one until enough of them wait to be decoded together.
+    one by one until enough of them wait to be decoded together. A work that is alone in its kind (a rung of
+    the ladder, a long prompt) would wait for ever beside full batches: the oldest is passed over twice at most.
     """
 
     def __init__(self) -> None:
         self._encodings: deque[Work] = deque()
         self._others: deque[Work] = deque()
+        self._oldest: Work | None = None
+        self._n_passed_over = 0
 
     def __len__(self) -> int:
         return len(self._encodings) + len(self._others)
@@ -47,11 +53,13 @@ class BatchQueue:
         """The next batch; empty where nothing waits. Cancelled work is dropped."""
         self._encodings = deque(work for work in self._encodings if not work.result.done())
         self._others = deque(work for work in self._others if not work.result.done())
-        full = self._full_kind()
-        if self._encodings and full is None:
+        chosen = self._overdue() or self._full_kind()
+        if self._encodings and chosen is None:
             return self._pop(self._encodings, self._encodings[0])
         if self._others:
-            return self._pop(self._others, full or self._others[0])
+            batch = self._pop(self._others, chosen or self._others[0])
+            self._n_passed_over += self._oldest not in batch
+            return batch
         return ()
 
     def fail_all(self, make_error: Callable[[], BaseException]) -> None:
@@ -61,6 +69,13 @@ class BatchQueue:
                 work.result.set_exception(make_error())
         self._encodings.clear()
         self._others.clear()
+
+    def _overdue(self) -> Work | None:
+        """The oldest work but encodings, if it was passed over often enough."""
+        oldest = self._others[0] if self._others else None
+        if oldest is not self._oldest:
+            self._oldest, self._n_passed_over = oldest, 0
+        return oldest if self._n_passed_over >= MAX_PASSED_OVER else None
 
     def _full_kind(self) -> Work | None:
         """A work whose kind has a whole batch together."""
