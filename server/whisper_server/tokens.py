@@ -50,17 +50,28 @@ class WhisperTokenizer:
         self._text_tokenizer.encode_special_tokens = True
         self.is_multilingual = is_multilingual
         self.special = _special_tokens(tokenizer)
+        if is_multilingual and not (self.special.languages and len(self.special.tasks) == len(Task)):
+            raise StartError(
+                "MODEL_ID: the model's tokenizer.json lacks the tokens of languages or tasks; "
+                "set it to a Whisper checkpoint that has them"
+            )
 
     @classmethod
     def from_folder(cls, folder: Path, *, is_multilingual: bool) -> WhisperTokenizer:
         """Read `tokenizer.json`. Raises StartError."""
         path = folder / "tokenizer.json"
         if not path.exists():
-            raise StartError(f"MODEL_ID: {folder} has no tokenizer.json; a Whisper checkpoint needs it")
+            raise StartError(
+                f"MODEL_ID: {folder} has no tokenizer.json; put that of the original checkpoint there, "
+                "or set it to another model"
+            )
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise StartError(f"MODEL_ID: {path} is no tokenizer: {error}") from error
+            reason = " ".join(str(error).split())
+            raise StartError(
+                f"MODEL_ID: {path} is no tokenizer: {reason}; fetch it again, or set another model"
+            ) from error
         return cls(tokenizer, is_multilingual=is_multilingual)
 
     @property
@@ -103,8 +114,8 @@ class WhisperTokenizer:
 
     def previous_text(self, prompt: str, keywords: Sequence[str]) -> tuple[int, ...]:
         """Prompt and keywords as at most 223 text tokens; the beginning gives way, so that keywords stay."""
-        parts = [prompt.strip(), ", ".join(keyword.strip() for keyword in keywords)]
-        text = " ".join(part for part in parts if part)
+        spelled = ", ".join(keyword.strip() for keyword in keywords if keyword.strip())
+        text = " ".join(part for part in (prompt.strip(), spelled) if part)
         return self.encode_text(" " + text)[-MAX_PREVIOUS_TOKENS:] if text else ()
 
     def prompt_tokens(
@@ -133,7 +144,9 @@ def _special_tokens(tokenizer: Tokenizer) -> SpecialTokens:
     def required(name: str) -> int:
         token = tokenizer.token_to_id(name)
         if token is None:
-            raise StartError(f"MODEL_ID: the model's tokenizer.json has no {name}; it is no Whisper tokenizer")
+            raise StartError(
+                f"MODEL_ID: the model's tokenizer.json has no {name}, which every Whisper has; set it to another model"
+            )
         return int(token)
 
     def optional(*names: str) -> int | None:

@@ -27,11 +27,11 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StartError(f"MODEL_ID: {folder} has no {name}; a Whisper checkpoint needs it") from None
+        raise StartError(f"MODEL_ID: {folder} has no {name}; set it to a whole Whisper checkpoint") from None
     except (OSError, ValueError) as error:
-        raise StartError(f"MODEL_ID: {path} cannot be read: {error}") from error
+        raise StartError(f"MODEL_ID: {path} cannot be read: {error}; fetch it again, or set another model") from error
     if not isinstance(value, dict):
-        raise StartError(f"MODEL_ID: {path} holds no JSON object")
+        raise StartError(f"MODEL_ID: {path} holds no JSON object; fetch it again, or set another model")
     return value
 
 
@@ -44,21 +44,24 @@ def require_whisper(config: Mapping[str, Any], folder: Path) -> None:
     """Raises StartError where `config` describes another kind of model."""
     if config.get("model_type") != "whisper":
         kind = config.get("model_type", "unknown")
-        raise StartError(f"MODEL_ID: {folder} is a model of type {kind!r}; this server runs Whisper checkpoints only")
+        raise StartError(
+            f"MODEL_ID: {folder} is a model of type {kind!r}; set it to a Whisper checkpoint, this server runs no others"
+        )
 
 
 def tensor_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors files of a checkpoint, single or sharded. Raises StartError where one is missing."""
     index_path = folder / "model.safetensors.index.json"
     if index_path.exists():
-        names = sorted(set(read_json(folder, index_path.name).get("weight_map", {}).values()))
+        weight_map = read_json(folder, index_path.name).get("weight_map")
+        names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
     else:
         names = ["model.safetensors"]
     missing = [name for name in names if not (folder / name).exists()]
     if missing or not names:
         raise StartError(
-            f"MODEL_ID: {folder} lacks {', '.join(missing) or 'weights'}; "
-            "needed are safetensors weights (convert older .bin weights first)"
+            f"MODEL_ID: {folder} lacks {', '.join(missing) or 'weights'}; set it to a whole checkpoint "
+            "with safetensors weights (convert older .bin weights first) or to a CTranslate2 folder"
         )
     return tuple(folder / name for name in names)
 
@@ -75,7 +78,9 @@ class Tensors:
     def get(self, name: str) -> Array:
         """One tensor; bfloat16, which numpy lacks, comes as float32."""
         if name not in self._readers:
-            raise StartError(f"MODEL_ID: the checkpoint has no tensor {name}; is it a whole Whisper model?")
+            raise StartError(
+                f"MODEL_ID: the checkpoint has no tensor {name}; set it to a whole checkpoint as transformers writes it"
+            )
         return np.ascontiguousarray(self._readers[name](name))
 
 
@@ -87,8 +92,10 @@ def open_tensors(folder: Path) -> Iterator[Tensors]:
         for path in tensor_files(folder):
             try:
                 file = stack.enter_context(safe_open(path, framework="numpy"))
-            except SafetensorError as error:
-                raise StartError(f"MODEL_ID: {path} is damaged: {error}") from error
+            except (SafetensorError, OSError) as error:
+                raise StartError(
+                    f"MODEL_ID: {path} is damaged or cannot be read: {error}; fetch it again, or set another model"
+                ) from error
             readers |= dict.fromkeys(file.keys(), _reader(file, path))
         yield Tensors(readers)
 
@@ -97,7 +104,13 @@ def _reader(file: Any, path: Path) -> Any:
     def read(name: str) -> Array:
         if file.get_slice(name).get_dtype() == "BF16":
             return _read_bfloat16(path, name)
-        array: Array = file.get_tensor(name)
+        try:
+            array: Array = file.get_tensor(name)
+        except (SafetensorError, TypeError, AttributeError) as error:  # a quantized format that numpy lacks
+            raise StartError(
+                f"MODEL_ID: {path} holds {name} in a number format that cannot be read: {error}; "
+                "set it to a checkpoint in float32, float16 or bfloat16"
+            ) from error
         return array
 
     return read

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,10 @@ from whisper_server.errors import StartError
 CONVERTER_REVISION = 1
 """Raised with every change of what is written, so that older cache entries are not used."""
 
+WORKING_PREFIX = ".converting-"
+LEFTOVER_AFTER_S = 3600.0
+"""No conversion writes nothing for so long."""
+
 
 def converted_folder(checkpoint: Path, cache: Path) -> Path:
     """The CTranslate2 folder of `checkpoint`, converted into `cache` unless it is there already."""
@@ -39,22 +45,44 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
     if (target / "model.bin").exists():
         return target
     try:
+        spec = _read_checkpoint(checkpoint)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StartError(
+            f"MODEL_ID: {checkpoint} is not as transformers writes Whisper checkpoints: "
+            f"{type(error).__name__} {error}; set it to another model"
+        ) from error
+    try:
         cache.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=".converting-", dir=cache))
+        _remove_leftovers(cache)
+        working = Path(tempfile.mkdtemp(prefix=WORKING_PREFIX, dir=cache))
     except OSError as error:
         raise StartError(f"MODEL_CACHE_DIR: {cache} cannot be written: {error}; set it to a writable folder") from error
     try:
-        _convert(checkpoint, working)
+        spec.save(str(working))
         _move_into_place(working, target)
     except OSError as error:
-        raise StartError(f"MODEL_CACHE_DIR: the converted model does not fit into {cache}: {error}") from error
+        raise StartError(
+            f"MODEL_CACHE_DIR: the converted model cannot be written to {cache}: {error}; "
+            "make room there, or set it to another folder"
+        ) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return target
 
 
+def _remove_leftovers(cache: Path) -> None:
+    """Remove what killed conversions left behind; a running one has written more lately."""
+    for path in cache.glob(f"{WORKING_PREFIX}*"):
+        touched_s = max((file.stat().st_mtime for file in (path, *path.glob("*")) if file.exists()), default=0.0)
+        if time.time() - touched_s > LEFTOVER_AFTER_S:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _move_into_place(working: Path, target: Path) -> None:
     working.chmod(0o755)
+    for path in working.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file)  # else a machine that goes down may keep the name and lose the content
     try:
         working.rename(target)
     except OSError:
@@ -73,7 +101,8 @@ def _fingerprint(checkpoint: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _convert(checkpoint: Path, target: Path) -> None:
+def _read_checkpoint(checkpoint: Path) -> Any:
+    """The checkpoint as CTranslate2's specification of a model, in memory."""
     config = read_json(checkpoint, "config.json")
     require_whisper(config, checkpoint)
     generation = read_optional_json(checkpoint, "generation_config.json")
@@ -91,7 +120,7 @@ def _convert(checkpoint: Path, target: Path) -> None:
     _fill_config(spec.config, config, generation, vocabulary)
     spec.validate()
     spec.optimize(quantization=None)
-    spec.save(str(target))
+    return spec
 
 
 def _vocabulary(checkpoint: Path, n_tokens: int) -> list[str]:
@@ -99,8 +128,10 @@ def _vocabulary(checkpoint: Path, n_tokens: int) -> list[str]:
     tokenizer = read_json(checkpoint, "tokenizer.json")
     ids: dict[str, int] = dict(tokenizer["model"]["vocab"])
     ids |= {entry["content"]: entry["id"] for entry in tokenizer.get("added_tokens", [])}
-    tokens = [token for token, _ in sorted(ids.items(), key=lambda item: item[1])][:n_tokens]
-    tokens += [f"<|{i * 0.02:.2f}|>" for i in range(n_tokens - len(tokens))]
+    token_of_id = {index: token for token, index in ids.items()}
+    n_listed = min(n_tokens, max(token_of_id) + 1)
+    tokens = [token_of_id.get(index, f"<|unused {index}|>") for index in range(n_listed)]
+    tokens += [f"<|{i * 0.02:.2f}|>" for i in range(n_tokens - n_listed)]
     return tokens
 
 
