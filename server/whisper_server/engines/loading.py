@@ -41,8 +41,22 @@ async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
             max_batch_windows=settings.max_batch_windows,
         )
     )
-    await engine.start()
-    return engine, WhisperTokenizer.from_folder(folder, is_multilingual=engine.facts.is_multilingual)
+    try:
+        await engine.start()
+        tokenizer = WhisperTokenizer.from_folder(folder, is_multilingual=engine.facts.is_multilingual)
+        _require_language(settings.language_force, tokenizer)
+    except StartError:
+        await engine.stop()
+        raise
+    return engine, tokenizer
+
+
+def _require_language(forced: str, tokenizer: WhisperTokenizer) -> None:
+    if forced and forced not in tokenizer.languages:
+        raise StartError(
+            f"LANGUAGE_FORCE: the model does not know {forced}; leave it empty or set it to one of "
+            f"{', '.join(sorted(tokenizer.languages))}"
+        )
 
 
 def _require_sampling_rate(asked_hz: int, folder: Path) -> None:

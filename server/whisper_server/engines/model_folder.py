@@ -17,6 +17,8 @@ DEMO_FOLDERS = (
     Path("/models/whisper-demo"),  # an image
 )
 FILES = ("*.json", "*.safetensors", "model.bin", "vocabulary.*")
+OTHER_FILES = ("*/*", "*.fp32*")
+"""Copies for other programs, and the second, larger set of weights that some repositories hold."""
 
 
 def model_folder(model_id: str, *, revision: str, token: str, hf_home: Path | None) -> Path:
@@ -57,6 +59,7 @@ def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) ->
             token=token or None,
             cache_dir=hf_home / "hub" if hf_home else None,
             allow_patterns=list(FILES),
+            ignore_patterns=list(OTHER_FILES),
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
