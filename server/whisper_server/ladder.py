@@ -85,12 +85,14 @@ def repetition_end(tokens: Sequence[int]) -> int:
     """How many tokens to keep so that a phrase that the text ends in is said once instead of over and over.
 
     A phrase of 1–32 tokens that stands at least three times at the end counts as a repetition; a last one
-    that was cut off counts with it.
+    that was cut off counts with it. Of several such phrases ("no no no, no no no, …") the one counts that
+    leaves the least.
     """
+    ends = [len(tokens)]
     for length in range(1, MAX_REPEATED_TOKENS + 1):
         run = length
         while run < len(tokens) and tokens[-run - 1] == tokens[-run - 1 + length]:
             run += 1
         if run >= 3 * length:
-            return len(tokens) - run + length
-    return len(tokens)
+            ends.append(len(tokens) - run + length)
+    return min(ends)
