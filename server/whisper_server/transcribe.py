@@ -85,6 +85,8 @@ class Job:
         self._transcriber = transcriber
         self._samples = samples
         self._options = options
+        self._previous: tuple[int, ...] = ()
+        """Tokens of prompt and keywords, the same for every window."""
         self._tasks: list[asyncio.Task[WindowTranscript]] = []
         self._language: asyncio.Task[SpokenLanguage] | None = None
         self._heard: dict[Window, EngineWindow] = {}
@@ -114,7 +116,7 @@ class Job:
 
     async def windows(self) -> AsyncIterator[WindowTranscript]:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
-        windows = await asyncio.to_thread(self._cut)
+        windows, self._previous = await asyncio.to_thread(self._prepare)
         self._language = asyncio.create_task(self._find_language(windows))
         self._n_unfinished = len(windows)
         self._transcriber.speed.add(len(windows))
@@ -145,10 +147,15 @@ class Job:
             text="".join(window.text for window in windows),
             segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
             logprobs=tuple(logprob for window in windows for logprob in window.logprobs),
-            n_prompt_tokens=len(self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)),
+            n_prompt_tokens=len(self._previous),
             n_audio_tokens=-(-len(self._samples) * AUDIO_TOKENS_PER_S // SAMPLE_RATE_HZ),
             n_output_tokens=sum(window.n_output_tokens for window in windows),
         )
+
+    def _prepare(self) -> tuple[tuple[Window, ...], tuple[int, ...]]:
+        """The windows, and the tokens of prompt and keywords: both take a while for long ones."""
+        options = self._options
+        return self._cut(), self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
 
     def _cut(self) -> tuple[Window, ...]:
         """The windows; where voice activity was asked for, only those with speech in them."""
@@ -178,9 +185,10 @@ class Job:
         async with self._transcriber.turns.place(self):
             self._heard[window] = self._transcriber.engine.open_window(self._sound(window))
             guess = await self._heard[window].detect_language()
-        allowed = [pair for pair in guess.probabilities if not options.languages or pair[0] in options.languages]
-        code, probability = max(allowed, key=lambda pair: pair[1])
-        return SpokenLanguage(code, probability / (sum(each for _, each in allowed) or 1.0))
+        heard = dict(guess.probabilities)
+        allowed = {code: heard.get(code, 0.0) for code in options.languages or tokenizer.languages}
+        code = max(allowed, key=lambda code: allowed[code])
+        return SpokenLanguage(code, allowed[code] / (sum(allowed.values()) or 1.0))
 
     def _first_with_speech(self, windows: Sequence[Window]) -> Window:
         for window in windows:
@@ -200,6 +208,7 @@ class Job:
             has_speech=transcriber.voice.has_speech,
             options=self._options,
             language=language.code,
+            previous=self._previous,
             on_fallback=transcriber.on_fallback,
         )
         async with transcriber.turns.place(self):

@@ -51,6 +51,8 @@ class WindowTranscriber:
     has_speech: HasSpeech
     options: Options
     language: str
+    previous: tuple[int, ...]
+    """Tokens of prompt and keywords."""
     on_fallback: Callable[[], None]
 
     async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
@@ -73,6 +75,8 @@ class WindowTranscriber:
         """The attempt that is believed; None where nobody speaks."""
         attempts: list[Attempt] = []
         for temperature in ladder.temperatures(self.options.temperature, self.policy.fallback_temperatures):
+            if attempts:
+                self.on_fallback()
             attempt = await self._attempt(engine_window, temperature)
             if attempt.is_silence or not attempt.text.strip():
                 return None
@@ -82,13 +86,10 @@ class WindowTranscriber:
             if not attempt.is_failed:
                 return attempt
             attempts.append(attempt)
-            self.on_fallback()
         return self._without_repetition(ladder.best(attempts))
 
     async def _attempt(self, engine_window: EngineWindow, temperature: float) -> Attempt:
-        previous = self.tokenizer.previous_text(self.options.prompt, self.options.keywords)
-        if temperature > ladder.MAX_TEMPERATURE_WITH_PROMPT:
-            previous = ()
+        previous = self.previous if temperature <= ladder.MAX_TEMPERATURE_WITH_PROMPT else ()
         request = self._request(previous, temperature)
         decoded = await engine_window.decode(request)
         if decoded.hit_length_limit and previous:
@@ -100,7 +101,9 @@ class WindowTranscriber:
         prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
             self.language, self.options.task, previous=previous, timestamps=self.options.timestamps
         )
-        room = self.policy.n_text_positions - len(prompt_tokens)
+        # The alignment wants the text once more, between `<|notimestamps|>` and `<|endoftext|>`.
+        n_aligned_with = len(self.tokenizer.sot_sequence(self.language, self.options.task)) + 2
+        room = self.policy.n_text_positions - max(len(prompt_tokens), n_aligned_with)
         return DecodeRequest(
             prompt_tokens=prompt_tokens,
             n_task_tokens=n_task_tokens,
