@@ -6,6 +6,7 @@ checkpoints. Text from users never becomes a special token. No model and no deco
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,7 @@ class WhisperTokenizer:
     def __init__(self, tokenizer: Tokenizer, *, is_multilingual: bool) -> None:
         """Raises StartError where a token that Whisper cannot do without is missing."""
         self._tokenizer = tokenizer
-        self._text_tokenizer = Tokenizer.from_str(tokenizer.to_str())
-        self._text_tokenizer.encode_special_tokens = True
+        self._text_tokenizer = _plain_text_tokenizer(tokenizer)
         self.is_multilingual = is_multilingual
         self.special = _special_tokens(tokenizer)
         if is_multilingual and not (self.special.languages and len(self.special.tasks) == len(Task)):
@@ -128,6 +128,16 @@ class WhisperTokenizer:
         startofprev = self.special.startofprev
         before = (startofprev, *previous) if previous and startofprev is not None else ()
         return (*before, *task_tokens), len(task_tokens)
+
+
+def _plain_text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy that finds none of the added tokens in a text, timestamps neither, which are not marked as special."""
+    document = json.loads(tokenizer.to_str())
+    for entry in document["added_tokens"]:
+        entry["special"] = True
+    copy = Tokenizer.from_str(json.dumps(document))
+    copy.encode_special_tokens = True
+    return copy
 
 
 def _byte_of_character() -> dict[str, int]:
