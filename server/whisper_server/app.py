@@ -7,7 +7,7 @@ import time
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from whisper_server import routes
+from whisper_server import __version__, routes
 from whisper_server.access_log import AccessLog
 from whisper_server.admission import MemoryBudget
 from whisper_server.connection import ConnectionTimes
@@ -17,6 +17,7 @@ from whisper_server.forms import FormLimits, Policy
 from whisper_server.http_protocol import HttpRunner, expect_later
 from whisper_server.keys import KeyRing
 from whisper_server.metrics import Metrics
+from whisper_server.openapi import DocumentFacts
 from whisper_server.routes import PARTS, Parts
 from whisper_server.served_models import served_models
 from whisper_server.service import Service
@@ -50,9 +51,15 @@ def build_app(settings: Settings, parts: Parts, keys: KeyRing) -> web.Applicatio
     add(hdrs.METH_POST, f"{prefix}/v1/audio/translations", routes.translations, expect_handler=expect_later)
     app.router.add_get(f"{prefix}/v1/models", routes.list_models)
     app.router.add_get(f"{prefix}/v1/models/{{id:.+}}", routes.one_model)
-    app.router.add_routes(
-        docs_routes(prefix, parts.models, needs_key=not keys.is_open, max_upload_bytes=settings.max_upload_bytes)
+    facts = DocumentFacts(
+        version=__version__,
+        model_names=tuple(parts.models),
+        root_path=prefix,
+        needs_key=not keys.is_open,
+        shows_metrics=not settings.metrics_port,
+        max_upload_bytes=settings.max_upload_bytes,
     )
+    app.router.add_routes(docs_routes(facts))
     shown = PROBES if settings.metrics_port else PROBES | {"/metrics": routes.metrics}
     for path, handler in shown.items():
         # Kubelet and Prometheus come without the prefix, straight to the pod.

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from aiohttp import web
 
-from whisper_server import __version__
 from whisper_server.openapi import DOCS_ASSETS, DOCS_HEADERS, DOCS_HTML, DocumentFacts, docs_asset, openapi_document
 
-_Json = dict[str, Any]
 
-
-def docs_routes(
-    root_path: str, model_names: Iterable[str], *, needs_key: bool, max_upload_bytes: int
-) -> list[web.RouteDef]:
+def docs_routes(facts: DocumentFacts) -> list[web.RouteDef]:
     """Open to everyone, as they tell nothing of this server but the names of its models."""
-    document = openapi_document(
-        DocumentFacts(
-            version=__version__,
-            model_names=tuple(model_names),
-            root_path=root_path,
-            needs_key=needs_key,
-            max_upload_bytes=max_upload_bytes,
-        )
-    )
+    document = openapi_document(facts)
     assets = {name: docs_asset(name) for name in DOCS_ASSETS}
 
     async def openapi(_request: web.Request) -> web.Response:
@@ -36,7 +20,7 @@ def docs_routes(
 
     async def page_with_slash(_request: web.Request) -> web.Response:
         # The page's addresses are relative to its own without the slash.
-        raise web.HTTPPermanentRedirect(f"{root_path}/docs")
+        raise web.HTTPPermanentRedirect(f"{facts.root_path}/docs")
 
     async def asset(request: web.Request) -> web.Response:
         content = assets.get(request.match_info["name"])
@@ -46,8 +30,8 @@ def docs_routes(
         return web.Response(body=content, content_type=DOCS_ASSETS[request.match_info["name"]], headers=headers)
 
     return [
-        web.get(f"{root_path}/openapi.json", openapi),
-        web.get(f"{root_path}/docs", page),
-        web.get(f"{root_path}/docs/", page_with_slash),
-        web.get(f"{root_path}/docs/{{name}}", asset),
+        web.get(f"{facts.root_path}/openapi.json", openapi),
+        web.get(f"{facts.root_path}/docs", page),
+        web.get(f"{facts.root_path}/docs/", page_with_slash),
+        web.get(f"{facts.root_path}/docs/{{name}}", asset),
     ]

@@ -247,9 +247,11 @@ async def test_metrics_on_a_port_of_their_own() -> None:
         there = await session.get(f"http://127.0.0.1:{port}/metrics")
         nothing_else = await session.get(f"http://127.0.0.1:{port}/v1/models")
         text = await there.text()
+        document = await (await session.get("/openapi.json")).json()
 
     assert [answer.status for answer in (here, there, nothing_else)] == [404, 200, 404]
     assert "whisper_engine_up 1.0" in text
+    assert "/metrics" not in document["paths"]
 
 
 def n_files() -> int:
