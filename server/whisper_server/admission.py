@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from whisper_server.errors import Overloaded, Unavailable
+from whisper_server.errors import MemoryFull, Overloaded, Unavailable
 
 
 class Loading(Unavailable):
@@ -64,12 +64,9 @@ class Reservation:
 
 
 def check_budget(budget: MemoryBudget, n_bytes: int) -> None:
-    """Raise Overloaded where a body of the length that its header tells has no room."""
+    """Raise MemoryFull where a body of the length that its header tells has no room."""
     if budget.used_bytes + n_bytes > budget.limit_bytes:
-        raise Overloaded(
-            "The server holds as much sound as it has memory for. Try again later.",
-            retry_after_s=5,
-        )
+        raise MemoryFull
 
 
 def check_wait(estimated_wait_s: float, max_queue_s: float) -> None:

@@ -10,6 +10,7 @@
     ├── UploadTimeout           408 upload_timeout
     ├── UploadTooLarge          413 upload_too_large
     ├── Overloaded              429 with Retry-After
+    │   └── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
     ├── InternalError           500
     └── Unavailable             503
     StartError                  stops the start; one line for the operator
@@ -138,6 +139,16 @@ class Overloaded(ApiError):
 
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(self.retry_after_s)}
+
+
+class MemoryFull(Overloaded):
+    """Other requests hold all of MEMORY_BUDGET_BYTES."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server holds as many recordings as its memory allows (MEMORY_BUDGET_BYTES). Try again soon.",
+            retry_after_s=5,
+        )
 
 
 class InternalError(ApiError):

@@ -23,13 +23,12 @@ from whisper_server.errors import (
     AudioTooShort,
     InternalError,
     InvalidAudio,
-    Overloaded,
+    MemoryFull,
     StartError,
     Unavailable,
 )
 
 _LOG = logging.getLogger(__name__)
-_RETRY_AFTER_S = 10
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 _REFUSALS = {error.code: error for error in (InvalidAudio, AudioTooShort, AudioTooLong)}
@@ -101,7 +100,7 @@ class DecodePool:
     async def decode(self, source: MemoryFile, reservation: Reservation | None = None) -> DecodedAudio:
         """Samples of the uploaded file. `source` stays the caller's and must stay open until this returns.
 
-        Raises InvalidAudio, AudioTooShort, AudioTooLong, Overloaded (the reservation would not grow),
+        Raises InvalidAudio, AudioTooShort, AudioTooLong, MemoryFull (the reservation would not grow),
         InternalError (the worker died), Unavailable (the pool stops). The reservation is released on every
         error and on cancellation, else when the result is closed.
         """
@@ -214,9 +213,7 @@ class DecodePool:
 
 def _refusal(refused: Refused) -> ApiError:
     if refused.code == "overloaded":
-        return Overloaded(
-            "The server holds as much audio as it may. Try again in a moment.", retry_after_s=_RETRY_AFTER_S
-        )
+        return MemoryFull()
     error = _REFUSALS.get(refused.code)
     if error is None:
         _LOG.error("a decode worker refused a file with the unknown code %r", refused.code)

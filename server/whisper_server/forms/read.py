@@ -17,7 +17,7 @@ from typing import Self
 from aiohttp import web
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.errors import BadRequest, Overloaded, UploadTimeout
+from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
 from whisper_server.fields import Granularity, ResponseFormat
 from whisper_server.forms.multipart import FormLimits, Part, PartReader, discard, refuse_by_headers
 from whisper_server.forms.values import (
@@ -35,7 +35,6 @@ Reserve = Callable[[int], bool]
 """Asked before so many more bytes are kept in memory; False: there is no room."""
 
 _DISCARD_S = 10.0
-_RETRY_AFTER_S = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -76,7 +75,7 @@ async def read_form(request: web.BaseRequest, task: Task, limits: FormLimits, po
         raise UploadTimeout(
             f"The request body did not arrive within {limits.upload_timeout_s:g} s (UPLOAD_TIMEOUT_SECONDS)."
         ) from None
-    except (BadRequest, Overloaded):
+    except (BadRequest, MemoryFull):
         with suppress(TimeoutError):
             await asyncio.wait_for(discard(request, limits), _DISCARD_S)
         raise
@@ -122,8 +121,5 @@ async def _read(request: web.BaseRequest, task: Task, limits: FormLimits, policy
 async def _receive(part: Part, file: MemoryFile, reserve: Reserve) -> None:
     while chunk := await part.read():
         if not reserve(len(chunk)):
-            raise Overloaded(
-                "The server holds as many recordings as its memory allows (MEMORY_BUDGET_BYTES); try again soon.",
-                retry_after_s=_RETRY_AFTER_S,
-            )
+            raise MemoryFull
         file.write(chunk)
