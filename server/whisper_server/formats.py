@@ -9,12 +9,12 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from whisper_server.languages import language_name
-from whisper_server.transcript import Segment, Task, Transcript, Word
+from whisper_server.transcript import Segment, Task, TokenLogprob, Transcript, Word
 
 Usage = Mapping[str, Any]
 
@@ -43,11 +43,18 @@ def to_json(transcript: Transcript, usage: Usage) -> str:
     """Text and usage; log-probabilities where the transcript has them."""
     body: dict[str, Any] = {"text": transcript.text}
     if transcript.logprobs:
-        body["logprobs"] = [
-            {"token": one.token, "bytes": list(one.bytes), "logprob": _finite(one.logprob)}
-            for one in transcript.logprobs
-        ]
-    return _json(body | {"languages": [{"code": transcript.language}], "usage": dict(usage)})
+        body["logprobs"] = logprob_objects(transcript.logprobs)
+    return _json(body | {"languages": language_objects(transcript.language), "usage": dict(usage)})
+
+
+def logprob_objects(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
+    """As OpenAI writes them, in events too."""
+    return [{"token": one.token, "bytes": list(one.bytes), "logprob": _finite(one.logprob)} for one in logprobs]
+
+
+def language_objects(code: str) -> list[dict[str, str]]:
+    """The one language that was heard, as OpenAI's gpt-transcribe lists languages."""
+    return [{"code": code}]
 
 
 def to_text(transcript: Transcript) -> str:

@@ -10,12 +10,12 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
 from whisper_server.errors import ApiError
+from whisper_server.formats import language_objects, logprob_objects
 from whisper_server.http_errors import crash_error
 from whisper_server.transcript import TokenLogprob, WindowTranscript
 
@@ -35,7 +35,7 @@ def delta_event(window: WindowTranscript, *, logprobs: bool) -> Event:
     """The text of one accepted window."""
     event: dict[str, Any] = {"type": "transcript.text.delta", "delta": window.text}
     if logprobs:
-        event["logprobs"] = _logprobs(window.logprobs)
+        event["logprobs"] = logprob_objects(window.logprobs)
     return event
 
 
@@ -43,12 +43,8 @@ def done_event(text: str, language: str, usage: Mapping[str, Any], logprobs: Ite
     """The end: the deltas joined, and what they cost."""
     event: dict[str, Any] = {"type": "transcript.text.done", "text": text}
     if logprobs is not None:
-        event["logprobs"] = _logprobs(logprobs)
-    return event | {"languages": [{"code": language}], "usage": dict(usage)}
-
-
-def _logprobs(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
-    return [asdict(one) | {"bytes": list(one.bytes)} for one in logprobs]
+        event["logprobs"] = logprob_objects(logprobs)
+    return event | {"languages": language_objects(language), "usage": dict(usage)}
 
 
 def _as_data(event: Event) -> bytes:
