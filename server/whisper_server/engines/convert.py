@@ -86,8 +86,10 @@ def _move_into_place(working: Path, target: Path) -> None:
     try:
         working.rename(target)
     except OSError:
-        if not (target / "model.bin").exists():  # else another server was faster, with the same result
-            raise
+        if (target / "model.bin").exists():  # another server was faster, with the same result
+            return
+        shutil.rmtree(target, ignore_errors=True)  # somebody took the model out of its folder
+        working.rename(target)
 
 
 def _fingerprint(checkpoint: Path) -> str:
