@@ -7,6 +7,7 @@ Face id, fetched into the hub's own cache. What is in the folder is judged by wh
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from whisper_server.errors import StartError
@@ -52,7 +53,7 @@ def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) ->
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    try:
+    def snapshot(*, local_files_only: bool) -> Path:
         path = snapshot_download(
             model_id,
             revision=revision,
@@ -60,11 +61,18 @@ def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) ->
             cache_dir=hf_home / "hub" if hf_home else None,
             allow_patterns=list(FILES),
             ignore_patterns=list(OTHER_FILES),
+            local_files_only=local_files_only,
         )
+        return Path(path)
+
+    try:
+        return snapshot(local_files_only=False)
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
+        # Without a network the library overlooks a commit that an older version of it has fetched.
+        with suppress(LocalEntryNotFoundError, ValueError):
+            return snapshot(local_files_only=True)
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StartError(
             f"MODEL_ID: {model_id} (MODEL_REVISION {revision}) cannot be fetched: {reason}; "
             "check the name, HF_TOKEN and the network, or set MODEL_ID to a folder"
         ) from error
-    return Path(path)

@@ -1,0 +1,186 @@
+"""Which model MODEL_ID means, and every reason not to start: one line that names the variable and what to set."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils._paths import filter_repo_objects
+
+from model_kit.demo import DEMO, checkpoint_like_demo
+from whisper_server.choices import DType, EngineName
+from whisper_server.engines import load
+from whisper_server.engines.convert import converted_folder
+from whisper_server.engines.model_folder import FILES, OTHER_FILES, model_folder
+from whisper_server.errors import StartError
+from whisper_server.settings import Settings
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("converted")
+
+
+def settings(cache: Path, model: Path | str = "demo", **changes: Any) -> Settings:
+    return Settings(model_id=str(model), model_cache_dir=cache, cpu_threads=1, **changes)
+
+
+async def refused(settings: Settings) -> str:
+    """Why it does not start; nothing of it may go on running."""
+    with pytest.raises(StartError) as refusal:
+        engine, _ = await load(settings)
+        await engine.stop()
+    assert "\n" not in str(refusal.value)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("ctranslate2")]
+    return str(refusal.value)
+
+
+async def test_the_demo_model_is_loaded(cache: Path) -> None:
+    engine, tokenizer = await load(settings(cache))
+    try:
+        assert engine.health() is None
+        facts = engine.facts
+        assert (facts.model_id, facts.engine, facts.device) == ("demo", "ctranslate2", "cpu")
+        assert facts.is_multilingual
+        assert tokenizer.is_multilingual
+        assert {"en", "de", "es", "ru"} <= set(tokenizer.languages)
+    finally:
+        await engine.stop()
+    assert engine.health() is not None
+
+
+async def test_a_ctranslate2_folder_is_a_model(cache: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(converted_folder(DEMO, cache), tmp_path / "converted"))
+    reason = await refused(settings(tmp_path / "unused", folder))
+    assert reason.startswith(f"MODEL_ID: {folder} has no tokenizer.json; put that of the original checkpoint there")
+
+    shutil.copy(DEMO / "tokenizer.json", folder)
+    engine, tokenizer = await load(settings(tmp_path / "unused", folder))
+    await engine.stop()
+    assert tokenizer.is_multilingual
+    assert not (tmp_path / "unused").exists()
+
+    (folder / "model.bin").write_bytes((folder / "model.bin").read_bytes()[:100_000])
+    assert "MODEL_ID: CTranslate2 cannot load" in await refused(settings(tmp_path / "unused", folder))
+
+
+async def test_a_model_that_is_none_of_whisper_is_refused(cache: Path, tmp_path: Path) -> None:
+    checkpoint = checkpoint_like_demo(tmp_path / "model", json_changes={"config.json": {"model_type": "llama"}})
+    assert "MODEL_ID" in await refused(settings(cache, checkpoint))
+    (tmp_path / "empty").mkdir()
+    assert "MODEL_ID" in await refused(settings(cache, tmp_path / "empty"))
+
+
+@pytest.mark.parametrize(
+    "model", ["demo2", "./models/nothing", "../a/b", "/no/such/folder", "owner/name/more", "a b/c"]
+)
+async def test_what_is_neither_folder_nor_id_is_refused(cache: Path, model: str) -> None:
+    reason = await refused(settings(cache, model))
+    assert reason.startswith(f"MODEL_ID: {model} is no folder here and no Hugging Face id")
+    assert "set it to one of them or to 'demo'" in reason
+
+
+async def test_an_engine_that_is_not_there_is_refused(cache: Path) -> None:
+    reason = await refused(settings(cache, engine=EngineName.VLLM))
+    assert reason.startswith("ENGINE: ")
+    assert "set it to ctranslate2 or auto" in reason
+
+
+async def test_numbers_that_this_processor_lacks_are_refused(cache: Path) -> None:
+    lacking = [dtype for dtype, name in ((DType.HALF, "float16"), (DType.BFLOAT16, "bfloat16"))
+               if name not in ctranslate2.get_supported_compute_types("cpu")]  # fmt: skip
+    if not lacking:
+        pytest.skip("this processor computes in every format that there is")
+    reason = await refused(settings(cache, dtype=lacking[0]))
+    assert reason.startswith(f"DTYPE: {lacking[0]} is not for this processor; set it to auto or to one of ")
+    assert "int8" in reason
+
+
+async def test_int8_is_computed_in(cache: Path) -> None:
+    engine, _ = await load(settings(cache, dtype=DType.INT8))
+    dtype = engine.facts.dtype
+    await engine.stop()
+    assert dtype.startswith("int8")
+
+
+@pytest.mark.parametrize(("asked_hz", "trained_hz"), [(8000, 16000), (16000, 8000), (8000, 8000)])
+async def test_another_sampling_rate_than_the_models_is_refused(
+    cache: Path, tmp_path: Path, asked_hz: int, trained_hz: int
+) -> None:
+    changes = {"preprocessor_config.json": {"sampling_rate": trained_hz}}
+    checkpoint = checkpoint_like_demo(tmp_path / "model", json_changes=changes)
+    reason = await refused(settings(cache, checkpoint, whisper_sampling_rate=asked_hz))
+    assert reason.startswith(f"WHISPER_SAMPLING_RATE: {asked_hz}")
+
+
+async def test_a_forced_language_that_the_model_lacks_is_refused(cache: Path, tmp_path: Path) -> None:
+    checkpoint = checkpoint_like_demo(tmp_path / "model", without=("tokenizer.json",))
+    text = (DEMO / "tokenizer.json").read_text(encoding="utf-8").replace("<|fa|>", "<|f_|>")
+    (checkpoint / "tokenizer.json").write_text(text, encoding="utf-8")
+    reason = await refused(settings(cache, checkpoint, language_force="fa"))
+    assert reason.startswith("LANGUAGE_FORCE: the model does not know fa; leave it empty or set it to one of af, am")
+
+
+def put_into_hub_cache(hf_home: Path) -> Path:
+    """The demo model, as huggingface_hub keeps what it fetched as owner/name."""
+    repository = hf_home / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    return checkpoint_like_demo(repository / "snapshots" / COMMIT)
+
+
+def fetch(hf_home: Path, revision: str = "main") -> Path:
+    return model_folder("owner/name", revision=revision, token="", hf_home=hf_home)
+
+
+@pytest.fixture(params=["offline", "no network"])
+def without_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", request.param == "offline")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+
+
+@pytest.mark.usefixtures("without_network")
+def test_a_fetched_model_is_found_without_a_network(tmp_path: Path) -> None:
+    snapshot = put_into_hub_cache(tmp_path)
+    assert fetch(tmp_path) == snapshot
+    assert fetch(tmp_path, revision=COMMIT) == snapshot
+
+
+@pytest.mark.usefixtures("without_network")
+def test_a_model_that_cannot_be_fetched_is_refused_soon(tmp_path: Path) -> None:
+    began_s = time.monotonic()
+    with pytest.raises(
+        StartError, match=r"^MODEL_ID: owner/name \(MODEL_REVISION main\) cannot be fetched: "
+    ) as refusal:
+        fetch(tmp_path)
+    assert time.monotonic() - began_s < 20
+    assert str(refusal.value).endswith("check the name, HF_TOKEN and the network, or set MODEL_ID to a folder")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("without_network")
+async def test_a_fetched_model_is_loaded(cache: Path, tmp_path: Path) -> None:
+    put_into_hub_cache(tmp_path)
+    engine, _ = await load(settings(cache, "owner/name", hf_home=tmp_path))
+    await engine.stop()
+
+
+def test_one_set_of_weights_is_fetched() -> None:
+    """What openai/whisper-large-v3, distil-whisper and Systran's repositories hold."""
+    there = [
+        "config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json", "README.md",
+        "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "model.bin",
+        "vocabulary.txt", "vocabulary.json", "pytorch_model.bin", "flax_model.msgpack",
+        "model.fp32-00001-of-00002.safetensors", "model.safetensors.index.fp32.json", "model.fp32.safetensors",
+        "onnx/config.json", "original-model/model.safetensors",
+    ]  # fmt: skip
+    fetched = list(filter_repo_objects(there, allow_patterns=list(FILES), ignore_patterns=list(OTHER_FILES)))
+    assert fetched == [*there[:4], *there[5:11]]
