@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-WEIGHT_OF_LATEST = 0.1
-"""Of the exponentially weighted mean: about the last twenty windows count."""
+KEPT = 0.9
+"""Of what was measured, at every batch that ends: about the last twenty batches count."""
+SAME_BATCH_S = 0.02
+"""Windows of one batch are finished together: all of them share the time that it took."""
 
 
 class Speed:
@@ -17,7 +19,8 @@ class Speed:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._since_s = 0.0
-        self._window_s: float | None = None
+        self._busy_s = 0.0
+        self._n_finished = 0.0
         self._n_open = 0
 
     @property
@@ -38,11 +41,14 @@ class Speed:
     def finish(self) -> None:
         """A window was finished."""
         now_s = self._clock()
-        took_s, self._since_s = now_s - self._since_s, now_s
-        before_s = took_s if self._window_s is None else self._window_s
-        self._window_s = before_s + WEIGHT_OF_LATEST * (took_s - before_s)
+        took_s = now_s - self._since_s
+        if took_s > SAME_BATCH_S:
+            self._busy_s = KEPT * self._busy_s + took_s
+            self._n_finished *= KEPT
+            self._since_s = now_s
+        self._n_finished += 1
         self._n_open -= 1
 
     def wait_s(self) -> float:
         """Expected seconds until all that waits now is done; 0 before anything was measured."""
-        return self._n_open * (self._window_s or 0.0)
+        return self._n_open * self._busy_s / max(1.0, self._n_finished)

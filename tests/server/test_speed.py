@@ -58,3 +58,17 @@ def test_a_change_of_speed_is_noticed_within_some_twenty_windows() -> None:
         clock.now_s += 2.0
         speed.finish()
     assert 1.7 < speed.wait_s() < 2.0
+
+
+def test_windows_of_one_batch_share_the_time_that_it_took() -> None:
+    clock = Clock()
+    speed = Speed(clock)
+    for n_batches in range(1, 12):
+        speed.add(8)
+        clock.now_s += 4.0
+        for _ in range(8):
+            clock.now_s += 0.0001
+            speed.finish()
+        speed.add(16)
+        assert speed.wait_s() == pytest.approx(8.0, rel=0.02), f"after {n_batches} batches"
+        speed.drop(16)
