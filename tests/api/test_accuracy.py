@@ -19,12 +19,12 @@ from speech_kit.sounds import wav
 Figure = Callable[[str], None]
 MOST_WORD_ERRORS: dict[tuple[str, Collection], float] = {
     ("en", "everyday"): 0.07,
-    ("en", "heldout"): 0.07,
+    ("en", "heldout"): 0.085,
     ("de", "everyday"): 0.06,
-    ("de", "heldout"): 0.09,
+    ("de", "heldout"): 0.08,
     ("es", "everyday"): 0.08,
     ("es", "heldout"): 0.05,
-    ("ru", "everyday"): 0.15,
+    ("ru", "everyday"): 0.16,
     ("ru", "heldout"): 0.08,
 }
 """The project's targets (en 7, de 6, es 5, ru 8 %) hold on at least one collection of 64 sentences a language. Where the
@@ -94,8 +94,8 @@ def test_segments_and_words_say_what_the_text_says(heard: Heard) -> None:
 
 
 def test_word_starts_in_a_recording_of_three_minutes(api: Api, figure: Figure) -> None:
-    recording = join([spoken("en", index) for index in range(42)], seed=1)
-    assert 170 <= recording.duration_s <= 240
+    recording = join([spoken("en", index) for index in range(52)], seed=1)
+    assert 180 <= recording.duration_s <= 240
     answer = api.json(wav(recording.samples), **TIMED)
     assert answer["duration"] == pytest.approx(recording.duration_s, abs=0.02)
     _check_starts(
@@ -138,7 +138,7 @@ def test_no_word_is_lost_or_heard_twice_where_windows_meet(
 ) -> None:
     recording, answer, alone = ten_minutes
     cuts_s = sorted({segment["seek"] / 100 for segment in answer["segments"]} - {0.0})
-    assert len(cuts_s) >= 590 / 30 - 1
+    assert len(cuts_s) >= recording.duration_s / 30 - 1
     said = ["".join(normalised(word.text)) for word in recording.words]
     heard = [normalised(word) for word, _ in words_of(answer)]
     alignment = aligned(said, ["".join(word) for word in heard])

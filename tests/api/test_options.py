@@ -88,6 +88,14 @@ def test_a_prompt_does_not_change_what_was_said(api: Api, clip: bytes) -> None:
     assert [_n_edits(text) <= 1 for text in texts] == [True] * 3, texts
 
 
+@pytest.mark.parametrize("prompt", ["Thank you. " * 60, "la la la la " * 80, "The river. " * 60])
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_prompt_does_not_silence_who_speaks(api: Api, prompt: str, language: str) -> None:
+    utterance = spoken(language, 0)
+    text = api.verbose(wav(utterance.samples), prompt=prompt)["text"]
+    assert word_errors([utterance.text], [text]).rate <= 0.25
+
+
 def test_prompt_and_keywords_count_as_input_tokens(api: Api, clip: bytes) -> None:
     def n_text_tokens(**fields: Any) -> int:
         usage = api.json(clip, model="gpt-4o-transcribe", **fields)["usage"]

@@ -15,7 +15,7 @@ TIMED: Mapping[str, Any] = {"response_format": "verbose_json", "timestamp_granul
 """Fields that ask for everything that has a time."""
 N_SENTENCES: Mapping[tuple[str, Collection], int] = {
     ("en", "everyday"): 64,
-    ("en", "heldout"): 64,
+    ("en", "heldout"): 90,
     ("de", "everyday"): 64,
     ("de", "heldout"): 32,
     ("es", "everyday"): 32,
