@@ -71,6 +71,11 @@ class Api:
                 if line.startswith("data: "):
                     yield Event(json.loads(line.removeprefix("data: ")))
 
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels; 0 where it is not there."""
+        lines = self.http.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.split(" ")[0].split("{")[0] == name)
+
 
 def form(**fields: FieldValue) -> dict[str, str | list[str]]:
     """Form fields as OpenAI's clients write them; `model` is whisper-1 unless given."""

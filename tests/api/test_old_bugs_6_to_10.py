@@ -1,6 +1,7 @@
-"""The ten defects of the project that this one succeeds: each has its test, under its number.
+"""The ten defects of the project that this one succeeds, each with a test under its number: windows, loop, settings.
 
-The list is in `docs/architecture.md`'s terms: the old server was one handler over vLLM 0.8.
+6 cuts at 30 s sharp and a silent window at the end; 7 segments lost, numbered by twos, with invented figures; 8 decoding
+on the event loop; 9 an option that was dropped in silence; 10 NaN, compared with in tests that could not fail.
 """
 
 from __future__ import annotations
@@ -19,109 +20,12 @@ import httpx
 import numpy as np
 import pytest
 
-from server_kit.api import Api, form, in_flight
-from server_kit.process import StartServer, environment, free_port
+from server_kit.api import Api, form
+from server_kit.process import environment, free_port
 from speech_kit.recordings import Recording, fitted, join
 from speech_kit.scores import normalised, word_errors
 from speech_kit.sentences import spoken
-from speech_kit.sounds import silence, wav, with_noise
-
-OLD_DEFAULTS = {
-    "DTYPE": "auto",
-    "VLLM_KV_CACHE_DTYPE": "fp16",
-    "VLLM_ATTENTION_BACKEND": "XFORMERS",
-    "VLLM_USE_FLASHINFER": "0",
-    "WHISPER_SAMPLING_RATE": "16000",
-    "WHISPER_SEGMENT_DURATION_SEC": "30",
-}
-"""What the old project's documentation tells to set."""
-
-
-@pytest.fixture(scope="module")
-def old_settings(start_server: StartServer) -> Iterator[Api]:
-    """A server set up by the old project's documentation, with a limit and without timestamps."""
-    with start_server({**OLD_DEFAULTS, "MAX_AUDIO_SECONDS": "40", "TIMESTAMPS": "none"}) as process:
-        api = Api(process.url)
-        yield api
-        api.close()
-
-
-def test_bug_1_the_documented_defaults_start_and_transcribe(old_settings: Api) -> None:
-    utterance = spoken("en", 1)
-    assert word_errors([utterance.text], [old_settings.text(wav(utterance.samples))]).n_edits <= 1
-
-
-def test_bug_2_a_recording_over_max_audio_seconds_is_a_400_of_openais_shape(old_settings: Api) -> None:
-    answer = old_settings.post(wav(np.concatenate([spoken("en", 1).samples, silence(40)])))
-    error = answer.json()["error"]
-    assert answer.status_code == 400
-    assert (error["code"], error["type"], error["param"]) == ("audio_too_long", "invalid_request_error", "file")
-    assert "40" in error["message"]
-    assert "MAX_AUDIO_SECONDS" in error["message"]
-
-
-def test_bug_2_a_recording_just_under_max_audio_seconds_is_transcribed_whole(old_settings: Api) -> None:
-    utterance = spoken("en", 1)
-    samples = np.concatenate([silence(39.9 - utterance.duration_s), utterance.samples])
-    assert word_errors([utterance.text], [old_settings.text(wav(samples))]).n_edits <= 1
-
-
-def test_bug_3_token_ids_are_the_models_own(api: Api) -> None:
-    """The demo model's ids are not OpenAI's: numbers from there would be text or nothing."""
-    answer = api.verbose(wav(spoken("en", 2).samples))
-    vocabulary = _vocabulary()
-    for segment in answer["segments"]:
-        first, last = vocabulary[segment["tokens"][0]], vocabulary[segment["tokens"][-1]]
-        assert float(first.strip("<|>")) == pytest.approx(segment["start"] - segment["seek"] / 100, abs=0.011)
-        assert float(last.strip("<|>")) == pytest.approx(segment["end"] - segment["seek"] / 100, abs=0.011)
-    assert normalised(answer["text"])[:2] == normalised(spoken("en", 2).text)[:2]
-
-
-def _vocabulary() -> dict[int, str]:
-    path = Path(__file__).parents[2] / "models" / "whisper-demo" / "tokenizer.json"
-    tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    added = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
-    return {index: token for token, index in tokenizer["model"]["vocab"].items()} | added
-
-
-def test_bug_4_the_language_is_detected_not_assumed_to_be_english(api: Api) -> None:
-    languages = {"de": "german", "es": "spanish", "ru": "russian", "en": "english"}
-    answers = in_flight(lambda code: api.verbose(wav(spoken(code, 7).samples)), list(languages))
-    assert [answer["language"] for answer in answers] == list(languages.values())
-
-
-def test_bug_4_an_unknown_language_is_refused(api: Api, clip: bytes) -> None:
-    answer = api.post(clip, language="tlh")
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "language")
-
-
-def test_bug_4_translations_are_served(api: Api) -> None:
-    answer = api.verbose(wav(spoken("es", 3).samples), route="translations")
-    assert (answer["task"], answer["language"]) == ("translate", "english")
-
-
-def test_bug_5_a_prompt_reaches_the_model(api: Api, clip: bytes) -> None:
-    def logprobs(prompt: str) -> list[float]:
-        answer = api.json(clip, include=["logprobs"], prompt=prompt, temperature=0)
-        return [each["logprob"] for each in answer["logprobs"]]
-
-    without, with_prompt = logprobs(""), logprobs("Trains, cities and stations.")
-    assert any(abs(a - b) > 0.001 for a, b in zip(without, with_prompt, strict=False))
-
-
-def test_bug_5_a_window_that_fails_is_decoded_again_at_a_higher_temperature(api: Api) -> None:
-    backwards = spoken("ru", 3, "heldout").samples[::-1]
-    hard = wav(with_noise(np.ascontiguousarray(backwards), snr_db=3))
-    answers = in_flight(lambda _: api.verbose(hard), range(4))
-    temperatures = {segment["temperature"] for answer in answers for segment in answer["segments"]}
-    n_fallbacks = _metric(api, "whisper_ladder_fallbacks_total")
-    assert n_fallbacks > 0
-    assert temperatures - {0}
-
-
-def _metric(api: Api, name: str) -> float:
-    lines = api.http.get("/metrics").text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.split(" ")[0].split("{")[0] == name)
+from speech_kit.sounds import silence, wav
 
 
 @pytest.mark.parametrize("duration_s", [30, 60, 90])
@@ -178,17 +82,6 @@ def test_bug_7_segments_have_running_ids_and_real_figures(api: Api, minute_and_a
         assert all(math.isfinite(value) for value in values)
 
 
-def test_bug_7_without_timestamps_segments_span_their_windows_and_have_text(old_settings: Api) -> None:
-    recording = join([spoken("en", index) for index in range(8)], seed=8)
-    assert 32 < recording.duration_s < 40
-    answer = old_settings.verbose(wav(recording.samples))
-    assert all(segment["text"].strip() for segment in answer["segments"])
-    starts_s = [segment["start"] for segment in answer["segments"]]
-    assert starts_s == [segment["seek"] / 100 for segment in answer["segments"]]
-    assert len(starts_s) == 2
-    assert word_errors([recording.text], [answer["text"]]).rate <= 0.08
-
-
 def test_bug_8_health_answers_while_a_long_file_is_decoded(api: Api) -> None:
     long = wav(np.tile(spoken("en", 0).samples, 200)[: 16_000 * 400])
     with ThreadPoolExecutor(2) as pool:
@@ -211,12 +104,12 @@ def test_bug_8_a_client_that_leaves_takes_its_work_with_it(api: Api, minute_and_
             "/v1/audio/transcriptions", files={"file": ("long.wav", long)}, data=form(), timeout=httpx.Timeout(4)
         )
     begin_s = time.monotonic()
-    while _metric(api, "whisper_queue_audio_seconds") > 0:
+    while api.metric("whisper_queue_audio_seconds") > 0:
         assert time.monotonic() - begin_s < 10, "the work of a client that left goes on"
         time.sleep(0.1)
-    assert _metric(api, "whisper_requests_running") == 0
+    assert api.metric("whisper_requests_running") == 0
     # What remains at most is the batch that was being computed.
-    while _metric(api, "whisper_windows_running") + _metric(api, "whisper_windows_waiting") > 0:
+    while api.metric("whisper_windows_running") + api.metric("whisper_windows_waiting") > 0:
         assert time.monotonic() - begin_s < 30
         time.sleep(0.1)
 
