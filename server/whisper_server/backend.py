@@ -26,7 +26,7 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
         async with loaded_model(settings, metrics.ladder_fallbacks.inc) as transcriber:
             turns, speed = transcriber.turns, transcriber.speed
-            metrics.watch_windows(lambda: max(0, speed.n_open - turns.n_waiting), lambda: turns.n_waiting)
+            metrics.watch_windows(lambda: turns.n_held, lambda: max(0, speed.n_open - turns.n_held))
             yield Backend(transcriber.engine, transcriber, pool)
 
 

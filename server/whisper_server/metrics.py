@@ -56,8 +56,8 @@ class Metrics:
     def _add_pipeline(self) -> None:
         self.queue_audio_seconds = self._gauge("queue_audio_seconds", "Sound waiting or being transcribed")
         self.queue_wait_seconds = self._gauge("queue_wait_seconds", "Wait that a new request must expect")
-        self.windows_running = self._gauge("windows_running", "Windows that the engine computes on")
-        self.windows_waiting = self._gauge("windows_waiting", "Windows that wait for the engine")
+        self.windows_running = self._gauge("windows_running", "Windows that have a place at the engine")
+        self.windows_waiting = self._gauge("windows_waiting", "Windows that wait for a place at the engine")
         self.audio_seconds = self._counter("audio_seconds", "Sound decoded from uploads")
         self.ladder_fallbacks = self._counter("ladder_fallbacks", "Windows decoded again at a higher temperature")
 

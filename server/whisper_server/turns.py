@@ -16,6 +16,7 @@ class Turns:
     """`n_places` places; who waits is served by owner in turn, and by arrival within an owner."""
 
     def __init__(self, n_places: int) -> None:
+        self._n_places = n_places
         self._n_free = n_places
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -23,6 +24,11 @@ class Turns:
     def n_waiting(self) -> int:
         """How many wait for a place."""
         return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def n_held(self) -> int:
+        """How many places are taken."""
+        return self._n_places - self._n_free
 
     @asynccontextmanager
     async def place(self, owner: Hashable) -> AsyncIterator[None]:
