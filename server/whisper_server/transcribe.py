@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +34,15 @@ class SpokenLanguage:
 
     code: str
     probability: float
+
+
+@dataclass(frozen=True)
+class OpenWindow:
+    """A window inside the engine that holds a place there."""
+
+    engine_window: EngineWindow
+    until_closed: AsyncExitStack
+    """Forgets the window and gives the place back."""
 
 
 class Transcriber:
@@ -89,8 +99,8 @@ class Job:
         """Tokens of prompt and keywords, the same for every window."""
         self._tasks: list[asyncio.Task[WindowTranscript]] = []
         self._language: asyncio.Task[SpokenLanguage] | None = None
-        self._heard: dict[Window, EngineWindow] = {}
-        """The window that the language was found in: it is encoded already."""
+        self._heard: dict[Window, OpenWindow] = {}
+        """The window that the language was found in: it is encoded already, and keeps its place."""
         self._n_unfinished = 0
 
     @property
@@ -108,11 +118,13 @@ class Job:
         tasks: list[asyncio.Task[Any]] = [*self._tasks, *([self._language] if self._language else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for engine_window in self._heard.values():
-            engine_window.close()
-        self._transcriber.speed.drop(self._n_unfinished)
-        self._transcriber.jobs.discard(self)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # cancelled once more, the job must still not count as open for ever
+            for heard in self._heard.values():
+                await heard.until_closed.aclose()
+            self._transcriber.speed.drop(self._n_unfinished)
+            self._transcriber.jobs.discard(self)
 
     async def windows(self) -> AsyncIterator[WindowTranscript]:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
@@ -174,6 +186,15 @@ class Job:
     def _sound(self, window: Window) -> Samples:
         return self._samples[window.start_sample : window.end_sample]
 
+    async def _open(self, window: Window) -> OpenWindow:
+        """Wait for a place at the engine, and open the window there."""
+        async with AsyncExitStack() as opening:
+            await opening.enter_async_context(self._transcriber.turns.place(self))
+            engine_window = self._transcriber.engine.open_window(self._sound(window))
+            opening.callback(engine_window.close)
+            until_closed = opening.pop_all()
+        return OpenWindow(engine_window, until_closed)
+
     async def _find_language(self, windows: Sequence[Window]) -> SpokenLanguage:
         """Given, or heard in the first window in which somebody speaks."""
         options, tokenizer = self._options, self._transcriber.tokenizer
@@ -182,9 +203,8 @@ class Job:
         if not tokenizer.is_multilingual:
             return SpokenLanguage("en", 1.0)
         window = await asyncio.to_thread(self._first_with_speech, windows)
-        async with self._transcriber.turns.place(self):
-            self._heard[window] = self._transcriber.engine.open_window(self._sound(window))
-            guess = await self._heard[window].detect_language()
+        self._heard[window] = await self._open(window)
+        guess = await self._heard[window].engine_window.detect_language()
         heard = dict(guess.probabilities)
         allowed = {code: heard.get(code, 0.0) for code in options.languages or tokenizer.languages}
         code = max(allowed, key=lambda code: allowed[code])
@@ -201,7 +221,6 @@ class Job:
         assert self._language is not None
         language = await asyncio.shield(self._language)
         transcriber = self._transcriber
-        sound = self._sound(window)
         single = WindowTranscriber(
             tokenizer=transcriber.tokenizer,
             policy=transcriber.policy,
@@ -211,12 +230,9 @@ class Job:
             previous=self._previous,
             on_fallback=transcriber.on_fallback,
         )
-        async with transcriber.turns.place(self):
-            engine_window = self._heard.pop(window, None) or transcriber.engine.open_window(sound)
-            try:
-                result = await single.transcribe(engine_window, sound, window)
-            finally:
-                engine_window.close()
+        opened = self._heard.pop(window, None) or await self._open(window)
+        async with opened.until_closed:
+            result = await single.transcribe(opened.engine_window, self._sound(window), window)
         transcriber.speed.finish()
         self._n_unfinished -= 1
         return result

@@ -1,0 +1,140 @@
+"""The window that the language is found in keeps its place at the engine until it is decoded."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from model_kit.demo import demo_tokenizer
+from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
+from whisper_server.errors import InternalError
+from whisper_server.transcribe import Transcriber
+from whisper_server.transcript import SAMPLE_RATE_HZ, Options, Samples
+from whisper_server.vad import VoiceDetector
+from whisper_server.window_transcription import DecodingPolicy
+
+
+@dataclass
+class OneAtATime:
+    """An engine that hears English and no words, and notes what it was asked for which recording."""
+
+    done: list[str] = field(default_factory=list)
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception | None = None
+    n_open: int = 0
+
+    @property
+    def facts(self) -> ModelFacts:
+        return ModelFacts(
+            model_id="double",
+            engine="double",
+            dtype="float32",
+            device="cpu",
+            is_multilingual=True,
+            n_text_positions=448,
+            n_windows_in_flight=1,
+        )
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def health(self) -> str | None:
+        return None
+
+    def open_window(self, samples: Samples) -> OneWindow:
+        self.n_open += 1
+        return OneWindow(self, f"{samples[0]:.1f}")
+
+
+class OneWindow:
+    def __init__(self, engine: OneAtATime, name: str) -> None:
+        self._engine = engine
+        self._name = name
+        self._is_open = True
+
+    async def detect_language(self) -> LanguageGuess:
+        await self._note("detect")
+        if self._engine.error is not None:
+            raise self._engine.error
+        return LanguageGuess((("en", 1.0),))
+
+    async def decode(self, request: DecodeRequest) -> Decoded:
+        await self._note("decode")
+        return Decoded((), -0.1, 0.0)
+
+    async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._engine.n_open -= self._is_open
+        self._is_open = False
+
+    async def _note(self, what: str) -> None:
+        await self._engine.hold.wait()
+        self._engine.done.append(f"{what} {self._name}")
+
+
+@pytest.fixture(scope="module")
+def voice() -> VoiceDetector:
+    return VoiceDetector()
+
+
+def pipeline(engine: OneAtATime, voice: VoiceDetector) -> Transcriber:
+    policy = DecodingPolicy(beam_size=1, fallback_temperatures=(0.0,), max_new_tokens=0, n_text_positions=448)
+    return Transcriber(engine, demo_tokenizer(), voice, policy, longest_window_s=30, clock=lambda: 0.0)
+
+
+async def transcribe(transcriber: Transcriber, level: float) -> None:
+    async with transcriber.open(np.full(SAMPLE_RATE_HZ, level, np.float32), Options()) as job:
+        await job.transcript()
+
+
+async def held(transcriber: Transcriber, n_held: int, n_waiting: int) -> None:
+    async with asyncio.timeout(30):
+        while (transcriber.turns.n_held, transcriber.turns.n_waiting) != (n_held, n_waiting):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_short_recording_waits_for_its_turn_once(voice: VoiceDetector) -> None:
+    engine = OneAtATime()
+    transcriber = pipeline(engine, voice)
+    first = asyncio.create_task(transcribe(transcriber, 0.1))
+    await held(transcriber, 1, 0)
+    second = asyncio.create_task(transcribe(transcriber, 0.2))
+    await held(transcriber, 1, 1)
+    engine.hold.set()
+    await asyncio.gather(first, second)
+    assert engine.done == ["detect 0.1", "decode 0.1", "detect 0.2", "decode 0.2"]
+    assert (engine.n_open, transcriber.turns.n_held, transcriber.speed.n_open) == (0, 0, 0)
+
+
+async def test_the_place_is_given_back_where_no_language_is_found(voice: VoiceDetector) -> None:
+    engine = OneAtATime(error=InternalError("The engine failed."))
+    engine.hold.set()
+    transcriber = pipeline(engine, voice)
+    with pytest.raises(InternalError):
+        await transcribe(transcriber, 0.1)
+    assert (engine.n_open, transcriber.turns.n_held, transcriber.speed.n_open) == (0, 0, 0)
+    assert not transcriber.jobs
+
+
+@pytest.mark.parametrize("n_turns_between", range(8))
+async def test_nothing_is_left_of_a_job_that_is_cancelled_and_cancelled_again(
+    voice: VoiceDetector, n_turns_between: int
+) -> None:
+    engine = OneAtATime()
+    transcriber = pipeline(engine, voice)
+    task = asyncio.create_task(transcribe(transcriber, 0.1))
+    await held(transcriber, 1, 0)
+    task.cancel()
+    for _ in range(n_turns_between):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await held(transcriber, 0, 0)
+    assert (engine.n_open, transcriber.speed.n_open, transcriber.queued_audio_s()) == (0, 0, 0.0)
