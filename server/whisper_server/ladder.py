@@ -40,6 +40,11 @@ class Attempt:
         return self.decoded.no_speech_prob > MAX_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB
 
     @property
+    def is_wordless(self) -> bool:
+        """Silence, or nothing at all."""
+        return self.is_silence or not self.text.strip()
+
+    @property
     def is_failed(self) -> bool:
         """Too repetitive or too unlikely to be what was said, and not silence."""
         too_repetitive = self.compression_ratio > MAX_COMPRESSION_RATIO

@@ -77,8 +77,8 @@ class WindowTranscriber:
         for temperature in ladder.temperatures(self.options.temperature, self.policy.fallback_temperatures):
             if attempts:
                 self.on_fallback()
-            attempt = await self._attempt(engine_window, temperature)
-            if attempt.is_silence or not attempt.text.strip():
+            attempt = await self._attempt(engine_window, samples, temperature)
+            if attempt.is_wordless:
                 return None
             # Tones, hum and music give the model no "no speech" but invented words.
             if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.has_speech, samples):
@@ -88,13 +88,21 @@ class WindowTranscriber:
             attempts.append(attempt)
         return self._without_repetition(ladder.best(attempts))
 
-    async def _attempt(self, engine_window: EngineWindow, temperature: float) -> Attempt:
+    async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
         previous = self.previous if temperature <= ladder.MAX_TEMPERATURE_WITH_PROMPT else ()
-        request = self._request(previous, temperature)
-        decoded = await engine_window.decode(request)
-        if decoded.hit_length_limit and previous:
-            # A prompt that the model goes on writing at, instead of listening.
-            decoded = await engine_window.decode(self._request((), temperature))
+        attempt = await self._decode(engine_window, previous, temperature)
+        if previous and await self._is_led_astray(attempt, samples):
+            attempt = await self._decode(engine_window, (), temperature)
+        return attempt
+
+    async def _is_led_astray(self, attempt: Attempt, samples: Samples) -> bool:
+        """By the prompt: the model goes on writing at it instead of listening, or takes speech for its silent end."""
+        if attempt.decoded.hit_length_limit:
+            return True
+        return attempt.is_wordless and await asyncio.to_thread(self.has_speech, samples)
+
+    async def _decode(self, engine_window: EngineWindow, previous: Sequence[int], temperature: float) -> Attempt:
+        decoded = await engine_window.decode(self._request(previous, temperature))
         return ladder.make_attempt(decoded, self.tokenizer.decode_text(decoded.tokens), temperature)
 
     def _request(self, previous: Sequence[int], temperature: float) -> DecodeRequest:
