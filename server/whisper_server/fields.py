@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError, from_json
 
 from whisper_server.languages import NAME_OF_CODE, parse_language
+from whisper_server.transcript import VoiceActivity
 
 
 class ResponseFormat(StrEnum):
@@ -76,14 +77,10 @@ def _keyword(value: str) -> str:
     return value
 
 
-def _flag(value: object) -> object:
+def _flag(value: object) -> bool:
     """Only what OpenAI's clients and curl users write: pydantic itself would take "off" and "y" as well."""
-    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower(), value)
-
-
-def _must_be_flag(value: object) -> object:
-    flag = _flag(value)
-    if not isinstance(flag, bool):
+    flag = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+    if flag is None:
         raise PydanticCustomError("flag", "use true or false")
     return flag
 
@@ -110,10 +107,18 @@ class ServerVad(BaseModel):
 
     type: Literal["server_vad"]
     threshold: float = Field(
-        default=0.5, ge=0, le=1, allow_inf_nan=False, description="How sure it must be that somebody speaks."
+        default=VoiceActivity.threshold,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How sure it must be that somebody speaks.",
     )
-    prefix_padding_ms: int = Field(default=300, ge=0, le=30_000, description="Sound kept before speech begins.")
-    silence_duration_ms: int = Field(default=200, ge=0, le=60_000, description="Silence after which speech has ended.")
+    prefix_padding_ms: int = Field(
+        default=VoiceActivity.prefix_padding_ms, ge=0, le=30_000, description="Sound kept before speech begins."
+    )
+    silence_duration_ms: int = Field(
+        default=VoiceActivity.silence_duration_ms, ge=0, le=60_000, description="Silence after which speech has ended."
+    )
 
 
 Language = Annotated[str | None, AfterValidator(_language), WithJsonSchema({"type": "string", "examples": ["auto"]})]
@@ -121,7 +126,7 @@ LanguageChoice = Annotated[str, AfterValidator(_language_choice), WithJsonSchema
 Keyword = Annotated[
     str, AfterValidator(_keyword), WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^<>\\r\\n]+$"})
 ]
-Flag = Annotated[bool, BeforeValidator(_must_be_flag)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Chunking = Annotated[
     ServerVad | None,
     BeforeValidator(_chunking),

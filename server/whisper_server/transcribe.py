@@ -175,12 +175,7 @@ class Job:
         activity = self._options.voice_activity
         if activity is None:
             return cut(self._samples, longest_s)
-        speech = self._transcriber.voice.speech_spans(
-            self._samples,
-            threshold=activity.threshold,
-            silence_duration_ms=activity.silence_duration_ms,
-            prefix_padding_ms=activity.prefix_padding_ms,
-        )
+        speech = self._transcriber.voice.speech_spans(self._samples, activity)
         return cut_by_speech(self._samples, speech, longest_s)
 
     def _sound(self, window: Window) -> Samples:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from whisper_server.errors import StartError
-from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.transcript import SAMPLE_RATE_HZ, Samples, VoiceActivity
 
 # From 1.29 on onnxruntime reports to Microsoft, and writes an id into the temporary folder, as soon as it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -83,10 +83,7 @@ class VoiceDetector:
     def speech_spans(
         self,
         samples: Samples,
-        *,
-        threshold: float = 0.5,
-        silence_duration_ms: int = 200,
-        prefix_padding_ms: int = 300,
+        activity: VoiceActivity = VoiceActivity(),  # noqa: B008 - frozen
     ) -> tuple[tuple[int, int], ...]:
         """Where somebody speaks, as (start, end) in samples: in order, apart from each other, inside the sound.
 
@@ -95,11 +92,11 @@ class VoiceDetector:
         """
         probabilities = self.speech_probabilities(samples)
         per_ms = SAMPLE_RATE_HZ / 1000
-        prefix, suffix = round(prefix_padding_ms * per_ms), round(silence_duration_ms * per_ms)
+        prefix, suffix = round(activity.prefix_padding_ms * per_ms), round(activity.silence_duration_ms * per_ms)
         spans: list[tuple[int, int]] = []
-        for first, stop in _stretches(probabilities, threshold, -(-suffix // FRAME_SAMPLES)):
+        for first, stop in _stretches(probabilities, activity.threshold, -(-suffix // FRAME_SAMPLES)):
             around = _SURE_FRAMES - 1  # so that a shorter stretch has to fill 128 ms too
-            if not _is_sure(probabilities[max(0, first - around) : stop + around], threshold):
+            if not _is_sure(probabilities[max(0, first - around) : stop + around], activity.threshold):
                 continue
             start = max(0, first * FRAME_SAMPLES - prefix)
             end = min(len(samples), stop * FRAME_SAMPLES + suffix)
@@ -108,7 +105,7 @@ class VoiceDetector:
             spans.append((start, end))
         return tuple(spans)
 
-    def has_speech(self, samples: Samples, *, threshold: float = 0.5) -> bool:
+    def has_speech(self, samples: Samples, *, threshold: float = VoiceActivity.threshold) -> bool:
         """Whether anybody speaks at all; a yes may come long before the end of the sound."""
         before = np.empty(0, np.float32)
         for block in self._blocks(samples):

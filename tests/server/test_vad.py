@@ -25,7 +25,7 @@ from speech_kit.sounds import (
 )
 from whisper_server import vad
 from whisper_server.errors import StartError
-from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.transcript import SAMPLE_RATE_HZ, Samples, VoiceActivity
 from whisper_server.vad import FRAME_SAMPLES, VoiceDetector
 
 RATE = SAMPLE_RATE_HZ
@@ -96,7 +96,7 @@ def test_spans_follow_the_sentences_of_a_recording(detector: VoiceDetector) -> N
     utterances = [spoken("en", index) for index in range(12)]
     recording = join(utterances, pause_s=(1.0, 2.0), lead_in_s=1.0)
 
-    spans = detector.speech_spans(recording.samples, silence_duration_ms=500, prefix_padding_ms=300)
+    spans = detector.speech_spans(recording.samples, VoiceActivity(silence_duration_ms=500, prefix_padding_ms=300))
 
     assert len(spans) == len(utterances)
     for (start, end), start_s, utterance in zip(spans, recording.starts_s, utterances, strict=True):
@@ -106,8 +106,12 @@ def test_spans_follow_the_sentences_of_a_recording(detector: VoiceDetector) -> N
 
 def test_padding_and_silence_are_what_was_asked_for(detector: VoiceDetector) -> None:
     samples = np.concatenate([silence(2), spoken("en", 0).samples, silence(2)])
-    ((bare_start, bare_end),) = detector.speech_spans(samples, silence_duration_ms=1000, prefix_padding_ms=0)
-    ((padded_start, padded_end),) = detector.speech_spans(samples, silence_duration_ms=1500, prefix_padding_ms=700)
+    ((bare_start, bare_end),) = detector.speech_spans(
+        samples, VoiceActivity(silence_duration_ms=1000, prefix_padding_ms=0)
+    )
+    ((padded_start, padded_end),) = detector.speech_spans(
+        samples, VoiceActivity(silence_duration_ms=1500, prefix_padding_ms=700)
+    )
     assert bare_start - padded_start == 0.7 * RATE
     assert padded_end - bare_end == 0.5 * RATE
 
@@ -116,7 +120,9 @@ def test_less_silence_makes_more_spans_that_never_overlap(detector: VoiceDetecto
     recording = join([spoken("de", index) for index in range(10)], pause_s=(0.3, 0.9))
     n_spans = []
     for silence_duration_ms in (0, 100, 400, 1200):
-        spans = detector.speech_spans(recording.samples, silence_duration_ms=silence_duration_ms, prefix_padding_ms=0)
+        spans = detector.speech_spans(
+            recording.samples, VoiceActivity(silence_duration_ms=silence_duration_ms, prefix_padding_ms=0)
+        )
         edges = [edge for span in spans for edge in span]
         assert edges == sorted(set(edges))
         assert edges[0] >= 0
@@ -130,11 +136,11 @@ def test_less_silence_makes_more_spans_that_never_overlap(detector: VoiceDetecto
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.3, 0.9])
 def test_any_threshold_that_a_request_may_name_works(detector: VoiceDetector, threshold: float) -> None:
     samples = np.concatenate([silence(1), spoken("en", 0).samples, silence(1)])
-    assert detector.speech_spans(samples, threshold=threshold)
+    assert detector.speech_spans(samples, VoiceActivity(threshold=threshold))
 
 
 def test_nobody_is_as_sure_as_one(detector: VoiceDetector) -> None:
-    assert detector.speech_spans(spoken("en", 0).samples, threshold=1.0) == ()
+    assert detector.speech_spans(spoken("en", 0).samples, VoiceActivity(threshold=1.0)) == ()
 
 
 def test_there_is_one_probability_for_every_32_ms(detector: VoiceDetector) -> None:
