@@ -149,9 +149,8 @@ class _CountedStream:
 class Part:
     """One part of the form. Its content is read once, by `read` or by `text`."""
 
-    def __init__(self, reader: BodyPartReader, name: str, filename: str | None, limits: FormLimits) -> None:
+    def __init__(self, reader: BodyPartReader, name: str, limits: FormLimits) -> None:
         self.name = name
-        self.filename = filename
         self._reader = reader
         self._limits = limits
 
@@ -222,22 +221,21 @@ class PartReader:
         self._n_parts += 1
         if self._n_parts > self._limits.max_parts:
             raise BadRequest(f"The form has more than {self._limits.max_parts} fields.")
-        name, filename = _disposition(reader.headers.get(hdrs.CONTENT_DISPOSITION, ""))
+        name = _name(reader.headers.get(hdrs.CONTENT_DISPOSITION, ""))
         if not name:
             raise BadRequest('A part has no name; every part needs Content-Disposition: form-data; name="…".')
         if not isinstance(reader, BodyPartReader):
             raise BadRequest(f"{quoted(name)}: a multipart part inside the form is not known here.", param=name[:64])
-        return Part(reader, name, filename, self._limits)
+        return Part(reader, name, self._limits)
 
 
-def _disposition(header: str) -> tuple[str | None, str | None]:
-    """Name and file name of a part, from its Content-Disposition."""
-    parameters: dict[str, str] = {}
+def _name(header: str) -> str | None:
+    """The name of a part, from its Content-Disposition."""
     for match in _PARAMETER.finditer(header):
-        escaped = match["quoted"]
-        value = match["token"].strip() if escaped is None else re.sub(r"\\([\"\\])", r"\1", escaped)
-        parameters.setdefault(match["key"].lower(), value)
-    return parameters.get("name"), parameters.get("filename", parameters.get("filename*"))
+        if match["key"].lower() == "name":
+            escaped = match["quoted"]
+            return match["token"].strip() if escaped is None else re.sub(r"\\([\"\\])", r"\1", escaped)
+    return None
 
 
 async def discard(request: web.BaseRequest, limits: FormLimits) -> None:

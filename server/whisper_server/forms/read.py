@@ -27,7 +27,6 @@ from whisper_server.forms.values import (
     options_of,
     parse_name,
     parse_values,
-    quoted,
 )
 from whisper_server.transcript import Options, Task
 
@@ -43,8 +42,6 @@ class Form:
     """One request, checked. Leaving it as a context manager frees the recording."""
 
     file: MemoryFile
-    file_name: str
-    """For the log only: what the client called its file, printable and short."""
     model: str
     """As asked for; whether it is served is not checked here."""
     options: Options
@@ -84,7 +81,6 @@ async def read_form(request: web.BaseRequest, task: Task, limits: FormLimits, po
 async def _read(request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reserve: Reserve) -> Form:
     with ExitStack() as stack:
         file = stack.enter_context(MemoryFile.create("upload"))
-        file_name: str | None = None
         texts: list[tuple[FieldName, str]] = []
         n_text_bytes = 0
         parts = PartReader(request, limits)
@@ -92,7 +88,6 @@ async def _read(request: web.BaseRequest, task: Task, limits: FormLimits, policy
             if part.name == "file":
                 if file.n_bytes:
                     raise BadRequest("The form has more than one file; send one request a file.", param="file")
-                file_name = part.filename
                 await _receive(part, file, reserve)
                 continue
             field = parse_name(part.name, task)
@@ -107,7 +102,6 @@ async def _read(request: web.BaseRequest, task: Task, limits: FormLimits, policy
             _log.info("fields passed over: %s", ", ".join(values.ignored))
         form = Form(
             file=file,
-            file_name=quoted(file_name or ""),
             model=values.fields.model,
             options=options_of(values.fields, task, policy),
             response_format=values.fields.response_format,
