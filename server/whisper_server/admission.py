@@ -8,16 +8,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from whisper_server.errors import MemoryFull, Overloaded, Unavailable
-
-
-class Loading(Unavailable):
-    """The model is on its way; worth another try soon."""
-
-    code = "loading"
-
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": "10"}
+from whisper_server.errors import MemoryFull, Overloaded
 
 
 class MemoryBudget:

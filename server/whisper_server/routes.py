@@ -15,7 +15,6 @@ from aiohttp import web
 
 from whisper_server.admission import MemoryBudget, check_budget, check_wait
 from whisper_server.errors import ApiError
-from whisper_server.fields import ResponseFormat
 from whisper_server.formats import format_transcript
 from whisper_server.forms import Form, FormLimits, Policy, read_form, refuse_by_headers
 from whisper_server.http_protocol import send_continue
@@ -40,7 +39,7 @@ class Parts:
     policy: Policy
     max_queue_s: float
     metrics: Metrics
-    heartbeat_s: float = 15.0
+    heartbeat_s: float
 
 
 PARTS = web.AppKey("parts", Parts)
@@ -121,7 +120,7 @@ async def transcript_events(job: Job, *, logprobs: bool) -> AsyncIterator[Event]
 def note_form(record: RequestRecord, form: Form) -> None:
     """What the log line says of it."""
     record.model = form.model
-    record.response_format = ResponseFormat(form.response_format).value
+    record.response_format = form.response_format.value
     record.streamed = form.stream
 
 

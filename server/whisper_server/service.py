@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from whisper_server.admission import Loading
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.reservation import Reservation
 from whisper_server.engine_protocol import Engine
@@ -73,6 +72,15 @@ class Backend:
     engine: Engine
     pipeline: Pipeline
     decoder: Decoder
+
+
+class Loading(Unavailable):
+    """The model is on its way; worth another try soon."""
+
+    code = "loading"
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "10"}
 
 
 class Draining(Unavailable):

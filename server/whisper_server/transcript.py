@@ -5,7 +5,7 @@ Frozen data only. How it is parsed belongs to `forms`, how it is written to `for
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -134,4 +134,4 @@ class ServedModel:
     id: str
     created: int
     """Unix time."""
-    owned_by: str = field(default="whisper-server")
+    owned_by: str = "whisper-server"

@@ -36,7 +36,7 @@ class Progress:
     def say(self, message: str) -> None:
         """A line above the bar."""
         self.bar.clear()
-        _say(message)
+        print(f"whisper-server: {message}", file=sys.stderr)  # noqa: T201 - for the person who started it
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -54,7 +54,3 @@ def write_whole(path: Path, content: bytes) -> None:
 def print_transcript(body: str) -> None:
     sys.stdout.buffer.write(body.encode() if body.endswith("\n") else f"{body}\n".encode())
     sys.stdout.buffer.flush()
-
-
-def _say(message: str) -> None:
-    print(f"whisper-server: {message}", file=sys.stderr)  # noqa: T201 - for the person who started it
