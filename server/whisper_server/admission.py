@@ -5,7 +5,6 @@ Numbers in, refusals out; nothing here waits, and nothing knows HTTP.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
 from whisper_server.errors import MemoryFull, Overloaded
@@ -48,9 +47,7 @@ class Reservation:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

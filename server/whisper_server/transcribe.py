@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, Self
 
 from whisper_server.engine_protocol import Engine, EngineWindow
@@ -112,9 +111,7 @@ class Job:
         self._transcriber.jobs.add(self)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         tasks: list[asyncio.Task[Any]] = [*self._tasks, *([self._language] if self._language else [])]
         for task in tasks:
             task.cancel()

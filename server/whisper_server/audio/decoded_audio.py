@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 import warnings
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -58,9 +57,7 @@ class DecodedAudio:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from types import TracebackType
 from typing import Self
 
 
@@ -62,9 +61,7 @@ class MemoryFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:
