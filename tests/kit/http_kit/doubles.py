@@ -88,7 +88,8 @@ class PipelineDouble:
     wait_s: float = 0.0
     queued_s: float = 0.0
     hold: asyncio.Event | None = None
-    """Where set, no window comes before it is set."""
+    """Window `held_at` and those after it come only when it is set."""
+    held_at: int = 0
     options: list[Options] = field(default_factory=list)
     n_open: int = 0
     n_left_early: int = 0
@@ -124,9 +125,9 @@ class JobDouble:
         pipeline = self._pipeline
         # A time-out around a yield: it only works where one task runs the iterator to its end.
         async with asyncio.timeout(60):
-            if pipeline.hold is not None:
-                await pipeline.hold.wait()
             for number, text in enumerate(pipeline.words):
+                if pipeline.hold is not None and number == pipeline.held_at:
+                    await pipeline.hold.wait()
                 await asyncio.sleep(pipeline.pause_s)
                 if pipeline.error is not None and number == pipeline.fails_at:
                     raise pipeline.error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ from whisper_server.service import Service
 from whisper_server.settings import Settings
 
 BOUNDARY = "b0undary"
+LIMIT_S = 30.0
+"""Nothing takes so long, even on a machine that is busy with much else."""
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 
@@ -86,7 +88,13 @@ def post_head(path: str = "/v1/audio/transcriptions", **headers: object) -> byte
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def talk(port: int, *pieces: bytes, pause_s: float = 0, timeout_s: float = 5.0) -> bytes:
+async def until(condition: Callable[[], object], timeout_s: float = LIMIT_S) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def talk(port: int, *pieces: bytes, pause_s: float = 0, timeout_s: float = LIMIT_S) -> bytes:
     """Send these bytes, with a pause after each piece, and read until the server hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -99,7 +107,7 @@ async def talk(port: int, *pieces: bytes, pause_s: float = 0, timeout_s: float =
         writer.close()
 
 
-async def read_answer(reader: asyncio.StreamReader, timeout_s: float = 5.0) -> tuple[int, dict[str, str], bytes]:
+async def read_answer(reader: asyncio.StreamReader, timeout_s: float = LIMIT_S) -> tuple[int, dict[str, str], bytes]:
     """One answer with a Content-Length (or none): status, headers in lower case, body."""
     async with asyncio.timeout(timeout_s):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import threading
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
@@ -84,9 +85,10 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Library:
-    """The C library; it has one voice and one callback for the whole process."""
+    """The C library; it has one voice and one callback for the whole process, so one thread speaks at a time."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
         data_path = espeakng_loader.get_data_path().encode()
         self.rate_hz: int = self._lib.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, data_path, 0)
@@ -110,6 +112,10 @@ class _Library:
 
     def synthesise(self, text: str, voice: Voice) -> tuple[npt.NDArray[np.int16], list[tuple[int, float]]]:
         """Samples at `rate_hz`, and (index of a word's first character, second it begins at)."""
+        with self._lock:
+            return self._synthesise(text, voice)
+
+    def _synthesise(self, text: str, voice: Voice) -> tuple[npt.NDArray[np.int16], list[tuple[int, float]]]:
         if self._lib.espeak_SetVoiceByName(voice.name.encode()) != 0:
             raise EspeakError(f"espeak-ng has no voice {voice.name}")
         self._lib.espeak_SetParameter(_PARAMETER_RATE, voice.words_a_minute, 0)
@@ -123,9 +129,17 @@ class _Library:
         return np.concatenate(self._chunks), self._events
 
 
+_creating = threading.Lock()
+
+
 @cache
-def _library() -> _Library:
+def _create_library() -> _Library:
     return _Library()
+
+
+def _library() -> _Library:
+    with _creating:
+        return _create_library()
 
 
 def speak(text: str, voice: Voice) -> Utterance:
