@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,28 +55,8 @@ def digest(folder: Path) -> str:
     return hashlib.sha256((folder / "model.bin").read_bytes()).hexdigest()
 
 
-def leftovers(cache: Path) -> list[str]:
-    return [path.name for path in cache.glob(".*")]
-
-
 def test_the_model_says_what_was_said(original: Path) -> None:
     assert text_of(original) == spoken("en", 0).text
-
-
-def test_a_converted_model_is_used_again(tmp_path: Path) -> None:
-    first = converted_folder(DEMO, tmp_path)
-    written = (first / "model.bin").stat().st_mtime_ns
-    assert converted_folder(DEMO, tmp_path) == first
-    assert (first / "model.bin").stat().st_mtime_ns == written
-    assert leftovers(tmp_path) == []
-
-
-def test_a_changed_checkpoint_is_converted_anew(tmp_path: Path) -> None:
-    checkpoint = checkpoint_like_demo(tmp_path / "model", without=WEIGHTS)
-    write_weights(checkpoint, demo_tensors())
-    first = converted_folder(checkpoint, tmp_path / "cache")
-    write_weights(checkpoint, {name: tensor * np.float16(0.5) for name, tensor in demo_tensors().items()})
-    assert converted_folder(checkpoint, tmp_path / "cache") != first
 
 
 def test_shards_make_the_same_model_bit_by_bit(tmp_path: Path, original: Path) -> None:
@@ -214,77 +189,3 @@ def assert_refused(checkpoint: Path, cache: Path, named: str) -> None:
     assert named in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not list(cache.glob("*"))
-
-
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StartError, match=r"^MODEL_CACHE_DIR: .*set it to a writable folder"):
-        converted_folder(DEMO, tmp_path / "file" / "cache")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a full disk takes the right to mount one: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk_is_named_and_left_empty(small_disk: Path) -> None:
-    with pytest.raises(StartError, match=r"^MODEL_CACHE_DIR: .*make room there"):
-        converted_folder(DEMO, small_disk)
-    assert list(small_disk.iterdir()) == []
-
-
-CONVERT = (
-    "import sys; from pathlib import Path; from whisper_server.engines.convert import converted_folder as convert; "
-)
-DIE_WHILE_SAVING = """
-import os, signal
-from ctranslate2.specs.whisper_spec import WhisperSpec
-def die(self, folder):
-    Path(folder, "model.bin").write_bytes(b"half")
-    os.kill(os.getpid(), signal.SIGKILL)
-WhisperSpec.save = die
-"""
-
-
-def start_conversion(cache: Path, first: str = "") -> subprocess.Popen[str]:
-    code = f"{CONVERT}{first}\nprint(convert(Path(sys.argv[1]), Path(sys.argv[2])))"
-    environ = {**os.environ, "PYTHONPATH": str(Path(convert.__file__).parents[2])}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(DEMO), str(cache)], stdout=subprocess.PIPE, text=True, env=environ
-    )
-
-
-def test_two_servers_may_convert_into_one_cache_at_once(tmp_path: Path, original: Path) -> None:
-    running = [start_conversion(tmp_path) for _ in range(2)]
-    folders = {process.communicate(timeout=60)[0].strip() for process in running}
-    assert [process.returncode for process in running] == [0, 0]
-    (folder,) = folders
-    assert digest(Path(folder)) == digest(original)
-    assert [path.name for path in tmp_path.iterdir()] == [Path(folder).name]
-
-
-def test_a_killed_conversion_is_never_used_and_cleared_away_later(tmp_path: Path, original: Path) -> None:
-    killed = start_conversion(tmp_path, DIE_WHILE_SAVING)
-    killed.communicate(timeout=60)
-    assert killed.returncode == -signal.SIGKILL
-    (half,) = tmp_path.iterdir()
-    assert half.name.startswith(".converting-")
-
-    folder = converted_folder(DEMO, tmp_path)
-    assert digest(folder) == digest(original)
-    assert half.exists()  # it may be another server's that is still at it
-
-    long_ago = time.time() - convert.LEFTOVER_AFTER_S - 60
-    for path in (half / "model.bin", half):
-        os.utime(path, (long_ago, long_ago))
-    (folder / "model.bin").unlink()
-    converted_folder(DEMO, tmp_path)
-    assert not half.exists()
