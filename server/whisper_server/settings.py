@@ -66,7 +66,7 @@ class Settings:
     dtype: choices.DType = _setting(
         env.choice(choices.DType, choices.DTYPE_SYNONYMS),
         "auto",
-        "what the model computes in: `auto`, `float32`, `int8`, `half` or `bfloat16`, where the processor can",
+        "what the model computes in: `int8`, `float32`, `half` or `bfloat16`, where the processor can; `auto` on a CPU: `int8`",
         alias="VLLM_DTYPE",
     )
     vllm_kv_cache_dtype: choices.KvCacheDType = _vllm_setting(

@@ -110,7 +110,9 @@ class Ctranslate2Model:
 def cpu_compute_type(dtype: str) -> str:
     """CTranslate2's name for DTYPE. Raises StartError where this processor cannot compute in it."""
     supported = ctranslate2.get_supported_compute_types("cpu")
-    wanted = {"auto": "float32", "half": "float16"}.get(dtype, dtype)
+    # int8 weights: a quarter of the memory, no more word errors (measured: bench/RESULTS.md), faster on large models.
+    best = "int8" if "int8" in supported else "float32"
+    wanted = {"auto": best, "half": "float16"}.get(dtype, dtype)
     if wanted not in supported:
         usable = sorted(supported & {"float32", "int8", "bfloat16", "float16"})
         raise StartError(f"DTYPE: {dtype} is not for this processor; set it to auto or to one of {', '.join(usable)}")
