@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from whisper_server import ladder
 from whisper_server.engine_protocol import DecodeRequest, EngineWindow
@@ -28,7 +29,15 @@ from whisper_server.transcript import (
 from whisper_server.windows import Window
 from whisper_server.words import TimedWord, clip_to_sound, split_words, time_words
 
-HasSpeech = Callable[[Samples], bool]
+WITHOUT_A_TEXT_TO_BELIEVE = 0.7
+"""Threshold of the voice detector where all temperatures have failed: speech in noise as loud as itself passes 0.9, drums
+and arpeggios at most 0.5."""
+
+
+class HasSpeech(Protocol):
+    """Whether anybody speaks."""
+
+    def __call__(self, samples: Samples, *, threshold: float = ...) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ class WindowTranscriber:
             if not attempt.is_failed:
                 return attempt
             attempts.append(attempt)
+        if not await asyncio.to_thread(self.has_speech, samples, threshold=WITHOUT_A_TEXT_TO_BELIEVE):
+            return None
         return self._without_repetition(ladder.best(attempts))
 
     async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
@@ -93,6 +104,9 @@ class WindowTranscriber:
         attempt = await self._decode(engine_window, previous, temperature)
         if previous and await self._is_led_astray(attempt, samples):
             attempt = await self._decode(engine_window, (), temperature)
+        if self.options.timestamps and attempt.is_wordless and await asyncio.to_thread(self.has_speech, samples):
+            # After long noise a model may end right after its first timestamp, with the words yet to come.
+            attempt = await self._decode(engine_window, (), temperature, timestamps=False)
         return attempt
 
     async def _is_led_astray(self, attempt: Attempt, samples: Samples) -> bool:
@@ -101,13 +115,21 @@ class WindowTranscriber:
             return True
         return attempt.is_wordless and await asyncio.to_thread(self.has_speech, samples)
 
-    async def _decode(self, engine_window: EngineWindow, previous: Sequence[int], temperature: float) -> Attempt:
-        decoded = await engine_window.decode(self._request(previous, temperature))
+    async def _decode(
+        self,
+        engine_window: EngineWindow,
+        previous: Sequence[int],
+        temperature: float,
+        *,
+        timestamps: bool | None = None,
+    ) -> Attempt:
+        with_timestamps = self.options.timestamps if timestamps is None else timestamps
+        decoded = await engine_window.decode(self._request(previous, temperature, timestamps=with_timestamps))
         return ladder.make_attempt(decoded, self.tokenizer.decode_text(decoded.tokens), temperature)
 
-    def _request(self, previous: Sequence[int], temperature: float) -> DecodeRequest:
+    def _request(self, previous: Sequence[int], temperature: float, *, timestamps: bool) -> DecodeRequest:
         prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
-            self.language, self.options.task, previous=previous, timestamps=self.options.timestamps
+            self.language, self.options.task, previous=previous, timestamps=timestamps
         )
         # The alignment wants the text once more, between `<|notimestamps|>` and `<|endoftext|>`.
         n_aligned_with = len(self.tokenizer.sot_sequence(self.language, self.options.task)) + 2
@@ -149,12 +171,13 @@ class WindowTranscriber:
     def _segments(
         self, attempt: Attempt, spans: Sequence[TokenSpan], words: Sequence[TimedWord], window: Window
     ) -> Iterator[Segment]:
-        first_word = 0
+        first_word = n_left = 0  # less than nothing is left where a word reaches into the next segment
         for index, span in enumerate(spans):
             tokens = attempt.decoded.tokens[span.first : span.end]
-            n_tokens, end_word = len(self.tokenizer.text_tokens(tokens)), first_word
-            while n_tokens > 0 and end_word < len(words):
-                n_tokens -= words[end_word].n_tokens
+            n_left += len(self.tokenizer.text_tokens(tokens))
+            end_word = first_word
+            while n_left > 0 and end_word < len(words):
+                n_left -= words[end_word].n_tokens
                 end_word += 1
             yield Segment(
                 id=index,
