@@ -194,7 +194,7 @@ class Job:
             return SpokenLanguage(options.language, 1.0)
         if not tokenizer.is_multilingual:
             return SpokenLanguage("en", 1.0)
-        window = await asyncio.to_thread(self._first_with_speech, windows)
+        window = await self._first_with_speech(windows)
         self._heard[window] = await self._open(window)
         guess = await self._heard[window].engine_window.detect_language()
         heard = dict(guess.probabilities)
@@ -202,9 +202,10 @@ class Job:
         code = max(allowed, key=lambda code: allowed[code])
         return SpokenLanguage(code, allowed[code] / (sum(allowed.values()) or 1.0))
 
-    def _first_with_speech(self, windows: Sequence[Window]) -> Window:
+    async def _first_with_speech(self, windows: Sequence[Window]) -> Window:
         for window in windows:
-            if self._transcriber.voice.has_speech(self._sound(window)):
+            # A thread a window: hours of silence that nobody waits for any more must not keep one busy.
+            if await asyncio.to_thread(self._transcriber.voice.has_speech, self._sound(window)):
                 return window
         longest = round(self._transcriber.longest_window_s * SAMPLE_RATE_HZ)
         return windows[0] if windows else Window(0, min(len(self._samples), longest))
