@@ -49,7 +49,7 @@ async def running(n_workers: int = 1, limits: DecodeLimits | None = None) -> Asy
 async def decode(pool: DecodePool, content: bytes, budget: Budget | None = None) -> float:
     """The duration; everything is closed again."""
     with memory_file(content) as file:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with await pool.decode(file, budget) as audio:
                 return audio.duration_s
 
@@ -62,7 +62,7 @@ def exists(pid: int) -> bool:
     return state not in "ZX"
 
 
-async def eventually(condition: Callable[[], bool], timeout_s: float = 5) -> None:
+async def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s
@@ -272,7 +272,7 @@ async def test_a_file_that_eats_memory_is_refused_and_the_worker_goes_on() -> No
 
 
 async def test_a_worker_that_stalls_is_replaced() -> None:
-    async with running(1, DecodeLimits(stall_s=0.3)) as pool:
+    async with running(1, DecodeLimits(stall_s=2)) as pool:
         (pid,) = pool.worker_pids
         with pytest.raises(InternalError, match="no progress"):
             await decode(pool, LONG, Budget(on_grow=lambda: os.kill(pid, signal.SIGSTOP)))

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
-from http_kit.running import form_body, post_head, read_answer, running
+from http_kit.running import form_body, post_head, read_answer, running, until
 from whisper_server.admission import MemoryBudget, check_wait
 from whisper_server.errors import Overloaded
 
@@ -56,7 +56,8 @@ async def test_queue_that_fills_during_the_upload_is_refused_too() -> None:
     async with running(doubles) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post_head(Content_Length=len(body)))
-        await asyncio.sleep(0.05)
+        # Once it is under way it is let in: nothing is waited for in between.
+        await until(lambda: server.http.under_way)
         doubles.pipeline.wait_s = 340
         writer.write(body)
         status, headers, _ = await read_answer(reader)
@@ -82,9 +83,7 @@ async def test_memory_is_bounded_over_all_requests() -> None:
             return status
 
         running_requests = [asyncio.create_task(one()) for _ in range(12)]
-        async with asyncio.timeout(5):
-            while sum(task.done() for task in running_requests) + doubles.pipeline.n_open < 12:
-                await asyncio.sleep(0.01)
+        await until(lambda: sum(task.done() for task in running_requests) + doubles.pipeline.n_open == 12)
         assert server.parts.budget.used_bytes <= 1024 * 1024
         assert doubles.pipeline.hold is not None
         doubles.pipeline.hold.set()

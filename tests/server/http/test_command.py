@@ -42,7 +42,7 @@ def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str], timeout_s: float = 20) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen[str], timeout_s: float = 60) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
     try:
         out, err = process.communicate(timeout=timeout_s)
@@ -94,7 +94,7 @@ def test_signal_while_modules_are_imported(number: signal.Signals) -> None:
     assert process.stdout.readline() == "importing\n"
     process.send_signal(number)
 
-    assert ended(process, 3) == (0, "", "")
+    assert ended(process, 20) == (0, "", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -103,7 +103,7 @@ def test_signal_while_a_thread_loads_the_model(number: signal.Signals) -> None:
         port = free.getsockname()[1]
     variables = {"MODEL_ID": "demo", "PORT": str(port), "INTERFACE": "127.0.0.1", "LOG_LEVEL": "error"}
     process = start("-m", "http_kit.serve_doubles", "30", **variables)
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
@@ -112,4 +112,4 @@ def test_signal_while_a_thread_loads_the_model(number: signal.Signals) -> None:
             time.sleep(0.05)
     process.send_signal(number)
 
-    assert ended(process, 3) == (0, "", "")
+    assert ended(process, 20) == (0, "", "")

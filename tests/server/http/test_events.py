@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import openai
 import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
-from http_kit.running import Running, form_body, post_head, read_answer, running, talk
+from http_kit.running import LIMIT_S, Running, form_body, post_head, read_answer, running, talk, until
 from whisper_server.errors import InternalError
 
 
@@ -55,7 +56,7 @@ async def test_logprobs_where_asked_for() -> None:
 
 
 async def test_a_window_is_sent_as_soon_as_it_is_accepted() -> None:
-    doubles = Doubles(pipeline=PipelineDouble(words=(" one", " two"), pause_s=0.4))
+    doubles = Doubles(pipeline=PipelineDouble(words=(" one", " two"), hold=asyncio.Event(), held_at=1))
     async with running(doubles) as server, openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="-") as client:
         stream = await client.audio.transcriptions.create(model="whisper-1", file=("a.wav", b"RIFF"), stream=True)
         first = await anext(aiter(stream))
@@ -76,12 +77,21 @@ async def test_headers_keep_proxies_from_collecting() -> None:
 
 
 async def test_comments_while_nothing_is_ready() -> None:
-    doubles = Doubles(pipeline=PipelineDouble(words=(" late",), pause_s=0.5))
+    hold = asyncio.Event()
+    doubles = Doubles(pipeline=PipelineDouble(words=(" late",), hold=hold))
+    body = form_body({"stream": "true"})
     async with running(doubles, heartbeat_s=0.1) as server:
-        answer = await raw_events(server)
-
-    assert 3 <= answer.count(b": still working\n\n") <= 5
-    assert answer.index(b": still") < answer.index(b"data: ")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(post_head(Content_Length=len(body), Connection="close") + body)
+        async with asyncio.timeout(LIMIT_S):
+            begin_s = time.monotonic()
+            early = [await reader.readuntil(b": still working\n\n") for _ in range(3)]
+            took_s = time.monotonic() - begin_s
+            hold.set()
+            answer = await reader.read()
+        writer.close()
+    assert took_s > 0.25, "one every 0.1 s"
+    assert b"data: " not in b"".join(early)
     assert [event["type"] for event in data_of(answer)] == ["transcript.text.delta", "transcript.text.done"]
 
 
@@ -127,13 +137,9 @@ async def test_a_reader_that_stalls_does_not_hold_up_the_engine() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
         body = form_body({"stream": "true"})
         writer.write(post_head(Content_Length=len(body)) + body)
-        async with asyncio.timeout(10):
-            while not doubles.pipeline.n_open:
-                await asyncio.sleep(0.01)
+        await until(lambda: doubles.pipeline.n_open)
         status, _, _ = await read_answer(reader)
         writer.transport.abort()
-        async with asyncio.timeout(5):
-            while doubles.pipeline.n_open:
-                await asyncio.sleep(0.01)
+        await until(lambda: not doubles.pipeline.n_open)
 
     assert status == 200

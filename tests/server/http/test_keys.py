@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from http_kit.running import FORM_TYPE, form_body, running
+from http_kit.running import FORM_TYPE, form_body, running, until
 from whisper_server.errors import InvalidApiKey
 from whisper_server.keys import KeyRing, bearer_token
 
@@ -45,10 +47,18 @@ class Secret:
             old_target.rmdir()
 
 
-async def reread(ring: KeyRing) -> None:
+def opens(ring: KeyRing, key: str) -> bool:
+    try:
+        return bool(ring.client_of(f"Bearer {key}"))
+    except InvalidApiKey:
+        return False
+
+
+@asynccontextmanager
+async def kept_fresh(ring: KeyRing) -> AsyncIterator[None]:
     """What the background task does every few seconds."""
     task = asyncio.create_task(ring.keep_fresh(0.01))
-    await asyncio.sleep(0.1)
+    yield
     task.cancel()
 
 
@@ -98,7 +108,8 @@ async def test_rotation_without_a_restart(tmp_path: Path) -> None:
     secret = Secret(tmp_path, ada="old", bob="stays")
     ring = KeyRing(tmp_path)
     secret.write(ada="new", bob="stays")
-    await reread(ring)
+    async with kept_fresh(ring):
+        await until(lambda: opens(ring, "new"))
 
     assert (ring.client_of("Bearer new"), ring.client_of("Bearer stays")) == ("ada", "bob")
     with pytest.raises(InvalidApiKey):
@@ -111,7 +122,8 @@ async def test_without_keys_everybody_is_refused(gone: str, tmp_path: Path, capl
     if gone == "empty":
         folder.mkdir()
     ring = KeyRing(folder)
-    await reread(ring)
+    async with kept_fresh(ring):
+        await asyncio.sleep(0.1)
 
     with pytest.raises(InvalidApiKey):
         ring.client_of("Bearer ")
@@ -126,8 +138,8 @@ async def test_a_folder_that_appears_later_opens(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path / "keys")
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "ada").write_text("k")
-    await reread(ring)
-
+    async with kept_fresh(ring):
+        await until(lambda: opens(ring, "k"))
     assert ring.client_of("Bearer k") == "ada"
 
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
-from http_kit.running import Running, form_body, post_head, running
+from http_kit.running import Running, form_body, post_head, running, until
 
 
-async def until(condition: object, timeout_s: float = 3.0) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def leave(server: Running, request: bytes, *, when: object, abort: bool) -> None:
+async def leave(server: Running, request: bytes, *, when: Callable[[], object], abort: bool) -> None:
     """Send, wait, hang up: politely, or with a reset."""
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request)

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from http_kit.doubles import Doubles, PipelineDouble
-from http_kit.running import FORM_TYPE, form_body, running, talk
+from http_kit.running import FORM_TYPE, form_body, running, talk, until
 from whisper_server.logs import configure_logging
 from whisper_server.metrics import Metrics
 
@@ -78,8 +78,7 @@ async def test_running_requests_and_memory_while_they_run() -> None:
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
         requests = [asyncio.create_task(transcribe(session)) for _ in range(3)]
-        while doubles.pipeline.n_open < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: doubles.pipeline.n_open == 3)
         metrics = await scrape(session)
         hold.set()
         await asyncio.gather(*requests)

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
-from http_kit.running import form_body, post_head, read_answer, running, talk
+from http_kit.running import LIMIT_S, form_body, post_head, read_answer, running, talk, until
 from whisper_server.connection import ConnectionTimes
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -219,12 +219,12 @@ async def test_too_large_without_a_length_is_found_while_it_streams_in() -> None
 
 async def test_endless_sender_is_answered_and_cut() -> None:
     n_sent = 0
-    async with running(MAX_UPLOAD_BYTES="100000", times=ConnectionTimes(lingering_s=0.5)) as server:
+    async with running(MAX_UPLOAD_BYTES="100000", times=ConnectionTimes(lingering_s=1)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post_head(Content_Length=10**12))
         status, _, _ = await read_answer(reader)
         with pytest.raises(ConnectionError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT_S):
                 while True:
                     writer.write(bytes(65_536))
                     await writer.drain()
@@ -242,8 +242,7 @@ async def test_idle_and_dripping_connections_end() -> None:
         dripping = talk(server.port, b"GET /health HTTP/1.1\r\nHo")
         kept = talk(server.port, HEALTH)
         ends = await asyncio.gather(idle, dripping, kept)
-        await asyncio.sleep(0.05)
-        assert server.http.connections == []
+        await until(lambda: server.http.connections == [])
 
     assert (ends[0], ends[1]) == (b"", b"")
     assert re.match(rb"HTTP/1.1 200 OK", ends[2])
@@ -256,9 +255,7 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut(stream: str) -> 
     async with running(doubles, times=ConnectionTimes(stalled_write_s=0.5)) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(post_head(Content_Length=len(body)) + body)
-            async with asyncio.timeout(10):
-                while not doubles.decoder.n_calls or server.http.connections:
-                    await asyncio.sleep(0.05)
+            await until(lambda: doubles.decoder.n_calls and not server.http.connections)
 
     assert not server.http.under_way
     assert doubles.pipeline.n_open == 0

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
-from http_kit.running import FORM_TYPE, form_body, post_head, read_answer
+from http_kit.running import FORM_TYPE, LIMIT_S, form_body, post_head, read_answer, until
 from whisper_server.errors import StartError
 from whisper_server.metrics import Metrics
 from whisper_server.serve import Outcome, serve
@@ -45,7 +45,7 @@ class Life:
         finally:
             self.n_stopped += 1
 
-    async def outcome(self, timeout_s: float = 5) -> Outcome:
+    async def outcome(self, timeout_s: float = LIMIT_S) -> Outcome:
         assert self.ended is not None
         async with asyncio.timeout(timeout_s):
             return await self.ended
@@ -75,9 +75,7 @@ async def living(life: Life, *, loaded: bool = True, **variables: str) -> AsyncI
     async with aiohttp.ClientSession(life.url) as session:
         if loaded:
             life.may_load.set()
-            async with asyncio.timeout(5):
-                while (await session.get("/ready")).status != 200:
-                    await asyncio.sleep(0.01)
+            await status_of_ready(session, 200)
         try:
             yield session
         finally:
@@ -93,6 +91,21 @@ def terminate(number: signal.Signals = signal.SIGTERM) -> None:
     os.kill(os.getpid(), number)
 
 
+async def status_of_ready(session: aiohttp.ClientSession, status: int) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while (await session.get("/ready")).status != status:
+            await asyncio.sleep(0.01)
+
+
+async def listeners_closed(port: int) -> None:
+    with pytest.raises(OSError, match=r"refused|Connect"):
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                await asyncio.sleep(0.01)
+
+
 async def transcribe(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
     return await session.post("/v1/audio/transcriptions", data=form_body(), headers={"Content-Type": FORM_TYPE})
 
@@ -100,13 +113,14 @@ async def transcribe(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_while_draining_everything_is_served_and_nothing_kept_open(number: signal.Signals) -> None:
     life = Life()
-    async with living(life) as session:
+    async with living(life, DRAIN_SECONDS="60") as session:
         terminate(number)
-        await asyncio.sleep(0.1)
+        await status_of_ready(session, 503)
         ready = await session.get("/ready")
         old = await transcribe(session)
         async with aiohttp.ClientSession(life.url) as newcomer:
             new = await transcribe(newcomer)
+        terminate(number)  # the drain has been long enough
         outcome = await life.outcome()
 
     assert ready.status == 503
@@ -122,13 +136,9 @@ async def test_what_runs_is_finished_after_the_listeners_closed() -> None:
     assert hold is not None
     async with living(life, DRAIN_SECONDS="0.1") as session:
         running = asyncio.create_task(transcribe(session))
-        async with asyncio.timeout(5):
-            while not life.doubles.pipeline.n_open:
-                await asyncio.sleep(0.01)
+        await until(lambda: life.doubles.pipeline.n_open)
         terminate()
-        await asyncio.sleep(0.4)
-        with pytest.raises(OSError, match=r"refused|Connect"):
-            await asyncio.open_connection("127.0.0.1", life.port)
+        await listeners_closed(life.port)
         assert life.n_stopped == 0, "the engine goes last"
         hold.set()
         answer = await running
@@ -164,7 +174,7 @@ async def test_idle_connections_do_not_hold_up_the_end() -> None:
         kept[1].write(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n")
         await read_answer(kept[0])
         terminate()
-        assert (await life.outcome(2)).exit_code == 0
+        assert (await life.outcome()).exit_code == 0
         assert [await reader.read() for reader, _ in (silent, kept)] == [b"", b""]
         for _, writer in (silent, kept):
             writer.close()
@@ -174,7 +184,7 @@ async def test_what_does_not_end_in_time_is_cut() -> None:
     life = Life(Doubles(pipeline=PipelineDouble(hold=asyncio.Event())))
     async with living(life, DRAIN_SECONDS="0", SHUTDOWN_SECONDS="0.3") as session:
         stuck = asyncio.create_task(transcribe(session))
-        await asyncio.sleep(0.2)
+        await until(lambda: life.doubles.pipeline.n_open)
         terminate()
         assert (await life.outcome()).exit_code == 0
         with pytest.raises(aiohttp.ClientError):
@@ -187,13 +197,11 @@ async def test_second_signal_ends_the_drain_third_cuts_what_runs() -> None:
     life = Life(Doubles(pipeline=PipelineDouble(hold=asyncio.Event())))
     async with living(life, DRAIN_SECONDS="60") as session:
         stuck = asyncio.create_task(transcribe(session))
-        await asyncio.sleep(0.2)
+        await until(lambda: life.doubles.pipeline.n_open)
         terminate()
-        await asyncio.sleep(0.2)
+        await status_of_ready(session, 503)
         terminate()
-        await asyncio.sleep(0.3)
-        with pytest.raises(OSError, match=r"refused|Connect"):
-            await asyncio.open_connection("127.0.0.1", life.port)
+        await listeners_closed(life.port)
         assert not stuck.done()
         terminate()
         assert (await life.outcome()).exit_code == 0
@@ -206,7 +214,7 @@ async def test_probes_answer_while_the_model_loads_and_a_signal_then_ends_it_at_
     async with living(life, loaded=False, DRAIN_SECONDS="60") as session:
         health, ready, refused = await session.get("/health"), await session.get("/ready"), await transcribe(session)
         terminate()
-        outcome = await life.outcome(2)
+        outcome = await life.outcome()
 
     assert [answer.status for answer in (health, ready, refused)] == [200, 503, 503]
     assert outcome == Outcome(exit_code=0, loading_abandoned=True)
