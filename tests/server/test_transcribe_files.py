@@ -131,6 +131,8 @@ def test_options_are_those_of_a_form(environ: dict[str, str], recordings: Path) 
         (["a/talk.wav", "--format", "srt", "--word-timestamps"], "--word-timestamps needs --format verbose_json"),
         (["a/talk.wav", "b/talk.wav", "--format", "vtt"], "need --output-dir"),
         (["a/talk.wav", "--format", "docx"], "invalid choice"),
+        (["a/talk.wav", "--output-dir", "/proc/none"], "--output-dir /proc/none cannot be written to"),
+        (["a/talk.wav", "--output-dir", "broken.mp3"], "--output-dir broken.mp3 cannot be written to"),
         ([], "FILE"),
     ],
 )
@@ -151,6 +153,13 @@ def test_an_input_is_never_overwritten(environ: dict[str, str], recordings: Path
     assert "a/talk.wav: its transcript would overwrite the input talk.txt" in ended.stderr
     assert named_like_output.read_bytes() == wav(GERMAN.samples)
     assert word_errors([GERMAN.text], [(recordings / "talk-2.txt").read_text(encoding="utf-8")]).rate <= RIGHT_TEXT
+
+
+def test_an_output_that_cannot_be_written_is_named(environ: dict[str, str], recordings: Path) -> None:
+    (recordings / "talk.txt").mkdir()
+    ended = transcribe(environ, recordings, "a/talk.wav", "--output-dir", ".")
+    assert ended.exit_code == 1
+    assert "a/talk.wav: its transcript cannot be written to talk.txt: Is a directory" in ended.stderr
 
 
 def test_a_bar_counts_the_seconds_of_all_files(environ: dict[str, str], recordings: Path) -> None:

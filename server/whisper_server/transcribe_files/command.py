@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -38,6 +40,7 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
     """Exit code: 0 done, 1 some file failed, 2 wrong arguments, 128 + n stopped by signal n. Raises StartError."""
     try:
         wanted = _wanted(settings, args)
+        _prepare(args.output_dir)
     except BadRequest as error:
         print(f"whisper-server: {error.message}", file=sys.stderr)  # noqa: T201 - for the person who started it
         return 2
@@ -46,6 +49,17 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
     outputs = output_paths(args.files, args.output_dir, SUFFIXES[wanted.response_format])
     recordings = [Recording(source, output) for source, output in zip(args.files, outputs, strict=True)]
     return asyncio.run(work_until_signal(settings, wanted, recordings))
+
+
+def _prepare(folder: Path | None) -> None:
+    """Make the folder, before hours of work find that they have nowhere to go."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise BadRequest(f"--output-dir {folder} cannot be written to: {error.strerror}") from error
 
 
 def _wanted(settings: Settings, args: argparse.Namespace) -> Wanted:

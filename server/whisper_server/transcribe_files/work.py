@@ -84,7 +84,7 @@ class Transcription:
             self._refuse_to_overwrite(recording)
             body = await self._transcript(recording)
             if recording.output is not None:
-                write_whole(recording.output, body.encode())
+                _write(recording.output, body)
                 self._progress.say(f"{recording.source} → {recording.output}")
             else:
                 if before is not None:
@@ -127,6 +127,13 @@ class Transcription:
             self._progress.advance(sound.duration_s - heard_s)
         usage = usage_of(transcript, "whisper-1", wanted.response_format)
         return format_transcript(transcript, wanted.response_format, wanted.granularities, usage)[0]
+
+
+def _write(output: Path, body: str) -> None:
+    try:
+        write_whole(output, body.encode())
+    except OSError as error:
+        raise BadRequest(f"its transcript cannot be written to {output}: {error.strerror or error}") from error
 
 
 def _read(source: Path) -> MemoryFile:
