@@ -87,7 +87,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Only what the parser refuses comes here: `HttpServer.answer` catches all else."""
+        """Only what the parser refuses comes here: `HttpServer` catches all else."""
         self._under_way.begin(request)
         if request.writer.output_size > 0:
             self._under_way.end(request, None)

@@ -59,3 +59,11 @@ def test_nothing_needs_what_lies_beside_the_checkout() -> None:
     code = (".py", ".sh", ".toml", "Makefile", "run")
     needy = [name for name in tracked() if name.endswith(code) and "../shared" in (ROOT / name).read_text()]
     assert [name for name in needy if name != "tests/contract/test_layout.py"] == []
+
+
+def test_every_module_is_on_the_map() -> None:
+    architecture = (ROOT / "docs" / "architecture.md").read_text()
+    modules = {
+        Path(name).parts[2].removesuffix(".py") for name in tracked() if name.startswith("server/whisper_server/")
+    }
+    assert {name for name in modules - {"__init__", "py.typed"} if f"`{name}`" not in architecture} == set()
