@@ -10,6 +10,7 @@ import asyncio
 
 import numpy as np
 
+from whisper_server.errors import ApiError, StartError
 from whisper_server.transcribe import Transcriber
 from whisper_server.transcript import SAMPLE_RATE_HZ, Options
 from whisper_server.vad import VoiceDetector
@@ -17,9 +18,12 @@ from whisper_server.windows import cut
 
 
 async def warm_up(pipeline: Transcriber, voice: VoiceDetector) -> None:
-    """Transcribe a second of noise. Raises ApiError where that fails."""
+    """Transcribe two seconds of noise. Raises StartError where that fails."""
     noise = np.random.default_rng(0).normal(scale=0.1, size=2 * SAMPLE_RATE_HZ).astype(np.float32)
     await asyncio.to_thread(voice.has_speech, noise)
     await asyncio.to_thread(cut, noise, 1.0)  # a recording of several windows
-    async with pipeline.open(noise, Options(timestamps=True)) as job:
-        await job.transcript()
+    try:
+        async with pipeline.open(noise, Options(timestamps=True)) as job:
+            await job.transcript()
+    except ApiError as error:
+        raise StartError(f"MODEL_ID: the model was loaded, but does not transcribe: {error.message}") from error
