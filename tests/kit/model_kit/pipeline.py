@@ -1,0 +1,67 @@
+"""The pipeline on the engine's double, and recordings whose windows tell their number."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+
+from model_kit.demo import demo_tokenizer
+from model_kit.engine_double import EarsDouble, EngineDouble, said
+from whisper_server.engine_protocol import Decoded, DecodeRequest
+from whisper_server.transcribe import Transcriber
+from whisper_server.transcript import Options, Samples, VoiceActivity
+from whisper_server.window_transcription import DecodingPolicy
+
+RATE_HZ = 16_000
+
+
+def recording(n_windows: int, *, marker: float = 0.0) -> Samples:
+    """Windows of 1 s, cut by silence; the first sample of window n is `marker` + n/1000."""
+    samples = np.zeros(n_windows * RATE_HZ, np.float32)
+    samples[::RATE_HZ] = marker + np.arange(n_windows, dtype=np.float32) / 1000
+    return samples
+
+
+def number(samples: Samples) -> int:
+    return round(float(samples[0] % 0.5) * 1000)
+
+
+def numbered(samples: Samples, _request: DecodeRequest) -> Decoded:
+    return said(f" w{number(samples)}")
+
+
+def spans(n_windows: int) -> tuple[tuple[int, int], ...]:
+    return tuple((n * RATE_HZ, (n + 1) * RATE_HZ) for n in range(n_windows))
+
+
+def pipeline(engine: EngineDouble, ears: EarsDouble | None = None) -> Transcriber:
+    return Transcriber(
+        engine,
+        demo_tokenizer(),
+        ears or EarsDouble(spans=spans(100)),
+        DecodingPolicy(1, (0.0,), 0, 448),
+        longest_window_s=1.0,
+        clock=time.monotonic,
+    )
+
+
+def options(**changes: Any) -> Options:
+    """Cut by the double's ears: a window for every second."""
+    return Options(**{"voice_activity": VoiceActivity(), "language": "en", **changes})
+
+
+def assert_idle(transcriber: Transcriber, engine: EngineDouble) -> None:
+    assert transcriber.queued_audio_s() == 0
+    assert transcriber.speed.n_open == 0
+    assert (transcriber.turns.n_waiting, transcriber.turns.n_held) == (0, 0)
+    assert engine.n_open == 0
+    assert not [task for task in asyncio.all_tasks() if "whisper_server/transcribe" in repr(task)]
+
+
+def hold_window(engine: EngineDouble, held: int) -> asyncio.Event:
+    event = asyncio.Event()
+    engine.hold = lambda samples: event if number(samples) == held else None
+    return event
