@@ -150,14 +150,6 @@ async def test_words_that_no_temperature_makes_believable_take_clear_speech() ->
     assert (await run(UNLIKELY, speech=0.8)).result.text == " maybe"
 
 
-async def test_a_window_that_ends_after_its_first_timestamp_is_decoded_without_where_somebody_speaks() -> None:
-    outcome = await run(said("<0.00>"), SURE, timestamps=True)
-    assert outcome.result.text == " Hello world."
-    assert [request.n_task_tokens for request in outcome.requests] == [3, 4]
-    assert (outcome.segment.start_s, outcome.segment.end_s) == (20.0, 30.0)
-    assert len((await run(said("<0.00>"), timestamps=True, speech=0.4)).requests) == 1
-
-
 async def test_a_likely_text_is_not_doubted() -> None:
     outcome = await run(said(" So", avg_logprob=-0.2), speech=0.4)
     assert (outcome.result.text, outcome.n_heard) == (" So", 0)
