@@ -17,14 +17,24 @@ from whisper_server.errors import BadRequest
 from whisper_server.languages import WRITTEN_WITHOUT_SPACES
 from whisper_server.speed import Speed
 from whisper_server.tokens import WhisperTokenizer
-from whisper_server.transcript import SAMPLE_RATE_HZ, Options, Samples, Task, Transcript, WindowTranscript
+from whisper_server.transcript import (
+    SAMPLE_RATE_HZ,
+    Options,
+    Samples,
+    Task,
+    Transcript,
+    VoiceActivity,
+    WindowTranscript,
+)
 from whisper_server.turns import Turns
 from whisper_server.vad import VoiceDetector
-from whisper_server.window_transcription import DecodingPolicy, WindowTranscriber
-from whisper_server.windows import Window, cut, cut_by_speech
+from whisper_server.window_transcription import WITHOUT_A_TEXT_TO_BELIEVE, DecodingPolicy, WindowTranscriber
+from whisper_server.windows import Window, cut, cut_by_speech, has_long_pause, split_after_pauses
 
 AUDIO_TOKENS_PER_S = 50
 """Encoder positions a second of sound."""
+LONG_SILENCE_S = 1.0
+"""Less of it at the start of a window keeps no model from hearing what follows."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,9 @@ class Job:
     async def windows(self) -> AsyncIterator[WindowTranscript]:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
         windows, self._previous = await asyncio.to_thread(self._prepare)
+        if self._options.voice_activity is None:
+            # A thread a window here, too.
+            windows = [part for window in windows for part in await asyncio.to_thread(self._split, window)]
         self._language = asyncio.create_task(self._find_language(windows))
         self._n_unfinished = len(windows)
         self._transcriber.speed.add(len(windows))
@@ -161,7 +174,7 @@ class Job:
             n_output_tokens=sum(window.n_output_tokens for window in windows),
         )
 
-    def _prepare(self) -> tuple[tuple[Window, ...], tuple[int, ...]]:
+    def _prepare(self) -> tuple[Sequence[Window], tuple[int, ...]]:
         """The windows, and the tokens of prompt and keywords: both take a while for long ones."""
         options = self._options
         return self._cut(), self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
@@ -174,6 +187,13 @@ class Job:
             return cut(self._samples, longest_s)
         speech = self._transcriber.voice.speech_spans(self._samples, activity)
         return cut_by_speech(self._samples, speech, longest_s)
+
+    def _split(self, window: Window) -> tuple[Window, ...]:
+        """The window, in parts where speech comes in it after a long pause, which models are deaf to."""
+        sound = self._sound(window)
+        if not has_long_pause(sound):
+            return (window,)
+        return split_after_pauses(window, self._transcriber.voice.speech_spans(sound))
 
     def _sound(self, window: Window) -> Samples:
         return self._samples[window.start_sample : window.end_sample]
@@ -226,9 +246,20 @@ class Job:
         opened = self._heard.pop(window, None) or await self._open(window)
         async with opened.until_closed:
             result = await single.transcribe(opened.engine_window, self._sound(window), window)
+        if not result.text and (speech := await asyncio.to_thread(self._speech_after_long_silence, window)):
+            opened = await self._open(speech)
+            async with opened.until_closed:
+                result = await single.transcribe(opened.engine_window, self._sound(speech), speech)
         transcriber.speed.finish()
         self._n_unfinished -= 1
         return result
+
+    def _speech_after_long_silence(self, window: Window) -> Window | None:
+        """The part of a window that heard nothing from where somebody surely speaks: models give up on a silent start."""
+        spans = self._transcriber.voice.speech_spans(self._sound(window), VoiceActivity(WITHOUT_A_TEXT_TO_BELIEVE))
+        if not spans or spans[0][0] < LONG_SILENCE_S * SAMPLE_RATE_HZ:
+            return None
+        return Window(window.start_sample + spans[0][0], window.start_sample + spans[-1][1])
 
     def _joined(self, text: str, *, has_text: bool) -> str:
         """The window's text as it follows on what came before: words apart, no space at the beginning."""

@@ -7,6 +7,7 @@ does not grow with the recording: the loudness curve is that of one window at a 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ LONGEST_S = 30.0
 """What a Whisper encoder takes."""
 LONGEST_GAP_S = 2.0
 """Silence between two stretches of speech that may share a window."""
+LONGEST_PAUSE_S = 3.0
+"""Silence before speech in a window. After more of it models take the whole window for silence, or its end."""
 
 _HOP_SAMPLES = 160
 _FRAME_SAMPLES = 640
@@ -97,6 +100,33 @@ def cut_by_speech(
         else:
             merged.append(piece)
     return tuple(merged)
+
+
+def has_long_pause(sound: Samples) -> bool:
+    """Whether it is quiet for longer than LONGEST_PAUSE_S, beside the loudest part; cheap, and not always right."""
+    if len(sound) <= LONGEST_PAUSE_S * SAMPLE_RATE_HZ:
+        return False
+    loudness_db = _loudness_db(sound)
+    loud_frames = np.flatnonzero(loudness_db > loudness_db.max() - _RANGE_DB)
+    longest_hops = int(np.diff(loud_frames, prepend=-1, append=len(loudness_db)).max(initial=0))
+    return longest_hops * _HOP_SAMPLES > LONGEST_PAUSE_S * SAMPLE_RATE_HZ
+
+
+def split_after_pauses(window: Window, speech: Sequence[tuple[int, int]]) -> tuple[Window, ...]:
+    """Tile `window` by windows in which no speech comes after a long pause: the pause stays with what was before.
+
+    `speech` are the voice detector's spans, as positions in the window.
+    """
+    starts = [0]
+    spoken_until = 0
+    for start, end in speech:
+        if start - spoken_until > LONGEST_PAUSE_S * SAMPLE_RATE_HZ:
+            starts.append(start)
+        spoken_until = max(spoken_until, end)
+    return tuple(
+        Window(window.start_sample + start, window.start_sample + end)
+        for start, end in itertools.pairwise([*starts, window.n_samples])
+    )
 
 
 def _pieces(samples: Samples, speech: Sequence[tuple[int, int]], longest: int) -> Iterator[Window]:

@@ -11,7 +11,7 @@ import pytest
 from server_kit.api import Api, in_flight
 from speech_kit.espeak import Samples
 from speech_kit.scores import normalised, word_errors
-from speech_kit.sentences import said
+from speech_kit.sentences import said, spoken
 from speech_kit.sounds import (
     arpeggio_with_drums,
     chords,
@@ -22,6 +22,7 @@ from speech_kit.sounds import (
     white_noise,
     with_noise,
 )
+from whisper_server.transcript import SAMPLE_RATE_HZ
 
 SPEECHLESS: Mapping[str, Samples] = {
     "silence of 5 s": silence(5),
@@ -90,20 +91,33 @@ SURROUNDINGS: Mapping[str, Samples] = {
 
 
 @pytest.fixture(scope="module")
-def heard_around(api: Api) -> Mapping[str, Any]:
-    answers = in_flight(lambda samples: api.verbose(wav(samples)), list(SURROUNDINGS.values()))
-    return dict(zip(SURROUNDINGS, answers, strict=True))
+def heard_around(api: Api) -> Mapping[tuple[str, str], Any]:
+    """With timestamps and without: models lose their way differently."""
+    asked = [(place, response_format) for place in SURROUNDINGS for response_format in ("json", "verbose_json")]
+    answers = in_flight(lambda each: api.json(wav(SURROUNDINGS[each[0]]), response_format=each[1]), asked)
+    return dict(zip(asked, answers, strict=True))
 
 
+@pytest.mark.parametrize("response_format", ["json", "verbose_json"])
 @pytest.mark.parametrize("place", SURROUNDINGS)
 def test_only_what_was_said_is_heard(
-    heard_around: Mapping[str, Any], place: str, figure: Callable[[str], None]
+    heard_around: Mapping[tuple[str, str], Any], place: str, response_format: str, figure: Callable[[str], None]
 ) -> None:
-    text = heard_around[place]["text"]
+    text = heard_around[place, response_format]["text"]
     errors = word_errors([SENTENCE], [text])
-    figure(f"{place}: {errors}: {text!r}")
+    figure(f"{place}, {response_format}: {errors}: {text!r}")
     assert len(normalised(text)) <= len(normalised(SENTENCE)) + 1
     assert errors.n_edits <= 2
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_speech_after_a_long_pause_is_heard_where_it_is(api: Api, language: str) -> None:
+    utterance = spoken(language, 1)
+    recording = np.concatenate([silence(12), utterance.samples, silence(9), utterance.samples, silence(20)])
+    segments = api.verbose(wav(recording))["segments"]
+    second_s = 21 + len(utterance.samples) / SAMPLE_RATE_HZ
+    assert [segment["start"] for segment in segments] == pytest.approx([12, second_s], abs=0.5)
+    assert word_errors([utterance.text] * 2, [segment["text"] for segment in segments]).rate <= 0.25
 
 
 def test_voice_activity_leaves_out_what_is_no_speech(api: Api) -> None:

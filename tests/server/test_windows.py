@@ -13,7 +13,7 @@ from speech_kit.recordings import join
 from speech_kit.sentences import LANGUAGES, spoken
 from speech_kit.sounds import mains_hum, silence, tone, white_noise, with_noise
 from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
-from whisper_server.windows import Window, cut, cut_by_speech
+from whisper_server.windows import Window, cut, cut_by_speech, has_long_pause, split_after_pauses
 
 RATE = SAMPLE_RATE_HZ
 
@@ -165,3 +165,29 @@ def test_spans_beyond_the_end_or_over_each_other_repeat_no_sound() -> None:
 
 def test_no_speech_makes_no_window() -> None:
     assert cut_by_speech(silence(10), ()) == ()
+
+
+@pytest.mark.parametrize(
+    ("spans_s", "expected"),
+    [
+        ([(0, 4), (6, 10)], False),
+        ([(0, 4), (8, 10)], True),
+        ([(4, 10)], True),
+        ([(0, 6)], True),
+    ],
+)
+def test_long_pauses_are_noticed(spans_s: list[tuple[float, float]], expected: bool) -> None:
+    assert has_long_pause(beeps(*spans_s, duration_s=10)) is expected
+
+
+@pytest.mark.parametrize("samples", [silence(30), white_noise(30, rms=0.05), mains_hum(30), silence(0), silence(3)])
+def test_where_all_is_alike_there_is_no_pause(samples: Samples) -> None:
+    assert not has_long_pause(samples)
+
+
+def test_a_window_is_split_before_speech_that_follows_a_long_pause() -> None:
+    window = Window(100 * RATE, 130 * RATE)
+    windows = split_after_pauses(window, spans((5, 7), (9, 10), (20, 22)))
+    assert times(windows) == [(100, 105), (105, 120), (120, 130)]
+    assert split_after_pauses(window, spans((2, 7), (9, 10))) == (window,)
+    assert split_after_pauses(window, ()) == (window,)
