@@ -17,24 +17,14 @@ from whisper_server.errors import BadRequest
 from whisper_server.languages import WRITTEN_WITHOUT_SPACES
 from whisper_server.speed import Speed
 from whisper_server.tokens import WhisperTokenizer
-from whisper_server.transcript import (
-    SAMPLE_RATE_HZ,
-    Options,
-    Samples,
-    Task,
-    Transcript,
-    VoiceActivity,
-    WindowTranscript,
-)
+from whisper_server.transcript import SAMPLE_RATE_HZ, Options, Samples, Task, Transcript, WindowTranscript
 from whisper_server.turns import Turns
 from whisper_server.vad import VoiceDetector
-from whisper_server.window_transcription import WITHOUT_A_TEXT_TO_BELIEVE, DecodingPolicy, WindowTranscriber
+from whisper_server.window_transcription import DecodingPolicy, WindowTranscriber
 from whisper_server.windows import Window, cut, cut_by_speech, has_long_pause, split_after_pauses
 
 AUDIO_TOKENS_PER_S = 50
 """Encoder positions a second of sound."""
-LONG_SILENCE_S = 1.0
-"""Less of it at the start of a window keeps no model from hearing what follows."""
 
 
 @dataclass(frozen=True)
@@ -246,20 +236,9 @@ class Job:
         opened = self._heard.pop(window, None) or await self._open(window)
         async with opened.until_closed:
             result = await single.transcribe(opened.engine_window, self._sound(window), window)
-        if not result.text and (speech := await asyncio.to_thread(self._speech_after_long_silence, window)):
-            opened = await self._open(speech)
-            async with opened.until_closed:
-                result = await single.transcribe(opened.engine_window, self._sound(speech), speech)
         transcriber.speed.finish()
         self._n_unfinished -= 1
         return result
-
-    def _speech_after_long_silence(self, window: Window) -> Window | None:
-        """The part of a window that heard nothing from where somebody surely speaks: models give up on a silent start."""
-        spans = self._transcriber.voice.speech_spans(self._sound(window), VoiceActivity(WITHOUT_A_TEXT_TO_BELIEVE))
-        if not spans or spans[0][0] < LONG_SILENCE_S * SAMPLE_RATE_HZ:
-            return None
-        return Window(window.start_sample + spans[0][0], window.start_sample + spans[-1][1])
 
     def _joined(self, text: str, *, has_text: bool) -> str:
         """The window's text as it follows on what came before: words apart, no space at the beginning."""

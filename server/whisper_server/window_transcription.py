@@ -104,9 +104,6 @@ class WindowTranscriber:
         attempt = await self._decode(engine_window, previous, temperature)
         if previous and await self._is_led_astray(attempt, samples):
             attempt = await self._decode(engine_window, (), temperature)
-        if self.options.timestamps and attempt.is_wordless and await asyncio.to_thread(self.has_speech, samples):
-            # After long noise a model may end right after its first timestamp, with the words yet to come.
-            attempt = await self._decode(engine_window, (), temperature, timestamps=False)
         return attempt
 
     async def _is_led_astray(self, attempt: Attempt, samples: Samples) -> bool:
@@ -115,21 +112,13 @@ class WindowTranscriber:
             return True
         return attempt.is_wordless and await asyncio.to_thread(self.has_speech, samples)
 
-    async def _decode(
-        self,
-        engine_window: EngineWindow,
-        previous: Sequence[int],
-        temperature: float,
-        *,
-        timestamps: bool | None = None,
-    ) -> Attempt:
-        with_timestamps = self.options.timestamps if timestamps is None else timestamps
-        decoded = await engine_window.decode(self._request(previous, temperature, timestamps=with_timestamps))
+    async def _decode(self, engine_window: EngineWindow, previous: Sequence[int], temperature: float) -> Attempt:
+        decoded = await engine_window.decode(self._request(previous, temperature))
         return ladder.make_attempt(decoded, self.tokenizer.decode_text(decoded.tokens), temperature)
 
-    def _request(self, previous: Sequence[int], temperature: float, *, timestamps: bool) -> DecodeRequest:
+    def _request(self, previous: Sequence[int], temperature: float) -> DecodeRequest:
         prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
-            self.language, self.options.task, previous=previous, timestamps=timestamps
+            self.language, self.options.task, previous=previous, timestamps=self.options.timestamps
         )
         # The alignment wants the text once more, between `<|notimestamps|>` and `<|endoftext|>`.
         n_aligned_with = len(self.tokenizer.sot_sequence(self.language, self.options.task)) + 2
