@@ -58,6 +58,11 @@ def test_invalid_utf_8_in_a_field(strict: ServerProcess, clip: bytes) -> None:
     check_error(post(strict.port, clip_form(clip, part("prompt", b"\xff\xfe caf\xe9"))), 400, param="prompt")
 
 
+def test_invalid_utf_8_in_a_field_name(strict: ServerProcess, clip: bytes) -> None:
+    name = part("mod__", b"x").replace(b"mod__", b"mod\xff\xfe")
+    check_error(post(strict.port, clip_form(clip, name)), 400, param="mod??")  # no lone surrogates
+
+
 def test_a_thousand_fields(strict: ServerProcess, clip: bytes) -> None:
     fields = [part(f"field{index}", b"1") for index in range(1000)]
     check_error(post(strict.port, clip_form(clip, *fields)), 400)

@@ -18,7 +18,7 @@ from server_kit.process import StartServer
 from speech_kit.recordings import join
 from speech_kit.scores import normalised, word_errors
 from speech_kit.sentences import spoken
-from speech_kit.sounds import silence, wav, with_noise
+from speech_kit.sounds import silence, wav
 
 OLD_DEFAULTS = {
     "DTYPE": "auto",
@@ -104,8 +104,11 @@ def test_bug_5_a_prompt_reaches_the_model(api: Api, clip: bytes) -> None:
 
 
 def test_bug_5_a_window_that_fails_is_decoded_again_at_a_higher_temperature(api: Api) -> None:
-    backwards = spoken("ru", 3, "heldout").samples[::-1]
-    hard = wav(with_noise(np.ascontiguousarray(backwards), snr_db=3))
+    voices = [spoken(language, 9).samples for language in ("en", "de", "es", "ru")]
+    babble = np.zeros(max(len(voice) for voice in voices), np.float32)
+    for voice in voices:
+        babble[: len(voice)] += voice / len(voices)
+    hard = wav(np.ascontiguousarray(babble[::-1]))
     answers = in_flight(lambda _: api.verbose(hard), range(4))
     temperatures = {segment["temperature"] for answer in answers for segment in answer["segments"]}
     n_fallbacks = api.metric("whisper_ladder_fallbacks_total")
@@ -114,11 +117,11 @@ def test_bug_5_a_window_that_fails_is_decoded_again_at_a_higher_temperature(api:
 
 
 def test_bug_7_without_timestamps_segments_span_their_windows_and_have_text(old_settings: Api) -> None:
-    recording = join([spoken("en", index) for index in range(8)], seed=8)
+    recording = join([spoken("en", index) for index in range(10)], seed=8)
     assert 32 < recording.duration_s < 40
     answer = old_settings.verbose(wav(recording.samples))
     assert all(segment["text"].strip() for segment in answer["segments"])
     starts_s = [segment["start"] for segment in answer["segments"]]
-    assert starts_s == [segment["seek"] / 100 for segment in answer["segments"]]
+    assert starts_s == pytest.approx([segment["seek"] / 100 for segment in answer["segments"]], abs=0.01)
     assert len(starts_s) == 2
     assert word_errors([recording.text], [answer["text"]]).rate <= 0.08

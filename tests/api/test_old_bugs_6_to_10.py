@@ -59,7 +59,7 @@ def test_bug_6_windows_are_not_cut_in_mid_word(api: Api) -> None:
 
 def test_bug_7_a_last_segment_without_an_end_is_kept(api: Api) -> None:
     """Sound that stops in mid-sentence gives the model no end to tell."""
-    utterance = spoken("en", 17)
+    utterance = spoken("en", 19)
     words = utterance.words
     start_s = words[-2].start_s
     assert start_s is not None
