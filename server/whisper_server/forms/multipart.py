@@ -231,7 +231,8 @@ class PartReader:
 
 def _name(header: str) -> str | None:
     """The name of a part, from its Content-Disposition."""
-    for match in _PARAMETER.finditer(header):
+    # Bytes that are no UTF-8 come as surrogates, which strict parsers refuse in the JSON of an answer.
+    for match in _PARAMETER.finditer(header.encode("utf-8", "replace").decode()):
         if match["key"].lower() == "name":
             escaped = match["quoted"]
             return match["token"].strip() if escaped is None else re.sub(r"\\([\"\\])", r"\1", escaped)
