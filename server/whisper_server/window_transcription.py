@@ -47,7 +47,7 @@ class DecodingPolicy:
     beam_size: int
     fallback_temperatures: tuple[float, ...]
     max_new_tokens: int
-    """0: as many as the model's context holds."""
+    """0: half of the model's context."""
     n_text_positions: int
 
 
@@ -128,7 +128,8 @@ class WindowTranscriber:
             n_task_tokens=n_task_tokens,
             temperature=temperature,
             beam_size=self.policy.beam_size,
-            max_new_tokens=min(room, self.policy.max_new_tokens or room),
+            # Half of the context is openai/whisper's limit (`sample_len`); a loop should not cost twice as much.
+            max_new_tokens=min(room, self.policy.max_new_tokens or self.policy.n_text_positions // 2),
             logprobs=self.options.logprobs,
         )
 

@@ -177,7 +177,14 @@ async def test_a_prompt_after_which_nothing_is_heard_is_dropped_where_somebody_s
 
 @pytest.mark.parametrize(
     ("max_new_tokens", "n_previous", "timestamps", "room"),
-    [(0, 0, False, 443), (0, 0, True, 443), (0, 223, False, 220), (50, 0, False, 50), (400, 223, False, 220)],
+    [
+        (0, 0, False, 224),
+        (0, 0, True, 224),
+        (0, 223, False, 220),
+        (50, 0, False, 50),
+        (443, 0, True, 443),
+        (444, 0, True, 443),
+    ],
 )
 async def test_new_tokens_fit_into_the_context_and_leave_room_for_the_alignment(
     max_new_tokens: int, n_previous: int, timestamps: bool, room: int
