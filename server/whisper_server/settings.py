@@ -106,7 +106,9 @@ class Settings:
         "0,0.2,0.4,0.6,0.8,1",
         "tried in turn while a window's text looks wrong; `0`: only that",
     )
-    max_new_tokens: int = _setting(env.whole_number(0, 4096), "0", "most tokens a window; `0`: half of the model's context, 224")
+    max_new_tokens: int = _setting(
+        env.whole_number(0, 4096), "0", "most tokens a window; `0`: half of the model's context, 224"
+    )
 
     # HTTP
     interface: str = _setting(
