@@ -28,6 +28,8 @@ _FRAME_SAMPLES = 640
 """The loudness curve: RMS over 40 ms, every 10 ms, so that the valleys between pitch periods do not show."""
 _RANGE_DB = 30.0
 """Quieter than this below the speech is all the same: digital silence is no better a pause than a quiet room."""
+_PAUSE_BELOW_DB = 15.0
+"""A pause is this much below the loudest part: noise may fill it. Quiet speech too, but the voice detector tells."""
 _QUIET_SHARE = 0.3
 """Quiet is what lies in this lowest share of the range between the quietest frame and the speech."""
 _SAFE_CLEARANCE_S = 0.5
@@ -107,7 +109,7 @@ def has_long_pause(sound: Samples) -> bool:
     if len(sound) <= LONGEST_PAUSE_S * SAMPLE_RATE_HZ:
         return False
     loudness_db = _loudness_db(sound)
-    loud_frames = np.flatnonzero(loudness_db > loudness_db.max() - _RANGE_DB)
+    loud_frames = np.flatnonzero(loudness_db > loudness_db.max() - _PAUSE_BELOW_DB)
     longest_hops = int(np.diff(loud_frames, prepend=-1, append=len(loudness_db)).max(initial=0))
     return longest_hops * _HOP_SAMPLES > LONGEST_PAUSE_S * SAMPLE_RATE_HZ
 

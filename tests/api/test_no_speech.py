@@ -81,6 +81,9 @@ SURROUNDINGS: Mapping[str, Samples] = {
     "after and before faint noise": np.concatenate(
         [white_noise(12, rms=0.005), said(SENTENCE).samples, white_noise(12, rms=0.005, seed=1)]
     ),
+    "after 9 s of noise 25 dB below": with_noise(
+        np.concatenate([silence(9), said(SENTENCE).samples, silence(9)]), snr_db=25
+    ),
     "in noise 20 dB below": with_noise(np.concatenate([silence(4), said(SENTENCE).samples, silence(4)]), snr_db=20),
     "after half a minute of hum": np.concatenate([mains_hum(30), silence(1), said(SENTENCE).samples, silence(1)]),
     "after half a minute of music": np.concatenate(

@@ -180,6 +180,10 @@ def test_long_pauses_are_noticed(spans_s: list[tuple[float, float]], expected: b
     assert has_long_pause(beeps(*spans_s, duration_s=10)) is expected
 
 
+def test_a_pause_may_be_full_of_noise() -> None:
+    assert has_long_pause(with_noise(beeps((9, 12), duration_s=20), snr_db=15))
+
+
 @pytest.mark.parametrize("samples", [silence(30), white_noise(30, rms=0.05), mains_hum(30), silence(0), silence(3)])
 def test_where_all_is_alike_there_is_no_pause(samples: Samples) -> None:
     assert not has_long_pause(samples)
