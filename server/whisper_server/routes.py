@@ -59,7 +59,7 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
     await send_continue(request)
     with parts.budget.reservation() as upload, parts.budget.reservation() as sound_bytes:
         with timed(record, "upload_s"):
-            form = await read_form(request, task, parts.limits, parts.policy, upload.grow)
+            form = await read_form(request, task, parts.limits, parts.policy, upload)
         with form:
             note_form(record, form)
             find_model(parts.models, form.model)

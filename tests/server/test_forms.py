@@ -19,6 +19,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from audio_kit.decoding import Budget
 from whisper_server.choices import Timestamps
 from whisper_server.errors import ApiError
 from whisper_server.forms import FormLimits, Policy, read_form
@@ -38,19 +39,13 @@ class Server:
     port: int = 0
     limits: FormLimits = LIMITS
     policy: Policy = field(default_factory=Policy)
-    budget_bytes: int = 10_000_000
+    reservation: Budget = field(default_factory=lambda: Budget(10_000_000))
     outcomes: list[object] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         task = Task.TRANSLATE if request.path == "/translations" else Task.TRANSCRIBE
-        left = [self.budget_bytes]
-
-        def reserve(n_bytes: int) -> bool:
-            left[0] -= n_bytes
-            return left[0] >= 0
-
         try:
-            with await read_form(request, task, self.limits, self.policy, reserve) as form:
+            with await read_form(request, task, self.limits, self.policy, self.reservation) as form:
                 self.outcomes.append(form)
                 content = os.pread(form.file.fileno(), form.file.n_bytes, 0)
                 return web.json_response(
@@ -510,10 +505,23 @@ async def test_a_slow_upload_times_out(server: Server) -> None:
 
 
 async def test_no_room_in_memory(server: Server) -> None:
-    server.budget_bytes = 70_000
+    server.reservation = Budget(70_000)
     error = await refusal(server, form_body(), status=429)
     assert error["code"] == "overloaded"
     assert "MEMORY_BUDGET_BYTES" in error["message"]
+
+
+async def test_a_refused_upload_holds_no_memory_while_the_rest_of_it_is_thrown_away(server: Server) -> None:
+    _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(
+        b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n"
+        b"Content-Type: multipart/form-data; boundary=xyz\r\n\r\n" + part("file", SOUND) + part("colour", b"blue")
+    )
+    await eventually(lambda: server.reservation.n_releases > 0)
+    assert server.reservation.most_bytes > 0
+    assert server.reservation.held_bytes == 0
+    assert not server.outcomes, "still reading"
+    writer.close()
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Self
@@ -16,6 +15,7 @@ from typing import Self
 from aiohttp import web
 
 from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
 from whisper_server.fields import Granularity, ResponseFormat
 from whisper_server.forms.multipart import FormLimits, Part, PartReader, discard, refuse_by_headers
@@ -28,9 +28,6 @@ from whisper_server.forms.values import (
     parse_values,
 )
 from whisper_server.transcript import Options, Task
-
-Reserve = Callable[[int], bool]
-"""Asked before so many more bytes are kept in memory; False: there is no room."""
 
 _DISCARD_S = 10.0
 _log = logging.getLogger(__name__)
@@ -59,23 +56,28 @@ class Form:
         self.close()
 
 
-async def read_form(request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reserve: Reserve) -> Form:
-    """Read and check the form of a request. What was reserved is the caller's to give back, also on errors."""
+async def read_form(
+    request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reservation: Reservation
+) -> Form:
+    """Read and check the form of a request. With a form, the reservation is the caller's to give back."""
     refuse_by_headers(request.headers, limits)
     try:
         async with asyncio.timeout(limits.upload_timeout_s):
-            return await _read(request, task, limits, policy, reserve)
+            return await _read(request, task, limits, policy, reservation)
     except TimeoutError:
         raise UploadTimeout(
             f"The request body did not arrive within {limits.upload_timeout_s:g} s (UPLOAD_TIMEOUT_SECONDS)."
         ) from None
     except (BadRequest, MemoryFull):
+        reservation.release()  # nothing is kept of it: others need not wait for the rest to be thrown away
         with suppress(TimeoutError):
             await asyncio.wait_for(discard(request, limits), _DISCARD_S)
         raise
 
 
-async def _read(request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reserve: Reserve) -> Form:
+async def _read(
+    request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reservation: Reservation
+) -> Form:
     with ExitStack() as stack:
         file = stack.enter_context(MemoryFile.create("upload"))
         texts: list[tuple[FieldName, str]] = []
@@ -85,7 +87,7 @@ async def _read(request: web.BaseRequest, task: Task, limits: FormLimits, policy
             if part.name == "file":
                 if file.n_bytes:
                     raise BadRequest("The form has more than one file; send one request a file.", param="file")
-                await _receive(part, file, reserve)
+                await _receive(part, file, reservation)
                 continue
             field = parse_name(part.name, task)
             texts.append((field, await part.text()))
@@ -109,8 +111,8 @@ async def _read(request: web.BaseRequest, task: Task, limits: FormLimits, policy
         return form
 
 
-async def _receive(part: Part, file: MemoryFile, reserve: Reserve) -> None:
+async def _receive(part: Part, file: MemoryFile, reservation: Reservation) -> None:
     while chunk := await part.read():
-        if not reserve(len(chunk)):
+        if not reservation.grow(len(chunk)):
             raise MemoryFull
         file.write(chunk)
