@@ -36,7 +36,7 @@ class Round:
     texts: tuple[str, ...]
 
 
-def peer(cache: Path, folder: Path, n_threads: int) -> BatchedInferencePipeline:
+def peer(cache: Path, folder: Path, n_threads: int, dtype: str) -> BatchedInferencePipeline:
     """faster-whisper on the model that the server converted; it wants two of the checkpoint's files beside it."""
     converted = next(path.parent for path in cache.rglob("model.bin"))
     for path in converted.iterdir():
@@ -44,7 +44,7 @@ def peer(cache: Path, folder: Path, n_threads: int) -> BatchedInferencePipeline:
     for name in ("tokenizer.json", "preprocessor_config.json"):
         if not (folder / name).exists():
             (folder / name).symlink_to(DEMO_MODEL / name)
-    model = WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=n_threads)
+    model = WhisperModel(str(folder), device="cpu", compute_type=dtype, cpu_threads=n_threads)
     return BatchedInferencePipeline(model)
 
 
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--seconds", default="5,25,120", help="lengths of recordings, between commas")
     parser.add_argument("--recordings", type=int, default=32, help="how many; a quarter of it where they exceed 60 s")
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--dtype", default="int8", help="what both sides compute in; int8 is the server's own choice")
     args = parser.parse_args()
     n_threads = len(os.sched_getaffinity(0))
     print(machine())
@@ -114,15 +115,17 @@ def main() -> None:
         settings = {
             "MODEL_CACHE_DIR": str(folder / "cache"),
             "CPU_THREADS": str(n_threads),
-            "DTYPE": "float32",
+            "DTYPE": args.dtype,
             "MAX_BATCH_WINDOWS": str(BATCH),
             "BEAM_SIZE": "1",
             "TIMESTAMPS": "none",
             "FALLBACK_TEMPERATURES": "0",
         }
         with running(settings, folder / "server") as server:
-            pipeline = peer(folder / "cache", folder / "peer", n_threads)
-            print(f"{n_threads} threads, batches of {BATCH}, {args.clients} clients, {args.rounds} rounds")
+            pipeline = peer(folder / "cache", folder / "peer", n_threads, args.dtype)
+            print(
+                f"{args.dtype}, {n_threads} threads, batches of {BATCH}, {args.clients} clients, {args.rounds} rounds"
+            )
             print("| recordings | server RTFx | faster-whisper RTFx | ratio | server WER | faster-whisper WER |")
             print("|---|---|---|---|---|---|")
             for duration_s in map(float, args.seconds.split(",")):

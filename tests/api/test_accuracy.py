@@ -156,6 +156,13 @@ def test_no_word_is_lost_or_heard_twice_where_windows_meet(
     assert not faults
 
 
+def test_no_word_is_repeated_over_and_over(ten_minutes: tuple[Recording, Any, list[Pair]]) -> None:
+    heard = ["".join(normalised(word)) for word, _ in words_of(ten_minutes[1])]
+    assert not [
+        word for word, second, third in zip(heard, heard[1:], heard[2:], strict=False) if word == second == third
+    ]
+
+
 def _words_at(words: tuple[SpokenWord, ...], cut_s: float) -> tuple[int, int]:
     """The words said last before a cut and first after it."""
     after = next(index for index, word in enumerate(words) if word.start_s is not None and word.start_s >= cut_s - 0.05)
