@@ -112,7 +112,9 @@ class Settings:
 
     # HTTP
     interface: str = _setting(
-        env.matching(r"[0-9A-Za-z.:_-]+", "an address such as 0.0.0.0 or ::"), "0.0.0.0", "address listened on; `::` takes IPv6 only"
+        env.matching(r"[0-9A-Za-z.:_-]+", "an address such as 0.0.0.0 or ::"),
+        "0.0.0.0",
+        "address listened on; `::` takes IPv6 only",
     )
     port: int = _setting(env.whole_number(0, 65535), "8000", "port listened on; `0`: any free one")
     metrics_port: int = _setting(env.whole_number(0, 65535), "0", "port of `/metrics`; `0`: the same as all the rest")
