@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from model_kit.demo import demo_tokenizer
-from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
+from model_kit.engine_double import Answer, EngineDouble, WindowDouble, said
+from whisper_server.engine_protocol import Decoded, DecodeRequest, LanguageGuess
 from whisper_server.errors import InternalError
 from whisper_server.transcribe import Transcriber
 from whisper_server.transcript import SAMPLE_RATE_HZ, Options, Samples
@@ -18,64 +19,39 @@ from whisper_server.window_transcription import DecodingPolicy
 
 
 @dataclass
-class OneAtATime:
-    """An engine that hears English and no words, and notes what it was asked for which recording."""
+class OneAtATime(EngineDouble):
+    """An engine of one place that hears no words, and notes what it was asked for which recording."""
 
+    answer: Answer = lambda _samples, _request: said("")
+    n_places: int = 1
     done: list[str] = field(default_factory=list)
-    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
-    n_open: int = 0
-
-    @property
-    def facts(self) -> ModelFacts:
-        return ModelFacts(
-            model_id="double",
-            engine="double",
-            dtype="float32",
-            device="cpu",
-            is_multilingual=True,
-            n_text_positions=448,
-            n_windows_in_flight=1,
-        )
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    def health(self) -> str | None:
-        return None
 
     def open_window(self, samples: Samples) -> OneWindow:
         self.n_open += 1
-        return OneWindow(self, f"{samples[0]:.1f}")
+        return OneWindow(self, samples)
 
 
-class OneWindow:
-    def __init__(self, engine: OneAtATime, name: str) -> None:
-        self._engine = engine
-        self._name = name
-        self._is_open = True
+class OneWindow(WindowDouble):
+    def __init__(self, engine: OneAtATime, samples: Samples) -> None:
+        super().__init__(engine, samples)
+        self._one = engine
+        self._name = f"{samples[0]:.1f}"
 
     async def detect_language(self) -> LanguageGuess:
         await self._note("detect")
-        if self._engine.error is not None:
-            raise self._engine.error
-        return LanguageGuess((("en", 1.0),))
+        if self._one.error is not None:
+            raise self._one.error
+        return await super().detect_language()
 
     async def decode(self, request: DecodeRequest) -> Decoded:
         await self._note("decode")
-        return Decoded((), -0.1, 0.0)
-
-    async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        self._engine.n_open -= self._is_open
-        self._is_open = False
+        return await super().decode(request)
 
     async def _note(self, what: str) -> None:
-        await self._engine.hold.wait()
-        self._engine.done.append(f"{what} {self._name}")
+        await self._one.go_on.wait()
+        self._one.done.append(f"{what} {self._name}")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +82,7 @@ async def test_a_short_recording_waits_for_its_turn_once(voice: VoiceDetector) -
     await held(transcriber, 1, 0)
     second = asyncio.create_task(transcribe(transcriber, 0.2))
     await held(transcriber, 1, 1)
-    engine.hold.set()
+    engine.go_on.set()
     await asyncio.gather(first, second)
     assert engine.done == ["detect 0.1", "decode 0.1", "detect 0.2", "decode 0.2"]
     assert (engine.n_open, transcriber.turns.n_held, transcriber.speed.n_open) == (0, 0, 0)
@@ -114,7 +90,7 @@ async def test_a_short_recording_waits_for_its_turn_once(voice: VoiceDetector) -
 
 async def test_the_place_is_given_back_where_no_language_is_found(voice: VoiceDetector) -> None:
     engine = OneAtATime(error=InternalError("The engine failed."))
-    engine.hold.set()
+    engine.go_on.set()
     transcriber = pipeline(engine, voice)
     with pytest.raises(InternalError):
         await transcribe(transcriber, 0.1)
