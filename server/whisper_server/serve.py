@@ -9,8 +9,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +18,7 @@ from aiohttp import web
 
 from whisper_server import __version__
 from whisper_server.app import build_app, build_metrics_app, make_runner, parts_of
+from whisper_server.background import running
 from whisper_server.errors import StartError
 from whisper_server.http_protocol import HttpRunner
 from whisper_server.keys import KeyRing
@@ -104,7 +105,7 @@ async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int
     keys = KeyRing(settings.api_keys_dir)
     async with AsyncExitStack() as stack:
         stack.callback(signals.uninstall)
-        await stack.enter_async_context(_running(keys.keep_fresh(KEYS_REREAD_S)))
+        await stack.enter_async_context(running(keys.keep_fresh(KEYS_REREAD_S)))
         if settings.metrics_port:
             metrics_runner = make_runner(build_metrics_app(parts), settings)
             await _listen(metrics_runner, settings.interface, settings.metrics_port, "METRICS_PORT")
@@ -187,14 +188,3 @@ async def _listen(runner: HttpRunner, interface: str, port: int, variable: str) 
         ) from problem
     log.info("Listening on %s:%d", interface, site.port)
     return site.port
-
-
-@asynccontextmanager
-async def _running(background: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """A task in the background, cancelled on leaving."""
-    task = asyncio.create_task(background)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -67,6 +67,7 @@ class Transcriber:
         self.turns = Turns(engine.facts.n_windows_in_flight)
         self.speed = Speed(clock)
         self.jobs: set[Job] = set()
+        self.n_opened = 0
 
     def open(self, samples: Samples, options: Options) -> Job:
         """A job for one recording; no work yet. Raises BadRequest for a language that the model lacks."""
@@ -76,6 +77,7 @@ class Transcriber:
                 raise BadRequest(
                     f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
                 )
+        self.n_opened += 1
         return Job(self, samples, options)
 
     def queued_audio_s(self) -> float:
@@ -126,8 +128,7 @@ class Job:
     async def windows(self) -> AsyncIterator[WindowTranscript]:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
         windows, self._previous = await asyncio.to_thread(self._prepare)
-        if self._options.voice_activity is None:
-            # A thread a window here, too.
+        if self._options.voice_activity is None:  # a thread a window here, too
             windows = [part for window in windows for part in await asyncio.to_thread(self._split, window)]
         self._language = asyncio.create_task(self._find_language(windows))
         self._n_unfinished = len(windows)

@@ -1,0 +1,38 @@
+"""Freed memory goes back to the system while the server is idle.
+
+glibc keeps what was freed, in pieces that seldom fit what comes next: after hundreds of requests of all sizes
+a process holds half as much again as it uses (bench/RESULTS.md). Giving it back costs page faults afterwards,
+so nothing is done while there is work. On other C libraries nothing is done at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable
+
+IDLE_S = 2.0
+
+
+def give_back() -> None:
+    """Return the free pages of all heaps; blocks for some milliseconds."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+async def give_back_when_idle(
+    n_opened: Callable[[], int],
+    is_busy: Callable[[], bool],
+    *,
+    idle_s: float = IDLE_S,
+    give_back: Callable[[], None] = give_back,
+) -> None:
+    """For ever: once for every stretch of work (`n_opened` jobs so far), when it is over for `idle_s` or longer."""
+    n_given_back_after = n_seen = n_opened()
+    while True:
+        await asyncio.sleep(idle_s)
+        n_before, n_seen = n_seen, n_opened()
+        if n_seen == n_before and n_seen != n_given_back_after and not is_busy():
+            await asyncio.to_thread(give_back)
+            n_given_back_after = n_seen
