@@ -20,6 +20,7 @@ from whisper_server import __version__
 from whisper_server.app import build_app, build_metrics_app, make_runner, parts_of
 from whisper_server.background import running
 from whisper_server.errors import StartError
+from whisper_server.heap import limit_arenas
 from whisper_server.http_protocol import HttpRunner
 from whisper_server.keys import KeyRing
 from whisper_server.logs import configure_logging
@@ -83,6 +84,7 @@ class Signals:
 def run(settings: Settings, load: Loader) -> int:
     """Serve in a process of one's own; the exit code. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
+    limit_arenas()
     runner = asyncio.Runner()
     try:
         outcome = runner.run(serve(settings, load))
