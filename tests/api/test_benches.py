@@ -1,0 +1,37 @@
+"""The benchmarks in small: that they run, that nothing fails under them, that memory does not run away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Figure = Callable[[str], None]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "printed"),
+    [
+        ("load.py", "--clients 4 --seconds 5 --rounds 1", "| 5 s | 4 |"),
+        ("side_by_side.py", "--seconds 5 --recordings 4 --rounds 1 --clients 4", "| 4 × "),
+        ("soak.py", "--requests 80 --first 40 --most-growth 1.3", "memory at 80 requests / at 40"),
+    ],
+)
+def test_a_benchmark_in_small(script: str, arguments: str, printed: str, figure: Figure) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "bench" / script, *arguments.split()],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests" / "kit")},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith(printed)]
+    assert len(rows) == 1, done.stdout
+    figure(f"bench/{script} {arguments}: {rows[0]}")
