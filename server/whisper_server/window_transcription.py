@@ -18,6 +18,7 @@ from whisper_server.timestamps import TokenSpan, split_segments
 from whisper_server.tokens import WhisperTokenizer
 from whisper_server.transcript import (
     MEL_HOP_SAMPLES,
+    SAMPLE_RATE_HZ,
     Options,
     Samples,
     Segment,
@@ -29,6 +30,7 @@ from whisper_server.transcript import (
 from whisper_server.windows import Window
 from whisper_server.words import TimedWord, clip_to_sound, split_words, time_words
 
+LONGEST_OVERRUN_S = 0.2
 WITHOUT_A_TEXT_TO_BELIEVE = 0.7
 """Threshold of the voice detector where all temperatures have failed: speech in noise as loud as itself passes 0.9, drums
 and arpeggios at most 0.5."""
@@ -92,12 +94,22 @@ class WindowTranscriber:
             # Tones, hum and music give the model no "no speech" but invented words.
             if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.has_speech, samples):
                 return None
-            if not attempt.is_failed:
+            if not attempt.is_failed and not self._overruns(attempt, samples):
                 return attempt
             attempts.append(attempt)
         if not await asyncio.to_thread(self.has_speech, samples, threshold=WITHOUT_A_TEXT_TO_BELIEVE):
             return None
         return self._without_repetition(ladder.best(attempts))
+
+    def _overruns(self, attempt: Attempt, samples: Samples) -> bool:
+        """Whether there are words after the window's end: they were invented in the silence that fills it up."""
+        now_s = 0.0
+        for token in attempt.decoded.tokens:
+            time_s = self.tokenizer.timestamp_s(token)
+            if time_s is None and now_s >= len(samples) / SAMPLE_RATE_HZ + LONGEST_OVERRUN_S:
+                return True
+            now_s = now_s if time_s is None else time_s
+        return False
 
     async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
         previous = self.previous if temperature <= ladder.MAX_TEMPERATURE_WITH_PROMPT else ()
