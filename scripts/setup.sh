@@ -14,7 +14,7 @@ say() { echo "setup: $*" >&2; }
 install_debian() {
   local missing=()
   for package in "$@"; do
-    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    [[ $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) == *'ok installed' ]] || missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return
   if [ "$(id -u)" -ne 0 ]; then
@@ -49,7 +49,7 @@ install_python() {
   if ! .venv/bin/uv --version >/dev/null 2>&1; then
     rm -rf .venv
     "$python" -m venv .venv
-    grep -A 99 '^uv==' "$lock" | awk 'NR > 1 && !/--hash/ { exit } { print }' >.venv/uv.lock
+    awk '/^uv==/ { inside = 1; print; next } inside && !/--hash/ { exit } inside' "$lock" >.venv/uv.lock
     .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
   fi
   say "installing the packages of $lock into .venv"
