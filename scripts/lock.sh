@@ -1,28 +1,32 @@
 #!/usr/bin/env bash
-# Writes the two lock files, for Linux and Python 3.11 (Debian 12's); later ones install the same versions. What is pinned stays pinned unless --upgrade is given.
+# Writes the three lock files, for Linux and Python 3.11 (Debian 12's); later ones install the same versions. What is pinned stays pinned unless --upgrade is given.
 # `scripts/lock.sh --check` writes nothing and fails where a lock does not say what its inputs ask for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 uv=.venv/bin/uv
+locks=(requirements-dev.lock server/requirements.lock operator/requirements.lock)
 compile() { # OUTPUT INPUT… [OPTION…]
   "$uv" pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --no-annotate --no-header -o "$@" >/dev/null
 }
 lock_into() { # FOLDER [OPTION…]: pins already in the folder are kept
   local folder=$1
   shift
-  compile "$folder/requirements-dev.lock" server/pyproject.toml requirements-dev.in "$@"
-  compile "$folder/server/requirements.lock" server/pyproject.toml -c "$folder/requirements-dev.lock" "$@"
+  compile "$folder/requirements-dev.lock" server/pyproject.toml operator/pyproject.toml requirements-dev.in "$@"
+  for part in server operator; do
+    compile "$folder/$part/requirements.lock" "$part/pyproject.toml" -c "$folder/requirements-dev.lock" "$@"
+  done
 }
 
 if [ "${1:-}" = --check ]; then
   fresh=$(mktemp -d)
   trap 'rm -rf "$fresh"' EXIT
-  mkdir "$fresh/server"
-  cp requirements-dev.lock "$fresh/"
-  cp server/requirements.lock "$fresh/server/"
+  mkdir "$fresh/server" "$fresh/operator"
+  for lock in "${locks[@]}"; do
+    cp "$lock" "$fresh/$lock"
+  done
   lock_into "$fresh"
-  for lock in requirements-dev.lock server/requirements.lock; do
+  for lock in "${locks[@]}"; do
     cmp -s "$lock" "$fresh/$lock" || {
       echo "$lock is stale: run scripts/lock.sh and commit it" >&2
       exit 1

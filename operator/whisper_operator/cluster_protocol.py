@@ -1,0 +1,49 @@
+"""What `reconcile` needs of a cluster: a Protocol, and the errors that it may raise. The real one is `cluster`.
+
+Documents are plain dictionaries. Nothing here imports a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from whisper_operator.resource.fields import Document
+
+
+class ApiError(Exception):
+    """The API server refused or did not answer. `code` 0: no answer (connection, time-out)."""
+
+    def __init__(self, code: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{code} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class Cluster(Protocol):
+    """A Kubernetes API server."""
+
+    async def apply(self, document: Document) -> dict[str, Any]:
+        """Server-side apply under the operator's field manager, forced; returns the object as it is then."""
+
+    async def apply_status(self, document: Document) -> dict[str, Any]:
+        """Server-side apply on the status subresource, under the status field manager."""
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object, None where it is not there. `namespace` empty: cluster-scoped."""
+
+    async def list(
+        self, api_version: str, kind: str, namespace: str, *, label_selector: str = "", field_selector: str = ""
+    ) -> Sequence[dict[str, Any]]:
+        """Objects of a kind in a namespace (empty: all)."""
+
+    async def delete(self, document: Document) -> None:
+        """Deletes exactly this object (precondition: its uid), in the background. No error where it is gone."""
+
+    async def serves(self, api_version: str, kind: str) -> bool:
+        """Whether the cluster has this kind."""
+
+    async def record_event(self, regarding: Document, *, type_: str, reason: str, message: str, action: str) -> None:
+        """An Event of ours about an object. Never raises: an event that cannot be written is logged."""

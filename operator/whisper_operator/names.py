@@ -1,0 +1,66 @@
+"""All names that the operator gives: groups, labels, annotations, children. Nothing else builds a name. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+GROUP = "whisper-operator.io"
+VERSION = "v1alpha1"
+KIND = "WhisperEndpoint"
+PLURAL = "whisperendpoints"
+SINGULAR = "whisperendpoint"
+SHORT_NAME = "wep"
+API_VERSION = f"{GROUP}/{VERSION}"
+CRD_NAME = f"{PLURAL}.{GROUP}"
+
+FIELD_MANAGER = "whisper-operator"
+STATUS_FIELD_MANAGER = "whisper-operator-status"
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+ENDPOINT_LABEL = f"{GROUP}/endpoint"
+"""On every child and pod: the name of the endpoint."""
+SETTINGS_HASH_ANNOTATION = f"{GROUP}/settings-hash"
+"""On the pods: changes with what they run on, and with nothing else."""
+
+CONTAINER = "server"
+HTTP_PORT_NAME = "http"
+METRICS_PORT_NAME = "metrics"
+HTTP_PORT = 8000
+METRICS_PORT = 9090
+SERVICE_PORT = 80
+
+
+def labels_of(endpoint_name: str) -> dict[str, str]:
+    """Labels of all children of an endpoint, its pods included."""
+    return {
+        "app.kubernetes.io/name": "whisper-server",
+        "app.kubernetes.io/instance": endpoint_name,
+        "app.kubernetes.io/component": "speech-to-text",
+        MANAGED_BY_LABEL: FIELD_MANAGER,
+        ENDPOINT_LABEL: endpoint_name,
+    }
+
+
+def selector_of(endpoint_name: str) -> dict[str, str]:
+    """What selects the pods of an endpoint. Immutable in a Deployment, hence no more than this."""
+    return {ENDPOINT_LABEL: endpoint_name}
+
+
+def selector_text(endpoint_name: str) -> str:
+    """The same as a query, for the scale subresource."""
+    return ",".join(f"{key}={value}" for key, value in selector_of(endpoint_name).items())
+
+
+def child_name(endpoint_name: str) -> str:
+    """Name of an endpoint's Deployment, Service, ServiceAccount and of all else that there is one of."""
+    return endpoint_name
+
+
+def cache_claim_name(endpoint_name: str) -> str:
+    """Name of the PersistentVolumeClaim that is made for an endpoint."""
+    return f"{endpoint_name}-cache"
+
+
+def is_ours(labels: Mapping[str, str]) -> bool:
+    """Whether an object carries the operator's labels."""
+    return labels.get(MANAGED_BY_LABEL) == FIELD_MANAGER and ENDPOINT_LABEL in labels

@@ -1,0 +1,117 @@
+"""The part of the spec that says how an endpoint is reached and by whom. Data only; see `spec`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from whisper_operator.resource import choices
+from whisper_operator.resource.fields import REQUIRED, Document, spec_field
+
+PATH_PATTERN = r"^/$|^(/[A-Za-z0-9._~-]+)+$"
+HOST_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SecretRef:
+    """A Secret in the endpoint's namespace."""
+
+    name: str = spec_field("Name of the Secret, in the endpoint's namespace.", REQUIRED, minLength=1, maxLength=253)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkPolicy:
+    """Who may open connections to the pods."""
+
+    enabled: bool = spec_field("Whether a NetworkPolicy is made.", True)
+    from_: tuple[Document, ...] = spec_field(
+        "Who may reach the HTTP port; empty: everybody. Metrics are for the endpoint's own namespace and the monitoring one only.",
+        (),
+        embedded="io.k8s.api.networking.v1.NetworkPolicyPeer",
+        maxItems=32,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may send what."""
+
+    api_keys_secret_ref: SecretRef | None = spec_field(
+        "Secret whose keys are names of clients and whose values are their API keys. Changes need no restart. Absent: no key is asked for."
+    )
+    max_upload_bytes: int | None = spec_field(
+        "Largest request body. Absent: 25 MiB.", minimum=1024, maximum=2_147_483_648
+    )
+    max_queue_seconds: int | None = spec_field(
+        "Longest expected wait before requests are refused with 429. Absent: 300.", minimum=1, maximum=86_400
+    )
+    network_policy: NetworkPolicy = spec_field("Who may open connections to the pods.", NetworkPolicy())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Service:
+    """The Service in front of the pods."""
+
+    type: choices.ServiceType = spec_field("How the Service is reached.", choices.ServiceType.CLUSTER_IP)
+    annotations: Mapping[str, str] = spec_field(
+        "Annotations of the Service, for cloud load balancers.", {}, maxProperties=64
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IngressTls:
+    """The certificate of an Ingress."""
+
+    secret_name: str = spec_field(
+        "Secret of type kubernetes.io/tls with the certificate for host.", REQUIRED, minLength=1, maxLength=253
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ingress:
+    """An Ingress to the Service."""
+
+    class_name: str | None = spec_field("IngressClass. Absent: the cluster's default one.", minLength=1, maxLength=253)
+    host: str | None = spec_field(
+        "Host name that clients call. Absent: any.", minLength=1, maxLength=253, pattern=HOST_PATTERN
+    )
+    path: str = spec_field(
+        "Prefix of all routes, such as /speech: clients then use https://HOST/speech/v1.",
+        "/",
+        maxLength=256,
+        pattern=PATH_PATTERN,
+    )
+    tls: IngressTls | None = spec_field("Certificate. Absent: plain HTTP, or whatever the controller does by itself.")
+    annotations: Mapping[str, str] = spec_field(
+        "Annotations of the Ingress. They come on top of those that the operator sets for the class's controller, and win over them.",
+        {},
+        maxProperties=64,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """An HTTPRoute to the Service."""
+
+    parent_refs: tuple[Document, ...] = spec_field(
+        "The Gateways, and their listeners, that the route attaches to.",
+        REQUIRED,
+        embedded="gateway.ParentReference",
+        minItems=1,
+        maxItems=8,
+    )
+    hostnames: tuple[str, ...] = spec_field(
+        "Host names that clients call. Empty: those of the listener.",
+        (),
+        maxItems=16,
+        items={"minLength": 1, "maxLength": 253, "pattern": HOST_PATTERN},
+    )
+    path: str = spec_field("Prefix of all routes, such as /speech.", "/", maxLength=256, pattern=PATH_PATTERN)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """The way in from outside of the cluster: an Ingress or an HTTPRoute."""
+
+    ingress: Ingress | None = spec_field("An Ingress. Either this or gateway.")
+    gateway: Gateway | None = spec_field("An HTTPRoute of the Gateway API. Either this or ingress.")

@@ -1,0 +1,36 @@
+"""How a field of the spec is declared: its text for `kubectl explain` and its limits lie beside its type.
+
+The schema of the CRD, the parser and the documentation are all read from these declarations; see `schema` and `parse`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NewType
+
+Document = Mapping[str, Any]
+"""A Kubernetes object or a part of one, as JSON has it."""
+
+Quantity = NewType("Quantity", str)
+"""An amount with a Kubernetes suffix: 500m, 20Gi."""
+
+IntOrPercent = int | str
+"""A number of pods, or a share of them such as 25%."""
+
+REQUIRED: Any = dataclasses.MISSING
+
+
+def spec_field(description: str, default: Any = None, *, embedded: str = "", **limits: Any) -> Any:
+    """A field of the spec.
+
+    `default` None: absent unless written, REQUIRED: must be written, anything else is the CRD's default too.
+    `embedded` names the Kubernetes type (of the core APIs) that a Document holds, or that the items of a tuple of Documents are.
+    `limits` are keywords of OpenAPI schemas (`minimum`, `maxLength`, `pattern`, `maxItems` …), those of an array's items under `items`.
+    """
+    metadata = {"description": description, "embedded": embedded, "limits": limits}
+    if default is REQUIRED:
+        return dataclasses.field(metadata=metadata)
+    if default == {}:
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)

@@ -1,0 +1,144 @@
+"""The part of the spec that says what the pods carry, keep, and how they come and go. Data only; see `spec`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from whisper_operator.resource import choices
+from whisper_operator.resource.fields import REQUIRED, Document, IntOrPercent, Quantity, spec_field
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmptyDir:
+    """A folder that lives as long as its pod."""
+
+    size_limit: Quantity | None = spec_field("Largest size; a pod that writes more is evicted.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VolumeClaim:
+    """A PersistentVolumeClaim that is made for the endpoint and deleted with it."""
+
+    size: Quantity = spec_field("Size of the volume. It can grow, where the storage class allows it.", REQUIRED)
+    storage_class_name: str | None = spec_field(
+        "Storage class. Absent: the cluster's default one. Cannot be changed.", maxLength=253
+    )
+    access_modes: tuple[choices.AccessMode, ...] = spec_field(
+        "How the volume is mounted. Several pods on several nodes need ReadWriteMany. Cannot be changed.",
+        (choices.AccessMode.READ_WRITE_ONCE,),
+        minItems=1,
+        maxItems=3,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageVolume:
+    """An OCI image that holds the model, mounted read-only."""
+
+    reference: str = spec_field(
+        "Image whose files are mounted at /models; model.id is then a folder below it, such as /models/whisper-large-v3. Needs Kubernetes 1.33 or later.",
+        REQUIRED,
+        minLength=1,
+        maxLength=512,
+    )
+    pull_policy: choices.PullPolicy | None = spec_field("When the image is pulled. Absent: if not present.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Where downloaded and converted models are kept: one of these."""
+
+    empty_dir: EmptyDir | None = spec_field("In the pod: fetched again by each new one.")
+    persistent_volume_claim: VolumeClaim | None = spec_field(
+        "In a volume that is made for the endpoint and deleted with it."
+    )
+    existing_claim: str | None = spec_field(
+        "In a volume of yours: the name of a PersistentVolumeClaim, never deleted by the operator.",
+        minLength=1,
+        maxLength=253,
+    )
+    image: ImageVolume | None = spec_field("The model comes as an OCI image.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How pods are replaced, started and stopped."""
+
+    max_surge: IntOrPercent | None = spec_field(
+        "Pods more than replicas during a rollout. Absent: 0 with GPUs, so that no spare one is needed, else 1."
+    )
+    max_unavailable: IntOrPercent | None = spec_field(
+        "Pods fewer than replicas during a rollout. Absent: 1 with GPUs, else 0."
+    )
+    startup_seconds: int = spec_field(
+        "Longest time from a pod's start until its model is loaded, downloads included.",
+        1800,
+        minimum=10,
+        maximum=86_400,
+    )
+    drain_seconds: int = spec_field(
+        "After SIGTERM: time in which new requests are still served, until no proxy sends any.",
+        15,
+        minimum=0,
+        maximum=3600,
+    )
+    shutdown_seconds: int = spec_field("After that: time for running requests to end.", 600, minimum=0, maximum=86_400)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalObjectReference:
+    """The name of an object in the endpoint's namespace."""
+
+    name: str = spec_field("Its name.", REQUIRED, minLength=1, maxLength=253)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pod:
+    """What else the pods carry."""
+
+    image: str | None = spec_field(
+        "Image of the server. Absent: the operator's default for the engine.", minLength=1, maxLength=512
+    )
+    image_pull_policy: choices.PullPolicy | None = spec_field(
+        "When the image is pulled. Absent: the operator's default."
+    )
+    image_pull_secrets: tuple[LocalObjectReference, ...] = spec_field(
+        "Secrets of type kubernetes.io/dockerconfigjson that the image is pulled with.", (), maxItems=16
+    )
+    resources: Document | None = spec_field(
+        "CPU and memory of the server's container. The GPU is added by the operator. Absent: what suits the engine.",
+        embedded="io.k8s.api.core.v1.ResourceRequirements",
+    )
+    node_selector: Mapping[str, str] = spec_field("Labels that nodes must have.", {}, maxProperties=64)
+    affinity: Document | None = spec_field(
+        "Affinity; node terms are combined with those of gpu.class, so that both hold.",
+        embedded="io.k8s.api.core.v1.Affinity",
+    )
+    tolerations: tuple[Document, ...] = spec_field(
+        "Tolerations besides the one for GPU nodes.", (), embedded="io.k8s.api.core.v1.Toleration", maxItems=32
+    )
+    topology_spread_constraints: tuple[Document, ...] = spec_field(
+        "How pods spread over zones and nodes. A constraint without labelSelector gets the endpoint's own.",
+        (),
+        embedded="io.k8s.api.core.v1.TopologySpreadConstraint",
+        maxItems=8,
+    )
+    priority_class_name: str | None = spec_field("Priority class.", maxLength=253)
+    runtime_class_name: str | None = spec_field("Runtime class, such as nvidia.", maxLength=253)
+    service_account_name: str | None = spec_field(
+        "Service account. Absent: one is made that may do nothing. No token is mounted in either case.", maxLength=253
+    )
+    fs_group: int | None = spec_field(
+        "Group that owns mounted volumes. Absent: the operator's default.", minimum=0, maximum=4_294_967_294
+    )
+    labels: Mapping[str, str] = spec_field(
+        "Labels of the pods. Those of the operator cannot be set.", {}, maxProperties=64
+    )
+    annotations: Mapping[str, str] = spec_field("Annotations of the pods.", {}, maxProperties=64)
+    env: tuple[Document, ...] = spec_field(
+        "Environment variables of the server that have no field here.",
+        (),
+        embedded="io.k8s.api.core.v1.EnvVar",
+        maxItems=64,
+    )

@@ -1,0 +1,169 @@
+"""What a WhisperEndpoint asks for: `spec` as frozen dataclasses, defaults filled in.
+
+A field's camelCase name is its name in YAML. Rules between fields are in `rules`; what the operator makes of a spec is
+in `manifests`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from whisper_operator.resource import choices
+from whisper_operator.resource.access import Access, Exposure, Service
+from whisper_operator.resource.fields import REQUIRED, spec_field
+from whisper_operator.resource.pod import Cache, Pod, Rollout
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenSecretRef:
+    """The Secret that holds the key to a model that is not public."""
+
+    name: str = spec_field("Name of the Secret, in the endpoint's namespace.", REQUIRED, minLength=1, maxLength=253)
+    key: str = spec_field("Key of the Secret that holds the token.", "token", minLength=1, maxLength=253)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model that is served."""
+
+    id: str = spec_field(
+        "The model: a Hugging Face id such as openai/whisper-large-v3-turbo, a folder inside the pod such as /models/mine, or demo, the small model that comes with the server.",
+        REQUIRED,
+        minLength=1,
+        maxLength=256,
+        pattern=r"^\S+$",
+    )
+    revision: str = spec_field(
+        "Branch, tag or commit of a Hugging Face id.", "main", minLength=1, maxLength=256, pattern=r"^\S+$"
+    )
+    served_names: tuple[str, ...] = spec_field(
+        "Names that requests may give as model. Empty: whisper, whisper-1, OpenAI's transcription models and the model's own id.",
+        (),
+        maxItems=32,
+        items={"minLength": 1, "maxLength": 256, "pattern": r"^[!-+\--~]+$"},
+    )
+    token_secret_ref: TokenSecretRef | None = spec_field(
+        "Secret with a Hugging Face token, for models that are not public."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """The GPU that each pod gets."""
+
+    class_: choices.GpuClass = spec_field(
+        "Which GPUs the pods may run on: t4 (compute capability 7.5), ampere (8.0 to 8.7), ada (8.9), hopper (9.x), blackwell (10.x and 12.x), auto (any), none (no GPU: the CPU engine).",
+        choices.GpuClass.AUTO,
+    )
+    resource_name: str = spec_field(
+        "The extended resource that a pod asks one of, such as nvidia.com/gpu or nvidia.com/mig-2g.20gb.",
+        "nvidia.com/gpu",
+        maxLength=253,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    )
+    min_memory_gib: int | None = spec_field("Only GPUs with at least this much memory.", minimum=1, maximum=1024)
+    shared: bool = spec_field(
+        "Whether the pods may run on GPUs that are shared by time-slicing or MPS, or are a slice of one (MIG). Needs engine.gpuMemoryUtilization.",
+        False,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What runs the model, and how."""
+
+    type: choices.EngineType = spec_field(
+        "What runs the model: vllm on GPUs, ctranslate2 on CPUs, auto the one that fits gpu.class.",
+        choices.EngineType.AUTO,
+    )
+    dtype: choices.DType = spec_field(
+        "What the model computes in. auto: half on a t4, bfloat16 on later GPUs, int8 on CPUs.", choices.DType.AUTO
+    )
+    kv_cache_dtype: choices.KvCacheDType | None = spec_field(
+        "What vLLM's attention cache holds. Absent: 16 bits. fp8 needs compute capability 8.9 or later."
+    )
+    attention_backend: choices.AttentionBackend | None = spec_field(
+        "vLLM's attention backend. Absent: TRITON_ATTN on a t4, else vLLM chooses."
+    )
+    max_batched_tokens: int | None = spec_field(
+        "Tokens that vLLM computes in one step, which bounds its memory. Absent: what suits the GPU.",
+        minimum=1500,
+        maximum=1_000_000,
+    )
+    gpu_memory_utilization: float | None = spec_field(
+        "Share of the GPU's memory that vLLM may take. Needed on a shared GPU.", minimum=0.05, maximum=0.98
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transcription:
+    """How recordings are transcribed."""
+
+    language_force: str = spec_field(
+        "Language of all recordings, such as fa, whatever a request says. Empty: the request's, or detected.",
+        "",
+        maxLength=32,
+        pattern=r"^([A-Za-z][A-Za-z -]*)?$",
+    )
+    timestamps: choices.Timestamps = spec_field(
+        "auto: timestamps where the answer's format needs them; none: never; segments: always.", choices.Timestamps.AUTO
+    )
+    max_audio_seconds: int | None = spec_field(
+        "Longer recordings are refused. Absent: only the server's own limit of four hours holds.",
+        minimum=1,
+        maximum=604_800,
+    )
+    segment_duration_seconds: float | None = spec_field(
+        "Longest window that is decoded at once. Absent: 30.", minimum=1, maximum=30
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Autoscaling:
+    """A HorizontalPodAutoscaler that sets `replicas`."""
+
+    min_replicas: int = spec_field("Fewest pods.", 1, minimum=1, maximum=1000)
+    max_replicas: int = spec_field("Most pods.", REQUIRED, minimum=1, maximum=1000)
+    metric: choices.ScalingMetric = spec_field(
+        "What is followed: cpu (percent of the CPU requested; needs metrics-server), queue (seconds of audio waiting in a pod) or running (requests in a pod); the last two need an adapter for custom metrics.",
+        REQUIRED,
+    )
+    target: int = spec_field(
+        "The value of the metric, on average over the pods, that is aimed for.", REQUIRED, minimum=1, maximum=1_000_000
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spec:
+    """All that a WhisperEndpoint asks for."""
+
+    model: Model = spec_field("The model that is served.", REQUIRED)
+    gpu: Gpu = spec_field("The GPU that each pod gets: one, or none.", Gpu())
+    engine: Engine = spec_field("What runs the model, and how.", Engine())
+    transcription: Transcription = spec_field("How recordings are transcribed.", Transcription())
+    access: Access = spec_field("Who may send what.", Access())
+    service: Service = spec_field("The Service in front of the pods.", Service())
+    exposure: Exposure | None = spec_field("The way in from outside of the cluster. Absent: the Service only.")
+    replicas: int = spec_field("Number of pods. With autoscaling, the autoscaler sets it.", 1, minimum=0, maximum=1000)
+    autoscaling: Autoscaling | None = spec_field("A HorizontalPodAutoscaler that sets replicas.")
+    cache: Cache | None = spec_field(
+        "Where downloaded and converted models are kept. Absent: in the pod, and fetched again by each new one."
+    )
+    rollout: Rollout = spec_field("How pods are replaced, started and stopped.", Rollout())
+    pod: Pod = spec_field("What else the pods carry.", Pod())
+    suspend: bool = spec_field("true: no pods and no autoscaler; all else stays.", False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A WhisperEndpoint: whose it is, and what it asks for."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created_at: str
+    """metadata.creationTimestamp, RFC 3339: sorts as text."""
+    spec: Spec
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
