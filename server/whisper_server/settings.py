@@ -78,6 +78,14 @@ class Settings:
         env.optional(env.choice(choices.AttentionBackend)), "", "name of a vLLM attention backend; empty: vLLM chooses"
     )
     vllm_use_flashinfer: bool = _vllm_setting(env.flag, "0", "whether FlashInfer may draw the tokens: `0` or `1`")
+    vllm_max_num_batched_tokens: int = _vllm_setting(
+        env.whole_number(0, 1_000_000),
+        "0",
+        "tokens computed in one step, which bounds its memory; `0`: what suits the GPU",
+    )
+    vllm_gpu_memory_utilization: float = _vllm_setting(
+        env.number(0.05, 0.98), "0.9", "share of the GPU's memory that vLLM may take"
+    )
     cpu_threads: int = _setting(env.whole_number(0, 256), "0", "threads that the model computes with; `0`: one a core")
     max_batch_windows: int = _setting(env.whole_number(1, 256), "8", "windows of speech that are decoded at a time")
 
