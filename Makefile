@@ -8,10 +8,10 @@ SHELL_SCRIPTS := scripts/*.sh .ci/run
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup python demo test check bench soak
+.PHONY: help setup python demo test check bench soak cluster-up cluster-down
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## bring all that work on the project takes into .venv and, as root, from Debian
 	@scripts/setup.sh
@@ -39,3 +39,9 @@ bench: python ## throughput and latencies over HTTP, alone and beside faster-whi
 
 soak: python ## 2,000 mixed requests: does the server's memory stay what it is?
 	@PYTHONPATH=tests/kit $(PY)/python bench/soak.py
+
+cluster-up: python ## a Kubernetes with simulated GPU nodes on this machine; prints what to export
+	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up
+
+cluster-down: python ## end it, and delete all that it made
+	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit down
