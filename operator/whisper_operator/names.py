@@ -29,43 +29,6 @@ HTTP_PORT = 8000
 METRICS_PORT = 9090
 SERVICE_PORT = 80
 
-RESERVED_ENV = (
-    "API_KEYS_DIR",
-    "DRAIN_SECONDS",
-    "DTYPE",
-    "ENGINE",
-    "HF_HOME",
-    "HF_TOKEN",
-    "HOME",
-    "LANGUAGE_FORCE",
-    "MAX_AUDIO_SECONDS",
-    "MAX_QUEUE_SECONDS",
-    "MAX_UPLOAD_BYTES",
-    "METRICS_PORT",
-    "MODEL_CACHE_DIR",
-    "MODEL_ID",
-    "MODEL_REVISION",
-    "NUMBA_CACHE_DIR",
-    "PORT",
-    "ROOT_PATH",
-    "SERVED_MODEL_NAMES",
-    "SHUTDOWN_SECONDS",
-    "TIMESTAMPS",
-    "TMPDIR",
-    "TORCHINDUCTOR_CACHE_DIR",
-    "TRITON_CACHE_DIR",
-    "VLLM_ATTENTION_BACKEND",
-    "VLLM_CACHE_ROOT",
-    "VLLM_DTYPE",
-    "VLLM_GPU_MEMORY_UTILIZATION",
-    "VLLM_KV_CACHE_DTYPE",
-    "VLLM_MAX_NUM_BATCHED_TOKENS",
-    "WHISPER_SEGMENT_DURATION_SEC",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-)
-"""Variables of the server that have a field in the spec or belong to the operator: refused in `pod.env`."""
-
 
 def labels_of(endpoint_name: str) -> dict[str, str]:
     """Labels of all children of an endpoint, its pods included."""
