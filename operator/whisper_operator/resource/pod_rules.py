@@ -1,0 +1,101 @@
+"""Rules about what the pods carry, in CEL; see `rules`. Data only.
+
+Some only repeat what the API server would say of the pods: said of the endpoint it is heard by who wrote it.
+"""
+
+from __future__ import annotations
+
+from whisper_operator import names
+from whisper_operator.resource.reserved import RESERVED_ENV, RESERVED_LABELS
+from whisper_operator.resource.rule import Rule
+
+_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_OURS = f"startsWith('{names.GROUP}/')"
+
+
+def _words(words: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f"'{word}'" for word in words) + "]"
+
+
+def _advice() -> str:
+    """A CEL map: variable → what to write instead."""
+    advice = {name: f"write {field} instead" if field else "leave it out" for name, field in RESERVED_ENV.items()}
+    return "{" + ", ".join(f"'{name}': '{text}'" for name, text in advice.items()) + "}"
+
+
+def _keys_of(at: str) -> Rule:
+    return Rule(
+        at=at,
+        rule=f"self.all(key, key.matches('{_KEY}'))",
+        message="write keys such as team or example.com/team: at most 63 letters, digits, dashes, dots and underscores, after a domain and a slash or without one",
+    )
+
+
+POD_RULES: tuple[Rule, ...] = (
+    Rule(
+        at="spec.pod.env[].name",
+        rule=f"!(self in {_words(tuple(RESERVED_ENV))})",
+        message="the operator sets it: write the field of the spec that is for it instead",
+        message_expression=f"'the operator sets it: ' + {_advice()}[self]",
+    ),
+    Rule(
+        at="spec.pod.env[]",
+        rule="!has(self.valueFrom) || !has(self.value) || self.value == ''",
+        message="write either value or valueFrom",
+    ),
+    Rule(
+        at="spec.pod.env[].valueFrom",
+        rule="[has(self.configMapKeyRef), has(self.fieldRef), has(self.resourceFieldRef), has(self.secretKeyRef)].filter(one, one).size() == 1",
+        message="write exactly one of configMapKeyRef, fieldRef, resourceFieldRef and secretKeyRef",
+    ),
+    Rule(
+        at="spec.pod.labels",
+        rule=f"self.all(key, !(key in {_words(RESERVED_LABELS)}) && !key.{_OURS})",
+        message=f"leave out {', '.join(RESERVED_LABELS)} and all of {names.GROUP}/: the operator sets them",
+    ),
+    Rule(
+        at="spec.pod.annotations",
+        rule=f"self.all(key, !key.{_OURS})",
+        message=f"leave out all of {names.GROUP}/: the operator sets them",
+    ),
+    _keys_of("spec.pod.labels"),
+    _keys_of("spec.pod.annotations"),
+    _keys_of("spec.pod.nodeSelector"),
+    _keys_of("spec.service.annotations"),
+    _keys_of("spec.exposure.ingress.annotations"),
+    Rule(
+        at="spec.pod.tolerations[]",
+        rule="(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+        message="write the key of a taint, or operator Exists for all taints",
+    ),
+    Rule(
+        at="spec.pod.tolerations[]",
+        field="value",
+        rule="!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'",
+        message="operator Exists takes any value: leave value out, or write operator Equal",
+    ),
+    Rule(
+        at="spec.pod.tolerations[]",
+        field="tolerationSeconds",
+        rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+        message="it goes with effect NoExecute only: write that, or leave tolerationSeconds out",
+    ),
+    Rule(
+        at="spec.pod.topologySpreadConstraints[]",
+        field="minDomains",
+        rule="!has(self.minDomains) || self.whenUnsatisfiable == 'DoNotSchedule'",
+        message="it goes with whenUnsatisfiable DoNotSchedule only: write that, or leave minDomains out",
+    ),
+    Rule(
+        at="spec.pod.resources",
+        field="requests",
+        rule="!has(self.requests) || !has(self.limits) || self.requests.all(key, !(key in self.limits) || quantity(string(self.requests[key])).compareTo(quantity(string(self.limits[key]))) <= 0)",
+        message="write no more than limits has of the same resource",
+    ),
+    Rule(
+        at="spec",
+        field="pod.resources",
+        rule="!has(self.pod.resources) || !((has(self.pod.resources.limits) && self.gpu.resourceName in self.pod.resources.limits) || (has(self.pod.resources.requests) && self.gpu.resourceName in self.pod.resources.requests))",
+        message="leave out the GPU: the operator adds one of gpu.resourceName to each pod, and gpu.class none asks for none",
+    ),
+)
