@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,6 +102,10 @@ class Cluster:
             path, server=self.server, authority=authority, user={"token": token}, namespace=namespace
         )
         return path
+
+    def as_account(self, account: str, namespace: str) -> Cluster:
+        """The same cluster, asked by a ServiceAccount."""
+        return replace(self, kubeconfig=self.user_kubeconfig(account, namespace))
 
     def wait(self, predicate: Callable[[], T | None], limit_s: float, what: str, *, every_s: float = 0.1) -> T:
         """The predicate's first true answer. A command that fails is an answer that is not true yet."""

@@ -55,6 +55,7 @@ def kube_apiserver(layout: Layout) -> list[str]:
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        "--shutdown-watch-termination-grace-period=1s",  # else whoever watches holds up its end for a minute
         "--profiling=false",
     ]
 

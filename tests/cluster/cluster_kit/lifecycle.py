@@ -6,6 +6,7 @@ whatever state they are in.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cluster_kit import certificates, processes, simulated_pods, tools
+from cluster_kit import certificates, processes, simulated_pods, simulated_volumes, tools
 from cluster_kit.control_plane import APISERVER_ADDRESSES, COMPONENTS, SUBJECTS
 from cluster_kit.layout import Layout, load, plan
 from cluster_kit.processes import Process
@@ -85,7 +86,8 @@ def _write_files(layout: Layout) -> None:
             authority=certificates.packed_authority(layout),
             user=certificates.with_certificate(layout, name),
         )
-    layout.stages.write_text(simulated_pods.configuration())
+    stages = [*simulated_pods.stages(), *simulated_volumes.stages()]
+    layout.stages.write_text("\n---\n".join(json.dumps(stage, indent=1) for stage in stages))
 
 
 def _start_all(layout: Layout) -> None:
@@ -93,6 +95,7 @@ def _start_all(layout: Layout) -> None:
         start_component(layout, name)
         if name == "kube-apiserver":
             wait_for_apiserver(layout)
+    _kubectl(layout, "create", "-f-", stdin=json.dumps(simulated_volumes.STORAGE_CLASS)).check_returncode()
     _wait(layout, lambda: _has_default_account(layout), "the controllers have not made the account default/default")
 
 
@@ -144,8 +147,13 @@ def _is_ready(layout: Layout) -> bool:
 
 def _has_default_account(layout: Layout) -> bool:
     """Pods are refused before it is there."""
-    command = [str(tools.path("kubectl")), f"--kubeconfig={layout.kubeconfig}", "get", "serviceaccount", "default"]
-    return subprocess.run(command, env={"HOME": str(layout.folder)}, capture_output=True, check=False).returncode == 0
+    return _kubectl(layout, "get", "serviceaccount", "default").returncode == 0
+
+
+def _kubectl(layout: Layout, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [str(tools.path("kubectl")), f"--kubeconfig={layout.kubeconfig}", *arguments]
+    environment = {"HOME": str(layout.folder)}
+    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=False)
 
 
 def _ends_of_logs(layout: Layout, names: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ or well. Times are Go durations: "3s".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,8 @@ MESSAGE = f"{PREFIX}/message"
 
 READY = "ready"
 SLOW_START = "slow-start"
+NOT_READY = "not-ready"
+"""Runs, and its readiness probe fails."""
 CRASH_LOOP = "crash-loop"
 OUT_OF_MEMORY = "oom"
 IMAGE_PULL = "image-pull"
@@ -33,10 +34,14 @@ FAILED_MOUNT = "failed-mount"
 FAIL = "fail"
 """Of a pod that is not restarted: ends with 1 instead of 0."""
 
-LASTS = ".spec.restartPolicy"
-WAITS_FOR = "[.status.containerStatuses[]?.state.waiting.reason][0]"
-IS_READY = '.status.conditions[]? | select(.type == "Ready") | .status'
 COURSE = f'.metadata.annotations["{STAGE}"] // .metadata.labels["{STAGE}"] // "{READY}"'
+IS_READY = '.status.conditions[]? | select(.type == "Ready") | .status'
+LOOKS = (
+    "[.status.containerStatuses[]?.state.waiting.reason // empty][0] // (.status.phase | "
+    f'if . != "Running" then . elif ([$pod | {IS_READY}][0]) == "True" then "Ready" else "Unready" end)'
+)
+LOOKS = f". as $pod | {LOOKS}"
+"""What its containers wait for, else Ready or Unready where they run, else the phase."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +152,20 @@ def _condition(kind: str, holds: bool, reason: str) -> str:
     )
 
 
-def is_in(expression: str, *values: str) -> dict[str, Any]:
-    """A condition on a pod: a query of jq, and what it may answer."""
-    return {"key": expression, "operator": "In", "values": list(values)}
+def on(course: str) -> dict[str, Any]:
+    return {"key": COURSE, "operator": "In", "values": [course]}
 
 
-def is_not(expression: str, *values: str) -> dict[str, Any]:
-    return {"key": expression, "operator": "NotIn", "values": list(values)}
+def looks(*values: str) -> dict[str, Any]:
+    return {"key": LOOKS, "operator": "In", "values": list(values)}
+
+
+def looks_not(*values: str) -> dict[str, Any]:
+    return {"key": LOOKS, "operator": "NotIn", "values": list(values)}
+
+
+def restarts(*policies: str) -> dict[str, Any]:
+    return {"key": ".spec.restartPolicy", "operator": "In", "values": list(policies)}
 
 
 def delay(annotation: str, default: str) -> dict[str, Any]:
@@ -185,31 +197,27 @@ def _document(name: str, kind: str, when: Sequence[dict[str, Any]], **spec: Any)
 
 def stages() -> Iterator[dict[str, Any]]:
     """All of them. No two match one pod at a time: kwok would draw lots."""
-    lasts, ends = is_in(LASTS, "Always"), is_not(LASTS, "Always")
-    crash, back_off = delay(AFTER, "300ms"), delay(BACK_OFF, "5s")
-    crashes, pulls = is_in(COURSE, CRASH_LOOP, OUT_OF_MEMORY), is_in(COURSE, IMAGE_PULL)
-    yield _stage("ready", [is_in(COURSE, READY), lasts, is_not(IS_READY, "True")], RUNS)
-    starting = [is_in(COURSE, SLOW_START), is_not(IS_READY, "True")]
-    runs, does_not_run = is_in(".status.phase", "Running"), is_not(".status.phase", "Running")
-    yield _stage("slow-start", [*starting, does_not_run], STARTS)
-    yield _stage("slow-start-done", [*starting, runs], RUNS, after=delay(AFTER, "5s"))
-    for name, picture in ((CRASH_LOOP, CRASHED), (OUT_OF_MEMORY, KILLED)):
-        yield _stage(name, [is_in(COURSE, name), is_not(WAITS_FOR, "CrashLoopBackOff")], picture, after=crash)
-    yield _stage("crash-again", [crashes, is_in(WAITS_FOR, "CrashLoopBackOff")], STARTS, after=back_off)
-    yield _stage("pull-fails", [pulls, is_not(WAITS_FOR, "ErrImagePull", "ImagePullBackOff")], PULL_FAILED)
-    second = {"durationMilliseconds": 1000}
-    yield _stage("pull-backs-off", [pulls, is_in(WAITS_FOR, "ErrImagePull")], PULL_WAITS, after=second)
-    yield _stage("pull-again", [pulls, is_in(WAITS_FOR, "ImagePullBackOff")], PULL_FAILED, after=back_off)
-    config = [is_in(COURSE, CONFIG_ERROR), is_not(WAITS_FOR, "CreateContainerConfigError")]
-    yield _stage(CONFIG_ERROR, config, NO_CONFIG)
-    mount = [is_in(COURSE, FAILED_MOUNT), is_not(WAITS_FOR, "ContainerCreating")]
-    yield _stage(FAILED_MOUNT, mount, CREATING, event='MountVolume.SetUp failed for volume "cache": not found')
-    unfinished = is_not(".status.phase", "Succeeded", "Failed")
-    yield _stage("done", [is_in(COURSE, READY), ends, unfinished], SUCCEEDED, after=crash)
-    yield _stage(FAIL, [is_in(COURSE, FAIL), ends, unfinished], FAILED, after=crash)
+    soon, back_off = delay(AFTER, "300ms"), delay(BACK_OFF, "5s")
+    yield _stage("ready", [on(READY), restarts("Always"), looks_not("Ready")], RUNS)
+    yield _stage("not-ready", [on(NOT_READY), looks_not("Unready")], STARTS)
+    yield _stage("starts", [on(SLOW_START), looks_not("Ready", "Unready")], STARTS)
+    yield _stage("has-started", [on(SLOW_START), looks("Unready")], RUNS, after=delay(AFTER, "5s"))
+    for course, picture in ((CRASH_LOOP, CRASHED), (OUT_OF_MEMORY, KILLED)):
+        yield _stage(f"{course}-ends", [on(course), looks_not("CrashLoopBackOff")], picture, after=soon)
+        yield _stage(f"{course}-restarts", [on(course), looks("CrashLoopBackOff")], STARTS, after=back_off)
+    yield _stage("pull-fails", [on(IMAGE_PULL), looks_not("ErrImagePull", "ImagePullBackOff")], PULL_FAILED)
+    yield _stage("pull-waits", [on(IMAGE_PULL), looks("ErrImagePull")], PULL_WAITS, after=delay(AFTER, "1s"))
+    yield _stage("pull-again", [on(IMAGE_PULL), looks("ImagePullBackOff")], PULL_FAILED, after=back_off)
+    yield _stage("config-error", [on(CONFIG_ERROR), looks_not("CreateContainerConfigError")], NO_CONFIG)
+    mount = [on(FAILED_MOUNT), looks_not("ContainerCreating")]
+    yield _stage("failed-mount", mount, CREATING, event='MountVolume.SetUp failed for volume "cache": not found')
+    ends = [restarts("Never", "OnFailure"), looks_not("Succeeded", "Failed")]
+    yield _stage("succeeds", [on(READY), *ends], SUCCEEDED, after=soon)
+    yield _stage("fails", [on(FAIL), *ends], FAILED, after=soon)
     deleted = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
     yield _document("delete", "Pod", [deleted], delay=delay(TERMINATING, "0s"), next={"delete": True})
-    yield _document("node", "Node", [is_not(IS_READY, "True")], next={"statusTemplate": NODE_STATUS})
+    is_new = {"key": IS_READY, "operator": "NotIn", "values": ["True"]}
+    yield _document("node", "Node", [is_new], next={"statusTemplate": NODE_STATUS})
 
 
 NODE_STATUS = """
@@ -224,8 +232,3 @@ addresses:
 nodeInfo: {architecture: amd64, operatingSystem: linux, kubeletVersion: v1.35.4, kernelVersion: simulated,
   osImage: simulated, containerRuntimeVersion: simulated, kubeProxyVersion: "", bootID: "", machineID: "", systemUUID: ""}
 """
-
-
-def configuration() -> str:
-    """kwok's configuration file."""
-    return "\n---\n".join(json.dumps(stage, indent=1) for stage in stages()) + "\n"
