@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Writes what is made from the code: the CRD in the chart, the tables in docs/whisperendpoint.md.
 
-    scripts/generate.py            writes what is not up to date
-    scripts/generate.py --check    writes nothing; exit code 1 names what is not up to date
+scripts/generate.py            writes what is not up to date
+scripts/generate.py --check    writes nothing; exit code 1 names what is not up to date
 """
 
 from __future__ import annotations

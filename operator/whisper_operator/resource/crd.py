@@ -93,7 +93,7 @@ def _schema() -> dict[str, Any]:
         "properties": {
             "apiVersion": {"type": "string", "description": f"Always {names.API_VERSION}."},
             "kind": {"type": "string", "description": f"Always {names.KIND}."},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},
             "spec": object_schema(Spec, "What is asked for."),
             "status": object_schema(Status, "What is; written by the operator."),
         },

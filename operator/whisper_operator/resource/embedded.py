@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-LABEL_VALUE = {"maxLength": 63, "pattern": r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"}
+from whisper_operator.resource.fields import LABEL_VALUE, QUANTITY
+
 _KEY = {"maxLength": 317}
 
 _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -28,9 +29,9 @@ _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "io.k8s.api.core.v1.ResourceRequirements": {
         "limits": {"maxProperties": 16},
-        "limits.*": {"maxLength": 32},
+        "limits.*": QUANTITY,
         "requests": {"maxProperties": 16},
-        "requests.*": {"maxLength": 32},
+        "requests.*": QUANTITY,
     },
     "io.k8s.api.core.v1.TopologySpreadConstraint": {
         "maxSkew": {"minimum": 1},

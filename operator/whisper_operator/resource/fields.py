@@ -20,13 +20,27 @@ IntOrPercent = int | str
 
 REQUIRED: Any = dataclasses.MISSING
 
+OBJECT_NAME: Mapping[str, Any] = {"minLength": 1, "maxLength": 253, "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"}
+"""Limits of the name of a Kubernetes object."""
+LABEL_VALUE: Mapping[str, Any] = {"maxLength": 63, "pattern": r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"}
+"""Limits of the value of a label."""
+QUANTITY: Mapping[str, Any] = {
+    "pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$",
+    "maxLength": 32,
+    "minimum": 0,
+}
+"""Limits of an amount, which is a number or a text: none is negative here."""
+IMAGE: Mapping[str, Any] = {"minLength": 1, "maxLength": 512, "pattern": r"^[^\s:@/][^\s]*$"}
+"""Limits of the name of an image."""
+
 
 def spec_field(description: str, default: Any = None, *, embedded: str = "", **limits: Any) -> Any:
     """A field of the spec.
 
     `default` None: absent unless written, REQUIRED: must be written, anything else is the CRD's default too.
     `embedded` names the Kubernetes type (of the core APIs) that a Document holds, or that the items of a tuple of Documents are.
-    `limits` are keywords of OpenAPI schemas (`minimum`, `maxLength`, `pattern`, `maxItems` …), those of an array's items under `items`.
+    `limits` are keywords of OpenAPI schemas (`minimum`, `maxLength`, `pattern`, `maxItems` …), those of an array's items under `items`, of a map's values
+    under `values`.
     """
     metadata = {"description": description, "embedded": embedded, "limits": limits}
     if default is REQUIRED:

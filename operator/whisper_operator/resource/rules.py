@@ -14,15 +14,18 @@ __all__ = ["RESERVED_ENV", "RESERVED_LABELS", "RULES", "Rule", "with_rules"]
 
 _CLAIM = "has(self.cache) && has(self.cache.persistentVolumeClaim)"
 _ONE_POD = f"{_CLAIM} && 'ReadWriteOncePod' in self.cache.persistentVolumeClaim.accessModes"
-_IN_PLACE = f"(self.gpu.class != 'none' || ({_CLAIM} && !('ReadWriteMany' in self.cache.persistentVolumeClaim.accessModes)))"
+_IN_PLACE = (
+    f"(self.gpu.class != 'none' || ({_CLAIM} && !('ReadWriteMany' in self.cache.persistentVolumeClaim.accessModes)))"
+)
 """Whether an old pod makes room before a new one comes, unless `rollout` says otherwise."""
 _ZERO = "matches('^0+%?$')"
 
 _NAME = (
     Rule(
         at="",
+        field="metadata.name",
         rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        message="metadata.name is the name of a Service, too: write at most 40 lower-case letters, digits and dashes, a letter first, such as whisper-t4",
+        message="it is the name of a Service, too: write at most 40 lower-case letters, digits and dashes, a letter first, such as whisper-t4",
     ),
 )
 
@@ -152,7 +155,9 @@ _REPLICAS = (
     ),
 )
 
-_ELSEWHERE = "to move, write cache {emptyDir: {}} first (the volume is deleted) and the new persistentVolumeClaim afterwards"
+_ELSEWHERE = (
+    "to move, write cache {emptyDir: {}} first (the volume is deleted) and the new persistentVolumeClaim afterwards"
+)
 
 _CACHE = (
     Rule(

@@ -13,21 +13,14 @@ from typing import Any
 
 from whisper_operator.resource.declared import Declared, declared_fields, is_section
 from whisper_operator.resource.embedded import embedded_schema, list_keywords
-from whisper_operator.resource.fields import Quantity
+from whisper_operator.resource.fields import QUANTITY, Quantity
 
-QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$"
 INT32_MAX = 2_147_483_647
 _SCALARS: Mapping[Any, dict[str, Any]] = {
     bool: {"type": "boolean"},
     float: {"type": "number", "format": "double"},
     str: {"type": "string"},
-    Quantity: {
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
-        "x-kubernetes-int-or-string": True,
-        "pattern": QUANTITY_PATTERN,
-        "maxLength": 32,
-        "minimum": 0,
-    },
+    Quantity: {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, **QUANTITY},
     typing.Union[int, str]: {  # noqa: UP007 - equal to what `declared` makes
         "anyOf": [{"type": "integer"}, {"type": "string"}],
         "x-kubernetes-int-or-string": True,
@@ -79,6 +72,10 @@ def _type_schema(type_: Any, field: Declared) -> dict[str, Any]:
         return object_schema(type_, field.description) | limits
     if field.embedded:
         return embedded_schema(field.embedded) | limits
+    return _plain_schema(type_, limits)
+
+
+def _plain_schema(type_: Any, limits: dict[str, Any]) -> dict[str, Any]:
     if typing.get_origin(type_) is Mapping:
         values = {"type": "string", **limits.get("values", {})}
         return {"type": "object", "additionalProperties": values, **_without(limits, "values")}

@@ -35,9 +35,7 @@ class Condition:
     status: str = spec_field("True, False or Unknown.", REQUIRED, enum=["True", "False", "Unknown"])
     reason: str = spec_field("Why, in one word for programs.", REQUIRED, minLength=1, maxLength=1024)
     message: str = spec_field("Why, and what to do about it, for people.", REQUIRED, maxLength=32_768)
-    observed_generation: int | None = spec_field(
-        "metadata.generation that this was said of.", minimum=0, maximum=2**53
-    )
+    observed_generation: int | None = spec_field("metadata.generation that this was said of.", minimum=0, maximum=2**53)
     last_transition_time: str = spec_field("When status last changed.", REQUIRED, format="date-time")
 
 
