@@ -1,0 +1,220 @@
+"""What keeps one pod from being ready, from its own status: crashes, memory, images, and slow starts that are none of these.
+
+Whether it has a node is judged in `scheduling`; what several pods' troubles come to is in `pods`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import signal
+from collections.abc import Iterator
+
+from whisper_operator import names
+from whisper_operator.resource.fields import Document
+from whisper_operator.status import reasons
+from whisper_operator.status.conditions import conditions_of
+from whisper_operator.status.finding import joined, quoted
+from whisper_operator.status.last_words import last_words
+from whisper_operator.status.mounts import preparing
+from whisper_operator.status.seen import Seen, is_ready, parse_time, pod_name
+from whisper_operator.status.trouble import Trouble
+
+_PULL_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed", "ImageInspectError"}
+)
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(?:: (?:ErrImagePull|RegistryUnavailable))?(?:: )?')
+_PULL_ADVICE = (
+    (("unauthorized", "denied", "authentication required", "401", "403"), "a Secret in pod.imagePullSecrets may be missing"),
+    (("no such host", "timeout", "connection refused", "dial tcp"), "the nodes must reach the registry"),
+    (("x509", "certificate"), "the nodes must trust the registry's certificate"),
+    (("toomanyrequests", "rate limit"), "the registry limits anonymous pulls: name a Secret in pod.imagePullSecrets"),
+    (("not found", "manifest unknown", "NotFound"), "there is no such image"),
+)  # fmt: skip
+_MISSING_SECRET = re.compile(r'secret "[^"]+" not found|couldn\'t find key \S+ in Secret|non-existent secret key')
+_NOT_A_CRASH = frozenset({"Unknown", "ContainerStatusUnknown"})
+"""Ends that came with the node: it was restarted, or lost sight of the container."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """A container of a pod: what it is to be, and what has become of it."""
+
+    pod: Document
+    spec: Document
+    status: Document
+
+    @property
+    def name(self) -> str:
+        return str(self.status.get("name", ""))
+
+    @property
+    def who(self) -> str:
+        return "the server" if self.name == names.CONTAINER else f"container {self.name}"
+
+    @property
+    def waiting(self) -> Document:
+        found: Document = self.status.get("state", {}).get("waiting") or {}
+        return found
+
+    @property
+    def last_end(self) -> Document:
+        """How it ended, now or the last time; empty where it never did, or where that was no fault of its own."""
+        state = self.status.get("state", {})
+        ended: Document = state.get("terminated") or self.status.get("lastState", {}).get("terminated") or {}
+        return {} if ended.get("reason") in _NOT_A_CRASH else ended
+
+    @property
+    def is_up(self) -> bool:
+        return bool(self.status.get("ready"))
+
+    def see_logs(self, *, previous: bool = False) -> str:
+        namespace = self.pod["metadata"]["namespace"]
+        which = " --previous" if previous else ""
+        return f"kubectl logs -n {namespace} {pod_name(self.pod)} -c {self.name}{which}"
+
+
+def trouble_of(pod: Document, seen: Seen) -> Trouble | None:
+    """Why a pod with a node is not ready; None where it is, or has no node yet."""
+    if is_ready(pod) or not pod.get("spec", {}).get("nodeName"):
+        return None
+    containers = list(_containers(pod))
+    troubles = [found for container in containers if (found := _of_container(container, seen)) is not None]
+    if troubles:
+        return min(troubles)
+    if containers and all(container.is_up for container in containers):
+        return _of_the_node(pod)
+    return preparing(pod, seen)
+
+
+def _containers(pod: Document) -> Iterator[Container]:
+    """Those that matter now: init containers that have not done their part, and all others."""
+    spec, status = pod.get("spec", {}), pod.get("status", {})
+    specs = {entry["name"]: entry for entry in [*(spec.get("initContainers") or ()), *spec.get("containers", ())]}
+    for entry in status.get("initContainerStatuses") or ():
+        if not entry.get("ready"):
+            yield Container(pod, specs.get(entry.get("name"), {}), entry)
+    for entry in status.get("containerStatuses") or ():
+        yield Container(pod, specs.get(entry.get("name"), {}), entry)
+
+
+def _of_container(container: Container, seen: Seen) -> Trouble | None:
+    waits_for = container.waiting.get("reason", "")
+    if container.is_up or waits_for == "PodInitializing":
+        return None
+    if waits_for in _PULL_REASONS or waits_for in {reasons.INVALID_IMAGE_NAME, "ErrImageNeverPull"}:
+        return _image(container, seen)
+    if container.last_end and waits_for in {"", reasons.CRASH_LOOP, "RunContainerError"}:
+        return _ended(container, seen)
+    if waits_for and waits_for != reasons.CONTAINER_CREATING:
+        return _not_made(container)
+    if container.status.get("state", {}).get("running"):
+        return _not_ready(container, seen)
+    return None
+
+
+def _image(container: Container, seen: Seen) -> Trouble:
+    """A failed pull: the same words while it is tried and while the next try is waited for."""
+    reason = container.waiting["reason"]
+    words = _BACK_OFF.sub("", container.waiting.get("message", ""))
+    image, field = container.spec.get("image") or container.status.get("image", ""), "pod.image"
+    cache = seen.endpoint.spec.cache if seen.endpoint else None
+    if cache and cache.image and cache.image.reference in container.waiting.get("message", ""):
+        image, field = cache.image.reference, "cache.image.reference"
+    advice = next((text for signs, text in _PULL_ADVICE if any(sign in words for sign in signs)), "")
+    stable = reasons.IMAGE_PULL if reason == "ErrImagePull" else reason
+    return Trouble(
+        reason=stable,
+        text=joined(f"image {image} cannot be pulled.", f"The node says: {quoted(words)}" if words else ""),
+        advice=f"Check {field}{f': {advice}' if advice else ''}.",
+    )
+
+
+def _ended(container: Container, seen: Seen) -> Trouble:
+    end, who = container.last_end, container.who
+    logs = container.see_logs(previous=True)
+    code = end.get("exitCode", 0)
+    if end.get("reason") == reasons.OUT_OF_MEMORY:
+        limit = container.spec.get("resources", {}).get("limits", {}).get("memory")
+        what = f"its limit of {limit}" if limit else "its node had left (it has no limit of its own)"
+        return Trouble(
+            reason=reasons.OUT_OF_MEMORY,
+            text=f"{who} was killed for using more memory than {what}.",
+            advice="Raise pod.resources.limits.memory (and requests.memory), or serve a smaller model.",
+        )
+    if code in {0, 137, 143} and _ran_s(end) >= 0.95 * seen.startup_seconds:
+        return Trouble(
+            reason=reasons.STARTUP_TIMEOUT,
+            text=f"{who} was not ready within {seen.startup_seconds} s and was stopped.",
+            advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}",
+        )
+    said = last_words(end.get("message") or "")
+    return Trouble(
+        reason=reasons.CRASH_LOOP,
+        text=joined(f"{who} ended with {_exit(code)}.", f"Its last words: {quoted(said)}" if said else ""),
+        advice=f"See {logs}",
+    )
+
+
+def _exit(code: int) -> str:
+    meaning = {0: "it stopped by itself", 126: "the command cannot be run", 127: "the command is not there"}.get(
+        code, ""
+    )
+    if code > 128:
+        try:
+            meaning = signal.Signals(code - 128).name
+        except ValueError:
+            meaning = ""
+    return f"exit code {code}{f' ({meaning})' if meaning else ''}"
+
+
+def _ran_s(end: Document) -> float:
+    began, ended = parse_time(end.get("startedAt") or ""), parse_time(end.get("finishedAt") or "")
+    return (ended - began).total_seconds() if began and ended else 0.0
+
+
+def _not_made(container: Container) -> Trouble:
+    reason, words = container.waiting["reason"], container.waiting.get("message", "")
+    secret = _MISSING_SECRET.search(words)
+    return Trouble(
+        reason=reasons.SECRET_MISSING if secret else reason,
+        text=joined(f"{container.who} cannot be started.", f"The node says: {quoted(words)}" if words else ""),
+        advice=f"See kubectl describe pod -n {container.pod['metadata']['namespace']} {pod_name(container.pod)}",
+    )
+
+
+def _not_ready(container: Container, seen: Seen) -> Trouble:
+    if container.status.get("started"):
+        return Trouble(
+            reason=reasons.NOT_READY,
+            text=f"{container.who} has been up but says now that it is not ready.",
+            advice=f"See {container.see_logs()}",
+            hard=False,
+        )
+    if container.name != names.CONTAINER:
+        return Trouble(
+            reason=reasons.NOT_READY,
+            text=f"{container.who} is not ready.",
+            advice=f"See {container.see_logs()}",
+            hard=False,
+        )
+    return Trouble(
+        reason=reasons.MODEL_LOADING,
+        text=f"the server runs and loads its model, for which rollout.startupSeconds allows {seen.startup_seconds} s.",
+        advice=f"Follow it: {container.see_logs()} -f",
+        hard=False,
+    )
+
+
+def _of_the_node(pod: Document) -> Trouble:
+    """All containers are up, the pod is not: its node is silent, or a readiness gate of somebody's is closed."""
+    node, condition = pod["spec"]["nodeName"], conditions_of(pod).get("Ready", {})
+    if condition.get("reason") == "ReadinessGatesNotReady":
+        words = quoted(condition.get("message", ""))
+        return Trouble(reason=reasons.NOT_READY, text=f"a readiness gate is closed: {words}", advice="", hard=False)
+    return Trouble(
+        reason=reasons.NODE_NOT_READY,
+        text=f"the server is up, but its node {node} does not vouch for it.",
+        advice=f"See kubectl describe node {node}",
+        hard=False,
+    )
