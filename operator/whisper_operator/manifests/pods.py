@@ -81,6 +81,7 @@ def _container(endpoint: Endpoint, settings: Settings, mounts: list[dict[str, An
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         **_probes(endpoint),
         "volumeMounts": mounts,
     }
