@@ -8,7 +8,7 @@ from whisper_operator import names
 from whisper_operator.observed import ChildKey
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
-from whisper_operator.status.finding import Finding, joined, quoted
+from whisper_operator.status.finding import Finding, command, joined, quoted
 from whisper_operator.status.seen import Seen, is_terminating, pod_name
 
 _COMPLAINTS = frozenset({"ProvisioningFailed", "FailedBinding"})
@@ -25,7 +25,7 @@ def claim_findings(seen: Seen) -> Iterator[Finding]:
 
 
 def _judge(claim: Document | None, name: str, seen: Seen, *, is_ours: bool = True) -> Iterator[Finding]:
-    see = f"kubectl describe pvc -n {seen.namespace} {name}"
+    see = command(f"kubectl describe pvc -n {seen.namespace} {name}")
     if claim is None:
         if not is_ours:
             yield Finding(
@@ -41,7 +41,7 @@ def _judge(claim: Document | None, name: str, seen: Seen, *, is_ours: bool = Tru
         yield _deleted(name, seen, is_ours=is_ours)
     elif (phase := claim.get("status", {}).get("phase")) == "Lost":
         remedy = (
-            f"Delete it, and a new one is made: kubectl delete pvc -n {seen.namespace} {name}"
+            f"Delete it, and a new one is made: {command(f'kubectl delete pvc -n {seen.namespace} {name}')}."
             if is_ours
             else "Name another one in cache.existingClaim."
         )
@@ -55,11 +55,8 @@ def _judge(claim: Document | None, name: str, seen: Seen, *, is_ours: bool = Tru
 def _deleted(name: str, seen: Seen, *, is_ours: bool) -> Finding:
     users = [pod_name(pod) for pod in seen.pods if pod.get("spec", {}).get("nodeName")]
     then = "a new, empty one is made" if is_ours else "nothing takes its place: name another in cache.existingClaim"
-    holds = (
-        f"It goes when pod {users[0]}, which uses it, does: kubectl delete pod -n {seen.namespace} {users[0]}"
-        if users
-        else ""
-    )
+    delete = command(f"kubectl delete pod -n {seen.namespace} {users[0]}") if users else ""
+    holds = f"It goes when pod {users[0]}, which uses it, does: {delete}." if users else ""
     return Finding(
         reason=reasons.CLAIM_MISSING,
         message=joined(f"PersistentVolumeClaim {name} is being deleted; once it is gone, {then}.", holds),
@@ -76,10 +73,10 @@ def _pending(claim: Document, name: str, see: str, seen: Seen) -> Finding:
         remedy = "" if storage_class else "Set cache.persistentVolumeClaim.storageClassName, or a default StorageClass."
         return Finding(
             reason=reasons.CLAIM_PENDING,
-            message=joined(f"PersistentVolumeClaim {name}{of_class} has no volume.", words, remedy, f"See {see}"),
+            message=joined(f"PersistentVolumeClaim {name}{of_class} has no volume.", words, remedy, f"See {see}."),
         )
     return Finding(
         reason=reasons.CLAIM_PENDING,
-        message=joined(f"PersistentVolumeClaim {name}{of_class} has no volume yet.", f"If it takes long, see {see}"),
+        message=joined(f"PersistentVolumeClaim {name}{of_class} has no volume yet.", f"If it takes long, see {see}."),
         hard=False,
     )

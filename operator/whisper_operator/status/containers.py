@@ -14,12 +14,14 @@ from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import conditions_of
-from whisper_operator.status.finding import joined, quoted
+from whisper_operator.status.finding import command, joined, quoted
 from whisper_operator.status.last_words import last_words
 from whisper_operator.status.mounts import preparing
 from whisper_operator.status.seen import Seen, is_ready, parse_time, pod_name
 from whisper_operator.status.trouble import Trouble
 
+NEARLY_ALL = 0.9
+"""Of the time allowed for the start: probes and clocks are not exact."""
 _PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed", "ImageInspectError"}
 )
@@ -49,6 +51,10 @@ class Container:
         return str(self.status.get("name", ""))
 
     @property
+    def namespace(self) -> str:
+        return str(self.pod["metadata"]["namespace"])
+
+    @property
     def who(self) -> str:
         return "the server" if self.name == names.CONTAINER else f"container {self.name}"
 
@@ -68,10 +74,10 @@ class Container:
     def is_up(self) -> bool:
         return bool(self.status.get("ready"))
 
-    def see_logs(self, *, previous: bool = False) -> str:
-        namespace = self.pod["metadata"]["namespace"]
-        which = " --previous" if previous else ""
-        return f"kubectl logs -n {namespace} {pod_name(self.pod)} -c {self.name}{which}"
+    def see_logs(self, *, previous: bool = False, follow: bool = False) -> str:
+        which = f"{' --previous' if previous else ''}{' -f' if follow else ''}"
+        text = f"kubectl logs -n {self.namespace} {pod_name(self.pod)} -c {self.name}{which}"
+        return command(text)
 
 
 def trouble_of(pod: Document, seen: Seen) -> Trouble | None:
@@ -85,6 +91,15 @@ def trouble_of(pod: Document, seen: Seen) -> Trouble | None:
     if containers and all(container.is_up for container in containers):
         return _of_the_node(pod)
     return preparing(pod, seen)
+
+
+def is_loading_in_time(pod: Document, seen: Seen) -> bool:
+    """Whether the server of a pod has run for clearly less than it may take to load its model."""
+    for entry in pod.get("status", {}).get("containerStatuses") or ():
+        began = parse_time((entry.get("state", {}).get("running") or {}).get("startedAt") or "")
+        if entry.get("name") == names.CONTAINER and began is not None and not entry.get("started"):
+            return (seen.now - began).total_seconds() < NEARLY_ALL * seen.startup_seconds
+    return False
 
 
 def _containers(pod: Document) -> Iterator[Container]:
@@ -142,17 +157,17 @@ def _ended(container: Container, seen: Seen) -> Trouble:
             text=f"{who} was killed for using more memory than {what}.",
             advice="Raise pod.resources.limits.memory (and requests.memory), or serve a smaller model.",
         )
-    if code in {0, 137, 143} and _ran_s(end) >= 0.95 * seen.startup_seconds:
+    if code in {0, 137, 143} and _ran_s(end) >= NEARLY_ALL * seen.startup_seconds:
         return Trouble(
             reason=reasons.STARTUP_TIMEOUT,
             text=f"{who} was not ready within {seen.startup_seconds} s and was stopped.",
-            advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}",
+            advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}.",
         )
     said = last_words(end.get("message") or "")
     return Trouble(
         reason=reasons.CRASH_LOOP,
         text=joined(f"{who} ended with {_exit(code)}.", f"Its last words: {quoted(said)}" if said else ""),
-        advice=f"See {logs}",
+        advice=f"See {logs}.",
     )
 
 
@@ -179,7 +194,7 @@ def _not_made(container: Container) -> Trouble:
     return Trouble(
         reason=reasons.SECRET_MISSING if secret else reason,
         text=joined(f"{container.who} cannot be started.", f"The node says: {quoted(words)}" if words else ""),
-        advice=f"See kubectl describe pod -n {container.pod['metadata']['namespace']} {pod_name(container.pod)}",
+        advice=f"See {command(f'kubectl describe pod -n {container.namespace} {pod_name(container.pod)}')}.",
     )
 
 
@@ -188,20 +203,20 @@ def _not_ready(container: Container, seen: Seen) -> Trouble:
         return Trouble(
             reason=reasons.NOT_READY,
             text=f"{container.who} has been up but says now that it is not ready.",
-            advice=f"See {container.see_logs()}",
+            advice=f"See {container.see_logs()}.",
             hard=False,
         )
     if container.name != names.CONTAINER:
         return Trouble(
             reason=reasons.NOT_READY,
             text=f"{container.who} is not ready.",
-            advice=f"See {container.see_logs()}",
+            advice=f"See {container.see_logs()}.",
             hard=False,
         )
     return Trouble(
         reason=reasons.MODEL_LOADING,
         text=f"the server runs and loads its model, for which rollout.startupSeconds allows {seen.startup_seconds} s.",
-        advice=f"Follow it: {container.see_logs()} -f",
+        advice=f"Follow it: {container.see_logs(follow=True)}.",
         hard=False,
     )
 
@@ -215,6 +230,6 @@ def _of_the_node(pod: Document) -> Trouble:
     return Trouble(
         reason=reasons.NODE_NOT_READY,
         text=f"the server is up, but its node {node} does not vouch for it.",
-        advice=f"See kubectl describe node {node}",
+        advice=f"See {command(f'kubectl describe node {node}')}.",
         hard=False,
     )

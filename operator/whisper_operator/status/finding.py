@@ -40,6 +40,16 @@ def quoted(words: str, limit: int = MAX_WORDS) -> str:
     return clipped(steady, limit).rstrip(". ") + "."
 
 
+def command(text: str) -> str:
+    """Something to type, marked so that it can be copied whole."""
+    return f"`{text}`"
+
+
+def counted(n: int, of: int) -> str:
+    """Pods: `1 of 3 pods`, or `3 pods` where that is all."""
+    return f"{n} of {of} pods" if n < of else "1 pod" if n == 1 else f"{n} pods"
+
+
 def joined(*sentences: str) -> str:
     """A message of the sentences that say something."""
     return clipped(" ".join(sentence for sentence in sentences if sentence))

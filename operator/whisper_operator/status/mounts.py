@@ -7,7 +7,7 @@ import re
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import conditions_of
-from whisper_operator.status.finding import quoted
+from whisper_operator.status.finding import command, quoted
 from whisper_operator.status.seen import Seen, parse_time, pod_name
 from whisper_operator.status.trouble import Trouble
 
@@ -21,19 +21,19 @@ _SECRET = re.compile(r'secret "[^"]+" not found|non-existent secret key')
 
 def preparing(pod: Document, seen: Seen) -> Trouble:
     """What keeps a node from starting a pod's containers."""
-    describe = f"kubectl describe pod -n {seen.namespace} {pod_name(pod)}"
+    describe = command(f"kubectl describe pod -n {seen.namespace} {pod_name(pod)}")
     words = _telling_words(pod, seen)
     if words:
         return Trouble(
             reason=reasons.SECRET_MISSING if _SECRET.search(words) else reasons.FAILED_MOUNT,
             text=f"its node cannot prepare it. The node says: {quoted(words)}",
-            advice=f"See {describe}",
+            advice=f"See {describe}.",
         )
     node = pod.get("spec", {}).get("nodeName")
     return Trouble(
         reason=reasons.CONTAINER_CREATING,
         text=f"node {node} is preparing it: volumes are mounted and the image is pulled.",
-        advice=f"If it takes long, see {describe}",
+        advice=f"If it takes long, see {describe}.",
         hard=False,
     )
 

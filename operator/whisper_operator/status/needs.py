@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from whisper_operator.observed import Found, SecretLookup
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.status import reasons
-from whisper_operator.status.finding import Finding, clipped
+from whisper_operator.status.finding import Finding, clipped, command
 from whisper_operator.status.seen import Seen
 
 
@@ -84,12 +84,9 @@ def judge(need: Need, seen: Seen) -> Iterator[Finding]:
     missing = _missing(need, lookup)
     if missing:
         text = f"{missing} in namespace {seen.namespace}" if lookup.found is Found.MISSING else missing
-        create = f"kubectl create secret -n {seen.namespace} {need.make.format(need.name)}"
-        advice = (
-            f"Make it: {create}"
-            if lookup.found is Found.MISSING
-            else f"Add it: kubectl edit secret -n {seen.namespace} {need.name}"
-        )
+        create = command(f"kubectl create secret {need.make.format(need.name)} -n {seen.namespace}")
+        edit = command(f"kubectl edit secret {need.name} -n {seen.namespace}")
+        advice = f"Make it: {create}." if lookup.found is Found.MISSING else f"Add it: {edit}."
         yield Finding(reason=reasons.SECRET_MISSING, message=f"{text} ({need.field}). {advice}")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from whisper_operator.errors import SpecError
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import Condition, Truth, fails
-from whisper_operator.status.finding import Finding, joined
+from whisper_operator.status.finding import Finding, counted, joined
 from whisper_operator.status.refusals import invalid_child
 from whisper_operator.status.seen import Seen
 from whisper_operator.status.workload import is_rolled_out, no_pods_wanted
@@ -56,4 +56,4 @@ def ready(
 
 def _count(seen: Seen, *, of_old: bool = False) -> str:
     verb = "serves" if seen.n_ready == 1 else "serve"
-    return f"{seen.n_ready} of {seen.n_wanted} pods {verb}{' (with earlier settings)' if of_old else ''}"
+    return f"{counted(seen.n_ready, seen.n_wanted)} {verb}{' with earlier settings' if of_old else ''}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from whisper_operator.observed import Refusal
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import conditions_of
-from whisper_operator.status.finding import Finding, joined, quoted
+from whisper_operator.status.finding import Finding, command, joined, quoted
 from whisper_operator.status.seen import Seen
 
 ROUTE_KINDS = frozenset({"Ingress", "HTTPRoute"})
@@ -21,11 +21,11 @@ _WHOSE = re.compile(r'^(?:[\w.]+ "[^"]*" is forbidden: )')
 _HINTS = (
     ("violates PodSecurity", "Relax the namespace's pod-security.kubernetes.io/enforce label, or what pod.* asks for."),
     ("service account", "Check pod.serviceAccountName."),
-    ("PriorityClass", "Check pod.priorityClassName against kubectl get priorityclass"),
-    ("RuntimeClass", "Check pod.runtimeClassName against kubectl get runtimeclass"),
+    ("PriorityClass", "Check pod.priorityClassName against `kubectl get priorityclass`."),
+    ("RuntimeClass", "Check pod.runtimeClassName against `kubectl get runtimeclass`."),
     ("because it is being terminated", ""),
-    ("per Container", "Change pod.resources, or the namespace's LimitRange (kubectl describe limitrange)."),
-    ("per Pod", "Change pod.resources, or the namespace's LimitRange (kubectl describe limitrange)."),
+    ("per Container", "Change pod.resources, or the namespace's LimitRange (`kubectl describe limitrange`)."),
+    ("per Pod", "Change pod.resources, or the namespace's LimitRange (`kubectl describe limitrange`)."),
     ("cannot patch resource", "The operator lacks this right: see its ClusterRole (or Role)."),
     ("cannot create resource", "The operator lacks this right: see its ClusterRole (or Role)."),
     (
@@ -39,12 +39,12 @@ def refusal_finding(refusal: Refusal, seen: Seen) -> Finding:
     """What one refused object means."""
     what = f"{refusal.key.kind} {refusal.key.name}"
     if refusal.reason == reasons.NAME_TAKEN:
-        get = f"kubectl get {refusal.key.kind.lower()} -n {seen.namespace} {refusal.key.name} -o yaml"
+        get = command(f"kubectl get {refusal.key.kind.lower()} -n {seen.namespace} {refusal.key.name} -o yaml")
         return Finding(
             reason=reasons.NAME_TAKEN,
             message=joined(
                 f"{what} is there already and does not belong to this endpoint: it is left untouched.",
-                f"Give the endpoint another name, or remove that object. See {get}",
+                f"Give the endpoint another name, or remove that object. See {get}.",
             ),
         )
     if refusal.code in {400, 422}:
@@ -85,14 +85,15 @@ def pod_refusals(seen: Seen) -> Iterator[Finding]:
     if "is forbidden" in words:
         yield _forbidden("a pod", words, seen)
     else:
-        message = joined(f"A pod could not be created: {quoted(words)}", f"See kubectl describe rs -n {seen.namespace}")
+        see = command(f"kubectl describe rs -n {seen.namespace}")
+        message = joined(f"A pod could not be created: {quoted(words)}", f"See {see}.")
         yield Finding(reason=reasons.FAILED_CREATE, message=message)
 
 
 def _forbidden(what: str, words: str, seen: Seen) -> Finding:
     said = quoted(_WHOSE.sub("", words))
     if "exceeded quota" in words:
-        see = f"Raise the quota or free something: kubectl describe quota -n {seen.namespace}"
+        see = f"Raise the quota or free something: {command(f'kubectl describe quota -n {seen.namespace}')}."
         return Finding(reason=reasons.QUOTA_EXCEEDED, message=joined(f"There is no room for {what}: {said}", see))
     hint = next((text for sign, text in _HINTS if sign in words), "")
     message = joined(f"The API server forbids {what}: {said}", hint)

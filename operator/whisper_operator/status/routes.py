@@ -74,7 +74,7 @@ def _class_missing(ingress: Ingress, seen: Seen) -> Finding | None:
         what = f"There is no IngressClass {ingress.class_name}"
     else:
         what = "exposure.ingress.className is not set and the cluster has no default IngressClass"
-    message = f"{what}: no controller serves the Ingress. Set exposure.ingress.className to one of kubectl get ingressclass, or install an ingress controller."
+    message = f"{what}: no controller serves the Ingress. Set exposure.ingress.className to one of `kubectl get ingressclass`, or install an ingress controller."
     return Finding(reason=reasons.INGRESS_CLASS_MISSING, message=message)
 
 
@@ -111,7 +111,7 @@ def _of_parents(route: Document, gateway: Gateway, seen: Seen) -> Condition:
     if silent:
         name = f"{silent[0].get('namespace', seen.namespace)}/{silent[0].get('name')}"
         return _pending(
-            f"Gateway {name} has not answered for the HTTPRoute: is it there, and does its controller run? kubectl get gateway -A"
+            f"Gateway {name} has not answered for the HTTPRoute: is it there, and does its controller run? See `kubectl get gateway -A`."
         )
     return _holds(reasons.EXPOSED, f"HTTPRoute {seen.name} is accepted by {_names(gateway)}.")
 

@@ -54,5 +54,5 @@ def _advice(reason: str, wanted: Autoscaling) -> str:
     if not reason.startswith("FailedGet") or reason == "FailedGetScale":
         return ""
     if wanted.metric is ScalingMetric.CPU:
-        return "autoscaling.metric cpu needs metrics-server: kubectl top pods"
-    return f"autoscaling.metric {wanted.metric} needs an adapter that serves custom metrics: kubectl get apiservices"
+        return "autoscaling.metric cpu needs metrics-server: `kubectl top pods` must work."
+    return f"autoscaling.metric {wanted.metric} needs an adapter that serves custom metrics: see `kubectl get apiservices`."

@@ -13,12 +13,13 @@ from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
-from whisper_operator.status.finding import Finding, joined, quoted
+from whisper_operator.status.finding import Finding, command, joined, quoted
 from whisper_operator.status.pods import subject
 from whisper_operator.status.seen import Seen
 
 TYPE = "Scheduled"
 
+_PREEMPTION = re.compile(r",? (?:no new claims to deallocate,? )?preemption:")
 _NO_LABELS = "didn't match Pod's node affinity/selector"
 _NO_NODES = "no nodes available to schedule pods"
 _TAINT = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^}:]*)[^}]*\})?")
@@ -85,7 +86,7 @@ def _refusal(pod: Document) -> str:
     if _has_node(pod) or condition.get("status") != "False":
         return ""
     words: str = condition.get("message") or condition.get("reason") or "Unschedulable"
-    return words.partition(" preemption:")[0]
+    return _PREEMPTION.split(words)[0]
 
 
 def _reason(words: str, seen: Seen) -> str:
@@ -120,9 +121,9 @@ def _advice(reason: str, words: str, seen: Seen) -> str:
     if reason == reasons.INSUFFICIENT_RESOURCES:
         return "Lower pod.resources.requests, or add a node."
     if reason == reasons.NO_MATCHING_NODE:
-        return "Check pod.nodeSelector and pod.affinity against kubectl get nodes --show-labels"
+        return f"Check pod.nodeSelector and pod.affinity against {command('kubectl get nodes --show-labels')}."
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
-        return f"See kubectl describe pvc -n {seen.namespace}"
+        return f"See {command(f'kubectl describe pvc -n {seen.namespace}')}."
     if _TAINT.search(words):
         return "If a tainted node is meant for it, name its taint in pod.tolerations (kubectl describe node)."
     return "Check pod.nodeSelector, pod.affinity, pod.topologySpreadConstraints and pod.tolerations."
@@ -135,7 +136,10 @@ def _gpu_advice(words: str, seen: Seen) -> str:
         leaving = seen.leaving_pods[0]["metadata"]["name"]
         return f"Pod {leaving}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
     allowed = f"gpu.class {gpu.class_}" + (f" with gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "")
-    taints = " or has a taint that pod.tolerations must name" if _TAINT.search(words) else ""
+    tainted = "If a tainted node is meant for it, name its taint in pod.tolerations." if _TAINT.search(words) else ""
     if f"Insufficient {gpu.resource_name}" in words:
-        return f"All {gpu.resource_name} of nodes that fit ({allowed}) are taken: add a node or free a GPU; it is placed by itself then."
-    return f"No node fits: {allowed} has no GPU here{taints}. Add such a node (the pod is placed by itself then), or change gpu.class."
+        return f"Every {gpu.resource_name} that {allowed} allows is taken: free one or add a node, and the pod goes there by itself."
+    return joined(
+        f"No node has a GPU that {allowed} allows: add one, and the pod goes there by itself, or change gpu.class.",
+        tainted,
+    )

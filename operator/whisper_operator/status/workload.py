@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from whisper_operator.status import reasons
 from whisper_operator.status.claims import claim_findings
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
-from whisper_operator.status.finding import Finding, joined
+from whisper_operator.status.containers import is_loading_in_time
+from whisper_operator.status.finding import Finding, command, counted, joined
 from whisper_operator.status.needs import secret_findings
 from whisper_operator.status.pods import pod_findings
 from whisper_operator.status.refusals import pod_refusals, workload_refusals
@@ -35,25 +36,27 @@ def _all_findings(seen: Seen) -> Iterator[Finding]:
     yield from secret_findings(seen)
     yield from claim_findings(seen)
     yield from pod_refusals(seen)
-    yield from pod_findings(seen)
-    yield from scheduling_findings(seen)
-    yield from _deadline(seen)
+    of_pods = (*pod_findings(seen), *scheduling_findings(seen))
+    yield from of_pods
+    yield from _deadline(seen, of_pods)
 
 
-def _deadline(seen: Seen) -> Iterator[Finding]:
+def _deadline(seen: Seen, of_pods: tuple[Finding, ...]) -> Iterator[Finding]:
+    """The rollout's time is over. Pods that waited long and load now still have theirs: the kubelet sees to that."""
     condition = conditions_of(seen.deployment or {}).get(PROGRESSING, {})
-    if seen.deployment_is_current and condition.get("reason") == "ProgressDeadlineExceeded":
-        allowed = f"within rollout.startupSeconds ({seen.startup_seconds} s)"
-        logs = f"kubectl logs -n {seen.namespace} deployment/{seen.name} --tail=50"
-        yield Finding(
-            reason=reasons.STARTUP_TIMEOUT,
-            message=f"No further pod became ready {allowed}. Raise it if the model needs longer; see {logs}",
-        )
+    if not seen.deployment_is_current or condition.get("reason") != "ProgressDeadlineExceeded":
+        return
+    if any(is_loading_in_time(pod, seen) for pod in seen.new_pods):
+        return
+    over = f"No further pod became ready in the time that a rollout may take (rollout.startupSeconds is {seen.startup_seconds})."
+    logs = command(f"kubectl logs -n {seen.namespace} deployment/{seen.name} --tail=50")
+    waits_for = of_pods[0].message if of_pods else f"See {logs}."
+    yield Finding(reason=reasons.STARTUP_TIMEOUT, message=joined(over, waits_for))
 
 
 def available(seen: Seen, findings: tuple[Finding, ...]) -> Condition:
     """Whether enough pods serve, of whatever settings."""
-    count = f"{seen.n_ready} of {seen.n_wanted} pods {'is' if seen.n_ready == 1 else 'are'} ready."
+    count = f"{counted(seen.n_ready, seen.n_wanted)} {'is' if seen.n_ready == 1 else 'are'} ready."
     if seen.n_wanted == 0:
         return fails(AVAILABLE, no_pods_wanted(seen))
     if seen.n_ready and _deployment_suffices(seen):
@@ -84,9 +87,9 @@ def no_pods_wanted(seen: Seen) -> Finding:
         return Finding(
             reason=reasons.SUSPENDED, message="spec.suspend is true: there are no pods. Set it to false to start them."
         )
-    scale = f"kubectl scale wep -n {seen.namespace} {seen.name} --replicas=1"
+    scale = command(f"kubectl scale wep -n {seen.namespace} {seen.name} --replicas=1")
     return Finding(
-        reason=reasons.SCALED_TO_ZERO, message=f"spec.replicas is 0: there are no pods. To start one: {scale}"
+        reason=reasons.SCALED_TO_ZERO, message=f"spec.replicas is 0: there are no pods. To start one: {scale}."
     )
 
 
