@@ -24,9 +24,11 @@ def folder() -> Path:
 def up() -> None:
     cluster = cluster_in(folder())
     if cluster is not None:
-        dead = lifecycle.dead_components(cluster.own())
+        dead = lifecycle.not_running(cluster.own())
         if dead:
-            raise SystemExit(f"cluster-up: {', '.join(dead)} in {folder()} ended: make cluster-down, then again")
+            raise SystemExit(
+                f"cluster-up: {', '.join(dead)} in {folder()} is not running: make cluster-down, then again"
+            )
         _say("is up already")
     else:
         tools.build(tools.TOOLS)

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import psutil
 
-from cluster_kit import certificates, lifecycle, processes, tools
+from cluster_kit import audit, certificates, lifecycle, processes, tools
+from cluster_kit.audit import Request
 from cluster_kit.control_plane import COMPONENTS
 from cluster_kit.layout import Layout, load
 
@@ -146,6 +147,10 @@ class Cluster:
                 times = asked.cpu_times()
                 found[name] = Figures(asked.memory_info().rss, times.user + times.system)
         return found
+
+    def requests(self, account: str, namespace: str) -> list[Request]:
+        """All that this ServiceAccount has asked of the apiserver so far, the oldest first."""
+        return audit.requests(self.own().audit_log, f"system:serviceaccount:{namespace}:{account}")
 
     def own(self) -> Layout:
         if self.layout is None:

@@ -55,6 +55,8 @@ def kube_apiserver(layout: Layout) -> list[str]:
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        f"--audit-policy-file={layout.audit_policy}",
+        f"--audit-log-path={layout.audit_log}",
         "--shutdown-watch-termination-grace-period=1s",  # else whoever watches holds up its end for a minute
         "--profiling=false",
     ]

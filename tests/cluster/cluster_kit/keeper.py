@@ -5,18 +5,17 @@ python -m cluster_kit.keeper OWNER-PID OWNER-START-TICKS FOLDER
 
 from __future__ import annotations
 
-import select
 import sys
 from pathlib import Path
 
 from cluster_kit.lifecycle import down
-from cluster_kit.processes import Process, opened
+from cluster_kit.processes import Process, ended, opened
 
 
 def keep(owner: Process, folder: Path) -> None:
     with opened(owner) as descriptor:
         if descriptor is not None:
-            select.select([descriptor], [], [])
+            ended(descriptor, None)
     down(folder)
 
 

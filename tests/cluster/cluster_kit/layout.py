@@ -52,6 +52,14 @@ class Layout:
         return self.folder / "processes"
 
     @property
+    def audit_policy(self) -> Path:
+        return self.folder / "audit-policy.yaml"
+
+    @property
+    def audit_log(self) -> Path:
+        return self.logs / "audit.log"
+
+    @property
     def stages(self) -> Path:
         return self.folder / "stages.yaml"
 
@@ -59,10 +67,9 @@ class Layout:
         return self.folder / f"{component}.kubeconfig"
 
     def save(self) -> None:
-        document = {**asdict(self), "folder": str(self.folder)}
-        new = self.folder / f".{MARKER}.new"
-        new.write_text(json.dumps(document))
-        new.replace(self.folder / MARKER)
+        """Make the folder a cluster's. Raises FileExistsError where it is one, if only since a moment ago."""
+        with (self.folder / MARKER).open("x") as file:
+            json.dump({**asdict(self), "folder": str(self.folder)}, file)
 
 
 def load(folder: Path) -> Layout | None:

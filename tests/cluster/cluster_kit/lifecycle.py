@@ -14,14 +14,13 @@ import ssl
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cluster_kit import certificates, processes, simulated_pods, simulated_volumes, tools
+from cluster_kit import audit, certificates, processes, simulated_pods, simulated_volumes, tools
 from cluster_kit.control_plane import APISERVER_ADDRESSES, COMPONENTS, SUBJECTS
-from cluster_kit.layout import Layout, load, plan
+from cluster_kit.layout import MARKER, Layout, load, plan
 from cluster_kit.processes import Process
 
 READY_LIMIT_S = 90.0
@@ -40,6 +39,8 @@ def up(folder: Path, *, owner: Process | None = None) -> Layout:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty and holds no cluster: nothing is done there")
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise FileExistsError(f"{folder} belongs to somebody else: keys are not put there")
     layout = plan(folder)
     layout.save()
     try:
@@ -61,8 +62,14 @@ def down(folder: Path) -> bool:
     if layout is None:
         return False
     running = processes.recorded(layout.processes)
-    processes.end([process for process in running.values() if process.pid != os.getpid()])
-    shutil.rmtree(folder)
+    keeper = running.pop(KEEPER, None)
+    processes.end(list(running.values()))
+    for path in folder.iterdir():
+        if path.name != MARKER:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    shutil.rmtree(folder)  # with the marker: until here it is a cluster's, and can be taken down again
+    if keeper is not None and keeper.pid != os.getpid():
+        processes.end([keeper])
     return True
 
 
@@ -86,6 +93,7 @@ def _write_files(layout: Layout) -> None:
             authority=certificates.packed_authority(layout),
             user=certificates.with_certificate(layout, name),
         )
+    layout.audit_policy.write_text(json.dumps(audit.POLICY))
     stages = [*simulated_pods.stages(), *simulated_volumes.stages()]
     layout.stages.write_text("\n---\n".join(json.dumps(stage, indent=1) for stage in stages))
 
@@ -120,15 +128,17 @@ def wait_for_apiserver(layout: Layout) -> None:
     _wait(layout, lambda: _is_ready(layout), "the apiserver is not ready")
 
 
-def dead_components(layout: Layout) -> list[str]:
+def not_running(layout: Layout) -> list[str]:
+    """The components that have ended or were never started."""
     running = processes.recorded(layout.processes)
-    return [name for name in COMPONENTS if name in running and not running[name].alive]
+    return [name for name in COMPONENTS if name not in running or not running[name].alive]
 
 
 def _wait(layout: Layout, done: Callable[[], bool], otherwise: str) -> None:
     deadline_s = time.monotonic() + READY_LIMIT_S
     while not done():
-        dead = dead_components(layout)
+        recorded = processes.recorded(layout.processes).values()
+        dead = [process.name for process in recorded if not process.alive]
         if dead:
             raise NotReady(f"{dead[0]} has ended:\n{_ends_of_logs(layout, dead)}")
         if time.monotonic() > deadline_s:
@@ -137,11 +147,12 @@ def _wait(layout: Layout, done: Callable[[], bool], otherwise: str) -> None:
 
 
 def _is_ready(layout: Layout) -> bool:
-    trust = ssl.create_default_context(cafile=str(layout.authority))
+    trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(layout.authority)))
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
     try:
-        with urllib.request.urlopen(f"{layout.server}/readyz", timeout=5, context=trust):
+        with direct.open(f"{layout.server}/readyz", timeout=5):
             return True
-    except (OSError, urllib.error.HTTPError):
+    except OSError:
         return False
 
 

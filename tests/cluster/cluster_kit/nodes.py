@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cluster_kit.cluster import Cluster, Document
+from cluster_kit.reading import is_ready
 from cluster_kit.simulated_nodes import BY_NAME, CATALOGUE, NodeSpec
 
 SIMULATED_LABEL = "type=simulated"
@@ -70,9 +71,7 @@ class Nodes:
 
 def _is_usable(node: Document) -> bool:
     keys = {taint["key"] for taint in node["spec"].get("taints", [])}
-    conditions = node.get("status", {}).get("conditions", [])
-    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-    return ready and "node.kubernetes.io/not-ready" not in keys and not node["spec"].get("unschedulable")
+    return is_ready(node) and "node.kubernetes.io/not-ready" not in keys and not node["spec"].get("unschedulable")
 
 
 def _is_as(spec: NodeSpec, node: Document) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,17 +28,27 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs. One that has ended and is our own child is reaped by asking."""
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
-        found = _stat(self.pid)
-        return found is not None and found[0] not in {"Z", "X"} and found[1] == self.start_ticks
+        """Whether any of its threads runs. One that has ended and is our own child is reaped by asking."""
+        with opened(self) as descriptor:
+            if descriptor is None:
+                return False
+            has_ended = ended(descriptor, 0)
+        if has_ended:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
+        return not has_ended
 
 
 def this_process() -> Process:
-    found = _stat(os.getpid())
-    assert found is not None
-    return Process("this process", os.getpid(), found[1])
+    return of_pid("this process", os.getpid())
+
+
+def of_pid(name: str, pid: int) -> Process:
+    """A process that is there, or waits for us to reap it."""
+    start_ticks = _start_ticks(pid)
+    if start_ticks is None:
+        raise ProcessLookupError(pid)
+    return Process(name, pid, start_ticks)
 
 
 def start(name: str, argv: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> Process:
@@ -52,9 +63,7 @@ def start(name: str, argv: Sequence[str], *, log: Path, environment: Mapping[str
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     pid = os.posix_spawn(argv[0], list(argv), dict(environment), file_actions=files, setsid=True)
-    found = _stat(pid)
-    assert found is not None, "a child is there until it is reaped"
-    return Process(name, pid, found[1])
+    return of_pid(name, pid)
 
 
 def end(processes: Sequence[Process], *, number: int = signal.SIGKILL, limit_s: float = 30) -> None:
@@ -85,16 +94,26 @@ def recorded(folder: Path) -> dict[str, Process]:
 
 @contextmanager
 def opened(process: Process) -> Iterator[int | None]:
-    """A descriptor of the process, which cannot come to mean another one; readable once it has ended. None if it has."""
+    """A descriptor of the process, which cannot come to mean another one; readable once it has ended.
+
+    None where it is gone. /proc would not tell the end: it calls a process a zombie while threads of it still listen.
+    """
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         yield None
         return
     try:
-        yield descriptor if process.alive else None
+        yield descriptor if _start_ticks(process.pid) == process.start_ticks else None
     finally:
         os.close(descriptor)
+
+
+def ended(descriptor: int, limit_s: float | None) -> bool:
+    """Whether the process behind the descriptor ends within the limit; None waits for ever."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if limit_s is None else limit_s * 1000))
 
 
 def _signal(process: Process, number: int) -> None:
@@ -103,11 +122,10 @@ def _signal(process: Process, number: int) -> None:
             signal.pidfd_send_signal(descriptor, number)
 
 
-def _stat(pid: int) -> tuple[str, int] | None:
-    """State and start time; None where there is no such process."""
+def _start_ticks(pid: int) -> int | None:
+    """None where there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text[text.rindex(")") + 2 :].split()  # the name before may hold anything
-    return fields[0], int(fields[19])
+    return int(text[text.rindex(")") + 2 :].split()[19])  # the name before may hold anything
