@@ -1,0 +1,171 @@
+"""What is not watched but read one by one: Secrets, IngressClasses, claims of users, and the Events of stuck pods.
+
+Answers are kept for a while: what is there until the next drift check, what is missing until it is looked for again.
+Of a Secret nothing is kept but the names of its keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from whisper_operator.cluster_protocol import ApiError, Cluster
+from whisper_operator.kinds import CLAIM, CORE_EVENT, INGRESS_CLASS, SECRET, Kind
+from whisper_operator.observed import Found, SecretLookup
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Spec
+from whisper_operator.settings import Settings
+
+DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
+STUCK_AFTER_S = 3.0
+"""A pod that has been on its node so long, and whose container says nothing, is asked about."""
+FORGET_AFTER_S = 600.0
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """What was found for an endpoint."""
+
+    secrets: Mapping[str, SecretLookup]
+    existing_claim: Document | None
+    ingress_class: Document | None
+    again_s: float | None
+    """When to look again, because something is missing."""
+
+
+class Looker:
+    """Looks things up."""
+
+    def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._clock = clock
+        self._kept: dict[tuple[str, ...], tuple[float, Any]] = {}
+
+    async def look(self, namespace: str, spec: Spec) -> Lookups:
+        secrets = {name: await self._secret(namespace, name) for name in sorted(secrets_of(spec))}
+        claim = spec.cache.existing_claim if spec.cache else None
+        found_claim = await self._object(CLAIM, namespace, claim) if claim else None
+        ingress = spec.exposure.ingress if spec.exposure else None
+        found_class = await self._ingress_class(ingress.class_name) if ingress else None
+        missing = [
+            any(secret.found is Found.MISSING for secret in secrets.values()),
+            claim is not None and (found_claim is None or found_claim.get("status", {}).get("phase") != "Bound"),
+            ingress is not None and found_class is None,
+        ]
+        return Lookups(secrets, found_claim, found_class, self._settings.missing_seconds if any(missing) else None)
+
+    async def events(self, pod: Document) -> tuple[Document, ...]:
+        """Warnings about a pod, newest first."""
+        metadata = pod["metadata"]
+        selector = f"involvedObject.uid={metadata['uid']},type=Warning"
+
+        async def ask() -> tuple[tuple[Document, ...], bool]:
+            found = await self._cluster.list(
+                CORE_EVENT.api_version, CORE_EVENT.kind, metadata["namespace"], field_selector=selector
+            )
+            return tuple(sorted(found, key=_last_seen, reverse=True)[:10]), False
+
+        events: tuple[Document, ...] = await self._remembered(("events", metadata["uid"]), ask) or ()
+        return events
+
+    async def _secret(self, namespace: str, name: str) -> SecretLookup:
+        if not self._settings.read_secrets:
+            return SecretLookup(found=Found.UNKNOWN)
+
+        async def ask() -> tuple[SecretLookup, bool]:
+            secret = await self._cluster.get(SECRET.api_version, SECRET.kind, namespace, name)
+            if secret is None:
+                return SecretLookup(found=Found.MISSING), False
+            keys = frozenset(secret.get("data") or {})
+            return SecretLookup(found=Found.PRESENT, keys=keys, type=secret.get("type", "")), True
+
+        lookup: SecretLookup | None = await self._remembered(("secret", namespace, name), ask)
+        return lookup or SecretLookup(found=Found.UNKNOWN)
+
+    async def _object(self, kind: Kind, namespace: str, name: str) -> Document | None:
+        async def ask() -> tuple[Document | None, bool]:
+            found = await self._cluster.get(kind.api_version, kind.kind, namespace, name)
+            # A claim is not done with before it is bound.
+            return found, False
+
+        found: Document | None = await self._remembered((kind.kind, namespace, name), ask)
+        return found
+
+    async def _ingress_class(self, name: str | None) -> Document | None:
+        async def ask() -> tuple[Document | None, bool]:
+            if name is not None:
+                found = await self._cluster.get(INGRESS_CLASS.api_version, INGRESS_CLASS.kind, "", name)
+            else:
+                classes = await self._cluster.list(INGRESS_CLASS.api_version, INGRESS_CLASS.kind, "")
+                found = next((one for one in classes if is_default(one)), None)
+            return found, False
+
+        unknown: Document = {"metadata": {"name": name or ""}, "spec": {}}
+        answer: Document | None = await self._remembered(("class", name or ""), ask, unknown=unknown)
+        return answer
+
+    async def _remembered(self, key: tuple[str, ...], ask: Any, unknown: Any = None) -> Any:
+        """The answer, asked for anew if it is too old. `unknown`: where the operator may not ask."""
+        now = self._clock()
+        if key in self._kept and now < self._kept[key][0]:
+            return self._kept[key][1]
+        try:
+            answer, is_settled = await ask()
+        except ApiError as error:
+            if error.code != 403:
+                raise
+            answer, is_settled = unknown, True
+        lasts_s = self._settings.drift_seconds if is_settled else self._settings.missing_seconds
+        self._kept[key] = (now + 0.9 * lasts_s, answer)
+        return answer
+
+    def forget_old(self) -> None:
+        """What nobody has asked for in a long time."""
+        before = self._clock() - FORGET_AFTER_S
+        self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > before}
+
+
+def is_default(ingress_class: Document) -> bool:
+    return (ingress_class["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
+
+
+def secrets_of(spec: Spec) -> frozenset[str]:
+    """Names of all Secrets that an endpoint cannot do without."""
+    names = {secret.name for secret in spec.pod.image_pull_secrets}
+    if spec.model.token_secret_ref:
+        names.add(spec.model.token_secret_ref.name)
+    if spec.access.api_keys_secret_ref:
+        names.add(spec.access.api_keys_secret_ref.name)
+    if spec.exposure and spec.exposure.ingress and spec.exposure.ingress.tls:
+        names.add(spec.exposure.ingress.tls.secret_name)
+    for variable in spec.pod.env:
+        reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+        if reference.get("name") and not reference.get("optional"):
+            names.add(reference["name"])
+    return frozenset(names)
+
+
+def waits_without_words(pod: Document, now: datetime) -> bool:
+    """Whether a pod has been on its node for a while, and neither runs nor says what holds it up."""
+    status = pod.get("status", {})
+    if status.get("phase") != "Pending" or pod["metadata"].get("deletionTimestamp"):
+        return False
+    scheduled = [
+        one for one in status.get("conditions") or () if one["type"] == "PodScheduled" and one["status"] == "True"
+    ]
+    if not scheduled:
+        return False
+    since = datetime.fromisoformat(scheduled[0].get("lastTransitionTime") or pod["metadata"]["creationTimestamp"])
+    silent = {"", "ContainerCreating", "PodInitializing"}
+    waits = [one.get("state", {}).get("waiting", {}) for one in status.get("containerStatuses") or ()]
+    quiet = all(one.get("reason", "") in silent and not one.get("message") for one in waits)
+    return quiet and (now - since).total_seconds() >= STUCK_AFTER_S
+
+
+def _last_seen(event: Document) -> str:
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((str(one) for one in times if one), "")

@@ -1,0 +1,237 @@
+"""One endpoint from wish to status, as often as somebody asks: children applied, the world observed, status written.
+
+Level-triggered: it looks only at what is, never at what happened, and may be killed at any point. What belongs to an
+endpoint that is gone or on its way out is left alone. The decisions are elsewhere: what children are (`manifests`), what
+a status says (`status`), how often all this runs (`work_queue`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from whisper_operator import manifests, names, status
+from whisper_operator.apply import Applier, Result
+from whisper_operator.cluster_protocol import ApiError, Cluster
+from whisper_operator.errors import SpecError
+from whisper_operator.kinds import HTTP_ROUTE, INGRESS
+from whisper_operator.lookups import Looker, Lookups, waits_without_words
+from whisper_operator.metrics import Metrics
+from whisper_operator.observed import Observed
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.parse import parse_endpoint
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.routes import Routes
+from whisper_operator.settings import Settings
+from whisper_operator.store import Key, Store, controller_of
+from whisper_operator.work_queue import Outcome
+
+log = logging.getLogger(__name__)
+
+NOTHING = Lookups({}, None, None, None)
+LONGEST_REFUSAL_S = 60.0
+ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a reconciliation depends on. The same again: nothing to do."""
+
+    changes: int
+    lookups: Lookups
+    route_owner: str
+    served_kinds: frozenset[str]
+
+
+class Reconciler:
+    """Work for a WorkQueue of Keys."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        store: Store,
+        settings: Settings,
+        metrics: Metrics,
+        served_kinds: frozenset[str],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._served_kinds = served_kinds
+        self._clock = clock
+        self._now = now
+        self._applier = Applier(cluster, store, metrics, clock)
+        self.routes = Routes()
+        self.looker = Looker(cluster, settings, clock)
+        self._settled: dict[Key, Inputs] = {}
+        self._refused_since: dict[Key, float] = {}
+        self._uids: dict[Key, str] = {}
+
+    def index(self, key: Key) -> set[Key]:
+        """Note which routes an endpoint asks for; the other endpoints that this concerns."""
+        document = self._store.endpoint(key)
+        if document is None or document["metadata"].get("deletionTimestamp"):
+            return self.routes.ask(key, "", ())
+        try:
+            endpoint = parse_endpoint(document)
+        except SpecError:
+            return self.routes.ask(key, "", ())
+        return self.routes.ask(key, endpoint.created_at, manifests.route_keys(endpoint))
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """Never raises ApiError: what the API server did not do is tried again."""
+        started_s = self._clock()
+        try:
+            result, outcome = await self._reconcile(key)
+        except ApiError as error:
+            self._settled.pop(key, None)
+            result, outcome = "failed", Outcome(again_s=error.retry_after_s, failed=True)
+            log.warning("cannot reconcile now: %s", error, extra={"fields": {"endpoint": "/".join(key)}})
+        self._metrics.reconciles.labels(result).inc()
+        if result not in ("unchanged", "gone"):
+            self._metrics.reconcile_seconds.observe(self._clock() - started_s)
+        return outcome
+
+    async def _reconcile(self, key: Key) -> tuple[str, Outcome]:
+        changes = self._store.changes(key)
+        document = self._store.endpoint(key)
+        if document is None or document["metadata"].get("deletionTimestamp"):
+            self._forget(key)
+            return "gone", Outcome()
+        self._uids[key] = document["metadata"]["uid"]
+        endpoint, problem = _parsed(document)
+        lookups = await self.looker.look(key.namespace, endpoint.spec) if endpoint else NOTHING
+        inputs = Inputs(changes, lookups, _text(self.routes.holder(key)), self._served_kinds)
+        if self._settled.get(key) == inputs:
+            return "unchanged", Outcome(again_s=lookups.again_s)
+        result = Result()
+        if endpoint is not None:
+            try:
+                result = await self._applier.bring_about(endpoint, self._wishes(endpoint, inputs))
+            except SpecError as error:
+                problem = error
+        again_s = await self._report(document, endpoint, problem, inputs, result)
+        return self._settle(key, inputs, result, again_s)
+
+    def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
+        controller = (inputs.lookups.ingress_class or {}).get("spec", {}).get("controller", "")
+        children = manifests.make_children(
+            endpoint,
+            self._settings,
+            served_kinds=self._served_kinds,
+            ingress_controller=self._settings.ingress_controller or controller,
+        )
+        return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
+
+    async def _report(
+        self, document: Document, endpoint: Endpoint | None, problem: SpecError | None, inputs: Inputs, result: Result
+    ) -> float | None:
+        """Write the status if it says anything new. When to look again, because pods wait without saying for what."""
+        key = Key(document["metadata"]["namespace"], document["metadata"]["name"])
+        pods = self._store.pods(key)
+        # Young ones may be silent; they are looked at again a little later.
+        silent = [pod for pod in pods if waits_without_words(pod, self._now())]
+        lookups = inputs.lookups
+        observed = Observed(
+            children={
+                child: found
+                for child, found in self._store.children(key).items()
+                if _is_owned(found, document["metadata"]["uid"])
+            },
+            pods=pods,
+            secrets=lookups.secrets,
+            existing_claim=lookups.existing_claim,
+            ingress_class=lookups.ingress_class,
+            served_kinds=self._served_kinds,
+            pod_events={pod["metadata"]["name"]: await self.looker.events(pod) for pod in silent},
+            route_owner=inputs.route_owner,
+            refusals=tuple(result.refusals),
+        )
+        new = status.make_status(
+            endpoint,
+            problem,
+            document=document,
+            observed=observed,
+            resolved=manifests.resolve(endpoint, self._settings) if endpoint and problem is None else None,
+            url=manifests.url_of(endpoint, self._settings) if endpoint else "",
+            now=self._now(),
+        )
+        if new != document.get("status"):
+            await self._write(document, new)
+        waiting = [pod for pod in pods if pod.get("status", {}).get("phase", "Pending") == "Pending"]
+        return self._settings.missing_seconds if waiting else None
+
+    async def _write(self, document: Document, new: dict[str, Any]) -> None:
+        metadata = document["metadata"]
+        wish = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {key: metadata[key] for key in ("namespace", "name", "uid")},
+            "status": new,
+        }
+        try:
+            after = await self._cluster.apply_status(wish)
+        except ApiError as error:
+            # Gone, or another one of that name: an event is on its way.
+            if error.code in (404, 409):
+                return
+            raise
+        self._store.put(after)
+        self._metrics.applies.labels("WhisperEndpointStatus", "ok").inc()
+        for event in status.events_between(document, new):
+            await self._cluster.record_event(
+                document, type_=event.type, reason=event.reason, message=event.message, action=event.action
+            )
+
+    def _settle(self, key: Key, inputs: Inputs, result: Result, again_s: float | None) -> tuple[str, Outcome]:
+        waits = [wait for wait in (again_s, inputs.lookups.again_s, result.again_s) if wait is not None]
+        if result.refusals:
+            # What a user or an administrator must mend: soon noticed at first, then ever more rarely asked for.
+            now = self._clock()
+            age_s = now - self._refused_since.setdefault(key, now)
+            waits.append(min(max(self._settings.missing_seconds, age_s / 10), LONGEST_REFUSAL_S))
+        else:
+            self._refused_since.pop(key, None)
+        again = min(waits, default=None)
+        if result.errors:
+            self._settled.pop(key, None)
+            return "failed", Outcome(again_s=result.errors[0].retry_after_s, failed=True)
+        if result.refusals or result.again_s is not None or again_s is not None:
+            self._settled.pop(key, None)
+        else:
+            self._settled[key] = inputs
+        return ("refused" if result.refusals else "done"), Outcome(again_s=again)
+
+    def _forget(self, key: Key) -> None:
+        self._settled.pop(key, None)
+        self._refused_since.pop(key, None)
+        self._applier.forget(self._uids.pop(key, ""))
+        self._store.forget(key)
+
+
+def _parsed(document: Document) -> tuple[Endpoint | None, SpecError | None]:
+    try:
+        return parse_endpoint(document), None
+    except SpecError as error:
+        return None, error
+
+
+def _is_owned(child: Document, uid: str) -> bool:
+    owner = controller_of(child)
+    return owner is not None and owner["uid"] == uid
+
+
+def _text(key: Key | None) -> str:
+    return "/".join(key) if key else ""
