@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.kinds import CLAIM, CORE_EVENT, INGRESS_CLASS, SECRET, Kind
 from whisper_operator.observed import Found, SecretLookup
 from whisper_operator.resource.fields import Document
-from whisper_operator.resource.spec import Spec
+from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
+from whisper_operator.status.needs import needs_of_pods, needs_of_pulls, needs_of_route
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
-STUCK_AFTER_S = 3.0
-"""A pod that has been on its node so long, and whose container says nothing, is asked about."""
 FORGET_AFTER_S = 600.0
 
 
@@ -44,8 +42,10 @@ class Looker:
         self._clock = clock
         self._kept: dict[tuple[str, ...], tuple[float, Any]] = {}
 
-    async def look(self, namespace: str, spec: Spec) -> Lookups:
-        secrets = {name: await self._secret(namespace, name) for name in sorted(secrets_of(spec))}
+    async def look(self, endpoint: Endpoint) -> Lookups:
+        namespace, spec = endpoint.namespace, endpoint.spec
+        needs = [*needs_of_pods(endpoint), *needs_of_pulls(endpoint), *needs_of_route(endpoint)]
+        secrets = {name: await self._secret(namespace, name) for name in sorted({need.name for need in needs})}
         claim = spec.cache.existing_claim if spec.cache else None
         found_claim = await self._object(CLAIM, namespace, claim) if claim else None
         ingress = spec.exposure.ingress if spec.exposure else None
@@ -57,10 +57,10 @@ class Looker:
         ]
         return Lookups(secrets, found_claim, found_class, self._settings.missing_seconds if any(missing) else None)
 
-    async def events(self, pod: Document) -> tuple[Document, ...]:
-        """Warnings about a pod, newest first."""
-        metadata = pod["metadata"]
-        selector = f"involvedObject.uid={metadata['uid']},type=Warning"
+    async def events(self, regarding: Document) -> tuple[Document, ...]:
+        """Events about a pod or a claim, newest first."""
+        metadata = regarding["metadata"]
+        selector = f"involvedObject.uid={metadata['uid']}"
 
         async def ask() -> tuple[tuple[Document, ...], bool]:
             found = await self._cluster.list(
@@ -130,39 +130,6 @@ class Looker:
 
 def is_default(ingress_class: Document) -> bool:
     return (ingress_class["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
-
-
-def secrets_of(spec: Spec) -> frozenset[str]:
-    """Names of all Secrets that an endpoint cannot do without."""
-    names = {secret.name for secret in spec.pod.image_pull_secrets}
-    if spec.model.token_secret_ref:
-        names.add(spec.model.token_secret_ref.name)
-    if spec.access.api_keys_secret_ref:
-        names.add(spec.access.api_keys_secret_ref.name)
-    if spec.exposure and spec.exposure.ingress and spec.exposure.ingress.tls:
-        names.add(spec.exposure.ingress.tls.secret_name)
-    for variable in spec.pod.env:
-        reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
-        if reference.get("name") and not reference.get("optional"):
-            names.add(reference["name"])
-    return frozenset(names)
-
-
-def waits_without_words(pod: Document, now: datetime) -> bool:
-    """Whether a pod has been on its node for a while, and neither runs nor says what holds it up."""
-    status = pod.get("status", {})
-    if status.get("phase") != "Pending" or pod["metadata"].get("deletionTimestamp"):
-        return False
-    scheduled = [
-        one for one in status.get("conditions") or () if one["type"] == "PodScheduled" and one["status"] == "True"
-    ]
-    if not scheduled:
-        return False
-    since = datetime.fromisoformat(scheduled[0].get("lastTransitionTime") or pod["metadata"]["creationTimestamp"])
-    silent = {"", "ContainerCreating", "PodInitializing"}
-    waits = [one.get("state", {}).get("waiting", {}) for one in status.get("containerStatuses") or ()]
-    quiet = all(one.get("reason", "") in silent and not one.get("message") for one in waits)
-    return quiet and (now - since).total_seconds() >= STUCK_AFTER_S
 
 
 def _last_seen(event: Document) -> str:

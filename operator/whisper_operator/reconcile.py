@@ -19,21 +19,20 @@ from whisper_operator.apply import Applier, Result
 from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import HTTP_ROUTE, INGRESS
-from whisper_operator.lookups import Looker, Lookups, waits_without_words
+from whisper_operator.lookups import Looker, Lookups
 from whisper_operator.metrics import Metrics
-from whisper_operator.observed import Observed
+from whisper_operator.observation import Observation, Observer, patience_s
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.routes import Routes
 from whisper_operator.settings import Settings
-from whisper_operator.store import Key, Store, controller_of
+from whisper_operator.store import Key, Store
 from whisper_operator.work_queue import Outcome
 
 log = logging.getLogger(__name__)
 
 NOTHING = Lookups({}, None, None, None)
-LONGEST_REFUSAL_S = 60.0
 ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
 
 
@@ -75,6 +74,7 @@ class Reconciler:
         self._applier = Applier(cluster, store, metrics, clock)
         self.routes = Routes()
         self.looker = Looker(cluster, settings, clock)
+        self._observer = Observer(store, self.looker, settings.missing_seconds)
         self._settled: dict[Key, Inputs] = {}
         self._refused_since: dict[Key, float] = {}
         self._uids: dict[Key, str] = {}
@@ -112,7 +112,7 @@ class Reconciler:
             return "gone", Outcome()
         self._uids[key] = document["metadata"]["uid"]
         endpoint, problem = _parsed(document)
-        lookups = await self.looker.look(key.namespace, endpoint.spec) if endpoint else NOTHING
+        lookups = await self.looker.look(endpoint) if endpoint else NOTHING
         inputs = Inputs(changes, lookups, _text(self.routes.holder(key)), self._served_kinds)
         if self._settled.get(key) == inputs:
             return "unchanged", Outcome(again_s=lookups.again_s)
@@ -122,8 +122,8 @@ class Reconciler:
                 result = await self._applier.bring_about(endpoint, self._wishes(endpoint, inputs))
             except SpecError as error:
                 problem = error
-        again_s = await self._report(document, endpoint, problem, inputs, result)
-        return self._settle(key, inputs, result, again_s)
+        observation = await self._report(document, endpoint, problem, inputs, result)
+        return self._settle(key, inputs, result, observation)
 
     def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
         controller = (inputs.lookups.ingress_class or {}).get("spec", {}).get("controller", "")
@@ -137,41 +137,28 @@ class Reconciler:
 
     async def _report(
         self, document: Document, endpoint: Endpoint | None, problem: SpecError | None, inputs: Inputs, result: Result
-    ) -> float | None:
-        """Write the status if it says anything new. When to look again, because pods wait without saying for what."""
-        key = Key(document["metadata"]["namespace"], document["metadata"]["name"])
-        pods = self._store.pods(key)
-        # Young ones may be silent; they are looked at again a little later.
-        silent = [pod for pod in pods if waits_without_words(pod, self._now())]
-        lookups = inputs.lookups
-        observed = Observed(
-            children={
-                child: found
-                for child, found in self._store.children(key).items()
-                if _is_owned(found, document["metadata"]["uid"])
-            },
-            pods=pods,
-            secrets=lookups.secrets,
-            existing_claim=lookups.existing_claim,
-            ingress_class=lookups.ingress_class,
-            served_kinds=self._served_kinds,
-            pod_events={pod["metadata"]["name"]: await self.looker.events(pod) for pod in silent},
+    ) -> Observation:
+        """Write the status if it says anything new."""
+        observation = await self._observer.observe(
+            document,
+            inputs.lookups,
+            served_kinds=inputs.served_kinds,
             route_owner=inputs.route_owner,
             refusals=tuple(result.refusals),
+            now=self._now(),
         )
         new = status.make_status(
             endpoint,
             problem,
             document=document,
-            observed=observed,
+            observed=observation.observed,
             resolved=manifests.resolve(endpoint, self._settings) if endpoint and problem is None else None,
             url=manifests.url_of(endpoint, self._settings) if endpoint else "",
             now=self._now(),
         )
         if new != document.get("status"):
             await self._write(document, new)
-        waiting = [pod for pod in pods if pod.get("status", {}).get("phase", "Pending") == "Pending"]
-        return self._settings.missing_seconds if waiting else None
+        return observation
 
     async def _write(self, document: Document, new: dict[str, Any]) -> None:
         metadata = document["metadata"]
@@ -195,24 +182,22 @@ class Reconciler:
                 document, type_=event.type, reason=event.reason, message=event.message, action=event.action
             )
 
-    def _settle(self, key: Key, inputs: Inputs, result: Result, again_s: float | None) -> tuple[str, Outcome]:
-        waits = [wait for wait in (again_s, inputs.lookups.again_s, result.again_s) if wait is not None]
+    def _settle(self, key: Key, inputs: Inputs, result: Result, observation: Observation) -> tuple[str, Outcome]:
+        waits = [wait for wait in (observation.again_s, inputs.lookups.again_s, result.again_s) if wait is not None]
         if result.refusals:
             # What a user or an administrator must mend: soon noticed at first, then ever more rarely asked for.
             now = self._clock()
-            age_s = now - self._refused_since.setdefault(key, now)
-            waits.append(min(max(self._settings.missing_seconds, age_s / 10), LONGEST_REFUSAL_S))
+            since = self._refused_since.setdefault(key, now)
+            waits.append(patience_s(self._settings.missing_seconds, now - since))
         else:
             self._refused_since.pop(key, None)
-        again = min(waits, default=None)
-        if result.errors:
-            self._settled.pop(key, None)
-            return "failed", Outcome(again_s=result.errors[0].retry_after_s, failed=True)
-        if result.refusals or result.again_s is not None or again_s is not None:
+        if result.refusals or result.errors or result.again_s is not None or not observation.is_steady:
             self._settled.pop(key, None)
         else:
             self._settled[key] = inputs
-        return ("refused" if result.refusals else "done"), Outcome(again_s=again)
+        if result.errors:
+            return "failed", Outcome(again_s=result.errors[0].retry_after_s, failed=True)
+        return ("refused" if result.refusals else "done"), Outcome(again_s=min(waits, default=None))
 
     def _forget(self, key: Key) -> None:
         self._settled.pop(key, None)
@@ -226,11 +211,6 @@ def _parsed(document: Document) -> tuple[Endpoint | None, SpecError | None]:
         return parse_endpoint(document), None
     except SpecError as error:
         return None, error
-
-
-def _is_owned(child: Document, uid: str) -> bool:
-    owner = controller_of(child)
-    return owner is not None and owner["uid"] == uid
 
 
 def _text(key: Key | None) -> str:
