@@ -16,6 +16,7 @@ from whisper_operator.manifests.routes import make_http_route, make_ingress, rou
 from whisper_operator.manifests.scaling import make_autoscaler
 from whisper_operator.manifests.services import make_service, make_service_account
 from whisper_operator.manifests.volumes import make_cache_claim
+from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
@@ -26,19 +27,25 @@ OPTIONAL_KINDS = frozenset({"HTTPRoute", "PodMonitor"})
 
 
 def make_children(
-    endpoint: Endpoint, settings: Settings, *, served_kinds: frozenset[str], ingress_controller: str
+    endpoint: Endpoint,
+    settings: Settings,
+    *,
+    served_kinds: frozenset[str],
+    ingress_controller: str,
+    deployed: Document | None = None,
 ) -> tuple[dict[str, Any], ...]:
     """All children in the order in which they are applied: what pods need comes before them.
 
     `served_kinds` are those of OPTIONAL_KINDS that the cluster has. `ingress_controller` is a short name (contour,
-    nginx, haproxy, alb, openshift, none) or `spec.controller` of the Ingress' class. SpecError: it cannot be done.
+    nginx, haproxy, alb, openshift, none) or `spec.controller` of the Ingress' class. `deployed` is the Deployment that
+    there is: pods whose settings are the same keep their template. SpecError: it cannot be done.
     """
     children = (
         make_service_account(endpoint),
         make_cache_claim(endpoint),
         make_network_policy(endpoint, settings),
         make_service(endpoint),
-        make_deployment(endpoint, settings),
+        make_deployment(endpoint, settings, deployed),
         make_disruption_budget(endpoint),
         make_ingress(endpoint, ingress_controller),
         make_http_route(endpoint),

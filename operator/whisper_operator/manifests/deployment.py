@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from whisper_operator import names
 from whisper_operator.errors import SpecError
+from whisper_operator.manifests import kept
 from whisper_operator.manifests.metadata import metadata, pod_selector
 from whisper_operator.manifests.pods import grace_period_s, make_pod_template
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.manifests.volumes import may_be_held_by_one_node
-from whisper_operator.resource.fields import IntOrPercent
+from whisper_operator.resource.fields import Document, IntOrPercent
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
@@ -17,19 +19,25 @@ PULL_MARGIN_S = 600
 """For the image, before the pod's own time to start begins."""
 
 
-def make_deployment(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
-    """The Deployment. `replicas` is always the spec's: whoever scales, scales the endpoint."""
+def make_deployment(endpoint: Endpoint, settings: Settings, deployed: Document | None) -> dict[str, Any]:
+    """The Deployment. `replicas` is always the spec's: whoever scales, scales the endpoint.
+
+    `deployed` is the one that there is; its pods' template stays as long as their settings do.
+    """
+    digest = kept.settings_hash(endpoint, settings)
+    written = make_pod_template(endpoint, settings, digest)
+    template = kept.template_of(deployed, digest) or written
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(endpoint),
+        "metadata": metadata(endpoint, annotations={names.TEMPLATE_ANNOTATION: kept.as_text(template)}),
         "spec": {
             "replicas": 0 if endpoint.spec.suspend else endpoint.spec.replicas,
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": progress_deadline_s(endpoint),
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(endpoint)},
             "selector": pod_selector(endpoint),
-            "template": make_pod_template(endpoint, settings),
+            "template": template,
         },
     }
 
@@ -54,4 +62,4 @@ def _rolling_update(endpoint: Endpoint) -> dict[str, IntOrPercent]:
 
 
 def _is_zero(amount: IntOrPercent | None) -> bool:
-    return amount in (0, "0", "0%")
+    return amount is not None and not str(amount).removesuffix("%").strip("0")

@@ -1,12 +1,11 @@
-"""The pods' template. It meets PodSecurity `restricted`, and holds nothing that an upgrade of the operator changes.
+"""The pods' template. It meets PodSecurity `restricted`.
 
-What changes here restarts every pod: neither versions nor names of charts belong in it.
+Neither versions nor names of charts belong in it: what changes here restarts pods. Those that run already keep the
+template that they were started with until their settings change; see `kept`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -29,8 +28,8 @@ CPU_REQUESTS = {"cpu": "1", "memory": "2Gi"}
 """What is asked for where the spec asks for nothing. No limits: how much a model needs, only its user knows."""
 
 
-def make_pod_template(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
-    """`spec.template` of the Deployment."""
+def make_pod_template(endpoint: Endpoint, settings: Settings, digest: str) -> dict[str, Any]:
+    """`spec.template` of the Deployment; `digest` names the settings that it is for."""
     pod, defaults = endpoint.spec.pod, settings.defaults
     volumes, mounts = volumes_and_mounts(endpoint, settings)
     spec = {
@@ -46,17 +45,9 @@ def make_pod_template(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     }
     metadata = {
         "labels": {**defaults.pod_labels, **pod.labels, **names.labels_of(endpoint.name)},
-        "annotations": {**defaults.pod_annotations, **pod.annotations},
+        "annotations": {**defaults.pod_annotations, **pod.annotations, names.SETTINGS_HASH_ANNOTATION: digest},
     }
-    digest = settings_hash({"metadata": metadata, "spec": spec})
-    metadata["annotations"][names.SETTINGS_HASH_ANNOTATION] = digest
     return {"metadata": metadata, "spec": spec}
-
-
-def settings_hash(template: dict[str, Any]) -> str:
-    """A name for what the pods run on: the same settings have the same, on any operator that writes this template."""
-    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def grace_period_s(endpoint: Endpoint) -> int:

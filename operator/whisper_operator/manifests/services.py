@@ -23,8 +23,7 @@ def make_service(endpoint: Endpoint) -> dict[str, Any]:
                     "name": names.HTTP_PORT_NAME,
                     "port": names.SERVICE_PORT,
                     "targetPort": names.HTTP_PORT_NAME,
-                    "protocol": "TCP",
-                    "appProtocol": "http",
+                    "protocol": "TCP",  # no appProtocol: Azure would ask for / to see whether the pods are well
                 }
             ],
         },
