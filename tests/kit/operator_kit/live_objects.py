@@ -113,18 +113,22 @@ def pod(
     terminating: bool = False,
     created: float = 600,
     conditions: Sequence[Document] = (),
+    has_sandbox: bool = True,
     resources: Mapping[str, Any] | None = None,
     image: str = "registry.example.com/whisper-server:1",
     **status: Any,
 ) -> Document:
-    """A pod on a node, its container in `state` (see below; default: up). `conditions` replace or add."""
+    """A pod on a node, its container in `state` (see below; default: up). `conditions` replace or add.
+
+    `has_sandbox`: volumes are mounted and the network is there.
+    """
     container = {"name": names.CONTAINER, "image": image, **(state or up())}
     is_up = bool(container["ready"]) if ready is None else ready
     text = "True" if is_up else "False"
     known = {
         entry["type"]: entry
         for entry in (
-            condition("PodReadyToStartContainers", "True"),
+            condition("PodReadyToStartContainers", "True" if has_sandbox else "False"),
             condition("Initialized", "True"),
             condition("Ready", text, "" if is_up else "ContainersNotReady"),
             condition("ContainersReady", text, "" if is_up else "ContainersNotReady"),
@@ -220,7 +224,11 @@ def ended(
         "containerID": "containerd://0123",
     }
     words = "back-off 40s restarting failed container=server pod=speech-5c9-aaaaa_team-a(uid)"
-    state = {"waiting": {"reason": "CrashLoopBackOff", "message": words}} if backs_off else {"running": {}}
+    state = (
+        {"waiting": {"reason": "CrashLoopBackOff", "message": words}}
+        if backs_off
+        else {"running": {"startedAt": at(60)}}
+    )
     return {
         "ready": False,
         "started": False,
