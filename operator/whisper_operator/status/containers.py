@@ -123,7 +123,7 @@ def _of_container(container: Container, seen: Seen) -> Trouble | None:
         return _ended(container, seen)
     if waits_for and waits_for != reasons.CONTAINER_CREATING:
         return _not_made(container)
-    if container.status.get("state", {}).get("running"):
+    if container.status.get("state", {}).get("running") is not None:
         return _not_ready(container, seen)
     return None
 
@@ -229,7 +229,7 @@ def _of_the_node(pod: Document) -> Trouble:
         return Trouble(reason=reasons.NOT_READY, text=f"a readiness gate is closed: {words}", advice="", hard=False)
     return Trouble(
         reason=reasons.NODE_NOT_READY,
-        text=f"the server is up, but its node {node} does not vouch for it.",
+        text=f"the server is up, but node {node}, where it runs, seems to be lost.",
         advice=f"See {command(f'kubectl describe node {node}')}.",
         hard=False,
     )

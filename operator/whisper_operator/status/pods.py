@@ -41,13 +41,14 @@ def _of_failed(pod: Document) -> Trouble:
     """A pod that its node evicted, refused or ended."""
     status = pod.get("status", {})
     reason, message = status.get("reason", ""), status.get("message", "")
-    words = quoted(message) if message else ""
     if reason == reasons.EVICTED:
         advice = "If it goes on: pod.resources.requests and limits, and cache.emptyDir.sizeLimit, must leave room for the model."
-        return Trouble(reason=reasons.EVICTED, text=f"evicted by its node: {words}", advice=advice, hard=False)
+        return Trouble(
+            reason=reasons.EVICTED, text=f"evicted by its node: {quoted(message)}", advice=advice, hard=False
+        )
     return Trouble(
         reason=reasons.POD_FAILED,
-        text=joined("its node ended it or did not take it:", f"{reason}." if reason else "", words),
+        text=f"its node ended it or did not take it: {quoted(': '.join(filter(None, (reason, message))))}",
         advice="",
         hard=False,
     )

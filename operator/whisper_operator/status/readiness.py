@@ -10,7 +10,7 @@ from __future__ import annotations
 from whisper_operator.errors import SpecError
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import Condition, Truth, fails
-from whisper_operator.status.finding import Finding, counted, joined
+from whisper_operator.status.finding import Finding, counted, joined, quoted
 from whisper_operator.status.refusals import invalid_child
 from whisper_operator.status.seen import Seen
 from whisper_operator.status.workload import is_rolled_out, no_pods_wanted
@@ -22,7 +22,7 @@ READY = "Ready"
 def valid(seen: Seen, problem: SpecError | None) -> Condition:
     """Whether the spec can be carried out. Running pods stay as they are while it cannot."""
     if problem is not None:
-        message = f"{problem} Nothing is changed until it is mended."
+        message = joined(quoted(str(problem), limit=900), "Nothing is changed until it is mended.")
         return fails(VALID, Finding(reason=problem.reason, message=message))
     found = invalid_child(seen)
     if found is not None:
@@ -49,7 +49,7 @@ def ready(
         serving = f"Meanwhile {_count(seen, of_old=seen.has_old_pods)}." if available.holds else ""
         return fails(READY, Finding(reason=because.reason, message=joined(because.message, serving)))
     at = f" at {url}" if url else ""
-    more = "" if is_rolled_out(seen) else "A rollout is under way: see Progressing."
+    more = "" if is_rolled_out(seen) else "Further pods are coming up: see Progressing."
     message = joined(f"{_count(seen)}{at}.", more)
     return Condition(type=READY, status=Truth.TRUE, reason=reasons.READY, message=message)
 

@@ -125,7 +125,7 @@ def _advice(reason: str, words: str, seen: Seen) -> str:
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
         return f"See {command(f'kubectl describe pvc -n {seen.namespace}')}."
     if _TAINT.search(words):
-        return "If a tainted node is meant for it, name its taint in pod.tolerations (kubectl describe node)."
+        return "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
     return "Check pod.nodeSelector, pod.affinity, pod.topologySpreadConstraints and pod.tolerations."
 
 

@@ -55,8 +55,9 @@ def make_status(
     before: Document = document.get("status") or {}
     seen = Seen(document=document, endpoint=endpoint, observed=observed, now=now)
     address = url or str(before.get("url", ""))
-    findings = workload_findings(seen)
-    is_valid, is_available, is_exposed = valid(seen, problem), available(seen, findings), exposed(seen)
+    is_valid = valid(seen, problem)
+    findings = workload_findings(seen, is_valid)
+    is_available, is_exposed = available(seen, findings), exposed(seen)
     is_ready = ready(seen, findings, valid=is_valid, available=is_available, exposed=is_exposed, url=address)
     optional = (is_exposed, autoscaling(seen))
     conditions = (is_ready, is_available, progressing(seen, findings), scheduled(seen), is_valid)

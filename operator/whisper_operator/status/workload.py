@@ -23,9 +23,11 @@ AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 
 
-def workload_findings(seen: Seen) -> tuple[Finding, ...]:
+def workload_findings(seen: Seen, valid: Condition) -> tuple[Finding, ...]:
     """What somebody must see to first; then what passes by itself."""
     found = list(_all_findings(seen))
+    if not valid.holds and seen.deployment is None:
+        found.insert(0, Finding(reason=valid.reason, message=valid.message))
     return tuple(sorted(found, key=lambda each: not each.hard))
 
 
@@ -122,4 +124,4 @@ def _under_way(seen: Seen) -> str:
     if not seen.deployment_is_current:
         return "The Deployment controller has not taken up the newest settings yet."
     updated = seen.deployment_status.get("updatedReplicas", 0)
-    return f"{updated} of {seen.n_wanted} pods have the newest settings; {seen.n_ready} are ready."
+    return f"{updated} of {seen.n_wanted} pods have the newest settings, {seen.n_ready} of all are ready."

@@ -1,4 +1,4 @@
-"""Children of an endpoint as a real cluster shows them: Deployments, pods, claims, routes, autoscalers, Events.
+"""Children of an endpoint as a real cluster shows them: Deployments, claims, routes, autoscalers, Events. Pods: `live_pods`.
 
 Only what a controller or a kubelet writes is here; what the operator writes is in `whisper_operator.manifests`. Texts are
 those of Kubernetes 1.35.
@@ -6,7 +6,6 @@ those of Kubernetes 1.35.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,9 +36,6 @@ def metadata(name: str, **more: Any) -> Document:
         "uid": f"uid-of-{name}",
         **more,
     }
-
-
-# Deployments
 
 
 def deployment(
@@ -97,148 +93,6 @@ def progress(*, done: bool = False) -> Document:
 
 def deadline_exceeded() -> Document:
     return condition("Progressing", "False", "ProgressDeadlineExceeded", 'ReplicaSet "x" has timed out progressing.')
-
-
-# Pods
-
-
-def pod(
-    name: str = "speech-5c9-aaaaa",
-    state: Document | None = None,
-    *,
-    ready: bool | None = None,
-    node: str = "node-1",
-    settings: str = NEW_SETTINGS,
-    phase: str = "",
-    terminating: bool = False,
-    created: float = 600,
-    conditions: Sequence[Document] = (),
-    has_sandbox: bool = True,
-    resources: Mapping[str, Any] | None = None,
-    image: str = "registry.example.com/whisper-server:1",
-    **status: Any,
-) -> Document:
-    """A pod on a node, its container in `state` (see below; default: up). `conditions` replace or add.
-
-    `has_sandbox`: volumes are mounted and the network is there.
-    """
-    container = {"name": names.CONTAINER, "image": image, **(state or up())}
-    is_up = bool(container["ready"]) if ready is None else ready
-    text = "True" if is_up else "False"
-    known = {
-        entry["type"]: entry
-        for entry in (
-            condition("PodReadyToStartContainers", "True" if has_sandbox else "False"),
-            condition("Initialized", "True"),
-            condition("Ready", text, "" if is_up else "ContainersNotReady"),
-            condition("ContainersReady", text, "" if is_up else "ContainersNotReady"),
-            condition("PodScheduled", "True"),
-            *conditions,
-        )
-    }
-    running = phase or ("Running" if container["state"].get("running") or container["restartCount"] else "Pending")
-    about = metadata(name, creationTimestamp=at(created), annotations={names.SETTINGS_HASH_ANNOTATION: settings}) | (
-        {"deletionTimestamp": at(5)} if terminating else {}
-    )
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": about,
-        "spec": {
-            "nodeName": node,
-            "containers": [{"name": names.CONTAINER, "image": image, "resources": dict(resources or {})}],
-        },
-        "status": {
-            "phase": running,
-            "startTime": at(created),
-            "conditions": list(known.values()),
-            "containerStatuses": [container],
-            **status,
-        },
-    }
-
-
-def unscheduled(words: str, name: str = "speech-5c9-aaaaa", *, settings: str = NEW_SETTINGS) -> Document:
-    """A pod without a node, and why; no words: the scheduler has not looked at it."""
-    entry = [condition("PodScheduled", "False", "Unschedulable", words)] if words else []
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata(name, annotations={names.SETTINGS_HASH_ANNOTATION: settings}),
-        "spec": {"containers": [{"name": names.CONTAINER}]},
-        "status": {"phase": "Pending", "conditions": entry},
-    }
-
-
-def failed(reason: str, message: str, name: str = "speech-5c9-zzzzz", *, ago: float = 620) -> Document:
-    """A pod that its node evicted or did not take, so many seconds ago."""
-    document = pod(name, up(ready=False), phase="Failed", created=ago + 100, reason=reason, message=message)
-    entry = condition("DisruptionTarget", "True", "TerminationByKubelet", message)
-    document["status"]["conditions"].append({**entry, "lastTransitionTime": at(ago)})
-    return document
-
-
-# States of the container of a pod
-
-
-def up(*, ready: bool = True, started: bool = True) -> Document:
-    return {
-        "ready": ready,
-        "started": started,
-        "restartCount": 0,
-        "state": {"running": {"startedAt": at(300)}},
-        "lastState": {},
-    }
-
-
-def loading() -> Document:
-    return up(ready=False, started=False)
-
-
-def waiting(reason: str, message: str = "") -> Document:
-    return {
-        "ready": False,
-        "started": False,
-        "restartCount": 0,
-        "state": {"waiting": {"reason": reason, "message": message}},
-        "lastState": {},
-    }
-
-
-def ended(
-    code: int = 1,
-    message: str = "",
-    *,
-    reason: str = "Error",
-    ran_s: float = 20,
-    restarts: int = 3,
-    backs_off: bool = True,
-) -> Document:
-    """A container that ended, and waits to be started again (or has been: backs_off=False)."""
-    end = {
-        "exitCode": code,
-        "reason": reason,
-        "message": message,
-        "startedAt": at(100 + ran_s),
-        "finishedAt": at(100),
-        "containerID": "containerd://0123",
-    }
-    words = "back-off 40s restarting failed container=server pod=speech-5c9-aaaaa_team-a(uid)"
-    state = (
-        {"waiting": {"reason": "CrashLoopBackOff", "message": words}}
-        if backs_off
-        else {"running": {"startedAt": at(60)}}
-    )
-    return {
-        "ready": False,
-        "started": False,
-        "restartCount": restarts,
-        "state": state,
-        "lastState": {"terminated": end},
-    }
-
-
-# Other children
 
 
 def claim(phase: str = "Bound", *, terminating: bool = False, storage_class: str | None = "standard") -> Document:
