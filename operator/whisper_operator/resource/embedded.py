@@ -19,7 +19,7 @@ _KEY = {"maxLength": 317}
 
 _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "io.k8s.api.core.v1.EnvVar": {
-        "name": {"minLength": 1, "maxLength": 256, "pattern": r"^[ -<>-~]+$"},
+        "name": {"minLength": 1, "maxLength": 256, "pattern": r"^[!-<>-~]+$"},
         "value": {"maxLength": 32_768},
     },
     "io.k8s.api.core.v1.Toleration": {
