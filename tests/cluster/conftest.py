@@ -78,4 +78,6 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     cluster.wait(lambda: cluster.get("serviceaccount", "default", name), 30, f"the account of {name} is there")
     yield name
+    # What is in it goes when its turn comes, five seconds later; a pod would keep a GPU from the next test until then.
     cluster.delete("namespace", name, wait=False)
+    cluster.kubectl("delete", "pods", "--all", f"--namespace={name}", "--force", "--grace-period=0")
