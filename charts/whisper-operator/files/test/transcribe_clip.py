@@ -100,8 +100,8 @@ def transcribe_with(api: Api, endpoint: Document, arguments: argparse.Namespace)
     say(f"making the WhisperEndpoint {api.namespace}/{api.name}")
     api.create(endpoint)
     try:
-        url = arguments.url or wait_until_ready(api, deadline_s)
-        text = transcribe(f"{url}/audio/transcriptions", arguments.clip, deadline_s)
+        url = wait_until_ready(api, deadline_s)
+        text = transcribe(f"{arguments.url or url}/audio/transcriptions", arguments.clip, deadline_s)
     finally:
         remove(api)
     say(f"heard: {text}")
@@ -193,7 +193,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clip", type=Path, default=HERE / "clip.ogg")
     parser.add_argument("--owner", default="", help="NAME/UID of the pod that the endpoint belongs to")
     parser.add_argument("--timeout", type=float, default=240, help="seconds until there must be a transcript")
-    parser.add_argument("--url", default="", help="instead of waiting and asking the endpoint's own")
+    parser.add_argument("--url", default="", help="where the clip is sent, instead of the endpoint's own")
     return parser.parse_args()
 
 
