@@ -19,6 +19,8 @@ BACK_OFF = f"{PREFIX}/back-off"
 """How long a crashed container or a failed pull waits for its next try (5s)."""
 TERMINATING = f"{PREFIX}/terminating"
 """How long a deleted pod takes to go (0s)."""
+LAST_WORDS = f"{PREFIX}/last-words"
+"""What a container leaves as its termination message."""
 MESSAGE = f"{PREFIX}/message"
 """Instead of the message that a failed pull or a missing Secret shows."""
 
@@ -55,6 +57,8 @@ class Picture:
     last: str = "{{ toJson (or $old.lastState dict) }}"
     restarts: int = 0
     """How many more than before."""
+    sandbox: bool = True
+    """Volumes are mounted, and the network is there."""
 
 
 NOW = "{{ $now | Quote }}"
@@ -68,12 +72,14 @@ def waiting(reason: str, message: str = '""') -> str:
 
 
 def terminated(reason: str, exit_code: int) -> str:
-    return f"{{terminated: {{reason: {reason}, exitCode: {exit_code}, startedAt: {NOW}, finishedAt: {NOW}}}}}"
+    said = f'{{{{ or (index $notes "{LAST_WORDS}") "" | Quote }}}}'
+    times = f"startedAt: {NOW}, finishedAt: {NOW}"
+    return f"{{terminated: {{reason: {reason}, exitCode: {exit_code}, message: {said}, {times}}}}}"
 
 
 BACKING_OFF = '(printf "back-off restarting failed container=%s pod=%s_%s" $c.name $pod.metadata.name $space)'
 NOT_FOUND = '(printf "failed to pull and unpack image \\"%s\\": failed to resolve reference: not found" $c.image)'
-PULL_LATER = '(printf "Back-off pulling image \\"%s\\": ErrImagePull: not found" $c.image)'
+PULL_LATER = '(printf "Back-off pulling image \\"%s\\": ErrImagePull: %s" $c.image ' + NOT_FOUND + ")"
 
 RUNS = Picture("Running", RUNNING, ready=True, started=True)
 STARTS = Picture("Running", RUNNING)
@@ -82,7 +88,7 @@ KILLED = Picture("Running", waiting("CrashLoopBackOff", BACKING_OFF), last=termi
 PULL_FAILED = Picture("Pending", waiting("ErrImagePull", NOT_FOUND))
 PULL_WAITS = Picture("Pending", waiting("ImagePullBackOff", PULL_LATER))
 NO_CONFIG = Picture("Pending", waiting("CreateContainerConfigError", '"secret \\"missing\\" not found"'))
-CREATING = Picture("Pending", waiting("ContainerCreating"))
+CREATING = Picture("Pending", waiting("ContainerCreating"), sandbox=False)
 SUCCEEDED = Picture("Succeeded", terminated("Completed", 0))
 FAILED = Picture("Failed", terminated("Error", 1))
 
@@ -92,7 +98,7 @@ def status(picture: Picture) -> str:
     ended = picture.phase in {"Succeeded", "Failed"}
     why = "PodCompleted" if ended else "ContainersNotReady"
     conditions = [
-        ("PodReadyToStartContainers", not ended, ""),
+        ("PodReadyToStartContainers", picture.sandbox and not ended, ""),
         ("Initialized", True, ""),
         ("ContainersReady", picture.ready, why),
         ("Ready", picture.ready, why),
