@@ -75,13 +75,13 @@ class Rollout:
     """How pods are replaced, started and stopped."""
 
     max_surge: IntOrPercent | None = spec_field(
-        "Pods more than replicas during a rollout, as a number or a share such as 25%. Absent: 0 with GPUs, so that no spare one is needed, and with a persistentVolumeClaim that is not ReadWriteMany, else 1.",
+        "Pods more than replicas during a rollout, as a number or a share such as 25%. Absent: 0 with GPUs, so that no spare one is needed, and with volumes for one node; else, and where maxUnavailable is 0, 1.",
         maximum=1000,
         maxLength=4,
         pattern=r"^[0-9]{1,3}%$",
     )
     max_unavailable: IntOrPercent | None = spec_field(
-        "Pods fewer than replicas during a rollout, as a number or a share such as 25%. Absent: 1 where maxSurge is 0 when absent, else 0.",
+        "Pods fewer than replicas during a rollout, as a number or a share such as 25%. Absent: 1 with GPUs, with volumes for one node, and where maxSurge is 0; else 0.",
         maximum=1000,
         maxLength=4,
         pattern=r"^(100|[0-9]{1,2})%$",

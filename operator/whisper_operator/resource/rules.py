@@ -14,10 +14,6 @@ __all__ = ["RESERVED_ENV", "RESERVED_LABELS", "RULES", "Rule", "with_rules"]
 
 _CLAIM = "has(self.cache) && has(self.cache.persistentVolumeClaim)"
 _ONE_POD = f"{_CLAIM} && 'ReadWriteOncePod' in self.cache.persistentVolumeClaim.accessModes"
-_IN_PLACE = (
-    f"(self.gpu.class != 'none' || ({_CLAIM} && !('ReadWriteMany' in self.cache.persistentVolumeClaim.accessModes)))"
-)
-"""Whether an old pod makes room before a new one comes, unless `rollout` says otherwise."""
 _ZERO = "matches('^0+%?$')"
 
 _NAME = (
@@ -140,18 +136,20 @@ _REPLICAS = (
     ),
     Rule(
         at="spec",
-        field="rollout.maxSurge",
-        rule=f"!({_ONE_POD}) || !has(self.rollout.maxSurge) || string(self.rollout.maxSurge).{_ZERO}",
-        message="a ReadWriteOncePod volume is for one pod, the next would wait for it forever: write 0, or leave maxSurge out",
-    ),
-    Rule(
-        at="spec",
         field="rollout",
         rule=(
-            f"(has(self.rollout.maxSurge) ? !string(self.rollout.maxSurge).{_ZERO} : !{_IN_PLACE})"
-            f" || (has(self.rollout.maxUnavailable) ? !string(self.rollout.maxUnavailable).{_ZERO} : {_IN_PLACE})"
+            f"!({_ONE_POD}) || ((!has(self.rollout.maxSurge) || string(self.rollout.maxSurge).{_ZERO})"
+            f" && (!has(self.rollout.maxUnavailable) || !string(self.rollout.maxUnavailable).{_ZERO}))"
         ),
-        message="no pod could ever be replaced: write maxSurge or maxUnavailable of 1 or more (left out they are 0 and 1 with GPUs and with volumes for one node, else 1 and 0)",
+        message="a ReadWriteOncePod volume is for one pod, the next would wait for it forever: write maxSurge 0 and maxUnavailable 1, or leave both out",
+    ),
+    Rule(
+        at="spec.rollout",
+        rule=(
+            f"!has(self.maxSurge) || !has(self.maxUnavailable)"
+            f" || !string(self.maxSurge).{_ZERO} || !string(self.maxUnavailable).{_ZERO}"
+        ),
+        message="no pod could ever be replaced: write maxSurge or maxUnavailable of 1 or more, or leave one of them out",
     ),
 )
 
