@@ -22,7 +22,9 @@ def installed_crd(cluster: Cluster) -> Iterator[None]:
         return
     cluster.apply(make_crd())
     try:
-        cluster.kubectl("wait", f"crd/{CRD_NAME}", "--for=condition=Established", "--timeout=60s")
+        # At first it has no conditions at all, which kubectl takes for an error.
+        established = ("wait", f"crd/{CRD_NAME}", "--for=condition=Established", "--timeout=5s")
+        cluster.wait(lambda: cluster.kubectl(*established), 60, "the CRD is established")
         cluster.wait(lambda: cluster.kubectl("explain", "wep.spec.gpu"), 60, "the API server has the schema")
         yield
     finally:
