@@ -23,7 +23,7 @@ demo: python ## start the server on the demo model, transcribe a clip with OpenA
 	@$(PY)/python demo/demo.py
 
 test: setup ## run every test that this machine can; what it cannot is named, with the reason
-	@$(PY)/pytest tests/contract tests/server tests/api $(PYTEST_ARGS)
+	@$(PY)/pytest tests/contract tests/operator tests/server tests/api tests/cluster $(PYTEST_ARGS)
 
 check: setup ## style, types, layers, locks
 	$(PY)/ruff check
