@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import Any, Protocol
 
 from whisper_operator import names
+from whisper_operator.cluster_protocol import ApiError
 from whisper_operator.kinds import ENDPOINT, Kind
 from whisper_operator.metrics import Metrics
 from whisper_operator.store import Identity, Key, Store, is_newer
 
 log = logging.getLogger(__name__)
 
+LIST_AGAIN_S = 1.0
 SETTLE_S = 5.0
 """How late an event may be."""
 OURS = f"{names.MANAGED_BY_LABEL}={names.FIELD_MANAGER}"
@@ -59,12 +61,24 @@ class Resync:
         self._sleep = sleep
 
     async def fill(self) -> None:
-        """Put everything into the store."""
+        """Put everything into the store. What passes is waited for: a new CRD is served before it can be listed."""
         for kind in self._kinds:
             for namespace in self._namespaces:
-                async for page in self._cluster.pages(kind, namespace, selector_of(kind)):
-                    for document in page:
-                        self._store.put(document)
+                while not await self._filled(kind, namespace):
+                    pass
+
+    async def _filled(self, kind: Kind, namespace: str) -> bool:
+        try:
+            async for page in self._cluster.pages(kind, namespace, selector_of(kind)):
+                for document in page:
+                    self._store.put(document)
+        except ApiError as error:
+            if 400 <= error.code < 500 and error.code != 429:
+                raise
+            log.warning("%s cannot be listed yet: %s", kind.plural, error)
+            await self._sleep(error.retry_after_s or LIST_AGAIN_S)
+            return False
+        return True
 
     async def compare(self) -> set[Key]:
         """Correct what no event has told of; the endpoints that this concerns."""
