@@ -7,6 +7,7 @@ scripts/generate.py --check    writes nothing; exit code 1 names what is not up 
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -15,9 +16,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "operator"))
 
-from whisper_operator.resource.crd import make_crd  # noqa: E402 - found through the line above
+from reference_tables import tables  # noqa: E402 - found beside this file
+
+from whisper_operator.resource.crd import make_crd  # noqa: E402
 
 CRD = "charts/whisper-operator/files/whisperendpoints.yaml"
+PAGE = "docs/whisperendpoint.md"
+PART = re.compile(r"(<!-- ([a-z]+): by scripts/generate\.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def crd_text() -> str:
@@ -25,20 +30,31 @@ def crd_text() -> str:
     return head + yaml.safe_dump(make_crd(), sort_keys=False, width=120, allow_unicode=True)
 
 
+def page_text() -> str:
+    """The page with its tables made anew. A table that has no place, or a place without a table, is an error."""
+    made = tables()
+    old = (ROOT / PAGE).read_text()
+    places = [name for _, name, _ in PART.findall(old)]
+    if sorted(places) != sorted(made):
+        raise SystemExit(f"{PAGE} has places for {sorted(places)}, and there are {sorted(made)}")
+    return PART.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n\n{found[3]}", old)
+
+
 def generated() -> dict[str, str]:
     """Path → text of all that this script writes."""
-    return {CRD: crd_text()}
+    return {CRD: crd_text(), PAGE: page_text()}
 
 
 def main(arguments: list[str]) -> int:
-    stale = [path for path, text in generated().items() if not _is(ROOT / path, text)]
+    texts = generated()
+    stale = [path for path, text in texts.items() if not _is(ROOT / path, text)]
     if "--check" in arguments:
         for path in stale:
             print(f"{path} is not what the code says: run scripts/generate.py")
         return 1 if stale else 0
     for path in stale:
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / path).write_text(generated()[path])
+        (ROOT / path).write_text(texts[path])
         print(f"wrote {path}")
     return 0
 

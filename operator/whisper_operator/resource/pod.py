@@ -103,9 +103,9 @@ class Rollout:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalObjectReference:
-    """The name of an object in the endpoint's namespace."""
+    """A Secret in the endpoint's namespace."""
 
-    name: str = spec_field("Its name.", REQUIRED, **OBJECT_NAME)
+    name: str = spec_field("Name of the Secret.", REQUIRED, **OBJECT_NAME)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

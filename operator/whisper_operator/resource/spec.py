@@ -67,7 +67,7 @@ class Gpu:
     )
     min_memory_gib: int | None = spec_field("Only GPUs with at least this much memory.", minimum=1, maximum=1024)
     shared: bool = spec_field(
-        "Whether the pods may run on GPUs that are shared by time-slicing or MPS, or are a slice of one (MIG). Needs engine.gpuMemoryUtilization.",
+        "Whether the pods may run on GPUs that are shared by time-slicing or MPS, or that are a slice (MIG) under the name of a whole one. Needs engine.gpuMemoryUtilization.",
         False,
     )
 
