@@ -21,7 +21,6 @@ IMPORTED_AS = {
     "faster-whisper": None,
     "huggingface-hub": "huggingface_hub",
     "prometheus-client": "prometheus_client",
-    "pyyaml": "yaml",
 }
 """Distributions whose module has another name; None: wanted for a file that it carries, never imported."""
 COMES_WITH = {"pydantic_core": "pydantic"}
@@ -42,7 +41,7 @@ def imported(part: str) -> set[str]:
 
 
 def idle_settings(part: str, settings: type[Any]) -> set[str]:
-    read = set(re.findall(r"\b(?:settings|self|defaults)\.([a-z_]+)", "\n".join(SOURCES[part].values())))
+    read = set(re.findall(r"(?:(?<=settings\.)|(?<=self\.)|(?<=defaults\.))[a-z_]+", "\n".join(SOURCES[part].values())))
     return {field.name for field in dataclasses.fields(settings)} - read
 
 
