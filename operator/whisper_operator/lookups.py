@@ -6,7 +6,7 @@ Of a Secret nothing is kept but the names of its keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from whisper_operator.observed import Found, SecretLookup
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
-from whisper_operator.status.needs import needs_of_pods, needs_of_pulls, needs_of_route
+from whisper_operator.status.needs import Need, needs_of_pods, needs_of_pulls, needs_of_route, what_is_missing
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
@@ -45,13 +45,16 @@ class Looker:
     async def look(self, endpoint: Endpoint) -> Lookups:
         namespace, spec = endpoint.namespace, endpoint.spec
         needs = [*needs_of_pods(endpoint), *needs_of_pulls(endpoint), *needs_of_route(endpoint)]
-        secrets = {name: await self._secret(namespace, name) for name in sorted({need.name for need in needs})}
+        secrets = {
+            name: await self._secret(namespace, name, [need for need in needs if need.name == name])
+            for name in sorted({need.name for need in needs})
+        }
         claim = spec.cache.existing_claim if spec.cache else None
         found_claim = await self._object(CLAIM, namespace, claim) if claim else None
         ingress = spec.exposure.ingress if spec.exposure else None
         found_class = await self._ingress_class(ingress.class_name) if ingress else None
         missing = [
-            any(secret.found is Found.MISSING for secret in secrets.values()),
+            any(what_is_missing(need, secrets[need.name]) for need in needs),
             claim is not None and (found_claim is None or found_claim.get("status", {}).get("phase") != "Bound"),
             ingress is not None and found_class is None,
         ]
@@ -71,7 +74,7 @@ class Looker:
         events: tuple[Document, ...] = await self._remembered(("events", metadata["uid"]), ask) or ()
         return events
 
-    async def _secret(self, namespace: str, name: str) -> SecretLookup:
+    async def _secret(self, namespace: str, name: str, needs: Sequence[Need]) -> SecretLookup:
         if not self._settings.read_secrets:
             return SecretLookup(found=Found.UNKNOWN)
 
@@ -80,7 +83,8 @@ class Looker:
             if secret is None:
                 return SecretLookup(found=Found.MISSING), False
             keys = frozenset(secret.get("data") or {})
-            return SecretLookup(found=Found.PRESENT, keys=keys, type=secret.get("type", "")), True
+            found = SecretLookup(found=Found.PRESENT, keys=keys, type=secret.get("type", ""))
+            return found, not any(what_is_missing(need, found) for need in needs)
 
         lookup: SecretLookup | None = await self._remembered(("secret", namespace, name), ask)
         return lookup or SecretLookup(found=Found.UNKNOWN)

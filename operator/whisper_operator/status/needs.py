@@ -78,11 +78,10 @@ def secret_findings(seen: Seen) -> Iterator[Finding]:
 
 
 def judge(need: Need, seen: Seen) -> Iterator[Finding]:
+    """What a Secret lacks, and how to make or mend it. One that could not be looked up is not judged."""
     lookup = seen.observed.secrets.get(need.name)
-    if lookup is None or lookup.found is Found.UNKNOWN:
-        return
-    missing = _missing(need, lookup)
-    if missing:
+    missing = what_is_missing(need, lookup) if lookup else ""
+    if lookup and missing:
         text = f"{missing} in namespace {seen.namespace}" if lookup.found is Found.MISSING else missing
         create = command(f"kubectl create secret {need.make.format(need.name)} -n {seen.namespace}")
         edit = command(f"kubectl edit secret {need.name} -n {seen.namespace}")
@@ -90,9 +89,10 @@ def judge(need: Need, seen: Seen) -> Iterator[Finding]:
         yield Finding(reason=reasons.SECRET_MISSING, message=f"{text} ({need.field}). {advice}")
 
 
-def _missing(need: Need, lookup: SecretLookup) -> str:
-    if lookup.found is Found.MISSING:
-        return f"Secret {need.name} is not there"
+def what_is_missing(need: Need, lookup: SecretLookup) -> str:
+    """In words; empty where nothing is, or nobody may look."""
+    if lookup.found is not Found.PRESENT:
+        return f"Secret {need.name} is not there" if lookup.found is Found.MISSING else ""
     if need.any_key and not lookup.keys:
         return f"Secret {need.name} has no keys, so that no client is let in"
     absent = [key for key in need.keys if key not in lookup.keys]
