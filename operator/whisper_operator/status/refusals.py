@@ -16,7 +16,7 @@ AUTOSCALER_KIND = "HorizontalPodAutoscaler"
 SPEC_REASONS = frozenset({reasons.NAME_TAKEN, reasons.CHILD_INVALID})
 """These speak of the endpoint itself and make it invalid; the others, of its surroundings."""
 
-_WHOSE = re.compile(r'^(?:[\w.]+ "[^"]*" is forbidden: )')
+_WHOSE = re.compile(r'^[\w.]+ "[^"]*" is (?:forbidden|invalid): ')
 """Repeats the object's name: for a pod a new one with every try."""
 _HINTS = (
     ("violates PodSecurity", "Relax the namespace's pod-security.kubernetes.io/enforce label, or what pod.* asks for."),
@@ -86,7 +86,7 @@ def pod_refusals(seen: Seen) -> Iterator[Finding]:
         yield _forbidden("a pod", words, seen)
     else:
         see = command(f"kubectl describe rs -n {seen.namespace}")
-        message = joined(f"A pod could not be created: {quoted(words)}", f"See {see}.")
+        message = joined(f"A pod could not be created: {quoted(_WHOSE.sub('', words))}", f"See {see}.")
         yield Finding(reason=reasons.FAILED_CREATE, message=message)
 
 
