@@ -1,9 +1,9 @@
 """Writes operator/whisper_operator/resource/embedded.json: Kubernetes' own types that a WhisperEndpoint holds, as schemas.
 
-    scripts/embedded_types.py KUBECONFIG [GATEWAY-CRD.yaml]
+    scripts/embedded_types.py KUBECONFIG HTTPROUTE-CRD.yaml
 
-They come from /openapi/v3 of a running API server and from Gateway API's HTTPRoute CRD (in the cluster, or a file), and
-are trimmed: no $ref, no defaults, descriptions cut to what fits a line of `kubectl explain`.
+They come from /openapi/v3 of a running API server and from config/crd/standard of github.com/kubernetes-sigs/gateway-api
+(1.5.1), and are trimmed: no $ref, no defaults, descriptions cut to what fits a line of `kubectl explain`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,32 +78,31 @@ def shortened(description: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rsplit(" ", 1)[0] + "…"
 
 
+def embedded_types(raw: Callable[[str], Any], routes: Mapping[str, Any]) -> Schema:
+    """All of them. `raw` asks the API server for a path; `routes` is the CRD of HTTPRoute."""
+    known: dict[str, Schema] = {}
+    for path in PATHS:
+        known |= raw(path)["components"]["schemas"]
+    return {name: resolved(known[name], known, name) for name in TYPES} | {
+        "gateway.ParentReference": parent_reference(routes)
+    }
+
+
 def parent_reference(crd: Mapping[str, Any]) -> Schema:
     version = next(one for one in crd["spec"]["versions"] if one["name"] == "v1")
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     return resolved(spec["properties"]["parentRefs"]["items"], {})
 
 
-def embedded_types(kubeconfig: str, gateway_crd: str) -> Schema:
+def main(kubeconfig: str, gateway_crd: str) -> None:
     def raw(path: str) -> Any:
         command = ["kubectl", f"--kubeconfig={kubeconfig}", "get", "--raw", path]
         done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - kubectl of the caller's
         return json.loads(done.stdout)
 
-    known: dict[str, Schema] = {}
-    for path in PATHS:
-        known |= raw(path)["components"]["schemas"]
-    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    routes = (
-        yaml.safe_load(Path(gateway_crd).read_text())
-        if gateway_crd
-        else raw(f"{crds}/httproutes.gateway.networking.k8s.io")
-    )
-    return {name: resolved(known[name], known, name) for name in TYPES} | {
-        "gateway.ParentReference": parent_reference(routes)
-    }
+    found = embedded_types(raw, yaml.safe_load(Path(gateway_crd).read_text()))
+    TARGET.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    found = embedded_types(sys.argv[1], "".join(sys.argv[2:3]))
-    TARGET.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    main(*sys.argv[1:])

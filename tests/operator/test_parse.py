@@ -209,7 +209,7 @@ def as_written(section: Any, fields: tuple[Declared, ...], like: Mapping[str, An
 
 def plain(value: Any, like: Any) -> Any:
     if is_section(type(value)):
-        return as_written(value, declared_fields(type(value)), like)
+        return as_written(value, declared_fields(value.__class__), like)
     if isinstance(value, tuple):
         return [plain(one, other) for one, other in zip(value, like, strict=True)]
     if isinstance(value, Enum):

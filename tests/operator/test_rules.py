@@ -14,9 +14,8 @@ from whisper_operator.resource.rule import Rule, with_rules
 from whisper_operator.resource.rules import RULES
 
 BROKEN = [
-    re.sub(r'(?<=Invalid value: )".*?": ', "", re.sub(r"\[\d+\]", "[]", case.error))
-    for case in (*REFUSED, *UPDATES)
-    if case.error
+    re.sub(r'(?<=Invalid value: )".*?": ', "", re.sub(r"\[\d+\]", "[]", error))
+    for error in (*(case.error for case in REFUSED), *(case.error for case in UPDATES if case.error))
 ]
 """As messages of rules are: without places in lists, and without what the API server quotes."""
 
