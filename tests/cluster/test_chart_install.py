@@ -11,12 +11,11 @@ import pytest
 import yaml
 
 from chart_kit.charts import CHARTS, ENDPOINTS, OPERATOR, only, render
+from chart_kit.other_kinds import other_kinds
 from chart_kit.releases import Release, labelled, released, wait_for_crd
 from cluster_kit.cluster import Cluster, CommandFailed
 from operator_kit.installed_crd import installed_crd
 from whisper_operator.names import CRD_NAME
-
-MONITORING = Path(__file__).parent / "crds"
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +25,9 @@ def without_crd(cluster: Cluster) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def monitoring_kinds(cluster: Cluster) -> Iterator[None]:
-    cluster.kubectl("apply", "--server-side", f"--filename={MONITORING}", "--validate=strict")
-    yield
-    cluster.kubectl("delete", f"--filename={MONITORING}", "--ignore-not-found")
+def kinds(cluster: Cluster) -> Iterator[None]:
+    with other_kinds(cluster):
+        yield
 
 
 def accepted(cluster: Cluster, documents: list[dict[str, Any]]) -> None:

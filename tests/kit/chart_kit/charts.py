@@ -89,7 +89,7 @@ def only(documents: list[Document], kind: str, suffix: str = "") -> Document:
 def environment(documents: list[Document]) -> dict[str, Any]:
     """Name → value of the operator's variables; a reference where there is no value."""
     container = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"][0]
-    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+    return {one["name"]: one.get("valueFrom") or one.get("value", "") for one in container["env"]}
 
 
 def defaults_file(documents: list[Document]) -> str:

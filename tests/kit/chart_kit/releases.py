@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from chart_kit.charts import OPERATOR, Document
 from cluster_kit.cluster import Cluster
 from whisper_operator.names import CRD_NAME
 
+Question = tuple[str, ...]
 NOT_LISTED = {"events", "events.events.k8s.io", "componentstatuses", "bindings"}
 
 
@@ -82,26 +83,32 @@ def labelled(cluster: Cluster, selector: str) -> list[Document]:
     return found
 
 
-def may(cluster: Cluster, user: str, verb: str, resource: str, *, namespace: str = "", name: str = "") -> bool:
-    """Whether the API server would let this user."""
-    group_resource, _, subresource = resource.partition("/")
+def allowed(cluster: Cluster, user: str, questions: Iterable[Question], namespace: str) -> set[Question]:
+    """Which of these the API server would let this user do. A question is (verb, resource) or (verb, resource, name)."""
+    asked = list(questions)
+    reviews = [_review(user, namespace, *question) for question in asked]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": reviews})
+    answers = cluster.kubectl("create", "-f-", '-ojsonpath={.status.allowed}{"\\n"}', stdin=text).split()
+    return {question for question, answer in zip(asked, answers, strict=True) if answer == "true"}
+
+
+def _review(user: str, namespace: str, verb: str, resource: str, name: str = "") -> Document:
+    group_resource, _, below = resource.partition("/")
     plural, _, group = group_resource.partition(".")
-    attributes = {
+    about = {
         "verb": verb,
         "resource": plural,
         "group": group,
-        "subresource": subresource,
+        "subresource": below,
         "namespace": namespace,
         "name": name,
     }
-    review = {
+    return {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
         "spec": {
             "user": user,
             "groups": ["system:serviceaccounts", "system:authenticated"],
-            "resourceAttributes": {key: value for key, value in attributes.items() if value},
+            "resourceAttributes": {key: value for key, value in about.items() if value},
         },
     }
-    answer = json.loads(cluster.kubectl("create", "-f-", "-ojson", stdin=json.dumps(review)))
-    return bool(answer["status"]["allowed"])
