@@ -16,6 +16,8 @@ import pytest
 from cluster_kit import lifecycle, processes, tools
 from cluster_kit.cluster import Cluster, cluster_of
 from cluster_kit.nodes import Nodes
+from operator_kit.installed_crd import installed_crd
+from operator_kit.operator_process import OperatorProcess
 
 NAMED = os.environ.get("WHISPER_CLUSTER_KUBECONFIG", "")
 REFUSED = pytest.StashKey[str]()
@@ -81,3 +83,17 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     # What is in it goes when its turn comes, five seconds later; a pod would keep a GPU from the next test until then.
     cluster.delete("namespace", name, wait=False)
     cluster.kubectl("delete", "pods", "--all", f"--namespace={name}", "--force", "--grace-period=0")
+
+
+@pytest.fixture(scope="module")
+def crd(cluster: Cluster) -> Iterator[None]:
+    """The CRD, for the tests of a module."""
+    with installed_crd(cluster):
+        yield
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster, crd: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator at work as an administrator, with short periods; started again whenever it ends, as a kubelet would."""
+    with OperatorProcess(cluster.kubeconfig, tmp_path_factory.mktemp("operator")).kept_running() as started:
+        yield started

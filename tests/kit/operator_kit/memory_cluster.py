@@ -77,10 +77,12 @@ class MemoryCluster:
         return [document for identity, document in sorted(self.objects.items()) if identity[0] == kind]
 
     async def apply(self, document: Document) -> dict[str, Any]:
-        return self._call("apply", document, lambda: self._apply(document))
+        answer: dict[str, Any] = self._call("apply", document, lambda: self._apply(document))
+        return answer
 
     async def apply_status(self, document: Document) -> dict[str, Any]:
-        return self._call("apply_status", document, lambda: self._apply_status(document))
+        answer: dict[str, Any] = self._call("apply_status", document, lambda: self._apply_status(document))
+        return answer
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         asked = {"kind": kind, "metadata": {"namespace": namespace, "name": name}}
@@ -93,7 +95,7 @@ class MemoryCluster:
         self, api_version: str, kind: str, namespace: str, *, label_selector: str = "", field_selector: str = ""
     ) -> Sequence[dict[str, Any]]:
         asked = {"kind": kind, "metadata": {"namespace": namespace, "name": field_selector}}
-        found: list[dict[str, Any]] = self._call("list", asked, lambda: self._list(kind, namespace))
+        found: Sequence[dict[str, Any]] = self._call("list", asked, lambda: self._listed(kind, namespace))
         return found
 
     async def pages(
@@ -166,7 +168,7 @@ class MemoryCluster:
         new = {**old, "status": copy.deepcopy(document["status"])}
         return copy.deepcopy(old) if new == old else self.put(new)
 
-    def _list(self, kind: str, namespace: str) -> list[dict[str, Any]]:
+    def _listed(self, kind: str, namespace: str) -> Sequence[dict[str, Any]]:
         return copy.deepcopy([one for one in self.all_of(kind) if namespace in ("", one["metadata"].get("namespace"))])
 
 
