@@ -12,7 +12,7 @@ from typing import Any
 from whisper_operator.resource.crd import make_crd
 from whisper_operator.resource.declared import Declared, declared_fields, is_section
 from whisper_operator.resource.fields import Quantity
-from whisper_operator.resource.rules import RESERVED_ENV, RULES, Rule
+from whisper_operator.resource.rules import RESERVED_ENV, RULES
 from whisper_operator.resource.schema import written_default
 from whisper_operator.resource.spec import Spec
 from whisper_operator.resource.status import Status
@@ -30,6 +30,8 @@ WORDS: Mapping[Any, str] = {
 }
 MOST_WORDS = 12
 """Of an enum; a longer one is only named."""
+MOST_PATHS = 6
+"""Of fields that have the same rule."""
 
 
 def tables() -> dict[str, str]:
@@ -37,7 +39,7 @@ def tables() -> dict[str, str]:
     return {
         "fields": fields_text(),
         "status": table(("Field", "Type", "Meaning"), _status_rows(Status, "status")),
-        "rules": table(("Field", "What the API server says"), map(_rule_row, RULES)),
+        "rules": table(("Field", "What the API server says"), _rule_rows()),
         "variables": table(("Variable", "Write instead"), _variable_rows()),
         "reasons": table(("Reason", "Meaning"), ((f"`{name}`", text) for name, text in REASONS.items())),
         "columns": table(("Column", "Meaning"), _column_rows()),
@@ -134,9 +136,15 @@ def _status_rows(cls: type, path: str) -> Iterator[tuple[str, str, str]]:
         yield name, kind, text
 
 
-def _rule_row(rule: Rule) -> tuple[str, str]:
-    path = ".".join(part for part in (rule.at, rule.field) if part)
-    return f"`{path}`", rule.message
+def _rule_rows() -> Iterator[tuple[str, str]]:
+    """Rules that say the same of several fields are one row."""
+    fields: dict[str, dict[str, None]] = {}
+    for rule in RULES:
+        path = ".".join(part for part in (rule.at, rule.field) if part)
+        fields.setdefault(rule.message, {})[path] = None
+    for message, paths in fields.items():
+        shown, more = (list(paths), []) if len(paths) <= MOST_PATHS else (list(paths)[:1], ["and the like"])
+        yield "<br>".join([*(f"`{path}`" for path in shown), *more]), message
 
 
 def _variable_rows() -> Iterator[tuple[str, str]]:

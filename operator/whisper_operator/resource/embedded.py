@@ -9,21 +9,26 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
-from whisper_operator.resource.fields import LABEL_VALUE, QUANTITY
+from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE, OBJECT_NAME, QUANTITY
 
-_KEY = {"maxLength": 317}
+_CIDR = {"minLength": 1, "maxLength": 49, "pattern": r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"}
+_NAMED_KEY = ["name", "key"]
 
 _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "io.k8s.api.core.v1.EnvVar": {
-        "name": {"minLength": 1, "maxLength": 256, "pattern": r"^[!-<>-~]+$"},
+        "name": {"minLength": 1, "maxLength": 256, "pattern": r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"},
         "value": {"maxLength": 32_768},
+        "valueFrom.secretKeyRef": {"required": _NAMED_KEY},
+        "valueFrom.secretKeyRef.name": OBJECT_NAME,
+        "valueFrom.configMapKeyRef": {"required": _NAMED_KEY},
+        "valueFrom.configMapKeyRef.name": OBJECT_NAME,
     },
     "io.k8s.api.core.v1.Toleration": {
-        "key": _KEY,
+        "key": {"maxLength": 317, "pattern": f"^({LABEL_KEY['pattern'].strip('^$')})?$"},
         "value": LABEL_VALUE,
         "operator": {"enum": ["Equal", "Exists"]},
     },
@@ -33,17 +38,27 @@ _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "requests": {"maxProperties": 16},
         "requests.*": QUANTITY,
     },
-    "io.k8s.api.core.v1.TopologySpreadConstraint": {
-        "maxSkew": {"minimum": 1},
-        "minDomains": {"minimum": 1},
-        "topologyKey": {"minLength": 1, **_KEY},
-    },
-    "io.k8s.api.networking.v1.NetworkPolicyPeer": {
-        "ipBlock.cidr": {"minLength": 1, "maxLength": 64},
-        "ipBlock.except": {"maxItems": 64},
+    "io.k8s.api.core.v1.TopologySpreadConstraint": {"maxSkew": {"minimum": 1}, "minDomains": {"minimum": 1}},
+    "io.k8s.api.networking.v1.NetworkPolicyPeer": {"ipBlock.cidr": _CIDR, "ipBlock.except[]": _CIDR},
+    "io.k8s.api.core.v1.Affinity": {
+        "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms": {"minItems": 1}
     },
 }
-"""Type → field (dots for fields of fields, * for the values of a map) → keywords of its schema."""
+"""Type → field (dots for fields of fields, * for the values of a map, [] for items) → keywords of its schema."""
+
+_ANYWHERE: Mapping[str, Mapping[str, Any]] = {
+    "topologyKey": {"minLength": 1, **LABEL_KEY},
+    "weight": {"minimum": 1, "maximum": 100},
+    "matchLabels": {"maxProperties": 32, "additionalProperties": {"type": "string", **LABEL_VALUE}},
+}
+"""Fields that are the same wherever they are."""
+_REQUIREMENT: Mapping[str, Mapping[str, Any]] = {
+    "key": {"minLength": 1, **LABEL_KEY},
+    "values": {"items": {"type": "string", "maxLength": 253}},
+}
+"""Fields of what selects by labels."""
+_LABEL_OPERATORS = {"enum": ["DoesNotExist", "Exists", "In", "NotIn"]}
+_MOST_ITEMS = 32
 
 _LISTS: Mapping[str, Mapping[str, Any]] = {
     "io.k8s.api.core.v1.EnvVar": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
@@ -58,9 +73,15 @@ _LISTS: Mapping[str, Mapping[str, Any]] = {
 def embedded_schema(type_name: str) -> dict[str, Any]:
     """The schema of a type, without its own description: that of the field says more."""
     schema: dict[str, Any] = copy.deepcopy(_types()[type_name])
+    _bound(schema)
     for path, limits in _LIMITS.get(type_name, {}).items():
         _at(schema, path).update(limits)
     return schema
+
+
+def requirement_paths(type_name: str) -> tuple[str, ...]:
+    """Where in a type labels or fields are compared with values: dots for fields of fields, [] for items."""
+    return tuple(_requirements(_types()[type_name], ""))
 
 
 def list_keywords(type_name: str) -> dict[str, Any]:
@@ -68,9 +89,41 @@ def list_keywords(type_name: str) -> dict[str, Any]:
     return dict(_LISTS.get(type_name, {"x-kubernetes-list-type": "atomic"}))
 
 
+def _bound(schema: dict[str, Any]) -> None:
+    """Limits that do not depend on the type."""
+    if schema.get("type") == "array":
+        schema.setdefault("maxItems", _MOST_ITEMS)
+    properties = schema.get("properties", {})
+    if _is_requirement(schema):
+        for name, limits in _REQUIREMENT.items():
+            properties[name].update(limits)
+        properties["operator"].setdefault("enum", _LABEL_OPERATORS["enum"])
+    for name, limits in _ANYWHERE.items():
+        if name in properties:
+            properties[name].update(limits)
+    for inner in (*properties.values(), *([schema["items"]] if "items" in schema else [])):
+        _bound(inner)
+
+
+def _requirements(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    if _is_requirement(schema):
+        yield path
+    for name, inner in schema.get("properties", {}).items():
+        yield from _requirements(inner, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from _requirements(schema["items"], f"{path}[]")
+
+
+def _is_requirement(schema: Mapping[str, Any]) -> bool:
+    return {"key", "operator", "values"} <= set(schema.get("properties", {}))
+
+
 def _at(schema: dict[str, Any], path: str) -> dict[str, Any]:
-    for name in path.split("."):
-        schema = schema["additionalProperties"] if name == "*" else schema["properties"][name]
+    for name in path.replace("[]", ".[]").split("."):
+        if name == "[]":
+            schema = schema["items"]
+        else:
+            schema = schema["additionalProperties"] if name == "*" else schema["properties"][name]
     return schema
 
 

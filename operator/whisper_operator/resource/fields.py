@@ -22,6 +22,11 @@ REQUIRED: Any = dataclasses.MISSING
 
 OBJECT_NAME: Mapping[str, Any] = {"minLength": 1, "maxLength": 253, "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"}
 """Limits of the name of a Kubernetes object."""
+LABEL_KEY: Mapping[str, Any] = {
+    "maxLength": 317,
+    "pattern": r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+}
+"""Limits of the key of a label or annotation."""
 LABEL_VALUE: Mapping[str, Any] = {"maxLength": 63, "pattern": r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"}
 """Limits of the value of a label."""
 QUANTITY: Mapping[str, Any] = {

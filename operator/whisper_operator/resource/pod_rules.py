@@ -6,10 +6,11 @@ Some only repeat what the API server would say of the pods: said of the endpoint
 from __future__ import annotations
 
 from whisper_operator import names
+from whisper_operator.resource.embedded import requirement_paths
+from whisper_operator.resource.fields import LABEL_KEY
 from whisper_operator.resource.reserved import RESERVED_ENV, RESERVED_LABELS
 from whisper_operator.resource.rule import Rule
 
-_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _OURS = f"startsWith('{names.GROUP}/')"
 
 
@@ -26,8 +27,24 @@ def _advice() -> str:
 def _keys_of(at: str) -> Rule:
     return Rule(
         at=at,
-        rule=f"self.all(key, key.matches('{_KEY}'))",
+        rule=f"self.all(key, key.matches('{LABEL_KEY['pattern']}'))",
         message="write keys such as team or example.com/team: at most 63 letters, digits, dashes, dots and underscores, after a domain and a slash or without one",
+    )
+
+
+def _requirements_of(at: str, type_name: str) -> tuple[Rule, ...]:
+    return tuple(
+        Rule(
+            at=f"{at}.{path}",
+            field="values",
+            rule=(
+                "self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0"
+                " : self.operator in ['Gt', 'Lt'] ? has(self.values) && self.values.size() == 1"
+                " && self.values[0].matches('^-?[0-9]+$') : !has(self.values) || self.values.size() == 0"
+            ),
+            message="write at least one with operator In or NotIn, one whole number with Gt or Lt, and leave values out with Exists and DoesNotExist",
+        )
+        for path in requirement_paths(type_name)
     )
 
 
@@ -85,6 +102,17 @@ POD_RULES: tuple[Rule, ...] = (
         field="minDomains",
         rule="!has(self.minDomains) || self.whenUnsatisfiable == 'DoNotSchedule'",
         message="it goes with whenUnsatisfiable DoNotSchedule only: write that, or leave minDomains out",
+    ),
+    *_requirements_of("spec.pod.affinity", "io.k8s.api.core.v1.Affinity"),
+    *_requirements_of("spec.pod.topologySpreadConstraints[]", "io.k8s.api.core.v1.TopologySpreadConstraint"),
+    *_requirements_of("spec.access.networkPolicy.from[]", "io.k8s.api.networking.v1.NetworkPolicyPeer"),
+    *(
+        Rule(
+            at=f"spec.pod.resources.{kind}",
+            rule="self.all(key, key in ['cpu', 'memory', 'ephemeral-storage'] || key.startsWith('hugepages-') || key.contains('/'))",
+            message="write cpu, memory, ephemeral-storage, or the full name of an extended resource such as example.com/device",
+        )
+        for kind in ("limits", "requests")
     ),
     Rule(
         at="spec.pod.resources",

@@ -184,8 +184,14 @@ _CACHE = (
     Rule(
         at="spec.cache.persistentVolumeClaim",
         field="size",
-        rule="quantity(string(self.size)).isGreaterThan(quantity('0'))",
-        message="write more than 0, such as 20Gi",
+        rule="quantity(string(self.size)).compareTo(quantity('1Mi')) >= 0",
+        message="write 1Mi or more, such as 20Gi: a number alone is bytes",
+    ),
+    Rule(
+        at="spec.cache.emptyDir",
+        field="sizeLimit",
+        rule="!has(self.sizeLimit) || quantity(string(self.sizeLimit)).compareTo(quantity('1Mi')) >= 0",
+        message="write 1Mi or more, such as 20Gi: a number alone is bytes",
     ),
     Rule(
         at="spec.cache.persistentVolumeClaim",
@@ -217,6 +223,11 @@ _ROUTES = (
         at="spec.exposure.ingress.host",
         rule="!self.matches('^[0-9.]+$')",
         message="write a host name such as speech.example.com, not an address; left out, any host is served",
+    ),
+    Rule(
+        at="spec.exposure.gateway.parentRefs",
+        rule="self.all(one, self.exists_one(other, other == one))",
+        message="write each parent once: two of the same Gateway differ in sectionName or port",
     ),
     Rule(
         at="spec.exposure.gateway.hostnames[]",

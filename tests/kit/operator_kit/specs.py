@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from whisper_operator.resource.embedded import requirement_paths
+
 Document = dict[str, Any]
 
 
@@ -45,6 +47,35 @@ def _sources(*peers: Document, **policy: Any) -> Document:
 
 def _pod(**pod: Any) -> Document:
     return {"pod": pod}
+
+
+REQUIREMENTS = (
+    *(f"spec.pod.affinity.{path}" for path in requirement_paths("io.k8s.api.core.v1.Affinity")),
+    "spec.pod.topologySpreadConstraints[].labelSelector.matchExpressions[]",
+    "spec.access.networkPolicy.from[].namespaceSelector.matchExpressions[]",
+    "spec.access.networkPolicy.from[].podSelector.matchExpressions[]",
+)
+"""Where labels are compared with values."""
+_BESIDE: Document = {
+    "podAffinityTerm": {"topologyKey": "zone"},
+    "requiredDuringSchedulingIgnoredDuringExecution[]": {"topologyKey": "zone"},
+    "preferredDuringSchedulingIgnoredDuringExecution[]": {"weight": 1},
+    "topologySpreadConstraints[]": {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"},
+}
+"""End of a path → what must be written there."""
+
+
+def _within(path: str, innermost: Document) -> Document:
+    """A spec with a value at a path, and with what is required on the way there."""
+    value: Any = innermost
+    names = path.removeprefix("spec.").split(".")
+    for depth in reversed(range(len(names))):
+        here = ".".join(names[: depth + 1])
+        required = next((more for end, more in _BESIDE.items() if here.endswith(end)), {})
+        value = {**required, **value}
+        value = {names[depth].removesuffix("[]"): [value] if here.endswith("[]") else value}
+    found: Document = value
+    return found
 
 
 ONE_POD = _cache(accessModes=["ReadWriteOncePod"])
@@ -112,7 +143,11 @@ REFUSED: tuple[Refused, ...] = (
     # cache
     Refused({"cache": {}}, "spec.cache: Invalid value: write exactly one of emptyDir, persistentVolumeClaim"),
     Refused({"cache": {"emptyDir": {}, "existingClaim": "models"}}, "spec.cache: Invalid value: write exactly one of"),
-    Refused(_cache(size=0), "spec.cache.persistentVolumeClaim.size: Invalid value: write more than 0"),
+    Refused(_cache(size=20), "spec.cache.persistentVolumeClaim.size: Invalid value: write 1Mi or more"),
+    Refused(_cache(size="1048575"), "spec.cache.persistentVolumeClaim.size: Invalid value: write 1Mi or more"),
+    Refused(
+        {"cache": {"emptyDir": {"sizeLimit": "10k"}}}, "spec.cache.emptyDir.sizeLimit: Invalid value: write 1Mi or"
+    ),
     Refused(
         _cache(accessModes=["ReadWriteOncePod", "ReadWriteMany"]),
         "spec.cache.persistentVolumeClaim.accessModes: Invalid value: ReadWriteOncePod goes with no other mode",
@@ -134,6 +169,10 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         _gateway(hostnames=["10.0.0.1"]),
         'spec.exposure.gateway.hostnames[0]: Invalid value: "10.0.0.1": write a host name',
+    ),
+    Refused(
+        _gateway(parentRefs=[{"name": "web", "port": 80}, {"name": "other"}, {"name": "web", "port": 80}]),
+        "spec.exposure.gateway.parentRefs: Invalid value: write each parent once",
     ),
     Refused(
         _sources({"podSelector": {}}, enabled=False),
@@ -199,6 +238,24 @@ REFUSED: tuple[Refused, ...] = (
         _pod(resources={"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}}),
         "spec.pod.resources.requests: Invalid value: write no more than limits has",
     ),
+    *(
+        Refused(
+            _within(path, {"key": "a", "operator": "In"}),
+            f"{path.replace('[]', '[0]')}.values: Invalid value: write at least",
+        )
+        for path in REQUIREMENTS
+    ),
+    *(
+        Refused(_within(REQUIREMENTS[0], wrong), "spec.pod.affinity.nodeAffinity.preferred")
+        for wrong in (
+            {"key": "a", "operator": "Exists", "values": ["b"]},
+            {"key": "a", "operator": "Gt", "values": ["1", "2"]},
+            {"key": "a", "operator": "Lt", "values": ["b"]},
+            {"key": "a", "operator": "NotIn", "values": []},
+        )
+    ),
+    Refused(_pod(resources={"limits": {"gpu": 1}}), "spec.pod.resources.limits: Invalid value: write cpu, memory"),
+    Refused(_pod(resources={"requests": {"CPU": 1}}), "spec.pod.resources.requests: Invalid value: write cpu, memory"),
     Refused(_pod(resources={"limits": {"nvidia.com/gpu": 1}}), "spec.pod.resources: Invalid value: leave out the GPU"),
     Refused(
         {
