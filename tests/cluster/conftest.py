@@ -17,6 +17,7 @@ from cluster_kit import lifecycle, processes, tools
 from cluster_kit.cluster import Cluster, cluster_of
 from cluster_kit.nodes import Nodes
 from operator_kit.installed_crd import installed_crd
+from operator_kit.live_endpoint import START_S, LiveEndpoint
 from operator_kit.operator_process import OperatorProcess
 
 NAMED = os.environ.get("WHISPER_CLUSTER_KUBECONFIG", "")
@@ -97,3 +98,25 @@ def operator(cluster: Cluster, crd: None, tmp_path_factory: pytest.TempPathFacto
     """The operator at work as an administrator, with short periods; started again whenever it ends, as a kubelet would."""
     with OperatorProcess(cluster.kubeconfig, tmp_path_factory.mktemp("operator")).kept_running() as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def punctual_operator(cluster: Cluster, crd: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The operator with its own default periods, for tests of how soon it tells something."""
+    periods = {"DRIFT_SECONDS": "", "MISSING_SECONDS": "", "LEASE_SECONDS": ""}
+    with OperatorProcess(cluster.kubeconfig, tmp_path_factory.mktemp("operator"), periods).running():
+        yield
+
+
+@pytest.fixture
+def endpoint(cluster: Cluster, namespace: str, punctual_operator: None) -> LiveEndpoint:
+    """One that is not there yet."""
+    return LiveEndpoint(cluster, namespace)
+
+
+@pytest.fixture
+def serving(endpoint: LiveEndpoint) -> LiveEndpoint:
+    """One that is well."""
+    endpoint.apply()
+    endpoint.expect(START_S, Ready="True Ready")
+    return endpoint

@@ -23,7 +23,7 @@ def test_the_first_status() -> None:
 
 def test_ready_after_a_slow_start() -> None:
     before, after = judged({}, one_pod(live_pods.loading())), judged({}, serving())
-    assert told(before, after) == [("Normal", "Ready"), ("Normal", "RolledOut")]
+    assert told(before, after) == [("Normal", "Ready")]
 
 
 def test_a_trouble_that_several_conditions_tell_of_is_told_once() -> None:
@@ -40,6 +40,22 @@ def test_another_message_alone_is_no_event() -> None:
     one, other = (judged({}, one_pod(live_pods.ended(code))) for code in (1, 2))
     assert message(one) != message(other)
     assert told(one, other) == []
+
+
+def test_a_rollout_that_went_well() -> None:
+    before = judged({}, serving())
+    during = judged({}, seen(live.deployment(ready=1, updated=0), pods=[live_pods.pod()]))
+    assert (told(before, during), told(during, before)) == ([], [("Normal", "RolledOut")])
+
+
+def test_what_ready_says_comes_first() -> None:
+    pods = [live_pods.pod("a", live_pods.ended(1)), live_pods.unscheduled(FULL, "b")]
+    after = judged(GPU, seen(live.deployment(2), pods=pods))
+    assert told({}, after) == [("Warning", "CrashLoopBackOff"), ("Warning", "InsufficientGPU")]
+
+
+def test_a_moment_on_the_way_is_no_event() -> None:
+    assert told({}, judged({}, seen())) == []
 
 
 def test_suspending_is_no_warning() -> None:

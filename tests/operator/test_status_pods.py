@@ -8,7 +8,6 @@ from operator_kit import live_objects as live
 from operator_kit import live_pods
 from operator_kit.judgements import by_type, judged, message, seen, short
 from operator_kit.situation import one_pod
-from whisper_operator.status.last_words import last_words
 
 POD = "speech-5c9-aaaaa"
 PREVIOUS = f"See `kubectl logs -n team-a {POD} -c server --previous`."
@@ -17,50 +16,6 @@ PREVIOUS = f"See `kubectl logs -n team-a {POD} -c server --previous`."
 def ready_of(state: live.Document, **of_pod: object) -> tuple[str, str, str]:
     observed = seen(live.deployment(), pods=[live_pods.pod(state=state, **of_pod)])  # type: ignore[arg-type]
     return by_type(judged({}, observed))["Ready"]
-
-
-# ── last words ──
-
-
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ("", ""),
-        ("\n \n", ""),
-        ("one line", "one line"),
-        (
-            "INFO 01-02 03:04:05 engine\nwhisper-server: DTYPE must be half or bfloat16, not x\n",
-            "DTYPE must be half or bfloat16, not x",
-        ),
-        (
-            'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\nValueError: no such model\n',
-            "ValueError: no such model",
-        ),
-        (
-            (
-                "(EngineCore_DP0 pid=41) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
-                "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.\n"
-            ),
-            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
-        ),
-        ("2026-01-02T03:04:05.678+00:00 error  whisper_server.x cannot go on", "error whisper_server.x cannot go on"),
-        (
-            (
-                '{"time": "2026-01-02T03:04:05.678+00:00", "level": "error", "logger": "x", "message": "cannot go on", '
-                '"exception": "Traceback:\\n  File\\nOSError: disk full"}'
-            ),
-            "cannot go on OSError: disk full",
-        ),
-        ('{"time": "2026', '{"time": "2026'),
-        ("\x1b[31mred\x1b[0m", "red"),
-    ],
-)
-def test_last_words(said: str, told: str) -> None:
-    assert last_words(said) == told
-
-
-def test_last_words_are_short() -> None:
-    assert len(last_words("word " * 1000)) <= 500
 
 
 def test_a_refused_setting_is_told_in_the_servers_own_words() -> None:
@@ -249,3 +204,13 @@ def test_a_missing_secret_is_told_even_where_secrets_cannot_be_read() -> None:
     words = 'MountVolume.SetUp failed for volume "api-keys" : secret "clients" not found'
     status = judged({}, seen(live.deployment(), pods=[pod], pod_events={POD: (live.event("FailedMount", words),)}))
     assert short(status)["Ready"] == "False SecretMissing"
+
+
+def test_a_new_pod_beside_one_with_a_node_is_no_reason_to_doubt_the_scheduler() -> None:
+    young, old = live_pods.unscheduled("", "b"), live_pods.unscheduled("", "b")
+    young["metadata"]["creationTimestamp"] = live.at(2)
+    scheduled = [
+        short(judged({}, seen(live.deployment(2, ready=1), pods=pods)))["Scheduled"]
+        for pods in ([live_pods.pod("a"), young], [live_pods.pod("a"), old], [young])
+    ]
+    assert scheduled == ["True Scheduled", "Unknown Scheduling", "Unknown Scheduling"]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
 from operator_kit import live_objects as live
 from operator_kit import live_pods
 from operator_kit.judgements import URL, by_type, judged, message, seen, short
-from operator_kit.situation import FULL, GPU, KEYS, MISSING, one_pod, refused, serving
+from operator_kit.situation import FULL, GPU, KEYS, MISSING, one_pod, serving
 from whisper_operator.errors import SpecError
-from whisper_operator.observed import Found, SecretLookup
 
 NOW = "2026-01-02T04:00:00Z"
 LATER = live.NOW + timedelta(minutes=5)
@@ -105,6 +102,25 @@ def test_what_the_deployment_said_before_its_newest_spec_does_not_count() -> Non
     assert message(status, "Progressing") == "The Deployment controller has not taken up the newest settings yet."
 
 
+def test_asking_for_more_pods_does_not_make_those_that_serve_unavailable() -> None:
+    more = {"replicas": 3}
+    pods = [live_pods.pod("a"), live_pods.pod("b", live_pods.loading()), live_pods.pod("c", live_pods.loading())]
+    scaled_up = seen(live.deployment(3, ready=1, available=False), pods=pods)
+    status = judged(more, scaled_up, before=judged({}, serving()))
+    assert short(status) == {
+        "Ready": "True Ready",
+        "Available": "True Available",
+        "Progressing": "True ModelLoading",
+        "Scheduled": "True Scheduled",
+        "Valid": "True Valid",
+    }
+    assert message(status, "Available") == "1 of 3 pods is ready."
+    assert judged(more, scaled_up, before=status) == status
+    # Without that past, or with a pod lost, it is for the Deployment to say.
+    assert short(judged(more, scaled_up))["Available"] == "False ModelLoading"
+    assert short(judged(more, scaled_up, before={**status, "readyReplicas": 2}))["Available"] == "False ModelLoading"
+
+
 def test_available_is_not_believed_before_it_was_ever_seen() -> None:
     assert short(judged({}, seen(lagging(), pods=[live_pods.pod()])))["Available"] == "False TooFewReadyPods"
 
@@ -172,77 +188,3 @@ def test_the_way_in_goes_before_a_slow_start_and_after_a_crash() -> None:
     ingress = {"exposure": {"ingress": {"className": "contour"}}}
     assert short(judged(ingress, one_pod(live_pods.loading())))["Ready"] == "False IngressClassMissing"
     assert short(judged(ingress, one_pod(live_pods.ended(1))))["Ready"] == "False CrashLoopBackOff"
-
-
-# ── Secrets and refusals ──
-
-
-@pytest.mark.parametrize(
-    ("lookup", "told"),
-    [
-        (
-            SecretLookup(found=Found.PRESENT, keys=frozenset({"a", "b"})),
-            "Secret hub has no key token, only a, b (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
-        ),
-        (
-            SecretLookup(found=Found.PRESENT),
-            "Secret hub has no key token (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
-        ),
-    ],
-)
-def test_a_secret_without_its_key(lookup: SecretLookup, told: str) -> None:
-    token = {"model": {"tokenSecretRef": {"name": "hub", "key": "token"}}}
-    assert message(judged(token, one_pod(live_pods.loading(), secrets={"hub": lookup}))) == told
-
-
-def test_no_key_of_any_client() -> None:
-    status = judged(KEYS, serving(secrets={"clients": SecretLookup(found=Found.PRESENT)}))
-    assert message(status).startswith(
-        "Secret clients has no keys, so that no client is let in (access.apiKeysSecretRef)."
-    )
-
-
-def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:
-    spec = {"pod": {"imagePullSecrets": [{"name": "registry"}]}}
-    missing = {"secrets": {"registry": MISSING}}
-    assert short(judged(spec, serving(**missing)))["Ready"] == "True Ready"
-    status = judged(spec, one_pod(live_pods.waiting("ErrImagePull", "401 Unauthorized"), **missing))
-    assert message(status).startswith("Secret registry is not there in namespace team-a (pod.imagePullSecrets[0]).")
-
-
-def test_a_secret_of_a_variable() -> None:
-    env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
-    env += [{"name": "Y", "valueFrom": {"secretKeyRef": {"name": "y", "key": "k", "optional": True}}}]
-    observed = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
-    assert message(judged({"pod": {"env": env}}, observed)).startswith(
-        "Secret x is not there in namespace team-a (pod.env[0])."
-    )
-
-
-def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
-    quota = 'services "speech" is forbidden: exceeded quota: few, requested: services=1, used: services=1, limited: services=1'
-    status = judged({}, serving(refusals=(refused("Service", "speech", 403, "Forbidden", quota),)))
-    assert short(status)["Progressing"] == short(status)["Ready"] == "False QuotaExceeded"
-    ingress = {"exposure": {"ingress": {"className": "contour"}}}
-    denied = refused("Ingress", "speech", 403, "Forbidden", 'ingresses "speech" is forbidden: not in this namespace')
-    status = judged(ingress, serving(refusals=(denied,), ingress_class=live.ingress_class("contour")))
-    assert short(status)["Exposed"] == "False Forbidden"
-    assert short(status)["Progressing"] == "True RolledOut"
-    scaled = {"autoscaling": {"maxReplicas": 2, "metric": "cpu", "target": 80}}
-    denied = refused("HorizontalPodAutoscaler", "speech", 403, "Forbidden", 'cannot patch resource "hpa"')
-    status = judged(scaled, serving(refusals=(denied,)))
-    assert short(status)["Autoscaling"] == "False Forbidden"
-    assert short(status)["Ready"] == "True Ready"
-    assert message(status, "Autoscaling").endswith("The operator lacks this right: see its ClusterRole (or Role).")
-
-
-@pytest.mark.parametrize("words", ['pods "speech-{}" is forbidden: exceeded quota: x', 'Pod "speech-{}" is invalid: x'])
-def test_a_pod_whose_name_changes_with_every_try_is_not_named(words: str) -> None:
-    one, other = (judged({}, seen(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb"))
-    assert one == other
-
-
-def test_a_very_long_message_is_cut() -> None:
-    status = judged({}, one_pod(live_pods.waiting("CreateContainerError", "word " * 1000)))
-    assert len(message(status)) < 1024
-    assert message(status).endswith(f"See `kubectl describe pod -n team-a {'speech-5c9-aaaaa'}`."), "the advice is kept"

@@ -20,13 +20,15 @@ _HARMLESS = frozenset(
     {
         reasons.SUSPENDED,
         reasons.SCALED_TO_ZERO,
-        reasons.CREATING,
         reasons.MODEL_LOADING,
         reasons.CONTAINER_CREATING,
-        reasons.NO_READY_PODS,
         reasons.TOO_FEW_READY_PODS,
+        reasons.NOT_READY,
+        reasons.ROUTE_PENDING,
     }
 )
+_SILENT = frozenset({reasons.CREATING, reasons.NO_READY_PODS})
+"""Moments on the way."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,15 +47,20 @@ def events_between(previous: Document, status: Document) -> tuple[EventToRecord,
     `previous` is the WhisperEndpoint with the status that it had, `status` the one that takes its place.
     """
     before, after = conditions_of(previous), conditions_of({"status": status})
-    events = {event.reason: event for type_ in reversed(_TOLD) for event in _of(type_, before, after)}
-    return tuple(reversed(events.values()))
+    events: dict[str, EventToRecord] = {}
+    for type_ in _TOLD:
+        for event in _of(type_, before, after):
+            events.setdefault(event.reason, event)
+    if reasons.READY in events:
+        events.pop(reasons.ROLLED_OUT, None)
+    return tuple(events.values())
 
 
 def _of(type_: str, before: Mapping[str, Document], after: Mapping[str, Document]) -> Iterator[EventToRecord]:
     new, old = after.get(type_), before.get(type_, {})
     if new is None or (new["status"], new["reason"]) == (old.get("status"), old.get("reason")):
         return
-    if new["status"] == "False":
+    if new["status"] == "False" and new["reason"] not in _SILENT:
         kind = NORMAL if new["reason"] in _HARMLESS else WARNING
         yield EventToRecord(type=kind, reason=new["reason"], message=new["message"])
     elif new["status"] == "True" and (type_ == READY or new["reason"] == reasons.ROLLED_OUT):

@@ -15,9 +15,10 @@ from whisper_operator.status import reasons
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
 from whisper_operator.status.finding import Finding, command, joined, quoted
 from whisper_operator.status.pods import subject
-from whisper_operator.status.seen import Seen
+from whisper_operator.status.seen import Seen, parse_time
 
 TYPE = "Scheduled"
+DECIDES_WITHIN_S = 10.0
 
 _PREEMPTION = re.compile(r",? (?:no new claims to deallocate,? )?preemption:")
 _NO_LABELS = "didn't match Pod's node affinity/selector"
@@ -44,7 +45,8 @@ def scheduled(seen: Seen) -> Condition:
     found = next(scheduling_findings(seen), None)
     if found is not None:
         return fails(TYPE, found)
-    if seen.pods and all(_has_node(pod) for pod in seen.pods):
+    placed = [_has_node(pod) for pod in seen.pods if _has_node(pod) or _is_overdue(pod, seen)]
+    if placed and all(placed):
         return Condition(type=TYPE, status=Truth.TRUE, reason=reasons.SCHEDULED, message="Every pod has a node.")
     if seen.pods:
         reason, message = reasons.SCHEDULING, "The scheduler has not decided yet."
@@ -78,6 +80,12 @@ def scheduling_findings(seen: Seen) -> Iterator[Finding]:
 
 def _has_node(pod: Document) -> bool:
     return bool(pod.get("spec", {}).get("nodeName"))
+
+
+def _is_overdue(pod: Document, seen: Seen) -> bool:
+    """Whether the scheduler should have decided by now. A new pod beside others is no reason to doubt."""
+    created = parse_time(pod["metadata"].get("creationTimestamp") or "")
+    return created is None or (seen.now - created).total_seconds() >= DECIDES_WITHIN_S
 
 
 def _refusal(pod: Document) -> str:

@@ -44,6 +44,12 @@ class Seen:
         """The conditions that the endpoint has had so far, by type."""
         return conditions_of(self.document)
 
+    @property
+    def n_ready_before(self) -> int:
+        """As the status says that is replaced now."""
+        count: int = (self.document.get("status") or {}).get("readyReplicas", 0)
+        return count
+
     def as_before(self, type_: str) -> Condition | None:
         """A condition that stays what it was: the spec cannot be read, and the children are left untouched."""
         before = self.previous.get(type_)

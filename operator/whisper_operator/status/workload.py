@@ -1,7 +1,7 @@
 """All that keeps pods from coming up, in the order in which a person should look at it; and the conditions that follow from it.
 
-Available is about who is served now: the Deployment's own condition, never without a ready pod (a Deployment that may be
-without its only pod calls that available). Progressing is about what comes next: False where it is stuck.
+Available is about who is served now: the Deployment's own condition, but never without a ready pod (a Deployment that may be
+without its only pod calls that available), and not lost by asking for more pods. Progressing is about what comes next: False where it is stuck.
 """
 
 from __future__ import annotations
@@ -74,10 +74,15 @@ def available(seen: Seen, findings: tuple[Finding, ...]) -> Condition:
 
 
 def _deployment_suffices(seen: Seen) -> bool:
-    """Whether the Deployment calls itself available; while its status lags behind its spec, what held so far."""
+    """Whether the Deployment calls itself available; while its status lags behind its spec, what held so far.
+
+    It counts from how many pods there should be: scaled up, it is unavailable at once. Here, that takes a pod that is lost.
+    """
+    held = seen.previous.get(AVAILABLE, {}).get("status") == "True"
     if not seen.deployment_is_current:
-        return seen.previous.get(AVAILABLE, {}).get("status") == "True"
-    return bool(conditions_of(seen.deployment or {}).get(AVAILABLE, {}).get("status") == "True")
+        return held
+    says = conditions_of(seen.deployment or {}).get(AVAILABLE, {}).get("status") == "True"
+    return says or (held and seen.n_ready >= seen.n_ready_before)
 
 
 def _not_made(seen: Seen) -> Finding:

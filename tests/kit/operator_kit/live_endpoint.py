@@ -7,12 +7,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster_kit.cluster import Cluster, Document
+from cluster_kit.simulated_pods import PREFIX, STAGE
 from operator_kit.endpoints import make_endpoint, merged
 from operator_kit.judgements import by_type, short
 from whisper_operator.names import selector_text
 
 CPU: Mapping[str, Any] = {"gpu": {"class": "none"}}
 """Runs on nodes without a GPU."""
+
+
+SOON_S = 10.0
+"""In which a trouble is told, and gone once it is mended."""
+START_S = 30.0
+"""For what is not under test: the first pod of an endpoint, on a busy machine."""
+
+
+def course(stage: str, **more: str) -> dict[str, Any]:
+    """A spec whose pods take this course from the start; `more` as in `simulated_pods`: back_off="1s"."""
+    notes = {f"{PREFIX}/{key.replace('_', '-')}": value for key, value in more.items()}
+    return {"pod": {"annotations": {STAGE: stage, **notes}}}
+
+
+def stuck(reason: str) -> dict[str, str]:
+    """Conditions of an endpoint of which nothing serves and nothing comes."""
+    return {"Ready": f"False {reason}", "Available": f"False {reason}", "Progressing": f"False {reason}"}
 
 
 @dataclass(frozen=True)
