@@ -16,7 +16,6 @@ from cluster_kit.cluster import Cluster
 from cluster_kit.reading import condition
 from cluster_kit.simulated_pods import STAGE
 from operator_kit.endpoints import make_endpoint
-from whisper_operator.names import CRD_NAME
 
 COPIED = ("deployment", "service", "poddisruptionbudget", "serviceaccount")
 """Children that every endpoint has: the operator deletes one only where somebody has made a copy."""
@@ -28,12 +27,6 @@ PEOPLE = {
     "admin": {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"},
 }
 WEP = "whisperendpoints.whisper-operator.io"
-
-
-@pytest.fixture(autouse=True)
-def without_crd(cluster: Cluster) -> None:
-    if cluster.kubectl("get", "crd", CRD_NAME, "--ignore-not-found", "-oname"):
-        pytest.skip("the named cluster has the CRD already: what installs and deletes it is not tried there")
 
 
 @pytest.fixture(scope="module", autouse=True)
