@@ -81,7 +81,7 @@ class Applier:
         return result
 
     async def _apply(self, endpoint: Endpoint, key: ChildKey, wish: Document, result: Result) -> None:
-        live = await self._live(endpoint.namespace, key, wish)
+        live = await self.live(endpoint.namespace, key, wish["apiVersion"])
         if live is not None and not self._is_ours_to_write(live, endpoint, key, result):
             return
         remembered = self._applied.setdefault(endpoint.uid, {})
@@ -104,12 +104,13 @@ class Applier:
         if drifted and known is not None:
             self._note_drift(endpoint, key, remembered[key], known)
 
-    async def _live(self, namespace: str, key: ChildKey, wish: Document) -> Document | None:
+    async def live(self, namespace: str, key: ChildKey, api_version: str) -> Document | None:
+        """A child as it is, whoever it belongs to."""
         seen = self._store.seen(key.kind, namespace, key.name)
         if seen is not None:
             return seen.document
         # Not watched is all that does not carry our labels: it may be somebody else's, or they were taken off.
-        return await self._cluster.get(wish["apiVersion"], key.kind, namespace, key.name)
+        return await self._cluster.get(api_version, key.kind, namespace, key.name)
 
     def _is_ours_to_write(self, live: Document, endpoint: Endpoint, key: ChildKey, result: Result) -> bool:
         metadata = live["metadata"]

@@ -46,6 +46,7 @@ SECRET = Kind("v1", "Secret", "secrets")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 CORE_EVENT = Kind("v1", "Event", "events")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
 INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses", namespaced=False)
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
@@ -56,7 +57,7 @@ CHILDREN = (
     Kind("v1", "ServiceAccount", "serviceaccounts"),
     CLAIM,
     Kind("v1", "Service", "services"),
-    Kind("apps/v1", "Deployment", "deployments"),
+    DEPLOYMENT,
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),

@@ -18,10 +18,11 @@ from whisper_operator import manifests, names, status
 from whisper_operator.apply import Applier, Result
 from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.errors import SpecError
-from whisper_operator.kinds import HTTP_ROUTE, INGRESS
+from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.lookups import Looker, Lookups
 from whisper_operator.metrics import Metrics
 from whisper_operator.observation import Observation, Observer, patience_s
+from whisper_operator.observed import ChildKey
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.spec import Endpoint
@@ -119,19 +120,21 @@ class Reconciler:
         result = Result()
         if endpoint is not None:
             try:
-                result = await self._applier.bring_about(endpoint, self._wishes(endpoint, inputs))
+                result = await self._applier.bring_about(endpoint, await self._wishes(endpoint, inputs))
             except SpecError as error:
                 problem = error
         observation = await self._report(document, endpoint, problem, inputs, result)
         return self._settle(key, inputs, result, observation)
 
-    def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
+    async def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
+        deployment = ChildKey(DEPLOYMENT.kind, names.child_name(endpoint.name))
         controller = (inputs.lookups.ingress_class or {}).get("spec", {}).get("controller", "")
         children = manifests.make_children(
             endpoint,
             self._settings,
             served_kinds=self._served_kinds,
             ingress_controller=self._settings.ingress_controller or controller,
+            deployed=await self._applier.live(endpoint.namespace, deployment, DEPLOYMENT.api_version),
         )
         return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
 
