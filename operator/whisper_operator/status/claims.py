@@ -9,7 +9,8 @@ from whisper_operator.observed import ChildKey
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.finding import Finding, command, joined, quoted
-from whisper_operator.status.seen import Seen, is_terminating, pod_name
+from whisper_operator.status.reading import text
+from whisper_operator.status.seen import Seen, is_terminating, node_of, pod_name
 
 _COMPLAINTS = frozenset({"ProvisioningFailed", "FailedBinding"})
 
@@ -39,7 +40,7 @@ def _judge(claim: Document | None, name: str, seen: Seen, *, is_ours: bool = Tru
             )
     elif is_terminating(claim):
         yield _deleted(name, seen, is_ours=is_ours)
-    elif (phase := claim.get("status", {}).get("phase")) == "Lost":
+    elif (phase := text(claim, "status", "phase")) == "Lost":
         remedy = (
             f"Delete it, and a new one is made: {command(f'kubectl delete pvc -n {seen.namespace} {name}')}."
             if is_ours
@@ -53,7 +54,7 @@ def _judge(claim: Document | None, name: str, seen: Seen, *, is_ours: bool = Tru
 
 
 def _deleted(name: str, seen: Seen, *, is_ours: bool) -> Finding:
-    users = [pod_name(pod) for pod in seen.pods if pod.get("spec", {}).get("nodeName")]
+    users = [pod_name(pod) for pod in seen.pods if node_of(pod)]
     then = "a new, empty one is made" if is_ours else "nothing takes its place: name another in cache.existingClaim"
     delete = command(f"kubectl delete pod -n {seen.namespace} {users[0]}") if users else ""
     holds = f"It goes when pod {users[0]}, which uses it, does: {delete}." if users else ""
@@ -65,11 +66,11 @@ def _deleted(name: str, seen: Seen, *, is_ours: bool) -> Finding:
 
 def _pending(claim: Document, name: str, see: str, seen: Seen) -> Finding:
     """Waiting is in order for as long as nobody complains: many storage classes make a volume once a pod needs it."""
-    storage_class = claim.get("spec", {}).get("storageClassName")
+    storage_class = text(claim, "spec", "storageClassName")
     of_class = f" (storage class {storage_class})" if storage_class else " (it names no storage class)"
-    events = [event for event in seen.observed.claim_events if event.get("reason") in _COMPLAINTS]
+    events = [event for event in seen.observed.claim_events if text(event, "reason") in _COMPLAINTS]
     if events:
-        words = f"Kubernetes says: {quoted(events[0].get('message', ''))}"
+        words = f"Kubernetes says: {quoted(text(events[0], 'message'))}"
         remedy = "" if storage_class else "Set cache.persistentVolumeClaim.storageClassName, or a default StorageClass."
         return Finding(
             reason=reasons.CLAIM_PENDING,

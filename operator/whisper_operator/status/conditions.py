@@ -10,6 +10,7 @@ from typing import Any
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status.finding import Finding, clipped
+from whisper_operator.status.reading import parts, text
 
 
 class Truth(StrEnum):
@@ -41,7 +42,12 @@ def fails(type_: str, finding: Finding) -> Condition:
 
 def conditions_of(document: Document) -> Mapping[str, Document]:
     """The conditions of any object, by type."""
-    return {entry.get("type", ""): entry for entry in document.get("status", {}).get("conditions") or ()}
+    return {text(entry, "type"): entry for entry in parts(document, "status", "conditions")}
+
+
+def condition_of(document: Document | None, type_: str) -> Document:
+    """One condition of an object; empty where it, or the object, is not there."""
+    return conditions_of(document or {}).get(type_, {})
 
 
 def as_documents(

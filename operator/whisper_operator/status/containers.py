@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
-from whisper_operator.status.conditions import conditions_of
+from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.finding import command, joined, quoted
 from whisper_operator.status.last_words import last_words
 from whisper_operator.status.mounts import preparing
-from whisper_operator.status.seen import Seen, is_ready, parse_time, pod_name
+from whisper_operator.status.reading import number, part, parts, text, value
+from whisper_operator.status.seen import Seen, is_ready, node_of, parse_time, pod_name
 from whisper_operator.status.trouble import Trouble
 
 NEARLY_ALL = 0.9
@@ -48,7 +49,7 @@ class Container:
 
     @property
     def name(self) -> str:
-        return str(self.status.get("name", ""))
+        return text(self.status, "name")
 
     @property
     def namespace(self) -> str:
@@ -60,15 +61,13 @@ class Container:
 
     @property
     def waiting(self) -> Document:
-        found: Document = self.status.get("state", {}).get("waiting") or {}
-        return found
+        return part(self.status, "state", "waiting")
 
     @property
     def last_end(self) -> Document:
         """How it ended, now or the last time; empty where it never did, or where that was no fault of its own."""
-        state = self.status.get("state", {})
-        ended: Document = state.get("terminated") or self.status.get("lastState", {}).get("terminated") or {}
-        return {} if ended.get("reason") in _NOT_A_CRASH else ended
+        ended = part(self.status, "state", "terminated") or part(self.status, "lastState", "terminated")
+        return {} if text(ended, "reason") in _NOT_A_CRASH else ended
 
     @property
     def is_up(self) -> bool:
@@ -82,7 +81,7 @@ class Container:
 
 def trouble_of(pod: Document, seen: Seen) -> Trouble | None:
     """Why a pod with a node is not ready; None where it is, or has no node yet."""
-    if is_ready(pod) or not pod.get("spec", {}).get("nodeName"):
+    if is_ready(pod) or not node_of(pod):
         return None
     containers = list(_containers(pod))
     troubles = [found for container in containers if (found := _of_container(container, seen)) is not None]
@@ -95,26 +94,27 @@ def trouble_of(pod: Document, seen: Seen) -> Trouble | None:
 
 def is_loading_in_time(pod: Document, seen: Seen) -> bool:
     """Whether the server of a pod has run for clearly less than it may take to load its model."""
-    for entry in pod.get("status", {}).get("containerStatuses") or ():
-        began = parse_time((entry.get("state", {}).get("running") or {}).get("startedAt") or "")
-        if entry.get("name") == names.CONTAINER and began is not None and not entry.get("started"):
+    for entry in parts(pod, "status", "containerStatuses"):
+        began = parse_time(text(entry, "state", "running", "startedAt"))
+        if text(entry, "name") == names.CONTAINER and began is not None and not entry.get("started"):
             return (seen.now - began).total_seconds() < NEARLY_ALL * seen.startup_seconds
     return False
 
 
 def _containers(pod: Document) -> Iterator[Container]:
     """Those that matter now: init containers that have not done their part, and all others."""
-    spec, status = pod.get("spec", {}), pod.get("status", {})
-    specs = {entry["name"]: entry for entry in [*(spec.get("initContainers") or ()), *spec.get("containers", ())]}
-    for entry in status.get("initContainerStatuses") or ():
+    specs = {
+        text(entry, "name"): entry for key in ("initContainers", "containers") for entry in parts(pod, "spec", key)
+    }
+    for entry in parts(pod, "status", "initContainerStatuses"):
         if not entry.get("ready"):
-            yield Container(pod, specs.get(entry.get("name"), {}), entry)
-    for entry in status.get("containerStatuses") or ():
-        yield Container(pod, specs.get(entry.get("name"), {}), entry)
+            yield Container(pod, specs.get(text(entry, "name"), {}), entry)
+    for entry in parts(pod, "status", "containerStatuses"):
+        yield Container(pod, specs.get(text(entry, "name"), {}), entry)
 
 
 def _of_container(container: Container, seen: Seen) -> Trouble | None:
-    waits_for = container.waiting.get("reason", "")
+    waits_for = text(container.waiting, "reason")
     if container.is_up or waits_for == "PodInitializing":
         return None
     if waits_for in _PULL_REASONS or waits_for in {reasons.INVALID_IMAGE_NAME, "ErrImageNeverPull"}:
@@ -123,18 +123,18 @@ def _of_container(container: Container, seen: Seen) -> Trouble | None:
         return _ended(container, seen)
     if waits_for and waits_for != reasons.CONTAINER_CREATING:
         return _not_made(container)
-    if container.status.get("state", {}).get("running") is not None:
+    if value(container.status, "state", "running") is not None:
         return _not_ready(container, seen)
     return None
 
 
 def _image(container: Container, seen: Seen) -> Trouble:
     """A failed pull: the same words while it is tried and while the next try is waited for."""
-    reason = container.waiting["reason"]
-    words = _BACK_OFF.sub("", container.waiting.get("message", ""))
-    image, field = container.spec.get("image") or container.status.get("image", ""), "pod.image"
+    reason, said = text(container.waiting, "reason"), text(container.waiting, "message")
+    words = _BACK_OFF.sub("", said)
+    image, field = text(container.spec, "image") or text(container.status, "image"), "pod.image"
     cache = seen.endpoint.spec.cache if seen.endpoint else None
-    if cache and cache.image and cache.image.reference in container.waiting.get("message", ""):
+    if cache and cache.image and cache.image.reference in said:
         image, field = cache.image.reference, "cache.image.reference"
     advice = next((text for signs, text in _PULL_ADVICE if any(sign in words for sign in signs)), "")
     stable = reasons.IMAGE_PULL if reason == "ErrImagePull" else reason
@@ -148,9 +148,9 @@ def _image(container: Container, seen: Seen) -> Trouble:
 def _ended(container: Container, seen: Seen) -> Trouble:
     end, who = container.last_end, container.who
     logs = container.see_logs(previous=True)
-    code = end.get("exitCode", 0)
-    if end.get("reason") == reasons.OUT_OF_MEMORY:
-        limit = container.spec.get("resources", {}).get("limits", {}).get("memory")
+    code = number(end, "exitCode")
+    if text(end, "reason") == reasons.OUT_OF_MEMORY:
+        limit = value(container.spec, "resources", "limits", "memory")
         what = f"its limit of {limit}" if limit else "its node had left (it has no limit of its own)"
         return Trouble(
             reason=reasons.OUT_OF_MEMORY,
@@ -163,7 +163,7 @@ def _ended(container: Container, seen: Seen) -> Trouble:
             text=f"{who} was not ready within {seen.startup_seconds} s and was stopped.",
             advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}.",
         )
-    said = last_words(end.get("message") or "")
+    said = last_words(text(end, "message"))
     return Trouble(
         reason=reasons.CRASH_LOOP,
         text=joined(f"{who} ended with {_exit(code)}.", f"Its last words: {quoted(said)}" if said else ""),
@@ -184,12 +184,12 @@ def _exit(code: int) -> str:
 
 
 def _ran_s(end: Document) -> float:
-    began, ended = parse_time(end.get("startedAt") or ""), parse_time(end.get("finishedAt") or "")
+    began, ended = parse_time(text(end, "startedAt")), parse_time(text(end, "finishedAt"))
     return (ended - began).total_seconds() if began and ended else 0.0
 
 
 def _not_made(container: Container) -> Trouble:
-    reason, words = container.waiting["reason"], container.waiting.get("message", "")
+    reason, words = text(container.waiting, "reason"), text(container.waiting, "message")
     secret = _MISSING_SECRET.search(words)
     return Trouble(
         reason=reasons.SECRET_MISSING if secret else reason,
@@ -223,9 +223,9 @@ def _not_ready(container: Container, seen: Seen) -> Trouble:
 
 def _of_the_node(pod: Document) -> Trouble:
     """All containers are up, the pod is not: its node is silent, or a readiness gate of somebody's is closed."""
-    node, condition = pod["spec"]["nodeName"], conditions_of(pod).get("Ready", {})
-    if condition.get("reason") == "ReadinessGatesNotReady":
-        words = quoted(condition.get("message", ""))
+    node, condition = node_of(pod), condition_of(pod, "Ready")
+    if text(condition, "reason") == "ReadinessGatesNotReady":
+        words = quoted(text(condition, "message"))
         return Trouble(reason=reasons.NOT_READY, text=f"a readiness gate is closed: {words}", advice="", hard=False)
     return Trouble(
         reason=reasons.NODE_NOT_READY,

@@ -37,7 +37,7 @@ def clipped(text: str, limit: int = MAX_MESSAGE) -> str:
 def quoted(words: str, limit: int = MAX_WORDS) -> str:
     """Somebody else's words on one line, without ids that change with every try, and with one full stop at the end."""
     steady = _HEX_ID.sub("…", " ".join(words.split()))
-    return clipped(steady, limit).rstrip(". ") + "."
+    return (clipped(steady, limit).rstrip("., ") or "nothing") + "."
 
 
 def command(text: str) -> str:

@@ -6,9 +6,10 @@ import re
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
-from whisper_operator.status.conditions import conditions_of
+from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.finding import command, quoted
-from whisper_operator.status.seen import Seen, parse_time, pod_name
+from whisper_operator.status.reading import text
+from whisper_operator.status.seen import Seen, node_of, parse_time, pod_name
 from whisper_operator.status.trouble import Trouble
 
 FRESH_S = 300
@@ -29,7 +30,7 @@ def preparing(pod: Document, seen: Seen) -> Trouble:
             text=f"its node cannot prepare it. The node says: {quoted(words)}",
             advice=f"See {describe}.",
         )
-    node = pod.get("spec", {}).get("nodeName")
+    node = node_of(pod)
     return Trouble(
         reason=reasons.CONTAINER_CREATING,
         text=f"node {node} is preparing it: volumes are mounted and the image is pulled.",
@@ -39,18 +40,17 @@ def preparing(pod: Document, seen: Seen) -> Trouble:
 
 
 def _telling_words(pod: Document, seen: Seen) -> str:
-    if conditions_of(pod).get("PodReadyToStartContainers", {}).get("status") == "True":
+    if text(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
         return ""  # volumes are mounted: what events say of them has passed
     events = [event for event in seen.observed.pod_events.get(pod_name(pod), ()) if _tells(event, seen)]
     # Kinds in a fixed order rather than the newest: two of them take turns, and the message would with them.
-    events.sort(key=lambda event: (_VAGUE in event.get("message", ""), _TELLING.index(event["reason"])))
-    return str(events[0].get("message", "")) if events else ""
+    events.sort(key=lambda event: (_VAGUE in text(event, "message"), _TELLING.index(text(event, "reason"))))
+    return text(events[0], "message") if events else ""
 
 
 def _tells(event: Document, seen: Seen) -> bool:
-    if event.get("reason") not in _TELLING:
+    if text(event, "reason") not in _TELLING:
         return False
-    series = event.get("series") or {}
-    last = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    last = text(event, "series", "lastObservedTime") or text(event, "lastTimestamp") or text(event, "eventTime")
     seen_at = parse_time(last)
     return seen_at is None or (seen.now - seen_at).total_seconds() < FRESH_S

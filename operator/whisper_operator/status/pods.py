@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
-from whisper_operator.status.conditions import conditions_of
+from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.containers import trouble_of
 from whisper_operator.status.finding import Finding, joined, quoted
+from whisper_operator.status.reading import parts, text
 from whisper_operator.status.seen import Seen, is_ready, parse_time, pod_name
 from whisper_operator.status.trouble import Trouble
 
@@ -39,8 +40,7 @@ def subject(pods: list[Document], seen: Seen) -> str:
 
 def _of_failed(pod: Document) -> Trouble:
     """A pod that its node evicted, refused or ended."""
-    status = pod.get("status", {})
-    reason, message = status.get("reason", ""), status.get("message", "")
+    reason, message = text(pod, "status", "reason"), text(pod, "status", "message")
     if reason == reasons.EVICTED:
         advice = "If it goes on: pod.resources.requests and limits, and cache.emptyDir.sizeLimit, must leave room for the model."
         return Trouble(
@@ -59,18 +59,14 @@ def _is_missed(pod: Document, seen: Seen) -> bool:
     failed_at = parse_time(_failed_at(pod))
     if failed_at is None:
         return False
-    made_at = [
-        parse_time(other["metadata"].get("creationTimestamp") or "") for other in seen.pods if not is_ready(other)
-    ]
+    made_at = [parse_time(text(other, "metadata", "creationTimestamp")) for other in seen.pods if not is_ready(other)]
     # Clocks of nodes and control plane differ a little.
     return any(made and -CLOCKS_DIFFER <= made - failed_at <= REPLACED_WITHIN for made in made_at)
 
 
 def _failed_at(pod: Document) -> str:
-    status = pod.get("status", {})
-    disruption = conditions_of(pod).get("DisruptionTarget", {}).get("lastTransitionTime")
+    disruption = text(condition_of(pod, "DisruptionTarget"), "lastTransitionTime")
     ends: Iterable[str] = (
-        (entry.get("state", {}).get("terminated") or {}).get("finishedAt") or ""
-        for entry in status.get("containerStatuses") or ()
+        text(entry, "state", "terminated", "finishedAt") for entry in parts(pod, "status", "containerStatuses")
     )
-    return str(disruption or max(ends, default="") or status.get("startTime") or "")
+    return disruption or max(ends, default="") or text(pod, "status", "startTime")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from whisper_operator.observed import Refusal
 from whisper_operator.status import reasons
-from whisper_operator.status.conditions import conditions_of
+from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.finding import Finding, command, joined, quoted
+from whisper_operator.status.reading import text
 from whisper_operator.status.seen import Seen
 
 ROUTE_KINDS = frozenset({"Ingress", "HTTPRoute"})
@@ -78,10 +79,10 @@ def invalid_child(seen: Seen) -> Finding | None:
 
 def pod_refusals(seen: Seen) -> Iterator[Finding]:
     """Pods that the Deployment's controller could not create: its condition ReplicaFailure."""
-    condition = conditions_of(seen.deployment or {}).get("ReplicaFailure", {})
-    if not seen.deployment_is_current or condition.get("status") != "True":
+    condition = condition_of(seen.deployment, "ReplicaFailure")
+    if not seen.deployment_is_current or text(condition, "status") != "True":
         return
-    words = str(condition.get("message", ""))
+    words = text(condition, "message")
     if "is forbidden" in words:
         yield _forbidden("a pod", words, seen)
     else:

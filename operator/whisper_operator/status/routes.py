@@ -13,6 +13,7 @@ from whisper_operator.status import reasons
 from whisper_operator.status.conditions import Condition, Truth, fails
 from whisper_operator.status.finding import Finding, joined, quoted
 from whisper_operator.status.needs import judge, needs_of_route
+from whisper_operator.status.reading import number, part, parts, text
 from whisper_operator.status.refusals import ROUTE_KINDS, refused
 from whisper_operator.status.seen import Seen
 
@@ -79,8 +80,8 @@ def _class_missing(ingress: Ingress, seen: Seen) -> Finding | None:
 
 
 def _addresses(document: Document) -> Iterator[str]:
-    for entry in (document.get("status", {}).get("loadBalancer") or {}).get("ingress") or ():
-        yield entry.get("hostname") or entry.get("ip") or "an address"
+    for entry in parts(document, "status", "loadBalancer", "ingress"):
+        yield text(entry, "hostname") or text(entry, "ip") or "an address"
 
 
 def _by_gateway(gateway: Gateway, seen: Seen) -> Condition:
@@ -98,18 +99,18 @@ def _by_gateway(gateway: Gateway, seen: Seen) -> Condition:
 
 
 def _of_parents(route: Document, gateway: Gateway, seen: Seen) -> Condition:
-    generation = route["metadata"].get("generation", 0)
+    generation = number(route, "metadata", "generation")
     answered = set()
-    for parent in route.get("status", {}).get("parents") or ():
-        current = [each for each in parent.get("conditions") or () if each.get("observedGeneration", 0) >= generation]
+    for parent in parts(route, "status", "parents"):
+        current = [each for each in parts(parent, "conditions") if number(each, "observedGeneration") >= generation]
         for condition in current:
             if condition.get("type") in {"Accepted", "ResolvedRefs"} and condition.get("status") == "False":
                 return fails(TYPE, _not_accepted(parent, condition, seen))
             if condition.get("type") == "Accepted" and condition.get("status") == "True":
-                answered.add(_parent_key(parent.get("parentRef", {}), seen))
+                answered.add(_parent_key(part(parent, "parentRef"), seen))
     silent = [ref for ref in gateway.parent_refs if _parent_key(ref, seen) not in answered]
     if silent:
-        name = f"{silent[0].get('namespace', seen.namespace)}/{silent[0].get('name')}"
+        name = _parent_name(silent[0], seen)
         return _pending(
             f"Gateway {name} has not answered for the HTTPRoute: is it there, and does its controller run? See `kubectl get gateway -A`."
         )
@@ -117,13 +118,16 @@ def _of_parents(route: Document, gateway: Gateway, seen: Seen) -> Condition:
 
 
 def _not_accepted(parent: Document, condition: Document, seen: Seen) -> Finding:
-    ref = parent.get("parentRef", {})
-    name = f"{ref.get('namespace', seen.namespace)}/{ref.get('name', '')}"
-    words = quoted(f"{condition.get('reason', '')}: {condition.get('message', '')}")
+    name = _parent_name(part(parent, "parentRef"), seen)
+    words = quoted(f"{text(condition, 'reason')}: {text(condition, 'message')}")
     message = joined(
         f"Gateway {name} does not take the HTTPRoute. It says {words}", "Check exposure.gateway against its listeners."
     )
     return Finding(reason=reasons.ROUTE_NOT_ACCEPTED, message=message)
+
+
+def _parent_name(ref: Document, seen: Seen) -> str:
+    return f"{text(ref, 'namespace') or seen.namespace}/{text(ref, 'name')}"
 
 
 def _parent_key(ref: Document, seen: Seen) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from whisper_operator.resource.spec import Autoscaling
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
 from whisper_operator.status.finding import Finding, joined, quoted
+from whisper_operator.status.reading import text
 from whisper_operator.status.refusals import AUTOSCALER_KIND, refused
 from whisper_operator.status.seen import Seen
 
@@ -30,8 +31,8 @@ def _repeated(seen: Seen, wanted: Autoscaling) -> Condition:
     conditions = conditions_of(seen.child(AUTOSCALER_KIND) or {})
     failed = next((each for each in map(conditions.get, ("AbleToScale", "ScalingActive")) if _is(each, "False")), None)
     if failed is not None:
-        reason = str(failed.get("reason") or TYPE)
-        message = joined(quoted(failed.get("message", "")), _advice(reason, wanted))
+        reason = text(failed, "reason") or TYPE
+        message = joined(quoted(text(failed, "message")), _advice(reason, wanted))
         return fails(TYPE, Finding(reason=reason, message=message))
     active, limited = conditions.get("ScalingActive"), conditions.get("ScalingLimited")
     if active is None or not _is(active, "True"):
@@ -40,8 +41,8 @@ def _repeated(seen: Seen, wanted: Autoscaling) -> Condition:
     if limited and _is(limited, "True") and limited.get("reason") == reasons.TOO_MANY_REPLICAS:
         message = f"The autoscaler would go beyond autoscaling.maxReplicas ({wanted.max_replicas})."
         return Condition(type=TYPE, status=Truth.TRUE, reason=reasons.TOO_MANY_REPLICAS, message=message)
-    message = quoted(active.get("message", ""))
-    return Condition(type=TYPE, status=Truth.TRUE, reason=str(active.get("reason") or TYPE), message=message)
+    message = quoted(text(active, "message"))
+    return Condition(type=TYPE, status=Truth.TRUE, reason=text(active, "reason") or TYPE, message=message)
 
 
 def _is(condition: Document | None, status: str) -> bool:

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
-from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
+from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.finding import Finding, command, joined, quoted
 from whisper_operator.status.pods import subject
-from whisper_operator.status.seen import Seen, parse_time
+from whisper_operator.status.reading import text
+from whisper_operator.status.seen import Seen, node_of, parse_time, pod_name
 
 TYPE = "Scheduled"
 DECIDES_WITHIN_S = 10.0
@@ -45,7 +46,7 @@ def scheduled(seen: Seen) -> Condition:
     found = next(scheduling_findings(seen), None)
     if found is not None:
         return fails(TYPE, found)
-    placed = [_has_node(pod) for pod in seen.pods if _has_node(pod) or _is_overdue(pod, seen)]
+    placed = [bool(node_of(pod)) for pod in seen.pods if node_of(pod) or _is_overdue(pod, seen)]
     if placed and all(placed):
         return Condition(type=TYPE, status=Truth.TRUE, reason=reasons.SCHEDULED, message="Every pod has a node.")
     if seen.pods:
@@ -78,22 +79,18 @@ def scheduling_findings(seen: Seen) -> Iterator[Finding]:
         yield Finding(reason=reason, message=message, hard=not passes)
 
 
-def _has_node(pod: Document) -> bool:
-    return bool(pod.get("spec", {}).get("nodeName"))
-
-
 def _is_overdue(pod: Document, seen: Seen) -> bool:
     """Whether the scheduler should have decided by now. A new pod beside others is no reason to doubt."""
-    created = parse_time(pod["metadata"].get("creationTimestamp") or "")
+    created = parse_time(text(pod, "metadata", "creationTimestamp"))
     return created is None or (seen.now - created).total_seconds() >= DECIDES_WITHIN_S
 
 
 def _refusal(pod: Document) -> str:
     """The scheduler's words, without what it says of preemption, which changes from try to try."""
-    condition = conditions_of(pod).get("PodScheduled", {})
-    if _has_node(pod) or condition.get("status") != "False":
+    condition = condition_of(pod, "PodScheduled")
+    if node_of(pod) or text(condition, "status") != "False":
         return ""
-    words: str = condition.get("message") or condition.get("reason") or "Unschedulable"
+    words = text(condition, "message") or text(condition, "reason") or "Unschedulable"
     return _PREEMPTION.split(words)[0]
 
 
@@ -141,7 +138,7 @@ def _gpu_advice(words: str, seen: Seen) -> str:
     assert seen.endpoint is not None
     gpu = seen.endpoint.spec.gpu
     if seen.leaving_pods:
-        leaving = seen.leaving_pods[0]["metadata"]["name"]
+        leaving = pod_name(seen.leaving_pods[0])
         return f"Pod {leaving}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
     allowed = f"gpu.class {gpu.class_}" + (f" with gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "")
     tainted = "If a tainted node is meant for it, name its taint in pod.tolerations." if _TAINT.search(words) else ""

@@ -9,13 +9,13 @@ import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any
 
 from whisper_operator import names
 from whisper_operator.observed import ChildKey, Observed
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
-from whisper_operator.status.conditions import Condition, Truth, conditions_of
+from whisper_operator.status.conditions import Condition, Truth, condition_of, conditions_of
+from whisper_operator.status.reading import number, part, text, value
 
 ENDED_PHASES = frozenset({"Failed", "Succeeded"})
 
@@ -47,8 +47,7 @@ class Seen:
     @property
     def n_ready_before(self) -> int:
         """As the status says that is replaced now."""
-        count: int = (self.document.get("status") or {}).get("readyReplicas", 0)
-        return count
+        return number(self.document, "status", "readyReplicas")
 
     def as_before(self, type_: str) -> Condition | None:
         """A condition that stays what it was: the spec cannot be read, and the children are left untouched."""
@@ -72,14 +71,11 @@ class Seen:
         """Whether the Deployment's status speaks of its newest spec."""
         if self.deployment is None:
             return False
-        generation: int = self.deployment["metadata"].get("generation", 0)
-        observed: int = self.deployment_status.get("observedGeneration", 0)
-        return observed >= generation
+        return number(self.deployment_status, "observedGeneration") >= number(self.deployment, "metadata", "generation")
 
     @cached_property
     def deployment_status(self) -> Document:
-        status: Document = (self.deployment or {}).get("status") or {}
-        return status
+        return part(self.deployment or {}, "status")
 
     @cached_property
     def pods(self) -> tuple[Document, ...]:
@@ -94,7 +90,7 @@ class Seen:
     def leaving_pods(self) -> tuple[Document, ...]:
         """Those that are being deleted but still have their node, and its GPU."""
         leaving = (pod for pod in self.observed.pods if is_terminating(pod) and not has_ended(pod))
-        return tuple(pod for pod in leaving if pod.get("spec", {}).get("nodeName"))
+        return tuple(pod for pod in leaving if node_of(pod))
 
     @cached_property
     def new_pods(self) -> tuple[Document, ...]:
@@ -111,20 +107,18 @@ class Seen:
 
     @property
     def _settings_hash(self) -> str:
-        template: Document = (self.deployment or {}).get("spec", {}).get("template", {})
-        return settings_hash(template)
+        return settings_hash(part(self.deployment or {}, "spec", "template"))
 
     @cached_property
     def n_ready(self) -> int:
         """Ready pods: both the pods and their Deployment must say so, whichever was heard of first."""
-        counted: int = self.deployment_status.get("readyReplicas") or 0
-        return min(counted, sum(is_ready(pod) for pod in self.pods))
+        return min(number(self.deployment_status, "readyReplicas"), sum(is_ready(pod) for pod in self.pods))
 
     @cached_property
     def suspended(self) -> bool:
         if self.endpoint is not None:
             return self.endpoint.spec.suspend
-        return self._raw_spec.get("suspend") is True
+        return value(self.document, "spec", "suspend") is True
 
     @cached_property
     def n_wanted(self) -> int:
@@ -133,8 +127,7 @@ class Seen:
             return 0
         if self.endpoint is not None:
             return self.endpoint.spec.replicas
-        replicas: int = (self.deployment or {}).get("spec", {}).get("replicas", 1)
-        return replicas
+        return number(self.deployment or {"spec": {"replicas": 1}}, "spec", "replicas")
 
     @cached_property
     def startup_seconds(self) -> int:
@@ -144,27 +137,26 @@ class Seen:
     def all_ready(self) -> bool:
         return self.n_ready >= self.n_wanted and len(self.pods) <= self.n_ready
 
-    @property
-    def _raw_spec(self) -> Mapping[str, Any]:
-        spec = self.document.get("spec")
-        return spec if isinstance(spec, Mapping) else {}
-
 
 def is_terminating(document: Document) -> bool:
-    return bool(document["metadata"].get("deletionTimestamp"))
+    return bool(text(document, "metadata", "deletionTimestamp"))
 
 
 def has_ended(pod: Document) -> bool:
-    return pod.get("status", {}).get("phase") in ENDED_PHASES
+    return text(pod, "status", "phase") in ENDED_PHASES
 
 
 def is_ready(pod: Document) -> bool:
-    return conditions_of(pod).get("Ready", {}).get("status") == "True"
+    return text(condition_of(pod, "Ready"), "status") == "True"
 
 
 def settings_hash(pod_or_template: Document) -> str:
-    annotations = pod_or_template.get("metadata", {}).get("annotations") or {}
-    return str(annotations.get(names.SETTINGS_HASH_ANNOTATION, ""))
+    return text(pod_or_template, "metadata", "annotations", names.SETTINGS_HASH_ANNOTATION)
+
+
+def node_of(pod: Document) -> str:
+    """The node that a pod has been given; empty: none yet."""
+    return text(pod, "spec", "nodeName")
 
 
 def pod_name(pod: Document) -> str:

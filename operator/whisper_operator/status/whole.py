@@ -12,6 +12,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.status.conditions import as_documents
 from whisper_operator.status.readiness import ready, valid
+from whisper_operator.status.reading import number, part, text
 from whisper_operator.status.routes import exposed
 from whisper_operator.status.scaling import autoscaling
 from whisper_operator.status.scheduling import scheduled
@@ -52,9 +53,9 @@ def make_status(
     not be parsed. A condition keeps its lastTransitionTime while its status stays; nothing else depends on time but how old a
     FailedMount event is.
     """
-    before: Document = document.get("status") or {}
+    before = part(document, "status")
     seen = Seen(document=document, endpoint=endpoint, observed=observed, now=now)
-    address = url or str(before.get("url", ""))
+    address = url or text(before, "url")
     is_valid = valid(seen, problem)
     findings = workload_findings(seen, is_valid)
     is_available, is_exposed = available(seen, findings), exposed(seen)
@@ -62,15 +63,15 @@ def make_status(
     optional = (is_exposed, autoscaling(seen))
     conditions = (is_ready, is_available, progressing(seen, findings), scheduled(seen), is_valid)
     present = (*conditions, *(condition for condition in optional if condition is not None))
-    generation: int = document["metadata"].get("generation", 0)
+    generation = number(document, "metadata", "generation")
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "replicas": seen.deployment_status.get("replicas") or 0,
+        "replicas": number(seen.deployment_status, "replicas"),
         "readyReplicas": seen.n_ready,
         "selector": names.selector_text(seen.name),
         "conditions": as_documents(present, previous=seen.previous, generation=generation, now=now),
     }
-    resolution = _resolution(resolved) or before.get("resolved")
+    resolution = _resolution(resolved) or part(before, "resolved")
     return status | ({"url": address} if address else {}) | ({"resolved": dict(resolution)} if resolution else {})
 
 

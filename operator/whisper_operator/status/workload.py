@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 from whisper_operator.status import reasons
 from whisper_operator.status.claims import claim_findings
-from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
+from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.containers import is_loading_in_time
 from whisper_operator.status.finding import Finding, command, counted, joined
 from whisper_operator.status.needs import secret_findings
 from whisper_operator.status.pods import pod_findings
+from whisper_operator.status.reading import number, text
 from whisper_operator.status.refusals import pod_refusals, workload_refusals
 from whisper_operator.status.scheduling import scheduling_findings
 from whisper_operator.status.seen import Seen
@@ -45,8 +46,8 @@ def _all_findings(seen: Seen) -> Iterator[Finding]:
 
 def _deadline(seen: Seen, of_pods: tuple[Finding, ...]) -> Iterator[Finding]:
     """The rollout's time is over. Pods that waited long and load now still have theirs: the kubelet sees to that."""
-    condition = conditions_of(seen.deployment or {}).get(PROGRESSING, {})
-    if not seen.deployment_is_current or condition.get("reason") != "ProgressDeadlineExceeded":
+    condition = condition_of(seen.deployment, PROGRESSING)
+    if not seen.deployment_is_current or text(condition, "reason") != "ProgressDeadlineExceeded":
         return
     if any(is_loading_in_time(pod, seen) for pod in seen.new_pods):
         return
@@ -78,10 +79,10 @@ def _deployment_suffices(seen: Seen) -> bool:
 
     It counts from how many pods there should be: scaled up, it is unavailable at once. Here, that takes a pod that is lost.
     """
-    held = seen.previous.get(AVAILABLE, {}).get("status") == "True"
+    held = text(seen.previous.get(AVAILABLE, {}), "status") == "True"
     if not seen.deployment_is_current:
         return held
-    says = conditions_of(seen.deployment or {}).get(AVAILABLE, {}).get("status") == "True"
+    says = text(condition_of(seen.deployment, AVAILABLE), "status") == "True"
     return says or (held and seen.n_ready >= seen.n_ready_before)
 
 
@@ -121,12 +122,12 @@ def progressing(seen: Seen, findings: tuple[Finding, ...]) -> Condition:
 def is_rolled_out(seen: Seen) -> bool:
     """As `kubectl rollout status` judges it, and the pods seen agree."""
     status = seen.deployment_status
-    counts = (status.get("updatedReplicas", 0), status.get("replicas", 0), status.get("availableReplicas", 0))
+    counts = [number(status, key) for key in ("updatedReplicas", "replicas", "availableReplicas")]
     return seen.deployment_is_current and set(counts) == {seen.n_wanted} and seen.n_ready == seen.n_wanted
 
 
 def _under_way(seen: Seen) -> str:
     if not seen.deployment_is_current:
         return "The Deployment controller has not taken up the newest settings yet."
-    updated = seen.deployment_status.get("updatedReplicas", 0)
+    updated = number(seen.deployment_status, "updatedReplicas")
     return f"{updated} of {seen.n_wanted} pods have the newest settings, {seen.n_ready} of all are ready."
