@@ -18,7 +18,7 @@ from whisper_operator.cluster.connection import Connection
 from whisper_operator.kinds import ENDPOINT, Kind
 from whisper_operator.metrics import Metrics
 from whisper_operator.resync import selector_of
-from whisper_operator.store import Key, Store
+from whisper_operator.store import Identity, Key, Store
 from whisper_operator.watch_meter import WatchMeter
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,8 @@ class Watcher:
             document = event["object"]
             if event["type"] == "DELETED":
                 metadata = document["metadata"]
-                name, namespace, uid = metadata["name"], metadata.get("namespace", ""), metadata["uid"]
-                concerned = self._store.remove(kind.kind, namespace, name, uid)
+                identity = Identity(kind.kind, metadata.get("namespace", ""), metadata["name"])
+                concerned = self._store.remove(identity, metadata["uid"], metadata.get("resourceVersion", ""))
             else:
                 document.setdefault("apiVersion", kind.api_version)
                 document.setdefault("kind", kind.kind)

@@ -115,7 +115,7 @@ class Resync:
         found = await self._cluster.get(kind.api_version, kind.kind, identity.namespace, identity.name)
         concerned: set[Key] = set()
         if held is not None and (found is None or found["metadata"]["uid"] != held.uid):
-            concerned |= self._store.remove(*identity, held.uid)
+            concerned |= self._store.remove(identity, held.uid, held.version)
         if found is not None and _is_watched(kind, found):
             concerned |= self._store.put(found)
         if concerned:

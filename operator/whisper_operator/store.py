@@ -56,7 +56,7 @@ class Store:
         self._objects: dict[Identity, Seen] = {}
         self._of: defaultdict[Key, set[Identity]] = defaultdict(set)
         self._changes: defaultdict[Key, int] = defaultdict(int)
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, str] = OrderedDict()
 
     def put(self, document: Document) -> set[Key]:
         """Keep it if it is news. The endpoints that this concerns; none where it was known."""
@@ -64,18 +64,18 @@ class Store:
         identity = Identity(document["kind"], metadata.get("namespace", ""), metadata["name"])
         uid, version = metadata.get("uid", ""), metadata.get("resourceVersion", "")
         old = self._objects.get(identity)
-        if uid in self._gone or (old is not None and old.uid == uid and not is_newer(version, old.version)):
+        last = self._gone.get(uid) if old is None or old.uid != uid else old.version
+        if last is not None and not is_newer(version, last):
             return set()
         kept = {key: value for key, value in metadata.items() if key != "managedFields"}
         packed = json.dumps({**document, "metadata": kept}, separators=(",", ":")).encode()
         return self._replace(identity, Seen(uid, version, owner_of(document), packed))
 
-    def remove(self, kind: str, namespace: str, name: str, uid: str) -> set[Key]:
-        """It is gone, and nothing that still comes about it is news. The endpoints that this concerns."""
-        self._gone[uid] = None
+    def remove(self, identity: Identity, uid: str, version: str) -> set[Key]:
+        """It is gone, or is not ours to see any more, since this version. The endpoints that this concerns."""
+        self._gone[uid] = version
         if len(self._gone) > GONE_REMEMBERED:
             self._gone.popitem(last=False)
-        identity = Identity(kind, namespace, name)
         old = self._objects.get(identity)
         if old is None or old.uid != uid:
             return set()

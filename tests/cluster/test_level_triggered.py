@@ -1,6 +1,7 @@
-"""Whatever happens to the operator, to the API server or to the children: the end state is what the specs say."""
+"""The operator is killed again and again: the end state is what the specs say, nothing doubled, nothing left."""
 
 import difflib
+import functools
 import json
 import os
 import random
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from cluster_kit.cluster import Cluster
-from operator_kit.end_state import children, end_state, is_current, pods
+from operator_kit.end_state import children, end_state, wait_for_pods, wait_until_ready
 from operator_kit.endpoints import make_endpoint
 from operator_kit.operator_process import OperatorProcess
 
@@ -20,6 +21,7 @@ KILLS_A_ROUND = 5
 START_S = 2.5
 """A kill comes before the operator has read everything, or at any point of its work."""
 CONVERGE_S = 60.0
+FROM_KILL_TO_KILL_S = 60.0
 
 SPECS: dict[str, dict[str, Any]] = {
     "plain": {"gpu": {"class": "none"}},
@@ -37,6 +39,10 @@ CLASS = {
     "metadata": {"name": "contour"},
     "spec": {"controller": "projectcontour.io/contour"},
 }
+MORE_OF_RICH = {"HorizontalPodAutoscaler/NAME", "Ingress/NAME", "PersistentVolumeClaim/NAME-cache"}
+
+Change = Callable[[], None]
+States = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,109 +53,78 @@ def ingress_class(cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def expected(cluster: Cluster, operator: OperatorProcess) -> Iterator[dict[str, Any]]:
+def expected(cluster: Cluster, operator: OperatorProcess) -> Iterator[States]:
     """The end state of each spec where nothing goes wrong."""
     namespace = "undisturbed"
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    states = {}
-    for kind, spec in SPECS.items():
-        cluster.apply(endpoint(f"wep-{kind}", namespace, spec))
     for kind in SPECS:
-        name = f"wep-{kind}"
-        cluster.wait(
-            lambda name=name: is_current(cluster.get("wep", name, namespace)), CONVERGE_S, f"{name} is current"
-        )  # type: ignore[misc]
-        states[kind] = end_state(cluster, namespace, name)
-    assert {name.split("/")[0] for name in states["rich"]} - {name.split("/")[0] for name in states["plain"]} == {
-        "HorizontalPodAutoscaler",
-        "Ingress",
-        "PersistentVolumeClaim",
-    }
+        apply(cluster, namespace, f"wep-{kind}", kind)
+    wait_until_ready(cluster, namespace, *(f"wep-{kind}" for kind in SPECS))
+    states = {kind: end_state(cluster, namespace, f"wep-{kind}") for kind in SPECS}
+    assert states["rich"].keys() - states["plain"].keys() == MORE_OF_RICH
     yield states
     cluster.delete("namespace", namespace, wait=False)
 
 
-def endpoint(name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
-    named = json.loads(json.dumps(spec).replace("NAME", name))
-    return make_endpoint(named, name=name, namespace=namespace)
+def apply(cluster: Cluster, namespace: str, name: str, kind: str) -> None:
+    """What the new spec does not name goes: the fields are one manager's."""
+    spec = json.loads(json.dumps(SPECS[kind]).replace("NAME", name))
+    cluster.apply(make_endpoint(spec, name=name, namespace=namespace))
 
 
-def settle(cluster: Cluster, namespace: str, wanted: dict[str, Any]) -> None:
+def settle(cluster: Cluster, namespace: str, wanted: States) -> None:
     """Wait until the namespace holds exactly these end states, by endpoint, and no pod too many."""
-
     deadline_s = time.monotonic() + CONVERGE_S
     while True:
         found = {name: end_state(cluster, namespace, name) for name in wanted}
-        names = {f"{name}: {child}" for name in wanted for child in found[name]}
-        n_more = len(children(cluster, namespace)) - len(names)
+        n_more = len(children(cluster, namespace)) - sum(len(state) for state in found.values())
         if (found == wanted and n_more == 0) or time.monotonic() > deadline_s:
             break
         time.sleep(0.5)
     assert not difference(found, wanted)
     assert n_more == 0
+    wait_until_ready(cluster, namespace, *wanted)
     for name, state in wanted.items():
-        replicas = state["Deployment/NAME"]["spec"]["replicas"]
-        cluster.wait(lambda name=name: is_current(cluster.get("wep", name, namespace)), CONVERGE_S, f"{name} is ready")  # type: ignore[misc]
-        cluster.wait(
-            lambda name=name, n=replicas: len(pods(cluster, namespace, name)) == n,
-            CONVERGE_S,
-            f"{name} has its pods",  # type: ignore[misc]
-        )
+        wait_for_pods(cluster, namespace, name, state["Deployment/NAME"]["spec"]["replicas"])
 
 
+def difference(found: States, wanted: States) -> str:
+    before, after = (json.dumps(state, indent=1, sort_keys=True).splitlines() for state in (wanted, found))
+    return "\n".join(difflib.unified_diff(before, after, "wanted", "found", n=2, lineterm=""))
+
+
+def plan(chance: random.Random, cluster: Cluster, namespace: str, wanted: dict[str, str], number: int) -> list[Change]:
+    """Three endpoints are made, two changed, two deleted; `wanted` becomes what there is then."""
+    changes: list[Change] = []
+    older = chance.sample(sorted(wanted), len(wanted))
+    for name in older[:2]:
+        del wanted[name]
+        changes.append(functools.partial(cluster.delete, "wep", name, namespace=namespace, wait=False))
+    for name in older[2:4]:
+        wanted[name] = "plain" if wanted[name] == "rich" else "rich"
+        changes.append(functools.partial(apply, cluster, namespace, name, wanted[name]))
+    for name in (f"wep-{number}-{letter}" for letter in "abc"):
+        wanted[name] = chance.choice(sorted(SPECS))
+        changes.append(functools.partial(apply, cluster, namespace, name, wanted[name]))
+    chance.shuffle(changes)
+    return changes
+
+
+@pytest.mark.timeout(300 + N_KILLS * FROM_KILL_TO_KILL_S)
 def test_killed_at_random_points_of_create_update_delete(
-    cluster: Cluster, namespace: str, expected: dict[str, Any], operator: OperatorProcess
+    cluster: Cluster, namespace: str, expected: States, operator: OperatorProcess
 ) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
     wanted: dict[str, str] = {}
-    n_kills, n_round = 0, 0
-    while n_kills < N_KILLS:
-        n_round += 1
-        changes = plan(chance, wanted, n_round)
+    for number in range(-(-N_KILLS // KILLS_A_ROUND)):
+        changes = plan(chance, cluster, namespace, wanted, number)
         for _ in range(KILLS_A_ROUND):
             if changes:
-                changes.pop(0)(cluster, namespace)
+                changes.pop(0)()
             time.sleep(chance.uniform(0, START_S))
             operator.kill()
-            n_kills += 1
         for change in changes:
-            change(cluster, namespace)
+            change()
         settle(cluster, namespace, {name: expected[kind] for name, kind in wanted.items()})
-
-
-def difference(found: Any, wanted: Any) -> str:
-    texts = [json.dumps(state, indent=1, sort_keys=True).splitlines() for state in (wanted, found)]
-    return "\n".join(difflib.unified_diff(*texts, "wanted", "found", n=2))
-
-
-Change = Callable[[Cluster, str], None]
-
-
-def plan(chance: random.Random, wanted: dict[str, str], n_round: int) -> list[Change]:
-    """Some endpoints are made, some changed, some deleted; `wanted` becomes what there is then."""
-    changes: list[Change] = []
-    for number in range(3):
-        name, kind = f"wep-{n_round}-{number}", chance.choice(sorted(SPECS))
-        wanted[name] = kind
-        changes.append(
-            lambda cluster, namespace, name=name, kind=kind: cluster.apply(endpoint(name, namespace, SPECS[kind]))
-        )  # type: ignore[misc]
-    older = [name for name in wanted if not name.startswith(f"wep-{n_round}-")]
-    for name in chance.sample(older, min(2, len(older))):
-        del wanted[name]
-        changes.append(
-            lambda cluster, namespace, name=name: cluster.delete("wep", name, namespace=namespace, wait=False)
-        )  # type: ignore[misc]
-    for name in [name for name in wanted if name in older][:2]:
-        kind = "plain" if wanted[name] == "rich" else "rich"
-        wanted[name] = kind
-        changes.append(lambda cluster, namespace, name=name, kind=kind: replace(cluster, name, namespace, SPECS[kind]))  # type: ignore[misc]
-    chance.shuffle(changes)
-    return changes
-
-
-def replace(cluster: Cluster, name: str, namespace: str, spec: dict[str, Any]) -> None:
-    """What the new spec does not name goes: the fields are one manager's."""
-    cluster.apply(endpoint(name, namespace, spec))

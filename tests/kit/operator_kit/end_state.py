@@ -5,6 +5,7 @@ Left out is what the API server gives out (uids, times, versions, addresses) and
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -73,4 +74,22 @@ def conditions(endpoint: Document) -> dict[str, Document]:
 def is_current(endpoint: Document, ready: str = "True") -> bool:
     """Whether its status speaks of its newest spec, and Ready says so."""
     generation = (endpoint.get("status") or {}).get("observedGeneration")
-    return generation == endpoint["metadata"]["generation"] and conditions(endpoint)["Ready"]["status"] == ready
+    said = conditions(endpoint).get("Ready", {}).get("status")
+    return bool(generation == endpoint["metadata"]["generation"] and said == ready)
+
+
+def wait_until_ready(cluster: Cluster, namespace: str, *endpoints: str, limit_s: float = 60) -> None:
+    for name in endpoints:
+        what = f"{namespace}/{name} is ready"
+        cluster.wait(functools.partial(_is_ready, cluster, namespace, name), limit_s, what, every_s=0.25)
+
+
+def _is_ready(cluster: Cluster, namespace: str, name: str) -> bool:
+    return is_current(cluster.get("wep", name, namespace))
+
+
+def wait_for_pods(cluster: Cluster, namespace: str, endpoint: str, n_pods: int, limit_s: float = 60) -> None:
+    def there() -> bool:
+        return len(pods(cluster, namespace, endpoint)) == n_pods
+
+    cluster.wait(there, limit_s, f"{namespace}/{endpoint} has {n_pods} pods", every_s=0.25)
