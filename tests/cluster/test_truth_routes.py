@@ -127,3 +127,19 @@ def test_suspended_and_scaled_to_zero(serving: LiveEndpoint) -> None:
     serving.expect(SOON_S, Ready="True Ready", Progressing="True RolledOut")
     assert serving.message() == f"2 pods serve at http://speech.{serving.namespace}.svc.cluster.local/v1."
     assert serving.document()["status"]["readyReplicas"] == 2
+
+
+def test_an_autoscaler_without_metrics(endpoint: LiveEndpoint) -> None:
+    if "metrics.k8s.io" in endpoint.cluster.kubectl("api-versions"):
+        pytest.skip("this cluster has metrics")
+    endpoint.apply({"autoscaling": {"maxReplicas": 3, "metric": "cpu", "target": 80}})
+    endpoint.expect(START_S, Ready="True Ready")
+    # The autoscaler looks every 15 s.
+    told = endpoint.expect(40, Ready="True Ready", Autoscaling="False FailedGetResourceMetric")
+    assert "unable to get metrics for resource cpu" in told["Autoscaling"]
+    assert told["Autoscaling"].endswith("autoscaling.metric cpu needs metrics-server: `kubectl top pods` must work.")
+    endpoint.apply({"suspend": True, "autoscaling": {"maxReplicas": 3, "metric": "cpu", "target": 80}})
+    endpoint.expect(SOON_S, Ready="False Suspended", Autoscaling="False Suspended")
+    endpoint.apply()
+    endpoint.expect(SOON_S, Ready="True Ready")
+    assert "Autoscaling" not in {one["type"] for one in endpoint.document()["status"]["conditions"]}
