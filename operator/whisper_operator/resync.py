@@ -113,10 +113,12 @@ class Resync:
     async def _correct(self, kind: Kind, identity: Identity) -> set[Key]:
         held = self._store.seen(*identity)
         found = await self._cluster.get(kind.api_version, kind.kind, identity.namespace, identity.name)
+        if found is not None and not _is_watched(kind, found):
+            found = None
         concerned: set[Key] = set()
         if held is not None and (found is None or found["metadata"]["uid"] != held.uid):
             concerned |= self._store.remove(identity, held.uid, held.version)
-        if found is not None and _is_watched(kind, found):
+        if found is not None:
             concerned |= self._store.put(found)
         if concerned:
             self._metrics.missed_events.labels(kind.kind).inc()
