@@ -62,7 +62,7 @@ def test_each_type() -> None:
     assert spec.pod.labels == {"team": "a", "example.com/tier": ""}
     assert spec.pod.resources == {
         "requests": {"cpu": 2, "memory": "8Gi"},
-        "limits": {"cpu": "2000m", "memory": "8192Mi"},
+        "limits": {"cpu": "2000m", "memory": "8192Mi", "example.com/nic": 1},
     }
 
 

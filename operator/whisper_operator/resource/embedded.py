@@ -13,9 +13,12 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
-from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE, OBJECT_NAME, QUANTITY
+from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE, NAMESPACE, OBJECT_NAME, QUANTITY
 
-_CIDR = {"minLength": 1, "maxLength": 49, "pattern": r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"}
+_CIDR = {
+    "maxLength": 49,
+    "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-fA-F]*:[0-9a-fA-F:.]*/[0-9]{1,3})$",
+}
 _NAMED_KEY = ["name", "key"]
 
 _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -24,6 +27,11 @@ _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "value": {"maxLength": 32_768},
         "valueFrom.secretKeyRef": {"required": _NAMED_KEY},
         "valueFrom.secretKeyRef.name": OBJECT_NAME,
+        "valueFrom.resourceFieldRef.resource": {
+            "enum": [
+                f"{kind}.{name}" for kind in ("limits", "requests") for name in ("cpu", "memory", "ephemeral-storage")
+            ]
+        },
         "valueFrom.configMapKeyRef": {"required": _NAMED_KEY},
         "valueFrom.configMapKeyRef.name": OBJECT_NAME,
     },
@@ -48,13 +56,22 @@ _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 _ANYWHERE: Mapping[str, Mapping[str, Any]] = {
     "topologyKey": {"minLength": 1, **LABEL_KEY},
+    "matchLabelKeys": {"items": {"type": "string", "minLength": 1, **LABEL_KEY}},
+    "mismatchLabelKeys": {"items": {"type": "string", "minLength": 1, **LABEL_KEY}},
+    "namespaces": {"items": {"type": "string", **NAMESPACE}},
     "weight": {"minimum": 1, "maximum": 100},
     "matchLabels": {"maxProperties": 32, "additionalProperties": {"type": "string", **LABEL_VALUE}},
 }
 """Fields that are the same wherever they are."""
+_FIELD = {
+    "key": {"enum": ["metadata.name"]},
+    "operator": {"enum": ["In", "NotIn"]},
+    "values": {"maxItems": 1, "items": {"type": "string", **OBJECT_NAME}},
+}
+"""What `matchFields` can compare."""
 _REQUIREMENT: Mapping[str, Mapping[str, Any]] = {
     "key": {"minLength": 1, **LABEL_KEY},
-    "values": {"items": {"type": "string", "maxLength": 253}},
+    "values": {"items": {"type": "string", **LABEL_VALUE}},
 }
 """Fields of what selects by labels."""
 _LABEL_OPERATORS = {"enum": ["DoesNotExist", "Exists", "In", "NotIn"]}
@@ -98,9 +115,10 @@ def _bound(schema: dict[str, Any]) -> None:
         for name, limits in _REQUIREMENT.items():
             properties[name].update(limits)
         properties["operator"].setdefault("enum", _LABEL_OPERATORS["enum"])
-    for name, limits in _ANYWHERE.items():
-        if name in properties:
-            properties[name].update(limits)
+    for name in _ANYWHERE.keys() & properties.keys():
+        properties[name].update(_ANYWHERE[name])
+    for name, limits in _FIELD.items() if "matchFields" in properties else ():
+        properties["matchFields"]["items"]["properties"][name].update(limits)
     for inner in (*properties.values(), *([schema["items"]] if "items" in schema else [])):
         _bound(inner)
 

@@ -20,12 +20,17 @@ IntOrPercent = int | str
 
 REQUIRED: Any = dataclasses.MISSING
 
-OBJECT_NAME: Mapping[str, Any] = {"minLength": 1, "maxLength": 253, "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"}
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+
+OBJECT_NAME: Mapping[str, Any] = {"minLength": 1, "maxLength": 253, "pattern": f"^{_DOMAIN}$"}
 """Limits of the name of a Kubernetes object."""
-LABEL_KEY: Mapping[str, Any] = {
-    "maxLength": 317,
-    "pattern": r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
-}
+NAMESPACE: Mapping[str, Any] = {"minLength": 1, "maxLength": 63, "pattern": f"^{_LABEL}$"}
+"""Limits of the name of a namespace."""
+EXTENDED_RESOURCE: Mapping[str, Any] = {"maxLength": 253, "pattern": f"^{_DOMAIN}/{_QUALIFIED}$"}
+"""Limits of the name of a resource that nodes have besides CPU and memory."""
+LABEL_KEY: Mapping[str, Any] = {"maxLength": 317, "pattern": f"^({_DOMAIN}/)?{_QUALIFIED}$"}
 """Limits of the key of a label or annotation."""
 LABEL_VALUE: Mapping[str, Any] = {"maxLength": 63, "pattern": r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"}
 """Limits of the value of a label."""

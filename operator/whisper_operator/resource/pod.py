@@ -33,7 +33,7 @@ class VolumeClaim:
     storage_class_name: str | None = spec_field(
         "Storage class. Absent: the cluster's default one. Cannot be changed.",
         maxLength=253,
-        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$",
+        pattern=f"^({OBJECT_NAME['pattern'].strip('^$')})?$",
     )
     access_modes: tuple[choices.AccessMode, ...] = spec_field(
         "How the volume is mounted. Several pods on several nodes need ReadWriteMany. Cannot be changed.",

@@ -27,7 +27,7 @@ def _advice() -> str:
 def _keys_of(at: str) -> Rule:
     return Rule(
         at=at,
-        rule=f"self.all(key, key.matches('{LABEL_KEY['pattern']}'))",
+        rule=f"self.all(key, key.matches(r'{LABEL_KEY['pattern']}'))",
         message="write keys such as team or example.com/team: at most 63 letters, digits, dashes, dots and underscores, after a domain and a slash or without one",
     )
 
@@ -40,7 +40,7 @@ def _requirements_of(at: str, type_name: str) -> tuple[Rule, ...]:
             rule=(
                 "self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0"
                 " : self.operator in ['Gt', 'Lt'] ? has(self.values) && self.values.size() == 1"
-                " && self.values[0].matches('^-?[0-9]+$') : !has(self.values) || self.values.size() == 0"
+                " && self.values[0].matches('^[0-9]+$') : !has(self.values) || self.values.size() == 0"
             ),
             message="write at least one with operator In or NotIn, one whole number with Gt or Lt, and leave values out with Exists and DoesNotExist",
         )
@@ -113,6 +113,17 @@ POD_RULES: tuple[Rule, ...] = (
             message="write cpu, memory, ephemeral-storage, or the full name of an extended resource such as example.com/device",
         )
         for kind in ("limits", "requests")
+    ),
+    Rule(
+        at="spec.pod.resources.limits",
+        rule="self.all(key, !key.contains('/') || quantity(string(self[key])).isInteger())",
+        message="write a whole number of an extended resource",
+    ),
+    Rule(
+        at="spec.pod.resources",
+        field="requests",
+        rule="!has(self.requests) || self.requests.all(key, !key.contains('/') || (has(self.limits) && key in self.limits && quantity(string(self.requests[key])).compareTo(quantity(string(self.limits[key]))) == 0))",
+        message="write as many of an extended resource as limits has, or write it in limits only",
     ),
     Rule(
         at="spec.pod.resources",

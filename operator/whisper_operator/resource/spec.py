@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from whisper_operator.resource import choices
 from whisper_operator.resource.access import Access, Exposure, Service
-from whisper_operator.resource.fields import OBJECT_NAME, REQUIRED, spec_field
+from whisper_operator.resource.fields import EXTENDED_RESOURCE, OBJECT_NAME, REQUIRED, spec_field
 from whisper_operator.resource.languages import LANGUAGES
 from whisper_operator.resource.pod import Cache, Pod, Rollout
 
@@ -62,8 +62,7 @@ class Gpu:
     resource_name: str = spec_field(
         "The extended resource that a pod asks one of, such as nvidia.com/gpu or nvidia.com/mig-2g.20gb.",
         "nvidia.com/gpu",
-        maxLength=253,
-        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        **EXTENDED_RESOURCE,
     )
     min_memory_gib: int | None = spec_field("Only GPUs with at least this much memory.", minimum=1, maximum=1024)
     shared: bool = spec_field(

@@ -240,7 +240,7 @@ REFUSED: tuple[Refused, ...] = (
     ),
     *(
         Refused(
-            _within(path, {"key": "a", "operator": "In"}),
+            _within(path, {"key": "metadata.name", "operator": "In"}),
             f"{path.replace('[]', '[0]')}.values: Invalid value: write at least",
         )
         for path in REQUIREMENTS
@@ -254,13 +254,21 @@ REFUSED: tuple[Refused, ...] = (
             {"key": "a", "operator": "NotIn", "values": []},
         )
     ),
+    Refused(
+        _pod(resources={"limits": {"a.b/c": "500m"}}), "spec.pod.resources.limits: Invalid value: write a whole number"
+    ),
+    Refused(_pod(resources={"requests": {"a.b/c": 1}}), "spec.pod.resources.requests: Invalid value: write as many"),
+    Refused(
+        _pod(resources={"requests": {"a.b/c": 1}, "limits": {"a.b/c": 2}}),
+        "spec.pod.resources.requests: Invalid value: write as many",
+    ),
     Refused(_pod(resources={"limits": {"gpu": 1}}), "spec.pod.resources.limits: Invalid value: write cpu, memory"),
     Refused(_pod(resources={"requests": {"CPU": 1}}), "spec.pod.resources.requests: Invalid value: write cpu, memory"),
     Refused(_pod(resources={"limits": {"nvidia.com/gpu": 1}}), "spec.pod.resources: Invalid value: leave out the GPU"),
     Refused(
         {
             "gpu": {"resourceName": "nvidia.com/mig-1g.5gb"},
-            **_pod(resources={"requests": {"nvidia.com/mig-1g.5gb": 1}}),
+            **_pod(resources={"limits": {"nvidia.com/mig-1g.5gb": 1}}),
         },
         "spec.pod.resources: Invalid value: leave out the GPU",
     ),
@@ -357,7 +365,10 @@ ACCEPTED: dict[str, Document] = {
             "image": "registry.example.com:5000/speech/server@sha256:" + "a" * 64,
             "imagePullPolicy": "Always",
             "imagePullSecrets": [{"name": "registry"}],
-            "resources": {"requests": {"cpu": 2, "memory": "8Gi"}, "limits": {"cpu": "2000m", "memory": "8192Mi"}},
+            "resources": {
+                "requests": {"cpu": 2, "memory": "8Gi"},
+                "limits": {"cpu": "2000m", "memory": "8192Mi", "example.com/nic": 1},
+            },
             "nodeSelector": {"topology.kubernetes.io/zone": "a"},
             "affinity": {
                 "nodeAffinity": {
