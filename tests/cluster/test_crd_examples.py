@@ -59,8 +59,8 @@ def test_each_example_is_one_commented_endpoint(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_what_the_crd_takes_leads_to_what_the_api_server_takes(cluster: Cluster, namespace: str, name: str) -> None:
-    endpoint = make_endpoint(ACCEPTED[name], name=name, namespace=namespace, uid=UID)
+def test_what_the_crd_takes_leads_to_what_the_api_server_takes(cluster: Cluster, name: str) -> None:
+    endpoint = make_endpoint(ACCEPTED[name], name=name, namespace="default", uid=UID)
     items = json.dumps({"apiVersion": "v1", "kind": "List", "items": children_of(endpoint)})
     cluster.kubectl("apply", "--server-side", "--dry-run=server", "-f-", stdin=items)
 
