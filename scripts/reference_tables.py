@@ -12,7 +12,8 @@ from typing import Any
 from whisper_operator.resource.crd import make_crd
 from whisper_operator.resource.declared import Declared, declared_fields, is_section
 from whisper_operator.resource.fields import Quantity
-from whisper_operator.resource.rules import RESERVED_ENV, RULES
+from whisper_operator.resource.reserved import RESERVED_ENV
+from whisper_operator.resource.rules import RULES
 from whisper_operator.resource.schema import written_default
 from whisper_operator.resource.spec import Spec
 from whisper_operator.resource.status import Status

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import yaml
 
 from cluster_kit.cluster import Cluster
 from operator_kit.endpoints import UID, make_endpoint
-from operator_kit.installed_crd import installed_crd
 from operator_kit.specs import ACCEPTED
 from whisper_operator.manifests import make_children
 from whisper_operator.resource.fields import Document
@@ -26,10 +24,7 @@ HTTP_ROUTES = ROOT / "tests" / "cluster" / "crds" / "gateway.networking.k8s.io_h
 SETTINGS = Settings(server_image_gpu="gpu:1", server_image_cpu="cpu:1")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def crd(cluster: Cluster) -> Iterator[None]:
-    with installed_crd(cluster):
-        yield
+pytestmark = pytest.mark.usefixtures("crd")
 
 
 def children_of(document: Document) -> list[dict[str, Any]]:

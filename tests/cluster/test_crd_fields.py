@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from cluster_kit.cluster import Cluster, CommandFailed
 from operator_kit.bad_values import BadValue, bad_values
 from operator_kit.endpoints import make_endpoint
-from operator_kit.installed_crd import installed_crd, refusals
+from operator_kit.installed_crd import refusals
 from whisper_operator.resource.crd import make_crd
 from whisper_operator.resource.declared import declared_fields
 from whisper_operator.resource.spec import Spec
@@ -21,10 +20,7 @@ SCHEMA = make_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["propert
 SECTIONS = [field.name for field in declared_fields(Spec)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def crd(cluster: Cluster) -> Iterator[None]:
-    with installed_crd(cluster):
-        yield
+pytestmark = pytest.mark.usefixtures("crd")
 
 
 @pytest.mark.parametrize("section", SECTIONS)

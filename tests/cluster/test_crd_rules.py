@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from cluster_kit.cluster import Cluster, CommandFailed
 from operator_kit.endpoints import make_endpoint
-from operator_kit.installed_crd import installed_crd, refusals
+from operator_kit.installed_crd import refusals
 from operator_kit.specs import ACCEPTED, ONE_POD, REFUSED, UPDATES, Update
 from whisper_operator.resource.parse import parse_spec
 
-
-@pytest.fixture(scope="module", autouse=True)
-def crd(cluster: Cluster) -> Iterator[None]:
-    with installed_crd(cluster):
-        yield
+pytestmark = pytest.mark.usefixtures("crd")
 
 
 def test_every_rule_refuses_with_its_message(cluster: Cluster) -> None:

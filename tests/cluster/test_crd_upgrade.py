@@ -12,7 +12,7 @@ import pytest
 
 from cluster_kit.cluster import Cluster, CommandFailed
 from operator_kit.endpoints import make_endpoint
-from operator_kit.installed_crd import installed_crd, refusals
+from operator_kit.installed_crd import refusals
 from operator_kit.specs import ACCEPTED
 from whisper_operator.names import CRD_NAME
 from whisper_operator.resource.crd import make_crd
@@ -21,10 +21,7 @@ FILE = Path(__file__).resolve().parents[2] / "charts" / "whisper-operator" / "fi
 BROKEN = {"gpu": {"class": "t4"}, "engine": {"dtype": "bfloat16"}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def crd(cluster: Cluster) -> Iterator[None]:
-    with installed_crd(cluster):
-        yield
+pytestmark = pytest.mark.usefixtures("crd")
 
 
 def without_rules(value: Any) -> Any:

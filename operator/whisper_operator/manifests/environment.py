@@ -16,7 +16,7 @@ from whisper_operator.manifests import volumes
 from whisper_operator.manifests.plain import plain
 from whisper_operator.manifests.routes import root_path
 from whisper_operator.resource.choices import DType, EngineType, Timestamps
-from whisper_operator.resource.rules import RESERVED_ENV
+from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.resource.spec import Endpoint, Engine, Transcription
 from whisper_operator.settings import Defaults, Settings
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.resource.rules import RULES, with_rules
+from whisper_operator.resource.rule import with_rules
+from whisper_operator.resource.rules import RULES
 from whisper_operator.resource.schema import object_schema
 from whisper_operator.resource.spec import Spec
 from whisper_operator.resource.status import Status

@@ -63,7 +63,7 @@ _ANYWHERE: Mapping[str, Mapping[str, Any]] = {
     "matchLabels": {"maxProperties": 32, "additionalProperties": {"type": "string", **LABEL_VALUE}},
 }
 """Fields that are the same wherever they are."""
-_FIELD = {
+_FIELD: Mapping[str, Mapping[str, Any]] = {
     "key": {"enum": ["metadata.name"]},
     "operator": {"enum": ["In", "NotIn"]},
     "values": {"maxItems": 1, "items": {"type": "string", **OBJECT_NAME}},

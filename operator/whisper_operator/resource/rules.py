@@ -7,10 +7,7 @@ changed elsewhere (ratcheting). Data only; rules about one part of the pod are i
 from __future__ import annotations
 
 from whisper_operator.resource.pod_rules import POD_RULES
-from whisper_operator.resource.reserved import RESERVED_ENV, RESERVED_LABELS
-from whisper_operator.resource.rule import Rule, with_rules
-
-__all__ = ["RESERVED_ENV", "RESERVED_LABELS", "RULES", "Rule", "with_rules"]
+from whisper_operator.resource.rule import Rule
 
 _CLAIM = "has(self.cache) && has(self.cache.persistentVolumeClaim)"
 _ONE_POD = f"{_CLAIM} && 'ReadWriteOncePod' in self.cache.persistentVolumeClaim.accessModes"

@@ -71,7 +71,7 @@ def _within(path: str, innermost: Document) -> Document:
     names = path.removeprefix("spec.").split(".")
     for depth in reversed(range(len(names))):
         here = ".".join(names[: depth + 1])
-        required = next((more for end, more in _BESIDE.items() if here.endswith(end)), {})
+        required: Document = next((more for end, more in _BESIDE.items() if here.endswith(end)), {})
         value = {**required, **value}
         value = {names[depth].removesuffix("[]"): [value] if here.endswith("[]") else value}
     found: Document = value
