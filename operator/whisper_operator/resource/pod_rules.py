@@ -48,6 +48,15 @@ def _requirements_of(at: str, type_name: str) -> tuple[Rule, ...]:
     )
 
 
+_AFFINITY_TERMS = tuple(
+    f"spec.pod.affinity.{kind}.{term}"
+    for kind in ("podAffinity", "podAntiAffinity")
+    for term in (
+        "requiredDuringSchedulingIgnoredDuringExecution[]",
+        "preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm",
+    )
+)
+
 POD_RULES: tuple[Rule, ...] = (
     Rule(
         at="spec.pod.env[].name",
@@ -102,6 +111,15 @@ POD_RULES: tuple[Rule, ...] = (
         field="minDomains",
         rule="!has(self.minDomains) || self.whenUnsatisfiable == 'DoNotSchedule'",
         message="it goes with whenUnsatisfiable DoNotSchedule only: write that, or leave minDomains out",
+    ),
+    *(
+        Rule(
+            at=at,
+            field="labelSelector",
+            rule="has(self.labelSelector) || !((has(self.matchLabelKeys) && self.matchLabelKeys.size() > 0) || (has(self.mismatchLabelKeys) && self.mismatchLabelKeys.size() > 0))",
+            message="matchLabelKeys and mismatchLabelKeys narrow it further: write it, or leave them out",
+        )
+        for at in _AFFINITY_TERMS
     ),
     *_requirements_of("spec.pod.affinity", "io.k8s.api.core.v1.Affinity"),
     *_requirements_of("spec.pod.topologySpreadConstraints[]", "io.k8s.api.core.v1.TopologySpreadConstraint"),

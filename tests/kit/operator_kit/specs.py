@@ -246,6 +246,17 @@ REFUSED: tuple[Refused, ...] = (
         for path in REQUIREMENTS
     ),
     *(
+        Refused(
+            _within(f"spec.pod.affinity.{term}", {"matchLabelKeys": ["a"]}),
+            f"spec.pod.affinity.{term.replace('[]', '[0]')}.labelSelector: Invalid value: matchLabelKeys and mismatch",
+        )
+        for kind in ("podAffinity", "podAntiAffinity")
+        for term in (
+            f"{kind}.requiredDuringSchedulingIgnoredDuringExecution[]",
+            f"{kind}.preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm",
+        )
+    ),
+    *(
         Refused(_within(REQUIREMENTS[0], wrong), "spec.pod.affinity.nodeAffinity.preferred")
         for wrong in (
             {"key": "a", "operator": "Exists", "values": ["b"]},
