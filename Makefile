@@ -8,7 +8,7 @@ SHELL_SCRIPTS := scripts/*.sh .ci/run
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup python demo test check bench soak cluster-up cluster-down
+.PHONY: help setup python demo test check generate bench soak cluster-up cluster-down
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,10 @@ check: setup ## style, types, layers, locks
 	$(PY)/lint-imports --no-cache
 	shellcheck $(SHELL_SCRIPTS)
 	scripts/lock.sh --check
+
+generate: python ## write what is made from the spec's dataclasses and the charts' values: CRD, schemas, tables
+	@$(PY)/python scripts/generate.py
+	@$(PY)/python scripts/generate_charts.py
 
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py
