@@ -228,8 +228,8 @@ def test_helm_test_may_touch_nothing_but_its_endpoint(cluster: Cluster, namespac
         one for one in render(OPERATOR, namespace=namespace) if "helm.sh/hook" in one["metadata"].get("annotations", {})
     ]
     cluster.apply(*[one for one in hooks if one["kind"] in {"ServiceAccount", "Role", "RoleBinding"}])
-    name = only(hooks, "ServiceAccount")["metadata"]["name"]
-    user = f"system:serviceaccount:{namespace}:{name}"
+    user = f"system:serviceaccount:{namespace}:{only(hooks, 'ServiceAccount')['metadata']['name']}"
+    name = json.loads(only(hooks, "ConfigMap")["data"]["endpoint.json"])["metadata"]["name"]
     does = [("create", WEP), ("get", WEP, name), ("delete", WEP, name)]
     does_not = [("delete", WEP, "another"), ("patch", WEP, name), ("list", WEP), ("get", "secrets"), ("get", "pods")]
     assert allowed(cluster, user, [*does, *does_not], namespace) == set(does)

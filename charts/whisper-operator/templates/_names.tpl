@@ -4,16 +4,14 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* Of the Deployment and all that belongs to it. Short enough for any suffix. */}}
+{{/* Of the Deployment and all that belongs to it. Short enough for any suffix; dots, which Helm allows, are not for Services. */}}
 {{- define "whisper-operator.fullname" -}}
 {{- $name := include "whisper-operator.name" . -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- $full := .Release.Name -}}
+{{- if not (contains $name .Release.Name) -}}
+{{- $full = printf "%s-%s" .Release.Name $name -}}
 {{- end -}}
+{{- .Values.fullnameOverride | default $full | replace "." "-" | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
 {{/* Of what has no namespace: two releases of one name in two namespaces do not meet. */}}
@@ -65,6 +63,11 @@ app.kubernetes.io/component: operator
 {{/* Where `helm test` puts its endpoint. */}}
 {{- define "whisper-operator.testNamespace" -}}
 {{- .Values.test.namespace | default (first .Values.watch.namespaces | default .Release.Namespace) -}}
+{{- end }}
+
+{{/* The endpoint itself: of another name than the test's account, which the operator would not take for its own, and of at most 40 characters. */}}
+{{- define "whisper-operator.testEndpoint" -}}
+{{- printf "%s-clip" (include "whisper-operator.fullname" . | trunc 35 | trimSuffix "-") -}}
 {{- end }}
 
 {{/* Whether the cluster has a kind of the Prometheus operator that was asked for: else the release would fail halfway. */}}
