@@ -134,7 +134,7 @@ class Applier:
         now = self._clock()
         settled = now > before.quiet_until + QUARREL_S
         applied.n_drifts = 1 if settled else before.n_drifts + 1
-        applied.quiet_until = now + min(QUARREL_S, 0.25 * 2**applied.n_drifts)
+        applied.quiet_until = now + min(QUARREL_S, 0.25 * 2 ** min(applied.n_drifts, 30))
         self._metrics.drifts.labels(key.kind).inc()
         fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
         log.info("put back what somebody had changed", extra={"fields": fields})

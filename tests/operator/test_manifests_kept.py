@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import json
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +56,10 @@ def gateway(**fields: Any) -> Document:
 
 def scaled(**fields: Any) -> Document:
     return {"autoscaling": {"maxReplicas": 3, "metric": "queue", "target": 10, **fields}}
+
+
+def packed(text: bytes) -> str:
+    return base64.b64encode(zlib.compress(text)).decode()
 
 
 def claim(**fields: Any) -> Document:
@@ -261,12 +269,28 @@ def test_an_edit_by_hand_is_not_kept() -> None:
     assert deployment(endpoint, deployed=edited) == deployment(endpoint)
 
 
-@pytest.mark.parametrize("text", ["", "?", "eA==", kept.as_text({}), kept.as_text({"metadata": {"annotations": []}})])
+@pytest.mark.parametrize(
+    "text",
+    ["", "?", "eA==", packed(b"{}"), packed(b'{"metadata": {"annotations": []}}'), packed(b"[" * 100_000)],
+)
 def test_a_memory_that_makes_no_sense_is_none(text: str) -> None:
     endpoint = parsed_endpoint()
     damaged = deployment(endpoint)
     damaged["metadata"]["annotations"][REMEMBERED] = text
     assert deployment(endpoint, deployed=damaged) == deployment(endpoint)
+
+
+def test_a_memory_that_unpacks_without_end_takes_no_room() -> None:
+    endpoint = parsed_endpoint()
+    damaged = deployment(endpoint)
+    damaged["metadata"]["annotations"][REMEMBERED] = packed(json.dumps("a" * 60_000_000).encode())
+    tracemalloc.start()
+    try:
+        assert deployment(endpoint, deployed=damaged) == deployment(endpoint)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 10_000_000
 
 
 def test_a_deployment_without_annotations_is_none() -> None:

@@ -353,3 +353,15 @@ async def test_events_are_told_once() -> None:
     for _ in range(3):
         await bench.reconcile()
     assert [event["reason"] for event in bench.cluster.events].count("SecretMissing") == 1
+
+
+async def test_a_quarrel_may_go_on_for_days() -> None:
+    bench = Bench()
+    bench.ask()
+    await bench.settle()
+    for _ in range(1100):
+        bench.elapsed_s += 60
+        live = bench.cluster.objects["Deployment", *KEY]
+        bench.cluster.put({**live, "spec": {**live["spec"], "replicas": 5}})
+        await bench.reconcile()
+        assert bench.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 1

@@ -29,6 +29,8 @@ from whisper_operator.settings import Settings
 
 REVISION = 1
 """Raised when a change of the template must reach pods that run: it restarts all of them."""
+MOST_BYTES = 1024 * 1024
+"""Of a template. Whoever may write Deployments could otherwise make a memory that unpacks to more than the operator has."""
 
 
 def settings_hash(endpoint: Endpoint, settings: Settings) -> str:
@@ -58,9 +60,10 @@ def template_of(deployed: Document | None, digest: str) -> dict[str, Any] | None
     """The template that a Deployment remembers, if it was written for these settings."""
     annotations = ((deployed or {}).get("metadata") or {}).get("annotations") or {}
     try:
-        template = json.loads(zlib.decompress(base64.b64decode(annotations[names.TEMPLATE_ANNOTATION], validate=True)))
+        packed = base64.b64decode(annotations[names.TEMPLATE_ANNOTATION], validate=True)
+        template = json.loads(zlib.decompressobj().decompress(packed, MOST_BYTES))
         told = template["metadata"]["annotations"][names.SETTINGS_HASH_ANNOTATION]
-    except (KeyError, TypeError, ValueError, binascii.Error, zlib.error):
+    except (KeyError, TypeError, ValueError, RecursionError, binascii.Error, zlib.error):
         return None  # there is none, or somebody wrote over it
     return dict(template) if told == digest else None
 
