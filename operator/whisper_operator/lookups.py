@@ -86,7 +86,9 @@ class Looker:
             found = SecretLookup(found=Found.PRESENT, keys=keys, type=secret.get("type", ""))
             return found, not any(what_is_missing(need, found) for need in needs)
 
-        lookup: SecretLookup | None = await self._remembered(("secret", namespace, name), ask)
+        # What suffices for one endpoint may lack a key that another one in the namespace needs.
+        wanted = sorted({key for need in needs for key in need.keys})
+        lookup: SecretLookup | None = await self._remembered(("secret", namespace, name, *wanted), ask)
         return lookup or SecretLookup(found=Found.UNKNOWN)
 
     async def _object(self, kind: Kind, namespace: str, name: str) -> Document | None:

@@ -1,0 +1,33 @@
+"""What is looked up for endpoints, and for how long it is believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operator_kit.reconciling import KEY, Bench
+from whisper_operator.store import Key
+
+OTHER = Key(KEY.namespace, "other")
+
+
+def shared_secret(*keys: str) -> dict[str, Any]:
+    data = dict.fromkeys(keys, "eA==")
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"namespace": KEY.namespace, "name": "shared"},
+        "data": data,
+    }
+
+
+async def test_a_secret_that_two_endpoints_share_has_keys_for_each() -> None:
+    bench = Bench()
+    bench.cluster.put(shared_secret("token"))
+    for key, wanted in ((KEY, "token"), (OTHER, "other")):
+        bench.ask({"model": {"id": "a/b", "tokenSecretRef": {"name": "shared", "key": wanted}}}, key)
+        await bench.settle(key)
+    assert bench.conditions(OTHER)["Ready"]["reason"] == "SecretMissing"
+    bench.cluster.put(shared_secret("token", "other"))
+    bench.elapsed_s += bench.settings.missing_seconds
+    await bench.settle(OTHER)
+    assert bench.conditions(OTHER)["Ready"]["reason"] != "SecretMissing"
