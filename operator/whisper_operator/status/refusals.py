@@ -31,7 +31,7 @@ _HINTS = (
     ("cannot create resource", "The operator lacks this right: see its ClusterRole (or Role)."),
     (
         "only dynamically provisioned pvc can be resized",
-        "Its storage class cannot grow volumes: set the old size again.",
+        "Its storage class cannot grow volumes: write cache {emptyDir: {}} (the volume is deleted), then persistentVolumeClaim anew.",
     ),
 )
 
