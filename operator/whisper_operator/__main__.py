@@ -18,7 +18,7 @@ CANNOT_START = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 as asked or to be started anew, 1 where it had to stop, 2 where it could not start."""
+    """Exit code of the process: 0 as asked or to be started anew, 1 where it had to stop, 2 where it could not start."""
     for number in (signal.SIGTERM, signal.SIGINT):
         # As process 1 of a container it would otherwise not even hear SIGTERM before it listens to it.
         signal.signal(number, lambda *_: os._exit(0))
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Kopf and the client take a second to import, which nobody with a wrong setting should wait for.
         from whisper_operator.run import run
 
-        return run(settings)
+        run(settings)
     except StartError as problem:
         print(f"whisper-operator: {problem}", file=sys.stderr)  # noqa: T201 - for the person who started it
         return CANNOT_START

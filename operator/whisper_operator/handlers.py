@@ -6,8 +6,9 @@ namespaces either: which kinds there are is known at the start, and its session 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,7 @@ from whisper_operator.watch_meter import WatchMeter
 
 log = logging.getLogger(__name__)
 
+STOP_S = 2.0
 RETRY_S = (0.5, 1, 1, 2, 2, 3, 3) + (5,) * 60
 """Between attempts of kopf at a request: an API server may be away for minutes."""
 
@@ -61,7 +63,14 @@ class Watcher:
             standalone=True,
         )
         started()
-        await kopf.run_tasks(tasks)
+        # Not kopf.run_tasks: it would end every task that is not kopf's, too.
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            raise RuntimeError("kopf has ended by itself")
+        finally:
+            await _ended(tasks)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -96,6 +105,7 @@ class Watcher:
         settings = kopf.OperatorSettings()
         settings.scanning.disabled = True
         settings.posting.enabled = False
+        settings.process.ultimate_exiting_timeout = None
         settings.persistence.diffbase_storage = NothingKept()
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 310
@@ -133,6 +143,15 @@ class Watcher:
             trust_env=True,
         )
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
+
+
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    done, _ = await asyncio.wait(tasks, timeout=STOP_S)
+    for task in done:
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("kopf's task %s ended by %r", task.get_name(), task.exception())
 
 
 class NothingKept(kopf.DiffBaseStorage):

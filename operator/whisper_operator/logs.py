@@ -30,6 +30,12 @@ def configure_logging(log_format: str, level: str, stream: TextIO | None = None)
     logging.captureWarnings(capture=True)
 
 
+def hush() -> None:
+    """On the way out: what others say of tasks that are ended is no news."""
+    for name in ("kopf", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """Kopf tells of each attempt at a request as an error; what came of them is told by the last one."""
     return not (record.name.startswith("kopf.") and "failed; will retry" in str(record.msg))

@@ -29,13 +29,13 @@ class Probes:
     async def start(self) -> int:
         """The port that it listens on."""
         app = web.Application()
-        app.router.add_get("/healthz", lambda _: _answer(self._unhealthy()))
-        app.router.add_get("/readyz", lambda _: _answer(self._unready()))
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._exposition)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=5)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=5, shutdown_timeout=0.5)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._interface, self._port, shutdown_timeout=0.5).start()
+            await web.TCPSite(self._runner, self._interface, self._port).start()
         except OSError as error:
             raise StartError(
                 f"INTERFACE {self._interface} and PORT {self._port} cannot be listened on: {error}"
@@ -46,11 +46,17 @@ class Probes:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _answer(self._unhealthy())
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _answer(self._unready())
+
     async def _exposition(self, request: web.Request) -> web.Response:
         content, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
         return web.Response(body=content, headers={"Content-Type": content_type})
 
 
-async def _answer(problem: str) -> web.Response:
+def _answer(problem: str) -> web.Response:
     """`problem` empty: all is well."""
     return web.Response(text=f"{problem or 'ok'}\n", status=503 if problem else 200)

@@ -127,16 +127,25 @@ class Reconciler:
         return self._settle(key, inputs, result, observation)
 
     async def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
-        deployment = ChildKey(DEPLOYMENT.kind, names.child_name(endpoint.name))
         controller = (inputs.lookups.ingress_class or {}).get("spec", {}).get("controller", "")
         children = manifests.make_children(
             endpoint,
             self._settings,
             served_kinds=self._served_kinds,
             ingress_controller=self._settings.ingress_controller or controller,
-            deployed=await self._applier.live(endpoint.namespace, deployment, DEPLOYMENT.api_version),
+            deployed=await self._deployed(endpoint),
         )
         return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
+
+    async def _deployed(self, endpoint: Endpoint) -> Document | None:
+        deployment = ChildKey(DEPLOYMENT.kind, names.child_name(endpoint.name))
+        try:
+            return await self._applier.live(endpoint.namespace, deployment, DEPLOYMENT.api_version)
+        except ApiError as error:
+            # What may not be read is not written either, and that refusal is told in the status.
+            if error.code != 403:
+                raise
+            return None
 
     async def _report(
         self, document: Document, endpoint: Endpoint | None, problem: SpecError | None, inputs: Inputs, result: Result

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import uuid
+from typing import NoReturn
 
 from whisper_operator import __version__
 from whisper_operator.cluster.api import KubernetesCluster
@@ -19,7 +20,7 @@ from whisper_operator.cluster.connection import Connection
 from whisper_operator.cluster_protocol import ApiError
 from whisper_operator.kinds import ENDPOINT
 from whisper_operator.leadership import Leadership, LeaseLost
-from whisper_operator.logs import configure_logging
+from whisper_operator.logs import configure_logging, hush
 from whisper_operator.metrics import Metrics
 from whisper_operator.probes import Probes
 from whisper_operator.settings import Settings
@@ -33,10 +34,13 @@ SILENT_WATCH_S = 180.0
 """Bookmarks come every minute, and kopf opens a watch anew that was silent for 70 s."""
 
 
-def run(settings: Settings) -> int:
-    """The exit code. Raises StartError."""
+def run(settings: Settings) -> NoReturn:
+    """Ends the process. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
-    return asyncio.run(Operator(settings).run())
+    code = asyncio.new_event_loop().run_until_complete(Operator(settings).run())
+    # What kopf leaves behind when it fails (watches without an owner) ends with the process, and in no other way.
+    logging.shutdown()
+    os._exit(code)
 
 
 class Operator:
@@ -77,23 +81,20 @@ class Operator:
         await asyncio.wait([life, stop], return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         life.cancel()
-        try:
-            async with asyncio.timeout(STOP_S):
-                return await self._ended(life)
-        except TimeoutError:
-            log.warning("not everything could be ended in time")
-            os._exit(0)
+        hush()
+        return await self._ended(life)
 
     async def _ended(self, life: asyncio.Task[int]) -> int:
-        try:
-            code = await life
-        except asyncio.CancelledError:
-            log.info("stopped as asked")
-            code = 0
+        done, _ = await asyncio.wait([life], timeout=STOP_S)
+        if not done:
+            log.warning("not everything could be ended in time")
         await self._leadership.release()
         await self._probes.stop()
         await self._connection.close()
-        return code
+        if not done or life.cancelled():
+            log.info("stopped as asked")
+            return 0
+        return life.result()
 
     async def _live(self) -> int:
         self._waits_for = "the API server does not serve WhisperEndpoints: is the CRD installed?"

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 
 from whisper_operator import kinds
 from whisper_operator.cluster.api import KubernetesCluster
@@ -47,12 +48,13 @@ class Work:
         self._metrics = metrics
         self._store = Store()
         self._meter = WatchMeter()
+        self._served_at_start: frozenset[str] = frozenset()
 
     def watch_age_s(self) -> float:
         return self._meter.age_s()
 
     async def run(self, kopf_started: Callable[[], None]) -> None:
-        served = await self._served()
+        served = self._served_at_start = await self._served()
         watched = [
             kinds.ENDPOINT,
             kinds.POD,
@@ -93,11 +95,19 @@ class Work:
         self._metrics.watch_endpoints(self._by_reason)
         await _first_of(
             queue.run(self._settings.workers),
-            watcher.run(kopf_started),
+            self._watch(watcher, kopf_started),
             self._look_for_drift(queue, reconciler),
             self._compare(resync, concerns),
-            self._look_at_kinds(served),
+            self._look_at_kinds(),
         )
+
+    async def _watch(self, watcher: Watcher, kopf_started: Callable[[], None]) -> None:
+        try:
+            await watcher.run(kopf_started)
+        # Kopf gives up on what it is not served any more. Whatever else it was ends the process, too, but as an error.
+        except Exception:
+            await self._check_kinds()
+            raise
 
     async def _look_for_drift(self, queue: WorkQueue[Key], reconciler: Reconciler) -> None:
         """Every endpoint once in the period, evenly spread."""
@@ -117,18 +127,19 @@ class Work:
             except ApiError as error:
                 log.warning("the store could not be compared: %s", error)
 
-    async def _look_at_kinds(self, served: frozenset[str]) -> None:
+    async def _look_at_kinds(self) -> None:
         while True:
             await asyncio.sleep(KINDS_EVERY_S)
-            try:
-                if not await self._cluster.serves(kinds.ENDPOINT.api_version, kinds.ENDPOINT.kind):
-                    raise StartAnew("WhisperEndpoints are not served any more")
-                now = await self._served()
-            except ApiError:
-                continue
-            if now != served:
-                changed = ", ".join(sorted(now ^ served))
-                raise StartAnew(f"the cluster has begun or ceased to serve {changed}")
+            with suppress(ApiError):
+                await self._check_kinds()
+
+    async def _check_kinds(self) -> None:
+        if not await self._cluster.serves(kinds.ENDPOINT.api_version, kinds.ENDPOINT.kind):
+            raise StartAnew("WhisperEndpoints are not served any more")
+        now = await self._served()
+        if now != self._served_at_start:
+            changed = ", ".join(sorted(now ^ self._served_at_start))
+            raise StartAnew(f"the cluster has begun or ceased to serve {changed}")
 
     async def _served(self) -> frozenset[str]:
         return frozenset(

@@ -53,12 +53,15 @@ class OperatorProcess:
             **(settings or {}),
         }
         self.popen: subprocess.Popen[bytes] | None = None
-        self._n_starts = 0
+        self.starts = 0
+        self.codes: list[int] = []
+        """Exit codes of those that ended by themselves while they were kept running."""
         self._starting = threading.Lock()
+        self._is_kept = False
 
     @property
     def log_path(self) -> Path:
-        return self.folder / f"operator-{self._n_starts}.log"
+        return self.folder / f"operator-{self.starts}.log"
 
     @property
     def process(self) -> psutil.Process:
@@ -84,7 +87,7 @@ class OperatorProcess:
         """Returns at once."""
         with self._starting:
             assert self.popen is None or self.popen.poll() is not None, "one at a time"
-            self._n_starts += 1
+            self.starts += 1
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.log_path.open("wb") as log:
                 self.popen = subprocess.Popen(
@@ -137,8 +140,8 @@ class OperatorProcess:
     def wait(self, what: str, holds: Callable[[], bool], limit_s: float = START_LIMIT_S) -> None:
         deadline_s = time.monotonic() + limit_s
         while not holds():
-            if self.popen is None or self.popen.poll() is not None:
-                code = None if self.popen is None else self.popen.returncode
+            code = None if self.popen is None else self.popen.poll()
+            if code is not None and not self._is_kept:
                 raise RuntimeError(f"the operator ended with {code}:\n{self.log()[-4000:]}")
             if time.monotonic() > deadline_s:
                 raise RuntimeError(f"not {what} after {limit_s} s:\n{self.log()[-4000:]}")
@@ -168,10 +171,13 @@ class OperatorProcess:
 
         def keep() -> None:
             while not over.wait(0.2):
-                if self.popen is None or self.popen.poll() is not None:
+                code = None if self.popen is None else self.popen.poll()
+                if code is not None:
+                    self.codes.append(code)
                     self.start()
 
         keeper = threading.Thread(target=keep, daemon=True)
+        self._is_kept = True
         self.start()
         keeper.start()
         try:
@@ -180,4 +186,5 @@ class OperatorProcess:
         finally:
             over.set()
             keeper.join()
+            self._is_kept = False
             self.kill()
