@@ -365,3 +365,13 @@ async def test_a_quarrel_may_go_on_for_days() -> None:
         bench.cluster.put({**live, "spec": {**live["spec"], "replicas": 5}})
         await bench.reconcile()
         assert bench.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 1
+
+
+async def test_a_right_that_the_operator_lacks_is_told_in_the_status() -> None:
+    bench = Bench()
+    bench.ask()
+    error = ApiError(403, "Forbidden", 'User "x" cannot get resource "deployments"')
+    bench.cluster.before = failing(error, "Deployment", method="get")  # type: ignore[assignment]
+    assert not (await bench.reconcile()).failed
+    assert bench.conditions()["Ready"]["reason"] == "Forbidden"
+    assert "Deployment/speech" not in bench.children()
