@@ -88,7 +88,7 @@ class Reconciler:
         try:
             endpoint = parse_endpoint(document)
         except SpecError:
-            return self.routes.ask(key, "", ())
+            return set()  # its Ingress is left alone, so what it asked for last is still its own
         return self.routes.ask(key, endpoint.created_at, manifests.route_keys(endpoint))
 
     async def reconcile(self, key: Key) -> Outcome:

@@ -24,7 +24,7 @@ class Routes:
         old_created_at, old = self._asked.get(key, ("", frozenset()))
         if old == new and (not new or old_created_at == created_at):
             return set()
-        rivals = self._rivals(key, old | new)
+        before = self._contenders(old)
         for route in old - new:
             self._by_route[route].discard(key)
             if not self._by_route[route]:
@@ -35,18 +35,30 @@ class Routes:
             self._asked[key] = (created_at, new)
         else:
             self._asked.pop(key, None)
-        return rivals
+        return (before | self._contenders(new)) - {key}
 
     def holder(self, key: Key) -> Key | None:
-        """An older endpoint that has one of this one's routes."""
-        if key not in self._asked:
-            return None
-        created_at, routes = self._asked[key]
-        older = [rival for rival in self._rivals(key, routes) if (self._asked[rival][0], rival) < (created_at, key)]
-        return min(older, key=lambda rival: (self._asked[rival][0], rival), default=None)
+        """An older endpoint that has one of this one's routes. Who yields itself has none, and stands in nobody's way."""
+        taken: dict[str, Key] = {}
+        _, wanted = self._asked.get(key, ("", frozenset()))
+        for rival in sorted(self._contenders(wanted), key=self._age):
+            routes = self._asked[rival][1]
+            holders = [taken[route] for route in routes if route in taken]
+            if rival == key:
+                return min(holders, key=self._age, default=None)
+            if not holders:
+                taken |= dict.fromkeys(routes, rival)
+        return None
 
-    def _rivals(self, key: Key, routes: Iterable[str]) -> set[Key]:
+    def _age(self, key: Key) -> tuple[str, Key]:
+        return self._asked[key][0], key
+
+    def _contenders(self, routes: Iterable[str]) -> set[Key]:
+        """All that ask for one of the routes, for a route of one of those, and so on."""
         found: set[Key] = set()
-        for route in routes:
-            found |= self._by_route.get(route, set())
-        return found - {key}
+        waiting = list(routes)
+        while waiting:
+            new = self._by_route.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += [route for key in new for route in self._asked[key][1]]
+        return found

@@ -33,8 +33,18 @@ def test_one_common_route_of_several_is_enough() -> None:
     routes = Routes()
     routes.ask(A, "1", {"x", "y"})
     routes.ask(B, "2", {"y", "z"})
-    routes.ask(C, "3", {"z"})
     assert routes.holder(B) == A
+
+
+def test_who_yields_itself_stands_in_nobodys_way() -> None:
+    routes = Routes()
+    routes.ask(B, "2", {"y", "z"})
+    routes.ask(C, "3", {"z"})
+    assert routes.holder(C) == B
+    assert routes.ask(A, "1", {"x", "y"}) == {B, C}
+    assert routes.holder(B) == A
+    assert routes.holder(C) is None
+    assert routes.ask(A, "", ()) == {B, C}
     assert routes.holder(C) == B
 
 
