@@ -70,10 +70,17 @@ def measure(cluster: Cluster, operator: OperatorProcess, arguments: argparse.Nam
     say(
         f"RSS then: {rss_mib(operator):.0f} MiB; quiet after {time.monotonic() - started_s:.1f} s; CPU {cpu(operator) - cpu_s:.1f} s"
     )
-    started_s, cpu_s = time.monotonic(), cpu(operator)
+    started_s, cpu_s, before = time.monotonic(), cpu(operator), operator.metrics()
     time.sleep(arguments.idle_seconds)
     share = (cpu(operator) - cpu_s) / (time.monotonic() - started_s)
     say(f"idle: {share:.2%} of a core, RSS {rss_mib(operator):.0f} MiB")
+    after = operator.metrics()
+    moved = {
+        name: after[name] - before.get(name, 0)
+        for name in after
+        if name[0].endswith("_total") and after[name] != before.get(name, 0)
+    }
+    say(f"  meanwhile: {moved}")
     delays = sorted(change(cluster, endpoints[number]) for number in range(min(arguments.changes, len(endpoints))))
     if delays:
         p95 = delays[int(0.95 * (len(delays) - 1))]

@@ -48,6 +48,9 @@ class Result:
     errors: list[ApiError] = field(default_factory=list)
     """The API server did not do what it could have done: another attempt may help."""
 
+    n_written: int = 0
+    """Changes to what the store holds of the endpoint that are our own doing."""
+
     def wait(self, delay_s: float) -> None:
         self.again_s = delay_s if self.again_s is None else min(self.again_s, delay_s)
 
@@ -98,7 +101,7 @@ class Applier:
         # With the uid the API server refuses where the object is another one by now, instead of taking it over.
         sent = wish if live is None else {**wish, "metadata": {**wish["metadata"], "uid": live["metadata"]["uid"]}}
         after = await self._cluster.apply(sent)
-        self._store.put(after)
+        result.n_written += Key(endpoint.namespace, endpoint.name) in self._store.put(after)
         self._metrics.applies.labels(key.kind, "ok").inc()
         remembered[key] = Applied(wanted, fingerprint(after, wish))
         if drifted and known is not None:

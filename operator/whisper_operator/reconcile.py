@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from whisper_operator import manifests, names, status
-from whisper_operator.apply import Applier, Result
+from whisper_operator.apply import GONE_SOON_S, Applier, Result
 from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
@@ -111,7 +111,10 @@ class Reconciler:
         if document is None or document["metadata"].get("deletionTimestamp"):
             self._forget(key)
             return "gone", Outcome()
-        self._uids[key] = document["metadata"]["uid"]
+        uid = document["metadata"]["uid"]
+        if self._uids.setdefault(key, uid) != uid:
+            self._applier.forget(self._uids[key])
+            self._uids[key] = uid
         endpoint, problem = _parsed(document)
         lookups = await self.looker.look(endpoint) if endpoint else NOTHING
         inputs = Inputs(changes, lookups, _text(self.routes.holder(key)), self._served_kinds)
@@ -169,10 +172,10 @@ class Reconciler:
             now=self._now(),
         )
         if new != document.get("status"):
-            await self._write(document, new)
+            await self._write(document, new, result)
         return observation
 
-    async def _write(self, document: Document, new: dict[str, Any]) -> None:
+    async def _write(self, document: Document, new: dict[str, Any], result: Result) -> None:
         metadata = document["metadata"]
         wish = {
             "apiVersion": names.API_VERSION,
@@ -185,9 +188,13 @@ class Reconciler:
         except ApiError as error:
             # Gone, or another one of that name: an event is on its way.
             if error.code in (404, 409):
+                result.wait(GONE_SOON_S)
                 return
             raise
-        self._store.put(after)
+        result.n_written += Key(metadata["namespace"], metadata["name"]) in self._store.put(after)
+        if _essence(after) != _essence(document):
+            # The answer is the first to tell of a newer spec: its event will be no news any more.
+            result.wait(0)
         self._metrics.applies.labels("WhisperEndpointStatus", "ok").inc()
         for event in status.events_between(document, new):
             await self._cluster.record_event(
@@ -206,7 +213,8 @@ class Reconciler:
         if result.refusals or result.errors or result.again_s is not None or not observation.is_steady:
             self._settled.pop(key, None)
         else:
-            self._settled[key] = inputs
+            # If anybody else has changed something meanwhile, this does not hold; an event has brought the key up again.
+            self._settled[key] = replace(inputs, changes=inputs.changes + result.n_written)
         if result.errors:
             return "failed", Outcome(again_s=result.errors[0].retry_after_s, failed=True)
         return ("refused" if result.refusals else "done"), Outcome(again_s=min(waits, default=None))
@@ -223,6 +231,12 @@ def _parsed(document: Document) -> tuple[Endpoint | None, SpecError | None]:
         return parse_endpoint(document), None
     except SpecError as error:
         return None, error
+
+
+def _essence(document: Document) -> tuple[object, ...]:
+    """What a reconciliation depends on, of the endpoint itself."""
+    metadata = document["metadata"]
+    return tuple(metadata.get(name) for name in ("generation", "labels", "annotations", "deletionTimestamp"))
 
 
 def _text(key: Key | None) -> str:

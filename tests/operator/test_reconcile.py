@@ -375,3 +375,32 @@ async def test_a_right_that_the_operator_lacks_is_told_in_the_status() -> None:
     assert not (await bench.reconcile()).failed
     assert bench.conditions()["Ready"]["reason"] == "Forbidden"
     assert "Deployment/speech" not in bench.children()
+
+
+async def test_a_newer_spec_that_the_answer_is_the_first_to_tell_of_is_looked_at_at_once() -> None:
+    bench = Bench()
+    bench.ask()
+    await bench.settle()
+    see = bench.cluster.watch
+
+    def edit(method: str, kind: str, name: str) -> None:
+        if method == "apply_status" and bench.endpoint()["metadata"]["generation"] == 2:
+            bench.cluster.watch = lambda type_, document: None
+            bench.ask({"replicas": 5})
+            bench.cluster.watch = see
+
+    bench.cluster.before = edit
+    bench.ask({"replicas": 3})
+    assert (await bench.reconcile()).again_s == 0
+    await bench.settle()
+    assert bench.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 5
+
+
+async def test_what_it_has_written_itself_is_no_reason_to_look_again() -> None:
+    bench = Bench()
+    bench.ask()
+    await bench.reconcile()
+    n_calls = len(bench.cluster.calls)
+    await bench.reconcile()
+    assert len(bench.cluster.calls) == n_calls
+    assert bench.metrics.registry.get_sample_value("whisper_operator_reconciles_total", {"result": "unchanged"}) == 1
