@@ -65,6 +65,8 @@ class Leadership:
         self._lease_s = lease_s
         self._clock = clock
         self._sleep = sleep
+        self.problem = ""
+        """Why it is not even known who has the Lease; empty: it is."""
         self._held: dict[str, Any] | None = None
         self._renewed_at = 0.0
         self._seen: tuple[object, ...] = ()
@@ -77,13 +79,18 @@ class Leadership:
             started = self._clock()
             try:
                 holder = await self._try()
+                self.problem = ""
             except ApiError as error:
-                holder = f"nobody known: {error}"
+                holder = "unknown"
+                problem = f"the Lease cannot be had: {error}"
+                if problem != self.problem:
+                    log.warning("%s", problem)
+                self.problem = problem
             if self._held is not None:
                 self._renewed_at = started
                 log.info("this operator does the work", extra={"fields": {"identity": self._identity}})
                 return
-            if holder != told:
+            if holder != told and not self.problem:
                 log.info("another operator does the work, this one waits", extra={"fields": {"holder": holder}})
                 told = holder
             await self._sleep(min(1.0, LOOK_EVERY * self._lease_s))

@@ -1,7 +1,7 @@
 """What is not watched but read one by one: Secrets, IngressClasses, claims of users, and the Events of stuck pods.
 
-Answers are kept for a while: what is there until the next drift check, what is missing until it is looked for again.
-Of a Secret nothing is kept but the names of its keys.
+Answers are kept for a while: what is missing until it is looked for again, Secrets that are there so long that not more
+than a few a second are read, however many there are. Of a Secret nothing is kept but the names of its keys.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from whisper_operator.status.needs import Need, needs_of_pods, needs_of_pulls, n
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
+SECONDS_A_SECRET = 0.2
+"""Of looking at each Secret again: that one was deleted is seen in ten seconds where fifty are used."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Looker:
             claim is not None and (found_claim is None or found_claim.get("status", {}).get("phase") != "Bound"),
             ingress is not None and found_class is None,
         ]
-        return Lookups(secrets, found_claim, found_class, self._settings.missing_seconds if any(missing) else None)
+        again_s = self._settings.missing_seconds if any(missing) else self._settled_s if secrets else None
+        return Lookups(secrets, found_claim, found_class, again_s)
 
     async def events(self, regarding: Document) -> tuple[Document, ...]:
         """Events about a pod or a claim, newest first."""
@@ -124,9 +127,15 @@ class Looker:
             if error.code != 403:
                 raise
             answer, is_settled = unknown, True
-        lasts_s = self._settings.drift_seconds if is_settled else self._settings.missing_seconds
+        lasts_s = self._settled_s if is_settled else self._settings.missing_seconds
         self._kept[key] = (now + 0.9 * lasts_s, answer)
         return answer
+
+    @property
+    def _settled_s(self) -> float:
+        """How long what is there is taken to be there."""
+        settings = self._settings
+        return min(settings.drift_seconds, max(settings.missing_seconds, SECONDS_A_SECRET * len(self._kept)))
 
     def forget_old(self) -> None:
         """What nobody has asked for in a long time."""

@@ -73,7 +73,7 @@ class Resync:
                 for document in page:
                     self._store.put(document)
         except ApiError as error:
-            if 400 <= error.code < 500 and error.code != 429:
+            if 400 <= error.code < 500 and error.code not in (410, 429):  # 410: the next page is too old by now
                 raise
             log.warning("%s cannot be listed yet: %s", kind.plural, error)
             await self._sleep(error.retry_after_s or LIST_AGAIN_S)

@@ -65,7 +65,7 @@ class Operator:
         self._probes = Probes(
             self._metrics,
             unhealthy=self._unhealthy,
-            unready=lambda: self._waits_for,
+            unready=lambda: self._waits_for or self._leadership.problem,
             interface=settings.interface,
             port=settings.port,
         )
@@ -86,9 +86,11 @@ class Operator:
 
     async def _ended(self, life: asyncio.Task[int]) -> int:
         done, _ = await asyncio.wait([life], timeout=STOP_S)
-        if not done:
+        if done:
+            await self._leadership.release()
+        else:
+            # Whatever still runs may write: nobody takes over before the Lease has run out.
             log.warning("not everything could be ended in time")
-        await self._leadership.release()
         await self._probes.stop()
         await self._connection.close()
         if not done or life.cancelled():

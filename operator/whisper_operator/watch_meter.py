@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -36,7 +37,7 @@ class WatchMeter:
         self._watches = {path: _Watch(self._clock()) for path in paths}
 
     def opened(self, path: str, response: aiohttp.ClientResponse) -> None:
-        """The server has begun to answer."""
+        """The server has begun to tell of changes. A refusal is no sign of life."""
         if path in self._watches:
             self._watches[path] = _Watch(self._clock(), 0, weakref.ref(response))
 
@@ -60,7 +61,7 @@ class WatchMeter:
 
             async def start(self, connection: Any) -> aiohttp.ClientResponse:
                 response = await super().start(connection)
-                if self.url.query.get("watch") == "true":
+                if self.url.query.get("watch") == "true" and self.status == HTTPStatus.OK:
                     meter.opened(self.url.path, self)
                 return response
 
