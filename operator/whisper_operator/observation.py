@@ -77,12 +77,19 @@ class Observer:
             refusals=refusals,
         )
         waits = [patience_s(self._missing_s, age_s(waiting, now)) for waiting in (*quiet, *claims)]
-        return Observation(observed, min(waits, default=None), is_steady=not waits and all(map(is_ready, pods)))
+        return Observation(observed, min(waits, default=None), is_steady=not waits and not any(map(starts, pods)))
 
 
 def is_owned(child: Document, uid: str) -> bool:
     owner = controller_of(child)
     return owner is not None and owner["uid"] == uid
+
+
+def starts(pod: Document) -> bool:
+    """Whether time alone tells something of a pod: not of one that is ready, nor of one that has no node yet."""
+    if not pod.get("spec", {}).get("nodeName"):
+        return False
+    return not is_ready(pod)
 
 
 def is_ready(pod: Document) -> bool:
