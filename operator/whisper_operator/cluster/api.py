@@ -21,7 +21,7 @@ from whisper_operator.kinds import EVENT, Kind, kind_of
 from whisper_operator.metrics import Metrics
 from whisper_operator.resource.fields import Document
 
-REQUEST_LIMIT = aiohttp.ClientTimeout(total=10, sock_connect=5)
+REQUEST_LIMIT_S = 10.0
 PAGE = 500
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 APPLY = "application/apply-patch+yaml"
@@ -30,7 +30,10 @@ APPLY = "application/apply-patch+yaml"
 class KubernetesCluster:
     """See `cluster_protocol.Cluster`."""
 
-    def __init__(self, connection: Connection, metrics: Metrics, identity: str) -> None:
+    def __init__(
+        self, connection: Connection, metrics: Metrics, identity: str, request_limit_s: float = REQUEST_LIMIT_S
+    ) -> None:
+        self._limit = aiohttp.ClientTimeout(total=request_limit_s, sock_connect=request_limit_s / 2)
         self._connection = connection
         self._metrics = metrics
         self._identity = identity
@@ -162,7 +165,7 @@ class KubernetesCluster:
                 connection.server + target,
                 {**headers, **await connection.headers(), "User-Agent": f"{names.FIELD_MANAGER}"},
                 body=body,
-                _request_timeout=REQUEST_LIMIT,
+                _request_timeout=self._limit,
             )
             content: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
