@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-QUIET = ("aiohttp.access", "asyncio", "kubernetes", "kopf.activities", "kopf.objects", "kopf._core.reactor.running")
+QUIET = ("aiohttp.access", "asyncio", "kopf.activities", "kopf.objects", "kopf._core.reactor.running")
 """Their news are none: each request, each login, each event that came."""
 
 
@@ -27,6 +27,8 @@ def configure_logging(log_format: str, level: str, stream: TextIO | None = None)
     logging.getLogger("kopf").setLevel(max(logging.INFO, root.level))
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # Of a kubeconfig that is not there we tell ourselves.
+    logging.getLogger("kubernetes").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
 
 

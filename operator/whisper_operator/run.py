@@ -18,6 +18,7 @@ from whisper_operator import __version__
 from whisper_operator.cluster.api import KubernetesCluster
 from whisper_operator.cluster.connection import Connection
 from whisper_operator.cluster_protocol import ApiError
+from whisper_operator.errors import StartError
 from whisper_operator.kinds import ENDPOINT
 from whisper_operator.leadership import Leadership, LeaseLost
 from whisper_operator.logs import configure_logging, hush
@@ -37,7 +38,12 @@ SILENT_WATCH_S = 180.0
 def run(settings: Settings) -> NoReturn:
     """Ends the process. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
-    code = asyncio.new_event_loop().run_until_complete(Operator(settings).run())
+    loop = asyncio.new_event_loop()
+    try:
+        code = loop.run_until_complete(Operator(settings).run())
+    except StartError:
+        loop.close()
+        raise
     # What kopf leaves behind when it fails (watches without an owner) ends with the process, and in no other way.
     logging.shutdown()
     os._exit(code)
@@ -72,9 +78,14 @@ class Operator:
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        await self._connection.load()
-        self._listen_to_signals()
-        port = await self._probes.start()
+        try:
+            await self._connection.load()
+            self._listen_to_signals()
+            port = await self._probes.start()
+        except StartError:
+            await self._probes.stop()
+            await self._connection.close()
+            raise
         log.info("started", extra={"fields": {"version": __version__, "port": port, "server": self._connection.server}})
         life = asyncio.create_task(self._live(), name="operator")
         stop = asyncio.create_task(self._stop.wait(), name="signals")
