@@ -140,7 +140,6 @@ class Watcher:
             response_class=self._meter.response_class(),
             middlewares=(authorize,),
             proxy=connection.proxy,
-            trust_env=True,
         )
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 

@@ -17,6 +17,7 @@ from typing import Any
 from whisper_operator import manifests, names, status
 from whisper_operator.apply import GONE_SOON_S, Applier, Result
 from whisper_operator.cluster_protocol import ApiError, Cluster
+from whisper_operator.contention import Contention
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.lookups import Looker, Lookups
@@ -26,7 +27,6 @@ from whisper_operator.observed import ChildKey
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.spec import Endpoint
-from whisper_operator.routes import Routes
 from whisper_operator.settings import Settings
 from whisper_operator.store import Key, Store
 from whisper_operator.work_queue import Outcome
@@ -52,7 +52,7 @@ class Inputs:
 
 
 class Reconciler:
-    """Work for a WorkQueue of Keys."""
+    """Work for a WorkQueue of Keys. `wake`: another endpoint should be looked at, too."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Reconciler:
         settings: Settings,
         metrics: Metrics,
         served_kinds: frozenset[str],
+        wake: Callable[[Key], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -73,23 +74,12 @@ class Reconciler:
         self._clock = clock
         self._now = now
         self._applier = Applier(cluster, store, metrics, clock)
-        self.routes = Routes()
+        self.contention = Contention(store, wake)
         self.looker = Looker(cluster, settings, clock)
         self._observer = Observer(store, self.looker, settings.missing_seconds)
         self._settled: dict[Key, Inputs] = {}
         self._refused_since: dict[Key, float] = {}
         self._uids: dict[Key, str] = {}
-
-    def index(self, key: Key) -> set[Key]:
-        """Note which routes an endpoint asks for; the other endpoints that this concerns."""
-        document = self._store.endpoint(key)
-        if document is None or document["metadata"].get("deletionTimestamp"):
-            return self.routes.ask(key, "", ())
-        try:
-            endpoint = parse_endpoint(document)
-        except SpecError:
-            return set()  # its Ingress is left alone, so what it asked for last is still its own
-        return self.routes.ask(key, endpoint.created_at, manifests.route_keys(endpoint))
 
     async def reconcile(self, key: Key) -> Outcome:
         """Never raises ApiError: what the API server did not do is tried again."""
@@ -107,6 +97,7 @@ class Reconciler:
 
     async def _reconcile(self, key: Key) -> tuple[str, Outcome]:
         changes = self._store.changes(key)
+        self.contention.look_at(key)
         document = self._store.endpoint(key)
         if document is None or document["metadata"].get("deletionTimestamp"):
             self._forget(key)
@@ -117,7 +108,7 @@ class Reconciler:
             self._uids[key] = uid
         endpoint, problem = _parsed(document)
         lookups = await self.looker.look(endpoint) if endpoint else NOTHING
-        inputs = Inputs(changes, lookups, _text(self.routes.holder(key)), self._served_kinds)
+        inputs = Inputs(changes, lookups, self.contention.holder(key), self._served_kinds)
         if self._settled.get(key) == inputs:
             return "unchanged", Outcome(again_s=lookups.again_s)
         result = Result()
@@ -237,7 +228,3 @@ def _essence(document: Document) -> tuple[object, ...]:
     """What a reconciliation depends on, of the endpoint itself."""
     metadata = document["metadata"]
     return tuple(metadata.get(name) for name in ("generation", "labels", "annotations", "deletionTimestamp"))
-
-
-def _text(key: Key | None) -> str:
-    return "/".join(key) if key else ""

@@ -60,19 +60,23 @@ class Work:
             kinds.POD,
             *(kind for kind in kinds.CHILDREN if kind not in kinds.OPTIONAL or kind.kind in served),
         ]
+
+        def wake(key: Key) -> None:
+            queue.add(key)
+
         reconciler = Reconciler(
             cluster=self._cluster,
             store=self._store,
             settings=self._settings,
             metrics=self._metrics,
             served_kinds=served,
+            wake=wake,
         )
         queue = WorkQueue[Key](reconciler.reconcile)
 
         def concerns(key: Key) -> None:
+            reconciler.contention.look_at(key)
             queue.add(key)
-            for rival in reconciler.index(key):
-                queue.add(rival)
 
         namespaces = self._settings.watch_namespaces
         resync = Resync(self._cluster, self._store, self._metrics, kinds=watched, namespaces=namespaces)

@@ -10,7 +10,7 @@ import pytest
 
 from operator_kit.api_server import Answer, ApiServerDouble, Asked
 from whisper_operator.cluster.api import METADATA_ONLY, KubernetesCluster
-from whisper_operator.cluster.connection import Connection
+from whisper_operator.cluster.connection import Connection, proxy_of
 from whisper_operator.cluster_protocol import ApiError
 from whisper_operator.errors import StartError
 from whisper_operator.kinds import POD
@@ -216,3 +216,15 @@ async def test_an_event_that_cannot_be_written_is_no_error(tmp_path: Path, caplo
         "uid": "u1",
     }
     assert (asked.body["reason"], asked.body["note"], asked.body["reportingInstance"]) == ("Ready", "m", "pod-1")
+
+
+def test_proxies_are_asked_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert proxy_of("https://10.96.0.1:443") is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "10.96.0.1,.svc")
+    assert proxy_of("https://10.96.0.1:443") is None
+    assert proxy_of("https://kubernetes.default.svc") is None
+    assert proxy_of("https://api.example.com:6443") == "http://proxy:3128"
+    assert proxy_of("http://api.example.com:8080") is None

@@ -10,6 +10,8 @@ import asyncio
 import ssl
 import warnings
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
@@ -19,6 +21,14 @@ from whisper_operator.errors import StartError
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 USUAL = Path("~/.kube/config")
+
+
+def proxy_of(server: str) -> str | None:
+    """What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say about a server."""
+    address = urlsplit(server)
+    if proxy_bypass(address.netloc.rpartition("@")[2]):
+        return None
+    return getproxies().get(address.scheme)
 
 
 def _in_a_pod() -> bool:
@@ -82,7 +92,9 @@ class Connection:
             await self._client.close()
 
     async def _configuration(self) -> Configuration:
-        configuration = Configuration(connection_pool_maxsize=self._pool_size)
+        # Trusting the environment, aiohttp would read ~/.netrc before every request; of proxies it is asked here, once.
+        settings = {"trust_env": False}
+        configuration = Configuration(connection_pool_maxsize=self._pool_size, client_session_kwargs=settings)
         try:
             if not self._kubeconfig and not self._context and _in_a_pod():
                 config.load_incluster_config(configuration)
@@ -91,6 +103,7 @@ class Connection:
         # The client's loader raises whatever comes up in a file that is not as it thinks.
         except Exception as error:
             raise StartError(f"no way to the API server: {error}") from error
+        configuration.proxy = configuration.proxy or proxy_of(configuration.host)
         return configuration
 
     async def _load_file(self, paths: str, configuration: Configuration) -> None:

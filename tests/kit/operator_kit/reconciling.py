@@ -32,12 +32,14 @@ class Bench:
     def restart(self) -> None:
         self.store = Store()
         self.metrics = Metrics()
+        self.woken: list[Key] = []
         self.reconciler = Reconciler(
             cluster=self.cluster,
             store=self.store,
             settings=self.settings,
             metrics=self.metrics,
             served_kinds=frozenset(),
+            wake=self.woken.append,
             clock=lambda: self.elapsed_s,
             now=lambda: START + timedelta(seconds=self.elapsed_s),
         )
@@ -55,7 +57,7 @@ class Bench:
         else:
             return
         for key in concerned:
-            self.reconciler.index(key)
+            self.reconciler.contention.look_at(key)
 
     def ask(self, spec: dict[str, Any] | None = None, key: Key = KEY, **metadata: Any) -> dict[str, Any]:
         """As a user: apply a WhisperEndpoint."""
