@@ -41,8 +41,10 @@ bench: python ## throughput and latencies over HTTP, alone and beside faster-whi
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py
 	@PYTHONPATH=tests/kit $(PY)/python bench/load.py $(BENCH_ARGS)
 
-soak: python ## 2,000 mixed requests: does the server's memory stay what it is?
+soak: python ## hours in minutes: the server's memory, a thousand endpoints, the operator killed 200 times
 	@PYTHONPATH=tests/kit $(PY)/python bench/soak.py
+	@PYTHONPATH=operator:tests/kit:tests/cluster $(PY)/python bench/operator_scale.py --check
+	@WHISPER_KILLS=200 $(PY)/pytest -s tests/cluster/test_level_triggered.py
 
 cluster-up: python ## a Kubernetes with simulated GPU nodes on this machine; prints what to export
 	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up
