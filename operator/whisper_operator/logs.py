@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-QUIET = ("aiohttp.access", "asyncio", "kopf.activities", "kopf.objects", "kopf._core.reactor.running")
+QUIET = (
+    "aiohttp.access",
+    "asyncio",
+    "kopf.activities",
+    "kopf._core.engines.activities",
+    "kopf.objects",
+    "kopf._core.reactor.running",
+)
 """Their news are none: each request, each login, each event that came."""
 
 

@@ -110,7 +110,6 @@ class Operator:
         return life.result()
 
     async def _live(self) -> int:
-        self._waits_for = "the API server does not serve WhisperEndpoints: is the CRD installed?"
         await self._wait_for_crd()
         # A standby is ready: a rollout or a disruption budget that waits for it must not wait for the other's end.
         self._waits_for = ""
@@ -121,9 +120,9 @@ class Operator:
         except StartAnew as reason:
             log.warning("ends, to be started anew: %s", reason)
             return 0
-        except LeaseLost as reason:
-            log.critical("ends at once, another operator may be at work: %s", reason)
-            os._exit(1)
+        except ApiError as error:
+            log.critical("ends, to be tried again: the API server says %s", error)
+            return 1
         except Exception:
             log.exception("ends by an error")
             return 1
@@ -133,7 +132,7 @@ class Operator:
         self._work = Work(self._settings, self._connection, self._cluster, self._metrics)
         parts = [
             asyncio.create_task(one, name=name)
-            for name, one in {"lease": self._leadership.keep(), "work": self._work.run(self._listen_to_signals)}.items()
+            for name, one in {"lease": self._keep_lease(), "work": self._work.run(self._listen_to_signals)}.items()
         ]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -145,18 +144,24 @@ class Operator:
             await asyncio.gather(*parts, return_exceptions=True)
         return 1
 
+    async def _keep_lease(self) -> None:
+        try:
+            await self._leadership.keep()
+        except LeaseLost as reason:
+            log.critical("ends at once, another operator may be at work: %s", reason)
+            os._exit(1)
+
     async def _wait_for_crd(self) -> None:
-        told = ""
         while True:
             try:
                 if await self._cluster.serves(ENDPOINT.api_version, ENDPOINT.kind):
                     return
-                problem = self._waits_for
+                problem = "the API server does not serve WhisperEndpoints: is the CRD installed?"
             except ApiError as error:
                 problem = f"the API server does not answer: {error}"
-            if problem != told:
+            if problem != self._waits_for:
                 log.warning("waits: %s", problem)
-                told = problem
+                self._waits_for = problem
             await asyncio.sleep(LOOK_S)
 
     def _unhealthy(self) -> str:

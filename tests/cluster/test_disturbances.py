@@ -69,7 +69,7 @@ def test_the_api_server_is_away_for_longer_than_the_lease(cluster: Cluster, name
             time.sleep(5)
             assert operator.starts == before + 1
             status, said = operator.ask("/readyz")
-            assert (status, "does not serve" in said) == (503, True)
+            assert (status, "does not answer" in said) == (503, True)
         finally:
             cluster.start()
         comes_back(cluster, namespace)

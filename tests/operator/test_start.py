@@ -4,9 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from operator_kit.operator_process import OperatorProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGES = {"SERVER_IMAGE_GPU": "registry.test/gpu:1", "SERVER_IMAGE_CPU": "registry.test/cpu:1"}
@@ -59,6 +62,18 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         told = problem(tmp_path, **IMAGES, KUBECONFIG=str(kubeconfig), PORT=port, LOG_LEVEL="error")
     assert told.startswith(f"INTERFACE 127.0.0.1 and PORT {port} cannot be listened on: ")
+
+
+def test_asked_to_stop_while_nobody_answers(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(KUBECONFIG)
+    operator = OperatorProcess(kubeconfig, tmp_path)
+    operator.start()
+    operator.wait("waiting", lambda: "the API server does not answer" in operator.ask("/readyz")[1])
+    assert operator.ask("/healthz") == (200, "ok\n")
+    started_s = time.monotonic()
+    assert operator.stop() == 0
+    assert time.monotonic() - started_s < 5
 
 
 @pytest.mark.parametrize(("argument", "said"), [("--version", "whisper-operator 0."), ("--help", "SERVER_IMAGE_GPU")])
