@@ -1,7 +1,7 @@
 """What is not watched but read one by one: Secrets, IngressClasses, claims of users, and the Events of stuck pods.
 
 Answers are kept for a while: what is missing until it is looked for again, Secrets that are there so long that not more
-than a few a second are read, however many there are. Of a Secret nothing is kept but the names of its keys.
+than a few a second are read, however many there are. Of a Secret nothing is kept but the names of its keys, and which are empty.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ class Looker:
             secret = await self._cluster.get(SECRET.api_version, SECRET.kind, namespace, name)
             if secret is None:
                 return SecretLookup(found=Found.MISSING), False
-            keys = frozenset(secret.get("data") or {})
-            found = SecretLookup(found=Found.PRESENT, keys=keys, type=secret.get("type", ""))
+            data = secret.get("data") or {}
+            empty = frozenset(key for key, held in data.items() if not held)
+            found = SecretLookup(found=Found.PRESENT, keys=frozenset(data), empty=empty, type=secret.get("type", ""))
             return found, not any(what_is_missing(need, found) for need in needs)
 
         # What suffices for one endpoint may lack a key that another one in the namespace needs.

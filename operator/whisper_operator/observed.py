@@ -35,6 +35,8 @@ class SecretLookup:
 
     found: Found
     keys: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
+    """Those of them without a value."""
     type: str = ""
 
 

@@ -33,6 +33,18 @@ async def test_a_secret_that_two_endpoints_share_has_keys_for_each() -> None:
     assert bench.conditions(OTHER)["Ready"]["reason"] != "SecretMissing"
 
 
+async def test_a_key_without_a_value_is_missed_until_it_has_one() -> None:
+    bench = Bench()
+    bench.cluster.put(shared_secret("token") | {"data": {"token": ""}})
+    bench.ask({"model": {"id": "a/b", "tokenSecretRef": {"name": "shared", "key": "token"}}})
+    await bench.settle()
+    assert "Key token of Secret shared has no value" in bench.conditions()["Ready"]["message"]
+    bench.cluster.put(shared_secret("token"))
+    bench.elapsed_s += bench.settings.missing_seconds
+    await bench.settle()
+    assert bench.conditions()["Ready"]["reason"] != "SecretMissing"
+
+
 async def test_a_secret_that_was_deleted_is_missed_before_the_next_drift_check() -> None:
     bench = Bench()
     bench.cluster.put(shared_secret("token"))

@@ -19,6 +19,10 @@ from whisper_operator.observed import Found, SecretLookup
             "Secret hub has no key token, only a, b (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
         ),
         (
+            SecretLookup(found=Found.PRESENT, keys=frozenset({"token"}), empty=frozenset({"token"})),
+            "Key token of Secret hub has no value (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
+        ),
+        (
             SecretLookup(found=Found.PRESENT),
             "Secret hub has no key token (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
         ),
@@ -34,6 +38,22 @@ def test_no_key_of_any_client() -> None:
     assert message(status).startswith(
         "Secret clients has no keys, so that no client is let in (access.apiKeysSecretRef)."
     )
+
+
+def test_keys_of_clients_without_values() -> None:
+    names = frozenset({"a", "b"})
+    some = SecretLookup(found=Found.PRESENT, keys=names, empty=frozenset({"a"}))
+    assert short(judged(KEYS, serving(secrets={"clients": some})))["Ready"] == "True Ready"
+    none = SecretLookup(found=Found.PRESENT, keys=names, empty=names)
+    assert message(judged(KEYS, serving(secrets={"clients": none}))).startswith(
+        "Secret clients has no value in any of its keys, so that no client is let in (access.apiKeysSecretRef)."
+    )
+
+
+def test_a_variable_may_be_empty() -> None:
+    env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
+    empty = SecretLookup(found=Found.PRESENT, keys=frozenset({"k"}), empty=frozenset({"k"}))
+    assert short(judged({"pod": {"env": env}}, serving(secrets={"x": empty})))["Ready"] == "True Ready"
 
 
 def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:

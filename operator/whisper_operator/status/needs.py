@@ -1,6 +1,6 @@
 """The Secrets that a spec names: which there must be, with which keys, and what is said where one is missing. Pure.
 
-Nothing here sees what a Secret holds, only the names of its keys.
+Nothing here sees what a Secret holds, only the names of its keys and which of them are empty.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Need:
     """That it must have."""
     any_key: bool = False
     """It must have at least one, whatever its name."""
+    may_be_empty: bool = False
     make: str
     """Arguments of `kubectl create secret`; {} is the Secret's name."""
 
@@ -43,7 +44,7 @@ def needs_of_pods(endpoint: Endpoint) -> Iterator[Need]:
         if ref.get("name") and not ref.get("optional"):
             key = str(ref.get("key", ""))
             make = f"generic {{}} --from-literal={key}=…"
-            yield Need(field=f"pod.env[{index}]", name=str(ref["name"]), keys=(key,), make=make)
+            yield Need(field=f"pod.env[{index}]", name=str(ref["name"]), keys=(key,), may_be_empty=True, make=make)
 
 
 def needs_of_pulls(endpoint: Endpoint) -> Iterator[Need]:
@@ -93,11 +94,13 @@ def what_is_missing(need: Need, lookup: SecretLookup) -> str:
     """In words; empty where nothing is, or nobody may look."""
     if lookup.found is not Found.PRESENT:
         return f"Secret {need.name} is not there" if lookup.found is Found.MISSING else ""
-    if need.any_key and not lookup.keys:
-        return f"Secret {need.name} has no keys, so that no client is let in"
+    if need.any_key and not lookup.keys - lookup.empty:
+        lacks = "has no value in any of its keys" if lookup.keys else "has no keys"
+        return f"Secret {need.name} {lacks}, so that no client is let in"
     absent = [key for key in need.keys if key not in lookup.keys]
     if not absent:
-        return ""
+        empty = [key for key in need.keys if key in lookup.empty and not need.may_be_empty]
+        return f"Key {empty[0]} of Secret {need.name} has no value" if empty else ""
     there = clipped(", ".join(sorted(lookup.keys)), 200)
     return (
         f"Secret {need.name} has no key {absent[0]}, only {there}"
