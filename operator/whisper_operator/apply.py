@@ -2,7 +2,7 @@
 
 In memory is, per child, what was last wished for and how the object looked then; as long as both are the same, nothing is
 sent. After a restart everything is applied once, which changes nothing on the server. A child that is not ours is
-left alone. Knows nothing of what the children are.
+left alone, and so is the Deployment whose pods would use it. Else nothing is known here of what the children are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from whisper_operator import names
 from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.fingerprint import digest, fingerprint
+from whisper_operator.kinds import ACCOUNT, CLAIM, DEPLOYMENT
 from whisper_operator.metrics import Metrics
 from whisper_operator.observed import ChildKey, Refusal
 from whisper_operator.resource.fields import Document
@@ -26,6 +27,8 @@ GONE_SOON_S = 1.0
 """Until the children of an endpoint's predecessor should be gone."""
 QUARREL_S = 60.0
 """Longest time between two attempts at putting back what somebody keeps changing."""
+USED_BY_PODS = frozenset({ACCOUNT.kind, CLAIM.kind})
+"""Pods name these, and would take anybody's: models would be written into a stranger's volume."""
 
 
 @dataclass
@@ -47,6 +50,9 @@ class Result:
     """Something is about to change."""
     errors: list[ApiError] = field(default_factory=list)
     """The API server did not do what it could have done: another attempt may help."""
+
+    not_ours: set[ChildKey] = field(default_factory=set)
+    """Names that we need and objects of others have."""
 
     n_written: int = 0
     """Changes to what the store holds of the endpoint that are our own doing."""
@@ -75,6 +81,8 @@ class Applier:
         for wish in wishes:
             key = ChildKey(wish["kind"], wish["metadata"]["name"])
             wished.add(key)
+            if key.kind == DEPLOYMENT.kind and any(other.kind in USED_BY_PODS for other in result.not_ours):
+                continue
             try:
                 await self._apply(endpoint, key, wish, result)
             except ApiError as error:
@@ -123,10 +131,12 @@ class Applier:
             return not metadata.get("deletionTimestamp")
         if owner is not None and is_endpoint(owner) and owner["name"] == endpoint.name:
             result.wait(GONE_SOON_S)
+            result.not_ours.add(key)
             return False
         # Left behind by `kubectl delete --cascade=orphan`.
         if not metadata.get("ownerReferences") and names.is_ours(metadata.get("labels") or {}):
             return not metadata.get("deletionTimestamp")
+        result.not_ours.add(key)
         whose = f"{owner['kind']} {owner['name']}" if owner is not None else "somebody else"
         message = f"there is a {key.kind} {key.name} that belongs to {whose}: delete or rename it, or name the endpoint otherwise"
         result.refusals.append(Refusal(key=key, code=0, reason="NameTaken", message=message))

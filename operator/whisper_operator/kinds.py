@@ -43,6 +43,7 @@ class Kind:
 ENDPOINT = Kind(names.API_VERSION, names.KIND, names.PLURAL)
 POD = Kind("v1", "Pod", "pods")
 SECRET = Kind("v1", "Secret", "secrets")
+ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 CORE_EVENT = Kind("v1", "Event", "events")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
@@ -54,7 +55,7 @@ POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILDREN = (
-    Kind("v1", "ServiceAccount", "serviceaccounts"),
+    ACCOUNT,
     CLAIM,
     Kind("v1", "Service", "services"),
     DEPLOYMENT,

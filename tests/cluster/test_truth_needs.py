@@ -120,6 +120,27 @@ def test_deleted_claim(endpoint: LiveEndpoint) -> None:
     assert not endpoint.cluster.get("pvc", "speech-cache", endpoint.namespace)["metadata"].get("deletionTimestamp")
 
 
+def test_a_claim_that_is_somebody_elses(endpoint: LiveEndpoint) -> None:
+    cluster, namespace = endpoint.cluster, endpoint.namespace
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "speech-cache", "namespace": namespace},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    cluster.apply(claim)
+    endpoint.apply(OWN_CLAIM)
+    told = endpoint.expect(SOON_S, **stuck("NameTaken"), Valid="False NameTaken")
+    assert told["Valid"].startswith(
+        "PersistentVolumeClaim speech-cache is there already and does not belong to this endpoint: it is left untouched, "
+        "and so is the Deployment, whose pods would use it."
+    )
+    assert cluster.find("deployments", namespace) == []
+    cluster.delete("pvc", "speech-cache", namespace=namespace)
+    endpoint.expect(START_S, Ready="True Ready", Valid="True Valid")
+    assert cluster.get("pvc", "speech-cache", namespace)["metadata"]["ownerReferences"][0]["name"] == "speech"
+
+
 def test_a_claim_of_somebody_that_is_not_there(endpoint: LiveEndpoint) -> None:
     endpoint.apply({"cache": {"existingClaim": "models"}})
     told = endpoint.expect(SOON_S, **stuck("ClaimMissing"), Scheduled="False ClaimMissing")

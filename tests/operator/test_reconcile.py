@@ -280,6 +280,55 @@ async def test_a_name_that_is_taken_is_left_alone_and_told() -> None:
     assert bench.conditions()["Ready"]["reason"] != "NameTaken"
 
 
+@pytest.mark.parametrize(("kind", "name"), [("PersistentVolumeClaim", "speech-cache"), ("ServiceAccount", "speech")])
+async def test_no_pod_uses_what_is_somebody_elses(kind: str, name: str) -> None:
+    bench = Bench()
+    metadata = {"namespace": "team-a", "name": name}
+    theirs = bench.cluster.put({"apiVersion": "v1", "kind": kind, "metadata": metadata})
+    bench.ask(RICH)
+    assert (await bench.reconcile()).again_s == 5
+    assert "Deployment/speech" not in bench.children()
+    assert "Service/speech" in bench.children()
+    assert bench.cluster.objects[kind, "team-a", name] == theirs
+    assert bench.conditions()["Ready"]["reason"] == "NameTaken"
+    assert "so is the Deployment, whose pods would use it" in bench.conditions()["Ready"]["message"]
+    bench.cluster.remove(kind, "team-a", name)
+    await bench.settle()
+    assert "Deployment/speech" in bench.children()
+    assert bench.conditions()["Ready"]["reason"] != "NameTaken"
+
+
+async def test_a_deployment_is_left_as_it_is_while_its_new_claim_is_somebody_elses() -> None:
+    bench = Bench()
+    bench.ask()
+    await bench.settle()
+    before = bench.cluster.objects["Deployment", *KEY]
+    metadata = {"namespace": "team-a", "name": "speech-cache"}
+    bench.cluster.put({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata})
+    bench.ask(RICH)
+    await bench.settle()
+    assert bench.cluster.objects["Deployment", *KEY] == before
+
+
+async def test_no_pod_uses_the_claim_of_a_predecessor() -> None:
+    bench = Bench()
+    bench.ask(RICH)
+    await bench.settle()
+    old = bench.cluster.objects["PersistentVolumeClaim", "team-a", "speech-cache"]
+    bench.cluster.remove("WhisperEndpoint", *KEY)
+    for kind, namespace, child in [one for one in bench.cluster.objects if one[0] != "WhisperEndpoint"]:
+        bench.cluster.remove(kind, namespace, child)
+    # Garbage collection takes its time.
+    bench.cluster.objects["PersistentVolumeClaim", "team-a", "speech-cache"] = old
+    bench.restart()
+    bench.ask(RICH)
+    assert (await bench.reconcile()).again_s == 1
+    assert "Deployment/speech" not in bench.children()
+    bench.cluster.remove("PersistentVolumeClaim", "team-a", "speech-cache")
+    await bench.settle()
+    assert "Deployment/speech" in bench.children()
+
+
 async def test_children_of_a_predecessor_are_waited_for() -> None:
     bench = Bench()
     bench.ask()

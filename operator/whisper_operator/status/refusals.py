@@ -13,6 +13,7 @@ from whisper_operator.status.reading import text
 from whisper_operator.status.seen import Seen
 
 ROUTE_KINDS = frozenset({"Ingress", "HTTPRoute"})
+KINDS_OF_PODS = frozenset({"PersistentVolumeClaim", "ServiceAccount"})
 AUTOSCALER_KIND = "HorizontalPodAutoscaler"
 SPEC_REASONS = frozenset({reasons.NAME_TAKEN, reasons.CHILD_INVALID})
 """These speak of the endpoint itself and make it invalid; the others, of its surroundings."""
@@ -41,10 +42,13 @@ def refusal_finding(refusal: Refusal, seen: Seen) -> Finding:
     what = f"{refusal.key.kind} {refusal.key.name}"
     if refusal.reason == reasons.NAME_TAKEN:
         get = command(f"kubectl get {refusal.key.kind.lower()} -n {seen.namespace} {refusal.key.name} -o yaml")
+        left = "it is left untouched"
+        if refusal.key.kind in KINDS_OF_PODS:
+            left += ", and so is the Deployment, whose pods would use it"
         return Finding(
             reason=reasons.NAME_TAKEN,
             message=joined(
-                f"{what} is there already and does not belong to this endpoint: it is left untouched.",
+                f"{what} is there already and does not belong to this endpoint: {left}.",
                 f"Give the endpoint another name, or remove that object. See {get}.",
             ),
         )
