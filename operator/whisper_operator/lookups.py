@@ -1,13 +1,13 @@
 """What is not watched but read one by one: Secrets, IngressClasses, claims of users, and the Events of stuck pods.
 
-Answers are kept for a while: what is missing until it is looked for again, Secrets that are there so long that not more
-than a few a second are read, however many there are. Of a Secret nothing is kept but the names of its keys, and which are empty.
+Answers are kept for a while: what is missing until it is looked for again, Secrets and classes that are there so long that not more
+than a few a second are looked at, however many there are. Of a Secret nothing is kept but the names of its keys, and which are empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from whisper_operator.cluster_protocol import ApiError, Cluster
@@ -20,8 +20,8 @@ from whisper_operator.status.needs import Need, needs_of_pods, needs_of_pulls, n
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
-SECONDS_A_SECRET = 0.2
-"""Of looking at each Secret again: that one was deleted is seen in ten seconds where fifty are used."""
+SECONDS_A_LOOK = 0.2
+"""Of looking at each Secret or class again: that one was deleted is seen in ten seconds where fifty are used."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Lookups:
     secrets: Mapping[str, SecretLookup]
     existing_claim: Document | None
     ingress_class: Document | None
-    again_s: float | None
-    """When to look again, because something is missing."""
+    again_s: float | None = field(compare=False)
+    """When to look again: no event tells that something is there, or there no more."""
 
 
 class Looker:
@@ -43,6 +43,7 @@ class Looker:
         self._settings = settings
         self._clock = clock
         self._kept: dict[tuple[str, ...], tuple[float, Any]] = {}
+        self._users_of_classes: dict[tuple[str, str], float] = {}
 
     async def look(self, endpoint: Endpoint) -> Lookups:
         namespace, spec = endpoint.namespace, endpoint.spec
@@ -55,12 +56,14 @@ class Looker:
         found_claim = await self._object(CLAIM, namespace, claim) if claim else None
         ingress = spec.exposure.ingress if spec.exposure else None
         found_class = await self._ingress_class(ingress.class_name) if ingress else None
+        if ingress:
+            self._users_of_classes[namespace, endpoint.name] = self._clock()
         missing = [
             any(what_is_missing(need, secrets[need.name]) for need in needs),
             claim is not None and (found_claim is None or found_claim.get("status", {}).get("phase") != "Bound"),
             ingress is not None and found_class is None,
         ]
-        again_s = self._settings.missing_seconds if any(missing) else self._settled_s if secrets else None
+        again_s = self._settings.missing_seconds if any(missing) else self._settled_s if secrets or ingress else None
         return Lookups(secrets, found_claim, found_class, again_s)
 
     async def events(self, regarding: Document) -> tuple[Document, ...]:
@@ -106,11 +109,12 @@ class Looker:
 
     async def _ingress_class(self, name: str | None) -> Document | None:
         async def ask() -> tuple[Document | None, bool]:
+            found: Document | None
             if name is not None:
                 found = await self._cluster.get(INGRESS_CLASS.api_version, INGRESS_CLASS.kind, "", name)
             else:
                 classes = await self._cluster.list(INGRESS_CLASS.api_version, INGRESS_CLASS.kind, "")
-                found = next((one for one in classes if is_default(one)), None)
+                found = default_of(classes)
             return found, False
 
         unknown: Document = {"metadata": {"name": name or ""}, "spec": {}}
@@ -136,16 +140,21 @@ class Looker:
     def _settled_s(self) -> float:
         """How long what is there is taken to be there."""
         settings = self._settings
-        return min(settings.drift_seconds, max(settings.missing_seconds, SECONDS_A_SECRET * len(self._kept)))
+        n_looks = max(len(self._kept), len(self._users_of_classes))
+        return min(settings.drift_seconds, max(settings.missing_seconds, SECONDS_A_LOOK * n_looks))
 
     def forget_old(self) -> None:
         """What nobody has asked for in a long time."""
         before = self._clock() - FORGET_AFTER_S
         self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > before}
+        self._users_of_classes = {key: at for key, at in self._users_of_classes.items() if at > before}
 
 
-def is_default(ingress_class: Document) -> bool:
-    return (ingress_class["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
+def default_of(classes: Iterable[Document]) -> Document | None:
+    """Of several default classes the one that the API server takes: the newest, then the first by name."""
+    defaults = [one for one in classes if (one["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"]
+    by_name = sorted(defaults, key=lambda one: str(one["metadata"]["name"]))
+    return max(by_name, key=lambda one: str(one["metadata"].get("creationTimestamp")), default=None)
 
 
 def _last_seen(event: Document) -> str:

@@ -34,6 +34,7 @@ from whisper_operator.work_queue import Outcome
 log = logging.getLogger(__name__)
 
 NOTHING = Lookups({}, None, None, None)
+NO_CLASS: Document = {"metadata": {"name": ""}, "spec": {}}
 ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
 
 
@@ -121,12 +122,13 @@ class Reconciler:
         return self._settle(key, inputs, result, observation)
 
     async def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
-        controller = (inputs.lookups.ingress_class or {}).get("spec", {}).get("controller", "")
+        ingress_class = inputs.lookups.ingress_class or NO_CLASS
         children = manifests.make_children(
             endpoint,
             self._settings,
             served_kinds=self._served_kinds,
-            ingress_controller=self._settings.ingress_controller or controller,
+            ingress_controller=self._settings.ingress_controller or ingress_class["spec"].get("controller", ""),
+            default_class=ingress_class["metadata"]["name"],
             deployed=await self._deployed(endpoint),
         )
         return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]

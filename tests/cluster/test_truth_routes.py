@@ -15,6 +15,8 @@ import pytest
 from cluster_kit.cluster import Cluster
 from operator_kit.live_endpoint import SOON_S, START_S, LiveEndpoint
 
+IS_DEFAULT = "ingressclass.kubernetes.io/is-default-class"
+
 
 def _route(host: str, class_name: str = "") -> dict[str, Any]:
     return {"exposure": {"ingress": {"host": host, **({"className": class_name} if class_name else {})}}}
@@ -25,9 +27,9 @@ def ingress_class(cluster: Cluster, namespace: str) -> Iterator[Any]:
     """Makes an IngressClass of a name that no other test has."""
     name = f"class-of-{namespace}"
 
-    def make() -> str:
+    def make(*, default: bool = False) -> str:
         spec = {"controller": "example.com/none"}
-        about = {"name": name}
+        about = {"name": name, "annotations": {IS_DEFAULT: "true"} if default else {}}
         cluster.apply({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": about, "spec": spec})
         return name
 
@@ -47,6 +49,7 @@ def test_no_ingress_class(endpoint: LiveEndpoint, ingress_class: Any) -> None:
     ingress_class()
     endpoint.expect(SOON_S, Ready="True Ready", Exposed="True AddressPending")
     endpoint.cluster.delete("ingressclass", name)
+    endpoint.expect(SOON_S, Ready="False IngressClassMissing", Exposed="False IngressClassMissing")
 
 
 def test_no_default_ingress_class(endpoint: LiveEndpoint) -> None:
@@ -58,6 +61,18 @@ def test_no_default_ingress_class(endpoint: LiveEndpoint) -> None:
     endpoint.apply({"exposure": None})
     endpoint.expect(SOON_S, Ready="True Ready")
     assert "Exposed" not in {one["type"] for one in endpoint.document()["status"]["conditions"]}
+
+
+def test_a_default_ingress_class_that_comes_later(endpoint: LiveEndpoint, ingress_class: Any) -> None:
+    cluster, where = endpoint.cluster, (endpoint.name, endpoint.namespace)
+    endpoint.apply(_route("speech.example.com"))
+    endpoint.expect(START_S, Exposed="False IngressClassMissing", Available="True Available")
+    assert "ingressClassName" not in cluster.get("ingress", *where)["spec"]
+    name = ingress_class(default=True)
+    endpoint.expect(SOON_S, Ready="True Ready", Exposed="True AddressPending")
+    assert cluster.get("ingress", *where)["spec"]["ingressClassName"] == name
+    cluster.delete("ingressclass", name)
+    endpoint.expect(SOON_S, Exposed="False IngressClassMissing")
 
 
 def test_two_endpoints_on_one_route(

@@ -25,12 +25,13 @@ def gateway(**fields: Any) -> Document:
     return {"exposure": {"gateway": {**GATEWAY, **fields}}}
 
 
-def routed(spec: Document, controller: str = "") -> Document:
+def routed(spec: Document, controller: str = "", default_class: str = "") -> Document:
     made = make_children(
         parsed_endpoint(spec),
         operator_settings(),
         served_kinds=frozenset({"HTTPRoute"}),
         ingress_controller=controller,
+        default_class=default_class,
     )
     (found,) = [child for child in made if child["kind"] in ("Ingress", "HTTPRoute")]
     return found
@@ -48,6 +49,18 @@ def test_only_the_api_and_its_documentation_are_routed(path: str, before: str) -
     expected = [("Prefix", f"{before}/v1"), ("Prefix", f"{before}/docs"), ("Exact", f"{before}/openapi.json")]
     assert paths(routed(ingress(path=path))) == expected
     assert paths(routed(gateway(path=path))) == [(kind.replace("Prefix", "PathPrefix"), at) for kind, at in expected]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "contour"),
+        ({"className": "nginx"}, "nginx"),
+        ({"annotations": {"kubernetes.io/ingress.class": "old"}}, None),  # the API server does not take both
+    ],
+)
+def test_the_default_class_is_named_where_no_other_is(fields: Document, expected: str | None) -> None:
+    assert routed(ingress(**fields), default_class="contour")["spec"].get("ingressClassName") == expected
 
 
 def test_without_a_host_any_host_is_served() -> None:

@@ -32,13 +32,15 @@ def make_children(
     *,
     served_kinds: frozenset[str],
     ingress_controller: str,
+    default_class: str = "",
     deployed: Document | None = None,
 ) -> tuple[dict[str, Any], ...]:
     """All children in the order in which they are applied: what pods need comes before them.
 
     `served_kinds` are those of OPTIONAL_KINDS that the cluster has. `ingress_controller` is a short name (contour,
-    nginx, haproxy, alb, openshift, none) or `spec.controller` of the Ingress' class. `deployed` is the Deployment that
-    there is: pods whose settings are the same keep their template. SpecError: it cannot be done.
+    nginx, haproxy, alb, openshift, none) or `spec.controller` of the Ingress' class. `default_class` is the name of the
+    cluster's default IngressClass, if it has one. `deployed` is the Deployment that there is: pods whose settings are
+    the same keep their template. SpecError: it cannot be done.
     """
     children = (
         make_service_account(endpoint),
@@ -47,7 +49,7 @@ def make_children(
         make_service(endpoint),
         make_deployment(endpoint, settings, deployed),
         make_disruption_budget(endpoint),
-        make_ingress(endpoint, ingress_controller),
+        make_ingress(endpoint, ingress_controller, default_class),
         make_http_route(endpoint),
         make_autoscaler(endpoint),
         make_pod_monitor(endpoint, settings),

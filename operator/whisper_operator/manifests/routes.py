@@ -12,7 +12,7 @@ from whisper_operator import names
 from whisper_operator.manifests.metadata import metadata
 from whisper_operator.manifests.plain import plain, present
 from whisper_operator.manifests.proxies import proxy_annotations
-from whisper_operator.resource.access import Exposure, Gateway, Ingress
+from whisper_operator.resource.access import CLASS_ANNOTATION, Exposure, Gateway, Ingress
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
@@ -57,20 +57,25 @@ def route_keys(endpoint: Endpoint) -> frozenset[str]:
     return frozenset()
 
 
-def make_ingress(endpoint: Endpoint, controller: str) -> dict[str, Any] | None:
-    """The Ingress, if one is asked for."""
+def make_ingress(endpoint: Endpoint, controller: str, default_class: str) -> dict[str, Any] | None:
+    """The Ingress, if one is asked for.
+
+    The API server fills in the default class where an Ingress is made, and never again: one that is older than the
+    class would stay without, so it is named.
+    """
     wanted = endpoint.spec.exposure.ingress if endpoint.spec.exposure else None
     if wanted is None:
         return None
     backend = {"service": {"name": names.child_name(endpoint.name), "port": {"name": names.HTTP_PORT_NAME}}}
     paths = [{"path": path, "pathType": kind, "backend": plain(backend)} for kind, path in _paths(endpoint, "Prefix")]
     annotations = {**proxy_annotations(controller, endpoint.spec.rollout), **wanted.annotations}
+    class_name = wanted.class_name or ("" if CLASS_ANNOTATION in annotations else default_class)
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": metadata(endpoint, annotations=annotations),
         "spec": {
-            **present(ingressClassName=wanted.class_name, tls=_tls(wanted)),
+            **present(ingressClassName=class_name, tls=_tls(wanted)),
             "rules": [{**present(host=wanted.host), "http": {"paths": paths}}],
         },
     }

@@ -11,6 +11,9 @@ from whisper_operator.resource.fields import OBJECT_NAME, REQUIRED, Document, sp
 PATH_PATTERN = r"^/$|^(/[A-Za-z0-9._~-]+)+$"
 HOST_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
+CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+"""How an Ingress named its class before there was a field; the API server does not take both."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SecretRef:

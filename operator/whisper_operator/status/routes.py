@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from whisper_operator.resource.access import Gateway, Ingress
+from whisper_operator.resource.access import CLASS_ANNOTATION, Gateway, Ingress
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import Condition, Truth, fails
 from whisper_operator.status.finding import Finding, joined, quoted
+from whisper_operator.status.leaving import not_there
 from whisper_operator.status.needs import judge, needs_of_route
 from whisper_operator.status.reading import number, part, parts, text
 from whisper_operator.status.refusals import ROUTE_KINDS, refused
 from whisper_operator.status.seen import Seen
 
 TYPE = "Exposed"
-CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 
 
 def exposed(seen: Seen) -> Condition | None:
@@ -60,7 +60,7 @@ def _by_ingress(ingress: Ingress, seen: Seen) -> Condition:
     if found is not None:
         return fails(TYPE, found)
     if document is None:
-        return _pending("The Ingress is not there yet.")
+        return _pending(not_there("Ingress", seen))
     if not addresses:
         return _holds(
             reasons.ADDRESS_PENDING, f"Ingress {seen.name} is there; its controller has published no address (yet)."
@@ -94,7 +94,7 @@ def _by_gateway(gateway: Gateway, seen: Seen) -> Condition:
         return fails(TYPE, found)
     route = seen.child("HTTPRoute")
     if route is None:
-        return _pending("The HTTPRoute is not there yet.")
+        return _pending(not_there("HTTPRoute", seen))
     return _of_parents(route, gateway, seen)
 
 
