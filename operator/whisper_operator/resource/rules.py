@@ -12,6 +12,8 @@ from whisper_operator.resource.rule import Rule
 _CLAIM = "has(self.cache) && has(self.cache.persistentVolumeClaim)"
 _ONE_POD = f"{_CLAIM} && 'ReadWriteOncePod' in self.cache.persistentVolumeClaim.accessModes"
 _ZERO = "matches('^0+%?$')"
+_NO_DOTS = "!self.matches('/[.][.]?(/|$)')"
+_SEGMENTS = "write a path without the segments . and .., such as /speech"
 
 _NAME = (
     Rule(
@@ -221,6 +223,7 @@ _ROUTES = (
         rule="!self.matches('^[0-9.]+$')",
         message="write a host name such as speech.example.com, not an address; left out, any host is served",
     ),
+    *(Rule(at=f"spec.exposure.{way}.path", rule=_NO_DOTS, message=_SEGMENTS) for way in ("ingress", "gateway")),
     Rule(
         at="spec.exposure.gateway.parentRefs",
         rule="self.all(one, self.exists_one(other, other == one))",

@@ -72,7 +72,7 @@ REASONS: Mapping[str, str] = {
     SCHEDULED: "Scheduled=True: every pod has a node.",
     ROLLED_OUT: "Progressing=True: all pods run what the spec asks for.",
     ROLLING_OUT: "Pods are being replaced or added, and nothing is wrong so far.",
-    CREATING: "The operator has yet to make the Deployment.",
+    CREATING: "The operator has yet to make the Deployment, or an earlier one is still being deleted; the message has what holds it.",
     SUSPENDED: "`spec.suspend` is true: there are no pods.",
     SCALED_TO_ZERO: "`spec.replicas` is 0: there are no pods.",
     NO_PODS: "No pod is there yet.",

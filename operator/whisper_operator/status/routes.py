@@ -12,6 +12,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import Condition, Truth, fails
 from whisper_operator.status.finding import Finding, joined, quoted
+from whisper_operator.status.leaving import not_there
 from whisper_operator.status.needs import judge, needs_of_route
 from whisper_operator.status.reading import number, part, parts, text
 from whisper_operator.status.refusals import ROUTE_KINDS, refused
@@ -59,7 +60,7 @@ def _by_ingress(ingress: Ingress, seen: Seen) -> Condition:
     if found is not None:
         return fails(TYPE, found)
     if document is None:
-        return _pending("The Ingress is not there yet.")
+        return _pending(not_there("Ingress", seen))
     if not addresses:
         return _holds(
             reasons.ADDRESS_PENDING, f"Ingress {seen.name} is there; its controller has published no address (yet)."
@@ -93,7 +94,7 @@ def _by_gateway(gateway: Gateway, seen: Seen) -> Condition:
         return fails(TYPE, found)
     route = seen.child("HTTPRoute")
     if route is None:
-        return _pending("The HTTPRoute is not there yet.")
+        return _pending(not_there("HTTPRoute", seen))
     return _of_parents(route, gateway, seen)
 
 

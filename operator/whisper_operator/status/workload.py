@@ -13,6 +13,7 @@ from whisper_operator.status.claims import claim_findings
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.containers import is_loading_in_time
 from whisper_operator.status.finding import Finding, command, counted, joined
+from whisper_operator.status.leaving import not_there
 from whisper_operator.status.needs import secret_findings
 from whisper_operator.status.pods import pod_findings
 from whisper_operator.status.reading import number, text
@@ -87,7 +88,7 @@ def _deployment_suffices(seen: Seen) -> bool:
 
 
 def _not_made(seen: Seen) -> Finding:
-    return Finding(reason=reasons.CREATING, message=f"Deployment {seen.name} is not there yet.", hard=False)
+    return Finding(reason=reasons.CREATING, message=not_there("Deployment", seen), hard=False)
 
 
 def no_pods_wanted(seen: Seen) -> Finding:

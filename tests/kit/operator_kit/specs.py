@@ -167,6 +167,14 @@ REFUSED: tuple[Refused, ...] = (
     ),
     Refused(_ingress(host="10.0.0.1"), 'spec.exposure.ingress.host: Invalid value: "10.0.0.1": write a host name'),
     Refused(
+        _ingress(path="/a/../b"),
+        'spec.exposure.ingress.path: Invalid value: "/a/../b": write a path without the segments . and ..',
+    ),
+    Refused(
+        _gateway(path="/a/."),
+        'spec.exposure.gateway.path: Invalid value: "/a/.": write a path without the segments . and ..',
+    ),
+    Refused(
         _gateway(hostnames=["10.0.0.1"]),
         'spec.exposure.gateway.hostnames[0]: Invalid value: "10.0.0.1": write a host name',
     ),
@@ -436,7 +444,11 @@ ACCEPTED: dict[str, Document] = {
     },
     "ingress-for-any-host": _ingress(),
     "ingress-for-many-hosts": _ingress(
-        host="*.example.com", path="/a/b.c", className="nginx", tls={"secretName": "wildcard"}, annotations={"a/b": "c"}
+        host="*.example.com",
+        path="/a/b.c/..d",
+        className="nginx",
+        tls={"secretName": "wildcard"},
+        annotations={"a/b": "c"},
     ),
     "gateway": _gateway(
         parentRefs=[{"name": "web", "namespace": "infra", "sectionName": "https", "port": 443}, {"name": "other"}],
