@@ -90,6 +90,21 @@ def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
     assert message(status, "Autoscaling").endswith("The operator lacks this right: see its ClusterRole (or Role).")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        'Pod "speech-a" is invalid: spec.containers[0].resources.requests: Invalid value: "4Gi": must be less than or equal to memory limit of 1Gi',
+        'pods "speech-a" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi',
+        "maximum memory usage per Pod is 1Gi, but limit is 2Gi",
+    ],
+)
+def test_a_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
+    status = judged({}, seen(live.deployment(total=0, failure=words)))
+    assert short(status)["Ready"] == "False Forbidden"
+    assert "LimitRange" in message(status)
+    assert "pod.resources" in message(status)
+
+
 @pytest.mark.parametrize("words", ['pods "speech-{}" is forbidden: exceeded quota: x', 'Pod "speech-{}" is invalid: x'])
 def test_a_pod_whose_name_changes_with_every_try_is_not_named(words: str) -> None:
     one, other = (judged({}, seen(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb"))

@@ -20,6 +20,10 @@ SPEC_REASONS = frozenset({reasons.NAME_TAKEN, reasons.CHILD_INVALID})
 
 _WHOSE = re.compile(r'^[\w.]+ "[^"]*" is (?:forbidden|invalid): ')
 """Repeats the object's name: for a pod a new one with every try."""
+_BY_LIMIT_RANGE = re.compile(
+    r"must be less than or equal to \S+ limit|\b(?:maximum|minimum|max|min) .* per (?:Container|Pod)\b"
+)
+"""Pods get a LimitRange's defaults: with them a request can exceed a limit, though not so in the Deployment."""
 _HINTS = (
     ("violates PodSecurity", "Relax the namespace's pod-security.kubernetes.io/enforce label, or what pod.* asks for."),
     ("service account", "Check pod.serviceAccountName."),
@@ -28,6 +32,14 @@ _HINTS = (
     ("because it is being terminated", ""),
     ("per Container", "Change pod.resources, or the namespace's LimitRange (`kubectl describe limitrange`)."),
     ("per Pod", "Change pod.resources, or the namespace's LimitRange (`kubectl describe limitrange`)."),
+    (
+        "per PersistentVolumeClaim",
+        "Change cache's size, or the namespace's LimitRange (`kubectl describe limitrange`).",
+    ),
+    (
+        "must be less than or equal to",
+        "A LimitRange of the namespace sets this limit (`kubectl describe limitrange`): write limits in pod.resources, or lower its requests.",
+    ),
     ("cannot patch resource", "The operator lacks this right: see its ClusterRole (or Role)."),
     ("cannot create resource", "The operator lacks this right: see its ClusterRole (or Role)."),
     (
@@ -87,7 +99,7 @@ def pod_refusals(seen: Seen) -> Iterator[Finding]:
     if not seen.deployment_is_current or text(condition, "status") != "True":
         return
     words = text(condition, "message")
-    if "is forbidden" in words:
+    if "is forbidden" in words or _BY_LIMIT_RANGE.search(words):
         yield _forbidden("a pod", words, seen)
     else:
         see = command(f"kubectl describe rs -n {seen.namespace}")

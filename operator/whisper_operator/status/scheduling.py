@@ -25,6 +25,7 @@ _PREEMPTION = re.compile(r",? (?:no new claims to deallocate,? )?preemption:")
 _NO_LABELS = "didn't match Pod's node affinity/selector"
 _NO_NODES = "no nodes available to schedule pods"
 _TAINT = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^}:]*)[^}]*\})?")
+_CORDONED = re.compile(r"node\(s\) were unschedulable|untolerated taint \{node\.kubernetes\.io/unschedulable\b")
 _LACKING = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)|Too many pods")
 _CLAIM_GONE = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
 _VOLUME_GONE = re.compile(r"bound to non-existent persistentvolume|bound to non-existent pv")
@@ -105,7 +106,8 @@ def _reason(words: str, seen: Seen) -> str:
         (reasons.INSUFFICIENT_GPU, bool(resource) and f"Insufficient {resource}" in words),
         (reasons.INSUFFICIENT_RESOURCES, bool(_LACKING.search(words))),
         (reasons.UNSCHEDULABLE, bool(_foreign_taints(words))),
-        (reasons.INSUFFICIENT_GPU if resource else reasons.NO_MATCHING_NODE, no_such_node),
+        (reasons.NO_MATCHING_NODE, no_such_node and not (resource and not _own_terms(seen))),
+        (reasons.INSUFFICIENT_GPU, bool(resource) and (no_such_node or bool(_CORDONED.search(words)))),
     )
     return next((reason for reason, holds in signs if holds), reasons.UNSCHEDULABLE)
 
@@ -120,31 +122,74 @@ def _foreign_taints(words: str) -> list[str]:
     return [key for key in _TAINT.findall(words) if key and not key.startswith(_USUAL_TAINTS)]
 
 
+def _own_terms(seen: Seen) -> str:
+    """What the spec itself asks of nodes, beside their GPU; empty: nothing."""
+    pod = seen.endpoint.spec.pod if seen.endpoint else None
+    asked = {
+        "pod.nodeSelector": bool(pod and pod.node_selector),
+        "pod.affinity": bool(pod and pod.affinity and pod.affinity.get("nodeAffinity")),
+    }
+    return " and ".join(field for field, is_given in asked.items() if is_given)
+
+
 def _advice(reason: str, words: str, seen: Seen) -> str:
+    taints = _taint_advice(words)
+    cordoned = "If a cordoned node is meant for it: `kubectl uncordon NODE`." if _CORDONED.search(words) else ""
     if reason == reasons.INSUFFICIENT_GPU:
-        return _gpu_advice(words, seen)
+        return _gpu_advice(words, seen, taints)
     if reason == reasons.INSUFFICIENT_RESOURCES:
-        return "Lower pod.resources.requests, or add a node."
+        return joined("Lower pod.resources.requests, or add a node.", cordoned, taints)
     if reason == reasons.NO_MATCHING_NODE:
-        return f"Check pod.nodeSelector and pod.affinity against {command('kubectl get nodes --show-labels')}."
+        return joined(_label_advice(seen), cordoned, taints)
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
         return f"See {command(f'kubectl describe pvc -n {seen.namespace}')}."
-    if _TAINT.search(words):
-        return "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
+    if cordoned or _TAINT.search(words):
+        unnamed = "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
+        return joined(cordoned, taints or ("" if cordoned else unnamed))
     return "Check pod.nodeSelector, pod.affinity, pod.topologySpreadConstraints and pod.tolerations."
 
 
-def _gpu_advice(words: str, seen: Seen) -> str:
+def _taint_advice(words: str) -> str:
+    """Nothing of taints that Kubernetes sets: they are not in the way of what is meant for such a node."""
+    foreign = _foreign_taints(words)
+    if foreign:
+        return f"If a node with taint {foreign[0]} is meant for it, name that taint in pod.tolerations."
+    is_unnamed = "" in _TAINT.findall(words)
+    return "If a tainted node is meant for it, name its taint in pod.tolerations." if is_unnamed else ""
+
+
+def _label_advice(seen: Seen) -> str:
+    see = command("kubectl get nodes --show-labels")
+    terms = _own_terms(seen)
+    if not _gpu_resource(seen) or not terms:
+        return f"Check pod.nodeSelector and pod.affinity against {see}."
+    verb = "ask" if " and " in terms else "asks"
+    return f"No node has both a GPU that {_allowed(seen)} allows and the labels that {terms} {verb} for: check {terms} and gpu.class against {see}."
+
+
+def _allowed(seen: Seen) -> str:
     assert seen.endpoint is not None
     gpu = seen.endpoint.spec.gpu
+    return f"gpu.class {gpu.class_}" + (f" with gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "")
+
+
+def _gpu_advice(words: str, seen: Seen, taints: str) -> str:
     if seen.leaving_pods:
         leaving = pod_name(seen.leaving_pods[0])
         return f"Pod {leaving}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
-    allowed = f"gpu.class {gpu.class_}" + (f" with gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "")
-    tainted = "If a tainted node is meant for it, name its taint in pod.tolerations." if _TAINT.search(words) else ""
-    if f"Insufficient {gpu.resource_name}" in words:
-        return f"Every {gpu.resource_name} that {allowed} allows is taken: free one or add a node, and the pod goes there by itself."
+    resource, terms, cordoned = _gpu_resource(seen), _own_terms(seen), bool(_CORDONED.search(words))
+    if f"Insufficient {resource}" in words:
+        allow = f"{_allowed(seen)}, with {terms}, allows" if terms else f"{_allowed(seen)} allows"
+        or_uncordon = "uncordon a node (`kubectl uncordon NODE`), " if cordoned else ""
+        taken = f"Every {resource} that {allow} is taken: free one, {or_uncordon}or add a node, and the pod goes there by itself."
+        return joined(taken if cordoned else taken.replace("free one, or", "free one or"), taints)
+    if cordoned:
+        return joined(
+            f"No node that takes pods has a GPU that {_allowed(seen)} allows, and some are cordoned (`kubectl get nodes`):",
+            "`kubectl uncordon NODE` for one with such a GPU, or add one, and the pod goes there by itself.",
+            taints,
+        )
     return joined(
-        f"No node has a GPU that {allowed} allows: add one, and the pod goes there by itself, or change gpu.class.",
-        tainted,
+        f"No node has a GPU that {_allowed(seen)} allows: add one, and the pod goes there by itself, or change gpu.class.",
+        taints,
     )

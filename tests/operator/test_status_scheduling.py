@@ -1,0 +1,90 @@
+"""The scheduler's words, and the advice that goes with them: it names what can be the reason, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operator_kit.judgements import judged, message, short
+from operator_kit.situation import CPU, GPU, no_node
+
+LABELS = "2 node(s) didn't match Pod's node affinity/selector"
+CORDONED = "2 node(s) were unschedulable"
+FULL = "2 Insufficient nvidia.com/gpu"
+SELECTOR = {"nodeSelector": {"zone": "a"}}
+NODE_AFFINITY = {
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "Exists"}]}]
+            }
+        }
+    }
+}
+
+
+def told(spec: dict[str, Any], *reasons: str) -> tuple[str, str]:
+    """The reason, and the advice."""
+    status = judged(spec, no_node(f"0/4 nodes are available: {', '.join(reasons)}."))
+    said, _, advice = message(status).partition(f"{reasons[-1]}. ")
+    assert said
+    return short(status)["Ready"].removeprefix("False "), advice
+
+
+@pytest.mark.parametrize("others", [(), (LABELS,)])
+def test_cordoned_nodes_of_a_class(others: tuple[str, ...]) -> None:
+    reason, advice = told(GPU, *others, CORDONED)
+    assert reason == "InsufficientGPU"
+    assert advice.startswith("No node that takes pods has a GPU that gpu.class t4 allows, and some are cordoned")
+    assert "`kubectl uncordon NODE`" in advice
+
+
+def test_cordoned_nodes_beside_full_ones() -> None:
+    reason, advice = told(GPU, CORDONED, FULL)
+    assert reason == "InsufficientGPU"
+    assert advice == (
+        "Every nvidia.com/gpu that gpu.class t4 allows is taken: free one, uncordon a node (`kubectl uncordon NODE`), "
+        "or add a node, and the pod goes there by itself."
+    )
+
+
+def test_cordoned_nodes_without_a_gpu() -> None:
+    cordoned = "If a cordoned node is meant for it: `kubectl uncordon NODE`."
+    assert told(CPU, CORDONED) == ("Unschedulable", cordoned)
+    assert told(CPU, "1 Insufficient memory", CORDONED)[1].endswith(cordoned)
+
+
+@pytest.mark.parametrize(
+    ("pod", "terms"),
+    [
+        (SELECTOR, "pod.nodeSelector asks"),
+        (NODE_AFFINITY, "pod.affinity asks"),
+        (SELECTOR | NODE_AFFINITY, "pod.nodeSelector and pod.affinity ask"),
+    ],
+)
+def test_what_the_spec_asks_of_nodes_may_be_the_reason(pod: dict[str, Any], terms: str) -> None:
+    reason, advice = told(GPU | {"pod": pod}, LABELS)
+    assert reason == "NoMatchingNode"
+    assert f"No node has both a GPU that gpu.class t4 allows and the labels that {terms} for" in advice
+
+
+def test_full_nodes_are_those_of_the_selector() -> None:
+    reason, advice = told(GPU | {"pod": SELECTOR}, LABELS, FULL)
+    assert reason == "InsufficientGPU"
+    assert advice.startswith(
+        "Every nvidia.com/gpu that gpu.class t4, with pod.nodeSelector, allows is taken: free one or"
+    )
+
+
+@pytest.mark.parametrize("more", [LABELS, FULL, "1 Insufficient memory"])
+def test_a_taint_is_named(more: str) -> None:
+    taint = "1 node(s) had untolerated taint {foo: bar}"
+    assert told(GPU, more, taint)[1].endswith(
+        "If a node with taint foo is meant for it, name that taint in pod.tolerations."
+    )
+
+
+def test_a_taint_of_kubernetes_is_no_reason() -> None:
+    taint = "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }"
+    assert "taint" not in told(GPU, FULL, taint)[1]
