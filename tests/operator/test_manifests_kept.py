@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import random
+import string
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -240,6 +242,14 @@ def test_an_upgrade_of_the_operator_keeps_the_template() -> None:
     older = as_an_older_operator_wrote_it(endpoint)
     assert deployment(endpoint, deployed=older) == older
     assert deployment(endpoint)["spec"]["template"] != older["spec"]["template"]
+
+
+def test_a_template_that_is_too_long_for_an_annotation_is_not_remembered() -> None:
+    noise = random.Random(0)
+    values = ("".join(noise.choices(string.ascii_letters + string.digits, k=8_000)) for _ in range(64))
+    long = deployment(parsed_endpoint({"pod": {"env": [{"name": f"X{i}", "value": v} for i, v in enumerate(values)]}}))
+    assert REMEMBERED not in long["metadata"].get("annotations", {})
+    assert REMEMBERED in deployment(parsed_endpoint())["metadata"]["annotations"]
 
 
 def test_what_lies_beside_the_pods_follows_an_upgrade_nevertheless() -> None:

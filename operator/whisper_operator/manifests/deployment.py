@@ -27,10 +27,12 @@ def make_deployment(endpoint: Endpoint, settings: Settings, deployed: Document |
     digest = kept.settings_hash(endpoint, settings)
     written = make_pod_template(endpoint, settings, digest)
     template = kept.template_of(deployed, digest) or written
+    packed = kept.as_text(template)
+    remembered = {names.TEMPLATE_ANNOTATION: packed} if packed else {}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(endpoint, annotations={names.TEMPLATE_ANNOTATION: kept.as_text(template)}),
+        "metadata": metadata(endpoint, annotations=remembered),
         "spec": {
             "replicas": 0 if endpoint.spec.suspend else endpoint.spec.replicas,
             "revisionHistoryLimit": 2,

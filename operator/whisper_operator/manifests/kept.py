@@ -32,6 +32,9 @@ REVISION = 1
 MOST_BYTES = 1024 * 1024
 """Of a template. Whoever may write Deployments could otherwise make a memory that unpacks to more than the operator has."""
 
+MOST_PACKED_CHARS = 128 * 1024
+"""Of what is remembered. All annotations of an object have 256 KiB together, and some are the users'."""
+
 
 def settings_hash(endpoint: Endpoint, settings: Settings) -> str:
     """A name for what the pods are told. What differs from no default is left out: new fields change nothing."""
@@ -51,9 +54,13 @@ def settings_hash(endpoint: Endpoint, settings: Settings) -> str:
 
 
 def as_text(template: Document) -> str:
-    """What the Deployment remembers."""
+    """What the Deployment remembers; empty where it is too long for an annotation, as of very much in `pod.env`.
+
+    Such a template is not kept: an upgrade of the operator that writes another one restarts the pods.
+    """
     text = json.dumps(template, sort_keys=True, separators=(",", ":"))
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return packed if len(packed) <= MOST_PACKED_CHARS else ""
 
 
 def template_of(deployed: Document | None, digest: str) -> dict[str, Any] | None:
