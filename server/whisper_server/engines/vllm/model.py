@@ -1,0 +1,45 @@
+"""vLLM's Whisper, fed with samples instead of features and choosing tokens by Whisper's rules.
+
+Runs in vLLM's engine process only; `worker` makes it known there. Sizes and weights are vLLM's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
+
+from whisper_server.engines.vllm.features import BatchLogMel
+
+SAMPLES = "samples"
+SCALE = "scale"
+"""Names of what a window brings: its 16-bit samples, and what to multiply them with."""
+
+
+class ServedWhisper(WhisperForConditionalGeneration):
+    """Computes the features of a batch of windows where the encoder runs."""
+
+    _log_mel: BatchLogMel | None = None
+
+    @staticmethod
+    def get_model_state_cls() -> type[Any]:
+        """Asked for by the V2 model runner only, which needs a GPU's libraries."""
+        from whisper_server.engines.vllm.v2_sampler import RulesModelState
+
+        return RulesModelState
+
+    def embed_multimodal(self, **kwargs: Any) -> Any:
+        """Encoder output of windows; of features where vLLM measures the memory that the encoder takes."""
+        if SAMPLES not in kwargs:
+            return super().embed_multimodal(**kwargs)
+        return self.encode(kwargs[SAMPLES], kwargs[SCALE]).unbind(dim=0)
+
+    @torch.inference_mode()
+    def encode(self, windows: Any, scales: torch.Tensor) -> torch.Tensor:
+        """Encoder output, (n_windows, 1500, width)."""
+        if self._log_mel is None:
+            self._log_mel = BatchLogMel(self.config.num_mel_bins, scales.device)
+        # A list of one batch: vLLM's encoder would take the windows of a batch one by one through its first layers.
+        states: torch.Tensor = self.model.encoder([self._log_mel(windows, scales).to(self.dtype)])
+        return states
