@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from whisper_server.choices import EngineName
 from whisper_server.engine_protocol import Engine
 from whisper_server.engines.checkpoint import read_optional_json
-from whisper_server.engines.ctranslate2 import Ctranslate2Config, Ctranslate2Engine
 from whisper_server.engines.model_folder import model_folder
 from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed, require_device
 from whisper_server.engines.vllm.model_files import read_model_files
@@ -40,6 +39,8 @@ async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
 
 
 async def _load_ctranslate2(settings: Settings, folder: Path) -> tuple[Engine, WhisperTokenizer]:
+    from whisper_server.engines.ctranslate2 import Ctranslate2Config, Ctranslate2Engine  # nothing that vLLM needs
+
     engine = Ctranslate2Engine(
         Ctranslate2Config(
             model_id=settings.model_id,

@@ -118,6 +118,9 @@ class VllmEngine:
         arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
         try:
             self._llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+            if not self._config.on_cpu:
+                n_windows = self._config.profile.max_num_batched_tokens // N_AUDIO_POSITIONS
+                await self._llm.collective_rpc("warm_up", args=(n_windows,))
         except (RuntimeError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())[:500]
             raise StartError(

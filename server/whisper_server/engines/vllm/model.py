@@ -5,11 +5,13 @@ Runs in vLLM's engine process only; `worker` makes it known there. Sizes and wei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
 
+from whisper_server.engines.vllm.encoder import CompiledEncoder
 from whisper_server.engines.vllm.features import BatchLogMel
 
 SAMPLES = "samples"
@@ -21,6 +23,7 @@ class ServedWhisper(WhisperForConditionalGeneration):
     """Computes the features of a batch of windows where the encoder runs."""
 
     _log_mel: BatchLogMel | None = None
+    _encoder: Callable[[torch.Tensor], torch.Tensor]
 
     @staticmethod
     def get_model_state_cls() -> type[Any]:
@@ -40,6 +43,12 @@ class ServedWhisper(WhisperForConditionalGeneration):
         """Encoder output, (n_windows, 1500, width)."""
         if self._log_mel is None:
             self._log_mel = BatchLogMel(self.config.num_mel_bins, scales.device)
-        # A list of one batch: vLLM's encoder would take the windows of a batch one by one through its first layers.
-        states: torch.Tensor = self.model.encoder([self._log_mel(windows, scales).to(self.dtype)])
-        return states
+            self._encoder = _encoder(self.model.encoder, self.config.encoder_attention_heads, scales.device)
+        return self._encoder(self._log_mel(windows, scales).to(self.dtype))
+
+
+def _encoder(encoder: Any, n_heads: int, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    if device.type == "cuda":
+        return CompiledEncoder(encoder, n_heads)
+    # A list of one batch: vLLM's encoder would take the windows of a batch one by one through its first layers.
+    return lambda features: encoder([features])

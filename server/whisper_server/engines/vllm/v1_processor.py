@@ -13,7 +13,8 @@ import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
 from whisper_server.engines.vllm.plans import NO_SPEECH_SHIFT, Plan, Vocabulary
-from whisper_server.engines.vllm.rules import NONE, Rules
+from whisper_server.engines.vllm.rules import Rules
+from whisper_server.engines.vllm.stretches import NONE
 
 
 class RulesProcessor(LogitsProcessor):
@@ -55,7 +56,7 @@ class RulesProcessor(LogitsProcessor):
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         n_rows = logits.shape[0]
         slots = np.array([self._slot_of_row.get(row, self._nobody) for row in range(n_rows)], dtype=np.int64)
-        choice = self._rules.choose(logits.clone(), slots)
+        choice = self._rules.choose(logits, slots)
         left = torch.full_like(logits, NONE)
         left.scatter_(1, choice.tokens.unsqueeze(1), choice.logprobs.unsqueeze(1))
         left[torch.from_numpy(choice.first), self._vocabulary.nospeech] = choice.no_speech - NO_SPEECH_SHIFT

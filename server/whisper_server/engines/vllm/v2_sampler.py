@@ -27,7 +27,7 @@ class RulesSampler(Sampler):
     def __init__(self, base: Sampler, vocabulary: Vocabulary, n_slots: int, device: torch.device) -> None:
         self.__dict__.update(vars(base))
         self._vocabulary = vocabulary
-        self._rules = Rules(vocabulary, n_slots, device)
+        self._rules = Rules(vocabulary, n_slots, device, compiles=True)
         self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=device)
         self.histories: dict[int, list[int]] = {}
         """Tokens that a request decoded before it was paused, by its place."""
@@ -39,7 +39,7 @@ class RulesSampler(Sampler):
 
     def __call__(self, logits: torch.Tensor, input_batch: Any) -> SamplerOutput:
         slots = input_batch.idx_mapping_np.astype(np.int64)
-        choice = self._rules.choose(logits, slots)
+        choice = self._rules.choose(logits, slots, input_batch.idx_mapping)
         num_sampled, num_rejected = get_num_sampled_and_rejected(
             input_batch.seq_lens.new_ones(input_batch.num_reqs),
             input_batch.seq_lens,

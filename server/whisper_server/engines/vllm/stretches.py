@@ -1,0 +1,128 @@
+"""The arithmetic of Whisper's rules: a step for all rows at once, of tensors only, so that it can be compiled.
+
+What a row may choose is made of three stretches of the vocabulary: text, special tokens and timestamps. Maxima and
+sums of the stretches are taken once for all rows and put together per row; no mask of the vocabulary's size is made.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from whisper_server.engines.vllm.plans import MAX_FORCED, Vocabulary
+
+MAX_INITIAL_TIMESTAMP = 50
+"""The first timestamp is at most that many steps of 20 ms after the window's start."""
+NONE = float("-inf")
+N_COLUMNS = 6
+"""Of a row's state: number of forced tokens, tokens so far, whether timestamps are asked for, whether the last token
+was one, whether the one before it was (or there was none), the latest timestamp or -1; the forced tokens follow."""
+
+
+class Stretches(NamedTuple):
+    """The vocabulary, cut up."""
+
+    end: int
+    """Where text ends: `<|endoftext|>`."""
+    begin: int
+    """Where timestamps begin."""
+    n_timestamps: int
+    always: torch.Tensor
+    """Minus infinity where a token is suppressed, else 0."""
+    at_first: torch.Tensor
+    """The same for the first token of a text."""
+    when_timed: torch.Tensor
+    """The same where timestamps are asked for."""
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, device: torch.device) -> Stretches:
+        def excluding(*tokens: int) -> torch.Tensor:
+            weights = torch.zeros(vocabulary.n_tokens)
+            weights[[token for token in tokens if token >= 0]] = NONE
+            return weights.to(device)
+
+        return cls(
+            vocabulary.endoftext,
+            vocabulary.timestamp_begin,
+            vocabulary.n_tokens - vocabulary.timestamp_begin,
+            excluding(*vocabulary.suppressed),
+            excluding(*vocabulary.suppressed_first),
+            excluding(vocabulary.notimestamps),
+        )
+
+    def suppressed(self, logits: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        """Logits less what is suppressed in their rows."""
+        begins, timed = (state[:, 1] == state[:, 0]).unsqueeze(1), (state[:, 2] > 0).unsqueeze(1)
+        first = torch.where(begins, self.at_first, 0.0)
+        return logits + self.always + first + torch.where(timed, self.when_timed, 0.0)
+
+    def allowed(self, logits: torch.Tensor, state: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
+        """Logits less all that the rows may not choose."""
+        text, special, low, high = reach.unbind(1)
+        index = torch.arange(logits.shape[1], device=logits.device)
+        in_text = (index < self.end) & (text > 0).unsqueeze(1)
+        in_special = (index >= self.end) & (index < self.begin) & (special > 0).unsqueeze(1)
+        time = index - self.begin
+        in_times = (time >= 0) & (time >= low.unsqueeze(1)) & (time < high.unsqueeze(1))
+        return self.suppressed(logits, state).masked_fill(~(in_text | in_special | in_times), NONE)
+
+    def after(self, state: torch.Tensor, forces: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """The state once the tokens are decoded."""
+        time = tokens - self.begin
+        is_time = (time >= 0) & ~forces
+        n_tokens = state[:, 1] + 1
+        before = torch.where(n_tokens - state[:, 0] < 2, 1, state[:, 3])
+        latest = torch.where(is_time, time, state[:, 5])
+        columns = (state[:, 0], n_tokens, state[:, 2], is_time.to(torch.int64), before, latest)
+        return torch.cat((torch.stack(columns, dim=1), state[:, N_COLUMNS:]), dim=1)
+
+
+class Step(NamedTuple):
+    """What a step comes to."""
+
+    tokens: torch.Tensor
+    logprobs: torch.Tensor
+    state: torch.Tensor
+    """Of the rows, after the step."""
+    reach: torch.Tensor
+    """A row each: text or not, special tokens or not, first timestamp, end of the timestamps."""
+    forces: torch.Tensor
+    """Rows whose token was given."""
+
+
+def step(logits: torch.Tensor, state: torch.Tensor, stretches: Stretches) -> Step:
+    """The likeliest token that each row may choose."""
+    end, begin = stretches.end, stretches.begin
+    n_forced, n_tokens, timed_column, last, before, latest = state[:, :N_COLUMNS].unbind(1)
+    timed, begins = timed_column > 0, n_tokens == n_forced
+    opened, closed = timed & (last > 0) & (before == 0), timed & (last > 0) & (before > 0)
+    # The second of a pair may be the first again; anything else is later than all before it.
+    low = torch.where(timed, torch.where(opened, latest, latest + 1), 0)
+    low = torch.where(closed, stretches.n_timestamps, low)
+    limit = min(MAX_INITIAL_TIMESTAMP + 1, stretches.n_timestamps)
+    high = torch.where(timed & begins, limit, stretches.n_timestamps)
+    may_text, may_special = ~((timed & begins) | opened), ~(timed & begins)
+
+    left = stretches.suppressed(logits.float(), state)
+    index = torch.arange(stretches.n_timestamps, device=logits.device)
+    inside = (index >= low.unsqueeze(1)) & (index < high.unsqueeze(1))
+    parts = (left[:, :end], left[:, end:begin], left[:, begin:].masked_fill(~inside, NONE))
+    highs, places = zip(*(part.max(-1) for part in parts), strict=True)
+    sums = [part.logsumexp(-1) for part in parts]
+    high_text, sum_text = torch.where(may_text, highs[0], NONE), torch.where(may_text, sums[0], NONE)
+    high_special, sum_special = torch.where(may_special, highs[1], NONE), torch.where(may_special, sums[1], NONE)
+    # More likely than any single word: a time it is.
+    is_time = timed & (sums[2] > torch.maximum(high_text, high_special))
+    outside = (is_time, is_time, torch.zeros_like(is_time))
+    all_highs = torch.stack((high_text, high_special, highs[2])).masked_fill(torch.stack(outside), NONE)
+    all_sums = torch.stack((sum_text, sum_special, sums[2])).masked_fill(torch.stack(outside), NONE)
+    best, stretch = all_highs.max(0)
+    tokens = torch.stack((places[0], places[1] + end, places[2] + begin)).gather(0, stretch.unsqueeze(0)).squeeze(0)
+
+    forces = n_tokens < n_forced
+    given = state.gather(1, (n_tokens.clamp(max=MAX_FORCED - 1) + N_COLUMNS).unsqueeze(1)).squeeze(1)
+    tokens = torch.where(forces, given, tokens)
+    logprobs = torch.where(forces, 0.0, best - all_sums.logsumexp(0))
+    reach = torch.stack((may_text & ~is_time, may_special & ~is_time, low, high), dim=1)
+    return Step(tokens, logprobs, stretches.after(state, forces, tokens), reach, forces)
