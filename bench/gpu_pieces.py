@@ -26,6 +26,7 @@ VOCABULARY = Vocabulary(
     nospeech=50363,
     suppressed=tuple(range(1, 90)),
     suppressed_first=(220, 50257),
+    stop=50258,
     languages=tuple(range(50259, 50359)),
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: it comes with whisper-server[vllm]")
 
-from whisper_server.engines.vllm.plans import Plan, Vocabulary  # noqa: E402 - torch decides
+from whisper_server.engines.vllm.plans import N_CLOSING, Plan, Vocabulary, spelled_out  # noqa: E402 - torch decides
 from whisper_server.engines.vllm.rules import Rules  # noqa: E402
 
 END, SOT, NOSPEECH, NOTIMESTAMPS = 60, 61, 70, 71
@@ -19,6 +19,7 @@ VOCABULARY = Vocabulary(
     nospeech=NOSPEECH,
     suppressed=(3, 7, SOT, NOSPEECH),
     suppressed_first=(5, END),
+    stop=SOT,
     languages=(62, 63, 64),
 )
 BEGIN = VOCABULARY.timestamp_begin
@@ -81,7 +82,6 @@ def test_greedy_choices_are_those_of_openai_whisper_over_whole_histories() -> No
             plan, chosen = plans[row], int(choice.tokens[place])
             if len(tokens[row]) < len(plan.forced):
                 assert chosen == plan.forced[len(tokens[row])]
-                assert float(choice.logprobs[place]) == 0
             else:
                 expected = reference(logits[place], tokens[row][len(plan.forced) :], timed=plan.timestamps)
                 assert chosen == int(expected.argmax())
@@ -108,17 +108,49 @@ def test_a_request_that_goes_on_after_a_pause_chooses_as_if_it_had_not_paused() 
             assert int(ours.tokens[0]) == int(theirs.tokens[0])
 
 
-def test_no_speech_is_read_at_the_first_step_before_all_rules() -> None:
-    rules = Rules(VOCABULARY, 4, torch.device("cpu"))
-    for slot in (0, 2):
-        rules.load(slot, Plan(forced=(62,)))
-    logits = torch.zeros(3, VOCABULARY.n_tokens)
-    logits[1, NOSPEECH] = 8.0
-    expected = torch.log_softmax(logits, -1)[:, NOSPEECH]
-    choice = rules.choose(logits.clone(), np.array([0, 2, 3]))
-    assert choice.first.tolist() == [0, 1]
-    assert choice.no_speech.tolist() == pytest.approx(expected[:2].tolist(), abs=1e-5)
-    assert not rules.choose(logits[:2], np.array([0, 2])).first.size
+def random_logits(random: np.random.Generator, n_rows: int) -> np.ndarray[Any, Any]:
+    return random.normal(scale=3, size=(n_rows, VOCABULARY.n_tokens)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("timed", "temperature"), [(False, 0.0), (True, 0.0), (True, 1.0)])
+def test_a_text_ends_in_what_the_whole_of_it_came_to(timed: bool, temperature: float) -> None:
+    # Figures are spelled in tokens below 4096, which this small vocabulary does not have: only their values matter.
+    random = np.random.default_rng(4)
+    n_rows, limit, forced = 40, 12, (62, 65)
+    rules = Rules(VOCABULARY, n_rows, torch.device("cpu"))
+    for row in range(n_rows):
+        plan = Plan(forced=forced, timestamps=timed, temperature=temperature, max_new_tokens=limit)
+        rules.load(row, plan)
+    first = random_logits(random, n_rows)
+    first[:, NOSPEECH] += random.choice([0, 6, 12], size=n_rows)
+    heard = [math.exp(row[NOSPEECH] - log_sum(row)) for row in first.astype(np.float64)]
+    tokens: list[list[int]] = [[] for _ in range(n_rows)]
+    sums = [0.0] * n_rows
+    ended = set()
+    for number in range(len(forced) + limit + N_CLOSING):
+        logits = first if number == 0 else random_logits(random, n_rows)
+        logits[:, END] += 4.5 * (number > 0)
+        choice = rules.choose(torch.from_numpy(logits.copy()), np.arange(n_rows))
+        for row in range(n_rows):
+            text = tokens[row][len(forced) :]
+            if number >= len(forced) and row not in ended and len(text) < limit:
+                sums[row] += float(choice.logprobs[row])
+                if int(reference(logits[row], text, timed=timed).argmax()) == END:
+                    ended.add(row)
+            tokens[row].append(int(choice.tokens[row]))
+    for row, all_tokens in enumerate(tokens):
+        assert VOCABULARY.stop in all_tokens
+        until_stop = all_tokens[: all_tokens.index(VOCABULARY.stop) + 1]
+        text, closing = until_stop[len(forced) : -N_CLOSING], until_stop[-N_CLOSING:]
+        assert END not in text
+        assert len(text) <= limit
+        sum_logprob, no_speech = spelled_out(closing)
+        assert no_speech == pytest.approx(heard[row], abs=2e-4)
+        if temperature == 0:
+            assert sum_logprob == pytest.approx(sums[row], abs=2e-3)
+    if temperature == 0:
+        lengths = {len(all_tokens[: all_tokens.index(VOCABULARY.stop)]) for all_tokens in tokens}
+        assert len(lengths) > 3
 
 
 def test_a_detection_gets_the_probabilities_before_all_rules() -> None:

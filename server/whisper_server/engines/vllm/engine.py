@@ -71,8 +71,7 @@ class Answer:
 
     tokens: tuple[int, ...]
     columns: tuple[tuple[float, ...], ...]
-    """A row a token: its log-probability, then what else was asked for."""
-    hit_length_limit: bool
+    """A row a token, where columns were asked for: its log-probability, then those."""
 
 
 class VllmEngine:
@@ -156,9 +155,10 @@ class VllmEngine:
         parameters = SamplingParams(
             temperature=0.0,
             max_tokens=max_tokens,
-            stop_token_ids=[vocabulary.endoftext],
-            logprob_token_ids=list(columns),
+            stop_token_ids=[vocabulary.stop],
+            logprob_token_ids=list(columns) or None,
             flat_logprobs=True,
+            ignore_eos=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             extra_args=plan.as_extra_args(),
@@ -231,9 +231,6 @@ def _engine_input(sound: Sound, prompt: Sequence[int], request_id: str) -> dict[
 
 def _answer(completion: Any) -> Answer:
     flat = completion.logprobs
-    spans = zip(flat.start_indices, flat.end_indices, strict=True)
-    return Answer(
-        tokens=tuple(completion.token_ids),
-        columns=tuple(tuple(flat.logprobs[start:end]) for start, end in spans),
-        hit_length_limit=completion.finish_reason == "length",
-    )
+    spans = zip(flat.start_indices, flat.end_indices, strict=True) if flat is not None else ()
+    columns = tuple(tuple(flat.logprobs[start:end]) for start, end in spans)
+    return Answer(tokens=tuple(completion.token_ids), columns=columns)

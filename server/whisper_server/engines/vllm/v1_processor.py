@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-from whisper_server.engines.vllm.plans import NO_SPEECH_SHIFT, Plan, Vocabulary
+from whisper_server.engines.vllm.plans import Plan, Vocabulary
 from whisper_server.engines.vllm.rules import Rules
 from whisper_server.engines.vllm.stretches import NONE
 
@@ -59,7 +59,6 @@ class RulesProcessor(LogitsProcessor):
         choice = self._rules.choose(logits, slots)
         left = torch.full_like(logits, NONE)
         left.scatter_(1, choice.tokens.unsqueeze(1), choice.logprobs.unsqueeze(1))
-        left[torch.from_numpy(choice.first), self._vocabulary.nospeech] = choice.no_speech - NO_SPEECH_SHIFT
         left[torch.from_numpy(choice.detecting), : self._vocabulary.n_tokens] = choice.raw_logprobs
         return left
 

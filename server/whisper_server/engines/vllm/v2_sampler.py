@@ -2,7 +2,7 @@
 
 vLLM 0.26 gives up that runner, and a good part of its speed, where a custom logits processor is configured; but
 a model may bring its own sampler (`ModelState.custom_sampler`). What it returns beside the tokens are columns of
-our own: the token's log-probability, then that of "no speech" or of the languages.
+our own, where a request asks for them: the token's log-probability, then those of the languages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vllm.v1.worker.gpu.model_states.encoder_decoder import EncoderDecoderModelS
 from vllm.v1.worker.gpu.sample.output import SamplerOutput
 from vllm.v1.worker.gpu.sample.sampler import Sampler
 
-from whisper_server.engines.vllm.plans import NO_SPEECH_SHIFT, Plan, Vocabulary
+from whisper_server.engines.vllm.plans import Plan, Vocabulary
 from whisper_server.engines.vllm.rules import Choice, Rules
 
 
@@ -55,13 +55,14 @@ class RulesSampler(Sampler):
             num_rejected=num_rejected,
         )
 
-    def _columns(self, choice: Choice) -> LogprobsTensors:
+    def _columns(self, choice: Choice) -> LogprobsTensors | None:
+        """None wherever nobody asks: handing them on costs more than a step of decoding."""
+        if not choice.wants_logprobs:
+            return None
         n_rows, device = choice.tokens.shape[0], choice.tokens.device
         n_columns = 1 + (len(self._vocabulary.languages) if choice.detecting.size else 1)
         values = torch.zeros((n_rows, n_columns), dtype=torch.float32, device=device)
         values[:, 0] = choice.logprobs
-        if choice.first.size:
-            values[torch.from_numpy(choice.first).to(device, non_blocking=True), 1] = choice.no_speech - NO_SPEECH_SHIFT
         if choice.detecting.size:
             rows = torch.from_numpy(choice.detecting).to(device, non_blocking=True)
             values[rows, 1:] = choice.raw_logprobs[:, self._languages]

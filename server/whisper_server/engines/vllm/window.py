@@ -14,7 +14,8 @@ import numpy.typing as npt
 from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
 from whisper_server.engines.vllm.dtw import token_starts
 from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.plans import NO_SPEECH_SHIFT, Plan
+from whisper_server.engines.vllm.plans import N_CLOSING, Plan, spelled_out
+from whisper_server.errors import InternalError
 from whisper_server.transcript import MEL_HOP_SAMPLES, Samples
 
 FRAMES_A_POSITION = 2
@@ -46,10 +47,7 @@ class Answer(Protocol):
 
     @property
     def columns(self) -> tuple[tuple[float, ...], ...]:
-        """A row a token: its log-probability, then what else was asked for."""
-
-    @property
-    def hit_length_limit(self) -> bool: ...
+        """A row a token, where columns were asked for: its log-probability, then those."""
 
 
 class Generator(Protocol):
@@ -93,7 +91,10 @@ class VllmWindow:
         n_forced = request.n_task_tokens - 1
         n_prompt = len(request.prompt_tokens) - n_forced
         forced = request.prompt_tokens[n_prompt:]
-        vocabulary = self._engine.files.vocabulary
+        files = self._engine.files
+        vocabulary = files.vocabulary
+        room = files.shape.n_text_positions - len(request.prompt_tokens) - N_CLOSING
+        max_new_tokens = max(1, min(request.max_new_tokens, room))
         answer = await self._engine.generate(
             await self._packed(),
             request.prompt_tokens[:n_prompt],
@@ -101,19 +102,22 @@ class VllmWindow:
                 forced=forced,
                 timestamps=request.prompt_tokens[-1] != vocabulary.notimestamps,
                 temperature=request.temperature,
+                max_new_tokens=max_new_tokens,
+                logprobs=request.logprobs,
             ),
-            max_tokens=n_forced + request.max_new_tokens,
-            columns=[vocabulary.nospeech],
+            max_tokens=n_forced + max_new_tokens + N_CLOSING,
+            columns=[vocabulary.nospeech] if request.logprobs else [],
         )
-        logprobs = tuple(columns[0] for columns in answer.columns[n_forced:])
-        tokens = answer.tokens[n_forced:]
-        tokens = tokens[:-1] if tokens[-1:] == (vocabulary.endoftext,) else tokens
+        tokens, closing = answer.tokens[n_forced:-N_CLOSING], answer.tokens[-N_CLOSING:]
+        if closing[-1:] != (vocabulary.stop,):
+            raise InternalError("The engine left off in the middle of this recording. Try again.")
+        sum_logprob, no_speech_prob = spelled_out(closing)
         return Decoded(
             tokens=tokens,
-            sum_logprob=sum(logprobs),
-            no_speech_prob=self._no_speech_prob(answer.columns[0]),
-            token_logprobs=logprobs[: len(tokens)] if request.logprobs else (),
-            hit_length_limit=len(tokens) >= request.max_new_tokens,
+            sum_logprob=sum_logprob,
+            no_speech_prob=0.0 if files.tokenizer.special.nospeech is None else no_speech_prob,
+            token_logprobs=tuple(columns[0] for columns in answer.columns[n_forced:-N_CLOSING]),
+            hit_length_limit=len(tokens) >= max_new_tokens,
         )
 
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
@@ -138,11 +142,6 @@ class VllmWindow:
     def close(self) -> None:
         """Forget the sound. Work under way is dropped by cancelling the call that waits for it."""
         self._sound = None
-
-    def _no_speech_prob(self, first_columns: Sequence[float]) -> float:
-        if self._engine.files.tokenizer.special.nospeech is None:
-            return 0.0
-        return math.exp(min(0.0, first_columns[1] + NO_SPEECH_SHIFT))
 
     async def _packed(self) -> Sound:
         if self._sound is None:
