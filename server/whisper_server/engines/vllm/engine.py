@@ -33,7 +33,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from whisper_server.engine_protocol import ModelFacts
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
-from whisper_server.engines.vllm.plans import Plan
+from whisper_server.engines.vllm.plans import SAMPLES, SCALE, Plan
 from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS, Profile
 from whisper_server.engines.vllm.window import Sound, VllmWindow
 from whisper_server.errors import InternalError, StartError, Unavailable
@@ -42,7 +42,7 @@ from whisper_server.transcript import Samples
 logger = logging.getLogger(__name__)
 
 MAX_ALIGN_BATCH = 8
-SAMPLES, SCALE, MODALITY = "samples", "scale", "audio"
+MODALITY = "audio"
 STOP_LIMIT_S = 20.0
 
 

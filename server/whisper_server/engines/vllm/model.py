@@ -13,10 +13,7 @@ from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
 
 from whisper_server.engines.vllm.encoder import CompiledEncoder
 from whisper_server.engines.vllm.features import BatchLogMel
-
-SAMPLES = "samples"
-SCALE = "scale"
-"""Names of what a window brings: its 16-bit samples, and what to multiply them with."""
+from whisper_server.engines.vllm.plans import SAMPLES, SCALE
 
 
 class ServedWhisper(WhisperForConditionalGeneration):

@@ -15,6 +15,8 @@ CONFIG_KEY = "whisper_server"
 """Under it, vLLM's `additional_config` holds the Vocabulary, and a request's `extra_args` its Plan."""
 
 MAX_FORCED = 4
+SAMPLES, SCALE = "samples", "scale"
+"""Names of what a window brings: its 16-bit samples, and what to multiply them with."""
 
 BASE = 4096
 """Figures at the end of a text are spelled in tokens of so many values; every vocabulary is larger."""

@@ -113,10 +113,18 @@ class Rules:
     def _write_staged(self) -> None:
         if not self._staged:
             return
-        slots = torch.tensor(list(self._staged)).to(self._device, non_blocking=True)
-        self._state[slots] = torch.tensor([columns for columns, _ in self._staged.values()]).to(self._device)
-        self._temperature[slots] = torch.tensor([heat for _, heat in self._staged.values()]).to(self._device)
+        rows = [[slot, *columns] for slot, (columns, _) in self._staged.items()]
+        written = self._sent(torch.tensor(rows))
+        heat = self._sent(torch.tensor([heat for _, heat in self._staged.values()], dtype=torch.float32))
+        self._state[written[:, 0]] = written[:, 1:]
+        self._temperature[written[:, 0]] = heat
         self._staged.clear()
 
     def _rows(self, rows: Rows) -> torch.Tensor:
-        return torch.from_numpy(rows).to(self._device, non_blocking=True)
+        return self._sent(torch.from_numpy(rows))
+
+    def _sent(self, values: torch.Tensor) -> torch.Tensor:
+        """On the device; from pinned memory, because a copy from any other waits for all that the GPU has to do."""
+        if self._device.type != "cuda":
+            return values.to(self._device)
+        return values.pin_memory().to(self._device, non_blocking=True)

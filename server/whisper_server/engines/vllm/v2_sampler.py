@@ -17,8 +17,10 @@ from vllm.v1.worker.gpu.model_states.encoder_decoder import EncoderDecoderModelS
 from vllm.v1.worker.gpu.sample.output import SamplerOutput
 from vllm.v1.worker.gpu.sample.sampler import Sampler
 
-from whisper_server.engines.vllm.plans import Plan, Vocabulary
+from whisper_server.engines.vllm.plans import SAMPLES, SCALE, Plan, Vocabulary
+from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS
 from whisper_server.engines.vllm.rules import Choice, Rules
+from whisper_server.engines.vllm.staging import Staging
 
 
 class RulesSampler(Sampler):
@@ -71,12 +73,29 @@ class RulesSampler(Sampler):
 
 
 class RulesModelState(EncoderDecoderModelState):
-    """Brings the sampler, and tells it what a request decoded before it was paused."""
+    """Brings the sampler, tells it what a request decoded before it was paused, and hands windows to the encoder."""
+
+    _staging: Staging | None = None
 
     def custom_sampler(self, sampler: Any) -> tuple[Any, Any]:
         vocabulary = Vocabulary.from_config(self.vllm_config.additional_config)
         self._rules_sampler = RulesSampler(sampler, vocabulary, self.max_num_reqs, self.device)
         return self._rules_sampler, None
+
+    def get_mm_embeddings(self, scheduled_encoder_inputs: Any, input_batch: Any, req_states: Any) -> None:  # noqa: ARG002 - vLLM calls it so
+        """Encode the windows of new requests, in the order of the batch."""
+        windows, scales = [], []
+        for req_id in input_batch.req_ids:
+            for number in scheduled_encoder_inputs.get(req_id, ()):
+                item = self.encoder_cache.mm_features[req_id][number].data
+                windows.append(item[SAMPLES].data)
+                scales.append(float(item[SCALE].data))
+        if not windows:
+            self.encoder_outputs = []
+            return
+        if self._staging is None:
+            self._staging = Staging(self.max_num_tokens // N_AUDIO_POSITIONS, self.device)
+        self.encoder_outputs = list(self.model.encode(*self._staging.load(windows, scales)).unbind(0))
 
     def add_request(self, req_index: int, new_req_data: Any) -> None:
         super().add_request(req_index, new_req_data)
