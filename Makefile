@@ -8,10 +8,10 @@ SHELL_SCRIPTS := scripts/*.sh .ci/run
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup python demo test check bench soak
+.PHONY: help setup python demo test check generate bench soak cluster-up cluster-down
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## bring all that work on the project takes into .venv and, as root, from Debian
 	@scripts/setup.sh
@@ -23,7 +23,7 @@ demo: python ## start the server on the demo model, transcribe a clip with OpenA
 	@$(PY)/python demo/demo.py
 
 test: setup ## run every test that this machine can; what it cannot is named, with the reason
-	@$(PY)/pytest tests/contract tests/server tests/api $(PYTEST_ARGS)
+	@$(PY)/pytest tests/contract tests/operator tests/server tests/api tests/cluster $(PYTEST_ARGS)
 
 check: setup ## style, types, layers, locks
 	$(PY)/ruff check
@@ -33,9 +33,21 @@ check: setup ## style, types, layers, locks
 	shellcheck $(SHELL_SCRIPTS)
 	scripts/lock.sh --check
 
+generate: python ## write what is made from the spec's dataclasses and the charts' values: CRD, schemas, tables
+	@$(PY)/python scripts/generate.py
+	@$(PY)/python scripts/generate_charts.py
+
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py
 	@PYTHONPATH=tests/kit $(PY)/python bench/load.py $(BENCH_ARGS)
 
-soak: python ## 2,000 mixed requests: does the server's memory stay what it is?
+soak: python ## hours in minutes: the server's memory, a thousand endpoints, the operator killed 200 times
 	@PYTHONPATH=tests/kit $(PY)/python bench/soak.py
+	@PYTHONPATH=operator:tests/kit:tests/cluster $(PY)/python bench/operator_scale.py --check
+	@WHISPER_KILLS=200 $(PY)/pytest -s tests/cluster/test_level_triggered.py
+
+cluster-up: python ## a Kubernetes with simulated GPU nodes on this machine; prints what to export
+	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up
+
+cluster-down: python ## end it, and delete all that it made
+	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit down

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1} # as pip, git and apt do: proxies that sign for themselves are trusted there
 
 lock=requirements-dev.lock
-debian_packages=(shellcheck chromium)
+debian_packages=(shellcheck chromium openssl)
 
 say() { echo "setup: $*" >&2; }
 

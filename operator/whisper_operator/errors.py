@@ -11,6 +11,6 @@ class SpecError(Exception):
     """A spec that the API server accepted but that cannot be carried out. `path` is the field, such as `pod.env[2].name`."""
 
     def __init__(self, path: str, message: str, reason: str = "InvalidSpec") -> None:
-        super().__init__(f"spec.{path}: {message}")
+        super().__init__(f"{f'spec.{path}' if path else 'spec'}: {message}")
         self.path = path
         self.reason = reason

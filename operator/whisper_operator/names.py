@@ -21,6 +21,8 @@ ENDPOINT_LABEL = f"{GROUP}/endpoint"
 """On every child and pod: the name of the endpoint."""
 SETTINGS_HASH_ANNOTATION = f"{GROUP}/settings-hash"
 """On the pods: changes with what they run on, and with nothing else."""
+TEMPLATE_ANNOTATION = f"{GROUP}/pod-template"
+"""On the Deployment: the pods' template as it was written for their settings; see `manifests.kept`."""
 
 CONTAINER = "server"
 HTTP_PORT_NAME = "http"

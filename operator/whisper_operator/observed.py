@@ -68,6 +68,8 @@ class Observed:
     """Optional kinds that the cluster serves: HTTPRoute, PodMonitor."""
     pod_events: Mapping[str, tuple[Document, ...]] = dataclasses.field(default_factory=dict)
     """Warning events by pod name, newest first; looked up only for pods whose status says nothing (FailedMount)."""
+    claim_events: tuple[Document, ...] = ()
+    """Events of the cache's claim, Normal ones too, newest first; looked up only while it is Pending (storage class's reason)."""
     route_owner: str = ""
     """`namespace/name` of an older endpoint that already has this class, host and path; empty: none."""
     refusals: tuple[Refusal, ...] = ()

@@ -37,9 +37,10 @@ def test_no_module_is_a_drawer() -> None:
 
 def test_version_is_in_one_place() -> None:
     assert 'dynamic = ["version"]' in (ROOT / "server" / "pyproject.toml").read_text()
+    assert 'dynamic = ["version"]' in (ROOT / "operator" / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("lock", ["requirements-dev.lock", "server/requirements.lock"])
+@pytest.mark.parametrize("lock", ["requirements-dev.lock", "server/requirements.lock", "operator/requirements.lock"])
 def test_locks_name_no_host_and_pin_with_hashes(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert not re.search(r"https?://|--index|--find-links", text)
@@ -48,11 +49,12 @@ def test_locks_name_no_host_and_pin_with_hashes(lock: str) -> None:
     assert all(re.search(rf"^{re.escape(pin)} \\\n +--hash=sha256:", text, re.MULTILINE) for pin in pins)
 
 
-def test_the_server_is_locked_to_what_is_tested() -> None:
+@pytest.mark.parametrize("lock", ["server/requirements.lock", "operator/requirements.lock"])
+def test_what_ships_is_locked_to_what_is_tested(lock: str) -> None:
     def pins(lock: str) -> set[str]:
         return set(re.findall(r"^[a-z0-9][^\s]*==\S+", (ROOT / lock).read_text(), re.MULTILINE))
 
-    assert pins("server/requirements.lock") < pins("requirements-dev.lock")
+    assert pins(lock) < pins("requirements-dev.lock")
 
 
 def test_nothing_needs_what_lies_beside_the_checkout() -> None:
@@ -61,9 +63,8 @@ def test_nothing_needs_what_lies_beside_the_checkout() -> None:
     assert [name for name in needy if name != "tests/contract/test_layout.py"] == []
 
 
-def test_every_module_is_on_the_map() -> None:
+@pytest.mark.parametrize("package", ["server/whisper_server/", "operator/whisper_operator/"])
+def test_every_module_is_on_the_map(package: str) -> None:
     architecture = (ROOT / "docs" / "architecture.md").read_text()
-    modules = {
-        Path(name).parts[2].removesuffix(".py") for name in tracked() if name.startswith("server/whisper_server/")
-    }
+    modules = {Path(name).parts[2].removesuffix(".py") for name in tracked() if name.startswith(package)}
     assert {name for name in modules - {"__init__", "py.typed"} if f"`{name}`" not in architecture} == set()

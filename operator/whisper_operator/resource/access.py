@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from whisper_operator.resource import choices
-from whisper_operator.resource.fields import REQUIRED, Document, spec_field
+from whisper_operator.resource.fields import OBJECT_NAME, REQUIRED, Document, spec_field
 
 PATH_PATTERN = r"^/$|^(/[A-Za-z0-9._~-]+)+$"
 HOST_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -16,7 +16,7 @@ HOST_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z
 class SecretRef:
     """A Secret in the endpoint's namespace."""
 
-    name: str = spec_field("Name of the Secret, in the endpoint's namespace.", REQUIRED, minLength=1, maxLength=253)
+    name: str = spec_field("Name of the Secret, in the endpoint's namespace.", REQUIRED, **OBJECT_NAME)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class IngressTls:
     """The certificate of an Ingress."""
 
     secret_name: str = spec_field(
-        "Secret of type kubernetes.io/tls with the certificate for host.", REQUIRED, minLength=1, maxLength=253
+        "Secret of type kubernetes.io/tls with the certificate for host.", REQUIRED, **OBJECT_NAME
     )
 
 
@@ -71,7 +71,7 @@ class IngressTls:
 class Ingress:
     """An Ingress to the Service."""
 
-    class_name: str | None = spec_field("IngressClass. Absent: the cluster's default one.", minLength=1, maxLength=253)
+    class_name: str | None = spec_field("IngressClass. Absent: the cluster's default one.", **OBJECT_NAME)
     host: str | None = spec_field(
         "Host name that clients call. Absent: any.", minLength=1, maxLength=253, pattern=HOST_PATTERN
     )

@@ -20,13 +20,37 @@ IntOrPercent = int | str
 
 REQUIRED: Any = dataclasses.MISSING
 
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+
+OBJECT_NAME: Mapping[str, Any] = {"minLength": 1, "maxLength": 253, "pattern": f"^{_DOMAIN}$"}
+"""Limits of the name of a Kubernetes object."""
+NAMESPACE: Mapping[str, Any] = {"minLength": 1, "maxLength": 63, "pattern": f"^{_LABEL}$"}
+"""Limits of the name of a namespace."""
+EXTENDED_RESOURCE: Mapping[str, Any] = {"maxLength": 253, "pattern": f"^{_DOMAIN}/{_QUALIFIED}$"}
+"""Limits of the name of a resource that nodes have besides CPU and memory."""
+LABEL_KEY: Mapping[str, Any] = {"maxLength": 317, "pattern": f"^({_DOMAIN}/)?{_QUALIFIED}$"}
+"""Limits of the key of a label or annotation."""
+LABEL_VALUE: Mapping[str, Any] = {"maxLength": 63, "pattern": r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"}
+"""Limits of the value of a label."""
+QUANTITY: Mapping[str, Any] = {
+    "pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$",
+    "maxLength": 32,
+    "minimum": 0,
+}
+"""Limits of an amount, which is a number or a text: none is negative here."""
+IMAGE: Mapping[str, Any] = {"minLength": 1, "maxLength": 512, "pattern": r"^[^\s:@/][^\s]*$"}
+"""Limits of the name of an image."""
+
 
 def spec_field(description: str, default: Any = None, *, embedded: str = "", **limits: Any) -> Any:
     """A field of the spec.
 
     `default` None: absent unless written, REQUIRED: must be written, anything else is the CRD's default too.
     `embedded` names the Kubernetes type (of the core APIs) that a Document holds, or that the items of a tuple of Documents are.
-    `limits` are keywords of OpenAPI schemas (`minimum`, `maxLength`, `pattern`, `maxItems` …), those of an array's items under `items`.
+    `limits` are keywords of OpenAPI schemas (`minimum`, `maxLength`, `pattern`, `maxItems` …), those of an array's items under `items`, of a map's values
+    under `values`.
     """
     metadata = {"description": description, "embedded": embedded, "limits": limits}
     if default is REQUIRED:

@@ -6,7 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 
 from whisper_operator.resource import choices
-from whisper_operator.resource.fields import REQUIRED, Document, IntOrPercent, Quantity, spec_field
+from whisper_operator.resource.fields import (
+    IMAGE,
+    LABEL_VALUE,
+    OBJECT_NAME,
+    REQUIRED,
+    Document,
+    IntOrPercent,
+    Quantity,
+    spec_field,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +31,9 @@ class VolumeClaim:
 
     size: Quantity = spec_field("Size of the volume. It can grow, where the storage class allows it.", REQUIRED)
     storage_class_name: str | None = spec_field(
-        "Storage class. Absent: the cluster's default one. Cannot be changed.", maxLength=253
+        "Storage class. Absent: the cluster's default one. Cannot be changed.",
+        maxLength=253,
+        pattern=f"^({OBJECT_NAME['pattern'].strip('^$')})?$",
     )
     access_modes: tuple[choices.AccessMode, ...] = spec_field(
         "How the volume is mounted. Several pods on several nodes need ReadWriteMany. Cannot be changed.",
@@ -39,8 +50,7 @@ class ImageVolume:
     reference: str = spec_field(
         "Image whose files are mounted at /models; model.id is then a folder below it, such as /models/whisper-large-v3. Needs Kubernetes 1.33 or later.",
         REQUIRED,
-        minLength=1,
-        maxLength=512,
+        **IMAGE,
     )
     pull_policy: choices.PullPolicy | None = spec_field("When the image is pulled. Absent: if not present.")
 
@@ -55,8 +65,7 @@ class Cache:
     )
     existing_claim: str | None = spec_field(
         "In a volume of yours: the name of a PersistentVolumeClaim, never deleted by the operator.",
-        minLength=1,
-        maxLength=253,
+        **OBJECT_NAME,
     )
     image: ImageVolume | None = spec_field("The model comes as an OCI image.")
 
@@ -66,10 +75,16 @@ class Rollout:
     """How pods are replaced, started and stopped."""
 
     max_surge: IntOrPercent | None = spec_field(
-        "Pods more than replicas during a rollout. Absent: 0 with GPUs, so that no spare one is needed, else 1."
+        "Pods more than replicas during a rollout, as a number or a share such as 25%. Absent: 0 with GPUs, so that no spare one is needed, and with volumes for one node; else, and where maxUnavailable is 0, 1.",
+        maximum=1000,
+        maxLength=4,
+        pattern=r"^[0-9]{1,3}%$",
     )
     max_unavailable: IntOrPercent | None = spec_field(
-        "Pods fewer than replicas during a rollout. Absent: 1 with GPUs, else 0."
+        "Pods fewer than replicas during a rollout, as a number or a share such as 25%. Absent: 1 with GPUs, with volumes for one node, and where maxSurge is 0; else 0.",
+        maximum=1000,
+        maxLength=4,
+        pattern=r"^(100|[0-9]{1,2})%$",
     )
     startup_seconds: int = spec_field(
         "Longest time from a pod's start until its model is loaded, downloads included.",
@@ -88,18 +103,16 @@ class Rollout:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalObjectReference:
-    """The name of an object in the endpoint's namespace."""
+    """A Secret in the endpoint's namespace."""
 
-    name: str = spec_field("Its name.", REQUIRED, minLength=1, maxLength=253)
+    name: str = spec_field("Name of the Secret.", REQUIRED, **OBJECT_NAME)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pod:
     """What else the pods carry."""
 
-    image: str | None = spec_field(
-        "Image of the server. Absent: the operator's default for the engine.", minLength=1, maxLength=512
-    )
+    image: str | None = spec_field("Image of the server. Absent: the operator's default for the engine.", **IMAGE)
     image_pull_policy: choices.PullPolicy | None = spec_field(
         "When the image is pulled. Absent: the operator's default."
     )
@@ -110,7 +123,9 @@ class Pod:
         "CPU and memory of the server's container. The GPU is added by the operator. Absent: what suits the engine.",
         embedded="io.k8s.api.core.v1.ResourceRequirements",
     )
-    node_selector: Mapping[str, str] = spec_field("Labels that nodes must have.", {}, maxProperties=64)
+    node_selector: Mapping[str, str] = spec_field(
+        "Labels that nodes must have.", {}, maxProperties=64, values=LABEL_VALUE
+    )
     affinity: Document | None = spec_field(
         "Affinity; node terms are combined with those of gpu.class, so that both hold.",
         embedded="io.k8s.api.core.v1.Affinity",
@@ -124,16 +139,16 @@ class Pod:
         embedded="io.k8s.api.core.v1.TopologySpreadConstraint",
         maxItems=8,
     )
-    priority_class_name: str | None = spec_field("Priority class.", maxLength=253)
-    runtime_class_name: str | None = spec_field("Runtime class, such as nvidia.", maxLength=253)
+    priority_class_name: str | None = spec_field("Priority class.", **OBJECT_NAME)
+    runtime_class_name: str | None = spec_field("Runtime class, such as nvidia.", **OBJECT_NAME)
     service_account_name: str | None = spec_field(
-        "Service account. Absent: one is made that may do nothing. No token is mounted in either case.", maxLength=253
+        "Service account. Absent: one is made that may do nothing. No token is mounted in either case.", **OBJECT_NAME
     )
     fs_group: int | None = spec_field(
-        "Group that owns mounted volumes. Absent: the operator's default.", minimum=0, maximum=4_294_967_294
+        "Group that owns mounted volumes. Absent: the operator's default.", minimum=0, maximum=2_147_483_647
     )
     labels: Mapping[str, str] = spec_field(
-        "Labels of the pods. Those of the operator cannot be set.", {}, maxProperties=64
+        "Labels of the pods. Those of the operator cannot be set.", {}, maxProperties=64, values=LABEL_VALUE
     )
     annotations: Mapping[str, str] = spec_field("Annotations of the pods.", {}, maxProperties=64)
     env: tuple[Document, ...] = spec_field(

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from whisper_operator.resource import choices
 from whisper_operator.resource.access import Access, Exposure, Service
-from whisper_operator.resource.fields import REQUIRED, spec_field
+from whisper_operator.resource.fields import EXTENDED_RESOURCE, OBJECT_NAME, REQUIRED, spec_field
+from whisper_operator.resource.languages import LANGUAGES
 from whisper_operator.resource.pod import Cache, Pod, Rollout
 
 
@@ -19,8 +20,10 @@ from whisper_operator.resource.pod import Cache, Pod, Rollout
 class TokenSecretRef:
     """The Secret that holds the key to a model that is not public."""
 
-    name: str = spec_field("Name of the Secret, in the endpoint's namespace.", REQUIRED, minLength=1, maxLength=253)
-    key: str = spec_field("Key of the Secret that holds the token.", "token", minLength=1, maxLength=253)
+    name: str = spec_field("Name of the Secret, in the endpoint's namespace.", REQUIRED, **OBJECT_NAME)
+    key: str = spec_field(
+        "Key of the Secret that holds the token.", "token", minLength=1, maxLength=253, pattern=r"^[-._a-zA-Z0-9]+$"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class Model:
         REQUIRED,
         minLength=1,
         maxLength=256,
-        pattern=r"^\S+$",
+        pattern=r"^(/\S*|[A-Za-z0-9][-A-Za-z0-9_.]*(/[A-Za-z0-9][-A-Za-z0-9_.]*)?)$",
     )
     revision: str = spec_field(
         "Branch, tag or commit of a Hugging Face id.", "main", minLength=1, maxLength=256, pattern=r"^\S+$"
@@ -59,12 +62,11 @@ class Gpu:
     resource_name: str = spec_field(
         "The extended resource that a pod asks one of, such as nvidia.com/gpu or nvidia.com/mig-2g.20gb.",
         "nvidia.com/gpu",
-        maxLength=253,
-        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        **EXTENDED_RESOURCE,
     )
     min_memory_gib: int | None = spec_field("Only GPUs with at least this much memory.", minimum=1, maximum=1024)
     shared: bool = spec_field(
-        "Whether the pods may run on GPUs that are shared by time-slicing or MPS, or are a slice of one (MIG). Needs engine.gpuMemoryUtilization.",
+        "Whether the pods may run on GPUs that are shared by time-slicing or MPS, or that are a slice (MIG) under the name of a whole one. Needs engine.gpuMemoryUtilization.",
         False,
     )
 
@@ -101,10 +103,9 @@ class Transcription:
     """How recordings are transcribed."""
 
     language_force: str = spec_field(
-        "Language of all recordings, such as fa, whatever a request says. Empty: the request's, or detected.",
+        'Language of all recordings, such as fa, whatever a request says. Empty: the request\'s, or detected. Norwegian is "no", with quotes.',
         "",
-        maxLength=32,
-        pattern=r"^([A-Za-z][A-Za-z -]*)?$",
+        enum=["", *LANGUAGES],
     )
     timestamps: choices.Timestamps = spec_field(
         "auto: timestamps where the answer's format needs them; none: never; segments: always.", choices.Timestamps.AUTO

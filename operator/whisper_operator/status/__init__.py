@@ -1,1 +1,10 @@
-"""See the plan."""
+"""What a WhisperEndpoint's status says: conditions, their reasons and messages, and Events for what changed.
+
+Pure functions of what was observed. Each subject has a module of its own; `whole` puts them together.
+"""
+
+from whisper_operator.status.changes import EventToRecord, events_between
+from whisper_operator.status.reasons import REASONS
+from whisper_operator.status.whole import make_status
+
+__all__ = ["REASONS", "EventToRecord", "events_between", "make_status"]

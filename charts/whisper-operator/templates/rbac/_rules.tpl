@@ -1,0 +1,52 @@
+{{/*
+What the operator may do, as narrow as its code: no `*`, no update, no list or watch of Secrets.
+tests/cluster/test_chart_rbac.py runs the operator under exactly these rights.
+*/}}
+
+{{/* In each namespace that it looks after. */}}
+{{- define "whisper-operator.namespacedRules" -}}
+- apiGroups: [whisper-operator.io]
+  resources: [whisperendpoints]
+  verbs: [get, list, watch]
+- apiGroups: [whisper-operator.io]
+  resources: [whisperendpoints/status]
+  verbs: [patch]
+# The children: server-side apply is patch, and create where the object is not there yet.
+- apiGroups: [""]
+  resources: [services, serviceaccounts, persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses, networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors]
+  verbs: [get, list, watch, create, patch, delete]
+# What status is made from.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- if .Values.rbac.readSecrets }}
+# By name only, to say which one is missing.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
+{{- end }}

@@ -1,0 +1,61 @@
+"""The command `whisper-operator`: reads the environment and runs. The only module that reads `os.environ`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from whisper_operator import __version__
+from whisper_operator.errors import StartError
+from whisper_operator.settings import Settings
+
+CANNOT_START = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code of the process: 0 as asked or to be started anew, 1 where it had to stop, 2 where it could not start."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # As process 1 of a container it would otherwise not even hear SIGTERM before it listens to it.
+        signal.signal(number, lambda *_: os._exit(0))
+    _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_env(os.environ, lambda path: Path(path).read_text(encoding="utf-8"))
+        # Kopf and the client take a second to import, which nobody with a wrong setting should wait for.
+        from whisper_operator.run import run
+
+        run(settings)
+    except StartError as problem:
+        print(f"whisper-operator: {problem}", file=sys.stderr)  # noqa: T201 - for the person who started it
+        return CANNOT_START
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="whisper-operator",
+        description="Turns WhisperEndpoints into what runs them. In a pod, or anywhere with a kubeconfig.",
+        epilog=settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"whisper-operator {__version__}")
+    return parser
+
+
+def settings_help() -> str:
+    """The table of variables, from the dataclass that reads them."""
+    lines = ["Settings are environment variables:"]
+    for field in dataclasses.fields(Settings):
+        if "help" in field.metadata:
+            default = field.metadata["default"]
+            shown = "required" if default is None else f"default {default}" if default else "default empty"
+            lines += [f"  {field.name.upper()} ({shown})", f"      {field.metadata['help']}"]
+    lines += ["  DEFAULTS_FILE (default empty)", "      JSON file of what every endpoint's pods get; see the chart"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Brings an endpoint's children about: applies what differs from the wish, deletes what is not wished for any more.
+
+In memory is, per child, what was last wished for and how the object looked then; as long as both are the same, nothing is
+sent. After a restart everything is applied once, which changes nothing on the server. A child that is not ours is
+left alone. Knows nothing of what the children are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from whisper_operator import names
+from whisper_operator.cluster_protocol import ApiError, Cluster
+from whisper_operator.fingerprint import digest, fingerprint
+from whisper_operator.metrics import Metrics
+from whisper_operator.observed import ChildKey, Refusal
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.store import Key, Store, controller_of, is_endpoint
+
+log = logging.getLogger(__name__)
+
+GONE_SOON_S = 1.0
+"""Until the children of an endpoint's predecessor should be gone."""
+QUARREL_S = 60.0
+"""Longest time between two attempts at putting back what somebody keeps changing."""
+
+
+@dataclass
+class Applied:
+    """A child as we brought it about."""
+
+    wish: bytes
+    live: bytes
+    n_drifts: int = 0
+    quiet_until: float = 0.0
+
+
+@dataclass
+class Result:
+    """What came of it."""
+
+    refusals: list[Refusal] = field(default_factory=list)
+    again_s: float | None = None
+    """Something is about to change."""
+    errors: list[ApiError] = field(default_factory=list)
+    """The API server did not do what it could have done: another attempt may help."""
+
+    n_written: int = 0
+    """Changes to what the store holds of the endpoint that are our own doing."""
+
+    def wait(self, delay_s: float) -> None:
+        self.again_s = delay_s if self.again_s is None else min(self.again_s, delay_s)
+
+
+class Applier:
+    """Applies, and remembers what it applied."""
+
+    def __init__(self, cluster: Cluster, store: Store, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._applied: dict[str, dict[ChildKey, Applied]] = {}
+
+    def forget(self, uid: str) -> None:
+        self._applied.pop(uid, None)
+
+    async def bring_about(self, endpoint: Endpoint, wishes: Iterable[Document]) -> Result:
+        """Raises ApiError where the API server does not answer at all."""
+        result = Result()
+        wished: set[ChildKey] = set()
+        for wish in wishes:
+            key = ChildKey(wish["kind"], wish["metadata"]["name"])
+            wished.add(key)
+            try:
+                await self._apply(endpoint, key, wish, result)
+            except ApiError as error:
+                self._metrics.applies.labels(key.kind, "error").inc()
+                self._judge(error, key, result)
+        await self._delete_others(endpoint, wished, result)
+        return result
+
+    async def _apply(self, endpoint: Endpoint, key: ChildKey, wish: Document, result: Result) -> None:
+        live = await self.live(endpoint.namespace, key, wish["apiVersion"])
+        if live is not None and not self._is_ours_to_write(live, endpoint, key, result):
+            return
+        remembered = self._applied.setdefault(endpoint.uid, {})
+        known, wanted = remembered.get(key), digest(wish)
+        drifted = False
+        if known is not None and known.wish == wanted:
+            drifted = live is None or fingerprint(live, wish) != known.live
+            if not drifted:
+                return
+            now = self._clock()
+            if now < known.quiet_until:
+                result.wait(known.quiet_until - now)
+                return
+        # With the uid the API server refuses where the object is another one by now, instead of taking it over.
+        sent = wish if live is None else {**wish, "metadata": {**wish["metadata"], "uid": live["metadata"]["uid"]}}
+        after = await self._cluster.apply(sent)
+        result.n_written += Key(endpoint.namespace, endpoint.name) in self._store.put(after)
+        self._metrics.applies.labels(key.kind, "ok").inc()
+        remembered[key] = Applied(wanted, fingerprint(after, wish))
+        if drifted and known is not None:
+            self._note_drift(endpoint, key, remembered[key], known)
+
+    async def live(self, namespace: str, key: ChildKey, api_version: str) -> Document | None:
+        """A child as it is, whoever it belongs to."""
+        seen = self._store.seen(key.kind, namespace, key.name)
+        if seen is not None:
+            return seen.document
+        # Not watched is all that does not carry our labels: it may be somebody else's, or they were taken off.
+        return await self._cluster.get(api_version, key.kind, namespace, key.name)
+
+    def _is_ours_to_write(self, live: Document, endpoint: Endpoint, key: ChildKey, result: Result) -> bool:
+        metadata = live["metadata"]
+        owner = controller_of(live)
+        if owner is not None and owner["uid"] == endpoint.uid:
+            # On its way out: nothing can be made of it, and its end is an event.
+            return not metadata.get("deletionTimestamp")
+        if owner is not None and is_endpoint(owner) and owner["name"] == endpoint.name:
+            result.wait(GONE_SOON_S)
+            return False
+        # Left behind by `kubectl delete --cascade=orphan`.
+        if not metadata.get("ownerReferences") and names.is_ours(metadata.get("labels") or {}):
+            return not metadata.get("deletionTimestamp")
+        whose = f"{owner['kind']} {owner['name']}" if owner is not None else "somebody else"
+        message = f"there is a {key.kind} {key.name} that belongs to {whose}: delete or rename it, or name the endpoint otherwise"
+        result.refusals.append(Refusal(key=key, code=0, reason="NameTaken", message=message))
+        return False
+
+    def _note_drift(self, endpoint: Endpoint, key: ChildKey, applied: Applied, before: Applied) -> None:
+        """Somebody who keeps changing it must not keep us busy: the second time we wait a little, and then longer."""
+        now = self._clock()
+        settled = now > before.quiet_until + QUARREL_S
+        applied.n_drifts = 1 if settled else before.n_drifts + 1
+        applied.quiet_until = now + min(QUARREL_S, 0.25 * 2 ** min(applied.n_drifts, 30))
+        self._metrics.drifts.labels(key.kind).inc()
+        fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
+        log.info("put back what somebody had changed", extra={"fields": fields})
+
+    async def _delete_others(self, endpoint: Endpoint, wished: set[ChildKey], result: Result) -> None:
+        for key, child in self._store.children(Key(endpoint.namespace, endpoint.name)).items():
+            owner = controller_of(child)
+            is_owned = owner is not None and owner["uid"] == endpoint.uid
+            if key in wished or not is_owned or child["metadata"].get("deletionTimestamp"):
+                continue
+            try:
+                await self._cluster.delete(child)
+            except ApiError as error:
+                self._judge(error, key, result)
+                continue
+            self._metrics.deletes.labels(key.kind).inc()
+            self._applied.get(endpoint.uid, {}).pop(key, None)
+
+    @staticmethod
+    def _judge(error: ApiError, key: ChildKey, result: Result) -> None:
+        """No answer ends it all; 409 means that something changed underneath; other 4xx are for the user to read."""
+        if error.code in (0, 401, 429):
+            raise error
+        if error.code == 409:
+            result.wait(GONE_SOON_S)
+        elif error.code >= 500:
+            result.errors.append(error)
+        else:
+            result.refusals.append(Refusal(key=key, code=error.code, reason=error.reason, message=error.message))

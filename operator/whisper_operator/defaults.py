@@ -1,0 +1,117 @@
+"""What every endpoint's pods get unless its spec says otherwise: the chart's `defaults`, read from a JSON file.
+
+Pure: `parse_defaults` takes the text. A field is named in the file as here, in camelCase.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from whisper_operator.errors import StartError
+from whisper_operator.resource.fields import Document
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")  # noqa: TRY004 - as all parsers here
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")  # noqa: TRY004 - likewise
+    return value
+
+
+def _group(value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32):
+        raise ValueError("a whole number or null")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        raise ValueError("a list of texts")
+    return tuple(value)
+
+
+def _documents(value: Any) -> tuple[Document, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ValueError("a list of objects")
+    return tuple(value)
+
+
+def _string_map(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError("an object of texts")
+    return value
+
+
+def _pull_policy(value: Any) -> str:
+    if value not in ("Always", "IfNotPresent", "Never"):
+        raise ValueError("Always, IfNotPresent or Never")
+    return str(value)
+
+
+def _default(value: Any, parse: Callable[[Any], Any]) -> Any:
+    metadata = {"parse": parse}
+    if value == {}:
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=value, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What every endpoint's pods get unless its spec says otherwise. camelCase in the file."""
+
+    image_registry: str = _default("", _text)
+    """Put before images that name no registry of their own: registry.example.com/mirror."""
+    image_pull_policy: str = _default("IfNotPresent", _pull_policy)
+    image_pull_secrets: tuple[str, ...] = _default((), _texts)
+    http_proxy: str = _default("", _text)
+    https_proxy: str = _default("", _text)
+    no_proxy: str = _default("", _text)
+    ca_bundle_config_map: str = _default("", _text)
+    """ConfigMap in each endpoint's namespace whose key ca.crt holds certificates to trust (SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE)."""
+    hf_endpoint: str = _default("", _text)
+    """A mirror of Hugging Face's hub: HF_ENDPOINT."""
+    offline: bool = _default(value=False, parse=_flag)
+    """HF_HUB_OFFLINE=1: nothing is downloaded."""
+    tolerations: tuple[Document, ...] = _default((), _documents)
+    node_selector: Mapping[str, str] = _default({}, _string_map)
+    fs_group: int | None = _default(2000, _group)
+    """Group of mounted volumes; null: the platform chooses (OpenShift)."""
+    pod_annotations: Mapping[str, str] = _default({}, _string_map)
+    pod_labels: Mapping[str, str] = _default({}, _string_map)
+    env: tuple[Document, ...] = _default((), _documents)
+    """Further environment variables of every server."""
+
+
+def camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def parse_defaults(text: str) -> Defaults:
+    """StartError names all fields that are wrong."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise StartError(f"DEFAULTS_FILE is no JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise StartError("DEFAULTS_FILE must hold a JSON object")
+    fields = {camel_case(field.name): field for field in dataclasses.fields(Defaults)}
+    problems = [f"DEFAULTS_FILE: {name} is unknown" for name in sorted(set(document) - set(fields))]
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in document:
+            try:
+                values[field.name] = field.metadata["parse"](document[name])
+            except ValueError as error:
+                problems.append(f"DEFAULTS_FILE: {name} must be {error}, not {json.dumps(document[name])}")
+    if problems:
+        raise StartError("; ".join(problems))
+    return Defaults(**values)

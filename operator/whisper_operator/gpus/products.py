@@ -1,0 +1,155 @@
+"""The GPUs that clouds sell, and how each cloud labels the nodes that have them. Data only; see `terms`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from whisper_operator.resource.choices import GpuClass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Product:
+    """A GPU as clouds sell it. arm64 machines (T4G, GB200) are left out: the images are for amd64."""
+
+    gpu_class: GpuClass
+    memory_mib: int
+    """As its driver reports it, which is less than what it is sold as; of parts, the smallest."""
+    gke: tuple[str, ...] = ()
+    aws: str = ""
+    aws_memory_mib: int = 0
+    """As AWS labels it; of parts, the largest."""
+    instance_types: tuple[str, ...] = ()
+    part: bool = False
+    """A fraction of a GPU."""
+
+
+def _sizes(pattern: str, sizes: str) -> tuple[str, ...]:
+    return tuple(pattern.format(size) for size in sizes.split())
+
+
+_G_SIZES = "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge"
+PRODUCTS: tuple[Product, ...] = (
+    Product(
+        gpu_class=GpuClass.T4,
+        memory_mib=15_360,
+        gke=("nvidia-tesla-t4",),
+        aws="t4",
+        aws_memory_mib=16_384,
+        instance_types=(
+            *_sizes("g4dn.{}", "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge metal"),
+            *_sizes("Standard_NC{}as_T4_v3", "4 8 16 64"),
+        ),
+    ),
+    Product(
+        gpu_class=GpuClass.AMPERE,  # A10G
+        memory_mib=23_028,
+        aws="a10g",
+        aws_memory_mib=22_888,
+        instance_types=_sizes("g5.{}", _G_SIZES),
+    ),
+    Product(
+        gpu_class=GpuClass.AMPERE,  # A10
+        memory_mib=23_028,
+        instance_types=_sizes("Standard_NV{}_A10_v5", "36ads 36adms 72ads"),
+    ),
+    Product(
+        gpu_class=GpuClass.AMPERE,  # a sixth, a third and a half of an A10
+        memory_mib=4_096,
+        instance_types=_sizes("Standard_NV{}ads_A10_v5", "6 12 18"),
+        part=True,
+    ),
+    Product(
+        gpu_class=GpuClass.AMPERE,
+        memory_mib=40_960,
+        gke=("nvidia-tesla-a100",),
+        aws="a100",
+        aws_memory_mib=40_960,
+        instance_types=("p4d.24xlarge", "Standard_ND96asr_v4"),
+    ),
+    Product(
+        gpu_class=GpuClass.AMPERE,
+        memory_mib=81_920,
+        gke=("nvidia-a100-80gb",),
+        aws="a100",
+        aws_memory_mib=81_920,
+        instance_types=(
+            "p4de.24xlarge",
+            *_sizes("Standard_NC{}ads_A100_v4", "24 48 96"),
+            "Standard_ND96amsr_A100_v4",
+        ),
+    ),
+    Product(
+        gpu_class=GpuClass.ADA,  # L4
+        memory_mib=23_034,
+        gke=("nvidia-l4",),
+        aws="l4",
+        aws_memory_mib=22_888,
+        instance_types=(*_sizes("g6.{}", _G_SIZES), *_sizes("gr6.{}", "4xlarge 8xlarge")),
+    ),
+    Product(
+        gpu_class=GpuClass.ADA,  # an eighth to a half of an L4
+        memory_mib=2_861,
+        aws="l4",
+        aws_memory_mib=11_444,
+        instance_types=(*_sizes("g6f.{}", "large xlarge 2xlarge 4xlarge"), "gr6f.4xlarge"),
+        part=True,
+    ),
+    Product(
+        gpu_class=GpuClass.ADA,
+        memory_mib=46_068,
+        aws="l40s",
+        aws_memory_mib=45_776,
+        instance_types=_sizes("g6e.{}", _G_SIZES),
+    ),
+    Product(
+        gpu_class=GpuClass.HOPPER,
+        memory_mib=81_559,
+        gke=("nvidia-h100-80gb", "nvidia-h100-mega-80gb"),
+        aws="h100",
+        aws_memory_mib=81_920,
+        instance_types=("p5.4xlarge", "p5.48xlarge", "Standard_ND96isr_H100_v5"),
+    ),
+    Product(
+        gpu_class=GpuClass.HOPPER,  # H100 NVL
+        memory_mib=95_830,
+        instance_types=("Standard_NC40ads_H100_v5", "Standard_NC80adis_H100_v5"),
+    ),
+    Product(
+        gpu_class=GpuClass.HOPPER,
+        memory_mib=143_771,
+        gke=("nvidia-h200-141gb",),
+        aws="h200",
+        aws_memory_mib=144_384,
+        instance_types=("p5e.48xlarge", "p5en.48xlarge", "Standard_ND96isr_H200_v5"),
+    ),
+    Product(
+        gpu_class=GpuClass.BLACKWELL,
+        memory_mib=32_623,
+        aws="rtx-pro-4500",
+        aws_memory_mib=32_768,
+        instance_types=_sizes("g7.{}", "2xlarge 4xlarge 8xlarge 12xlarge 24xlarge 48xlarge"),
+    ),
+    Product(
+        gpu_class=GpuClass.BLACKWELL,
+        memory_mib=97_887,
+        gke=("nvidia-rtx-pro-6000",),
+        aws="rtx-pro-server-6000",
+        aws_memory_mib=98_304,
+        instance_types=_sizes("g7e.{}", "2xlarge 4xlarge 8xlarge 12xlarge 24xlarge 48xlarge"),
+    ),
+    Product(
+        gpu_class=GpuClass.BLACKWELL,
+        memory_mib=183_359,
+        gke=("nvidia-b200",),
+        aws="b200",
+        aws_memory_mib=183_359,
+        instance_types=("p6-b200.48xlarge",),
+    ),
+    Product(
+        gpu_class=GpuClass.BLACKWELL,
+        memory_mib=275_040,
+        aws="b300",
+        aws_memory_mib=275_040,
+        instance_types=("p6-b300.48xlarge",),
+    ),
+)

@@ -1,0 +1,80 @@
+"""The kinds of Kubernetes objects that the operator reads and writes, and their paths. Data only.
+
+The chart's RBAC names the same: `CHILDREN` are watched and written, `LOOKED_UP` are read one by one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from whisper_operator import names
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind: what its documents say, and where the API server has it."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        return self.api_version.rpartition("/")[2]
+
+    @property
+    def group_path(self) -> str:
+        """Where its group and version are described."""
+        return f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """Of one object, or of all in a namespace, or of all."""
+        parts = [self.group_path, f"namespaces/{quote(namespace)}" if namespace else "", self.plural]
+        return "/".join(part for part in [*parts, quote(name), subresource] if part)
+
+
+ENDPOINT = Kind(names.API_VERSION, names.KIND, names.PLURAL)
+POD = Kind("v1", "Pod", "pods")
+SECRET = Kind("v1", "Secret", "secrets")
+CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+CORE_EVENT = Kind("v1", "Event", "events")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
+INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses", namespaced=False)
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+
+CHILDREN = (
+    Kind("v1", "ServiceAccount", "serviceaccounts"),
+    CLAIM,
+    Kind("v1", "Service", "services"),
+    DEPLOYMENT,
+    Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    INGRESS,
+    HTTP_ROUTE,
+    POD_MONITOR,
+)
+"""What endpoints are made of, pods apart."""
+OPTIONAL = (HTTP_ROUTE, POD_MONITOR)
+"""Children of kinds that a cluster need not have."""
+LOOKED_UP = (SECRET, CLAIM, INGRESS_CLASS, CORE_EVENT)
+
+_KNOWN: Mapping[tuple[str, str], Kind] = {
+    (kind.api_version, kind.kind): kind for kind in (ENDPOINT, POD, EVENT, LEASE, *CHILDREN, *LOOKED_UP)
+}
+
+
+def kind_of(api_version: str, kind: str) -> Kind:
+    """KeyError where the operator has nothing to do with it."""
+    return _KNOWN[api_version, kind]

@@ -1,0 +1,65 @@
+"""The Deployment: how many pods there are and how they are replaced. What they are is in `pods`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from whisper_operator import names
+from whisper_operator.errors import SpecError
+from whisper_operator.manifests import kept
+from whisper_operator.manifests.metadata import metadata, pod_selector
+from whisper_operator.manifests.pods import grace_period_s, make_pod_template
+from whisper_operator.manifests.resolved import uses_gpu
+from whisper_operator.manifests.volumes import may_be_held_by_one_node
+from whisper_operator.resource.fields import Document, IntOrPercent
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
+
+PULL_MARGIN_S = 600
+"""For the image, before the pod's own time to start begins."""
+
+
+def make_deployment(endpoint: Endpoint, settings: Settings, deployed: Document | None) -> dict[str, Any]:
+    """The Deployment. `replicas` is always the spec's: whoever scales, scales the endpoint.
+
+    `deployed` is the one that there is; its pods' template stays as long as their settings do.
+    """
+    digest = kept.settings_hash(endpoint, settings)
+    written = make_pod_template(endpoint, settings, digest)
+    template = kept.template_of(deployed, digest) or written
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(endpoint, annotations={names.TEMPLATE_ANNOTATION: kept.as_text(template)}),
+        "spec": {
+            "replicas": 0 if endpoint.spec.suspend else endpoint.spec.replicas,
+            "revisionHistoryLimit": 2,
+            "progressDeadlineSeconds": progress_deadline_s(endpoint),
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(endpoint)},
+            "selector": pod_selector(endpoint),
+            "template": template,
+        },
+    }
+
+
+def progress_deadline_s(endpoint: Endpoint) -> int:
+    """A new pod may have to wait until an old one has given back its GPU, and then pulls, and then starts."""
+    return grace_period_s(endpoint) + PULL_MARGIN_S + endpoint.spec.rollout.startup_seconds
+
+
+def _rolling_update(endpoint: Endpoint) -> dict[str, IntOrPercent]:
+    """Without a spare GPU, or with a volume for one node at a time, the old pod has to go first."""
+    rollout = endpoint.spec.rollout
+    old_goes_first = uses_gpu(endpoint) or may_be_held_by_one_node(endpoint)
+    surge, unavailable = rollout.max_surge, rollout.max_unavailable
+    if surge is None:
+        surge = 0 if old_goes_first and not _is_zero(unavailable) else 1
+    if unavailable is None:
+        unavailable = 1 if old_goes_first or _is_zero(surge) else 0
+    if _is_zero(surge) and _is_zero(unavailable):
+        raise SpecError("rollout", "maxSurge and maxUnavailable cannot both be 0: no pod could ever be replaced")
+    return {"maxSurge": surge, "maxUnavailable": unavailable}
+
+
+def _is_zero(amount: IntOrPercent | None) -> bool:
+    return amount is not None and not str(amount).removesuffix("%").strip("0")

@@ -1,0 +1,160 @@
+"""The server's environment: what its variables are from the spec, the class of GPUs and the chart's defaults.
+
+A variable that would say what the server assumes anyway is left out, except those that pods depend on (ports, times,
+folders). The order is fixed, and of a name that comes twice the later one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from whisper_operator import names
+from whisper_operator.errors import SpecError
+from whisper_operator.gpus import CLASS_ENVIRONMENT
+from whisper_operator.manifests import volumes
+from whisper_operator.manifests.plain import plain
+from whisper_operator.manifests.routes import root_path
+from whisper_operator.resource.choices import DType, EngineType, Timestamps
+from whisper_operator.resource.reserved import RESERVED_ENV
+from whisper_operator.resource.spec import Endpoint, Engine, Transcription
+from whisper_operator.settings import Defaults, Settings
+
+Variable = dict[str, Any]
+Pairs = Iterator[tuple[str, str]]
+
+DECODED_LIMIT_S = 14_400
+"""The server's own limit, which MAX_DECODED_SECONDS moves."""
+
+
+def environment(endpoint: Endpoint, settings: Settings) -> list[Variable]:
+    """`env` of the container."""
+    spec = endpoint.spec
+    pairs = {
+        "MODEL_ID": spec.model.id,
+        **dict(_model(endpoint)),
+        **CLASS_ENVIRONMENT[spec.gpu.class_],
+        **dict(_engine(spec.engine)),
+        **dict(_transcription(spec.transcription)),
+        **dict(_serving(endpoint)),
+        **_folders(endpoint),
+        **dict(_network(settings.defaults)),
+    }
+    variables = [{"name": name, "value": value} for name, value in pairs.items()]
+    variables += _token(endpoint)
+    variables += [plain(each) for each in settings.defaults.env if each["name"] not in RESERVED_ENV]
+    variables += _own(endpoint)
+    return _last_of_each(variables)
+
+
+def _model(endpoint: Endpoint) -> Pairs:
+    model = endpoint.spec.model
+    if model.revision != "main":
+        yield "MODEL_REVISION", model.revision
+    if model.served_names:
+        yield "SERVED_MODEL_NAMES", ",".join(model.served_names)
+
+
+def _token(endpoint: Endpoint) -> list[Variable]:
+    secret = endpoint.spec.model.token_secret_ref
+    if secret is None:
+        return []
+    reference = {"name": secret.name, "key": secret.key, "optional": False}
+    return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}}]
+
+
+def _engine(engine: Engine) -> Pairs:
+    if engine.type is not EngineType.AUTO:
+        yield "ENGINE", str(engine.type)
+    if engine.dtype is not DType.AUTO:
+        yield "DTYPE", str(engine.dtype)
+    if engine.kv_cache_dtype is not None:
+        yield "VLLM_KV_CACHE_DTYPE", str(engine.kv_cache_dtype)
+    if engine.attention_backend is not None:
+        yield "VLLM_ATTENTION_BACKEND", str(engine.attention_backend)
+    if engine.max_batched_tokens is not None:
+        yield "VLLM_MAX_NUM_BATCHED_TOKENS", str(engine.max_batched_tokens)
+    if engine.gpu_memory_utilization is not None:
+        yield "VLLM_GPU_MEMORY_UTILIZATION", f"{engine.gpu_memory_utilization:g}"
+
+
+def _transcription(wanted: Transcription) -> Pairs:
+    if wanted.language_force:
+        yield "LANGUAGE_FORCE", wanted.language_force
+    if wanted.timestamps is not Timestamps.AUTO:
+        yield "TIMESTAMPS", str(wanted.timestamps)
+    if wanted.max_audio_seconds is not None:
+        yield "MAX_AUDIO_SECONDS", str(wanted.max_audio_seconds)
+        if wanted.max_audio_seconds > DECODED_LIMIT_S:
+            yield "MAX_DECODED_SECONDS", str(wanted.max_audio_seconds)
+    if wanted.segment_duration_seconds is not None:
+        yield "WHISPER_SEGMENT_DURATION_SEC", f"{wanted.segment_duration_seconds:g}"
+
+
+def _serving(endpoint: Endpoint) -> Pairs:
+    spec = endpoint.spec
+    yield "PORT", str(names.HTTP_PORT)
+    yield "METRICS_PORT", str(names.METRICS_PORT)
+    if root_path(endpoint):
+        yield "ROOT_PATH", root_path(endpoint)
+    if spec.access.api_keys_secret_ref is not None:
+        yield "API_KEYS_DIR", volumes.API_KEYS
+    if spec.access.max_upload_bytes is not None:
+        yield "MAX_UPLOAD_BYTES", str(spec.access.max_upload_bytes)
+    if spec.access.max_queue_seconds is not None:
+        yield "MAX_QUEUE_SECONDS", str(spec.access.max_queue_seconds)
+    yield "DRAIN_SECONDS", str(spec.rollout.drain_seconds)
+    yield "SHUTDOWN_SECONDS", str(spec.rollout.shutdown_seconds)
+
+
+def _folders(endpoint: Endpoint) -> dict[str, str]:
+    scratch, models = volumes.SCRATCH, volumes.cache_folder(endpoint)
+    return {
+        "HF_HOME": f"{models}/huggingface",
+        "MODEL_CACHE_DIR": f"{models}/converted",
+        "HOME": scratch,
+        "TMPDIR": "/tmp",  # noqa: S108 - the pod's own
+        "XDG_CACHE_HOME": f"{scratch}/.cache",
+        "XDG_CONFIG_HOME": f"{scratch}/.config",
+        "NUMBA_CACHE_DIR": f"{scratch}/numba",
+        "TORCHINDUCTOR_CACHE_DIR": f"{scratch}/torchinductor",
+        "TRITON_CACHE_DIR": f"{scratch}/triton",
+        "VLLM_CACHE_ROOT": f"{scratch}/vllm",
+    }
+
+
+def _network(defaults: Defaults) -> Pairs:
+    """How the hub is reached. Programs do not agree on the case of a proxy's variable."""
+    for name, value in (
+        ("HTTP_PROXY", defaults.http_proxy),
+        ("HTTPS_PROXY", defaults.https_proxy),
+        ("NO_PROXY", defaults.no_proxy),
+    ):
+        if value:
+            yield name, value
+            yield name.lower(), value
+    if defaults.hf_endpoint:
+        yield "HF_ENDPOINT", defaults.hf_endpoint
+    if defaults.offline:
+        yield "HF_HUB_OFFLINE", "1"
+    if defaults.ca_bundle_config_map:
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            yield name, f"{volumes.CA_FOLDER}/{volumes.CA_FILE}"
+
+
+def _own(endpoint: Endpoint) -> list[Variable]:
+    for index, variable in enumerate(endpoint.spec.pod.env):
+        name = variable["name"]
+        if name in RESERVED_ENV:
+            instead = f": write {RESERVED_ENV[name]}" if RESERVED_ENV[name] else " and cannot be changed"
+            raise SpecError(f"pod.env[{index}].name", f"{name} is set by the operator{instead}")
+    return [plain(variable) for variable in endpoint.spec.pod.env]
+
+
+def _last_of_each(variables: Iterable[Variable]) -> list[Variable]:
+    """The API server refuses an apply with one name twice."""
+    found: dict[str, Variable] = {}
+    for variable in variables:
+        found.pop(variable["name"], None)
+        found[variable["name"]] = variable
+    return list(found.values())

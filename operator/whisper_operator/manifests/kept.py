@@ -1,0 +1,101 @@
+"""Pods keep the template that they were started with while their settings are the same.
+
+A newer operator may write another template for the same settings: it knows more GPUs, or a better probe. Its upgrade
+restarts nothing by itself nevertheless: the Deployment remembers the template, and for which settings it was written.
+What was changed by hand is not kept: that would be in the Deployment, not in what it remembers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import json
+import zlib
+from typing import Any
+
+from whisper_operator import names
+from whisper_operator.manifests.images import from_registry
+from whisper_operator.manifests.plain import plain
+from whisper_operator.manifests.resolved import image_of
+from whisper_operator.manifests.routes import root_path
+from whisper_operator.manifests.volumes import claim_name
+from whisper_operator.resource.access import NetworkPolicy, Service
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.pod import Cache, EmptyDir
+from whisper_operator.resource.spec import Endpoint, Spec
+from whisper_operator.settings import Settings
+
+REVISION = 1
+"""Raised when a change of the template must reach pods that run: it restarts all of them."""
+MOST_BYTES = 1024 * 1024
+"""Of a template. Whoever may write Deployments could otherwise make a memory that unpacks to more than the operator has."""
+
+
+def settings_hash(endpoint: Endpoint, settings: Settings) -> str:
+    """A name for what the pods are told. What differs from no default is left out: new fields change nothing."""
+    cache = endpoint.spec.cache
+    registry = settings.defaults.image_registry
+    told = {
+        "revision": REVISION,
+        "image": image_of(endpoint, settings),
+        "modelImage": from_registry(cache.image.reference, registry) if cache and cache.image else "",
+        "claim": claim_name(endpoint),
+        "rootPath": root_path(endpoint),
+        "spec": _chosen(_of_pods(endpoint.spec)),
+        "defaults": _chosen(dataclasses.replace(settings.defaults, image_registry="")),
+    }
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def as_text(template: Document) -> str:
+    """What the Deployment remembers."""
+    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def template_of(deployed: Document | None, digest: str) -> dict[str, Any] | None:
+    """The template that a Deployment remembers, if it was written for these settings."""
+    annotations = ((deployed or {}).get("metadata") or {}).get("annotations") or {}
+    try:
+        packed = base64.b64decode(annotations[names.TEMPLATE_ANNOTATION], validate=True)
+        template = json.loads(zlib.decompressobj().decompress(packed, MOST_BYTES))
+        told = template["metadata"]["annotations"][names.SETTINGS_HASH_ANNOTATION]
+    except (KeyError, TypeError, ValueError, RecursionError, binascii.Error, zlib.error):
+        return None  # there is none, or somebody wrote over it
+    return dict(template) if told == digest else None
+
+
+def _of_pods(spec: Spec) -> Spec:
+    """The spec without what pods never see, or see as something else that counts by itself."""
+    cache = spec.cache or Cache()
+    folder = None if cache.empty_dir == EmptyDir() else cache.empty_dir
+    return dataclasses.replace(
+        spec,
+        replicas=0,
+        autoscaling=None,
+        suspend=False,
+        service=Service(),
+        exposure=None,
+        access=dataclasses.replace(spec.access, network_policy=NetworkPolicy()),
+        rollout=dataclasses.replace(spec.rollout, max_surge=None, max_unavailable=None),
+        cache=Cache(empty_dir=folder, image=cache.image),
+        pod=dataclasses.replace(spec.pod, image=None),
+    )
+
+
+def _chosen(value: Any) -> Any:
+    """What differs from the defaults, as JSON."""
+    if isinstance(value, tuple):
+        return [_chosen(each) for each in value]
+    if not dataclasses.is_dataclass(value):
+        return plain(value)
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    defaults = {field.name: _default(field) for field in dataclasses.fields(value)}
+    return {name: _chosen(each) for name, each in fields.items() if each != defaults[name]}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

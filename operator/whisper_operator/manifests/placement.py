@@ -1,0 +1,69 @@
+"""Where the pods may run: affinity, tolerations, node labels. A user's own wishes are added, never dropped."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from whisper_operator.errors import SpecError
+from whisper_operator.gpus import TAINT, node_terms
+from whisper_operator.manifests.metadata import pod_selector
+from whisper_operator.manifests.plain import plain, present
+from whisper_operator.manifests.resolved import uses_gpu
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+ON_GPU_NODES = {"key": TAINT, "operator": "Exists", "effect": "NoSchedule"}
+
+
+def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
+    """Fields of the pod's spec."""
+    pod, defaults = endpoint.spec.pod, settings.defaults
+    tolerations = [ON_GPU_NODES] if uses_gpu(endpoint) else []
+    return present(
+        nodeSelector={**defaults.node_selector, **pod.node_selector},
+        affinity=_affinity(pod.affinity or {}, node_terms(endpoint.spec.gpu)),
+        tolerations=_different([*tolerations, *defaults.tolerations, *pod.tolerations]),
+        topologySpreadConstraints=[
+            {"labelSelector": pod_selector(endpoint), **plain(constraint)}
+            for constraint in pod.topology_spread_constraints
+        ],
+        priorityClassName=pod.priority_class_name,
+        runtimeClassName=pod.runtime_class_name,
+    )
+
+
+def _affinity(affinity: Document, ours: Sequence[Document]) -> dict[str, Any]:
+    """The user's, with our terms for nodes. Terms are alternatives: both hold where each of ours meets each of theirs."""
+    node: Mapping[str, Any] = affinity.get("nodeAffinity") or {}
+    required = node.get(REQUIRED)
+    if not ours:
+        return dict(plain(affinity))
+    if required is not None:
+        theirs = [term for term in required.get("nodeSelectorTerms", []) if any(term.values())]
+        if not theirs:
+            raise SpecError(
+                f"pod.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms",
+                "a term without matchExpressions and matchFields fits no node: write one, or leave the terms out",
+            )
+        ours = [_both(first, second) for first, second in itertools.product(ours, theirs)]
+    return {**plain(affinity), "nodeAffinity": {**plain(node), REQUIRED: {"nodeSelectorTerms": plain(ours)}}}
+
+
+def _both(first: Document, second: Document) -> dict[str, Any]:
+    return present(
+        matchExpressions=[*first.get("matchExpressions", ()), *second.get("matchExpressions", ())],
+        matchFields=[*first.get("matchFields", ()), *second.get("matchFields", ())],
+    )
+
+
+def _different(documents: Iterable[Document]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for document in documents:
+        copy = plain(document)
+        if copy not in found:
+            found.append(copy)
+    return found

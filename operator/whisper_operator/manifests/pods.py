@@ -1,0 +1,128 @@
+"""The pods' template. It meets PodSecurity `restricted`.
+
+Neither versions nor names of charts belong in it: what changes here restarts pods. Those that run already keep the
+template that they were started with until their settings change; see `kept`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from whisper_operator import names
+from whisper_operator.errors import SpecError
+from whisper_operator.manifests.environment import environment
+from whisper_operator.manifests.placement import placement
+from whisper_operator.manifests.plain import plain, present
+from whisper_operator.manifests.resolved import image_of, uses_gpu
+from whisper_operator.manifests.volumes import volumes_and_mounts
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
+
+GRACE_MARGIN_S = 10
+"""Between the server's own end and the kubelet's patience with it."""
+STARTUP_PERIOD_S = 5
+GPU_REQUESTS = {"cpu": "2", "memory": "6Gi"}
+CPU_REQUESTS = {"cpu": "1", "memory": "2Gi"}
+"""What is asked for where the spec asks for nothing. No limits: how much a model needs, only its user knows."""
+
+
+def make_pod_template(endpoint: Endpoint, settings: Settings, digest: str) -> dict[str, Any]:
+    """`spec.template` of the Deployment; `digest` names the settings that it is for."""
+    pod, defaults = endpoint.spec.pod, settings.defaults
+    volumes, mounts = volumes_and_mounts(endpoint, settings)
+    spec = {
+        "serviceAccountName": pod.service_account_name or names.child_name(endpoint.name),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # an endpoint named vllm must not set VLLM_PORT
+        "terminationGracePeriodSeconds": grace_period_s(endpoint),
+        "securityContext": _pod_security(pod.fs_group if pod.fs_group is not None else defaults.fs_group),
+        **placement(endpoint, settings),
+        **present(imagePullSecrets=_pull_secrets(endpoint, settings)),
+        "containers": [_container(endpoint, settings, mounts)],
+        "volumes": volumes,
+    }
+    metadata = {
+        "labels": {**defaults.pod_labels, **pod.labels, **names.labels_of(endpoint.name)},
+        "annotations": {**defaults.pod_annotations, **pod.annotations, names.SETTINGS_HASH_ANNOTATION: digest},
+    }
+    return {"metadata": metadata, "spec": spec}
+
+
+def grace_period_s(endpoint: Endpoint) -> int:
+    """From SIGTERM to SIGKILL."""
+    rollout = endpoint.spec.rollout
+    return rollout.drain_seconds + rollout.shutdown_seconds + GRACE_MARGIN_S
+
+
+def _container(endpoint: Endpoint, settings: Settings, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": names.CONTAINER,
+        "image": image_of(endpoint, settings),
+        "imagePullPolicy": str(endpoint.spec.pod.image_pull_policy or settings.defaults.image_pull_policy),
+        "ports": [
+            {"name": names.HTTP_PORT_NAME, "containerPort": names.HTTP_PORT, "protocol": "TCP"},
+            {"name": names.METRICS_PORT_NAME, "containerPort": names.METRICS_PORT, "protocol": "TCP"},
+        ],
+        "env": environment(endpoint, settings),
+        "resources": _resources(endpoint),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **_probes(endpoint),
+        "volumeMounts": mounts,
+    }
+
+
+def _pod_security(fs_group: int | None) -> dict[str, Any]:
+    """The user is the image's, or what OpenShift gives; a fixed one would fit neither everywhere."""
+    group = {} if fs_group is None else {"fsGroup": fs_group, "fsGroupChangePolicy": "OnRootMismatch"}
+    return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **group}
+
+
+def _probes(endpoint: Endpoint) -> dict[str, Any]:
+    """`/ready` answers once the model is loaded and warmed, not while draining; `/health` while the process lives."""
+    startup_s = endpoint.spec.rollout.startup_seconds
+    return {
+        "startupProbe": _probe("/ready", STARTUP_PERIOD_S, failures=math.ceil(startup_s / STARTUP_PERIOD_S)),
+        "readinessProbe": _probe("/ready", 5, failures=3),
+        "livenessProbe": _probe("/health", 10, failures=6),
+    }
+
+
+def _probe(path: str, period_s: int, *, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": names.HTTP_PORT_NAME},
+        "periodSeconds": period_s,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _resources(endpoint: Endpoint) -> dict[str, Any]:
+    """What the spec says, and one GPU."""
+    resource = endpoint.spec.gpu.resource_name
+    default = GPU_REQUESTS if uses_gpu(endpoint) else CPU_REQUESTS
+    resources = plain({"requests": default} if endpoint.spec.pod.resources is None else endpoint.spec.pod.resources)
+    for kind in ("limits", "requests"):
+        if resource in resources.get(kind, {}):
+            raise SpecError(
+                f"pod.resources.{kind}",
+                f"leave out {resource}: a pod gets one by gpu.class, and none with gpu.class none",
+            )
+    if uses_gpu(endpoint):
+        resources["limits"] = {**resources.get("limits", {}), resource: "1"}
+        resources["requests"] = {**resources.get("requests", {}), resource: "1"}
+    return dict(resources)
+
+
+def _pull_secrets(endpoint: Endpoint, settings: Settings) -> list[dict[str, str]]:
+    wanted: Iterable[str] = (
+        *settings.defaults.image_pull_secrets,
+        *(each.name for each in endpoint.spec.pod.image_pull_secrets),
+    )
+    return [{"name": name} for name in dict.fromkeys(wanted)]

@@ -1,0 +1,69 @@
+"""What Ingress controllers have to be told so that uploads and long answers get through, by annotations.
+
+A plain answer sends nothing until all is transcribed, and a retry costs a GPU's work twice: patience, no buffering,
+no retries but where no connection was made. Sizes are the server's business: its refusal is in OpenAI's form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from whisper_operator.resource.pod import Rollout
+
+PATIENCE_S = 3600
+_ALB_MOST_S = 3600
+
+_CONTROLLERS: Mapping[str, str] = {
+    "projectcontour.io/": "contour",
+    "k8s.io/ingress-nginx": "nginx",
+    "nginx.org/": "nginx",
+    "haproxy.org/": "haproxy",
+    "haproxy-ingress.github.io/": "haproxy",
+    "ingress.k8s.aws/alb": "alb",
+    "eks.amazonaws.com/alb": "alb",
+    "openshift.io/ingress-to-route": "openshift",
+}
+"""How `spec.controller` of an IngressClass begins → what it is called here, and in the chart's values."""
+
+_ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
+    "contour": {
+        "projectcontour.io/response-timeout": "infinity",  # Envoy's own: 15 s
+        "projectcontour.io/retry-on": "connect-failure",
+        "projectcontour.io/num-retries": "2",
+    },
+    "nginx": {
+        "nginx.ingress.kubernetes.io/proxy-body-size": "0",
+        "nginx.ingress.kubernetes.io/proxy-buffering": "off",
+        "nginx.ingress.kubernetes.io/proxy-http-version": "1.1",
+        "nginx.ingress.kubernetes.io/proxy-next-upstream": "error timeout",  # a POST that was sent is not sent again
+        "nginx.ingress.kubernetes.io/proxy-read-timeout": str(PATIENCE_S),
+        "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
+        "nginx.ingress.kubernetes.io/proxy-send-timeout": str(PATIENCE_S),
+        "nginx.org/client-max-body-size": "0",
+        "nginx.org/proxy-buffering": "False",
+        "nginx.org/proxy-read-timeout": f"{PATIENCE_S}s",
+        "nginx.org/proxy-send-timeout": f"{PATIENCE_S}s",
+    },
+    "haproxy": {
+        "haproxy.org/timeout-server": f"{PATIENCE_S}s",
+        "haproxy-ingress.github.io/timeout-server": f"{PATIENCE_S}s",
+    },
+    "alb": {
+        "alb.ingress.kubernetes.io/healthcheck-path": "/ready",
+        "alb.ingress.kubernetes.io/load-balancer-attributes": f"idle_timeout.timeout_seconds={PATIENCE_S}",
+        "alb.ingress.kubernetes.io/target-type": "ip",
+    },
+    "openshift": {"haproxy.router.openshift.io/timeout": f"{PATIENCE_S}s"},
+}
+
+
+def proxy_annotations(controller: str, rollout: Rollout) -> dict[str, str]:
+    """Annotations for a controller, by its short name or as an IngressClass names it. One that is not known gets none."""
+    known = next((short for start, short in _CONTROLLERS.items() if controller.startswith(start)), controller)
+    annotations = dict(_ANNOTATIONS.get(known, {}))
+    if known == "alb":
+        ending_s = min(_ALB_MOST_S, rollout.drain_seconds + rollout.shutdown_seconds)
+        annotations["alb.ingress.kubernetes.io/target-group-attributes"] = (
+            f"deregistration_delay.timeout_seconds={ending_s}"
+        )
+    return annotations

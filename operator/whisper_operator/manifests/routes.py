@@ -1,0 +1,130 @@
+"""The way in from outside: an Ingress or an HTTPRoute, to the API and its documentation only.
+
+Probes and metrics are never routed. Also: which address that makes, and which routes two endpoints cannot both have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from whisper_operator import names
+from whisper_operator.manifests.metadata import metadata
+from whisper_operator.manifests.plain import plain, present
+from whisper_operator.manifests.proxies import proxy_annotations
+from whisper_operator.resource.access import Exposure, Gateway, Ingress
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
+
+PREFIXES = ("/v1", "/docs")
+FILES = ("/openapi.json",)
+NO_LIMIT = "0s"
+"""Of the Gateway API: no time-out."""
+
+
+def root_path(endpoint: Endpoint) -> str:
+    """What comes before all paths of the server; empty: nothing."""
+    exposure = endpoint.spec.exposure or Exposure()
+    part = exposure.ingress or exposure.gateway
+    return part.path.rstrip("/") if part else ""
+
+
+def url_of(endpoint: Endpoint, settings: Settings) -> str:
+    """What OpenAI clients take as their base URL: from outside if a host is known, else from inside of the cluster."""
+    inside = f"http://{names.child_name(endpoint.name)}.{endpoint.namespace}.svc.{settings.cluster_domain}"
+    exposure = endpoint.spec.exposure or Exposure()
+    outside = ""
+    if exposure.ingress and _is_address(exposure.ingress.host):
+        outside = f"{'https' if exposure.ingress.tls else 'http'}://{exposure.ingress.host}"
+    elif exposure.gateway:
+        hosts = [host for host in exposure.gateway.hostnames if _is_address(host)]
+        outside = f"{_scheme(exposure.gateway)}://{hosts[0]}" if hosts else ""
+    return f"{outside or inside}{root_path(endpoint)}/v1"
+
+
+def route_keys(endpoint: Endpoint) -> frozenset[str]:
+    """What no other endpoint of the cluster may have too: the younger one yields."""
+    exposure = endpoint.spec.exposure or Exposure()
+    path = root_path(endpoint) or "/"
+    if exposure.ingress:
+        ingress = exposure.ingress
+        return frozenset({f"ingress {ingress.class_name or '(default)'} {ingress.host or '*'} {path}"})
+    if exposure.gateway:
+        hosts = exposure.gateway.hostnames or ("*",)
+        parents = [_parent(reference, endpoint.namespace) for reference in exposure.gateway.parent_refs]
+        return frozenset(f"gateway {parent} {host} {path}" for parent in parents for host in hosts)
+    return frozenset()
+
+
+def make_ingress(endpoint: Endpoint, controller: str) -> dict[str, Any] | None:
+    """The Ingress, if one is asked for."""
+    wanted = endpoint.spec.exposure.ingress if endpoint.spec.exposure else None
+    if wanted is None:
+        return None
+    backend = {"service": {"name": names.child_name(endpoint.name), "port": {"name": names.HTTP_PORT_NAME}}}
+    paths = [{"path": path, "pathType": kind, "backend": plain(backend)} for kind, path in _paths(endpoint, "Prefix")]
+    annotations = {**proxy_annotations(controller, endpoint.spec.rollout), **wanted.annotations}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": metadata(endpoint, annotations=annotations),
+        "spec": {
+            **present(ingressClassName=wanted.class_name, tls=_tls(wanted)),
+            "rules": [{**present(host=wanted.host), "http": {"paths": paths}}],
+        },
+    }
+
+
+def make_http_route(endpoint: Endpoint) -> dict[str, Any] | None:
+    """The HTTPRoute, if one is asked for. Its time-outs are off: the server has its own, and long recordings take long."""
+    wanted = endpoint.spec.exposure.gateway if endpoint.spec.exposure else None
+    if wanted is None:
+        return None
+    matches = [{"path": {"type": kind, "value": path}} for kind, path in _paths(endpoint, "PathPrefix")]
+    rule = {
+        "matches": matches,
+        "backendRefs": [{"name": names.child_name(endpoint.name), "port": names.SERVICE_PORT}],
+        "timeouts": {"request": NO_LIMIT, "backendRequest": NO_LIMIT},
+    }
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": metadata(endpoint),
+        "spec": {
+            "parentRefs": plain(wanted.parent_refs),
+            **present(hostnames=list(wanted.hostnames)),
+            "rules": [rule],
+        },
+    }
+
+
+def _paths(endpoint: Endpoint, prefix_kind: str) -> Iterator[tuple[str, str]]:
+    before = root_path(endpoint)
+    yield from ((prefix_kind, before + path) for path in PREFIXES)
+    yield from (("Exact", before + path) for path in FILES)
+
+
+def _tls(ingress: Ingress) -> list[dict[str, Any]]:
+    if ingress.tls is None:
+        return []
+    return [{**present(hosts=[ingress.host] if ingress.host else []), "secretName": ingress.tls.secret_name}]
+
+
+def _is_address(host: str | None) -> bool:
+    return bool(host) and "*" not in str(host)
+
+
+def _scheme(gateway: Gateway) -> str:
+    """A listener is known by its name and port only."""
+    secure = any(
+        reference.get("port") == 443 or str(reference.get("sectionName", "")).startswith("https")
+        for reference in gateway.parent_refs
+    )
+    return "https" if secure else "http"
+
+
+def _parent(reference: Document, namespace: str) -> str:
+    kind = f"{reference.get('group', 'gateway.networking.k8s.io')}/{reference.get('kind', 'Gateway')}"
+    where = f"{reference.get('namespace', namespace)}/{reference['name']}"
+    return f"{kind} {where} {reference.get('sectionName', '')}:{reference.get('port', '')}"

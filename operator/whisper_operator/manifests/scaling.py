@@ -1,0 +1,60 @@
+"""The HorizontalPodAutoscaler. It scales the WhisperEndpoint, never the Deployment: one place says how many pods there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from whisper_operator import names
+from whisper_operator.manifests.metadata import metadata
+from whisper_operator.manifests.plain import plain
+from whisper_operator.resource.choices import ScalingMetric
+from whisper_operator.resource.spec import Autoscaling, Endpoint
+
+POD_METRICS = {
+    ScalingMetric.QUEUE: "whisper_queue_audio_seconds",
+    ScalingMetric.RUNNING: "whisper_requests_running",
+}
+"""Metrics of the server that an adapter has to bring into the custom metrics API."""
+BEHAVIOR = {
+    "scaleUp": {
+        "stabilizationWindowSeconds": 0,
+        "selectPolicy": "Max",
+        "policies": [
+            {"type": "Percent", "value": 100, "periodSeconds": 60},
+            {"type": "Pods", "value": 2, "periodSeconds": 60},
+        ],
+    },
+    "scaleDown": {
+        # A pod takes minutes to load its model: one that is given up too soon is missed for long.
+        "stabilizationWindowSeconds": 600,
+        "selectPolicy": "Max",
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 120}],
+    },
+}
+
+
+def make_autoscaler(endpoint: Endpoint) -> dict[str, Any] | None:
+    """The autoscaler, if one is asked for and the endpoint is not suspended."""
+    wanted = endpoint.spec.autoscaling
+    if wanted is None or endpoint.spec.suspend:
+        return None
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata(endpoint),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": endpoint.name},
+            "minReplicas": wanted.min_replicas,
+            "maxReplicas": wanted.max_replicas,
+            "metrics": [_metric(wanted)],
+            "behavior": plain(BEHAVIOR),
+        },
+    }
+
+
+def _metric(wanted: Autoscaling) -> dict[str, Any]:
+    if wanted.metric is ScalingMetric.CPU:
+        target = {"type": "Utilization", "averageUtilization": wanted.target}
+        return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+    target = {"type": "AverageValue", "averageValue": str(wanted.target)}
+    return {"type": "Pods", "pods": {"metric": {"name": POD_METRICS[wanted.metric]}, "target": target}}

@@ -1,0 +1,130 @@
+"""What the pods mount, and where: the root of their file system is read-only.
+
+All caches lie in one folder of the pod, `/scratch`; with a claim, those of models lie on that instead. Nothing here
+says what the server is told of it; see `environment`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from whisper_operator import names
+from whisper_operator.manifests.images import from_registry
+from whisper_operator.manifests.metadata import metadata
+from whisper_operator.manifests.plain import present
+from whisper_operator.manifests.resolved import uses_gpu
+from whisper_operator.resource.choices import AccessMode
+from whisper_operator.resource.pod import Cache
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
+
+SCRATCH = "/scratch"
+CLAIM = "/cache"
+IMAGE = "/models"
+API_KEYS = "/etc/whisper/api-keys"
+CA_FOLDER = "/etc/whisper/ca"
+CA_FILE = "ca.crt"
+SHARED_MEMORY_LIMIT = "2Gi"
+READ_BY_ALL = 0o444
+"""The server's user is the image's, and a Secret's files are root's."""
+
+Part = tuple[dict[str, Any], tuple[dict[str, Any], ...]]
+"""A volume, and where it is mounted."""
+
+
+def claim_name(endpoint: Endpoint) -> str:
+    """The claim that holds the models; empty: none."""
+    cache = endpoint.spec.cache or Cache()
+    if cache.persistent_volume_claim is not None:
+        return names.cache_claim_name(endpoint.name)
+    return cache.existing_claim or ""
+
+
+def may_be_held_by_one_node(endpoint: Endpoint) -> bool:
+    """Whether a second pod elsewhere might wait for the first one's volume. Of a claim of yours nothing is known."""
+    cache = endpoint.spec.cache or Cache()
+    if cache.persistent_volume_claim is not None:
+        return AccessMode.READ_WRITE_MANY not in cache.persistent_volume_claim.access_modes
+    return cache.existing_claim is not None
+
+
+def cache_folder(endpoint: Endpoint) -> str:
+    """Where downloaded and converted models are kept."""
+    return CLAIM if claim_name(endpoint) else f"{SCRATCH}/models"
+
+
+def volumes_and_mounts(endpoint: Endpoint, settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """`volumes` of the pod and `volumeMounts` of its container."""
+    parts = [_scratch(endpoint), *_cache(endpoint, settings), *_shared_memory(endpoint)]
+    parts += [*_api_keys(endpoint), *_ca_bundle(settings)]
+    return [volume for volume, _ in parts], [mount for _, mounts in parts for mount in mounts]
+
+
+def make_cache_claim(endpoint: Endpoint) -> dict[str, Any] | None:
+    """The PersistentVolumeClaim that is made for the endpoint, if one is asked for."""
+    asked = endpoint.spec.cache.persistent_volume_claim if endpoint.spec.cache else None
+    if asked is None:
+        return None
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata(endpoint, name=names.cache_claim_name(endpoint.name)),
+        "spec": {
+            "accessModes": [str(mode) for mode in asked.access_modes],
+            "resources": {"requests": {"storage": str(asked.size)}},
+            **present(storageClassName=asked.storage_class_name),
+        },
+    }
+
+
+def _scratch(endpoint: Endpoint) -> Part:
+    folder = endpoint.spec.cache.empty_dir if endpoint.spec.cache else None
+    volume = {"name": "scratch", "emptyDir": present(sizeLimit=folder.size_limit if folder else None)}
+    return volume, (
+        {"name": "scratch", "mountPath": SCRATCH},
+        {"name": "scratch", "mountPath": "/tmp", "subPath": "tmp"},  # noqa: S108 - the pod's own
+    )
+
+
+def _cache(endpoint: Endpoint, settings: Settings) -> list[Part]:
+    claim = claim_name(endpoint)
+    if claim:
+        volume = {"name": "cache", "persistentVolumeClaim": {"claimName": claim}}
+        return [(volume, ({"name": "cache", "mountPath": CLAIM},))]
+    image = endpoint.spec.cache.image if endpoint.spec.cache else None
+    if image is None:
+        return []
+    reference = from_registry(image.reference, settings.defaults.image_registry)
+    volume = {
+        "name": "models",
+        "image": {"reference": reference, "pullPolicy": str(image.pull_policy or "IfNotPresent")},
+    }
+    return [(volume, ({"name": "models", "mountPath": IMAGE, "readOnly": True},))]
+
+
+def _shared_memory(endpoint: Endpoint) -> list[Part]:
+    """For vLLM's processes to talk through; it counts as the container's memory."""
+    if not uses_gpu(endpoint):
+        return []
+    volume = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}}
+    return [(volume, ({"name": "shm", "mountPath": "/dev/shm"},))]  # noqa: S108 - likewise
+
+
+def _api_keys(endpoint: Endpoint) -> list[Part]:
+    """As a folder: a file mounted by subPath would never change."""
+    secret = endpoint.spec.access.api_keys_secret_ref
+    if secret is None:
+        return []
+    source = {"secretName": secret.name, "defaultMode": READ_BY_ALL, "optional": False}
+    return [({"name": "api-keys", "secret": source}, ({"name": "api-keys", "mountPath": API_KEYS, "readOnly": True},))]
+
+
+def _ca_bundle(settings: Settings) -> list[Part]:
+    config_map = settings.defaults.ca_bundle_config_map
+    if not config_map:
+        return []
+    items = [{"key": CA_FILE, "path": CA_FILE}]
+    source = {"name": config_map, "items": items, "defaultMode": READ_BY_ALL, "optional": False}
+    return [
+        ({"name": "ca-bundle", "configMap": source}, ({"name": "ca-bundle", "mountPath": CA_FOLDER, "readOnly": True},))
+    ]

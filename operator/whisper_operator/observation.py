@@ -1,0 +1,121 @@
+"""Gathers what an endpoint's status is made from: what the store holds, what was looked up, and Events of what is stuck.
+
+Says, too, when to look again: pods that start, and what waits without a word, change with time alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from whisper_operator.kinds import CLAIM
+from whisper_operator.lookups import Looker, Lookups
+from whisper_operator.observed import ChildKey, Observed, Refusal
+from whisper_operator.resource.fields import Document
+from whisper_operator.store import Key, Store, controller_of
+
+STUCK_AFTER_S = 3.0
+"""A pod that has been on its node so long, and whose container says nothing, is asked about."""
+LONGEST_WAIT_S = 60.0
+SILENT = frozenset({"", "ContainerCreating", "PodInitializing"})
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen, and for how long it holds."""
+
+    observed: Observed
+    again_s: float | None
+    """When to look again although nothing happened; None: no need."""
+    is_steady: bool
+    """The same seen again will mean the same, however much later."""
+
+
+def patience_s(first_s: float, age_s: float) -> float:
+    """How long to wait before looking again for what has been missing for some time: ever more rarely, but at last every minute."""
+    return min(max(first_s, age_s / 10), max(LONGEST_WAIT_S, first_s))
+
+
+class Observer:
+    """Gathers."""
+
+    def __init__(self, store: Store, looker: Looker, missing_s: float) -> None:
+        self._store = store
+        self._looker = looker
+        self._missing_s = missing_s
+
+    async def observe(
+        self,
+        document: Document,
+        lookups: Lookups,
+        *,
+        served_kinds: frozenset[str],
+        route_owner: str,
+        refusals: tuple[Refusal, ...],
+        now: datetime,
+    ) -> Observation:
+        metadata = document["metadata"]
+        key = Key(metadata["namespace"], metadata["name"])
+        children = {
+            name: found for name, found in self._store.children(key).items() if is_owned(found, metadata["uid"])
+        }
+        pods = self._store.pods(key)
+        quiet = [pod for pod in pods if waits_without_words(pod)]
+        stuck = [pod for pod in quiet if age_s(pod, now) >= STUCK_AFTER_S]
+        claims = [claim for claim in (*_claims(children), lookups.existing_claim) if claim and is_pending(claim)]
+        observed = Observed(
+            children=children,
+            pods=pods,
+            secrets=lookups.secrets,
+            existing_claim=lookups.existing_claim,
+            ingress_class=lookups.ingress_class,
+            served_kinds=served_kinds,
+            pod_events={pod["metadata"]["name"]: await self._looker.events(pod) for pod in stuck},
+            claim_events=await self._looker.events(claims[0]) if claims else (),
+            route_owner=route_owner,
+            refusals=refusals,
+        )
+        waits = [patience_s(self._missing_s, age_s(waiting, now)) for waiting in (*quiet, *claims)]
+        return Observation(observed, min(waits, default=None), is_steady=not waits and not any(map(starts, pods)))
+
+
+def is_owned(child: Document, uid: str) -> bool:
+    owner = controller_of(child)
+    return owner is not None and owner["uid"] == uid
+
+
+def starts(pod: Document) -> bool:
+    """Whether time alone tells something of a pod: not of one that is ready, nor of one that has no node yet."""
+    if not pod.get("spec", {}).get("nodeName"):
+        return False
+    return not is_ready(pod)
+
+
+def is_ready(pod: Document) -> bool:
+    return any(
+        one["type"] == "Ready" and one["status"] == "True" for one in pod.get("status", {}).get("conditions") or ()
+    )
+
+
+def is_pending(claim: Document) -> bool:
+    return bool(claim.get("status", {}).get("phase", "Pending") == "Pending")
+
+
+def age_s(document: Document, now: datetime) -> float:
+    return (now - datetime.fromisoformat(document["metadata"]["creationTimestamp"])).total_seconds()
+
+
+def waits_without_words(pod: Document) -> bool:
+    """Whether a pod that has a node neither runs nor says what holds it up."""
+    status = pod.get("status", {})
+    if status.get("phase", "Pending") != "Pending" or pod["metadata"].get("deletionTimestamp"):
+        return False
+    if not pod.get("spec", {}).get("nodeName"):
+        return False
+    waits = [one.get("state", {}).get("waiting", {}) for one in status.get("containerStatuses") or ()]
+    return all(one.get("reason", "") in SILENT and not one.get("message") for one in waits)
+
+
+def _claims(children: dict[ChildKey, dict[str, Any]]) -> list[Document]:
+    return [child for key, child in children.items() if key.kind == CLAIM.kind]

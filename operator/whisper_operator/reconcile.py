@@ -1,0 +1,230 @@
+"""One endpoint from wish to status, as often as somebody asks: children applied, the world observed, status written.
+
+Level-triggered: it looks only at what is, never at what happened, and may be killed at any point. What belongs to an
+endpoint that is gone or on its way out is left alone. The decisions are elsewhere: what children are (`manifests`), what
+a status says (`status`), how often all this runs (`work_queue`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from whisper_operator import manifests, names, status
+from whisper_operator.apply import GONE_SOON_S, Applier, Result
+from whisper_operator.cluster_protocol import ApiError, Cluster
+from whisper_operator.contention import Contention
+from whisper_operator.errors import SpecError
+from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
+from whisper_operator.lookups import Looker, Lookups
+from whisper_operator.metrics import Metrics
+from whisper_operator.observation import Observation, Observer, patience_s
+from whisper_operator.observed import ChildKey
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.parse import parse_endpoint
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
+from whisper_operator.store import Key, Store
+from whisper_operator.work_queue import Outcome
+
+log = logging.getLogger(__name__)
+
+NOTHING = Lookups({}, None, None, None)
+ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a reconciliation depends on. The same again: nothing to do."""
+
+    changes: int
+    lookups: Lookups
+    route_owner: str
+    served_kinds: frozenset[str]
+
+
+class Reconciler:
+    """Work for a WorkQueue of Keys. `wake`: another endpoint should be looked at, too."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        store: Store,
+        settings: Settings,
+        metrics: Metrics,
+        served_kinds: frozenset[str],
+        wake: Callable[[Key], None],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._served_kinds = served_kinds
+        self._clock = clock
+        self._now = now
+        self._applier = Applier(cluster, store, metrics, clock)
+        self.contention = Contention(store, wake)
+        self.looker = Looker(cluster, settings, clock)
+        self._observer = Observer(store, self.looker, settings.missing_seconds)
+        self._settled: dict[Key, Inputs] = {}
+        self._refused_since: dict[Key, float] = {}
+        self._uids: dict[Key, str] = {}
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """Never raises ApiError: what the API server did not do is tried again."""
+        started_s = self._clock()
+        try:
+            result, outcome = await self._reconcile(key)
+        except ApiError as error:
+            self._settled.pop(key, None)
+            result, outcome = "failed", Outcome(again_s=error.retry_after_s, failed=True)
+            log.warning("cannot reconcile now: %s", error, extra={"fields": {"endpoint": "/".join(key)}})
+        self._metrics.reconciles.labels(result).inc()
+        if result not in ("unchanged", "gone"):
+            self._metrics.reconcile_seconds.observe(self._clock() - started_s)
+        return outcome
+
+    async def _reconcile(self, key: Key) -> tuple[str, Outcome]:
+        changes = self._store.changes(key)
+        self.contention.look_at(key)
+        document = self._store.endpoint(key)
+        if document is None or document["metadata"].get("deletionTimestamp"):
+            self._forget(key)
+            return "gone", Outcome()
+        uid = document["metadata"]["uid"]
+        if self._uids.setdefault(key, uid) != uid:
+            self._applier.forget(self._uids[key])
+            self._uids[key] = uid
+        endpoint, problem = _parsed(document)
+        lookups = await self.looker.look(endpoint) if endpoint else NOTHING
+        inputs = Inputs(changes, lookups, self.contention.holder(key), self._served_kinds)
+        if self._settled.get(key) == inputs:
+            return "unchanged", Outcome(again_s=lookups.again_s)
+        result = Result()
+        if endpoint is not None:
+            try:
+                result = await self._applier.bring_about(endpoint, await self._wishes(endpoint, inputs))
+            except SpecError as error:
+                problem = error
+        observation = await self._report(document, endpoint, problem, inputs, result)
+        return self._settle(key, inputs, result, observation)
+
+    async def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
+        controller = (inputs.lookups.ingress_class or {}).get("spec", {}).get("controller", "")
+        children = manifests.make_children(
+            endpoint,
+            self._settings,
+            served_kinds=self._served_kinds,
+            ingress_controller=self._settings.ingress_controller or controller,
+            deployed=await self._deployed(endpoint),
+        )
+        return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
+
+    async def _deployed(self, endpoint: Endpoint) -> Document | None:
+        deployment = ChildKey(DEPLOYMENT.kind, names.child_name(endpoint.name))
+        try:
+            return await self._applier.live(endpoint.namespace, deployment, DEPLOYMENT.api_version)
+        except ApiError as error:
+            # What may not be read is not written either, and that refusal is told in the status.
+            if error.code != 403:
+                raise
+            return None
+
+    async def _report(
+        self, document: Document, endpoint: Endpoint | None, problem: SpecError | None, inputs: Inputs, result: Result
+    ) -> Observation:
+        """Write the status if it says anything new."""
+        observation = await self._observer.observe(
+            document,
+            inputs.lookups,
+            served_kinds=inputs.served_kinds,
+            route_owner=inputs.route_owner,
+            refusals=tuple(result.refusals),
+            now=self._now(),
+        )
+        new = status.make_status(
+            endpoint,
+            problem,
+            document=document,
+            observed=observation.observed,
+            resolved=manifests.resolve(endpoint, self._settings) if endpoint and problem is None else None,
+            url=manifests.url_of(endpoint, self._settings) if endpoint else "",
+            now=self._now(),
+        )
+        if new != document.get("status"):
+            await self._write(document, new, result)
+        return observation
+
+    async def _write(self, document: Document, new: dict[str, Any], result: Result) -> None:
+        metadata = document["metadata"]
+        wish = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {key: metadata[key] for key in ("namespace", "name", "uid")},
+            "status": new,
+        }
+        try:
+            after = await self._cluster.apply_status(wish)
+        except ApiError as error:
+            # Gone, or another one of that name: an event is on its way.
+            if error.code in (404, 409):
+                result.wait(GONE_SOON_S)
+                return
+            raise
+        result.n_written += Key(metadata["namespace"], metadata["name"]) in self._store.put(after)
+        if _essence(after) != _essence(document):
+            # The answer is the first to tell of a newer spec: its event will be no news any more.
+            result.wait(0)
+        self._metrics.applies.labels("WhisperEndpointStatus", "ok").inc()
+        for event in status.events_between(document, new):
+            await self._cluster.record_event(
+                document, type_=event.type, reason=event.reason, message=event.message, action=event.action
+            )
+
+    def _settle(self, key: Key, inputs: Inputs, result: Result, observation: Observation) -> tuple[str, Outcome]:
+        waits = [wait for wait in (observation.again_s, inputs.lookups.again_s, result.again_s) if wait is not None]
+        if result.refusals:
+            # What a user or an administrator must mend: soon noticed at first, then ever more rarely asked for.
+            now = self._clock()
+            since = self._refused_since.setdefault(key, now)
+            waits.append(patience_s(self._settings.missing_seconds, now - since))
+        else:
+            self._refused_since.pop(key, None)
+        if result.refusals or result.errors or result.again_s is not None or not observation.is_steady:
+            self._settled.pop(key, None)
+        else:
+            # If anybody else has changed something meanwhile, this does not hold; an event has brought the key up again.
+            self._settled[key] = replace(inputs, changes=inputs.changes + result.n_written)
+        if result.errors:
+            return "failed", Outcome(again_s=result.errors[0].retry_after_s, failed=True)
+        return ("refused" if result.refusals else "done"), Outcome(again_s=min(waits, default=None))
+
+    def _forget(self, key: Key) -> None:
+        self._settled.pop(key, None)
+        self._refused_since.pop(key, None)
+        self._applier.forget(self._uids.pop(key, ""))
+        self._store.forget(key)
+
+
+def _parsed(document: Document) -> tuple[Endpoint | None, SpecError | None]:
+    try:
+        return parse_endpoint(document), None
+    except SpecError as error:
+        return None, error
+
+
+def _essence(document: Document) -> tuple[object, ...]:
+    """What a reconciliation depends on, of the endpoint itself."""
+    metadata = document["metadata"]
+    return tuple(metadata.get(name) for name in ("generation", "labels", "annotations", "deletionTimestamp"))

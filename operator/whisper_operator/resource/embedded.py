@@ -1,0 +1,152 @@
+"""Kubernetes' own types inside of a WhisperEndpoint: what `embedded.json` holds, with limits of ours.
+
+The file is written by scripts/embedded_types.py from a real API server. The limits bound the cost of CEL rules, and say
+early what the API server would say of the pod later. Pure, but for reading the file once.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE, NAMESPACE, OBJECT_NAME, QUANTITY
+
+_CIDR = {
+    "maxLength": 49,
+    "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-fA-F]*:[0-9a-fA-F:.]*/[0-9]{1,3})$",
+}
+_NAMED_KEY = ["name", "key"]
+
+_LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "io.k8s.api.core.v1.EnvVar": {
+        "name": {"minLength": 1, "maxLength": 256, "pattern": r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"},
+        "value": {"maxLength": 32_768},
+        "valueFrom.secretKeyRef": {"required": _NAMED_KEY},
+        "valueFrom.secretKeyRef.name": OBJECT_NAME,
+        "valueFrom.resourceFieldRef.resource": {
+            "enum": [
+                f"{kind}.{name}" for kind in ("limits", "requests") for name in ("cpu", "memory", "ephemeral-storage")
+            ]
+        },
+        "valueFrom.configMapKeyRef": {"required": _NAMED_KEY},
+        "valueFrom.configMapKeyRef.name": OBJECT_NAME,
+    },
+    "io.k8s.api.core.v1.Toleration": {
+        "key": {"maxLength": 317, "pattern": f"^({LABEL_KEY['pattern'].strip('^$')})?$"},
+        "value": LABEL_VALUE,
+        "operator": {"enum": ["Equal", "Exists"]},
+    },
+    "io.k8s.api.core.v1.ResourceRequirements": {
+        "limits": {"maxProperties": 16},
+        "limits.*": QUANTITY,
+        "requests": {"maxProperties": 16},
+        "requests.*": QUANTITY,
+    },
+    "io.k8s.api.core.v1.TopologySpreadConstraint": {"maxSkew": {"minimum": 1}, "minDomains": {"minimum": 1}},
+    "io.k8s.api.networking.v1.NetworkPolicyPeer": {"ipBlock.cidr": _CIDR, "ipBlock.except[]": _CIDR},
+    "io.k8s.api.core.v1.Affinity": {
+        "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms": {"minItems": 1}
+    },
+}
+"""Type → field (dots for fields of fields, * for the values of a map, [] for items) → keywords of its schema."""
+
+_ANYWHERE: Mapping[str, Mapping[str, Any]] = {
+    "topologyKey": {"minLength": 1, **LABEL_KEY},
+    "matchLabelKeys": {"items": {"type": "string", "minLength": 1, **LABEL_KEY}},
+    "mismatchLabelKeys": {"items": {"type": "string", "minLength": 1, **LABEL_KEY}},
+    "namespaces": {"items": {"type": "string", **NAMESPACE}},
+    "weight": {"minimum": 1, "maximum": 100},
+    "matchLabels": {"maxProperties": 32, "additionalProperties": {"type": "string", **LABEL_VALUE}},
+}
+"""Fields that are the same wherever they are."""
+_FIELD: Mapping[str, Mapping[str, Any]] = {
+    "key": {"enum": ["metadata.name"]},
+    "operator": {"enum": ["In", "NotIn"]},
+    "values": {"maxItems": 1, "items": {"type": "string", **OBJECT_NAME}},
+}
+"""What `matchFields` can compare."""
+_REQUIREMENT: Mapping[str, Mapping[str, Any]] = {
+    "key": {"minLength": 1, **LABEL_KEY},
+    "values": {"items": {"type": "string", **LABEL_VALUE}},
+}
+"""Fields of what selects by labels."""
+_LABEL_OPERATORS = {"enum": ["DoesNotExist", "Exists", "In", "NotIn"]}
+_MOST_ITEMS = 32
+
+_LISTS: Mapping[str, Mapping[str, Any]] = {
+    "io.k8s.api.core.v1.EnvVar": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    "io.k8s.api.core.v1.TopologySpreadConstraint": {
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["topologyKey", "whenUnsatisfiable"],
+    },
+}
+"""How lists of a type merge, as in a PodSpec. All others are one piece: who applies one owns all of it."""
+
+
+def embedded_schema(type_name: str) -> dict[str, Any]:
+    """The schema of a type, without its own description: that of the field says more."""
+    schema: dict[str, Any] = copy.deepcopy(_types()[type_name])
+    _bound(schema)
+    for path, limits in _LIMITS.get(type_name, {}).items():
+        _at(schema, path).update(limits)
+    return schema
+
+
+def requirement_paths(type_name: str) -> tuple[str, ...]:
+    """Where in a type labels or fields are compared with values: dots for fields of fields, [] for items."""
+    return tuple(_requirements(_types()[type_name], ""))
+
+
+def list_keywords(type_name: str) -> dict[str, Any]:
+    """How several field managers share a list of this type."""
+    return dict(_LISTS.get(type_name, {"x-kubernetes-list-type": "atomic"}))
+
+
+def _bound(schema: dict[str, Any]) -> None:
+    """Limits that do not depend on the type."""
+    if schema.get("type") == "array":
+        schema.setdefault("maxItems", _MOST_ITEMS)
+    properties = schema.get("properties", {})
+    if _is_requirement(schema):
+        for name, limits in _REQUIREMENT.items():
+            properties[name].update(limits)
+        properties["operator"].setdefault("enum", _LABEL_OPERATORS["enum"])
+    for name in _ANYWHERE.keys() & properties.keys():
+        properties[name].update(_ANYWHERE[name])
+    for name, limits in _FIELD.items() if "matchFields" in properties else ():
+        properties["matchFields"]["items"]["properties"][name].update(limits)
+    for inner in (*properties.values(), *([schema["items"]] if "items" in schema else [])):
+        _bound(inner)
+
+
+def _requirements(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    if _is_requirement(schema):
+        yield path
+    for name, inner in schema.get("properties", {}).items():
+        yield from _requirements(inner, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from _requirements(schema["items"], f"{path}[]")
+
+
+def _is_requirement(schema: Mapping[str, Any]) -> bool:
+    return {"key", "operator", "values"} <= set(schema.get("properties", {}))
+
+
+def _at(schema: dict[str, Any], path: str) -> dict[str, Any]:
+    for name in path.replace("[]", ".[]").split("."):
+        if name == "[]":
+            schema = schema["items"]
+        else:
+            schema = schema["additionalProperties"] if name == "*" else schema["properties"][name]
+    return schema
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    text = resources.files(__package__).joinpath("embedded.json").read_text()
+    types: dict[str, Any] = json.loads(text)
+    return types

@@ -1,0 +1,50 @@
+"""What only the operator sets on pods: a spec that names it is refused. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from whisper_operator import names
+
+RESERVED_ENV: Mapping[str, str] = {
+    "MODEL_ID": "model.id",
+    "MODEL_REVISION": "model.revision",
+    "SERVED_MODEL_NAMES": "model.servedNames",
+    "HF_TOKEN": "model.tokenSecretRef",
+    "ENGINE": "engine.type",
+    "DTYPE": "engine.dtype",
+    "VLLM_DTYPE": "engine.dtype",
+    "VLLM_KV_CACHE_DTYPE": "engine.kvCacheDtype",
+    "VLLM_ATTENTION_BACKEND": "engine.attentionBackend",
+    "VLLM_USE_FLASHINFER": "gpu.class",
+    "VLLM_MAX_NUM_BATCHED_TOKENS": "engine.maxBatchedTokens",
+    "VLLM_GPU_MEMORY_UTILIZATION": "engine.gpuMemoryUtilization",
+    "LANGUAGE_FORCE": "transcription.languageForce",
+    "TIMESTAMPS": "transcription.timestamps",
+    "MAX_AUDIO_SECONDS": "transcription.maxAudioSeconds",
+    "WHISPER_SEGMENT_DURATION_SEC": "transcription.segmentDurationSeconds",
+    "API_KEYS_DIR": "access.apiKeysSecretRef",
+    "MAX_UPLOAD_BYTES": "access.maxUploadBytes",
+    "MAX_QUEUE_SECONDS": "access.maxQueueSeconds",
+    "ROOT_PATH": "exposure.ingress.path or exposure.gateway.path",
+    "DRAIN_SECONDS": "rollout.drainSeconds",
+    "SHUTDOWN_SECONDS": "rollout.shutdownSeconds",
+    "HF_HOME": "cache",
+    "MODEL_CACHE_DIR": "cache",
+    "INTERFACE": "",
+    "PORT": "",
+    "METRICS_PORT": "",
+    "HOME": "",
+    "TMPDIR": "",
+    "XDG_CACHE_HOME": "",
+    "XDG_CONFIG_HOME": "",
+    "VLLM_CACHE_ROOT": "",
+    "TRITON_CACHE_DIR": "",
+    "TORCHINDUCTOR_CACHE_DIR": "",
+    "NUMBA_CACHE_DIR": "",
+    "NVIDIA_VISIBLE_DEVICES": "",
+}
+"""Variables that pod.env may not hold → the field that is for them. Empty: the pods themselves are laid out by it."""
+
+RESERVED_LABELS: tuple[str, ...] = tuple(key for key in names.labels_of("") if not key.startswith(f"{names.GROUP}/"))
+"""Labels of pods that only the operator sets, besides all of its own group."""

@@ -1,0 +1,42 @@
+"""A rule between fields in CEL, and how rules are put into a schema. Pure; the rules themselves are in `rules`."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule: `x-kubernetes-validations` has the same fields."""
+
+    at: str
+    """The object that it lies on; [] are the items of a list, empty is the whole document."""
+    field: str = ""
+    """What the error points at, below `at`. Empty: at itself."""
+    rule: str
+    message: str
+    """What is wrong, and what to write instead."""
+    message_expression: str = ""
+    """A message of CEL's making, where the plain one cannot say enough."""
+
+    def document(self) -> dict[str, Any]:
+        more = {"messageExpression": self.message_expression, "fieldPath": f".{self.field}" if self.field else ""}
+        return {"rule": self.rule, "message": self.message} | {key: value for key, value in more.items() if value}
+
+
+def with_rules(schema: dict[str, Any], rules: Iterable[Rule]) -> dict[str, Any]:
+    """A copy of the schema that holds the rules."""
+    made = copy.deepcopy(schema)
+    for rule in rules:
+        node = _node(made, rule.at)
+        node.setdefault("x-kubernetes-validations", []).append(rule.document())
+    return made
+
+
+def _node(schema: dict[str, Any], path: str) -> dict[str, Any]:
+    for name in path.replace("[]", ".[]").split(".") if path else ():
+        schema = schema["items"] if name == "[]" else schema["properties"][name]
+    return schema

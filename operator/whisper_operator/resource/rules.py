@@ -1,0 +1,247 @@
+"""Rules between fields, in CEL: the API server refuses what breaks one, with a message that says what to write instead.
+
+A rule lies on the deepest object that holds all its fields, so that an old endpoint that breaks a new rule can still be
+changed elsewhere (ratcheting). Data only; rules about one part of the pod are in `pod_rules`.
+"""
+
+from __future__ import annotations
+
+from whisper_operator.resource.pod_rules import POD_RULES
+from whisper_operator.resource.rule import Rule
+
+_CLAIM = "has(self.cache) && has(self.cache.persistentVolumeClaim)"
+_ONE_POD = f"{_CLAIM} && 'ReadWriteOncePod' in self.cache.persistentVolumeClaim.accessModes"
+_ZERO = "matches('^0+%?$')"
+
+_NAME = (
+    Rule(
+        at="",
+        field="metadata.name",
+        rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        message="it is the name of a Service, too: write at most 40 lower-case letters, digits and dashes, a letter first, such as whisper-t4",
+    ),
+)
+
+_GPU = (
+    Rule(
+        at="spec",
+        field="engine.type",
+        rule="self.engine.type != 'vllm' || self.gpu.class != 'none'",
+        message="vllm needs a GPU: write gpu.class auto, t4, ampere, ada, hopper or blackwell, or engine.type ctranslate2",
+    ),
+    Rule(
+        at="spec",
+        field="engine.type",
+        rule="self.engine.type != 'ctranslate2' || self.gpu.class == 'none'",
+        message="ctranslate2 runs on CPUs here: write gpu.class none, or engine.type vllm",
+    ),
+    Rule(
+        at="spec",
+        field="gpu",
+        rule="self.gpu.class != 'none' || !(has(self.gpu.minMemoryGiB) || self.gpu.shared || self.gpu.resourceName != 'nvidia.com/gpu')",
+        message="class none takes no GPU: leave out minMemoryGiB, shared and resourceName, or write another class",
+    ),
+    Rule(
+        at="spec",
+        field="engine",
+        rule="self.gpu.class != 'none' || !(has(self.engine.kvCacheDtype) || has(self.engine.attentionBackend) || has(self.engine.maxBatchedTokens) || has(self.engine.gpuMemoryUtilization))",
+        message="gpu.class none takes no GPU: leave out kvCacheDtype, attentionBackend, maxBatchedTokens and gpuMemoryUtilization, or write another class",
+    ),
+    Rule(
+        at="spec",
+        field="engine.gpuMemoryUtilization",
+        rule="!self.gpu.shared || has(self.engine.gpuMemoryUtilization)",
+        message="a shared GPU is not all this endpoint's: write the share of its memory that the engine may take, such as 0.4",
+    ),
+    Rule(
+        at="spec",
+        field="gpu.minMemoryGiB",
+        rule="self.gpu.class != 't4' || !has(self.gpu.minMemoryGiB) || self.gpu.minMemoryGiB <= 15",
+        message="a t4 has 15 GiB: write at most 15, or another class",
+    ),
+    Rule(
+        at="spec",
+        field="gpu.resourceName",
+        rule="!(self.gpu.class in ['t4', 'ada']) || !self.gpu.resourceName.contains('/mig-')",
+        message="t4 and ada GPUs cannot be sliced: write nvidia.com/gpu, or class ampere, hopper, blackwell or auto",
+    ),
+)
+
+_NUMBERS = (
+    Rule(
+        at="spec",
+        field="engine.dtype",
+        rule="self.gpu.class != 't4' || self.engine.dtype != 'bfloat16'",
+        message="a t4 has no bfloat16: write half, or leave dtype out",
+    ),
+    Rule(
+        at="spec",
+        field="engine.dtype",
+        rule="self.gpu.class == 'none' || self.engine.dtype != 'int8'",
+        message="int8 is for CPUs: write half or bfloat16, leave dtype out, or write gpu.class none",
+    ),
+    Rule(
+        at="spec",
+        field="engine.dtype",
+        rule="self.gpu.class != 'none' || self.engine.dtype in ['auto', 'int8', 'float32']",
+        message="CPUs compute in int8 or float32: write one of these, or leave dtype out",
+    ),
+    Rule(
+        at="spec",
+        field="engine.kvCacheDtype",
+        rule="!(self.gpu.class in ['t4', 'ampere']) || !has(self.engine.kvCacheDtype) || self.engine.kvCacheDtype != 'fp8'",
+        message="fp8 needs compute capability 8.9: write fp16, or gpu.class ada, hopper or blackwell",
+    ),
+    Rule(
+        at="spec",
+        field="engine.kvCacheDtype",
+        rule="!has(self.engine.kvCacheDtype) || self.engine.kvCacheDtype != 'fp32' || self.engine.dtype == 'float32'",
+        message="fp32 goes with dtype float32 only: write both, or fp16",
+    ),
+    Rule(
+        at="spec",
+        field="engine.attentionBackend",
+        rule="self.gpu.class != 't4' || !has(self.engine.attentionBackend) || self.engine.attentionBackend != 'FLASH_ATTN'",
+        message="FLASH_ATTN needs compute capability 8.0: write TRITON_ATTN, or leave attentionBackend out",
+    ),
+)
+
+_REPLICAS = (
+    Rule(
+        at="spec.autoscaling",
+        field="minReplicas",
+        rule="self.minReplicas <= self.maxReplicas",
+        message="write no more than maxReplicas",
+    ),
+    Rule(
+        at="spec.autoscaling",
+        field="target",
+        rule="self.metric != 'cpu' || self.target <= 1000",
+        message="for metric cpu write percent of the CPU that a pod requests, such as 80, at most 1000",
+    ),
+    Rule(
+        at="spec",
+        field="pod.resources",
+        rule="!has(self.autoscaling) || self.autoscaling.metric != 'cpu' || !has(self.pod.resources) || (has(self.pod.resources.requests) && 'cpu' in self.pod.resources.requests) || (has(self.pod.resources.limits) && 'cpu' in self.pod.resources.limits)",
+        message="autoscaling.metric cpu is measured against the CPU that a pod requests: write requests.cpu",
+    ),
+    Rule(
+        at="spec",
+        field="replicas",
+        rule=f"!({_ONE_POD}) || (self.replicas <= 1 && (!has(self.autoscaling) || self.autoscaling.maxReplicas <= 1))",
+        message="a ReadWriteOncePod volume is for one pod: write replicas 1 and no autoscaling, or accessModes [ReadWriteMany]",
+    ),
+    Rule(
+        at="spec",
+        field="rollout",
+        rule=(
+            f"!({_ONE_POD}) || ((!has(self.rollout.maxSurge) || string(self.rollout.maxSurge).{_ZERO})"
+            f" && (!has(self.rollout.maxUnavailable) || !string(self.rollout.maxUnavailable).{_ZERO}))"
+        ),
+        message="a ReadWriteOncePod volume is for one pod, the next would wait for it forever: write maxSurge 0 and maxUnavailable 1, or leave both out",
+    ),
+    Rule(
+        at="spec.rollout",
+        rule=(
+            f"!has(self.maxSurge) || !has(self.maxUnavailable)"
+            f" || !string(self.maxSurge).{_ZERO} || !string(self.maxUnavailable).{_ZERO}"
+        ),
+        message="no pod could ever be replaced: write maxSurge or maxUnavailable of 1 or more, or leave one of them out",
+    ),
+)
+
+_ELSEWHERE = (
+    "to move, write cache {emptyDir: {}} first (the volume is deleted) and the new persistentVolumeClaim afterwards"
+)
+
+_CACHE = (
+    Rule(
+        at="spec.cache",
+        rule="[has(self.emptyDir), has(self.persistentVolumeClaim), has(self.existingClaim), has(self.image)].filter(one, one).size() == 1",
+        message="write exactly one of emptyDir, persistentVolumeClaim, existingClaim and image",
+    ),
+    Rule(
+        at="spec.cache.persistentVolumeClaim",
+        field="storageClassName",
+        rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+        message=f"it cannot be changed: {_ELSEWHERE}",
+    ),
+    Rule(
+        at="spec.cache.persistentVolumeClaim",
+        field="accessModes",
+        rule="self.accessModes == oldSelf.accessModes",
+        message=f"they cannot be changed: {_ELSEWHERE}",
+    ),
+    Rule(
+        at="spec.cache.persistentVolumeClaim",
+        field="size",
+        rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
+        message=f"a volume can only grow: write the old size or more; {_ELSEWHERE}",
+    ),
+    Rule(
+        at="spec.cache.persistentVolumeClaim",
+        field="size",
+        rule="quantity(string(self.size)).compareTo(quantity('1Mi')) >= 0",
+        message="write 1Mi or more, such as 20Gi: a number alone is bytes",
+    ),
+    Rule(
+        at="spec.cache.emptyDir",
+        field="sizeLimit",
+        rule="!has(self.sizeLimit) || quantity(string(self.sizeLimit)).compareTo(quantity('1Mi')) >= 0",
+        message="write 1Mi or more, such as 20Gi: a number alone is bytes",
+    ),
+    Rule(
+        at="spec.cache.persistentVolumeClaim",
+        field="accessModes",
+        rule="!('ReadWriteOncePod' in self.accessModes) || self.accessModes.size() == 1",
+        message="ReadWriteOncePod goes with no other mode: write it alone, or leave it out",
+    ),
+    Rule(
+        at="spec",
+        field="model.id",
+        rule="!has(self.cache) || !has(self.cache.image) || self.model.id.startsWith('/models/')",
+        message="with cache.image the model is a folder of that image, mounted at /models: write its path, such as /models/whisper-large-v3",
+    ),
+)
+
+_ROUTES = (
+    Rule(
+        at="spec.exposure",
+        rule="has(self.ingress) != has(self.gateway)",
+        message="write exactly one of ingress and gateway",
+    ),
+    Rule(
+        at="spec.exposure.ingress",
+        field="host",
+        rule="!has(self.tls) || has(self.host)",
+        message="a certificate is for a host: write the host that tls.secretName is for, or leave tls out",
+    ),
+    Rule(
+        at="spec.exposure.ingress.host",
+        rule="!self.matches('^[0-9.]+$')",
+        message="write a host name such as speech.example.com, not an address; left out, any host is served",
+    ),
+    Rule(
+        at="spec.exposure.gateway.parentRefs",
+        rule="self.all(one, self.exists_one(other, other == one))",
+        message="write each parent once: two of the same Gateway differ in sectionName or port",
+    ),
+    Rule(
+        at="spec.exposure.gateway.hostnames[]",
+        rule="!self.matches('^[0-9.]+$')",
+        message="write a host name such as speech.example.com, not an address",
+    ),
+    Rule(
+        at="spec.access.networkPolicy",
+        field="from",
+        rule="self.enabled || !has(self.from) || self.from.size() == 0",
+        message="without a NetworkPolicy nothing is narrowed: write enabled true, or leave from out",
+    ),
+    Rule(
+        at="spec.access.networkPolicy.from[]",
+        rule="has(self.ipBlock) ? !(has(self.podSelector) || has(self.namespaceSelector)) : (has(self.podSelector) || has(self.namespaceSelector))",
+        message="write either ipBlock, or podSelector, namespaceSelector or both",
+    ),
+)
+
+RULES: tuple[Rule, ...] = (*_NAME, *_GPU, *_NUMBERS, *_REPLICAS, *_CACHE, *_ROUTES, *POD_RULES)

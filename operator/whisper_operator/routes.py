@@ -1,0 +1,64 @@
+"""Who has which route: of two endpoints with the same class, host and path, the older one has it.
+
+An index in memory, filled from the specs. What a route's identity is, is decided in `manifests`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from whisper_operator.store import Key
+
+
+class Routes:
+    """The routes that endpoints ask for."""
+
+    def __init__(self) -> None:
+        self._asked: dict[Key, tuple[str, frozenset[str]]] = {}
+        self._by_route: defaultdict[str, set[Key]] = defaultdict(set)
+
+    def ask(self, key: Key, created_at: str, routes: Iterable[str]) -> set[Key]:
+        """What an endpoint asks for now. The others whose chances this changes."""
+        new = frozenset(routes)
+        old_created_at, old = self._asked.get(key, ("", frozenset()))
+        if old == new and (not new or old_created_at == created_at):
+            return set()
+        before = self._contenders(old)
+        for route in old - new:
+            self._by_route[route].discard(key)
+            if not self._by_route[route]:
+                del self._by_route[route]
+        for route in new:
+            self._by_route[route].add(key)
+        if new:
+            self._asked[key] = (created_at, new)
+        else:
+            self._asked.pop(key, None)
+        return (before | self._contenders(new)) - {key}
+
+    def holder(self, key: Key) -> Key | None:
+        """An older endpoint that has one of this one's routes. Who yields itself has none, and stands in nobody's way."""
+        taken: dict[str, Key] = {}
+        _, wanted = self._asked.get(key, ("", frozenset()))
+        for rival in sorted(self._contenders(wanted), key=self._age):
+            routes = self._asked[rival][1]
+            holders = [taken[route] for route in routes if route in taken]
+            if rival == key:
+                return min(holders, key=self._age, default=None)
+            if not holders:
+                taken |= dict.fromkeys(routes, rival)
+        return None
+
+    def _age(self, key: Key) -> tuple[str, Key]:
+        return self._asked[key][0], key
+
+    def _contenders(self, routes: Iterable[str]) -> set[Key]:
+        """All that ask for one of the routes, for a route of one of those, and so on."""
+        found: set[Key] = set()
+        waiting = list(routes)
+        while waiting:
+            new = self._by_route.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += [route for key in new for route in self._asked[key][1]]
+        return found

@@ -1,0 +1,175 @@
+"""The life of the operator: probes, the CRD, the Lease, the work, the end. The composition root.
+
+Whatever it cannot go on without ends the process, and the kubelet starts it anew: a lost Lease at once and with code 1, a
+vanished CRD or a kind that appeared with code 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import uuid
+from typing import NoReturn
+
+from whisper_operator import __version__
+from whisper_operator.cluster.api import KubernetesCluster
+from whisper_operator.cluster.connection import Connection
+from whisper_operator.cluster_protocol import ApiError
+from whisper_operator.errors import StartError
+from whisper_operator.kinds import ENDPOINT
+from whisper_operator.leadership import Leadership, LeaseLost
+from whisper_operator.logs import configure_logging, hush
+from whisper_operator.metrics import Metrics
+from whisper_operator.probes import Probes
+from whisper_operator.settings import Settings
+from whisper_operator.work import StartAnew, Work
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 2.0
+STOP_S = 3.0
+SILENT_WATCH_S = 180.0
+"""Bookmarks come every minute, and kopf opens a watch anew that was silent for 70 s."""
+
+
+def run(settings: Settings) -> NoReturn:
+    """Ends the process. Raises StartError."""
+    configure_logging(settings.log_format, settings.log_level)
+    loop = asyncio.new_event_loop()
+    try:
+        code = loop.run_until_complete(Operator(settings).run())
+    except StartError:
+        loop.close()
+        raise
+    # What kopf leaves behind when it fails (watches without an owner) ends with the process, and in no other way.
+    logging.shutdown()
+    os._exit(code)
+
+
+class Operator:
+    """One process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._metrics.build_info.labels(__version__).set(1)
+        identity = settings.identity or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._connection = Connection(settings.kubeconfig, settings.kube_context, settings.workers + 8)
+        self._cluster = KubernetesCluster(self._connection, self._metrics, identity)
+        self._leadership = Leadership(
+            self._cluster,
+            namespace=settings.operator_namespace,
+            name=settings.lease_name,
+            identity=identity,
+            lease_s=settings.lease_seconds,
+        )
+        self._waits_for = "it has just started"
+        self._work: Work | None = None
+        self._probes = Probes(
+            self._metrics,
+            unhealthy=self._unhealthy,
+            unready=lambda: self._waits_for or self._leadership.problem,
+            interface=settings.interface,
+            port=settings.port,
+        )
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        try:
+            await self._connection.load()
+            self._listen_to_signals()
+            port = await self._probes.start()
+        except StartError:
+            await self._probes.stop()
+            await self._connection.close()
+            raise
+        log.info("started", extra={"fields": {"version": __version__, "port": port, "server": self._connection.server}})
+        life = asyncio.create_task(self._live(), name="operator")
+        stop = asyncio.create_task(self._stop.wait(), name="signals")
+        await asyncio.wait([life, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        life.cancel()
+        hush()
+        return await self._ended(life)
+
+    async def _ended(self, life: asyncio.Task[int]) -> int:
+        done, _ = await asyncio.wait([life], timeout=STOP_S)
+        if done:
+            await self._leadership.release()
+        else:
+            # Whatever still runs may write: nobody takes over before the Lease has run out.
+            log.warning("not everything could be ended in time")
+        await self._probes.stop()
+        await self._connection.close()
+        if not done or life.cancelled():
+            log.info("stopped as asked")
+            return 0
+        return life.result()
+
+    async def _live(self) -> int:
+        await self._wait_for_crd()
+        # A standby is ready: a rollout or a disruption budget that waits for it must not wait for the other's end.
+        self._waits_for = ""
+        await self._leadership.acquire()
+        self._metrics.leader.set(1)
+        try:
+            return await self._lead()
+        except StartAnew as reason:
+            log.warning("ends, to be started anew: %s", reason)
+            return 0
+        except ApiError as error:
+            log.critical("ends, to be tried again: the API server says %s", error)
+            return 1
+        except Exception:
+            log.exception("ends by an error")
+            return 1
+
+    async def _lead(self) -> int:
+        """The work and the Lease: whichever ends, ends all."""
+        self._work = Work(self._settings, self._connection, self._cluster, self._metrics)
+        parts = [
+            asyncio.create_task(one, name=name)
+            for name, one in {"lease": self._keep_lease(), "work": self._work.run(self._listen_to_signals)}.items()
+        ]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+        return 1
+
+    async def _keep_lease(self) -> None:
+        try:
+            await self._leadership.keep()
+        except LeaseLost as reason:
+            log.critical("ends at once, another operator may be at work: %s", reason)
+            os._exit(1)
+
+    async def _wait_for_crd(self) -> None:
+        while True:
+            try:
+                if await self._cluster.serves(ENDPOINT.api_version, ENDPOINT.kind):
+                    return
+                problem = "the API server does not serve WhisperEndpoints: is the CRD installed?"
+            except ApiError as error:
+                problem = f"the API server does not answer: {error}"
+            if problem != self._waits_for:
+                log.warning("waits: %s", problem)
+                self._waits_for = problem
+            await asyncio.sleep(LOOK_S)
+
+    def _unhealthy(self) -> str:
+        if self._work is not None and self._work.watch_age_s() > SILENT_WATCH_S:
+            return f"a watch has been silent for {self._work.watch_age_s():.0f} s"
+        return ""
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)

@@ -1,0 +1,73 @@
+"""Conditions as the status holds them. One keeps its time for as long as its status stays what it was. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from whisper_operator.resource.fields import Document
+from whisper_operator.status.finding import Finding, clipped
+from whisper_operator.status.reading import parts, text
+
+
+class Truth(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One aspect of an endpoint."""
+
+    type: str
+    status: Truth
+    reason: str
+    message: str
+
+    @property
+    def holds(self) -> bool:
+        return self.status is Truth.TRUE
+
+
+def fails(type_: str, finding: Finding) -> Condition:
+    """A condition that does not hold, for this reason."""
+    return Condition(type=type_, status=Truth.FALSE, reason=finding.reason, message=finding.message)
+
+
+def conditions_of(document: Document) -> Mapping[str, Document]:
+    """The conditions of any object, by type."""
+    return {text(entry, "type"): entry for entry in parts(document, "status", "conditions")}
+
+
+def condition_of(document: Document | None, type_: str) -> Document:
+    """One condition of an object; empty where it, or the object, is not there."""
+    return conditions_of(document or {}).get(type_, {})
+
+
+def as_documents(
+    conditions: Iterable[Condition], *, previous: Mapping[str, Document], generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """Conditions for the status; `previous` are those that it held before, by type."""
+    return [
+        {
+            "type": condition.type,
+            "status": str(condition.status),
+            "observedGeneration": generation,
+            "lastTransitionTime": _since(condition, previous.get(condition.type), now),
+            "reason": condition.reason,
+            "message": clipped(condition.message),
+        }
+        for condition in conditions
+    ]
+
+
+def _since(condition: Condition, before: Document | None, now: datetime) -> str:
+    if before is not None and before.get("status") == condition.status and before.get("lastTransitionTime"):
+        return str(before["lastTransitionTime"])
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

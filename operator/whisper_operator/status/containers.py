@@ -1,0 +1,235 @@
+"""What keeps one pod from being ready, from its own status: crashes, memory, images, and slow starts that are none of these.
+
+Whether it has a node is judged in `scheduling`; what several pods' troubles come to is in `pods`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import signal
+from collections.abc import Iterator
+
+from whisper_operator import names
+from whisper_operator.resource.fields import Document
+from whisper_operator.status import reasons
+from whisper_operator.status.conditions import condition_of
+from whisper_operator.status.finding import command, joined, quoted
+from whisper_operator.status.last_words import last_words
+from whisper_operator.status.mounts import preparing
+from whisper_operator.status.reading import number, part, parts, text, value
+from whisper_operator.status.seen import Seen, is_ready, node_of, parse_time, pod_name
+from whisper_operator.status.trouble import Trouble
+
+NEARLY_ALL = 0.9
+"""Of the time allowed for the start: probes and clocks are not exact."""
+_PULL_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed", "ImageInspectError"}
+)
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(?:: (?:ErrImagePull|RegistryUnavailable))?(?:: )?')
+_PULL_ADVICE = (
+    (("unauthorized", "denied", "authentication required", "401", "403"), "a Secret in pod.imagePullSecrets may be missing"),
+    (("no such host", "timeout", "connection refused", "dial tcp"), "the nodes must reach the registry"),
+    (("x509", "certificate"), "the nodes must trust the registry's certificate"),
+    (("toomanyrequests", "rate limit"), "the registry limits anonymous pulls: name a Secret in pod.imagePullSecrets"),
+    (("not found", "manifest unknown", "NotFound"), "there is no such image"),
+)  # fmt: skip
+_MISSING_SECRET = re.compile(r'secret "[^"]+" not found|couldn\'t find key \S+ in Secret|non-existent secret key')
+_NOT_A_CRASH = frozenset({"Unknown", "ContainerStatusUnknown"})
+"""Ends that came with the node: it was restarted, or lost sight of the container."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """A container of a pod: what it is to be, and what has become of it."""
+
+    pod: Document
+    spec: Document
+    status: Document
+
+    @property
+    def name(self) -> str:
+        return text(self.status, "name")
+
+    @property
+    def namespace(self) -> str:
+        return str(self.pod["metadata"]["namespace"])
+
+    @property
+    def who(self) -> str:
+        return "the server" if self.name == names.CONTAINER else f"container {self.name}"
+
+    @property
+    def waiting(self) -> Document:
+        return part(self.status, "state", "waiting")
+
+    @property
+    def last_end(self) -> Document:
+        """How it ended, now or the last time; empty where it never did, or where that was no fault of its own."""
+        ended = part(self.status, "state", "terminated") or part(self.status, "lastState", "terminated")
+        return {} if text(ended, "reason") in _NOT_A_CRASH else ended
+
+    @property
+    def is_up(self) -> bool:
+        return bool(self.status.get("ready"))
+
+    def see_logs(self, *, previous: bool = False, follow: bool = False) -> str:
+        which = f"{' --previous' if previous else ''}{' -f' if follow else ''}"
+        text = f"kubectl logs -n {self.namespace} {pod_name(self.pod)} -c {self.name}{which}"
+        return command(text)
+
+
+def trouble_of(pod: Document, seen: Seen) -> Trouble | None:
+    """Why a pod with a node is not ready; None where it is, or has no node yet."""
+    if is_ready(pod) or not node_of(pod):
+        return None
+    containers = list(_containers(pod))
+    troubles = [found for container in containers if (found := _of_container(container, seen)) is not None]
+    if troubles:
+        return min(troubles)
+    if containers and all(container.is_up for container in containers):
+        return _of_the_node(pod)
+    return preparing(pod, seen)
+
+
+def is_loading_in_time(pod: Document, seen: Seen) -> bool:
+    """Whether the server of a pod has run for clearly less than it may take to load its model."""
+    for entry in parts(pod, "status", "containerStatuses"):
+        began = parse_time(text(entry, "state", "running", "startedAt"))
+        if text(entry, "name") == names.CONTAINER and began is not None and not entry.get("started"):
+            return (seen.now - began).total_seconds() < NEARLY_ALL * seen.startup_seconds
+    return False
+
+
+def _containers(pod: Document) -> Iterator[Container]:
+    """Those that matter now: init containers that have not done their part, and all others."""
+    specs = {
+        text(entry, "name"): entry for key in ("initContainers", "containers") for entry in parts(pod, "spec", key)
+    }
+    for entry in parts(pod, "status", "initContainerStatuses"):
+        if not entry.get("ready"):
+            yield Container(pod, specs.get(text(entry, "name"), {}), entry)
+    for entry in parts(pod, "status", "containerStatuses"):
+        yield Container(pod, specs.get(text(entry, "name"), {}), entry)
+
+
+def _of_container(container: Container, seen: Seen) -> Trouble | None:
+    waits_for = text(container.waiting, "reason")
+    if container.is_up or waits_for == "PodInitializing":
+        return None
+    if waits_for in _PULL_REASONS or waits_for in {reasons.INVALID_IMAGE_NAME, "ErrImageNeverPull"}:
+        return _image(container, seen)
+    if container.last_end and waits_for in {"", reasons.CRASH_LOOP, "RunContainerError"}:
+        return _ended(container, seen)
+    if waits_for and waits_for != reasons.CONTAINER_CREATING:
+        return _not_made(container)
+    if value(container.status, "state", "running") is not None:
+        return _not_ready(container, seen)
+    return None
+
+
+def _image(container: Container, seen: Seen) -> Trouble:
+    """A failed pull: the same words while it is tried and while the next try is waited for."""
+    reason, said = text(container.waiting, "reason"), text(container.waiting, "message")
+    words = _BACK_OFF.sub("", said)
+    image, field = text(container.spec, "image") or text(container.status, "image"), "pod.image"
+    cache = seen.endpoint.spec.cache if seen.endpoint else None
+    if cache and cache.image and cache.image.reference in said:
+        image, field = cache.image.reference, "cache.image.reference"
+    advice = next((text for signs, text in _PULL_ADVICE if any(sign in words for sign in signs)), "")
+    stable = reasons.IMAGE_PULL if reason == "ErrImagePull" else reason
+    return Trouble(
+        reason=stable,
+        text=joined(f"image {image} cannot be pulled.", f"The node says: {quoted(words)}" if words else ""),
+        advice=f"Check {field}{f': {advice}' if advice else ''}.",
+    )
+
+
+def _ended(container: Container, seen: Seen) -> Trouble:
+    end, who = container.last_end, container.who
+    logs = container.see_logs(previous=True)
+    code = number(end, "exitCode")
+    if text(end, "reason") == reasons.OUT_OF_MEMORY:
+        limit = value(container.spec, "resources", "limits", "memory")
+        what = f"its limit of {limit}" if limit else "its node had left (it has no limit of its own)"
+        return Trouble(
+            reason=reasons.OUT_OF_MEMORY,
+            text=f"{who} was killed for using more memory than {what}.",
+            advice="Raise pod.resources.limits.memory (and requests.memory), or serve a smaller model.",
+        )
+    if code in {0, 137, 143} and _ran_s(end) >= NEARLY_ALL * seen.startup_seconds:
+        return Trouble(
+            reason=reasons.STARTUP_TIMEOUT,
+            text=f"{who} was not ready within {seen.startup_seconds} s and was stopped.",
+            advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}.",
+        )
+    said = last_words(text(end, "message"))
+    return Trouble(
+        reason=reasons.CRASH_LOOP,
+        text=joined(f"{who} ended with {_exit(code)}.", f"Its last words: {quoted(said)}" if said else ""),
+        advice=f"See {logs}.",
+    )
+
+
+def _exit(code: int) -> str:
+    meaning = {0: "it stopped by itself", 126: "the command cannot be run", 127: "the command is not there"}.get(
+        code, ""
+    )
+    if code > 128:
+        try:
+            meaning = signal.Signals(code - 128).name
+        except ValueError:
+            meaning = ""
+    return f"exit code {code}{f' ({meaning})' if meaning else ''}"
+
+
+def _ran_s(end: Document) -> float:
+    began, ended = parse_time(text(end, "startedAt")), parse_time(text(end, "finishedAt"))
+    return (ended - began).total_seconds() if began and ended else 0.0
+
+
+def _not_made(container: Container) -> Trouble:
+    reason, words = text(container.waiting, "reason"), text(container.waiting, "message")
+    secret = _MISSING_SECRET.search(words)
+    return Trouble(
+        reason=reasons.SECRET_MISSING if secret else reason,
+        text=joined(f"{container.who} cannot be started.", f"The node says: {quoted(words)}" if words else ""),
+        advice=f"See {command(f'kubectl describe pod -n {container.namespace} {pod_name(container.pod)}')}.",
+    )
+
+
+def _not_ready(container: Container, seen: Seen) -> Trouble:
+    if container.status.get("started"):
+        return Trouble(
+            reason=reasons.NOT_READY,
+            text=f"{container.who} has been up but says now that it is not ready.",
+            advice=f"See {container.see_logs()}.",
+            hard=False,
+        )
+    if container.name != names.CONTAINER:
+        return Trouble(
+            reason=reasons.NOT_READY,
+            text=f"{container.who} is not ready.",
+            advice=f"See {container.see_logs()}.",
+            hard=False,
+        )
+    return Trouble(
+        reason=reasons.MODEL_LOADING,
+        text=f"the server runs and loads its model, for which rollout.startupSeconds allows {seen.startup_seconds} s.",
+        advice=f"Follow it: {container.see_logs(follow=True)}.",
+        hard=False,
+    )
+
+
+def _of_the_node(pod: Document) -> Trouble:
+    """All containers are up, the pod is not: its node is silent, or a readiness gate of somebody's is closed."""
+    node, condition = node_of(pod), condition_of(pod, "Ready")
+    if text(condition, "reason") == "ReadinessGatesNotReady":
+        words = quoted(text(condition, "message"))
+        return Trouble(reason=reasons.NOT_READY, text=f"a readiness gate is closed: {words}", advice="", hard=False)
+    return Trouble(
+        reason=reasons.NODE_NOT_READY,
+        text=f"the server is up, but node {node}, where it runs, seems to be lost.",
+        advice=f"See {command(f'kubectl describe node {node}')}.",
+        hard=False,
+    )

@@ -1,0 +1,56 @@
+"""Pods whose node is still preparing them: their status says nothing, so Events may. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from whisper_operator.resource.fields import Document
+from whisper_operator.status import reasons
+from whisper_operator.status.conditions import condition_of
+from whisper_operator.status.finding import command, quoted
+from whisper_operator.status.reading import text
+from whisper_operator.status.seen import Seen, node_of, parse_time, pod_name
+from whisper_operator.status.trouble import Trouble
+
+FRESH_S = 300
+"""The kubelet repeats a failed mount every two minutes at the latest: what is older has passed."""
+
+_TELLING = ("FailedAttachVolume", "FailedMapVolume", "FailedMount", "FailedCreatePodSandBox")
+_VAGUE = "timed out waiting for the condition"
+_SECRET = re.compile(r'secret "[^"]+" not found|non-existent secret key')
+
+
+def preparing(pod: Document, seen: Seen) -> Trouble:
+    """What keeps a node from starting a pod's containers."""
+    describe = command(f"kubectl describe pod -n {seen.namespace} {pod_name(pod)}")
+    words = _telling_words(pod, seen)
+    if words:
+        return Trouble(
+            reason=reasons.SECRET_MISSING if _SECRET.search(words) else reasons.FAILED_MOUNT,
+            text=f"its node cannot prepare it. The node says: {quoted(words)}",
+            advice=f"See {describe}.",
+        )
+    node = node_of(pod)
+    return Trouble(
+        reason=reasons.CONTAINER_CREATING,
+        text=f"node {node} is preparing it: volumes are mounted and the image is pulled.",
+        advice=f"If it takes long, see {describe}.",
+        hard=False,
+    )
+
+
+def _telling_words(pod: Document, seen: Seen) -> str:
+    if text(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
+        return ""  # volumes are mounted: what events say of them has passed
+    events = [event for event in seen.observed.pod_events.get(pod_name(pod), ()) if _tells(event, seen)]
+    # Kinds in a fixed order rather than the newest: two of them take turns, and the message would with them.
+    events.sort(key=lambda event: (_VAGUE in text(event, "message"), _TELLING.index(text(event, "reason"))))
+    return text(events[0], "message") if events else ""
+
+
+def _tells(event: Document, seen: Seen) -> bool:
+    if text(event, "reason") not in _TELLING:
+        return False
+    last = text(event, "series", "lastObservedTime") or text(event, "lastTimestamp") or text(event, "eventTime")
+    seen_at = parse_time(last)
+    return seen_at is None or (seen.now - seen_at).total_seconds() < FRESH_S

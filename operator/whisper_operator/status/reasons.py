@@ -1,0 +1,119 @@
+"""Every reason that a condition of a WhisperEndpoint can have of our own, each with a line that explains it.
+
+The documentation's table is made from `REASONS`. Conditions may besides repeat words of Kubernetes: the kubelet's of a
+container that waits, those of a HorizontalPodAutoscaler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+READY = "Ready"
+VALID = "Valid"
+AVAILABLE = "Available"
+SCHEDULED = "Scheduled"
+ROLLED_OUT = "RolledOut"
+ROLLING_OUT = "RollingOut"
+CREATING = "Creating"
+SUSPENDED = "Suspended"
+SCALED_TO_ZERO = "ScaledToZero"
+NO_PODS = "NoPods"
+SCHEDULING = "Scheduling"
+NO_READY_PODS = "NoReadyPods"
+TOO_FEW_READY_PODS = "TooFewReadyPods"
+
+INVALID_SPEC = "InvalidSpec"
+CHILD_INVALID = "ChildInvalid"
+NAME_TAKEN = "NameTaken"
+QUOTA_EXCEEDED = "QuotaExceeded"
+FORBIDDEN = "Forbidden"
+FAILED_CREATE = "FailedCreate"
+APPLY_FAILED = "ApplyFailed"
+
+SECRET_MISSING = "SecretMissing"  # noqa: S105 - the word for it, not a secret
+CLAIM_MISSING = "ClaimMissing"
+CLAIM_PENDING = "ClaimPending"
+CLAIM_LOST = "ClaimLost"
+
+INSUFFICIENT_GPU = "InsufficientGPU"
+INSUFFICIENT_RESOURCES = "InsufficientResources"
+NO_MATCHING_NODE = "NoMatchingNode"
+UNSCHEDULABLE = "Unschedulable"
+
+CONTAINER_CREATING = "ContainerCreating"
+MODEL_LOADING = "ModelLoading"
+STARTUP_TIMEOUT = "StartupTimeout"
+NOT_READY = "NotReady"
+CRASH_LOOP = "CrashLoopBackOff"
+OUT_OF_MEMORY = "OOMKilled"
+IMAGE_PULL = "ImagePullBackOff"
+INVALID_IMAGE_NAME = "InvalidImageName"
+CONFIG_ERROR = "CreateContainerConfigError"
+FAILED_MOUNT = "FailedMount"
+NODE_NOT_READY = "NodeNotReady"
+EVICTED = "Evicted"
+POD_FAILED = "PodFailed"
+
+EXPOSED = "Exposed"
+ADDRESS_PENDING = "AddressPending"
+ROUTE_PENDING = "RoutePending"
+ROUTE_CONFLICT = "RouteConflict"
+ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
+INGRESS_CLASS_MISSING = "IngressClassMissing"
+GATEWAY_API_MISSING = "GatewayApiMissing"
+
+AUTOSCALER_PENDING = "AutoscalerPending"
+TOO_MANY_REPLICAS = "TooManyReplicas"
+
+REASONS: Mapping[str, str] = {
+    READY: "Ready=True: enough pods serve, and nothing keeps further ones from coming up.",
+    VALID: "Valid=True: the spec can be carried out.",
+    AVAILABLE: "Available=True: at least one pod is ready, and as many as the Deployment needs.",
+    SCHEDULED: "Scheduled=True: every pod has a node.",
+    ROLLED_OUT: "Progressing=True: all pods run what the spec asks for.",
+    ROLLING_OUT: "Pods are being replaced or added, and nothing is wrong so far.",
+    CREATING: "The operator has yet to make the Deployment.",
+    SUSPENDED: "`spec.suspend` is true: there are no pods.",
+    SCALED_TO_ZERO: "`spec.replicas` is 0: there are no pods.",
+    NO_PODS: "No pod is there yet.",
+    SCHEDULING: "The scheduler has not looked at a pod yet.",
+    NO_READY_PODS: "No pod is ready, and nothing says why.",
+    TOO_FEW_READY_PODS: "Some pods are ready, but fewer than `rollout.maxUnavailable` allows.",
+    INVALID_SPEC: "The API server took the spec, but it cannot be carried out. Running pods are left as they are.",
+    CHILD_INVALID: "The API server refused an object that the spec leads to.",
+    NAME_TAKEN: "An object that is not this endpoint's has the name that one of its own needs. It is left untouched.",
+    QUOTA_EXCEEDED: "A ResourceQuota of the namespace leaves no room for a pod or another object.",
+    FORBIDDEN: "An admission rule (PodSecurity, LimitRange …) or missing rights of the operator forbid an object.",
+    FAILED_CREATE: "A pod could not be created for another reason, such as an admission webhook.",
+    APPLY_FAILED: "An object could not be written; the operator tries again by itself.",
+    SECRET_MISSING: "A Secret that the spec names, or a key in it, is not there.",
+    CLAIM_MISSING: "The PersistentVolumeClaim of the cache is not there, or is being deleted.",
+    CLAIM_PENDING: "The PersistentVolumeClaim of the cache has no volume yet.",
+    CLAIM_LOST: "The volume behind the PersistentVolumeClaim of the cache is gone.",
+    INSUFFICIENT_GPU: "No node that `gpu` allows has a GPU left, or there is no such node. Clears when one appears.",
+    INSUFFICIENT_RESOURCES: "Nodes that match lack CPU, memory or room for another pod.",
+    NO_MATCHING_NODE: "No node has the labels that `pod.nodeSelector` or `pod.affinity` ask for.",
+    UNSCHEDULABLE: "The scheduler finds no node for another reason, such as a taint: its words are in the message.",
+    CONTAINER_CREATING: "A node is preparing a pod: volumes are mounted, the image is pulled.",
+    MODEL_LOADING: "The server runs and loads its model; it may take up to `rollout.startupSeconds`.",
+    STARTUP_TIMEOUT: "The model was not loaded within `rollout.startupSeconds`.",
+    NOT_READY: "The model was loaded, but the server says now that it is not ready.",
+    CRASH_LOOP: "The server ends again and again; the message has its exit code and its last words.",
+    OUT_OF_MEMORY: "The server was killed for using more memory than it may.",
+    IMAGE_PULL: "An image cannot be pulled; the message has the registry's words.",
+    INVALID_IMAGE_NAME: "An image's name is not one.",
+    CONFIG_ERROR: "A container cannot be made, such as for a ConfigMap that is missing.",
+    FAILED_MOUNT: "A volume cannot be mounted, or a pod's sandbox not be made.",
+    NODE_NOT_READY: "A pod's node does not report any more.",
+    EVICTED: "A pod was evicted from its node, and what replaces it is not ready yet.",
+    POD_FAILED: "A node refused or ended a pod, and what replaces it is not ready yet.",
+    EXPOSED: "Exposed=True: the route is in place.",
+    ADDRESS_PENDING: "Exposed=True: the route is in place, but no load balancer has published an address for it (some never do).",
+    ROUTE_PENDING: "Nobody has taken up the route yet.",
+    ROUTE_CONFLICT: "An older endpoint has the same class or gateway, host and path.",
+    ROUTE_NOT_ACCEPTED: "A Gateway does not accept the HTTPRoute; the message has its words.",
+    INGRESS_CLASS_MISSING: "The IngressClass is not there, or the cluster has no default one.",
+    GATEWAY_API_MISSING: "The cluster does not know HTTPRoute: the Gateway API is not installed.",
+    AUTOSCALER_PENDING: "The HorizontalPodAutoscaler has not decided anything yet.",
+    TOO_MANY_REPLICAS: "Autoscaling=True: the autoscaler wants more pods than `autoscaling.maxReplicas`.",
+}

@@ -1,0 +1,59 @@
+"""The condition Autoscaling: what the HorizontalPodAutoscaler says of itself, in its own words. Pure."""
+
+from __future__ import annotations
+
+from whisper_operator.resource.choices import ScalingMetric
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Autoscaling
+from whisper_operator.status import reasons
+from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
+from whisper_operator.status.finding import Finding, joined, quoted
+from whisper_operator.status.reading import text
+from whisper_operator.status.refusals import AUTOSCALER_KIND, refused
+from whisper_operator.status.seen import Seen
+
+TYPE = "Autoscaling"
+
+
+def autoscaling(seen: Seen) -> Condition | None:
+    """None where no autoscaling is asked for."""
+    wanted = seen.endpoint.spec.autoscaling if seen.endpoint else None
+    if wanted is None:
+        return None if seen.endpoint else seen.as_before(TYPE)
+    if seen.suspended:
+        message = "spec.suspend is true: there is no autoscaler meanwhile."
+        return Condition(type=TYPE, status=Truth.FALSE, reason=reasons.SUSPENDED, message=message)
+    found = refused(frozenset({AUTOSCALER_KIND}), seen)
+    return fails(TYPE, found) if found is not None else _repeated(seen, wanted)
+
+
+def _repeated(seen: Seen, wanted: Autoscaling) -> Condition:
+    conditions = conditions_of(seen.child(AUTOSCALER_KIND) or {})
+    failed = next((each for each in map(conditions.get, ("AbleToScale", "ScalingActive")) if _is(each, "False")), None)
+    if failed is not None:
+        reason = text(failed, "reason") or TYPE
+        message = joined(quoted(text(failed, "message")), _advice(reason, wanted))
+        return fails(TYPE, Finding(reason=reason, message=message))
+    active, limited = conditions.get("ScalingActive"), conditions.get("ScalingLimited")
+    if active is None or not _is(active, "True"):
+        message = "The autoscaler has not decided anything yet."
+        return Condition(type=TYPE, status=Truth.UNKNOWN, reason=reasons.AUTOSCALER_PENDING, message=message)
+    if limited and _is(limited, "True") and limited.get("reason") == reasons.TOO_MANY_REPLICAS:
+        message = f"The autoscaler would go beyond autoscaling.maxReplicas ({wanted.max_replicas})."
+        return Condition(type=TYPE, status=Truth.TRUE, reason=reasons.TOO_MANY_REPLICAS, message=message)
+    message = quoted(text(active, "message"))
+    return Condition(type=TYPE, status=Truth.TRUE, reason=text(active, "reason") or TYPE, message=message)
+
+
+def _is(condition: Document | None, status: str) -> bool:
+    return condition is not None and condition.get("status") == status
+
+
+def _advice(reason: str, wanted: Autoscaling) -> str:
+    if reason == "ScalingDisabled":
+        return "Set spec.replicas to 1 or more: an autoscaler does not start from 0."
+    if not reason.startswith("FailedGet") or reason == "FailedGetScale":
+        return ""
+    if wanted.metric is ScalingMetric.CPU:
+        return "autoscaling.metric cpu needs metrics-server: `kubectl top pods` must work."
+    return f"autoscaling.metric {wanted.metric} needs an adapter that serves custom metrics: see `kubectl get apiservices`."

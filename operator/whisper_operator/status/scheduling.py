@@ -1,0 +1,150 @@
+"""Whether the pods have nodes, and what the scheduler says where one has none. Its words are repeated, its advice is ours.
+
+The scheduler names per node only the first thing that does not fit: with a GPU class, nodes of other kinds fail on their
+labels (or taints) and a full one on `Insufficient nvidia.com/gpu`. For a GPU endpoint both mean that no GPU is left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from whisper_operator.resource.choices import GpuClass
+from whisper_operator.resource.fields import Document
+from whisper_operator.status import reasons
+from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
+from whisper_operator.status.finding import Finding, command, joined, quoted
+from whisper_operator.status.pods import subject
+from whisper_operator.status.reading import text
+from whisper_operator.status.seen import Seen, node_of, parse_time, pod_name
+
+TYPE = "Scheduled"
+DECIDES_WITHIN_S = 10.0
+
+_PREEMPTION = re.compile(r",? (?:no new claims to deallocate,? )?preemption:")
+_NO_LABELS = "didn't match Pod's node affinity/selector"
+_NO_NODES = "no nodes available to schedule pods"
+_TAINT = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^}:]*)[^}]*\})?")
+_LACKING = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)|Too many pods")
+_CLAIM_GONE = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
+_VOLUME_GONE = re.compile(r"bound to non-existent persistentvolume|bound to non-existent pv")
+_CLAIM_UNBOUND = ("unbound immediate PersistentVolumeClaims", "didn't find available persistent volumes to bind")
+_USUAL_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
+_WORST_FIRST = (
+    reasons.CLAIM_MISSING,
+    reasons.CLAIM_LOST,
+    reasons.CLAIM_PENDING,
+    reasons.UNSCHEDULABLE,
+    reasons.NO_MATCHING_NODE,
+    reasons.INSUFFICIENT_RESOURCES,
+    reasons.INSUFFICIENT_GPU,
+)
+
+
+def scheduled(seen: Seen) -> Condition:
+    """The condition Scheduled: every pod that lives has a node."""
+    found = next(scheduling_findings(seen), None)
+    if found is not None:
+        return fails(TYPE, found)
+    placed = [bool(node_of(pod)) for pod in seen.pods if node_of(pod) or _is_overdue(pod, seen)]
+    if placed and all(placed):
+        return Condition(type=TYPE, status=Truth.TRUE, reason=reasons.SCHEDULED, message="Every pod has a node.")
+    if seen.pods:
+        reason, message = reasons.SCHEDULING, "The scheduler has not decided yet."
+    elif seen.suspended:
+        reason, message = reasons.SUSPENDED, "There are no pods: spec.suspend is true."
+    elif seen.n_wanted == 0:
+        reason, message = reasons.SCALED_TO_ZERO, "There are no pods: spec.replicas is 0."
+    else:
+        reason, message = reasons.NO_PODS, "There is no pod yet."
+    return Condition(type=TYPE, status=Truth.UNKNOWN, reason=reason, message=message)
+
+
+def scheduling_findings(seen: Seen) -> Iterator[Finding]:
+    """What the scheduler says of pods without a node, worst first."""
+    by_reason: dict[str, list[tuple[Document, str]]] = {}
+    for pod in seen.pods:
+        words = _refusal(pod)
+        if words:
+            by_reason.setdefault(_reason(words, seen), []).append((pod, words))
+    for reason in sorted(by_reason, key=_WORST_FIRST.index):
+        group = by_reason[reason]
+        passes = reason == reasons.INSUFFICIENT_GPU and bool(seen.leaving_pods)
+        message = joined(
+            f"{subject([pod for pod, _ in group], seen)} has no node." if len(group) == 1 else
+            f"{subject([pod for pod, _ in group], seen)} have no node.",
+            f"The scheduler says: {quoted(group[0][1])}",
+            _advice(reason, group[0][1], seen),
+        )  # fmt: skip
+        yield Finding(reason=reason, message=message, hard=not passes)
+
+
+def _is_overdue(pod: Document, seen: Seen) -> bool:
+    """Whether the scheduler should have decided by now. A new pod beside others is no reason to doubt."""
+    created = parse_time(text(pod, "metadata", "creationTimestamp"))
+    return created is None or (seen.now - created).total_seconds() >= DECIDES_WITHIN_S
+
+
+def _refusal(pod: Document) -> str:
+    """The scheduler's words, without what it says of preemption, which changes from try to try."""
+    condition = condition_of(pod, "PodScheduled")
+    if node_of(pod) or text(condition, "status") != "False":
+        return ""
+    words = text(condition, "message") or text(condition, "reason") or "Unschedulable"
+    return _PREEMPTION.split(words)[0]
+
+
+def _reason(words: str, seen: Seen) -> str:
+    """The first that the words speak of: what lies in the pod's own way before what nodes lack."""
+    resource = _gpu_resource(seen)
+    no_such_node = _NO_LABELS in words or _NO_NODES in words
+    signs = (
+        (reasons.CLAIM_MISSING, bool(_CLAIM_GONE.search(words))),
+        (reasons.CLAIM_LOST, bool(_VOLUME_GONE.search(words))),
+        (reasons.CLAIM_PENDING, any(sign in words for sign in _CLAIM_UNBOUND)),
+        (reasons.INSUFFICIENT_GPU, bool(resource) and f"Insufficient {resource}" in words),
+        (reasons.INSUFFICIENT_RESOURCES, bool(_LACKING.search(words))),
+        (reasons.UNSCHEDULABLE, bool(_foreign_taints(words))),
+        (reasons.INSUFFICIENT_GPU if resource else reasons.NO_MATCHING_NODE, no_such_node),
+    )
+    return next((reason for reason, holds in signs if holds), reasons.UNSCHEDULABLE)
+
+
+def _gpu_resource(seen: Seen) -> str:
+    gpu = seen.endpoint.spec.gpu if seen.endpoint else None
+    return gpu.resource_name if gpu and gpu.class_ is not GpuClass.NONE else ""
+
+
+def _foreign_taints(words: str) -> list[str]:
+    """Taints by name (older schedulers tell them) that are not Kubernetes' own of control planes and ailing nodes."""
+    return [key for key in _TAINT.findall(words) if key and not key.startswith(_USUAL_TAINTS)]
+
+
+def _advice(reason: str, words: str, seen: Seen) -> str:
+    if reason == reasons.INSUFFICIENT_GPU:
+        return _gpu_advice(words, seen)
+    if reason == reasons.INSUFFICIENT_RESOURCES:
+        return "Lower pod.resources.requests, or add a node."
+    if reason == reasons.NO_MATCHING_NODE:
+        return f"Check pod.nodeSelector and pod.affinity against {command('kubectl get nodes --show-labels')}."
+    if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
+        return f"See {command(f'kubectl describe pvc -n {seen.namespace}')}."
+    if _TAINT.search(words):
+        return "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
+    return "Check pod.nodeSelector, pod.affinity, pod.topologySpreadConstraints and pod.tolerations."
+
+
+def _gpu_advice(words: str, seen: Seen) -> str:
+    assert seen.endpoint is not None
+    gpu = seen.endpoint.spec.gpu
+    if seen.leaving_pods:
+        leaving = pod_name(seen.leaving_pods[0])
+        return f"Pod {leaving}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
+    allowed = f"gpu.class {gpu.class_}" + (f" with gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "")
+    tainted = "If a tainted node is meant for it, name its taint in pod.tolerations." if _TAINT.search(words) else ""
+    if f"Insufficient {gpu.resource_name}" in words:
+        return f"Every {gpu.resource_name} that {allowed} allows is taken: free one or add a node, and the pod goes there by itself."
+    return joined(
+        f"No node has a GPU that {allowed} allows: add one, and the pod goes there by itself, or change gpu.class.",
+        tainted,
+    )

@@ -1,0 +1,171 @@
+"""What is judged: an endpoint beside what was observed of it, with what several judgements ask for worked out once.
+
+Pods that are going away are no part of any judgement; those that failed are kept apart from those that live.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+
+from whisper_operator import names
+from whisper_operator.observed import ChildKey, Observed
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.status.conditions import Condition, Truth, condition_of, conditions_of
+from whisper_operator.status.reading import number, part, text, value
+
+ENDED_PHASES = frozenset({"Failed", "Succeeded"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Seen:
+    """An endpoint and its surroundings."""
+
+    document: Document
+    """The WhisperEndpoint as the API server has it."""
+    endpoint: Endpoint | None
+    """None where it could not be parsed."""
+    observed: Observed
+    now: datetime
+
+    @property
+    def namespace(self) -> str:
+        return str(self.document["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        return str(self.document["metadata"]["name"])
+
+    @cached_property
+    def previous(self) -> Mapping[str, Document]:
+        """The conditions that the endpoint has had so far, by type."""
+        return conditions_of(self.document)
+
+    @property
+    def n_ready_before(self) -> int:
+        """As the status says that is replaced now."""
+        return number(self.document, "status", "readyReplicas")
+
+    def as_before(self, type_: str) -> Condition | None:
+        """A condition that stays what it was: the spec cannot be read, and the children are left untouched."""
+        before = self.previous.get(type_)
+        if before is None:
+            return None
+        message = str(before.get("message", ""))
+        return Condition(type=type_, status=Truth(before["status"]), reason=str(before["reason"]), message=message)
+
+    def child(self, kind: str, name: str = "") -> Document | None:
+        """A child that is there to stay."""
+        found = self.observed.children.get(ChildKey(kind, name or names.child_name(self.name)))
+        return None if found is None or is_terminating(found) else found
+
+    @cached_property
+    def deployment(self) -> Document | None:
+        return self.child("Deployment")
+
+    @cached_property
+    def deployment_is_current(self) -> bool:
+        """Whether the Deployment's status speaks of its newest spec."""
+        if self.deployment is None:
+            return False
+        return number(self.deployment_status, "observedGeneration") >= number(self.deployment, "metadata", "generation")
+
+    @cached_property
+    def deployment_status(self) -> Document:
+        return part(self.deployment or {}, "status")
+
+    @cached_property
+    def pods(self) -> tuple[Document, ...]:
+        """Those that live, oldest first."""
+        return tuple(pod for pod in self.observed.pods if not is_terminating(pod) and not has_ended(pod))
+
+    @cached_property
+    def failed_pods(self) -> tuple[Document, ...]:
+        return tuple(pod for pod in self.observed.pods if not is_terminating(pod) and has_ended(pod))
+
+    @cached_property
+    def leaving_pods(self) -> tuple[Document, ...]:
+        """Those that are being deleted but still have their node, and its GPU."""
+        leaving = (pod for pod in self.observed.pods if is_terminating(pod) and not has_ended(pod))
+        return tuple(pod for pod in leaving if node_of(pod))
+
+    @cached_property
+    def new_pods(self) -> tuple[Document, ...]:
+        """Those with the Deployment's newest settings; all where none has them yet."""
+        wanted = self._settings_hash
+        new = tuple(pod for pod in self.pods if wanted and settings_hash(pod) == wanted)
+        return new or self.pods
+
+    @cached_property
+    def has_old_pods(self) -> bool:
+        """Whether pods of earlier settings are still there beside newer ones, or instead of them."""
+        wanted = self._settings_hash
+        return any(wanted and settings_hash(pod) != wanted for pod in self.pods)
+
+    @property
+    def _settings_hash(self) -> str:
+        return settings_hash(part(self.deployment or {}, "spec", "template"))
+
+    @cached_property
+    def n_ready(self) -> int:
+        """Ready pods: both the pods and their Deployment must say so, whichever was heard of first."""
+        return min(number(self.deployment_status, "readyReplicas"), sum(is_ready(pod) for pod in self.pods))
+
+    @cached_property
+    def suspended(self) -> bool:
+        if self.endpoint is not None:
+            return self.endpoint.spec.suspend
+        return value(self.document, "spec", "suspend") is True
+
+    @cached_property
+    def n_wanted(self) -> int:
+        """Pods that the spec asks for; where it cannot be read, those that the Deployment has been told to have."""
+        if self.suspended:
+            return 0
+        if self.endpoint is not None:
+            return self.endpoint.spec.replicas
+        return number(self.deployment or {"spec": {"replicas": 1}}, "spec", "replicas")
+
+    @cached_property
+    def startup_seconds(self) -> int:
+        return self.endpoint.spec.rollout.startup_seconds if self.endpoint else 1800
+
+    @property
+    def all_ready(self) -> bool:
+        return self.n_ready >= self.n_wanted and len(self.pods) <= self.n_ready
+
+
+def is_terminating(document: Document) -> bool:
+    return bool(text(document, "metadata", "deletionTimestamp"))
+
+
+def has_ended(pod: Document) -> bool:
+    return text(pod, "status", "phase") in ENDED_PHASES
+
+
+def is_ready(pod: Document) -> bool:
+    return text(condition_of(pod, "Ready"), "status") == "True"
+
+
+def settings_hash(pod_or_template: Document) -> str:
+    return text(pod_or_template, "metadata", "annotations", names.SETTINGS_HASH_ANNOTATION)
+
+
+def node_of(pod: Document) -> str:
+    """The node that a pod has been given; empty: none yet."""
+    return text(pod, "spec", "nodeName")
+
+
+def pod_name(pod: Document) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def parse_time(text: str) -> datetime | None:
+    """A time as Kubernetes writes it; None where there is none."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

@@ -1,0 +1,88 @@
+"""The whole status of a WhisperEndpoint, put together from its parts. Pure: the same input gives the same status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from whisper_operator import names
+from whisper_operator.errors import SpecError
+from whisper_operator.observed import Observed
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.status.conditions import as_documents
+from whisper_operator.status.readiness import ready, valid
+from whisper_operator.status.reading import number, part, text
+from whisper_operator.status.routes import exposed
+from whisper_operator.status.scaling import autoscaling
+from whisper_operator.status.scheduling import scheduled
+from whisper_operator.status.seen import Seen
+from whisper_operator.status.workload import available, progressing, workload_findings
+
+
+class Resolved(Protocol):
+    """What the spec comes to, `auto` where the server decides. `manifests` works it out."""
+
+    @property
+    def engine(self) -> str: ...
+    @property
+    def gpu_class(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def kv_cache_dtype(self) -> str: ...
+    @property
+    def image(self) -> str: ...
+    @property
+    def model_revision(self) -> str: ...
+
+
+def make_status(
+    endpoint: Endpoint | None,
+    problem: SpecError | None,
+    *,
+    document: Document,
+    observed: Observed,
+    resolved: Resolved | None,
+    url: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """The status to write.
+
+    `document` is the WhisperEndpoint as the API server has it, with the status so far; `endpoint` is None where its spec could
+    not be parsed. A condition keeps its lastTransitionTime while its status stays; nothing else depends on time but how old a
+    FailedMount event is.
+    """
+    before = part(document, "status")
+    seen = Seen(document=document, endpoint=endpoint, observed=observed, now=now)
+    address = url or text(before, "url")
+    is_valid = valid(seen, problem)
+    findings = workload_findings(seen, is_valid)
+    is_available, is_exposed = available(seen, findings), exposed(seen)
+    is_ready = ready(seen, findings, valid=is_valid, available=is_available, exposed=is_exposed, url=address)
+    optional = (is_exposed, autoscaling(seen))
+    conditions = (is_ready, is_available, progressing(seen, findings), scheduled(seen), is_valid)
+    present = (*conditions, *(condition for condition in optional if condition is not None))
+    generation = number(document, "metadata", "generation")
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "replicas": number(seen.deployment_status, "replicas"),
+        "readyReplicas": seen.n_ready,
+        "selector": names.selector_text(seen.name),
+        "conditions": as_documents(present, previous=seen.previous, generation=generation, now=now),
+    }
+    resolution = _resolution(resolved) or part(before, "resolved")
+    return status | ({"url": address} if address else {}) | ({"resolved": dict(resolution)} if resolution else {})
+
+
+def _resolution(resolved: Resolved | None) -> dict[str, str]:
+    if resolved is None:
+        return {}
+    return {
+        "engine": str(resolved.engine),
+        "gpuClass": str(resolved.gpu_class),
+        "dtype": str(resolved.dtype),
+        "kvCacheDtype": str(resolved.kv_cache_dtype),
+        "image": str(resolved.image),
+        "modelRevision": str(resolved.model_revision),
+    }

@@ -1,0 +1,168 @@
+"""What was last seen of endpoints, their children and their pods: an index in memory, kept packed.
+
+Documents are held as JSON without managedFields (a thousand endpoints in tens of megabytes) and unpacked when asked
+for. What is older than what is held is ignored, so that events, lists and answers may come in any order. No API here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from whisper_operator import names
+from whisper_operator.kinds import ENDPOINT, POD
+from whisper_operator.observed import ChildKey
+from whisper_operator.resource.fields import Document
+
+
+class Key(NamedTuple):
+    """An endpoint."""
+
+    namespace: str
+    name: str
+
+
+class Identity(NamedTuple):
+    """An object that is held."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Seen(NamedTuple):
+    """An object as it was last seen."""
+
+    uid: str
+    version: str
+    owner: Key | None
+    packed: bytes
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.packed)
+        return found
+
+
+GONE_REMEMBERED = 4096
+
+
+class Store:
+    """All that is watched."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Identity, Seen] = {}
+        self._of: defaultdict[Key, set[Identity]] = defaultdict(set)
+        self._changes: defaultdict[Key, int] = defaultdict(int)
+        self._gone: OrderedDict[str, str] = OrderedDict()
+
+    def put(self, document: Document) -> set[Key]:
+        """Keep it if it is news. The endpoints that this concerns; none where it was known."""
+        metadata = document["metadata"]
+        identity = Identity(document["kind"], metadata.get("namespace", ""), metadata["name"])
+        uid, version = metadata.get("uid", ""), metadata.get("resourceVersion", "")
+        old = self._objects.get(identity)
+        last = self._gone.get(uid) if old is None or old.uid != uid else old.version
+        if last is not None and not is_newer(version, last):
+            return set()
+        kept = {key: value for key, value in metadata.items() if key != "managedFields"}
+        packed = json.dumps({**document, "metadata": kept}, separators=(",", ":")).encode()
+        return self._replace(identity, Seen(uid, version, owner_of(document), packed))
+
+    def remove(self, identity: Identity, uid: str, version: str) -> set[Key]:
+        """It is gone, or is not ours to see any more, since this version. The endpoints that this concerns."""
+        self._gone[uid] = version
+        if len(self._gone) > GONE_REMEMBERED:
+            self._gone.popitem(last=False)
+        old = self._objects.get(identity)
+        if old is None or old.uid != uid:
+            return set()
+        return self._replace(identity, None)
+
+    def _replace(self, identity: Identity, new: Seen | None) -> set[Key]:
+        old = self._objects.pop(identity, None)
+        concerned: set[Key] = set()
+        if old is not None and old.owner is not None:
+            concerned.add(old.owner)
+            self._of[old.owner].discard(identity)
+            if not self._of[old.owner]:
+                del self._of[old.owner]
+        if new is not None:
+            self._objects[identity] = new
+            if new.owner is not None:
+                concerned.add(new.owner)
+                self._of[new.owner].add(identity)
+        for key in concerned:
+            self._changes[key] += 1
+        return concerned
+
+    def changes(self, key: Key) -> int:
+        """Grows with everything that happens to an endpoint and what belongs to it."""
+        return self._changes[key]
+
+    def forget(self, key: Key) -> None:
+        """Of an endpoint that is no more, with nothing left of it."""
+        if key not in self._of:
+            self._changes.pop(key, None)
+
+    def endpoints(self) -> Iterator[Key]:
+        """All that are there now."""
+        for identity in list(self._objects):
+            if identity.kind == ENDPOINT.kind:
+                yield Key(identity.namespace, identity.name)
+
+    def endpoint(self, key: Key) -> dict[str, Any] | None:
+        seen = self._objects.get(Identity(ENDPOINT.kind, *key))
+        return None if seen is None else seen.document
+
+    def seen(self, kind: str, namespace: str, name: str) -> Seen | None:
+        return self._objects.get(Identity(kind, namespace, name))
+
+    def children(self, key: Key) -> dict[ChildKey, dict[str, Any]]:
+        """What belongs to an endpoint of this name, by its owner reference or else by its label. Pods are apart."""
+        found = sorted(identity for identity in self._of.get(key, ()) if identity.kind not in (ENDPOINT.kind, POD.kind))
+        return {ChildKey(one.kind, one.name): self._objects[one].document for one in found}
+
+    def pods(self, key: Key) -> tuple[dict[str, Any], ...]:
+        """Oldest first."""
+        found = [self._objects[one].document for one in self._of.get(key, ()) if one.kind == POD.kind]
+        return tuple(
+            sorted(found, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
+        )
+
+    def held(self, kind: str) -> Mapping[Identity, Seen]:
+        """All of a kind."""
+        return {identity: seen for identity, seen in self._objects.items() if identity.kind == kind}
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Kubernetes orders the versions of one resource as numbers; what is no number is taken for newer."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def owner_of(document: Document) -> Key | None:
+    """The endpoint that an object belongs to; itself, for an endpoint."""
+    metadata = document["metadata"]
+    namespace = metadata.get("namespace", "")
+    if document["kind"] == ENDPOINT.kind:
+        return Key(namespace, metadata["name"])
+    reference = controller_of(document)
+    if reference is not None and is_endpoint(reference):
+        return Key(namespace, reference["name"])
+    label = (metadata.get("labels") or {}).get(names.ENDPOINT_LABEL)
+    return Key(namespace, label) if label else None
+
+
+def controller_of(document: Document) -> Document | None:
+    """The owner reference of what controls an object."""
+    references = document["metadata"].get("ownerReferences") or ()
+    return next((reference for reference in references if reference.get("controller")), None)
+
+
+def is_endpoint(reference: Document) -> bool:
+    group = str(reference.get("apiVersion", "")).partition("/")[0]
+    return group == names.GROUP and reference.get("kind") == names.KIND

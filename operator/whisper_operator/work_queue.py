@@ -1,0 +1,159 @@
+"""Keys that wait for a worker: each once, however often it is added, and never with two workers at a time.
+
+A key may be due later (the earliest time wins); one whose work fails comes back after a time that doubles. Knows nothing
+of what is done with a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a key's turn."""
+
+    again_s: float | None = None
+    """When to look at it again, were there no event."""
+    failed: bool = False
+    """Again after a back-off, or `again_s` if that is later."""
+
+
+@dataclass(frozen=True)
+class BackOff:
+    """How long a key that fails waits: `first_s`, doubled each time up to `longest_s`, each more or less by `jitter`."""
+
+    first_s: float = 0.5
+    longest_s: float = 60
+    jitter: float = 0.25
+
+    def after(self, n_failures: int, random_number: float) -> float:
+        """`n_failures` from 1 on, the random number from 0 to 1."""
+        wait_s = min(self.longest_s, self.first_s * 2 ** min(n_failures - 1, 30))
+        return float(wait_s * (1 + self.jitter * (2 * random_number - 1)))
+
+
+class WorkQueue(Generic[K]):
+    """A queue and its workers."""
+
+    def __init__(
+        self,
+        work: Callable[[K], Awaitable[Outcome]],
+        *,
+        back_off: BackOff = BackOff(),
+        clock: Callable[[], float] | None = None,
+        random_number: Callable[[], float] = random.random,
+    ) -> None:
+        self._work = work
+        self._back_off = back_off
+        self._clock = clock
+        self._random_number = random_number
+        self._ready: dict[K, None] = {}
+        self._busy: set[K] = set()
+        self._again: set[K] = set()
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._order = itertools.count()
+        self._failures: dict[K, int] = {}
+        self._news = asyncio.Event()
+        self._later = asyncio.Event()
+
+    @property
+    def depth(self) -> int:
+        """Keys that could be worked on now."""
+        return len(self._ready) + len(self._again)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing to do now, and nobody at work."""
+        return not self._ready and not self._busy
+
+    def add(self, key: K) -> None:
+        """As soon as may be."""
+        self._due.pop(key, None)
+        if key in self._busy:
+            self._again.add(key)
+        else:
+            self._ready[key] = None
+            self._news.set()
+
+    def add_after(self, key: K, delay_s: float) -> None:
+        """Not before this time is over, unless it is added otherwise."""
+        if key in self._ready or key in self._again:
+            return
+        due = self._now() + delay_s
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            heapq.heappush(self._heap, (due, next(self._order), key))
+            self._later.set()
+
+    async def run(self, n_workers: int) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._wake(), name="queue: delays")
+            for number in range(n_workers):
+                group.create_task(self._serve(), name=f"queue: worker {number}")
+
+    async def _serve(self) -> None:
+        while True:
+            while not self._ready:
+                self._news.clear()
+                await self._news.wait()
+            key = next(iter(self._ready))
+            del self._ready[key]
+            self._busy.add(key)
+            try:
+                outcome = await self._work(key)
+            # One endpoint's bad luck must not stop the others; what it was is logged and tried again.
+            except Exception:
+                log.exception("work failed", extra={"fields": {"key": str(key)}})
+                outcome = Outcome(failed=True)
+            finally:
+                self._busy.discard(key)
+            self._settle(key, outcome)
+
+    def _settle(self, key: K, outcome: Outcome) -> None:
+        if outcome.failed:
+            self._failures[key] = self._failures.get(key, 0) + 1
+        else:
+            self._failures.pop(key, None)
+        if key in self._again:
+            self._again.discard(key)
+            self._ready[key] = None
+            self._news.set()
+            return
+        if outcome.failed:
+            wait_s = self._back_off.after(self._failures[key], self._random_number())
+            self.add_after(key, max(wait_s, outcome.again_s or 0))
+        elif outcome.again_s is not None:
+            self.add_after(key, outcome.again_s)
+
+    async def _wake(self) -> None:
+        """Makes ready what is due."""
+        while True:
+            now = self._now()
+            while self._heap and self._heap[0][0] <= now:
+                due, _, key = heapq.heappop(self._heap)
+                if self._due.get(key) == due:
+                    self.add(key)
+            self._later.clear()
+            wait_s = self._heap[0][0] - now if self._heap else None
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._later.wait()
+            except TimeoutError:
+                pass
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time() if self._clock is None else self._clock()

@@ -1,0 +1,63 @@
+"""make cluster-up and cluster-down: `python -m cluster_kit up | down | tools`.
+
+On the standard output is what a shell evaluates, on the other what people read. The folder is $WHISPER_CLUSTER_DIR.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cluster_kit import lifecycle, tools
+from cluster_kit.cluster import Cluster, cluster_in
+from cluster_kit.nodes import Nodes
+from cluster_kit.simulated_nodes import CATALOGUE
+
+
+def folder() -> Path:
+    return Path(os.environ.get("WHISPER_CLUSTER_DIR") or "/tmp/whisper-cluster").absolute()
+
+
+def up() -> None:
+    cluster = cluster_in(folder())
+    if cluster is not None:
+        dead = lifecycle.not_running(cluster.own())
+        if dead:
+            raise SystemExit(
+                f"cluster-up: {', '.join(dead)} in {folder()} is not running: make cluster-down, then again"
+            )
+        _say("is up already")
+    else:
+        tools.build(tools.TOOLS)
+        started_s = time.monotonic()
+        layout = lifecycle.up(folder())
+        cluster = Cluster(layout.kubeconfig, layout.server, folder(), layout)
+        Nodes(cluster).add(*CATALOGUE)
+        _say(
+            f"up in {time.monotonic() - started_s:.1f} s, with {len(CATALOGUE)} simulated nodes; logs in {layout.logs}"
+        )
+    _say(f"kubectl and helm that fit it: export PATH={tools.cache() / 'bin'}:$PATH")
+    print(f"export KUBECONFIG={cluster.kubeconfig}")
+
+
+def down() -> None:
+    _say("gone, with all that was in it" if lifecycle.down(folder()) else f"there is none in {folder()}")
+
+
+def _say(text: str) -> None:
+    print(f"cluster: {text}", file=sys.stderr, flush=True)
+
+
+def main(verb: str) -> None:
+    verbs: Mapping[str, Callable[[], None]] = {"up": up, "down": down, "tools": lambda: tools.build(tools.TOOLS)}
+    try:
+        verbs[verb]()
+    except (tools.Unavailable, lifecycle.NotReady, FileExistsError) as refused:
+        raise SystemExit(f"cluster: {refused}") from None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

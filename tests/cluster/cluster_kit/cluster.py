@@ -1,0 +1,188 @@
+"""A running cluster, as tests see it: kubectl, helm, users with tokens, nodes that come and go, and faults.
+
+cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", …})
+cluster.wait(lambda: cluster.get("deployment", "web", namespace)["status"].get("readyReplicas"), 30, "web is ready")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from cluster_kit import audit, certificates, lifecycle, processes, tools
+from cluster_kit.audit import Request
+from cluster_kit.control_plane import COMPONENTS
+from cluster_kit.layout import Layout, load
+
+Document = dict[str, Any]
+"""A Kubernetes object."""
+
+
+T = TypeVar("T")
+APISERVER = "kube-apiserver"
+
+
+class NotOwn(Exception):
+    """What is asked takes a cluster that was brought up by this kit."""
+
+
+class CommandFailed(Exception):
+    """kubectl or helm refused; the message is what it said."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a component uses."""
+
+    rss_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A handle. It holds nothing open: any number may mean one cluster, from any thread."""
+
+    kubeconfig: Path
+    server: str
+    folder: Path
+    """Takes the caches of kubectl and helm, and kubeconfigs of users."""
+    layout: Layout | None = None
+    """None for a cluster that is somebody else's: its components cannot be stopped."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, limit_s: float = 120) -> str:
+        """What it prints. Raises CommandFailed with what it says."""
+        return self._run("kubectl", arguments, stdin, limit_s)
+
+    def helm(self, *arguments: str, stdin: str | None = None, limit_s: float = 300) -> str:
+        return self._run("helm", arguments, stdin, limit_s)
+
+    def apply(self, *documents: Document, manager: str = "test") -> None:
+        """Server-side, taking fields over from others."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+        self.kubectl("apply", "--server-side", "--force-conflicts", f"--field-manager={manager}", "-f-", stdin=text)
+
+    def get(self, kind: str, name: str, namespace: str = "default") -> Document:
+        """Raises CommandFailed where it is not there."""
+        found: Document = json.loads(self.kubectl("get", kind, name, f"--namespace={namespace}", "-ojson"))
+        return found
+
+    def find(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Document]:
+        """All of a kind, in one namespace or in all."""
+        where = "--all-namespaces" if namespace is None else f"--namespace={namespace}"
+        found: list[Document] = json.loads(self.kubectl("get", kind, where, f"--selector={selector}", "-ojson"))[
+            "items"
+        ]
+        return found
+
+    def delete(self, kind: str, *names: str, namespace: str = "default", wait: bool = True) -> None:
+        """What is not there is no error."""
+        self.kubectl("delete", kind, *names, f"--namespace={namespace}", "--ignore-not-found", f"--wait={wait}".lower())
+
+    def annotate_pods(self, namespace: str, selector: str = "", **annotations: str) -> None:
+        """Change annotations of live pods; keys are those of `simulated_pods`, such as stage="ready"."""
+        pairs = [f"test.whisper-operator.io/{key.replace('_', '-')}={value}" for key, value in annotations.items()]
+        which = [f"--selector={selector}"] if selector else ["--all"]
+        self.kubectl("annotate", "pods", *which, f"--namespace={namespace}", "--overwrite", *pairs)
+
+    def user_kubeconfig(self, account: str, namespace: str, *, duration: str = "4h") -> Path:
+        """A kubeconfig for a ServiceAccount: what it may do is what its roles say."""
+        token = self.kubectl("create", "token", account, f"--namespace={namespace}", f"--duration={duration}").strip()
+        mine = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--flatten", "-ojson"))["clusters"][0]
+        path = self.folder / f"{namespace}.{account}.kubeconfig"
+        authority = mine["cluster"].get("certificate-authority-data", "")
+        certificates.write_kubeconfig(
+            path, server=self.server, authority=authority, user={"token": token}, namespace=namespace
+        )
+        return path
+
+    def as_account(self, account: str, namespace: str) -> Cluster:
+        """The same cluster, asked by a ServiceAccount."""
+        return replace(self, kubeconfig=self.user_kubeconfig(account, namespace))
+
+    def wait(self, predicate: Callable[[], T | None], limit_s: float, what: str, *, every_s: float = 0.1) -> T:
+        """The predicate's first true answer. A command that fails is an answer that is not true yet."""
+        deadline_s = time.monotonic() + limit_s
+        last: object = None
+        while True:
+            try:
+                answer = predicate()
+            except CommandFailed as failed:
+                last = failed
+            else:
+                if answer:
+                    return answer
+                last = answer
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"not after {limit_s:g} s: {what}; the last answer was {last!r}")
+            time.sleep(every_s)
+
+    def stop(self, component: str = APISERVER, *, number: int = signal.SIGTERM) -> None:
+        """End a component; whoever asks the apiserver meanwhile is refused the connection."""
+        lifecycle.stop_component(self.own(), component, number=number)
+
+    def start(self, component: str = APISERVER) -> None:
+        lifecycle.start_component(self.own(), component)
+        if component == APISERVER:
+            lifecycle.wait_for_apiserver(self.own())
+
+    def restart_apiserver(self, *, number: int = signal.SIGTERM) -> None:
+        self.stop(number=number)
+        self.start()
+
+    def figures(self) -> dict[str, Figures]:
+        """Of each component that runs."""
+        found = {}
+        for name, process in processes.recorded(self.own().processes).items():
+            if name in COMPONENTS and process.alive:
+                asked = psutil.Process(process.pid)
+                times = asked.cpu_times()
+                found[name] = Figures(asked.memory_info().rss, times.user + times.system)
+        return found
+
+    def requests(self, account: str, namespace: str) -> list[Request]:
+        """All that this ServiceAccount has asked of the apiserver so far, the oldest first."""
+        return audit.requests(self.own().audit_log, f"system:serviceaccount:{namespace}:{account}")
+
+    def own(self) -> Layout:
+        if self.layout is None:
+            raise NotOwn(f"{self.kubeconfig} is of a cluster that was not started here: its components are not ours")
+        return self.layout
+
+    def _run(self, tool: str, arguments: Iterable[str], stdin: str | None, limit_s: float) -> str:
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.folder),  # helm's and kubectl's caches go away with the cluster
+            "KUBECONFIG": str(self.kubeconfig),
+        }
+        command = [str(tools.path(tool)), *arguments]
+        done = subprocess.run(
+            command, env=environment, input=stdin, capture_output=True, text=True, check=False, timeout=limit_s
+        )
+        if done.returncode != 0:
+            raise CommandFailed(f"{tool} {' '.join(command[1:4])} …: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+
+def cluster_in(folder: Path) -> Cluster | None:
+    """The cluster that was brought up in this folder; None where there is none."""
+    layout = load(folder)
+    return None if layout is None else Cluster(layout.kubeconfig, layout.server, folder, layout)
+
+
+def cluster_of(kubeconfig: Path, scratch: Path) -> Cluster:
+    """The cluster of a kubeconfig, with its components where it is one of ours. `scratch` takes files if it is not."""
+    ours = cluster_in(kubeconfig.parent)
+    if ours is not None and ours.kubeconfig == kubeconfig:
+        return ours
+    other = Cluster(kubeconfig, "", scratch)
+    servers = other.kubectl("config", "view", "--minify", "-ojsonpath={.clusters[0].cluster.server}")
+    return Cluster(kubeconfig, servers, scratch)

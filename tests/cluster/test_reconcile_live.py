@@ -1,0 +1,282 @@
+"""What the operator does on a real API server: children put back, hands off what is not its own, no trace left, no noise."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cluster_kit.cluster import Cluster, CommandFailed
+from operator_kit.end_state import children, conditions, versions, wait_for_pods, wait_until_ready
+from operator_kit.endpoints import make_endpoint
+from operator_kit.operator_process import QUICK, OperatorProcess
+from whisper_operator.names import FIELD_MANAGER, STATUS_FIELD_MANAGER
+
+SOON_S = 10.0
+STILL_S = float(os.environ.get("WHISPER_STILL_SECONDS", "120"))
+GARBAGE_S = 60.0
+"""Garbage collection learns of a new CRD within 30 s."""
+CPU = {"gpu": {"class": "none"}}
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+def make(cluster: Cluster, namespace: str, spec: dict[str, Any] | None = None, name: str = "speech") -> None:
+    cluster.apply(make_endpoint({**CPU, **(spec or {})}, name=name, namespace=namespace))
+
+
+def ready(cluster: Cluster, namespace: str, spec: dict[str, Any] | None = None, name: str = "speech") -> None:
+    make(cluster, namespace, spec, name)
+    wait_until_ready(cluster, namespace, name)
+
+
+def soon(cluster: Cluster, what: str, holds: Callable[[], Any]) -> None:
+    cluster.wait(holds, SOON_S, what)
+
+
+def test_what_is_deleted_by_hand_comes_back(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+    before = children(cluster, namespace)
+    assert {name.split("/")[0] for name in before} == {
+        "Deployment",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "Service",
+        "ServiceAccount",
+    }
+    for child in before.values():
+        cluster.delete(child["kind"], child["metadata"]["name"], namespace=namespace)
+    soon(cluster, "all children are back", lambda: children(cluster, namespace).keys() == before.keys())
+    after = children(cluster, namespace)
+    assert {name: one["metadata"]["uid"] for name, one in before.items()}.items().isdisjoint(
+        {name: one["metadata"]["uid"] for name, one in after.items()}.items()
+    )
+    wait_until_ready(cluster, namespace, "speech")
+
+
+def test_an_edit_of_what_is_ours_is_put_back_and_other_fields_are_left_alone(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+    patch = '{"metadata":{"annotations":{"mine":"kept"}},"spec":{"replicas":3,"minReadySeconds":7}}'
+    cluster.kubectl("patch", "deployment", "speech", f"--namespace={namespace}", f"--patch={patch}")
+    soon(cluster, "replicas are put back", lambda: deployment(cluster, namespace)["spec"]["replicas"] == 1)
+    found = deployment(cluster, namespace)
+    assert found["metadata"]["annotations"]["mine"] == "kept"
+    assert found["spec"]["minReadySeconds"] == 7
+
+
+def deployment(cluster: Cluster, namespace: str) -> dict[str, Any]:
+    return cluster.get("deployment", "speech", namespace)
+
+
+def test_labels_that_are_taken_off_are_put_back(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+    labels = ["app.kubernetes.io/managed-by-", "whisper-operator.io/endpoint-"]
+    cluster.kubectl("label", "service", "speech", f"--namespace={namespace}", *labels)
+    soon(cluster, "the Service is found by its labels", lambda: "Service/speech" in children(cluster, namespace))
+    cluster.kubectl("label", "service", "speech", f"--namespace={namespace}", "--overwrite", f"{labels[1][:-1]}=other")
+    soon(cluster, "it is the endpoint's", lambda: "Service/speech" in children(cluster, namespace, "speech"))
+
+
+@pytest.mark.timeout(180 + STILL_S)
+def test_nothing_is_written_while_nothing_changes(cluster: Cluster, namespace: str) -> None:
+    rich = {
+        "autoscaling": {"maxReplicas": 2, "metric": "cpu", "target": 70},
+        "cache": {"persistentVolumeClaim": {"size": "1Gi"}},
+        "pod": {"resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"memory": "2.5Gi"}}},
+    }
+    ready(cluster, namespace, rich)
+    # Whatever others still have to say about the children: the autoscaler, that it has no metrics.
+    cluster.wait(lambda: stands_still(cluster, namespace, 3), SOON_S * 3, "the others are done")
+    before = every_version(cluster, namespace)
+    time.sleep(STILL_S)
+    after = every_version(cluster, namespace)
+    # The autoscaler's own status moves with its tries.
+    assert {k: v for k, v in after.items() if "Autoscaler" not in k} == {
+        k: v for k, v in before.items() if "Autoscaler" not in k
+    }
+    assert 5 * float(QUICK["DRIFT_SECONDS"]) < STILL_S
+
+
+def every_version(cluster: Cluster, namespace: str) -> dict[str, str]:
+    endpoint = cluster.get("wep", "speech", namespace)
+    return {**versions(children(cluster, namespace)), "endpoint": endpoint["metadata"]["resourceVersion"]}
+
+
+def stands_still(cluster: Cluster, namespace: str, seconds: float) -> bool:
+    before = every_version(cluster, namespace)
+    time.sleep(seconds)
+    return every_version(cluster, namespace) == before
+
+
+def test_kopf_leaves_no_trace(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+    text = cluster.kubectl("get", "wep", "speech", f"--namespace={namespace}", "-ojson", "--show-managed-fields")
+    assert "kopf" not in text
+    metadata = cluster.get("wep", "speech", namespace)["metadata"]
+    assert "finalizers" not in metadata
+    assert "annotations" not in metadata
+    managers = cluster.kubectl(
+        *("get", "wep", "speech", f"--namespace={namespace}", "--show-managed-fields"),
+        "-ojsonpath={range .metadata.managedFields[*]}{.manager}/{.operation}/{.subresource} {end}",
+    )
+    assert sorted(managers.split()) == ["test/Apply/", f"{STATUS_FIELD_MANAGER}/Apply/status"]
+    for name, child in children(cluster, namespace).items():
+        text = cluster.kubectl("get", name.lower(), f"--namespace={namespace}", "-ojson", "--show-managed-fields")
+        assert "kopf" not in text
+        assert f'"manager": "{FIELD_MANAGER}"' in text
+        assert "finalizers" not in child["metadata"]
+
+
+def test_a_name_that_is_taken_is_left_alone_and_told(cluster: Cluster, namespace: str) -> None:
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "speech", "namespace": namespace},
+        "spec": {"ports": [{"port": 1234}]},
+    }
+    cluster.apply(theirs)
+    before = cluster.get("service", "speech", namespace)
+    make(cluster, namespace)
+    soon(cluster, "the endpoint says so", lambda: ready_reason(cluster, namespace) == "NameTaken")
+    assert cluster.get("service", "speech", namespace) == before
+    cluster.delete("service", "speech", namespace=namespace)
+    wait_until_ready(cluster, namespace, "speech", limit_s=SOON_S)
+
+
+def ready_reason(cluster: Cluster, namespace: str, name: str = "speech") -> str:
+    return str(conditions(cluster.get("wep", name, namespace)).get("Ready", {}).get("reason"))
+
+
+def test_orphans_are_taken_up_again(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+    before = deployment(cluster, namespace)["metadata"]["uid"]
+    cluster.kubectl("delete", "wep", "speech", f"--namespace={namespace}", "--cascade=orphan")
+    cluster.wait(
+        lambda: "ownerReferences" not in deployment(cluster, namespace)["metadata"], GARBAGE_S, "it has no owner"
+    )
+    ready(cluster, namespace)
+    assert deployment(cluster, namespace)["metadata"]["uid"] == before
+
+
+def test_deleted_and_made_again_at_once_is_a_new_endpoint(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+    before = deployment(cluster, namespace)["metadata"]["uid"]
+    cluster.kubectl("delete", "wep", "speech", f"--namespace={namespace}")
+    make(cluster, namespace)
+    cluster.wait(
+        lambda: deployment(cluster, namespace)["metadata"]["uid"] != before, GARBAGE_S, "the old Deployment is gone"
+    )
+    wait_until_ready(cluster, namespace, "speech")
+    owner = cluster.get("wep", "speech", namespace)["metadata"]["uid"]
+    owners = {one["metadata"]["ownerReferences"][0]["uid"] for one in children(cluster, namespace).values()}
+    assert owners == {owner}
+
+
+def test_a_deleted_endpoint_leaves_nothing(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace, {"cache": {"persistentVolumeClaim": {"size": "1Gi"}}})
+    cluster.kubectl("delete", "wep", "speech", f"--namespace={namespace}")
+    cluster.wait(lambda: not children(cluster, namespace), GARBAGE_S, "all children are gone")
+    wait_for_pods(cluster, namespace, "speech", 0)
+
+
+def test_what_is_not_wished_for_any_more_goes(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace, {"autoscaling": {"maxReplicas": 2, "metric": "cpu", "target": 70}})
+    assert "HorizontalPodAutoscaler/speech" in children(cluster, namespace)
+    make(cluster, namespace)
+    soon(cluster, "no autoscaler", lambda: "HorizontalPodAutoscaler/speech" not in children(cluster, namespace))
+
+
+def test_suspended_and_resumed(cluster: Cluster, namespace: str) -> None:
+    spec = {"autoscaling": {"maxReplicas": 2, "metric": "cpu", "target": 70}}
+    ready(cluster, namespace, spec)
+    before = set(children(cluster, namespace))
+    make(cluster, namespace, {**spec, "suspend": True})
+    wait_for_pods(cluster, namespace, "speech", 0, SOON_S)
+    soon(cluster, "it says so", lambda: ready_reason(cluster, namespace) == "Suspended")
+    assert before - set(children(cluster, namespace)) == {"HorizontalPodAutoscaler/speech"}
+    make(cluster, namespace, {**spec, "suspend": False})
+    wait_until_ready(cluster, namespace, "speech")
+    assert set(children(cluster, namespace)) == before
+
+
+def test_a_spec_that_only_the_operator_can_refuse_leaves_the_pods_alone(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+    before = versions(children(cluster, namespace))
+    named = {"exposure": {"ingress": {"className": "nobody", "host": "a.example.com"}}}
+    make(cluster, namespace, named)
+    soon(cluster, "Exposed says so", lambda: exposed(cluster, namespace) == "IngressClassMissing")
+    changed = {name for name, version in versions(children(cluster, namespace)).items() if before.get(name) != version}
+    assert changed <= {"Ingress/speech"}
+
+
+def exposed(cluster: Cluster, namespace: str, name: str = "speech") -> str:
+    return str(conditions(cluster.get("wep", name, namespace)).get("Exposed", {}).get("reason"))
+
+
+def test_of_two_endpoints_on_one_route_the_older_has_it(cluster: Cluster, namespace: str) -> None:
+    spec = {"exposure": {"ingress": {"className": "contour", "host": "one.example.com"}}}
+    make(cluster, namespace, spec, "older")
+    soon(cluster, "the older has an Ingress", lambda: "Ingress/older" in children(cluster, namespace))
+    time.sleep(1.1)  # creation times are in seconds
+    make(cluster, namespace, spec, "younger")
+    soon(cluster, "the younger says so", lambda: exposed(cluster, namespace, "younger") == "RouteConflict")
+    assert "Ingress/younger" not in children(cluster, namespace)
+    cluster.delete("wep", "older", namespace=namespace)
+    soon(cluster, "the younger has it now", lambda: "Ingress/younger" in children(cluster, namespace))
+    assert exposed(cluster, namespace, "younger") != "RouteConflict"
+
+
+def test_a_missing_secret_is_told_and_its_coming_is_seen(cluster: Cluster, namespace: str) -> None:
+    make(cluster, namespace, {"access": {"apiKeysSecretRef": {"name": "keys"}}})
+    soon(cluster, "it says so", lambda: ready_reason(cluster, namespace) == "SecretMissing")
+    cluster.kubectl("create", "secret", "generic", "keys", "--from-literal=me=x", f"--namespace={namespace}")
+    soon(cluster, "it is seen", lambda: ready_reason(cluster, namespace) != "SecretMissing")
+
+
+def test_an_exceeded_quota_is_told_and_its_end_is_seen(cluster: Cluster, namespace: str) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": namespace},
+        "spec": {"hard": {"services": "0"}},
+    }
+    cluster.apply(quota)
+    cluster.wait(
+        lambda: cluster.get("resourcequota", "none", namespace).get("status", {}).get("hard"), SOON_S, "it counts"
+    )
+    make(cluster, namespace)
+    soon(cluster, "it says so", lambda: ready_reason(cluster, namespace) == "QuotaExceeded")
+    assert "Deployment/speech" in children(cluster, namespace)
+    cluster.delete("resourcequota", "none", namespace=namespace)
+    soon(cluster, "the Service is there", lambda: "Service/speech" in children(cluster, namespace))
+
+
+def test_a_change_is_applied_at_once(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+    started_s = time.monotonic()
+    cluster.kubectl("scale", "wep", "speech", "--replicas=2", f"--namespace={namespace}")
+    cluster.wait(lambda: deployment(cluster, namespace)["spec"]["replicas"] == 2, SOON_S, "it is applied")
+    assert time.monotonic() - started_s < 5
+
+
+def test_events_tell_what_changed(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+
+    def told() -> list[str]:
+        found = cluster.find("events", namespace)
+        return [one["reason"] for one in found if one["involvedObject"]["kind"] == "WhisperEndpoint"]
+
+    soon(cluster, "Ready is told", lambda: "Ready" in told())
+    assert len(told()) < 10
+
+
+def test_a_namespace_that_goes_takes_its_endpoints_along(
+    cluster: Cluster, namespace: str, operator: OperatorProcess
+) -> None:
+    ready(cluster, namespace)
+    cluster.delete("namespace", namespace)
+    with pytest.raises(CommandFailed):
+        cluster.get("namespace", namespace)
+    assert operator.ask("/healthz")[0] == 200
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})

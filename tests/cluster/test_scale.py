@@ -1,0 +1,30 @@
+"""A hundred endpoints at once. A thousand, and how fast, is `make soak`."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.timeout(600)
+def test_a_hundred_endpoints(needs_cluster: None) -> None:
+    command = [sys.executable, "bench/operator_scale.py", "--endpoints=100", "--namespaces=5", "--changes=5"]
+    ran = subprocess.run(
+        [*command, "--idle-seconds=10"],
+        cwd=ROOT,
+        env={"PYTHONPATH": "operator:tests/kit:tests/cluster", "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"^all children applied, status current: ", ran.stdout, re.MULTILINE)
+    # Nothing is written while nobody changes anything.
+    meanwhile = re.search(r"meanwhile: (.*)", ran.stdout)
+    assert meanwhile
+    assert "applies_total" not in meanwhile[1]

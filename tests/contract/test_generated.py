@@ -1,0 +1,90 @@
+"""What is made from the code is what the code says: the CRD, the page about it, and what both promise of other parts."""
+
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from operator_kit.endpoints import make_stored_endpoint
+from operator_kit.specs import ACCEPTED
+from whisper_operator.manifests import make_children
+from whisper_operator.observed import Observed
+from whisper_operator.resource.crd import make_crd
+from whisper_operator.resource.languages import LANGUAGES
+from whisper_operator.resource.parse import parse_endpoint
+from whisper_operator.resource.reserved import RESERVED_ENV
+from whisper_operator.settings import Settings
+from whisper_operator.status import make_status
+from whisper_server.languages import NAME_OF_CODE
+from whisper_server.settings import Settings as ServerSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "whisperendpoint.md").read_text()
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
+SCHEMA = make_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+SETTINGS = Settings(server_image_gpu="gpu", server_image_cpu="cpu")
+NOT_OF_THE_SPEC = {"MAX_DECODED_SECONDS"}
+"""Set along with maxAudioSeconds, and free to be set otherwise."""
+
+
+def test_the_chart_and_the_page_are_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kubectl_apply_without_server_side_can_hold_the_crd() -> None:
+    # It keeps the whole document in an annotation, and annotations have 262144 bytes together.
+    assert len(json.dumps(make_crd())) < 200_000
+
+
+def test_languages_are_those_of_the_server() -> None:
+    assert list(LANGUAGES) == sorted(NAME_OF_CODE)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_variables_that_the_operator_sets_are_reserved(name: str) -> None:
+    endpoint = parse_endpoint(make_stored_endpoint(ACCEPTED[name]))
+    children = make_children(endpoint, SETTINGS, served_kinds=frozenset(), ingress_controller="none")
+    (deployment,) = (child for child in children if child["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    own = {one["name"] for one in endpoint.spec.pod.env}
+    assert {one["name"] for one in container["env"]} - own - NOT_OF_THE_SPEC <= set(RESERVED_ENV)
+
+
+def test_reserved_variables_have_a_field_or_a_reason() -> None:
+    for path in (path for text in RESERVED_ENV.values() if text for path in text.split(" or ")):
+        node = SCHEMA["properties"]["spec"]
+        for name in path.split("."):
+            node = node["properties"][name]
+    served = {name.upper() for name in ServerSettings.__dataclass_fields__}
+    with_field = {name for name, field in RESERVED_ENV.items() if field}
+    assert with_field - served == {"VLLM_DTYPE"}  # the other name of DTYPE
+
+
+def test_the_page_names_every_example() -> None:
+    named = set(re.findall(r"\]\(examples/(.*?)\)", PAGE))
+    assert named == {path.name for path in EXAMPLES} != set()
+
+
+def test_endpoints_on_the_page_can_be_read() -> None:
+    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+    assert len(blocks) == 2
+    for block in blocks:
+        parse_endpoint({**make_stored_endpoint(), "spec": block["spec"]})
+
+
+def test_the_page_and_the_schema_tell_all_conditions() -> None:
+    document = make_stored_endpoint({**ACCEPTED["gateway"], **ACCEPTED["scaled-to-a-fixed-number"]})
+    endpoint = parse_endpoint(document)
+    now = datetime.now(UTC)
+    status = make_status(endpoint, None, document=document, observed=Observed(), resolved=None, url="", now=now)
+    types = {condition["type"] for condition in status["conditions"]}
+    assert set(re.findall(r"^\| `([A-Z][a-z]+)` \| .*\|.*\|$", PAGE.split("### Reasons")[0], re.MULTILINE)) == types
+    schema = SCHEMA["properties"]["status"]["properties"]["conditions"]["items"]["properties"]["type"]
+    assert set(re.findall(r"[A-Z][a-z]+", schema["description"].partition(":")[2])) == types

@@ -1,0 +1,183 @@
+"""Situations that pods make: all is well, they come, they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from operator_kit import live_objects as live
+from operator_kit import live_pods
+from operator_kit.judgements import seen
+from operator_kit.situation import (
+    CREATING,
+    NO_POD,
+    PULL,
+    SCALED,
+    Situation,
+    being_made,
+    coming,
+    held_back,
+    no_node,
+    one_pod,
+    serving,
+    stuck,
+)
+
+OF_PODS: Mapping[str, Situation] = {
+    # ── all is well, or will be ──
+    "serves": Situation({}, serving(), {}),
+    "new": Situation({}, seen(), coming("Creating", Progressing="Unknown Creating", **NO_POD)),
+    "no pod yet": Situation(
+        {}, seen(live.deployment(total=0)), coming("NoReadyPods", Progressing="True RollingOut", **NO_POD)
+    ),
+    "scheduler is silent": Situation(
+        {}, no_node(""), coming("NoReadyPods", Progressing="True RollingOut", Scheduled="Unknown Scheduling")
+    ),
+    "container is being made": Situation({}, one_pod(CREATING), coming("ContainerCreating")),
+    "slow start": Situation({}, one_pod(live_pods.loading()), coming("ModelLoading")),
+    "started, then not ready": Situation({}, one_pod(live_pods.up(ready=False)), coming("NotReady")),
+    "node lost": Situation({}, seen(live.deployment(), pods=[live_pods.pod(ready=False)]), coming("NodeNotReady")),
+    "suspended": Situation(
+        {"suspend": True, **SCALED},
+        seen(live.deployment(0)),
+        coming("Suspended", Scheduled="Unknown Suspended", Autoscaling="False Suspended"),
+    ),
+    "suspended, pods going": Situation(
+        {"suspend": True},
+        seen(live.deployment(0), pods=[live_pods.pod(terminating=True)]),
+        coming("Suspended", Scheduled="Unknown Suspended"),
+    ),
+    "scaled to zero": Situation(
+        {"replicas": 0}, seen(live.deployment(0)), coming("ScaledToZero", Scheduled="Unknown ScaledToZero")
+    ),
+    "some of several pods load": Situation(
+        {"replicas": 3},
+        seen(
+            live.deployment(3, ready=2, available=True),
+            pods=[live_pods.pod("a"), live_pods.pod("b"), live_pods.pod("c", live_pods.loading())],
+        ),
+        {"Progressing": "True ModelLoading"},
+    ),
+    "too few of several pods": Situation(
+        {"replicas": 3},
+        seen(live.deployment(3, ready=1, total=1), pods=[live_pods.pod("a")]),
+        coming("TooFewReadyPods", Progressing="True RollingOut"),
+    ),
+    "rollout goes well": Situation(
+        {"replicas": 2},
+        seen(
+            live.deployment(2, ready=2, updated=1, total=3, available=True, progressing=live.progress()),
+            pods=[
+                live_pods.pod("a", settings=live.OLD_SETTINGS),
+                live_pods.pod("b", settings=live.OLD_SETTINGS),
+                live_pods.pod("c", live_pods.loading()),
+            ],
+        ),
+        {"Progressing": "True ModelLoading"},
+    ),
+    # ── pods fail ──
+    "crash loop": Situation({}, one_pod(live_pods.ended(1)), stuck("CrashLoopBackOff")),
+    "crashed and started again": Situation({}, one_pod(live_pods.ended(1, backs_off=False)), stuck("CrashLoopBackOff")),
+    "started again after the node": Situation(
+        {}, one_pod(live_pods.ended(255, reason="Unknown", backs_off=False)), coming("ModelLoading")
+    ),
+    "out of memory": Situation({}, one_pod(live_pods.ended(137, reason="OOMKilled")), stuck("OOMKilled")),
+    "killed for a slow start": Situation({}, one_pod(live_pods.ended(137, ran_s=1801)), stuck("StartupTimeout")),
+    "deadline over": Situation(
+        {"rollout": {"startupSeconds": 300}},
+        seen(live.deployment(progressing=live.deadline_exceeded()), pods=[live_pods.pod(state=live_pods.loading())]),
+        stuck("StartupTimeout"),
+    ),
+    "deadline over, but loading only now": Situation(
+        {},
+        seen(live.deployment(progressing=live.deadline_exceeded()), pods=[live_pods.pod(state=live_pods.loading())]),
+        coming("ModelLoading"),
+    ),
+    "failed pull": Situation({}, one_pod(live_pods.waiting("ErrImagePull", PULL)), stuck("ImagePullBackOff")),
+    "failed pull, later": Situation(
+        {},
+        one_pod(
+            live_pods.waiting(
+                "ImagePullBackOff",
+                f'Back-off pulling image "registry.example.com/whisper-server:1": ErrImagePull: {PULL}',
+            )
+        ),
+        stuck("ImagePullBackOff"),
+    ),
+    "no image name": Situation(
+        {},
+        one_pod(live_pods.waiting("InvalidImageName", 'couldn\'t parse image name "A:B:C"')),
+        stuck("InvalidImageName"),
+    ),
+    "missing ConfigMap": Situation(
+        {},
+        one_pod(live_pods.waiting("CreateContainerConfigError", 'configmap "ca" not found')),
+        stuck("CreateContainerConfigError"),
+    ),
+    "missing key of a Secret, by the node": Situation(
+        {},
+        one_pod(live_pods.waiting("CreateContainerConfigError", "couldn't find key token in Secret team-a/hub")),
+        stuck("SecretMissing"),
+    ),
+    "failed mount": Situation(
+        {}, being_made(live.event("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1"')), stuck("FailedMount")
+    ),
+    "failed mount, long ago": Situation(
+        {}, being_made(live.event("FailedMount", "no", ago=900)), coming("ContainerCreating")
+    ),
+    "failed mount, but now the image is pulled": Situation(
+        {}, being_made(live.event("FailedMount", "no"), has_sandbox=True), coming("ContainerCreating")
+    ),
+    "refused by its node": Situation(
+        {},
+        seen(
+            live.deployment(),
+            pods=[
+                live_pods.failed("UnexpectedAdmissionError", "Allocate failed: no devices"),
+                live_pods.pod(state=live_pods.loading()),
+            ],
+        ),
+        coming("PodFailed"),
+    ),
+    "evicted": Situation(
+        {},
+        seen(
+            live.deployment(),
+            pods=[
+                live_pods.failed("Evicted", "The node was low on resource: memory. "),
+                live_pods.pod(state=live_pods.loading()),
+            ],
+        ),
+        coming("Evicted"),
+    ),
+    "evicted long ago": Situation(
+        {},
+        seen(
+            live.deployment(ready=1),
+            pods=[live_pods.failed("Evicted", "The node was low on resource: memory. "), live_pods.pod()],
+        ),
+        {},
+    ),
+    "rollout fails": Situation(
+        {"replicas": 2},
+        seen(
+            live.deployment(2, ready=2, updated=1, total=3, available=True, progressing=live.progress()),
+            pods=[
+                live_pods.pod("a", settings=live.OLD_SETTINGS),
+                live_pods.pod("b", settings=live.OLD_SETTINGS),
+                live_pods.pod("c", live_pods.ended(1)),
+            ],
+        ),
+        held_back("CrashLoopBackOff", Progressing="False CrashLoopBackOff"),
+    ),
+    "the last one fails, the next one loads": Situation(
+        {},
+        seen(
+            live.deployment(updated=1, total=2, progressing=live.progress()),
+            pods=[
+                live_pods.pod("a", live_pods.ended(1), settings=live.OLD_SETTINGS),
+                live_pods.pod("b", live_pods.loading()),
+            ],
+        ),
+        coming("ModelLoading"),
+    ),
+}

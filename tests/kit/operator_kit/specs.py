@@ -1,0 +1,456 @@
+"""Specs that the API server must refuse, and specs at the edge that it must take. Data only."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from whisper_operator.resource.embedded import requirement_paths
+
+Document = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """A spec that breaks one rule, and the only error that it gets: from its beginning, as far as it is written."""
+
+    spec: Document
+    error: str
+    name: str = ""
+    """Of the endpoint. Empty: any valid one."""
+
+
+CPU: Document = {"gpu": {"class": "none"}}
+T4: Document = {"gpu": {"class": "t4"}}
+AMPERE: Document = {"gpu": {"class": "ampere"}}
+
+
+def _cache(**claim: Any) -> Document:
+    return {"cache": {"persistentVolumeClaim": {"size": "20Gi", **claim}}}
+
+
+def _scaled(**autoscaling: Any) -> Document:
+    return {"autoscaling": {"maxReplicas": 3, "metric": "queue", "target": 60, **autoscaling}}
+
+
+def _ingress(**ingress: Any) -> Document:
+    return {"exposure": {"ingress": ingress}}
+
+
+def _gateway(**gateway: Any) -> Document:
+    return {"exposure": {"gateway": {"parentRefs": [{"name": "web"}], **gateway}}}
+
+
+def _sources(*peers: Document, **policy: Any) -> Document:
+    return {"access": {"networkPolicy": {"from": list(peers), **policy}}}
+
+
+def _pod(**pod: Any) -> Document:
+    return {"pod": pod}
+
+
+REQUIREMENTS = (
+    *(f"spec.pod.affinity.{path}" for path in requirement_paths("io.k8s.api.core.v1.Affinity")),
+    "spec.pod.topologySpreadConstraints[].labelSelector.matchExpressions[]",
+    "spec.access.networkPolicy.from[].namespaceSelector.matchExpressions[]",
+    "spec.access.networkPolicy.from[].podSelector.matchExpressions[]",
+)
+"""Where labels are compared with values."""
+_BESIDE: Document = {
+    "podAffinityTerm": {"topologyKey": "zone"},
+    "requiredDuringSchedulingIgnoredDuringExecution[]": {"topologyKey": "zone"},
+    "preferredDuringSchedulingIgnoredDuringExecution[]": {"weight": 1},
+    "topologySpreadConstraints[]": {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"},
+}
+"""End of a path → what must be written there."""
+
+
+def _within(path: str, innermost: Document) -> Document:
+    """A spec with a value at a path, and with what is required on the way there."""
+    value: Any = innermost
+    names = path.removeprefix("spec.").split(".")
+    for depth in reversed(range(len(names))):
+        here = ".".join(names[: depth + 1])
+        required: Document = next((more for end, more in _BESIDE.items() if here.endswith(end)), {})
+        value = {**required, **value}
+        value = {names[depth].removesuffix("[]"): [value] if here.endswith("[]") else value}
+    found: Document = value
+    return found
+
+
+ONE_POD = _cache(accessModes=["ReadWriteOncePod"])
+
+REFUSED: tuple[Refused, ...] = (
+    Refused({}, "metadata.name: Invalid value: it is the name of a Service, too", name="a" * 41),
+    Refused({}, "metadata.name: Invalid value: it is the name of a Service, too", name="1st"),
+    Refused({}, "metadata.name: Invalid value: it is the name of a Service, too", name="a.b"),
+    # gpu and engine
+    Refused({**CPU, "engine": {"type": "vllm"}}, "spec.engine.type: Invalid value: vllm needs a GPU"),
+    Refused({"engine": {"type": "ctranslate2"}}, "spec.engine.type: Invalid value: ctranslate2 runs on CPUs here"),
+    Refused(
+        {**T4, "engine": {"type": "ctranslate2"}}, "spec.engine.type: Invalid value: ctranslate2 runs on CPUs here"
+    ),
+    Refused({"gpu": {"class": "none", "minMemoryGiB": 8}}, "spec.gpu: Invalid value: class none takes no GPU"),
+    Refused(
+        {"gpu": {"class": "none", "resourceName": "amd.com/gpu"}}, "spec.gpu: Invalid value: class none takes no GPU"
+    ),
+    Refused({**CPU, "engine": {"kvCacheDtype": "fp16"}}, "spec.engine: Invalid value: gpu.class none takes no GPU"),
+    Refused({**CPU, "engine": {"attentionBackend": "TRITON_ATTN"}}, "spec.engine: Invalid value: gpu.class none takes"),
+    Refused({**CPU, "engine": {"maxBatchedTokens": 3000}}, "spec.engine: Invalid value: gpu.class none takes no GPU"),
+    Refused(
+        {**CPU, "engine": {"gpuMemoryUtilization": 0.5}}, "spec.engine: Invalid value: gpu.class none takes no GPU"
+    ),
+    Refused({"gpu": {"shared": True}}, "spec.engine.gpuMemoryUtilization: Invalid value: a shared GPU is not all"),
+    Refused({"gpu": {"class": "t4", "minMemoryGiB": 16}}, "spec.gpu.minMemoryGiB: Invalid value: a t4 has 15 GiB"),
+    Refused(
+        {"gpu": {"class": "t4", "resourceName": "nvidia.com/mig-1g.5gb"}},
+        "spec.gpu.resourceName: Invalid value: t4 and ada GPUs cannot be sliced",
+    ),
+    Refused({**T4, "engine": {"dtype": "bfloat16"}}, "spec.engine.dtype: Invalid value: a t4 has no bfloat16"),
+    Refused({**AMPERE, "engine": {"dtype": "int8"}}, "spec.engine.dtype: Invalid value: int8 is for CPUs"),
+    Refused({"engine": {"dtype": "int8"}}, "spec.engine.dtype: Invalid value: int8 is for CPUs"),
+    Refused({**CPU, "engine": {"dtype": "half"}}, "spec.engine.dtype: Invalid value: CPUs compute in int8 or float32"),
+    Refused({**T4, "engine": {"kvCacheDtype": "fp8"}}, "spec.engine.kvCacheDtype: Invalid value: fp8 needs compute"),
+    Refused(
+        {**AMPERE, "engine": {"kvCacheDtype": "fp8"}}, "spec.engine.kvCacheDtype: Invalid value: fp8 needs compute"
+    ),
+    Refused(
+        {"engine": {"kvCacheDtype": "fp32"}}, "spec.engine.kvCacheDtype: Invalid value: fp32 goes with dtype float32"
+    ),
+    Refused(
+        {**T4, "engine": {"attentionBackend": "FLASH_ATTN"}},
+        "spec.engine.attentionBackend: Invalid value: FLASH_ATTN needs compute capability 8.0",
+    ),
+    # replicas and rollout
+    Refused(_scaled(minReplicas=4), "spec.autoscaling.minReplicas: Invalid value: write no more than maxReplicas"),
+    Refused(_scaled(metric="cpu", target=1001), "spec.autoscaling.target: Invalid value: for metric cpu write percent"),
+    Refused(
+        {**_scaled(metric="cpu", target=80), **_pod(resources={"requests": {"memory": "2Gi"}})},
+        "spec.pod.resources: Invalid value: autoscaling.metric cpu is measured against",
+    ),
+    Refused({**ONE_POD, "replicas": 2}, "spec.replicas: Invalid value: a ReadWriteOncePod volume is for one pod"),
+    Refused({**ONE_POD, **_scaled()}, "spec.replicas: Invalid value: a ReadWriteOncePod volume is for one pod"),
+    Refused({**ONE_POD, "rollout": {"maxSurge": "25%"}}, "spec.rollout: Invalid value: a ReadWriteOncePod volume"),
+    Refused({**ONE_POD, "rollout": {"maxUnavailable": 0}}, "spec.rollout: Invalid value: a ReadWriteOncePod volume"),
+    Refused(
+        {"rollout": {"maxSurge": 0, "maxUnavailable": "00%"}},
+        "spec.rollout: Invalid value: no pod could ever be replaced",
+    ),
+    Refused(
+        {**CPU, "rollout": {"maxSurge": "0%", "maxUnavailable": 0}},
+        "spec.rollout: Invalid value: no pod could ever be replaced",
+    ),
+    # cache
+    Refused({"cache": {}}, "spec.cache: Invalid value: write exactly one of emptyDir, persistentVolumeClaim"),
+    Refused({"cache": {"emptyDir": {}, "existingClaim": "models"}}, "spec.cache: Invalid value: write exactly one of"),
+    Refused(_cache(size=20), "spec.cache.persistentVolumeClaim.size: Invalid value: write 1Mi or more"),
+    Refused(_cache(size="1048575"), "spec.cache.persistentVolumeClaim.size: Invalid value: write 1Mi or more"),
+    Refused(
+        {"cache": {"emptyDir": {"sizeLimit": "10k"}}}, "spec.cache.emptyDir.sizeLimit: Invalid value: write 1Mi or"
+    ),
+    Refused(
+        _cache(accessModes=["ReadWriteOncePod", "ReadWriteMany"]),
+        "spec.cache.persistentVolumeClaim.accessModes: Invalid value: ReadWriteOncePod goes with no other mode",
+    ),
+    Refused(
+        {"cache": {"image": {"reference": "registry.example.com/whisper:1"}}},
+        "spec.model.id: Invalid value: with cache.image the model is a folder of that image",
+    ),
+    # routes and access
+    Refused({"exposure": {}}, "spec.exposure: Invalid value: write exactly one of ingress and gateway"),
+    Refused(
+        {"exposure": {**_ingress()["exposure"], **_gateway()["exposure"]}},
+        "spec.exposure: Invalid value: write exactly one of ingress and gateway",
+    ),
+    Refused(
+        _ingress(tls={"secretName": "web"}), "spec.exposure.ingress.host: Invalid value: a certificate is for a host"
+    ),
+    Refused(_ingress(host="10.0.0.1"), 'spec.exposure.ingress.host: Invalid value: "10.0.0.1": write a host name'),
+    Refused(
+        _gateway(hostnames=["10.0.0.1"]),
+        'spec.exposure.gateway.hostnames[0]: Invalid value: "10.0.0.1": write a host name',
+    ),
+    Refused(
+        _gateway(parentRefs=[{"name": "web", "port": 80}, {"name": "other"}, {"name": "web", "port": 80}]),
+        "spec.exposure.gateway.parentRefs: Invalid value: write each parent once",
+    ),
+    Refused(
+        _sources({"podSelector": {}}, enabled=False),
+        "spec.access.networkPolicy.from: Invalid value: without a NetworkPolicy nothing is narrowed",
+    ),
+    Refused(_sources({}), "spec.access.networkPolicy.from[0]: Invalid value: write either ipBlock, or podSelector"),
+    Refused(
+        _sources({"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}),
+        "spec.access.networkPolicy.from[0]: Invalid value: write either ipBlock, or podSelector",
+    ),
+    # pods
+    Refused(
+        _pod(env=[{"name": "A", "value": "1"}, {"name": "DTYPE", "value": "half"}]),
+        'spec.pod.env[1].name: Invalid value: "DTYPE": the operator sets it: write engine.dtype instead',
+    ),
+    Refused(
+        _pod(env=[{"name": "HOME", "value": "/"}]),
+        'spec.pod.env[0].name: Invalid value: "HOME": the operator sets it: leave it out',
+    ),
+    Refused(
+        _pod(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+        "spec.pod.env[0]: Invalid value: write either value or valueFrom",
+    ),
+    Refused(
+        _pod(env=[{"name": "A", "valueFrom": {}}]),
+        "spec.pod.env[0].valueFrom: Invalid value: write exactly one of configMapKeyRef, fieldRef",
+    ),
+    Refused(
+        _pod(labels={"app.kubernetes.io/name": "mine"}),
+        "spec.pod.labels: Invalid value: leave out app.kubernetes.io/name",
+    ),
+    Refused(
+        _pod(labels={"whisper-operator.io/endpoint": "x"}),
+        "spec.pod.labels: Invalid value: leave out app.kubernetes.io/",
+    ),
+    Refused(
+        _pod(annotations={"whisper-operator.io/settings-hash": "x"}),
+        "spec.pod.annotations: Invalid value: leave out all of whisper-operator.io/",
+    ),
+    Refused(_pod(labels={"a/b/c": "x"}), "spec.pod.labels: Invalid value: write keys such as team"),
+    Refused(_pod(annotations={"-a": "x"}), "spec.pod.annotations: Invalid value: write keys such as team"),
+    Refused(_pod(nodeSelector={"a b": "x"}), "spec.pod.nodeSelector: Invalid value: write keys such as team"),
+    Refused({"service": {"annotations": {"a:b": "x"}}}, "spec.service.annotations: Invalid value: write keys such as"),
+    Refused(_ingress(annotations={"/": "x"}), "spec.exposure.ingress.annotations: Invalid value: write keys such as"),
+    Refused(_pod(tolerations=[{}]), "spec.pod.tolerations[0]: Invalid value: write the key of a taint"),
+    Refused(
+        _pod(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+        "spec.pod.tolerations[0].value: Invalid value: operator Exists takes any value",
+    ),
+    Refused(
+        _pod(tolerations=[{"key": "a", "tolerationSeconds": 5}]),
+        "spec.pod.tolerations[0].tolerationSeconds: Invalid value: it goes with effect NoExecute only",
+    ),
+    Refused(
+        _pod(
+            topologySpreadConstraints=[
+                {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2}
+            ]
+        ),
+        "spec.pod.topologySpreadConstraints[0].minDomains: Invalid value: it goes with whenUnsatisfiable DoNotSchedule",
+    ),
+    Refused(
+        _pod(resources={"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}}),
+        "spec.pod.resources.requests: Invalid value: write no more than limits has",
+    ),
+    *(
+        Refused(
+            _within(path, {"key": "metadata.name", "operator": "In"}),
+            f"{path.replace('[]', '[0]')}.values: Invalid value: write at least",
+        )
+        for path in REQUIREMENTS
+    ),
+    *(
+        Refused(
+            _within(f"spec.pod.affinity.{term}", {"matchLabelKeys": ["a"]}),
+            f"spec.pod.affinity.{term.replace('[]', '[0]')}.labelSelector: Invalid value: matchLabelKeys and mismatch",
+        )
+        for kind in ("podAffinity", "podAntiAffinity")
+        for term in (
+            f"{kind}.requiredDuringSchedulingIgnoredDuringExecution[]",
+            f"{kind}.preferredDuringSchedulingIgnoredDuringExecution[].podAffinityTerm",
+        )
+    ),
+    *(
+        Refused(_within(REQUIREMENTS[0], wrong), "spec.pod.affinity.nodeAffinity.preferred")
+        for wrong in (
+            {"key": "a", "operator": "Exists", "values": ["b"]},
+            {"key": "a", "operator": "Gt", "values": ["1", "2"]},
+            {"key": "a", "operator": "Lt", "values": ["b"]},
+            {"key": "a", "operator": "NotIn", "values": []},
+        )
+    ),
+    Refused(
+        _pod(resources={"limits": {"a.b/c": "500m"}}), "spec.pod.resources.limits: Invalid value: write a whole number"
+    ),
+    Refused(_pod(resources={"requests": {"a.b/c": 1}}), "spec.pod.resources.requests: Invalid value: write as many"),
+    Refused(
+        _pod(resources={"requests": {"a.b/c": 1}, "limits": {"a.b/c": 2}}),
+        "spec.pod.resources.requests: Invalid value: write as many",
+    ),
+    Refused(_pod(resources={"limits": {"gpu": 1}}), "spec.pod.resources.limits: Invalid value: write cpu, memory"),
+    Refused(_pod(resources={"requests": {"CPU": 1}}), "spec.pod.resources.requests: Invalid value: write cpu, memory"),
+    Refused(_pod(resources={"limits": {"nvidia.com/gpu": 1}}), "spec.pod.resources: Invalid value: leave out the GPU"),
+    Refused(
+        {
+            "gpu": {"resourceName": "nvidia.com/mig-1g.5gb"},
+            **_pod(resources={"limits": {"nvidia.com/mig-1g.5gb": 1}}),
+        },
+        "spec.pod.resources: Invalid value: leave out the GPU",
+    ),
+)
+"""Each rule is broken at least once; those about changes are in UPDATES."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """A change of the claim of a cache, and the error that it gets. Empty: it is taken."""
+
+    before: Document
+    after: Document
+    error: str = ""
+
+
+_CLAIM = "spec.cache.persistentVolumeClaim"
+
+UPDATES: tuple[Update, ...] = (
+    Update(_cache(), _cache(size="19Gi"), f"{_CLAIM}.size: Invalid value: a volume can only grow"),
+    Update(_cache(size="1500Mi"), _cache(size="1.4Gi"), f"{_CLAIM}.size: Invalid value: a volume can only grow"),
+    Update(_cache(), _cache(size="20480Mi")),
+    Update(_cache(), _cache(size=40_000_000_000)),
+    Update(
+        _cache(), _cache(storageClassName="fast"), f"{_CLAIM}.storageClassName: Invalid value: it cannot be changed"
+    ),
+    Update(
+        _cache(storageClassName="slow"),
+        _cache(storageClassName="fast"),
+        f"{_CLAIM}.storageClassName: Invalid value: it cannot be changed",
+    ),
+    Update(
+        _cache(storageClassName="fast"), _cache(), f"{_CLAIM}.storageClassName: Invalid value: it cannot be changed"
+    ),
+    Update(
+        _cache(), _cache(accessModes=["ReadWriteMany"]), f"{_CLAIM}.accessModes: Invalid value: they cannot be changed"
+    ),
+    Update(
+        _cache(accessModes=["ReadWriteOnce", "ReadWriteMany"]), _cache(accessModes=["ReadWriteMany", "ReadWriteOnce"])
+    ),
+    Update(_cache(storageClassName="fast"), {"cache": {"emptyDir": {}}}),
+    Update({"cache": {"emptyDir": {}}}, _cache(storageClassName="fast")),
+    Update(_cache(), {}),
+    Update({}, _cache()),
+)
+
+ACCEPTED: dict[str, Document] = {
+    "least": {},
+    "suspended": {"suspend": True, "replicas": 0},
+    "everything-on-a-t4": {
+        "model": {
+            "id": "openai/whisper-large-v3-turbo",
+            "revision": "41f01f3fe87f28c78e2fbf8b568835947dd65ed9",
+            "servedNames": ["whisper", "whisper-1", "org/name:1"],
+            "tokenSecretRef": {"name": "hub"},
+        },
+        "gpu": {"class": "t4", "minMemoryGiB": 15, "shared": True},
+        "engine": {
+            "type": "vllm",
+            "dtype": "half",
+            "kvCacheDtype": "fp16",
+            "attentionBackend": "TRITON_ATTN",
+            "maxBatchedTokens": 1500,
+            "gpuMemoryUtilization": 0.45,
+        },
+        "transcription": {
+            "languageForce": "fa",
+            "timestamps": "none",
+            "maxAudioSeconds": 600,
+            "segmentDurationSeconds": 12.5,
+        },
+        "access": {
+            "apiKeysSecretRef": {"name": "keys.v2"},
+            "maxUploadBytes": 2_147_483_648,
+            "maxQueueSeconds": 1,
+            "networkPolicy": {
+                "from": [
+                    {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+                    {"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {}},
+                    {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}},
+                ]
+            },
+        },
+        "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
+        "replicas": 2,
+        "rollout": {
+            "maxSurge": 1,
+            "maxUnavailable": "100%",
+            "startupSeconds": 60,
+            "drainSeconds": 0,
+            "shutdownSeconds": 0,
+        },
+        "pod": {
+            "image": "registry.example.com:5000/speech/server@sha256:" + "a" * 64,
+            "imagePullPolicy": "Always",
+            "imagePullSecrets": [{"name": "registry"}],
+            "resources": {
+                "requests": {"cpu": 2, "memory": "8Gi"},
+                "limits": {"cpu": "2000m", "memory": "8192Mi", "example.com/nic": 1},
+            },
+            "nodeSelector": {"topology.kubernetes.io/zone": "a"},
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}]
+                    }
+                },
+                "podAntiAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {
+                            "weight": 1,
+                            "podAffinityTerm": {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}},
+                        }
+                    ]
+                },
+            },
+            "tolerations": [
+                {"operator": "Exists"},
+                {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
+                {"key": "a", "effect": "NoExecute", "tolerationSeconds": 30},
+            ],
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2},
+                {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"},
+            ],
+            "priorityClassName": "system-cluster-critical",
+            "runtimeClassName": "nvidia",
+            "serviceAccountName": "speech",
+            "fsGroup": 0,
+            "labels": {"team": "a", "example.com/tier": ""},
+            "annotations": {"example.com/note": "any text: €"},
+            "env": [
+                {"name": "HF_ENDPOINT", "value": "https://hub.example.com"},
+                {"name": "EMPTY", "value": ""},
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                {"name": "PROXY", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url", "optional": True}}},
+            ],
+        },
+    },
+    "cpu": {**CPU, "engine": {"type": "ctranslate2", "dtype": "int8"}, "model": {"id": "/models/mine"}},
+    "cpu-in-place": {**CPU, "rollout": {"maxSurge": 0}},
+    "cpu-with-a-volume": {**CPU, **_cache()},
+    "gpu-with-a-spare": {**T4, "rollout": {"maxUnavailable": 0}},
+    "one-node-several-pods": {**_cache(), "replicas": 3},
+    "one-pod-volume": {**ONE_POD, "rollout": {"maxSurge": 0, "maxUnavailable": "1%"}},
+    "one-pod-volume-asleep": {**ONE_POD, "replicas": 0},
+    "one-pod-volume-scaled-to-one": {**ONE_POD, **_scaled(maxReplicas=1)},
+    "claim-in-bytes": _cache(size=20_000_000_000, storageClassName="", accessModes=["ReadWriteMany", "ReadWriteOnce"]),
+    "own-claim": {"cache": {"existingClaim": "models"}},
+    "in-the-pod": {"cache": {"emptyDir": {"sizeLimit": "1.5Gi"}}},
+    "image": {
+        "model": {"id": "/models/whisper"},
+        "cache": {"image": {"reference": "registry.example.com/whisper", "pullPolicy": "Never"}},
+    },
+    "ingress-for-any-host": _ingress(),
+    "ingress-for-many-hosts": _ingress(
+        host="*.example.com", path="/a/b.c", className="nginx", tls={"secretName": "wildcard"}, annotations={"a/b": "c"}
+    ),
+    "gateway": _gateway(
+        parentRefs=[{"name": "web", "namespace": "infra", "sectionName": "https", "port": 443}, {"name": "other"}],
+        hostnames=["*.example.com", "example.com"],
+        path="/speech",
+    ),
+    "scaled-by-cpu": {**CPU, **_scaled(metric="cpu", target=80), **_pod(resources={"limits": {"cpu": 2}})},
+    "scaled-by-cpu-with-defaults": {**CPU, **_scaled(metric="cpu", target=1000)},
+    "scaled-to-a-fixed-number": {**_scaled(minReplicas=3), "replicas": 0},
+    "fp8": {"gpu": {"class": "ada"}, "engine": {"kvCacheDtype": "fp8"}},
+    "fp8-where-the-server-decides": {"engine": {"kvCacheDtype": "fp8", "dtype": "bfloat16"}},
+    "fp32": {**T4, "engine": {"dtype": "float32", "kvCacheDtype": "fp32"}},
+    "mig": {"gpu": {"class": "hopper", "resourceName": "nvidia.com/mig-2g.20gb", "minMemoryGiB": 20}},
+    "no-policy": {"access": {"networkPolicy": {"enabled": False, "from": []}}},
+    "nothing-in-the-maps": {"pod": {"labels": {}, "env": [], "resources": {}, "affinity": {}}},
+}
+"""Name → spec."""

@@ -1,0 +1,53 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisper_operator.fingerprint import digest, fingerprint, projected
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+DOCUMENTS = st.dictionaries(st.text(max_size=3), VALUES, max_size=4)
+
+
+def test_what_others_fill_in_does_not_count() -> None:
+    wish = {"spec": {"replicas": 1, "containers": [{"name": "server", "env": []}]}}
+    live = {
+        "status": {"ready": 1},
+        "spec": {"replicas": 1, "strategy": "x", "containers": [{"name": "server", "env": [], "image": "y"}]},
+    }
+    assert projected(live, wish) == wish
+
+
+def test_lists_of_another_length_count_as_a_whole() -> None:
+    wish = {"containers": [{"name": "server"}]}
+    live = {"containers": [{"name": "server", "image": "a"}, {"name": "sidecar"}]}
+    assert projected(live, wish) == live
+
+
+def test_what_is_missing_is_missing() -> None:
+    assert projected({"spec": {}}, {"spec": {"replicas": 1}}) == {"spec": {}}
+    assert projected({}, {"spec": {"replicas": 1}}) == {}
+
+
+def test_another_type_counts() -> None:
+    assert projected({"spec": None}, {"spec": {"a": 1}}) == {"spec": None}
+    assert projected({"spec": [1]}, {"spec": {"a": 1}}) == {"spec": [1]}
+
+
+def test_the_order_of_keys_does_not_count_that_of_items_does() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest([1, 2]) != digest([2, 1])
+    assert digest({"a": 1}) != digest({"a": "1"})
+
+
+@given(DOCUMENTS)
+def test_seen_through_itself_everything_is_seen(document: dict[str, object]) -> None:
+    assert projected(document, document) == document
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_keys_beside_the_wish_change_nothing(wish: dict[str, object], more: dict[str, object]) -> None:
+    live = {**{key: value for key, value in more.items() if key not in wish}, **wish}
+    assert fingerprint(live, wish) == fingerprint(wish, wish)

@@ -1,0 +1,327 @@
+"""Parts of the pods, case by case: placement, environment, resources, volumes, times, images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operator_kit.chosen import CPU_IMAGE, GPU_IMAGE, operator_settings
+from operator_kit.endpoints import parsed_endpoint
+from whisper_operator.errors import SpecError
+from whisper_operator.gpus import node_terms
+from whisper_operator.manifests import Resolved, make_children, resolve
+from whisper_operator.manifests.images import from_registry
+from whisper_operator.resource.choices import GpuClass
+from whisper_operator.resource.spec import Gpu
+
+Document = dict[str, Any]
+CPU: Document = {"gpu": {"class": "none"}}
+T4: Document = {"gpu": {"class": "t4"}}
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+ZONE_A = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+THIS_NODE = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}
+
+
+def deployment_spec(spec: Document, **settings: Any) -> Document:
+    made = make_children(
+        parsed_endpoint(spec), operator_settings(**settings), served_kinds=frozenset(), ingress_controller=""
+    )
+    (found,) = [child["spec"] for child in made if child["kind"] == "Deployment"]
+    return dict(found)
+
+
+def pod(spec: Document, **settings: Any) -> Document:
+    return dict(deployment_spec(spec, **settings)["template"]["spec"])
+
+
+def container(spec: Document, **settings: Any) -> Document:
+    (found,) = pod(spec, **settings)["containers"]
+    return dict(found)
+
+
+def env(spec: Document, **settings: Any) -> dict[str, str]:
+    return {each["name"]: each.get("value", "(reference)") for each in container(spec, **settings)["env"]}
+
+
+def affinity_with(spec: Document, affinity: Document) -> Document:
+    return dict(pod({**spec, "pod": {"affinity": affinity}})["affinity"])
+
+
+def test_a_users_terms_for_nodes_and_ours_must_both_hold() -> None:
+    terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A, THIS_NODE]}}})
+    ours = node_terms(Gpu(class_=GpuClass.T4))
+    assert len(ours) == 5
+    expected = []
+    for term in ours:
+        expected.append({"matchExpressions": [*term["matchExpressions"], *ZONE_A["matchExpressions"]]})
+        expected.append({"matchExpressions": term["matchExpressions"], "matchFields": THIS_NODE["matchFields"]})
+    assert terms["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == expected
+
+
+def test_a_users_other_affinity_stays() -> None:
+    preferred = [{"weight": 1, "preference": ZONE_A}]
+    apart = {REQUIRED: [{"topologyKey": "kubernetes.io/hostname"}]}
+    found = affinity_with(T4, {"nodeAffinity": {PREFERRED: preferred}, "podAntiAffinity": apart})
+    assert found["podAntiAffinity"] == apart
+    assert found["nodeAffinity"][PREFERRED] == preferred
+    assert found["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == node_terms(Gpu(class_=GpuClass.T4))
+
+
+def test_without_a_gpu_a_users_affinity_is_all() -> None:
+    affinity = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A]}}}
+    assert affinity_with(CPU, affinity) == affinity
+    assert "affinity" not in pod(CPU)
+
+
+def test_any_shared_gpu_needs_no_affinity() -> None:
+    assert "affinity" not in pod({"gpu": {"shared": True}, "engine": {"gpuMemoryUtilization": 0.4}})
+
+
+def test_a_term_that_fits_no_node_does_not_come_to_fit_ours() -> None:
+    terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}, ZONE_A]}}})
+    assert len(terms["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]) == len(node_terms(Gpu(class_=GpuClass.T4)))
+    with pytest.raises(SpecError, match=r"spec\.pod\.affinity\.nodeAffinity\..*fits no node"):
+        affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}]}}})
+
+
+def test_a_toleration_that_is_there_is_not_repeated() -> None:
+    ours = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    other = {"key": "sku", "operator": "Exists"}
+    found = pod({"pod": {"tolerations": [ours, other]}}, defaults={"tolerations": (other,)})
+    assert found["tolerations"] == [ours, other]
+
+
+def test_a_constraint_with_a_selector_keeps_it() -> None:
+    constraint = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+    assert pod({"pod": {"topologySpreadConstraints": [constraint]}})["topologySpreadConstraints"] == [constraint]
+
+
+def test_no_group_where_the_platform_chooses() -> None:
+    assert pod({}, defaults={"fs_group": None})["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert pod({"pod": {"fsGroup": 0}})["securityContext"]["fsGroup"] == 0
+
+
+def test_labels_of_the_operator_win() -> None:
+    labels = {"whisper-operator.io/endpoint": "other", "app.kubernetes.io/name": "other", "team": "a"}
+    metadata = deployment_spec({"pod": {"labels": labels}})["template"]["metadata"]
+    assert metadata["labels"]["whisper-operator.io/endpoint"] == "speech"
+    assert metadata["labels"]["app.kubernetes.io/name"] == "whisper-server"
+    assert metadata["labels"]["team"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("gpu_class", "expected"),
+    [
+        ("auto", {}),
+        ("none", {"ENGINE": "ctranslate2"}),
+        (
+            "t4",
+            {
+                "ENGINE": "vllm",
+                "DTYPE": "half",
+                "VLLM_KV_CACHE_DTYPE": "fp16",
+                "VLLM_ATTENTION_BACKEND": "TRITON_ATTN",
+                "VLLM_USE_FLASHINFER": "0",
+                "VLLM_MAX_NUM_BATCHED_TOKENS": "4096",
+            },
+        ),
+        ("ampere", {"ENGINE": "vllm", "DTYPE": "bfloat16", "VLLM_KV_CACHE_DTYPE": "fp16"}),
+    ],
+)
+def test_the_class_says_what_the_engine_is_told(gpu_class: str, expected: dict[str, str]) -> None:
+    found = env({"gpu": {"class": gpu_class}})
+    kept = {name: value for name, value in found.items() if name.startswith(("ENGINE", "DTYPE", "VLLM_"))}
+    kept.pop("VLLM_CACHE_ROOT")
+    assert kept == expected
+
+
+def test_the_spec_outweighs_the_class() -> None:
+    engine = {
+        "type": "vllm",
+        "dtype": "float32",
+        "kvCacheDtype": "fp32",
+        "attentionBackend": "FLEX_ATTENTION",
+        "maxBatchedTokens": 1500,
+        "gpuMemoryUtilization": 0.5,
+    }
+    found = env({**T4, "engine": engine})
+    assert found["DTYPE"] == "float32"
+    assert found["VLLM_KV_CACHE_DTYPE"] == "fp32"
+    assert found["VLLM_ATTENTION_BACKEND"] == "FLEX_ATTENTION"
+    assert found["VLLM_MAX_NUM_BATCHED_TOKENS"] == "1500"
+    assert found["VLLM_GPU_MEMORY_UTILIZATION"] == "0.5"
+
+
+@pytest.mark.parametrize("name", ["DTYPE", "PORT", "HOME", "VLLM_DTYPE"])
+def test_a_variable_of_the_operators_own_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match=rf"spec\.pod\.env\[1\]\.name: {name} is set by the operator"):
+        env({"pod": {"env": [{"name": "A", "value": "b"}, {"name": name, "value": "b"}]}})
+
+
+def test_no_variable_is_there_twice() -> None:
+    own = [{"name": "HF_ENDPOINT", "value": "https://mine"}, {"name": "A", "value": "mine"}]
+    defaults = {"hf_endpoint": "https://all", "env": ({"name": "A", "value": "all"}, {"name": "B", "value": "all"})}
+    variables = container({"pod": {"env": own}}, defaults=defaults)["env"]
+    names = [variable["name"] for variable in variables]
+    assert len(names) == len(set(names))
+    assert variables[-3:] == [{"name": "B", "value": "all"}, *own]
+
+
+def test_the_charts_variables_do_not_move_the_pods_about() -> None:
+    assert env({}, defaults={"env": ({"name": "PORT", "value": "1"},)})["PORT"] == "8000"
+
+
+def test_a_length_below_the_servers_own_limit_leaves_that_alone() -> None:
+    found = env({"transcription": {"maxAudioSeconds": 14_400}})
+    assert found["MAX_AUDIO_SECONDS"] == "14400"
+    assert "MAX_DECODED_SECONDS" not in found
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/", None), ("/speech", "/speech"), ("/a/b", "/a/b")])
+def test_the_prefix_is_the_routes(path: str, expected: str | None) -> None:
+    assert env({"exposure": {"ingress": {"path": path}}}).get("ROOT_PATH") == expected
+
+
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu", "nvidia.com/mig-2g.20gb"])
+def test_one_gpu_a_pod(resource: str) -> None:
+    resources = container({"gpu": {"resourceName": resource}})["resources"]
+    assert resources["limits"] == {resource: "1"}
+    assert resources["requests"][resource] == "1"
+
+
+@pytest.mark.parametrize("kind", ["limits", "requests"])
+@pytest.mark.parametrize("gpu_class", ["none", "auto"])
+def test_a_gpu_among_the_resources_is_refused(kind: str, gpu_class: str) -> None:
+    with pytest.raises(SpecError, match=rf"spec\.pod\.resources\.{kind}: leave out nvidia.com/gpu"):
+        pod({"gpu": {"class": gpu_class}, "pod": {"resources": {kind: {"nvidia.com/gpu": 2}}}})
+
+
+def test_resources_that_are_written_are_all() -> None:
+    assert container({**CPU, "pod": {"resources": {}}})["resources"] == {}
+    resources = {"limits": {"memory": "9Gi"}}
+    assert container({**CPU, "pod": {"resources": resources}})["resources"] == resources
+
+
+def test_a_model_from_an_image() -> None:
+    spec = {"model": {"id": "/models/large"}, "cache": {"image": {"reference": "team/large:3"}}}
+    found = pod(spec, defaults={"image_registry": "mirror.example"})
+    reference = {"reference": "mirror.example/team/large:3", "pullPolicy": "IfNotPresent"}
+    assert {"name": "models", "image": reference} in found["volumes"]
+    mounts = found["containers"][0]["volumeMounts"]
+    assert {"name": "models", "mountPath": "/models", "readOnly": True} in mounts
+    assert env(spec)["HF_HOME"].startswith("/scratch/")
+
+
+def test_a_claim_of_ones_own_is_mounted_and_never_made() -> None:
+    spec = {"cache": {"existingClaim": "shared-models"}}
+    made = make_children(parsed_endpoint(spec), operator_settings(), served_kinds=frozenset(), ingress_controller="")
+    assert "PersistentVolumeClaim" not in {child["kind"] for child in made}
+    assert {"name": "cache", "persistentVolumeClaim": {"claimName": "shared-models"}} in pod(spec)["volumes"]
+    assert env(spec)["HF_HOME"] == "/cache/huggingface"
+    assert env(spec)["VLLM_CACHE_ROOT"].startswith("/scratch/")
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, (0, 1)),
+        (CPU, (1, 0)),
+        ({"rollout": {"maxSurge": 1}}, (1, 1)),
+        ({"rollout": {"maxUnavailable": 0}}, (1, 0)),
+        ({**CPU, "rollout": {"maxSurge": "0%"}}, ("0%", 1)),
+        ({**CPU, "rollout": {"maxSurge": 2, "maxUnavailable": "50%"}}, (2, "50%")),
+        ({**CPU, "cache": {"persistentVolumeClaim": {"size": "1Gi"}}}, (0, 1)),
+        ({**CPU, "cache": {"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteOncePod"]}}}, (0, 1)),
+        ({**CPU, "cache": {"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteMany"]}}}, (1, 0)),
+        ({**CPU, "cache": {"existingClaim": "mine"}}, (0, 1)),
+        ({**CPU, "cache": {"existingClaim": "mine"}, "rollout": {"maxUnavailable": 0}}, (1, 0)),
+        ({**CPU, "cache": {"emptyDir": {}}}, (1, 0)),
+    ],
+)
+def test_how_pods_are_replaced(spec: Document, expected: tuple[int | str, int | str]) -> None:
+    surge, unavailable = expected
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+    assert deployment_spec(spec)["strategy"] == strategy
+
+
+@pytest.mark.parametrize("zeros", [(0, 0), ("0%", 0), (0, "00%")])
+def test_pods_that_could_never_be_replaced_are_refused(zeros: tuple[int | str, int | str]) -> None:
+    with pytest.raises(SpecError, match=r"spec\.rollout: maxSurge and maxUnavailable cannot both be 0"):
+        pod({"rollout": {"maxSurge": zeros[0], "maxUnavailable": zeros[1]}})
+
+
+@pytest.mark.parametrize(("startup_s", "failures"), [(10, 2), (11, 3), (1800, 360), (86_400, 17_280)])
+def test_a_start_has_the_time_that_it_is_given(startup_s: int, failures: int) -> None:
+    spec = deployment_spec({"rollout": {"startupSeconds": startup_s}})
+    (found,) = spec["template"]["spec"]["containers"]
+    assert found["startupProbe"]["failureThreshold"] == failures
+    assert found["startupProbe"]["failureThreshold"] * found["startupProbe"]["periodSeconds"] >= startup_s
+    assert spec["progressDeadlineSeconds"] > startup_s
+
+
+def test_a_suspended_endpoint_has_no_pods_and_no_autoscaler() -> None:
+    scaled = {"replicas": 3, "autoscaling": {"maxReplicas": 3, "metric": "cpu", "target": 80}}
+
+    def kinds(spec: Document) -> dict[str, Document]:
+        made = make_children(
+            parsed_endpoint(spec), operator_settings(), served_kinds=frozenset(), ingress_controller=""
+        )
+        return {child["kind"]: child for child in made}
+
+    running, suspended = kinds(scaled), kinds({**scaled, "suspend": True})
+    assert running["HorizontalPodAutoscaler"]["spec"]["metrics"] == [
+        {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
+    ]
+    assert set(running) - set(suspended) == {"HorizontalPodAutoscaler"}
+    assert suspended["Deployment"]["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("whisper:1", "mirror.example/hub/whisper:1"),
+        ("team/whisper:1", "mirror.example/hub/team/whisper:1"),
+        ("ghcr.io/team/whisper@sha256:0", "ghcr.io/team/whisper@sha256:0"),
+        ("localhost/whisper:1", "localhost/whisper:1"),
+        ("registry:5000/whisper:1", "registry:5000/whisper:1"),
+    ],
+)
+def test_a_mirror_is_for_images_that_name_no_registry(image: str, expected: str) -> None:
+    assert from_registry(image, "mirror.example/hub") == expected
+    assert from_registry(image, "mirror.example/hub/") == expected
+    assert from_registry(image, "") == image
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, ("auto", "auto", "auto", "auto", GPU_IMAGE, "none")),
+        (CPU, ("ctranslate2", "none", "auto", "none", CPU_IMAGE, "none")),
+        (T4, ("vllm", "t4", "half", "fp16", GPU_IMAGE, "none")),
+        (
+            {
+                "model": {"id": "openai/whisper-large-v3", "revision": "v1"},
+                "gpu": {"class": "ada"},
+                "engine": {"dtype": "float32", "kvCacheDtype": "fp8"},
+                "pod": {"image": "x/y:1"},
+            },
+            ("vllm", "ada", "float32", "fp8", "x/y:1", "v1"),
+        ),
+        ({"model": {"id": "/models/mine"}, "engine": {"type": "vllm"}}, ("vllm", *["auto"] * 3, GPU_IMAGE, "none")),
+    ],
+)
+def test_what_a_spec_comes_to(spec: Document, expected: tuple[str, ...]) -> None:
+    engine, gpu_class, dtype, kv_cache_dtype, image, revision = expected
+    assert resolve(parsed_endpoint(spec), operator_settings()) == Resolved(
+        engine=engine,
+        gpu_class=gpu_class,
+        dtype=dtype,
+        kv_cache_dtype=kv_cache_dtype,
+        image=image,
+        model_revision=revision,
+    )

@@ -1,0 +1,191 @@
+"""Ways in from outside: what is routed, what proxies are told, which address that makes, who is in whose way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operator_kit.chosen import operator_settings
+from operator_kit.endpoints import parsed_endpoint
+from whisper_operator.manifests import make_children, route_keys, url_of
+from whisper_operator.manifests.proxies import proxy_annotations
+from whisper_operator.resource.pod import Rollout
+
+Document = dict[str, Any]
+
+GATEWAY = {"parentRefs": [{"name": "edge"}]}
+
+
+def ingress(**fields: Any) -> Document:
+    return {"exposure": {"ingress": fields}}
+
+
+def gateway(**fields: Any) -> Document:
+    return {"exposure": {"gateway": {**GATEWAY, **fields}}}
+
+
+def routed(spec: Document, controller: str = "") -> Document:
+    made = make_children(
+        parsed_endpoint(spec),
+        operator_settings(),
+        served_kinds=frozenset({"HTTPRoute"}),
+        ingress_controller=controller,
+    )
+    (found,) = [child for child in made if child["kind"] in ("Ingress", "HTTPRoute")]
+    return found
+
+
+def paths(route: Document) -> list[tuple[str, str]]:
+    (rule,) = route["spec"]["rules"]
+    if route["kind"] == "Ingress":
+        return [(path["pathType"], path["path"]) for path in rule["http"]["paths"]]
+    return [(match["path"]["type"], match["path"]["value"]) for match in rule["matches"]]
+
+
+@pytest.mark.parametrize(("path", "before"), [("/", ""), ("/speech", "/speech")])
+def test_only_the_api_and_its_documentation_are_routed(path: str, before: str) -> None:
+    expected = [("Prefix", f"{before}/v1"), ("Prefix", f"{before}/docs"), ("Exact", f"{before}/openapi.json")]
+    assert paths(routed(ingress(path=path))) == expected
+    assert paths(routed(gateway(path=path))) == [(kind.replace("Prefix", "PathPrefix"), at) for kind, at in expected]
+
+
+def test_without_a_host_any_host_is_served() -> None:
+    route = routed(ingress())
+    assert set(route["spec"]) == {"rules"}
+    assert set(route["spec"]["rules"][0]) == {"http"}
+    assert "hostnames" not in routed(gateway())["spec"]
+
+
+@pytest.mark.parametrize(
+    ("controller", "expected"),
+    [
+        ("projectcontour.io/projectcontour/contour", "contour"),
+        ("k8s.io/ingress-nginx", "nginx"),
+        ("nginx.org/ingress-controller", "nginx"),
+        ("haproxy.org/ingress-controller", "haproxy"),
+        ("haproxy-ingress.github.io/controller", "haproxy"),
+        ("ingress.k8s.aws/alb", "alb"),
+        ("eks.amazonaws.com/alb", "alb"),
+        ("openshift.io/ingress-to-route", "openshift"),
+        ("traefik.io/ingress-controller", "none"),
+        ("", "none"),
+    ],
+)
+def test_a_class_names_its_controller(controller: str, expected: str) -> None:
+    assert proxy_annotations(controller, Rollout()) == proxy_annotations(expected, Rollout())
+    assert bool(proxy_annotations(controller, Rollout())) == (expected != "none")
+
+
+def test_contour_waits_and_does_not_repeat_work() -> None:
+    assert proxy_annotations("contour", Rollout()) == {
+        "projectcontour.io/response-timeout": "infinity",
+        "projectcontour.io/retry-on": "connect-failure",
+        "projectcontour.io/num-retries": "2",
+    }
+
+
+def test_nginx_streams_uploads_of_any_size_and_waits() -> None:
+    found = proxy_annotations("nginx", Rollout())
+    prefix = "nginx.ingress.kubernetes.io"
+    assert {name: value for name, value in found.items() if name.startswith(prefix)} == {
+        f"{prefix}/proxy-body-size": "0",
+        f"{prefix}/proxy-buffering": "off",
+        f"{prefix}/proxy-http-version": "1.1",
+        f"{prefix}/proxy-next-upstream": "error timeout",
+        f"{prefix}/proxy-read-timeout": "3600",
+        f"{prefix}/proxy-request-buffering": "off",
+        f"{prefix}/proxy-send-timeout": "3600",
+    }
+    assert not any("non_idempotent" in value or "http_5" in value for value in found.values())
+
+
+def test_the_load_balancer_of_aws_lets_running_requests_end() -> None:
+    found = proxy_annotations("alb", Rollout(drain_seconds=20, shutdown_seconds=100))
+    prefix = "alb.ingress.kubernetes.io"
+    assert found == {
+        f"{prefix}/healthcheck-path": "/ready",
+        f"{prefix}/load-balancer-attributes": "idle_timeout.timeout_seconds=3600",
+        f"{prefix}/target-type": "ip",
+        f"{prefix}/target-group-attributes": "deregistration_delay.timeout_seconds=120",
+    }
+    longer = proxy_annotations("alb", Rollout(shutdown_seconds=9999))
+    assert longer[f"{prefix}/target-group-attributes"].endswith("=3600")
+
+
+def test_a_users_annotations_win() -> None:
+    own = {"nginx.ingress.kubernetes.io/proxy-body-size": "10m", "cert-manager.io/cluster-issuer": "main"}
+    found = routed(ingress(annotations=own), "nginx")["metadata"]["annotations"]
+    assert own.items() <= found.items()
+    assert found["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
+
+
+def test_an_unknown_controller_is_told_nothing() -> None:
+    assert "annotations" not in routed(ingress(), "traefik.io/ingress-controller")["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, "http://speech.team-a.svc.cluster.local/v1"),
+        (ingress(), "http://speech.team-a.svc.cluster.local/v1"),
+        (ingress(path="/speech"), "http://speech.team-a.svc.cluster.local/speech/v1"),
+        (ingress(host="*.example.com"), "http://speech.team-a.svc.cluster.local/v1"),
+        (ingress(host="a.example.com"), "http://a.example.com/v1"),
+        (
+            ingress(host="a.example.com", path="/speech", tls={"secretName": "x"}),
+            "https://a.example.com/speech/v1",
+        ),
+        (gateway(), "http://speech.team-a.svc.cluster.local/v1"),
+        (gateway(hostnames=["*.example.com", "a.example.com"]), "http://a.example.com/v1"),
+        (gateway(hostnames=["a.example.com"], parentRefs=[{"name": "edge", "port": 443}]), "https://a.example.com/v1"),
+        (
+            gateway(hostnames=["a.example.com"], path="/x", parentRefs=[{"name": "edge", "sectionName": "https-1"}]),
+            "https://a.example.com/x/v1",
+        ),
+    ],
+)
+def test_the_address_for_clients(spec: Document, expected: str) -> None:
+    assert url_of(parsed_endpoint(spec), operator_settings()) == expected
+
+
+def test_the_clusters_domain_is_the_operators_setting() -> None:
+    found = url_of(parsed_endpoint(), operator_settings(cluster_domain="k8s.internal"))
+    assert found == "http://speech.team-a.svc.k8s.internal/v1"
+
+
+def in_the_way(one: Document, other: Document) -> bool:
+    first, second = (parsed_endpoint(spec, name=name) for spec, name in ((one, "one"), (other, "other")))
+    return bool(route_keys(first) & route_keys(second))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ({}, {}, False),
+        (ingress(), ingress(), True),
+        (ingress(host="a.example"), ingress(host="a.example", path="/"), True),
+        (ingress(host="a.example"), ingress(host="a.example", path="/b"), False),
+        (ingress(host="a.example"), ingress(host="b.example"), False),
+        (ingress(className="x"), ingress(className="y"), False),
+        (ingress(className="x", host="a.example"), ingress(className="x", host="a.example"), True),
+        (ingress(), gateway(), False),
+        (gateway(), gateway(), True),
+        (gateway(hostnames=["a", "b"]), gateway(hostnames=["b", "c"]), True),
+        (gateway(hostnames=["a"]), gateway(hostnames=["b"]), False),
+        (gateway(), gateway(parentRefs=[{"name": "edge", "namespace": "infra"}]), False),
+        (gateway(), gateway(parentRefs=[{"name": "edge", "namespace": "team-a", "kind": "Gateway"}]), True),
+        (gateway(), gateway(parentRefs=[{"name": "edge", "sectionName": "https"}]), False),
+        (gateway(), gateway(parentRefs=[{"name": "edge"}, {"name": "other"}]), True),
+        (gateway(path="/a"), gateway(path="/b"), False),
+    ],
+)
+def test_two_endpoints_on_one_route_are_in_each_others_way(one: Document, other: Document, expected: bool) -> None:
+    assert in_the_way(one, other) == expected
+    assert in_the_way(other, one) == expected
+
+
+def test_a_namespace_does_not_keep_routes_apart() -> None:
+    spec = ingress(className="x", host="a.example")
+    assert route_keys(parsed_endpoint(spec)) == route_keys(parsed_endpoint(spec, namespace="team-b"))
+    assert route_keys(parsed_endpoint(gateway())) != route_keys(parsed_endpoint(gateway(), namespace="team-b"))

@@ -1,0 +1,199 @@
+import dataclasses
+import json
+import re
+
+import pytest
+
+from whisper_operator.__main__ import settings_help
+from whisper_operator.errors import StartError
+from whisper_operator.settings import Defaults, Settings
+
+IMAGES = {"SERVER_IMAGE_GPU": "registry.test/gpu:1", "SERVER_IMAGE_CPU": "registry.test/cpu:1"}
+
+
+def no_file(path: str) -> str:
+    raise FileNotFoundError(2, "No such file or directory", path)
+
+
+def settings(**environ: str) -> Settings:
+    return Settings.from_env({**IMAGES, **environ}, no_file)
+
+
+def problem(environ: dict[str, str], text: str | None = None) -> str:
+    with pytest.raises(StartError) as raised:
+        Settings.from_env(environ, no_file if text is None else lambda path: text)
+    return str(raised.value)
+
+
+def test_without_a_word_only_the_images_are_asked_for() -> None:
+    assert problem({}) == (
+        "SERVER_IMAGE_GPU must be set: image of servers that have a GPU; "
+        "SERVER_IMAGE_CPU must be set: image of servers that have none"
+    )
+    assert settings() == Settings(server_image_gpu="registry.test/gpu:1", server_image_cpu="registry.test/cpu:1")
+
+
+def test_every_variable_is_read() -> None:
+    read = settings(
+        WATCH_NAMESPACES="team-a, team-b",
+        OPERATOR_NAMESPACE="whisper",
+        LEASE_NAME="whisper-operator.example",
+        IDENTITY="pod-1",
+        KUBECONFIG="/tmp/config",
+        KUBE_CONTEXT="there",
+        PORT="0",
+        INTERFACE="::",
+        WORKERS="4",
+        DRIFT_SECONDS="2.5",
+        MISSING_SECONDS="0.5",
+        LEASE_SECONDS="4",
+        READ_SECRETS="false",
+        MONITORING_NAMESPACE="monitoring",
+        POD_MONITORS="no",
+        POD_MONITOR_LABELS='{"release": "prometheus"}',
+        INGRESS_CONTROLLER="Contour",
+        CLUSTER_DOMAIN="example.internal",
+        LOG_LEVEL="debug",
+        LOG_FORMAT="text",
+    )
+    assert read == Settings(
+        server_image_gpu="registry.test/gpu:1",
+        server_image_cpu="registry.test/cpu:1",
+        watch_namespaces=("team-a", "team-b"),
+        operator_namespace="whisper",
+        lease_name="whisper-operator.example",
+        identity="pod-1",
+        kubeconfig="/tmp/config",
+        kube_context="there",
+        port=0,
+        interface="::",
+        workers=4,
+        drift_seconds=2.5,
+        missing_seconds=0.5,
+        lease_seconds=4,
+        read_secrets=False,
+        monitoring_namespace="monitoring",
+        pod_monitors=False,
+        pod_monitor_labels={"release": "prometheus"},
+        ingress_controller="contour",
+        cluster_domain="example.internal",
+        log_level="debug",
+        log_format="text",
+    )
+    defaults = settings()
+    fields = [field.name for field in dataclasses.fields(Settings) if field.metadata]
+    unread = {name for name in fields if getattr(read, name) == getattr(defaults, name)}
+    assert unread == {"server_image_gpu", "server_image_cpu"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("SERVER_IMAGE_GPU", "no image", "an image such as ghcr.io/example/whisper-server:1.0.0"),
+        ("WATCH_NAMESPACES", "team-a,team-a", "different names of namespaces between commas"),
+        ("WATCH_NAMESPACES", "Team_A", "different names of namespaces between commas"),
+        ("WATCH_NAMESPACES", "a,,b", "different names of namespaces between commas"),
+        ("OPERATOR_NAMESPACE", "-x", "the name of a namespace"),
+        ("LEASE_NAME", "Upper", "the name of a Lease"),
+        ("IDENTITY", "a b", "a name without spaces"),
+        ("PORT", "65536", "a whole number from 0 to 65535"),
+        ("PORT", "http", "a whole number from 0 to 65535"),
+        ("INTERFACE", "*", "an address such as 0.0.0.0 or ::"),
+        ("WORKERS", "0", "a whole number from 1 to 256"),
+        ("DRIFT_SECONDS", "nan", "a number from 1 to 86400"),
+        ("MISSING_SECONDS", "0", "a number from 0.1 to 3600"),
+        ("LEASE_SECONDS", "1", "a number from 2 to 3600"),
+        ("READ_SECRETS", "maybe", "0 or 1"),
+        ("POD_MONITOR_LABELS", "release=prometheus", 'a JSON object of strings such as {"release": "prometheus"}'),
+        ("POD_MONITOR_LABELS", '{"release": 1}', 'a JSON object of strings such as {"release": "prometheus"}'),
+        ("INGRESS_CONTROLLER", "apache", "one of contour, nginx, haproxy, alb, none"),
+        ("CLUSTER_DOMAIN", "a b", "a domain"),
+        ("LOG_LEVEL", "loud", "one of debug, info, warning, error"),
+        ("LOG_FORMAT", "xml", "one of json, text"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_it_may_be(variable: str, value: str, expected: str) -> None:
+    assert problem({**IMAGES, variable: value}) == f"{variable} must be {expected}, not {value!r}"
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    told = problem({**IMAGES, "PORT": "x", "WORKERS": "x", "DEFAULTS_FILE": "/nowhere"})
+    assert re.findall(r"[A-Z_]{4,}", told) == ["PORT", "WORKERS", "DEFAULTS_FILE"]
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    assert settings(PORT=" ", WATCH_NAMESPACES="", POD_MONITOR_LABELS="") == settings()
+
+
+def test_defaults_come_from_the_file() -> None:
+    document = {
+        "imageRegistry": "registry.example.com/mirror",
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": ["pull"],
+        "httpProxy": "http://proxy:3128",
+        "httpsProxy": "http://proxy:3129",
+        "noProxy": ".svc",
+        "caBundleConfigMap": "trust",
+        "hfEndpoint": "https://hub.example.com",
+        "offline": True,
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "nodeSelector": {"pool": "gpu"},
+        "fsGroup": None,
+        "podAnnotations": {"a": "b"},
+        "podLabels": {"c": "d"},
+        "env": [{"name": "TZ", "value": "UTC"}],
+    }
+    read = Settings.from_env(
+        {**IMAGES, "DEFAULTS_FILE": "/f"}, lambda path: json.dumps(document) if path == "/f" else ""
+    )
+    assert read.defaults == Defaults(
+        image_registry="registry.example.com/mirror",
+        image_pull_policy="Always",
+        image_pull_secrets=("pull",),
+        http_proxy="http://proxy:3128",
+        https_proxy="http://proxy:3129",
+        no_proxy=".svc",
+        ca_bundle_config_map="trust",
+        hf_endpoint="https://hub.example.com",
+        offline=True,
+        tolerations=({"key": "gpu", "operator": "Exists"},),
+        node_selector={"pool": "gpu"},
+        fs_group=None,
+        pod_annotations={"a": "b"},
+        pod_labels={"c": "d"},
+        env=({"name": "TZ", "value": "UTC"},),
+    )
+    assert len(document) == len(dataclasses.fields(Defaults))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "DEFAULTS_FILE is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[]", "DEFAULTS_FILE must hold a JSON object"),
+        ('{"imagRegistry": ""}', "DEFAULTS_FILE: imagRegistry is unknown"),
+        ('{"imageRegistry": 1}', "DEFAULTS_FILE: imageRegistry must be text, not 1"),
+        ('{"imagePullPolicy": "x"}', 'DEFAULTS_FILE: imagePullPolicy must be Always, IfNotPresent or Never, not "x"'),
+        ('{"imagePullSecrets": [""]}', 'DEFAULTS_FILE: imagePullSecrets must be a list of texts, not [""]'),
+        ('{"offline": "yes"}', 'DEFAULTS_FILE: offline must be true or false, not "yes"'),
+        ('{"tolerations": [1]}', "DEFAULTS_FILE: tolerations must be a list of objects, not [1]"),
+        ('{"nodeSelector": {"a": 1}}', 'DEFAULTS_FILE: nodeSelector must be an object of texts, not {"a": 1}'),
+        ('{"fsGroup": -1}', "DEFAULTS_FILE: fsGroup must be a whole number or null, not -1"),
+        ('{"fsGroup": true}', "DEFAULTS_FILE: fsGroup must be a whole number or null, not true"),
+    ],
+)
+def test_a_bad_file_of_defaults_is_told_by_its_fields(text: str, expected: str) -> None:
+    assert problem({**IMAGES, "DEFAULTS_FILE": "/f"}, text) == expected
+
+
+def test_a_file_that_is_not_there_is_told() -> None:
+    told = problem({**IMAGES, "DEFAULTS_FILE": "/nowhere"})
+    assert told == "DEFAULTS_FILE cannot be read: [Errno 2] No such file or directory: '/nowhere'"
+
+
+def test_help_names_every_variable() -> None:
+    text = settings_help()
+    for field in dataclasses.fields(Settings):
+        if field.metadata:
+            assert f"  {field.name.upper()} (" in text
+    assert "DEFAULTS_FILE" in text

@@ -1,0 +1,82 @@
+"""Secrets that are missing, and objects that the API server does not take: what is said, and in which condition."""
+
+from __future__ import annotations
+
+import pytest
+
+from operator_kit import live_objects as live
+from operator_kit import live_pods
+from operator_kit.judgements import judged, message, seen, short
+from operator_kit.situation import KEYS, MISSING, one_pod, refused, serving
+from whisper_operator.observed import Found, SecretLookup
+
+
+@pytest.mark.parametrize(
+    ("lookup", "told"),
+    [
+        (
+            SecretLookup(found=Found.PRESENT, keys=frozenset({"a", "b"})),
+            "Secret hub has no key token, only a, b (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
+        ),
+        (
+            SecretLookup(found=Found.PRESENT),
+            "Secret hub has no key token (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
+        ),
+    ],
+)
+def test_a_secret_without_its_key(lookup: SecretLookup, told: str) -> None:
+    token = {"model": {"tokenSecretRef": {"name": "hub", "key": "token"}}}
+    assert message(judged(token, one_pod(live_pods.loading(), secrets={"hub": lookup}))) == told
+
+
+def test_no_key_of_any_client() -> None:
+    status = judged(KEYS, serving(secrets={"clients": SecretLookup(found=Found.PRESENT)}))
+    assert message(status).startswith(
+        "Secret clients has no keys, so that no client is let in (access.apiKeysSecretRef)."
+    )
+
+
+def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:
+    spec = {"pod": {"imagePullSecrets": [{"name": "registry"}]}}
+    missing = {"secrets": {"registry": MISSING}}
+    assert short(judged(spec, serving(**missing)))["Ready"] == "True Ready"
+    status = judged(spec, one_pod(live_pods.waiting("ErrImagePull", "401 Unauthorized"), **missing))
+    assert message(status).startswith("Secret registry is not there in namespace team-a (pod.imagePullSecrets[0]).")
+
+
+def test_a_secret_of_a_variable() -> None:
+    env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
+    env += [{"name": "Y", "valueFrom": {"secretKeyRef": {"name": "y", "key": "k", "optional": True}}}]
+    observed = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
+    assert message(judged({"pod": {"env": env}}, observed)).startswith(
+        "Secret x is not there in namespace team-a (pod.env[0])."
+    )
+
+
+def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
+    quota = 'services "speech" is forbidden: exceeded quota: few, requested: services=1, used: services=1, limited: services=1'
+    status = judged({}, serving(refusals=(refused("Service", "speech", 403, "Forbidden", quota),)))
+    assert short(status)["Progressing"] == short(status)["Ready"] == "False QuotaExceeded"
+    ingress = {"exposure": {"ingress": {"className": "contour"}}}
+    denied = refused("Ingress", "speech", 403, "Forbidden", 'ingresses "speech" is forbidden: not in this namespace')
+    status = judged(ingress, serving(refusals=(denied,), ingress_class=live.ingress_class("contour")))
+    assert short(status)["Exposed"] == "False Forbidden"
+    assert short(status)["Progressing"] == "True RolledOut"
+    scaled = {"autoscaling": {"maxReplicas": 2, "metric": "cpu", "target": 80}}
+    denied = refused("HorizontalPodAutoscaler", "speech", 403, "Forbidden", 'cannot patch resource "hpa"')
+    status = judged(scaled, serving(refusals=(denied,)))
+    assert short(status)["Autoscaling"] == "False Forbidden"
+    assert short(status)["Ready"] == "True Ready"
+    assert message(status, "Autoscaling").endswith("The operator lacks this right: see its ClusterRole (or Role).")
+
+
+@pytest.mark.parametrize("words", ['pods "speech-{}" is forbidden: exceeded quota: x', 'Pod "speech-{}" is invalid: x'])
+def test_a_pod_whose_name_changes_with_every_try_is_not_named(words: str) -> None:
+    one, other = (judged({}, seen(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb"))
+    assert one == other
+
+
+def test_a_very_long_message_is_cut() -> None:
+    status = judged({}, one_pod(live_pods.waiting("CreateContainerError", "word " * 1000)))
+    assert len(message(status)) < 1024
+    assert message(status).endswith(f"See `kubectl describe pod -n team-a {'speech-5c9-aaaaa'}`."), "the advice is kept"

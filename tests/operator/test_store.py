@@ -1,0 +1,144 @@
+from typing import Any
+
+from whisper_operator.names import ENDPOINT_LABEL
+from whisper_operator.observed import ChildKey
+from whisper_operator.store import GONE_REMEMBERED, Identity, Key, Store, is_newer, owner_of
+
+KEY = Key("team-a", "speech")
+
+
+def document(kind: str, name: str, version: int = 1, uid: str = "", **metadata: Any) -> dict[str, Any]:
+    identity = {"namespace": "team-a", "name": name, "uid": uid or f"{kind}-{name}", "resourceVersion": str(version)}
+    return {"apiVersion": "v1", "kind": kind, "metadata": {**identity, **metadata}}
+
+
+def owned(kind: str, name: str, version: int = 1, **metadata: Any) -> dict[str, Any]:
+    owner = {"apiVersion": "whisper-operator.io/v1alpha1", "kind": "WhisperEndpoint", "name": "speech", "uid": "e"}
+    return document(kind, name, version, ownerReferences=[{**owner, "controller": True}], **metadata)
+
+
+def labelled(kind: str, name: str, endpoint: str = "speech", version: int = 1, **metadata: Any) -> dict[str, Any]:
+    return document(kind, name, version, labels={ENDPOINT_LABEL: endpoint}, **metadata)
+
+
+def identity(kind: str, name: str) -> Identity:
+    return Identity(kind, "team-a", name)
+
+
+def test_what_belongs_to_an_endpoint_is_found_by_it() -> None:
+    store = Store()
+    assert store.put(document("WhisperEndpoint", "speech")) == {KEY}
+    assert store.put(owned("Deployment", "speech")) == {KEY}
+    assert store.put(labelled("Service", "speech")) == {KEY}
+    assert store.put(labelled("Pod", "speech-1")) == {KEY}
+    assert store.put(document("Secret", "other")) == set()
+    assert list(store.endpoints()) == [KEY]
+    assert store.endpoint(KEY) == document("WhisperEndpoint", "speech")
+    assert store.children(KEY) == {
+        ChildKey("Deployment", "speech"): owned("Deployment", "speech"),
+        ChildKey("Service", "speech"): labelled("Service", "speech"),
+    }
+    assert store.pods(KEY) == (labelled("Pod", "speech-1"),)
+    assert store.endpoint(Key("team-b", "speech")) is None
+
+
+def test_pods_are_in_the_order_of_their_age() -> None:
+    store = Store()
+    for name, created_at in (
+        ("b", "2026-01-02T00:00:02Z"),
+        ("c", "2026-01-02T00:00:01Z"),
+        ("a", "2026-01-02T00:00:02Z"),
+    ):
+        store.put(labelled("Pod", name, creationTimestamp=created_at))
+    assert [pod["metadata"]["name"] for pod in store.pods(KEY)] == ["c", "a", "b"]
+
+
+def test_managed_fields_are_not_kept() -> None:
+    store = Store()
+    store.put(owned("Deployment", "speech", managedFields=[{"manager": "x"}]))
+    assert store.children(KEY)[ChildKey("Deployment", "speech")] == owned("Deployment", "speech")
+
+
+def test_what_is_older_is_no_news() -> None:
+    store = Store()
+    store.put(owned("Deployment", "speech", 10))
+    n_changes = store.changes(KEY)
+    assert store.put(owned("Deployment", "speech", 10)) == set()
+    assert store.put(owned("Deployment", "speech", 9)) == set()
+    assert store.changes(KEY) == n_changes
+    assert store.put(owned("Deployment", "speech", 11)) == {KEY}
+    assert store.changes(KEY) > n_changes
+
+
+def test_what_comes_late_about_something_gone_is_no_news() -> None:
+    store = Store()
+    store.put(owned("Deployment", "speech", 10))
+    assert store.remove(identity("Deployment", "speech"), "Deployment-speech", "12") == {KEY}
+    assert store.put(owned("Deployment", "speech", 11)) == set()
+    assert store.children(KEY) == {}
+
+
+def test_what_gets_its_labels_back_is_seen_again() -> None:
+    store = Store()
+    store.put(owned("Deployment", "speech", 10))
+    store.remove(identity("Deployment", "speech"), "Deployment-speech", "11")
+    assert store.put(owned("Deployment", "speech", 12)) == {KEY}
+    assert list(store.children(KEY)) == [ChildKey("Deployment", "speech")]
+
+
+def test_the_end_of_a_predecessor_is_not_the_end_of_its_successor() -> None:
+    store = Store()
+    store.put(document("Deployment", "speech", 20, uid="new", labels={ENDPOINT_LABEL: "speech"}))
+    assert store.remove(identity("Deployment", "speech"), "old", "19") == set()
+    assert list(store.children(KEY)) == [ChildKey("Deployment", "speech")]
+
+
+def test_a_successor_takes_the_place_of_its_predecessor_whatever_the_versions() -> None:
+    store = Store()
+    store.put(document("WhisperEndpoint", "speech", 20, uid="old"))
+    assert store.put(document("WhisperEndpoint", "speech", 3, uid="new")) == {KEY}
+    assert (store.endpoint(KEY) or {})["metadata"]["uid"] == "new"
+
+
+def test_what_changes_hands_concerns_both() -> None:
+    store = Store()
+    store.put(labelled("Service", "a", "speech", 1))
+    assert store.put(labelled("Service", "a", "other", 2)) == {KEY, Key("team-a", "other")}
+    assert store.children(KEY) == {}
+
+
+def test_the_owner_counts_more_than_the_label() -> None:
+    child = owned("Service", "a")
+    child["metadata"]["labels"] = {ENDPOINT_LABEL: "other"}
+    assert owner_of(child) == KEY
+
+
+def test_owners_of_other_kinds_and_owners_that_do_not_control_are_none() -> None:
+    for reference in (
+        {"apiVersion": "apps/v1", "kind": "WhisperEndpoint", "name": "speech", "controller": True},
+        {"apiVersion": "whisper-operator.io/v1", "kind": "Other", "name": "speech", "controller": True},
+        {"apiVersion": "whisper-operator.io/v1", "kind": "WhisperEndpoint", "name": "speech"},
+    ):
+        assert owner_of(document("Service", "a", ownerReferences=[reference])) is None
+
+
+def test_nothing_is_kept_of_what_is_gone() -> None:
+    store = Store()
+    for number in range(GONE_REMEMBERED + 10):
+        name = f"wep-{number}"
+        store.put(document("WhisperEndpoint", name))
+        store.remove(identity("WhisperEndpoint", name), f"WhisperEndpoint-{name}", "1")
+        store.forget(Key("team-a", name))
+    assert list(store.endpoints()) == []
+    assert len(store._gone) == GONE_REMEMBERED
+    assert not store._of
+    assert not store._changes
+    assert not store._objects
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    assert is_newer("100", "99")
+    assert not is_newer("99", "100")
+    assert not is_newer("99", "99")
+    assert is_newer("b", "a")
+    assert not is_newer("a", "a")
