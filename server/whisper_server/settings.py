@@ -61,12 +61,14 @@ class Settings:
         env.folder, "", "where converted models are kept; empty: `whisper-server` under `HF_HOME` or `~/.cache`"
     )
     engine: choices.EngineName = _setting(
-        env.choice(choices.EngineName), "auto", "`ctranslate2`; `auto` is the best engine that this machine can run"
+        env.choice(choices.EngineName),
+        "auto",
+        "`ctranslate2` or `vllm`; `auto`: `vllm` where it is installed and has a GPU, else `ctranslate2`",
     )
     dtype: choices.DType = _setting(
         env.choice(choices.DType, choices.DTYPE_SYNONYMS),
         "auto",
-        "what the model computes in: `int8`, `float32`, `half` or `bfloat16`, where the processor can; `auto` on a CPU: `int8`",
+        "what the model computes in, where the processor can: `int8` (`ctranslate2` only), `float32`, `half`, `bfloat16`; `auto`: `int8` on a CPU, `bfloat16` on a GPU, `half` on a T4",
         alias="VLLM_DTYPE",
     )
     vllm_kv_cache_dtype: choices.KvCacheDType = _vllm_setting(
@@ -87,7 +89,11 @@ class Settings:
         env.number(0.05, 0.98), "0.9", "share of the GPU's memory that vLLM may take"
     )
     cpu_threads: int = _setting(env.whole_number(0, 256), "0", "threads that the model computes with; `0`: one a core")
-    max_batch_windows: int = _setting(env.whole_number(1, 256), "8", "windows of speech that are decoded at a time")
+    max_batch_windows: int = _setting(
+        env.whole_number(1, 256),
+        "8",
+        "windows of speech that `ctranslate2` decodes at a time; `vllm`: as many as the GPU's memory holds",
+    )
 
     # Sound and decoding
     whisper_sampling_rate: int = _setting(

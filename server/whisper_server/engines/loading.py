@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from whisper_server.choices import EngineName
 from whisper_server.engine_protocol import Engine
 from whisper_server.engines.checkpoint import read_optional_json
-from whisper_server.engines.ctranslate2 import Ctranslate2Config, Ctranslate2Engine
 from whisper_server.engines.model_folder import model_folder
+from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed, require_device
+from whisper_server.engines.vllm.model_files import read_model_files
+from whisper_server.engines.vllm.options import set_environment
+from whisper_server.engines.vllm.profile import Gpu, ModelShape, Profile, Wanted, cpu_profile, gpu_profile
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
 from whisper_server.tokens import WhisperTokenizer
@@ -21,8 +25,8 @@ from whisper_server.transcript import SAMPLE_RATE_HZ
 
 async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
     """Find, load and warm up the model. Raises StartError."""
-    if settings.engine is EngineName.VLLM:
-        raise StartError("ENGINE: vllm is not in this build; set it to ctranslate2 or auto")
+    on_vllm = await asyncio.to_thread(_takes_vllm, settings.engine)
+    gpu = await asyncio.to_thread(require_device) if on_vllm else None
     folder = await asyncio.to_thread(
         model_folder,
         settings.model_id,
@@ -31,6 +35,12 @@ async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
         hf_home=settings.hf_home,
     )
     _require_sampling_rate(settings.whisper_sampling_rate, folder)
+    return await (_load_vllm(settings, folder, gpu) if on_vllm else _load_ctranslate2(settings, folder))
+
+
+async def _load_ctranslate2(settings: Settings, folder: Path) -> tuple[Engine, WhisperTokenizer]:
+    from whisper_server.engines.ctranslate2 import Ctranslate2Config, Ctranslate2Engine  # nothing that vLLM needs
+
     engine = Ctranslate2Engine(
         Ctranslate2Config(
             model_id=settings.model_id,
@@ -49,6 +59,49 @@ async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
         await engine.stop()
         raise
     return engine, tokenizer
+
+
+async def _load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple[Engine, WhisperTokenizer]:
+    if settings.beam_size > 1:
+        raise StartError(
+            f"BEAM_SIZE: vLLM decodes without beams, and BEAM_SIZE is {settings.beam_size}; set it to 1, "
+            "or set ENGINE=ctranslate2"
+        )
+    files = await asyncio.to_thread(read_model_files, folder)
+    _require_language(settings.language_force, files.tokenizer)
+    profile = _profile(settings, files.shape, gpu)
+    temporary = TemporaryDirectory(prefix="whisper-server-vllm-")
+    set_environment(profile, on_cpu=gpu is None, temporary=Path(temporary.name), cache=settings.converted_models_dir)
+    from whisper_server.engines.vllm.engine import (
+        VllmConfig,
+        VllmEngine,
+    )  # takes seconds, and is not installed everywhere
+
+    device = CPU if gpu is None else gpu.name
+    engine = VllmEngine(VllmConfig(settings.model_id, files, profile, device, temporary))
+    try:
+        await engine.start()
+    except StartError:
+        await engine.stop()
+        raise
+    return engine, files.tokenizer
+
+
+def _takes_vllm(name: EngineName) -> bool:
+    """`auto` is vLLM where it is installed and has a GPU."""
+    return name is EngineName.VLLM or (name is EngineName.AUTO and is_installed() and find_gpu() is not None)
+
+
+def _profile(settings: Settings, shape: ModelShape, gpu: Gpu | None) -> Profile:
+    wanted = Wanted(
+        dtype=settings.dtype,
+        kv_cache_dtype=settings.vllm_kv_cache_dtype,
+        attention_backend=settings.vllm_attention_backend,
+        use_flashinfer=settings.vllm_use_flashinfer,
+        max_num_batched_tokens=settings.vllm_max_num_batched_tokens,
+        memory_utilization=settings.vllm_gpu_memory_utilization,
+    )
+    return cpu_profile(wanted) if gpu is None else gpu_profile(gpu, shape, wanted)
 
 
 def _require_language(forced: str, tokenizer: WhisperTokenizer) -> None:

@@ -1,0 +1,112 @@
+"""Writes a Whisper checkpoint of a real shape whose words are known in advance, for measuring speed without weights.
+
+Encoder and layers are random and of full size; the embedding of a position leads to one word whatever is heard, so a
+text is confident, does not repeat itself and goes on for as long as it may: what a server does beside the model is
+then what it does with real speech. The tokenizer is the demo model's. Needs torch.
+
+    python bench/gpu_checkpoint.py turbo OUT_FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+DEMO = Path(__file__).parents[1] / "models" / "whisper-demo"
+DECODER_LAYERS = {"turbo": 4, "large-v3": 32}
+SIZES = {
+    "d_model": 1280,
+    "encoder_layers": 32,
+    "encoder_attention_heads": 20,
+    "decoder_attention_heads": 20,
+    "encoder_ffn_dim": 5120,
+    "decoder_ffn_dim": 5120,
+    "num_mel_bins": 128,
+    "vocab_size": 51866,
+    "dtype": "bfloat16",
+}
+QUIET = 1e-3
+"""Standard deviation of what writes into the decoder's stream: it must not drown the position."""
+
+
+def write(shape: str, folder: Path) -> None:
+    """The whole checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes: dict[str, Any] = SIZES | {"decoder_layers": DECODER_LAYERS[shape]}
+    for path in DEMO.glob("*.json"):
+        shutil.copy(path, folder / path.name)
+    _change(folder / "config.json", sizes)
+    _change(folder / "preprocessor_config.json", {"feature_size": 128})
+    _change(folder / "processor_config.json", {"feature_extractor": {"feature_size": 128}})
+    heads = [[sizes["decoder_layers"] - 1, head] for head in range(6)]
+    _change(folder / "generation_config.json", {"alignment_heads": heads})
+    save_file(_tensors(sizes), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _change(path: Path, values: dict[str, Any]) -> None:
+    if not path.exists():
+        return
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(document.get(name), dict):
+            document[name] |= value
+        elif not isinstance(value, dict):
+            document[name] = value
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _tensors(sizes: dict[str, Any]) -> dict[str, torch.Tensor]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    width, tensors = sizes["d_model"], {}
+
+    def put(name: str, *shape: int, std: float = 0.02) -> None:
+        values = torch.randn(*shape, device=device) * std
+        tensors[name] = values.to(torch.bfloat16).cpu()
+
+    def norm(name: str) -> None:
+        tensors[f"{name}.weight"] = torch.ones(width, dtype=torch.bfloat16)
+        tensors[f"{name}.bias"] = torch.zeros(width, dtype=torch.bfloat16)
+
+    def layer(prefix: str, attentions: tuple[str, ...], n_inner: int, std: float) -> None:
+        for attention in attentions:
+            for part in ("q", "k", "v", "out"):
+                put(f"{prefix}.{attention}.{part}_proj.weight", width, width, std=std if part == "out" else 0.02)
+                if part != "k":
+                    put(f"{prefix}.{attention}.{part}_proj.bias", width, std=std)
+            norm(f"{prefix}.{attention}_layer_norm")
+        put(f"{prefix}.fc1.weight", n_inner, width)
+        put(f"{prefix}.fc1.bias", n_inner)
+        put(f"{prefix}.fc2.weight", width, n_inner, std=std)
+        put(f"{prefix}.fc2.bias", width, std=std)
+        norm(f"{prefix}.final_layer_norm")
+
+    put("model.encoder.conv1.weight", width, sizes["num_mel_bins"], 3)
+    put("model.encoder.conv1.bias", width)
+    put("model.encoder.conv2.weight", width, width, 3)
+    put("model.encoder.conv2.bias", width)
+    put("model.encoder.embed_positions.weight", 1500, width)
+    for number in range(sizes["encoder_layers"]):
+        layer(f"model.encoder.layers.{number}", ("self_attn",), sizes["encoder_ffn_dim"], 0.02)
+    norm("model.encoder.layer_norm")
+    for number in range(sizes["decoder_layers"]):
+        layer(f"model.decoder.layers.{number}", ("self_attn", "encoder_attn"), sizes["decoder_ffn_dim"], QUIET)
+    norm("model.decoder.layer_norm")
+    put("model.decoder.embed_tokens.weight", sizes["vocab_size"], width, std=0.05)
+    words = torch.randperm(4000)[:448] + 500  # text tokens of the demo's tokenizer
+    tensors["model.decoder.embed_positions.weight"] = (4 * tensors["model.decoder.embed_tokens.weight"][words]).clone()
+    return tensors
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shape", choices=DECODER_LAYERS)
+    parser.add_argument("folder", type=Path)
+    args = parser.parse_args()
+    write(args.shape, args.folder)

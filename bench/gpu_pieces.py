@@ -1,0 +1,106 @@
+"""What the pieces that are ours cost on this machine's GPU: the rules a step, log-mel and encoder a window.
+
+PYTHONPATH=server python bench/gpu_pieces.py
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from whisper_server.engines.vllm.encoder import CompiledEncoder
+from whisper_server.engines.vllm.features import BatchLogMel
+from whisper_server.engines.vllm.plans import Plan, Vocabulary
+from whisper_server.engines.vllm.rules import Rules
+
+WIDTH, N_HEADS, N_LAYERS, N_MELS, N_INNER = 1280, 20, 32, 128, 5120
+VOCABULARY = Vocabulary(
+    n_tokens=51866,
+    endoftext=50257,
+    notimestamps=50364,
+    nospeech=50363,
+    suppressed=tuple(range(1, 90)),
+    suppressed_first=(220, 50257),
+    stop=50258,
+    languages=tuple(range(50259, 50359)),
+)
+
+
+def measured_ms(run: Callable[[], Any], *, n_runs: int = 20) -> tuple[float, float]:
+    """Milliseconds on the GPU, and on the processor that starts the work."""
+    for _ in range(5):
+        run()
+    torch.cuda.synchronize()
+    begin_s = time.perf_counter()
+    for _ in range(n_runs):
+        run()
+    started_s = time.perf_counter()
+    torch.cuda.synchronize()
+    ended_s = time.perf_counter()
+    return (ended_s - begin_s) / n_runs * 1000, (started_s - begin_s) / n_runs * 1000
+
+
+def rules(device: torch.device) -> None:
+    for compiles in (False, True):
+        for n_rows in (1, 64, 256):
+            chooser = Rules(VOCABULARY, n_rows, device, compiles=compiles)
+            slots = np.arange(n_rows)
+            for slot in range(n_rows):
+                chooser.load(slot, Plan(forced=(50259, 50360), timestamps=bool(slot % 2)))
+            logits = torch.randn(n_rows, VOCABULARY.n_tokens, device=device, dtype=torch.bfloat16)
+            where = torch.arange(n_rows, device=device)
+            total_ms, start_ms = measured_ms(lambda c=chooser, x=logits, s=slots, w=where: c.choose(x, s, w))  # type: ignore[misc]
+            kind = "compiled" if compiles else "eager"
+            print(f"rules, {kind}, {n_rows} rows: {total_ms:.2f} ms a step ({start_ms:.2f} ms to start it)", flush=True)
+
+
+def encoder(device: torch.device) -> None:
+    def linear(n_in: int, n_out: int) -> Any:
+        return torch.nn.Linear(n_in, n_out, device=device, dtype=torch.bfloat16)
+
+    def norm() -> Any:
+        return torch.nn.LayerNorm(WIDTH, device=device, dtype=torch.bfloat16)
+
+    def layer() -> Any:
+        attention = SimpleNamespace(qkv_proj=linear(WIDTH, 3 * WIDTH), out_proj=linear(WIDTH, WIDTH))
+        mlp = SimpleNamespace(fc1=linear(WIDTH, N_INNER), fc2=linear(N_INNER, WIDTH))
+        return SimpleNamespace(self_attn=attention, self_attn_layer_norm=norm(), final_layer_norm=norm(), mlp=mlp)
+
+    vllm_like = SimpleNamespace(
+        conv1=torch.nn.Conv1d(N_MELS, WIDTH, 3, padding=1, device=device, dtype=torch.bfloat16),
+        conv2=torch.nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1, device=device, dtype=torch.bfloat16),
+        embed_positions=torch.nn.Embedding(1500, WIDTH, device=device, dtype=torch.bfloat16),
+        layers=[layer() for _ in range(N_LAYERS)],
+        layer_norm=norm(),
+    )
+    log_mel = BatchLogMel(N_MELS, device)
+    for compiles in (False, True):
+        encode = CompiledEncoder(vllm_like, N_HEADS, compiles=compiles)
+        for n_windows in (1, 2, 8, 21, 32):
+            sound = torch.randint(-9999, 9999, (n_windows, 480_000), dtype=torch.int16, device=device)
+            scales = torch.full((n_windows,), 1e-4, device=device)
+            mel_ms, _ = measured_ms(lambda s=sound, c=scales: log_mel(s, c))  # type: ignore[misc]
+            features = log_mel(sound, scales).to(torch.bfloat16)
+            begin_s = time.perf_counter()
+            encode(features)
+            torch.cuda.synchronize()
+            first_s = time.perf_counter() - begin_s
+            total_ms, start_ms = measured_ms(lambda e=encode, f=features: e(f), n_runs=10)  # type: ignore[misc]
+            kind = "compiled" if compiles else "eager"
+            print(
+                f"encoder, {kind}, {n_windows} windows: {total_ms / n_windows:.2f} ms a window, {start_ms:.1f} ms to start, "
+                f"first run {first_s:.1f} s; log-mel {mel_ms / n_windows:.2f} ms a window",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    print(torch.cuda.get_device_name())
+    with torch.inference_mode():
+        rules(torch.device("cuda"))
+        encoder(torch.device("cuda"))

@@ -1,0 +1,236 @@
+"""The GPU engine: vLLM's AsyncLLM behind the Engine protocol.
+
+vLLM computes in a process of its own and batches across requests; this module turns windows into its requests
+and its answers into ours. How a token is chosen is decided in `rules`, which runs in vLLM's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from vllm import SamplingParams
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.inputs.engine import mm_input, tokens_input
+from vllm.multimodal.inputs import (
+    MultiModalBatchedField,
+    MultiModalFieldElem,
+    MultiModalKwargsItem,
+    MultiModalKwargsItems,
+    PlaceholderRange,
+)
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from whisper_server.engine_protocol import ModelFacts
+from whisper_server.engines.vllm.model_files import ModelFiles
+from whisper_server.engines.vllm.options import engine_options, known_options
+from whisper_server.engines.vllm.plans import SAMPLES, SCALE, Plan
+from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS, Profile
+from whisper_server.engines.vllm.window import Sound, VllmWindow
+from whisper_server.errors import InternalError, StartError, Unavailable
+from whisper_server.transcript import Samples
+
+logger = logging.getLogger(__name__)
+
+MAX_ALIGN_BATCH = 8
+MODALITY = "audio"
+STOP_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class VllmConfig:
+    """How the engine runs."""
+
+    model_id: str
+    files: ModelFiles
+    profile: Profile
+    device: str
+    """Name of the GPU, or `cpu`."""
+    temporary: tempfile.TemporaryDirectory[str]
+    """For vLLM's sockets; removed when the engine stops."""
+    load_format: str = "auto"
+
+    @property
+    def on_cpu(self) -> bool:
+        """VLLM's CPU build: for tests."""
+        return self.device == "cpu"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What vLLM made of a request."""
+
+    tokens: tuple[int, ...]
+    columns: tuple[tuple[float, ...], ...]
+    """A row a token, where columns were asked for: its log-probability, then those."""
+
+
+class VllmEngine:
+    """Implements the Engine protocol."""
+
+    def __init__(self, config: VllmConfig) -> None:
+        self._config = config
+        self._llm: Any = None
+        self._is_stopped = False
+        self._ids = itertools.count()
+        self._aligning = asyncio.Lock()
+        self._to_align: list[tuple[list[Any], asyncio.Future[Any]]] = []
+
+    @property
+    def files(self) -> ModelFiles:
+        """The checkpoint."""
+        return self._config.files
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Known from the beginning."""
+        profile = self._config.profile
+        n_encoded = profile.max_num_batched_tokens // N_AUDIO_POSITIONS
+        return ModelFacts(
+            model_id=self._config.model_id,
+            engine="vllm",
+            dtype=profile.dtype,
+            device=self._config.device,
+            is_multilingual=self.files.is_multilingual,
+            n_text_positions=self.files.shape.n_text_positions,
+            # One step's worth of windows waits inside, so that the encoder never does.
+            n_windows_in_flight=profile.max_num_seqs + n_encoded,
+        )
+
+    async def start(self) -> None:
+        """Load the model in vLLM's process. Raises StartError."""
+        logging.getLogger("vllm").setLevel(logging.WARNING)
+        for warning in self._config.profile.warnings:
+            logger.warning(warning)
+        options = engine_options(
+            self.files, self._config.profile, on_cpu=self._config.on_cpu, load_format=self._config.load_format
+        )
+        arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
+        try:
+            self._llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+            if not self._config.on_cpu:
+                n_windows = self._config.profile.max_num_batched_tokens // N_AUDIO_POSITIONS
+                await self._llm.collective_rpc("warm_up", args=(n_windows,))
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:500]
+            raise StartError(
+                f"MODEL_ID: vLLM cannot load {self._config.model_id}: {reason}; the log above has its reasons. Set "
+                "VLLM_GPU_MEMORY_UTILIZATION or VLLM_MAX_NUM_BATCHED_TOKENS lower if the GPU's memory is too small"
+            ) from error
+
+    async def stop(self) -> None:
+        """End vLLM's process; what waits gets Unavailable."""
+        self._is_stopped = True
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown, STOP_LIMIT_S)
+        self._config.temporary.cleanup()
+
+    def health(self) -> str | None:
+        """None while the engine lives; else what is wrong with it."""
+        if self._is_stopped:
+            return "the engine has stopped"
+        if self._llm is None:
+            return "the model is still loading"
+        return "vLLM's process has died" if self._llm.errored else None
+
+    def open_window(self, samples: Samples) -> VllmWindow:
+        """A window of at most 30 s; nothing is computed yet."""
+        return VllmWindow(self, samples)
+
+    async def generate(
+        self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int, columns: Sequence[int]
+    ) -> Answer:
+        """Decode from `prompt`; cancelling it takes the request out of vLLM."""
+        vocabulary = self.files.vocabulary
+        parameters = SamplingParams(
+            temperature=0.0,
+            max_tokens=max_tokens,
+            stop_token_ids=[vocabulary.stop],
+            logprob_token_ids=list(columns) or None,
+            flat_logprobs=True,
+            ignore_eos=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args=plan.as_extra_args(),
+            skip_clone=True,
+        )
+        request_id = str(next(self._ids))
+        try:
+            outputs = self._loaded().generate(_engine_input(sound, prompt, request_id), parameters, request_id)
+            async with aclosing(outputs):
+                (output,) = [finished async for finished in outputs]
+        except EngineDeadError as error:
+            raise Unavailable("The engine is dead: vLLM's process has died.", code="engine_dead") from error
+        except Exception as error:
+            logger.exception("vLLM failed on a window")
+            raise InternalError(
+                "The engine failed on this recording. Try again; if it happens again, report it."
+            ) from error
+        return _answer(output.outputs[0])
+
+    async def align(self, request: list[Any]) -> Any:
+        """Attention of one window, computed together with others that wait for theirs."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._to_align.append((request, future))
+        async with self._aligning:
+            if not future.done():
+                batch, self._to_align = self._to_align[:MAX_ALIGN_BATCH], self._to_align[MAX_ALIGN_BATCH:]
+                await self._align_batch([entry for entry in batch if not entry[1].cancelled()])
+        return await future
+
+    async def _align_batch(self, batch: Sequence[tuple[list[Any], asyncio.Future[Any]]]) -> None:
+        settle: list[Callable[[asyncio.Future[Any]], None]]
+        try:
+            (answers,) = await self._loaded().collective_rpc("align_windows", args=([request for request, _ in batch],))
+        except EngineDeadError:
+            dead = Unavailable("The engine is dead: vLLM's process has died.", code="engine_dead")
+            settle = [lambda future: future.set_exception(dead)] * len(batch)
+        except Exception:
+            logger.exception("vLLM failed to align %d windows", len(batch))
+            failed = InternalError("The engine failed on this recording. Try again; if it happens again, report it.")
+            settle = [lambda future: future.set_exception(failed)] * len(batch)
+        else:
+            settle = [lambda future, answer=answer: future.set_result(answer) for answer in answers]  # type: ignore[misc]
+        for (_, future), action in zip(batch, settle, strict=True):
+            if not future.done():
+                action(future)
+
+    def _loaded(self) -> Any:
+        if self._llm is None:
+            raise Unavailable("The server is shutting down." if self._is_stopped else "The model is not loaded.")
+        return self._llm
+
+
+def _engine_input(sound: Sound, prompt: Sequence[int], request_id: str) -> dict[str, Any]:
+    """A request as vLLM has it after its own preprocessing, which would add a start token and compute features."""
+    field = MultiModalBatchedField()
+    item = MultiModalKwargsItem(
+        {
+            SAMPLES: MultiModalFieldElem(data=torch.from_numpy(sound.samples), field=field),
+            SCALE: MultiModalFieldElem(data=torch.tensor(sound.scale, dtype=torch.float32), field=field),
+        }
+    )
+    decoder = mm_input(
+        prompt_token_ids=list(prompt),
+        mm_kwargs=MultiModalKwargsItems({MODALITY: [item]}),
+        mm_hashes={MODALITY: [request_id]},
+        mm_placeholders={MODALITY: [PlaceholderRange(offset=0, length=N_AUDIO_POSITIONS)]},
+    )
+    return {"type": "enc_dec", "encoder_prompt": tokens_input([0] * N_AUDIO_POSITIONS), "decoder_prompt": decoder}
+
+
+def _answer(completion: Any) -> Answer:
+    flat = completion.logprobs
+    spans = zip(flat.start_indices, flat.end_indices, strict=True) if flat is not None else ()
+    columns = tuple(tuple(flat.logprobs[start:end]) for start, end in spans)
+    return Answer(tokens=tuple(completion.token_ids), columns=columns)

@@ -1,0 +1,72 @@
+"""Profile and model → the options of vLLM's engine, and the variables that vLLM reads from the environment.
+
+The one place that knows the names of vLLM's options. Those that the installed version does not have are left
+out, so that 0.26 and its successors start from the same profile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from whisper_server.engines.vllm.model_files import ModelFiles
+from whisper_server.engines.vllm.profile import Profile
+
+WORKER_EXTENSION = "whisper_server.engines.vllm.worker.AlignmentExtension"
+LOGITS_PROCESSOR = "whisper_server.engines.vllm.v1_processor:RulesProcessor"
+CPU_CACHE_BYTES = 1024**3
+
+
+def engine_options(files: ModelFiles, profile: Profile, *, on_cpu: bool, load_format: str = "auto") -> dict[str, Any]:
+    """For vLLM's AsyncEngineArgs."""
+    options: dict[str, Any] = {
+        "model": str(files.folder),
+        "load_format": load_format,
+        "dtype": profile.dtype,
+        "kv_cache_dtype": profile.kv_cache_dtype,
+        "max_model_len": files.shape.n_text_positions,
+        "max_num_batched_tokens": profile.max_num_batched_tokens,
+        "max_num_seqs": profile.max_num_seqs,
+        "gpu_memory_utilization": profile.memory_utilization,
+        "enforce_eager": not profile.cuda_graph_sizes,
+        "limit_mm_per_prompt": {"audio": 1},
+        "additional_config": files.vocabulary.as_config(),
+        "worker_extension_cls": WORKER_EXTENSION,
+        # What is chosen and how likely it was is the rules' business alone: vLLM hands on what they leave.
+        "logprobs_mode": "processed_logits",
+        "generation_config": "vllm",
+        "mm_processor_cache_gb": 0,
+        "disable_log_stats": True,
+        "seed": 0,
+    }
+    if profile.attention_backend:
+        options["attention_config"] = {"backend": profile.attention_backend}
+    if profile.cuda_graph_sizes:
+        options["cudagraph_capture_sizes"] = list(profile.cuda_graph_sizes)
+    if on_cpu:
+        options |= {"logits_processors": [LOGITS_PROCESSOR], "kv_cache_memory_bytes": CPU_CACHE_BYTES}
+    return options
+
+
+def known_options(options: dict[str, Any], arguments: type[Any]) -> dict[str, Any]:
+    """Those of `options` that the installed vLLM has."""
+    known = {field.name for field in dataclasses.fields(arguments)}
+    return {name: value for name, value in options.items() if name in known}
+
+
+def set_environment(profile: Profile, *, on_cpu: bool, temporary: Path, cache: Path) -> None:
+    """Before vLLM is imported: its processes inherit it. Sockets go to `temporary`, what it compiles to `cache`."""
+    os.environ |= {
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a forked process would share the server's threads and sockets
+        "VLLM_USE_FLASHINFER_SAMPLER": str(int(profile.flashinfer_sampler)),
+        "VLLM_USE_V2_MODEL_RUNNER": str(int(not on_cpu)),
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CONFIGURE_LOGGING": "0",  # its lines go where the server's go, in the server's format
+        "VLLM_RPC_BASE_PATH": str(temporary),
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "TORCHINDUCTOR_CACHE_DIR": str((temporary if on_cpu else cache) / "torchinductor"),
+    }
+    if on_cpu:
+        os.environ |= {"TORCHDYNAMO_DISABLE": "1"}

@@ -1,0 +1,245 @@
+"""GPU, model and settings → how vLLM is to run: pure functions, so that every GPU can be tried without one.
+
+What a GPU cannot do is refused here, with the variable and what to set instead. Names are vLLM's; why they
+are as they are stands in docs/vllm.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whisper_server.choices import AttentionBackend, DType, KvCacheDType
+from whisper_server.errors import StartError
+
+N_AUDIO_POSITIONS = 1500
+"""Encoder positions of a window: what vLLM counts as its tokens."""
+SMALLEST_CAPABILITY = (7, 5)
+MOST_SEQUENCES = 256
+GIB = 1024**3
+RUNTIME_BYTES = int(1.5 * GIB)
+"""CUDA's context, CUDA graphs and what libraries keep."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a CUDA device says of itself."""
+
+    name: str
+    capability: tuple[int, int]
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes of a Whisper checkpoint, from its config.json."""
+
+    width: int
+    encoder_layers: int
+    decoder_layers: int
+    feed_forward: int
+    n_tokens: int
+    n_text_positions: int
+
+    @property
+    def n_parameters(self) -> int:
+        """Of the large matrices; the rest does not matter for memory."""
+        encoder = self.encoder_layers * (4 * self.width**2 + 2 * self.width * self.feed_forward)
+        decoder = self.decoder_layers * (8 * self.width**2 + 2 * self.width * self.feed_forward)
+        return encoder + decoder + self.n_tokens * self.width
+
+    def cache_bytes(self, bytes_a_number: int) -> int:
+        """Attention cache of one sequence: keys and values of the sound and of the text."""
+        n_positions = N_AUDIO_POSITIONS + self.n_text_positions
+        return 2 * self.decoder_layers * self.width * n_positions * bytes_a_number
+
+    def encoder_bytes(self, bytes_a_number: int) -> int:
+        """What the encoder holds at a time for one window: features, attention's inputs, a feed-forward layer."""
+        return N_AUDIO_POSITIONS * (6 * self.width + 2 * self.feed_forward) * bytes_a_number
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The settings that the profile answers."""
+
+    dtype: DType
+    kv_cache_dtype: KvCacheDType
+    attention_backend: AttentionBackend | None
+    use_flashinfer: bool
+    max_num_batched_tokens: int
+    """0: what suits the GPU."""
+    memory_utilization: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How vLLM runs."""
+
+    dtype: str
+    kv_cache_dtype: str
+    attention_backend: str | None
+    """None: vLLM chooses."""
+    flashinfer_sampler: bool
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    cuda_graph_sizes: tuple[int, ...]
+    """Empty: everything runs eagerly."""
+    memory_utilization: float
+    warnings: tuple[str, ...] = ()
+
+
+def gpu_profile(gpu: Gpu, shape: ModelShape, wanted: Wanted) -> Profile:
+    """How a model runs on a GPU. Raises StartError for what the GPU cannot do."""
+    if gpu.capability < SMALLEST_CAPABILITY:
+        raise StartError(
+            f"ENGINE: vLLM needs a GPU of compute capability 7.5 (T4) or newer, {gpu.name} has {_spelled(gpu)}; "
+            "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
+        )
+    dtype = _dtype(gpu, wanted.dtype)
+    kv_cache_dtype = _kv_cache_dtype(gpu, dtype, wanted.kv_cache_dtype)
+    backend, warnings = _attention_backend(gpu, dtype, kv_cache_dtype, wanted.attention_backend)
+    n_tokens = _token_budget(gpu, wanted.max_num_batched_tokens)
+    n_sequences = _sequences(gpu, shape, wanted, (dtype, kv_cache_dtype), n_tokens)
+    return Profile(
+        dtype=dtype,
+        kv_cache_dtype=kv_cache_dtype,
+        attention_backend=backend,
+        flashinfer_sampler=wanted.use_flashinfer,
+        max_num_batched_tokens=n_tokens,
+        max_num_seqs=n_sequences,
+        cuda_graph_sizes=cuda_graph_sizes(n_sequences),
+        memory_utilization=wanted.memory_utilization,
+        warnings=warnings,
+    )
+
+
+def cpu_profile(wanted: Wanted) -> Profile:
+    """How the tests run, on vLLM's CPU build: slowly, and as exactly as the CPU engine."""
+    if wanted.dtype not in (DType.AUTO, DType.FLOAT32):
+        raise StartError(f"DTYPE: {wanted.dtype} is not for vLLM on a CPU; set it to auto or float32")
+    if wanted.kv_cache_dtype is KvCacheDType.FP8:
+        raise StartError("VLLM_KV_CACHE_DTYPE: fp8 is not for vLLM on a CPU; set it to auto")
+    return Profile(
+        dtype="float32",
+        kv_cache_dtype="auto",
+        attention_backend=None,
+        flashinfer_sampler=False,
+        max_num_batched_tokens=_at_least_one_window(wanted.max_num_batched_tokens or 4 * N_AUDIO_POSITIONS),
+        max_num_seqs=16,
+        cuda_graph_sizes=(),
+        memory_utilization=wanted.memory_utilization,
+    )
+
+
+def cuda_graph_sizes(n_sequences: int) -> tuple[int, ...]:
+    """Numbers of sequences that a decoding step is recorded for; between them, a step is padded to the next."""
+    small = [size for size in (1, 2, 4) if size < n_sequences]
+    steps = [*range(8, min(n_sequences, 64), 8), *range(64, n_sequences, 16)]
+    return (*small, *steps, n_sequences)
+
+
+def _spelled(gpu: Gpu) -> str:
+    return f"{gpu.capability[0]}.{gpu.capability[1]}"
+
+
+def _dtype(gpu: Gpu, wanted: DType) -> str:
+    knows_bfloat16 = gpu.capability >= (8, 0)
+    if wanted is DType.AUTO:
+        return "bfloat16" if knows_bfloat16 else "half"
+    if wanted is DType.INT8:
+        raise StartError("DTYPE: int8 is for ENGINE=ctranslate2; set it to auto, half or bfloat16 for vLLM")
+    if wanted is DType.BFLOAT16 and not knows_bfloat16:
+        raise StartError(
+            f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {gpu.name} has {_spelled(gpu)}; "
+            "set it to auto or half"
+        )
+    return str(wanted)
+
+
+def _kv_cache_dtype(gpu: Gpu, dtype: str, wanted: KvCacheDType) -> str:
+    if wanted is KvCacheDType.FP8:
+        if gpu.capability < (8, 9):
+            raise StartError(
+                f"VLLM_KV_CACHE_DTYPE: fp8 needs compute capability 8.9 (L4, L40S) or newer, {gpu.name} has "
+                f"{_spelled(gpu)}; set it to fp16 or auto"
+            )
+        if dtype == "float32":
+            raise StartError("VLLM_KV_CACHE_DTYPE: fp8 does not go with DTYPE=float32; set it to auto")
+        return "fp8"
+    if wanted is KvCacheDType.FP32 and dtype != "float32":
+        raise StartError(
+            f"VLLM_KV_CACHE_DTYPE: fp32 goes with DTYPE=float32 only, and DTYPE is {dtype}; set it to fp16 or auto"
+        )
+    # 16 bits in the model's own numbers: the names of single types came and went between versions of vLLM.
+    return "auto"
+
+
+def _attention_backend(
+    gpu: Gpu, dtype: str, kv_cache_dtype: str, wanted: AttentionBackend | None
+) -> tuple[str, tuple[str, ...]]:
+    """The backend, and what the operator should know of the choice."""
+    flash_problem = _flash_attention_problem(gpu, dtype, kv_cache_dtype)
+    serving = AttentionBackend.FLASH_ATTN if flash_problem is None else AttentionBackend.TRITON_ATTN
+    if wanted is None:
+        return str(serving), ()
+    if wanted is AttentionBackend.XFORMERS:
+        return str(serving), (f"VLLM_ATTENTION_BACKEND: XFORMERS is gone from vLLM; {serving} is used",)
+    if wanted in (AttentionBackend.FLASHINFER, AttentionBackend.FLEX_ATTENTION):
+        raise StartError(
+            f"VLLM_ATTENTION_BACKEND: {wanted} cannot compute Whisper's cross-attention; leave it empty or set {serving}"
+        )
+    if wanted is AttentionBackend.FLASH_ATTN and flash_problem is not None:
+        raise StartError(f"VLLM_ATTENTION_BACKEND: FLASH_ATTN {flash_problem}; leave it empty or set {serving}")
+    return str(wanted), ()
+
+
+def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str | None:
+    """Why FlashAttention cannot serve; None where it can."""
+    if gpu.capability < (8, 0):
+        return f"needs compute capability 8.0 (A100) or newer, {gpu.name} has {_spelled(gpu)}"
+    if dtype == "float32":
+        return "does not compute in float32"
+    if kv_cache_dtype == "fp8" and gpu.capability[0] != 9:
+        return f"reads an fp8 cache on Hopper (H100, H200) only, and this is {gpu.name}"
+    return None
+
+
+def _token_budget(gpu: Gpu, wanted: int) -> int:
+    if wanted:
+        return _at_least_one_window(wanted)
+    # Windows whose sound is encoded in one step. More fill the GPU better, and make the texts under way wait longer.
+    large = gpu.memory_bytes >= 40 * GIB
+    if gpu.capability >= (9, 0):
+        n_windows = 21
+    elif gpu.capability >= (8, 0):
+        n_windows = 16 if gpu.capability == (8, 0) else 10 if large else 5
+    else:
+        n_windows = 4
+    return n_windows * N_AUDIO_POSITIONS + 1024
+
+
+def _at_least_one_window(n_tokens: int) -> int:
+    if n_tokens < N_AUDIO_POSITIONS:
+        raise StartError(
+            f"VLLM_MAX_NUM_BATCHED_TOKENS: {n_tokens} does not hold one window, which takes {N_AUDIO_POSITIONS}; "
+            "set it to 0, or to a multiple of that"
+        )
+    return n_tokens
+
+
+def _sequences(gpu: Gpu, shape: ModelShape, wanted: Wanted, dtypes: tuple[str, str], n_tokens: int) -> int:
+    """How many windows can be decoded at a time, with those numbers in the model and in the cache."""
+    dtype, kv_cache_dtype = dtypes
+    n_bytes = 4 if dtype == "float32" else 2
+    encoding = n_tokens // N_AUDIO_POSITIONS * shape.encoder_bytes(n_bytes)
+    left = gpu.memory_bytes * wanted.memory_utilization - RUNTIME_BYTES - shape.n_parameters * n_bytes - encoding
+    a_sequence = shape.cache_bytes(1 if kv_cache_dtype == "fp8" else n_bytes)
+    n_sequences = min(MOST_SEQUENCES, n_tokens, int(left // a_sequence))
+    if n_sequences < 1:
+        needed = RUNTIME_BYTES + shape.n_parameters * n_bytes + encoding + a_sequence
+        raise StartError(
+            f"MODEL_ID: the model needs {needed / GIB:.1f} GiB of the GPU's memory, and "
+            f"VLLM_GPU_MEMORY_UTILIZATION={wanted.memory_utilization:g} of {gpu.name}'s is "
+            f"{gpu.memory_bytes * wanted.memory_utilization / GIB:.1f} GiB; raise it, lower "
+            "VLLM_MAX_NUM_BATCHED_TOKENS, or set a smaller model"
+        )
+    return n_sequences

@@ -1,0 +1,158 @@
+"""The arithmetic of Whisper's rules: a step for all rows at once, of tensors only, so that it can be compiled.
+
+What a row may choose is made of three stretches of the vocabulary: text, special tokens and timestamps. Maxima and
+sums of the stretches are taken once for all rows and put together per row; no mask of the vocabulary's size is made.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from whisper_server.engines.vllm.plans import BASE, LOGPROB_STEPS, MAX_FORCED, N_CLOSING, Vocabulary
+
+MAX_INITIAL_TIMESTAMP = 50
+"""The first timestamp is at most that many steps of 20 ms after the window's start."""
+NONE = float("-inf")
+N_COLUMNS = 8
+"""Of a row's state: number of forced tokens, tokens so far, whether timestamps are asked for, whether the last token
+was one, whether the one before it was (or there was none), the latest timestamp or -1, tokens after which the text is
+closed or 0, which closing token is next or 0; the forced tokens follow."""
+
+
+class Stretches(NamedTuple):
+    """The vocabulary, cut up."""
+
+    end: int
+    """Where text ends: `<|endoftext|>`."""
+    stop: int
+    begin: int
+    """Where timestamps begin."""
+    n_timestamps: int
+    always: torch.Tensor
+    """Minus infinity where a token is suppressed, else 0."""
+    at_first: torch.Tensor
+    """The same for the first token of a text."""
+    when_timed: torch.Tensor
+    """The same where timestamps are asked for."""
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, device: torch.device) -> Stretches:
+        def excluding(*tokens: int) -> torch.Tensor:
+            weights = torch.zeros(vocabulary.n_tokens)
+            weights[[token for token in tokens if token >= 0]] = NONE
+            return weights.to(device)
+
+        return cls(
+            vocabulary.endoftext,
+            vocabulary.stop,
+            vocabulary.timestamp_begin,
+            vocabulary.n_tokens - vocabulary.timestamp_begin,
+            excluding(*vocabulary.suppressed, vocabulary.stop),
+            excluding(*vocabulary.suppressed_first),
+            excluding(vocabulary.notimestamps),
+        )
+
+    def suppressed(self, logits: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        """Logits less what is suppressed in their rows."""
+        begins, timed = (state[:, 1] == state[:, 0]).unsqueeze(1), (state[:, 2] > 0).unsqueeze(1)
+        first = torch.where(begins, self.at_first, 0.0)
+        return logits + self.always + first + torch.where(timed, self.when_timed, 0.0)
+
+    def allowed(self, logits: torch.Tensor, state: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
+        """Logits less all that the rows may not choose."""
+        text, special, low, high = reach.unbind(1)
+        index = torch.arange(logits.shape[1], device=logits.device)
+        in_text = (index < self.end) & (text > 0).unsqueeze(1)
+        in_special = (index >= self.end) & (index < self.begin) & (special > 0).unsqueeze(1)
+        time = index - self.begin
+        in_times = (time >= 0) & (time >= low.unsqueeze(1)) & (time < high.unsqueeze(1))
+        return self.suppressed(logits, state).masked_fill(~(in_text | in_special | in_times), NONE)
+
+
+class Step(NamedTuple):
+    """What a step comes to, before texts are closed."""
+
+    tokens: torch.Tensor
+    logprobs: torch.Tensor
+    reach: torch.Tensor
+    """A row each: text or not, special tokens or not, first timestamp, end of the timestamps."""
+
+
+class Closed(NamedTuple):
+    """What a step comes to in the end."""
+
+    tokens: torch.Tensor
+    state: torch.Tensor
+    sums: torch.Tensor
+
+
+def step(logits: torch.Tensor, state: torch.Tensor, stretches: Stretches) -> Step:
+    """The likeliest token that each row may choose."""
+    end, begin = stretches.end, stretches.begin
+    n_forced, n_tokens, timed_column, last, before, latest = state[:, :6].unbind(1)
+    timed, begins = timed_column > 0, n_tokens == n_forced
+    opened, closed = timed & (last > 0) & (before == 0), timed & (last > 0) & (before > 0)
+    # The second of a pair may be the first again; anything else is later than all before it.
+    low = torch.where(timed, torch.where(opened, latest, latest + 1), 0)
+    low = torch.where(closed, stretches.n_timestamps, low)
+    limit = min(MAX_INITIAL_TIMESTAMP + 1, stretches.n_timestamps)
+    high = torch.where(timed & begins, limit, stretches.n_timestamps)
+    may_text, may_special = ~((timed & begins) | opened), ~(timed & begins)
+
+    left = stretches.suppressed(logits.float(), state)
+    index = torch.arange(stretches.n_timestamps, device=logits.device)
+    inside = (index >= low.unsqueeze(1)) & (index < high.unsqueeze(1))
+    parts = (left[:, :end], left[:, end:begin], left[:, begin:].masked_fill(~inside, NONE))
+    highs, places = zip(*(part.max(-1) for part in parts), strict=True)
+    sums = [part.logsumexp(-1) for part in parts]
+    high_text, sum_text = torch.where(may_text, highs[0], NONE), torch.where(may_text, sums[0], NONE)
+    high_special, sum_special = torch.where(may_special, highs[1], NONE), torch.where(may_special, sums[1], NONE)
+    # More likely than any single word: a time it is.
+    is_time = timed & (sums[2] > torch.maximum(high_text, high_special))
+    outside = torch.stack((is_time, is_time, torch.zeros_like(is_time)))
+    all_highs = torch.stack((high_text, high_special, highs[2])).masked_fill(outside, NONE)
+    all_sums = torch.stack((sum_text, sum_special, sums[2])).masked_fill(outside, NONE)
+    best, stretch = all_highs.max(0)
+    tokens = torch.stack((places[0], places[1] + end, places[2] + begin)).gather(0, stretch.unsqueeze(0)).squeeze(0)
+    reach = torch.stack((may_text & ~is_time, may_special & ~is_time, low, high), dim=1)
+    return Step(tokens, best - all_sums.logsumexp(0), reach)
+
+
+def close(state: torch.Tensor, sums: torch.Tensor, chosen: Step, stretches: Stretches) -> Closed:
+    """The tokens that vLLM is told, and what to remember: forced tokens, the chosen, or how a text comes to its end.
+
+    `sums` are, of each row, the sum of its log-probabilities and the probability of "no speech".
+    """
+    n_forced, n_tokens, timed, last, _, latest, limit, closing = state[:, :N_COLUMNS].unbind(1)
+    forces, closes = n_tokens < n_forced, closing > 0
+    given = state.gather(1, (n_tokens.clamp(max=MAX_FORCED - 1) + N_COLUMNS).unsqueeze(1)).squeeze(1)
+    decodes = ~(forces | closes)
+    totals = sums[:, 0] + torch.where(decodes, chosen.logprobs, 0.0)
+    ends = decodes & (chosen.tokens == stretches.end) & (limit > 0)
+    steps = (totals.neg() * LOGPROB_STEPS).round().clamp(0, BASE * BASE - 1).long()
+    no_speech = (sums[:, 1] * (BASE - 1)).round().long()
+    spelled = torch.stack((steps // BASE, steps % BASE, no_speech, torch.full_like(steps, stretches.stop)))
+    place = torch.where(ends, 0, (closing - 1).clamp(0, N_CLOSING - 1))
+    spelling = spelled.gather(0, place.unsqueeze(0)).squeeze(0)
+    tokens = torch.where(forces, given, torch.where(closes | ends, spelling, chosen.tokens))
+
+    time = chosen.tokens - stretches.begin
+    is_time = (time >= 0) & decodes
+    n_decoded = n_tokens + 1 - n_forced
+    is_full = decodes & (limit > 0) & (n_decoded >= limit)
+    following = torch.where(closes, closing + 1, torch.where(ends, 2, torch.where(is_full, 1, 0)))
+    before = torch.where(n_decoded < 2, 1, last)
+    latest = torch.where(is_time, time, latest)
+    columns = (n_forced, n_tokens + 1, timed, is_time.to(torch.int64), before, latest, limit, following)
+    after = torch.cat((torch.stack(columns, dim=1), state[:, N_COLUMNS:]), dim=1)
+    return Closed(tokens, after, torch.stack((totals, sums[:, 1]), dim=1))
+
+
+def step_and_close(
+    logits: torch.Tensor, state: torch.Tensor, sums: torch.Tensor, stretches: Stretches
+) -> tuple[Step, Closed]:
+    """Both, as one thing to compile."""
+    chosen = step(logits, state, stretches)
+    return chosen, close(state, sums, chosen, stretches)

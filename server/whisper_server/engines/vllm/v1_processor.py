@@ -1,0 +1,68 @@
+"""The rules as a custom logits processor of vLLM's V1 model runner, which its CPU build uses.
+
+A processor may only change logits, so the choice is made here and everything else ruled out: with
+`logprobs_mode="processed_logits"` vLLM then hands back what was left of the row, the choice's log-probability.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
+
+from whisper_server.engines.vllm.plans import Plan, Vocabulary
+from whisper_server.engines.vllm.rules import Rules
+from whisper_server.engines.vllm.stretches import NONE
+
+
+class RulesProcessor(LogitsProcessor):
+    """Keeps a slot of the rules for every row of the batch, whatever place it moves to."""
+
+    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:  # noqa: ARG002 - vLLM calls it so
+        self._vocabulary = Vocabulary.from_config(vllm_config.additional_config)
+        n_slots = vllm_config.scheduler_config.max_num_seqs
+        self._rules = Rules(self._vocabulary, n_slots + 1, device)
+        self._nobody = n_slots
+        """Slot of rows that no request of ours is in: vLLM's own warm-up."""
+        self._free = list(range(n_slots))
+        self._slot_of_row: dict[int, int] = {}
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        """Follow the requests: first the removed, then the added, then the moved, as vLLM asks."""
+        if batch_update is None:
+            return
+        for row in batch_update.removed:
+            self._leave(row)
+        for row, params, _, output_tokens in batch_update.added:
+            self._leave(row)
+            slot = self._slot_of_row[row] = self._free.pop()
+            self._rules.load(slot, Plan.from_extra_args(params.extra_args), output_tokens)
+        for source, target, direction in batch_update.moved:
+            moved = self._slot_of_row.pop(source, None)
+            if direction is MoveDirectionality.SWAP:
+                other = self._slot_of_row.pop(target, None)
+                if other is not None:
+                    self._slot_of_row[source] = other
+            else:
+                self._leave(target)
+            if moved is not None:
+                self._slot_of_row[target] = moved
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        n_rows = logits.shape[0]
+        slots = np.array([self._slot_of_row.get(row, self._nobody) for row in range(n_rows)], dtype=np.int64)
+        choice = self._rules.choose(logits, slots)
+        left = torch.full_like(logits, NONE)
+        left.scatter_(1, choice.tokens.unsqueeze(1), choice.logprobs.unsqueeze(1))
+        left[torch.from_numpy(choice.detecting), : self._vocabulary.n_tokens] = choice.raw_logprobs
+        return left
+
+    def _leave(self, row: int) -> None:
+        slot = self._slot_of_row.pop(row, None)
+        if slot is not None:
+            self._free.append(slot)
