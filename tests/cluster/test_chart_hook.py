@@ -137,4 +137,4 @@ def test_the_endpoint_goes_with_its_pod(hook: Hook) -> None:
     process.communicate(timeout=30)
     assert hook.endpoints() == [hook.name]
     cluster.delete("pod", pod["metadata"]["name"], namespace=namespace)
-    cluster.wait(lambda: hook.endpoints() == [], 90, "the endpoint has gone with its pod")
+    cluster.wait(lambda: hook.endpoints() == [], 150, "the endpoint has gone with its pod")
