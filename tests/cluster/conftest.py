@@ -79,7 +79,8 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    cluster.wait(lambda: cluster.get("serviceaccount", "default", name), 30, f"the account of {name} is there")
+    # The informers of the controllers wait up to 30 s before they ask an apiserver again that a test before had stopped.
+    cluster.wait(lambda: cluster.get("serviceaccount", "default", name), 90, f"the account of {name} is there")
     yield name
     # What is in it goes when its turn comes, five seconds later; a pod would keep a GPU from the next test until then.
     cluster.delete("namespace", name, wait=False)

@@ -132,9 +132,9 @@ def test_the_crd_vanishes_and_comes_again(cluster: Cluster, namespace: str, tmp_
         cluster.delete("crd", CRD_NAME)
         try:
             operator.wait("started anew", lambda: operator.starts > before)
-            operator.wait("waiting", lambda: operator.ask("/readyz")[0] == 503)
+            operator.wait("waiting for the CRD", lambda: "is the CRD installed?" in operator.ask("/readyz")[1])
+            assert operator.ask("/readyz")[0] == 503
             assert operator.codes[-1] == 0
-            assert "is the CRD installed?" in operator.ask("/readyz")[1]
             assert operator.ask("/healthz") == (200, "ok\n")
             cluster.wait(lambda: not children(cluster, namespace), GARBAGE_S, "all children are gone")
         finally:
