@@ -7,7 +7,6 @@ why. Tools are built before the first test, outside of any test's time.
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from cluster_kit import lifecycle, processes, tools
 from cluster_kit.cluster import Cluster, cluster_of
+from cluster_kit.namespaces import fresh_namespace
 from cluster_kit.nodes import Nodes
 from operator_kit.installed_crd import installed_crd
 from operator_kit.live_endpoint import START_S, LiveEndpoint
@@ -76,15 +76,8 @@ def nodes(cluster: Cluster) -> Iterator[Nodes]:
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A fresh namespace that lets in only what PodSecurity calls restricted; deleted afterwards."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    # The informers of the controllers wait up to 30 s before they ask an apiserver again that a test before had stopped.
-    cluster.wait(lambda: cluster.get("serviceaccount", "default", name), 90, f"the account of {name} is there")
-    yield name
-    # What is in it goes when its turn comes, five seconds later; a pod would keep a GPU from the next test until then.
-    cluster.delete("namespace", name, wait=False)
-    cluster.kubectl("delete", "pods", "--all", f"--namespace={name}", "--force", "--grace-period=0")
+    with fresh_namespace(cluster) as name:
+        yield name
 
 
 @pytest.fixture(scope="module")

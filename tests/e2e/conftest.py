@@ -1,0 +1,46 @@
+"""What the end-to-end tests share: one real node for the whole run, gone afterwards even where pytest was killed.
+
+A machine that cannot have it skips them, and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster_kit.namespaces import fresh_namespace
+from cluster_kit.tools import Unavailable
+from e2e_kit import ground as grounds
+from e2e_kit.ground import Ground, install_operator
+from e2e_kit.served import Served
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """The node, its Ingress, and the images."""
+    try:
+        with grounds.up(tmp_path_factory.mktemp("ground") / "cluster") as found:
+            yield found
+    except Unavailable as why:
+        pytest.skip(f"no real node: {why}")
+
+
+@pytest.fixture(scope="session")
+def operator(ground: Ground) -> Ground:
+    """The same, with the operator at work: installed by its chart, from its image."""
+    install_operator(ground.cluster)
+    return ground
+
+
+@pytest.fixture
+def namespace(operator: Ground) -> Iterator[str]:
+    """A fresh namespace that lets in only what PodSecurity calls restricted; emptied and deleted afterwards."""
+    with fresh_namespace(operator.cluster) as name:
+        yield name
+
+
+@pytest.fixture
+def served(operator: Ground, namespace: str) -> Served:
+    """An endpoint that is not there yet."""
+    return Served(operator.cluster, namespace, origin=operator.origin)

@@ -1,0 +1,73 @@
+"""The ground of the end-to-end tests: one real node with its Ingress, the images loaded, the operator installed by Helm.
+
+What stands on it, endpoints and traffic, is elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chart_kit.charts import OPERATOR
+from cluster_kit import lifecycle, processes
+from cluster_kit.cluster import Cluster, cluster_in
+from cluster_kit.real_node.node import RealNode
+from e2e_kit.images import archives
+
+SYSTEM = "whisper-system"
+"""Namespace of the operator, as the README has it."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A handle to what is up for the whole session."""
+
+    cluster: Cluster
+    node: RealNode
+
+    @property
+    def origin(self) -> str:
+        """The Ingress, over plain HTTP."""
+        return f"http://{self.node.address}"
+
+
+@contextmanager
+def up(folder: Path) -> Iterator[Ground]:
+    """A cluster with the images in it; gone afterwards, however this process ends. WHISPER_E2E_CLUSTER names the folder
+    of one that is up already and stays: for people who run one test again and again.
+
+    Raises Unavailable where the machine cannot.
+    """
+    named = os.environ.get("WHISPER_E2E_CLUSTER", "")
+    if named:
+        cluster = cluster_in(Path(named))
+        if cluster is None:
+            raise FileNotFoundError(f"WHISPER_E2E_CLUSTER: there is no cluster in {named}")
+        yield _loaded(cluster)
+        return
+    built = archives()  # before the cluster takes its share of the machine
+    layout = lifecycle.up(folder, owner=processes.this_process(), nodes="real")
+    try:
+        cluster = Cluster(layout.kubeconfig, layout.server, folder, layout)
+        for archive in built.all():
+            cluster.real_node().load(archive)
+        yield Ground(cluster, cluster.real_node())
+    finally:
+        lifecycle.down(folder)
+
+
+def _loaded(cluster: Cluster) -> Ground:
+    node = cluster.real_node()
+    for archive in archives().all():
+        node.load(archive)
+    return Ground(cluster, node)
+
+
+def install_operator(cluster: Cluster) -> None:
+    """As the README says it. Leaves one that is there as it is."""
+    if not cluster.helm("list", f"--namespace={SYSTEM}", "--short").strip():
+        chart = ["whisper-operator", str(OPERATOR), f"--namespace={SYSTEM}", "--create-namespace"]
+        cluster.helm("install", *chart, "--wait", "--timeout=3m")
