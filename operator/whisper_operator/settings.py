@@ -89,7 +89,7 @@ class Settings:
         env.string_map, "", "labels that Prometheus selects PodMonitors by, as a JSON object"
     )
     ingress_controller: str = _setting(
-        env.one_of("contour", "nginx", "haproxy", "alb", "none"),
+        env.one_of("contour", "nginx", "haproxy", "alb", "openshift", "none"),
         "",
         "whose annotations Ingresses get, whatever their class says; empty: by the class",
     )

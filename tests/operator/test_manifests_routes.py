@@ -9,8 +9,9 @@ import pytest
 from operator_kit.chosen import operator_settings
 from operator_kit.endpoints import parsed_endpoint
 from whisper_operator.manifests import make_children, route_keys, url_of
-from whisper_operator.manifests.proxies import proxy_annotations
+from whisper_operator.manifests.proxies import CONTROLLERS, proxy_annotations
 from whisper_operator.resource.pod import Rollout
+from whisper_operator.settings import Settings
 
 Document = dict[str, Any]
 
@@ -202,3 +203,9 @@ def test_a_namespace_does_not_keep_routes_apart() -> None:
     spec = ingress(className="x", host="a.example")
     assert route_keys(parsed_endpoint(spec)) == route_keys(parsed_endpoint(spec, namespace="team-b"))
     assert route_keys(parsed_endpoint(gateway())) != route_keys(parsed_endpoint(gateway(), namespace="team-b"))
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_every_controller_that_is_told_something_can_be_named_in_the_settings(controller: str) -> None:
+    variables = {"SERVER_IMAGE_GPU": "gpu:1", "SERVER_IMAGE_CPU": "cpu:1", "INGRESS_CONTROLLER": controller}
+    assert Settings.from_env(variables, read=str).ingress_controller == controller

@@ -106,7 +106,7 @@ def test_every_variable_is_read() -> None:
         ("READ_SECRETS", "maybe", "0 or 1"),
         ("POD_MONITOR_LABELS", "release=prometheus", 'a JSON object of strings such as {"release": "prometheus"}'),
         ("POD_MONITOR_LABELS", '{"release": 1}', 'a JSON object of strings such as {"release": "prometheus"}'),
-        ("INGRESS_CONTROLLER", "apache", "one of contour, nginx, haproxy, alb, none"),
+        ("INGRESS_CONTROLLER", "apache", "one of contour, nginx, haproxy, alb, openshift, none"),
         ("CLUSTER_DOMAIN", "a b", "a domain"),
         ("LOG_LEVEL", "loud", "one of debug, info, warning, error"),
         ("LOG_FORMAT", "xml", "one of json, text"),

@@ -55,6 +55,8 @@ _ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
     },
     "openshift": {"haproxy.router.openshift.io/timeout": f"{PATIENCE_S}s"},
 }
+CONTROLLERS = tuple(_ANNOTATIONS)
+"""The short names of those that are told something."""
 
 
 def proxy_annotations(controller: str, rollout: Rollout) -> dict[str, str]:
