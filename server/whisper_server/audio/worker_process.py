@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from whisper_server.audio import messages
 from whisper_server.audio.limits import DecodeLimits
@@ -37,6 +38,7 @@ class WorkerProcess:
 
     def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket, limits: DecodeLimits) -> None:
         self._process = process
+        self._pidfd = _pidfd(process.pid)
         self._connection = connection
         self._limits = limits
         self._rss_at_start_bytes = 0
@@ -60,10 +62,10 @@ class WorkerProcess:
                     start_new_session=True,
                     env=_environment(),
                 )
+            worker = cls(process, ours, limits)
         except BaseException:
-            ours.close()
+            ours.close()  # a worker without a connection ends by itself
             raise
-        worker = cls(process, ours, limits)
         try:
             await worker._greet()
         except BaseException:
@@ -98,8 +100,7 @@ class WorkerProcess:
         try:
             socket.send_fds(self._connection, [messages.encode(Job())], [upload_fd, samples_fd])
         except OSError:
-            if self._process.returncode is None:
-                self._process.kill()
+            self._send_sigkill()
             return False
         self._n_jobs += 1
         return True
@@ -126,11 +127,24 @@ class WorkerProcess:
         """SIGKILL: a worker has nothing to tidy up."""
         if self._process.returncode is None:
             self.killed_by_us = True
-            self._process.kill()
+            self._send_sigkill()
+
+    def _send_sigkill(self) -> None:
+        """Nothing happens to a process that is dead already.
+
+        Not `Process.kill()`: it polls, and so reaps a worker that has just died. The event loop then finds no child
+        and reports 255: why it died would be lost.
+        """
+        if self._pidfd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def wait(self) -> int:
         """Until the process has ended and is reaped; its return code."""
         returncode = await self._process.wait()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
         # Closed under a waiting receiver, the socket would never wake it.
         if not self._receiving:
             self._connection.close()
@@ -144,8 +158,7 @@ class WorkerProcess:
             self._receiving = False
         if datagram:
             return messages.decode(datagram)
-        if self._process.returncode is None:
-            self._process.kill()
+        self._send_sigkill()
         raise WorkerDied(await self.wait())
 
     async def _datagram(self, timeout_s: float) -> bytes:
@@ -162,6 +175,14 @@ class WorkerProcess:
 def was_out_of_cpu_time(died: WorkerDied) -> bool:
     """The kernel ended the job at its limit: the file's doing, not the machine's."""
     return died.returncode == -signal.SIGXCPU
+
+
+def _pidfd(pid: int) -> int | None:
+    """None: the process has died and is reaped already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _environment() -> dict[str, str]:

@@ -261,6 +261,28 @@ async def test_a_file_that_eats_processor_time_is_stopped_by_the_kernel() -> Non
         await eventually(lambda: len(pool.worker_pids) == 1)
 
 
+async def test_why_a_worker_died_is_known_though_it_is_reaped_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool hears of the end through the connection, before the event loop's watcher has seen the dead child."""
+    waitpid = os.waitpid
+
+    def late(pid: int, options: int) -> tuple[int, int]:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        time.sleep(0.3)
+        return waitpid(pid, options)
+
+    monkeypatch.setattr(os, "waitpid", late)
+    async with running(1) as pool:
+        (pid,) = pool.worker_pids
+        with pytest.raises(InvalidAudio, match="processor time"):
+            await decode(pool, LONG, Budget(on_grow=lambda: os.kill(pid, signal.SIGXCPU)))
+        await eventually(lambda: len(pool.worker_pids) == 1)
+        (pid,) = pool.worker_pids
+        os.kill(pid, signal.SIGXCPU)
+        await eventually(lambda: not exists(pid))
+        assert await decode(pool, WAV) == 3  # the job is refused by the connection of the dead, and goes to the next
+    assert pool.n_worker_deaths == 2
+
+
 async def test_a_file_that_eats_memory_is_refused_and_the_worker_goes_on() -> None:
     greedy = files.wav(sweep(2, 192_000, n_channels=6), 192_000, "DOUBLE")
     async with running(1, DecodeLimits(memory_bytes=2 << 20)) as pool:
