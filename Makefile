@@ -46,6 +46,7 @@ soak: python ## hours in minutes: the server's memory, a thousand endpoints, the
 	@PYTHONPATH=operator:tests/kit:tests/cluster $(PY)/python bench/operator_scale.py --check
 	@WHISPER_KILLS=200 $(PY)/pytest -s tests/cluster/test_level_triggered.py
 	@WHISPER_STILL_SECONDS=600 $(PY)/pytest tests/cluster/test_reconcile_live.py -k nothing_is_written
+	@WHISPER_ROLLOUTS=20 $(PY)/pytest tests/e2e/test_rollouts.py -k one_after_the_other
 
 cluster-up: python ## a Kubernetes with simulated GPU nodes on this machine; prints what to export
 	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up

@@ -14,6 +14,7 @@ from cluster_kit.tools import Unavailable
 from e2e_kit import ground as grounds
 from e2e_kit.ground import Ground, install_operator
 from e2e_kit.served import Served
+from e2e_kit.traffic import Quiet
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,9 @@ def namespace(operator: Ground) -> Iterator[str]:
 def served(operator: Ground, namespace: str) -> Served:
     """An endpoint that is not there yet."""
     return Served(operator.cluster, namespace, origin=operator.origin)
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Quiet:
+    """What the demo model makes of the clips that traffic sends, once an endpoint was asked."""
+    return Quiet()
