@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server_kit import node_client
 from speech_kit.scores import word_errors
 from speech_kit.sentences import sentences
 
-SOURCE = Path(__file__).parents[1] / "clients" / "node"
 TEXT = sentences("en")[0]
 
 
 @pytest.fixture(scope="module")
-def installed() -> Path:
-    """A folder with the client that the lock names, kept between runs."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node is not on this machine: apt-get install nodejs npm")
-    lock = (SOURCE / "package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "whisper-server-tests" / f"node-{sha256(lock).hexdigest()[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", "calls.mjs"):
-        shutil.copy(SOURCE / name, folder)
-    if not (folder / "node_modules" / ".package-lock.json").exists():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=300)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def results(installed: Path, base_url: str, clip: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(base_url: str, clip: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What came of every call."""
+    try:
+        folder = node_client.installed()
+    except node_client.NoNode as why:
+        pytest.skip(str(why))
     path = tmp_path_factory.mktemp("node") / "clip.wav"
     path.write_bytes(clip)
-    ended = subprocess.run(
-        ["node", "calls.mjs", f"{base_url}/v1", str(path)],
-        cwd=installed,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    answers: dict[str, Any] = json.loads(ended.stdout)
-    return answers
+    return node_client.every_call(folder, f"{base_url}/v1", path)
 
 
 def _value(results: dict[str, Any], name: str) -> Any:

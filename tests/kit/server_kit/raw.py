@@ -63,8 +63,8 @@ def head(
 class Wire:
     """A connection to a server."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection((address, port), timeout=LIMIT_S)
         self._reader = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
