@@ -7,6 +7,7 @@ PY := .venv/bin
 SHELL_SCRIPTS := scripts/*.sh .ci/run
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+NODES ?= simulated
 
 .PHONY: help setup python demo test check generate bench soak cluster-up cluster-down
 
@@ -48,8 +49,8 @@ soak: python ## hours in minutes: the server's memory, a thousand endpoints, the
 	@WHISPER_STILL_SECONDS=600 $(PY)/pytest tests/cluster/test_reconcile_live.py -k nothing_is_written
 	@WHISPER_ROLLOUTS=20 $(PY)/pytest tests/e2e/test_rollouts.py -k one_after_the_other
 
-cluster-up: python ## a Kubernetes with simulated GPU nodes on this machine; prints what to export
-	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up
+cluster-up: python ## a Kubernetes on this machine, with simulated GPU nodes or NODES=real; prints what to export
+	@NODES=$(NODES) PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up
 
 cluster-down: python ## end it, and delete all that it made
 	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit down

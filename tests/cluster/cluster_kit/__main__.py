@@ -13,12 +13,20 @@ from pathlib import Path
 
 from cluster_kit import lifecycle, tools
 from cluster_kit.cluster import Cluster, cluster_in
+from cluster_kit.layout import REAL, SIMULATED
 from cluster_kit.nodes import Nodes
 from cluster_kit.simulated_nodes import CATALOGUE
 
 
 def folder() -> Path:
     return Path(os.environ.get("WHISPER_CLUSTER_DIR") or "/tmp/whisper-cluster").absolute()
+
+
+def nodes() -> str:
+    asked = os.environ.get("NODES") or SIMULATED
+    if asked not in {SIMULATED, REAL}:
+        raise SystemExit(f"cluster-up: NODES is {SIMULATED} or {REAL}, not {asked}")
+    return asked
 
 
 def up() -> None:
@@ -33,12 +41,14 @@ def up() -> None:
     else:
         tools.build(tools.TOOLS)
         started_s = time.monotonic()
-        layout = lifecycle.up(folder())
+        layout = lifecycle.up(folder(), nodes=nodes())
         cluster = Cluster(layout.kubeconfig, layout.server, folder(), layout)
-        Nodes(cluster).add(*CATALOGUE)
-        _say(
-            f"up in {time.monotonic() - started_s:.1f} s, with {len(CATALOGUE)} simulated nodes; logs in {layout.logs}"
-        )
+        if layout.is_real:
+            which = "one real node"
+        else:
+            Nodes(cluster).add(*CATALOGUE)
+            which = f"{len(CATALOGUE)} simulated nodes"
+        _say(f"up in {time.monotonic() - started_s:.1f} s, with {which}; logs in {layout.logs}")
     _say(f"kubectl and helm that fit it: export PATH={tools.cache() / 'bin'}:$PATH")
     print(f"export KUBECONFIG={cluster.kubeconfig}")
 

@@ -20,8 +20,8 @@ import psutil
 
 from cluster_kit import audit, certificates, lifecycle, processes, tools
 from cluster_kit.audit import Request
-from cluster_kit.control_plane import COMPONENTS
 from cluster_kit.layout import Layout, load
+from cluster_kit.real_node.node import RealNode
 
 Document = dict[str, Any]
 """A Kubernetes object."""
@@ -140,13 +140,19 @@ class Cluster:
 
     def figures(self) -> dict[str, Figures]:
         """Of each component that runs."""
+        known = lifecycle.names(self.own())
         found = {}
         for name, process in processes.recorded(self.own().processes).items():
-            if name in COMPONENTS and process.alive:
+            if name in known and process.alive:
                 asked = psutil.Process(process.pid)
                 times = asked.cpu_times()
                 found[name] = Figures(asked.memory_info().rss, times.user + times.system)
         return found
+
+    @property
+    def node(self) -> RealNode | None:
+        """The real node; None where nodes are simulated, or the cluster is somebody else's."""
+        return RealNode(self.layout) if self.layout is not None and self.layout.is_real else None
 
     def requests(self, account: str, namespace: str) -> list[Request]:
         """All that this ServiceAccount has asked of the apiserver so far, the oldest first."""

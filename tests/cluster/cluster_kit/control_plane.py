@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cluster_kit.layout import Layout
+from cluster_kit.layout import HOST_ADDRESS, Layout
 
 SERVICE_RANGE = "10.96.0.0/16"
 POD_RANGE = "10.200.0.0/16"
@@ -24,7 +24,10 @@ SUBJECTS: Mapping[str, str] = {
     "kwok": "/O=system:masters/CN=kwok",
 }
 """Who the clients of the apiserver are; each has a certificate and a kubeconfig."""
-APISERVER_ADDRESSES = "IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc,IP:10.96.0.1"
+APISERVER_NAMES = ("localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+APISERVER_ADDRESSES = ",".join(
+    [*(f"DNS:{name}" for name in APISERVER_NAMES), "IP:127.0.0.1", f"IP:{HOST_ADDRESS}", "IP:10.96.0.1"]
+)
 
 
 def kine(layout: Layout) -> list[str]:
@@ -41,10 +44,10 @@ def kube_apiserver(layout: Layout) -> list[str]:
     certificates = layout.certificates
     return [
         f"--etcd-servers=http://127.0.0.1:{layout.datastore_port}",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={layout.address}",
         f"--secure-port={layout.apiserver_port}",
         f"--advertise-address={layout.advertised}",
-        "--endpoint-reconciler-type=none",
+        f"--endpoint-reconciler-type={'lease' if layout.is_real else 'none'}",
         f"--tls-cert-file={certificates / 'apiserver.crt'}",
         f"--tls-private-key-file={certificates / 'apiserver.key'}",
         f"--client-ca-file={layout.authority}",
@@ -59,6 +62,17 @@ def kube_apiserver(layout: Layout) -> list[str]:
         f"--audit-log-path={layout.audit_log}",
         "--shutdown-watch-termination-grace-period=1s",  # else whoever watches holds up its end for a minute
         "--profiling=false",
+        *(_kubelet_flags(layout) if layout.is_real else ()),
+    ]
+
+
+def _kubelet_flags(layout: Layout) -> list[str]:
+    """For logs, exec and port-forward. Its name is in no DNS that the apiserver could ask."""
+    return [
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--kubelet-certificate-authority={layout.authority}",
+        f"--kubelet-client-certificate={layout.certificates / 'kubelet-client.crt'}",
+        f"--kubelet-client-key={layout.certificates / 'kubelet-client.key'}",
     ]
 
 
@@ -103,3 +117,8 @@ COMPONENTS: Mapping[str, Callable[[Layout], list[str]]] = {
     "kwok": kwok,
 }
 """In the order in which they start."""
+
+
+def components(layout: Layout) -> Mapping[str, Callable[[Layout], list[str]]]:
+    """Those of this cluster: beside a real node, nobody plays nodes."""
+    return {name: argv for name, argv in COMPONENTS.items() if name != "kwok" or not layout.is_real}

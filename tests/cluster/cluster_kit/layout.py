@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MARKER = "whisper-cluster.json"
+SIMULATED, REAL = "simulated", "real"
+HOST_ADDRESS, NODE_ADDRESS = "10.99.0.1", "10.99.0.2"
+"""The two ends of the link between this machine and a real node."""
 PORTS = range(20_000, 30_000)
 """Below what the kernel gives to clients (32768 on) and services get as node ports (30000 on): nobody is handed one of
 these by chance while an apiserver is down for a moment."""
@@ -24,12 +27,31 @@ class Layout:
     folder: Path
     apiserver_port: int
     datastore_port: int
-    advertised: str = "192.0.2.1"
-    """What the Service `kubernetes` would point at. From TEST-NET: simulated pods do not ask."""
+    nodes: str = SIMULATED
+    """Whether its nodes are played by kwok, or it has one real one."""
+
+    @property
+    def is_real(self) -> bool:
+        return self.nodes == REAL
+
+    @property
+    def address(self) -> str:
+        """Where the apiserver listens: with a real node, where pods reach it."""
+        return HOST_ADDRESS if self.is_real else "127.0.0.1"
+
+    @property
+    def advertised(self) -> str:
+        """What the Service `kubernetes` points at. Simulated pods do not ask: theirs is of TEST-NET."""
+        return HOST_ADDRESS if self.is_real else "192.0.2.1"
 
     @property
     def server(self) -> str:
-        return f"https://127.0.0.1:{self.apiserver_port}"
+        return f"https://{self.address}:{self.apiserver_port}"
+
+    @property
+    def node(self) -> Path:
+        """What the real node has for its own: containerd's, the kubelet's and the logs' folders."""
+        return self.folder / "node"
 
     @property
     def kubeconfig(self) -> Path:
@@ -81,10 +103,10 @@ def load(folder: Path) -> Layout | None:
     return Layout(**{**document, "folder": folder})
 
 
-def plan(folder: Path) -> Layout:
+def plan(folder: Path, nodes: str = SIMULATED) -> Layout:
     """A new cluster in this folder, on ports that are free."""
     apiserver, datastore = free_ports(2)
-    return Layout(folder, apiserver, datastore)
+    return Layout(folder, apiserver, datastore, nodes)
 
 
 def free_ports(n: int) -> list[int]:

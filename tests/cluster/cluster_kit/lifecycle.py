@@ -19,9 +19,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cluster_kit import audit, certificates, processes, simulated_pods, simulated_volumes, tools
-from cluster_kit.control_plane import APISERVER_ADDRESSES, COMPONENTS, SUBJECTS
-from cluster_kit.layout import MARKER, Layout, load, plan
+from cluster_kit.control_plane import APISERVER_ADDRESSES, SUBJECTS, components
+from cluster_kit.layout import MARKER, REAL, SIMULATED, Layout, load, plan
 from cluster_kit.processes import Process
+from cluster_kit.reading import is_ready
+from cluster_kit.real_node import bring_up, sandbox
+from cluster_kit.real_node import components as node_components
+from cluster_kit.real_node.node import RealNode
 
 READY_LIMIT_S = 90.0
 """On a machine that builds something else meanwhile."""
@@ -32,16 +36,21 @@ class NotReady(Exception):
     """A component ended or did not answer in time; the message has the end of its log."""
 
 
-def up(folder: Path, *, owner: Process | None = None) -> Layout:
-    """A new cluster in `folder`, which must be empty or not there. With an owner, it ends when the owner does."""
+def up(folder: Path, *, owner: Process | None = None, nodes: str = SIMULATED) -> Layout:
+    """A new cluster in `folder`, which must be empty or not there. With an owner, it ends when the owner does.
+
+    Raises Unavailable where the machine cannot.
+    """
     if load(folder) is not None:
         raise FileExistsError(f"{folder} holds a cluster already")
+    if nodes == REAL:
+        bring_up.prepare(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty and holds no cluster: nothing is done there")
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise FileExistsError(f"{folder} belongs to somebody else: keys are not put there")
-    layout = plan(folder)
+    layout = plan(folder, nodes)
     layout.save()
     try:
         layout.logs.mkdir()
@@ -64,6 +73,8 @@ def down(folder: Path) -> bool:
     running = processes.recorded(layout.processes)
     keeper = running.pop(KEEPER, None)
     processes.end(list(running.values()))
+    if layout.is_real:
+        sandbox.remove(layout)
     for path in folder.iterdir():
         if path.name != MARKER:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -94,17 +105,35 @@ def _write_files(layout: Layout) -> None:
             user=certificates.with_certificate(layout, name),
         )
     layout.audit_policy.write_text(json.dumps(audit.POLICY))
+    if layout.is_real:
+        sandbox.start(layout)
+        node_components.write_files(layout)
+        return
     stages = [*simulated_pods.stages(), *simulated_volumes.stages()]
     layout.stages.write_text("\n---\n".join(json.dumps(stage, indent=1) for stage in stages))
 
 
 def _start_all(layout: Layout) -> None:
-    for name in COMPONENTS:
+    if layout.is_real:
+        start_component(layout, "containerd")
+    for name in components(layout):
         start_component(layout, name)
         if name == "kube-apiserver":
             wait_for_apiserver(layout)
-    _kubectl(layout, "create", "-f-", stdin=json.dumps(simulated_volumes.STORAGE_CLASS)).check_returncode()
+    if layout.is_real:
+        _start_node(layout)
+    else:
+        _kubectl(layout, "create", "-f-", stdin=json.dumps(simulated_volumes.STORAGE_CLASS)).check_returncode()
     _wait(layout, lambda: _has_default_account(layout), "the controllers have not made the account default/default")
+
+
+def _start_node(layout: Layout) -> None:
+    for name in node_components.COMPONENTS:
+        start_component(layout, name)
+    dns = {"apiVersion": "v1", "kind": "List", "items": node_components.dns_service()}
+    _kubectl(layout, "create", "-f-", stdin=json.dumps(dns)).check_returncode()
+    RealNode(layout).load(layout.node / "pause.tar")
+    _wait(layout, lambda: _node_is_ready(layout), "the node is not Ready")
 
 
 def start_component(layout: Layout, name: str) -> Process:
@@ -112,7 +141,9 @@ def start_component(layout: Layout, name: str) -> Process:
     running = processes.recorded(layout.processes).get(name)
     if running is not None and running.alive:
         return running
-    argv = [str(tools.path(name)), *COMPONENTS[name](layout)]
+    if name in node_components.COMPONENTS:
+        return bring_up.start_component(layout, name)
+    argv = [str(tools.path(name)), *components(layout)[name](layout)]
     environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(layout.folder)}
     process = processes.start(name, argv, log=layout.logs / f"{name}.log", environment=environment)
     processes.record(process, layout.processes)
@@ -120,7 +151,8 @@ def start_component(layout: Layout, name: str) -> Process:
 
 
 def stop_component(layout: Layout, name: str, *, number: int = signal.SIGTERM) -> None:
-    processes.end([processes.recorded(layout.processes)[name]], number=number)
+    recorded = processes.recorded(layout.processes)
+    processes.end([recorded[each] for each in (name, sandbox.entry(name)) if each in recorded], number=number)
 
 
 def wait_for_apiserver(layout: Layout) -> None:
@@ -131,7 +163,13 @@ def wait_for_apiserver(layout: Layout) -> None:
 def not_running(layout: Layout) -> list[str]:
     """The components that have ended or were never started."""
     running = processes.recorded(layout.processes)
-    return [name for name in COMPONENTS if name not in running or not running[name].alive]
+    return [name for name in names(layout) if name not in running or not running[name].alive]
+
+
+def names(layout: Layout) -> list[str]:
+    """The components of this cluster."""
+    of_node = [sandbox.SANDBOX, *node_components.COMPONENTS] if layout.is_real else []
+    return [*components(layout), *of_node]
 
 
 def _wait(layout: Layout, done: Callable[[], bool], otherwise: str) -> None:
@@ -142,7 +180,7 @@ def _wait(layout: Layout, done: Callable[[], bool], otherwise: str) -> None:
         if dead:
             raise NotReady(f"{dead[0]} has ended:\n{_ends_of_logs(layout, dead)}")
         if time.monotonic() > deadline_s:
-            raise NotReady(f"{otherwise} after {READY_LIMIT_S:.0f} s:\n{_ends_of_logs(layout, COMPONENTS)}")
+            raise NotReady(f"{otherwise} after {READY_LIMIT_S:.0f} s:\n{_ends_of_logs(layout, names(layout))}")
         time.sleep(0.05)
 
 
@@ -159,6 +197,15 @@ def _is_ready(layout: Layout) -> bool:
 def _has_default_account(layout: Layout) -> bool:
     """Pods are refused before it is there."""
     return _kubectl(layout, "get", "serviceaccount", "default").returncode == 0
+
+
+def _node_is_ready(layout: Layout) -> bool:
+    """Ready, and without the taint that a new node has until the controllers have seen that."""
+    said = _kubectl(layout, "get", "node", node_components.NAME, "-ojson")
+    if said.returncode != 0:
+        return False
+    node = json.loads(said.stdout)
+    return is_ready(node) and not node["spec"].get("taints")
 
 
 def _kubectl(layout: Layout, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

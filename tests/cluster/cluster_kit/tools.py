@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -67,9 +68,16 @@ TOOLS: Mapping[str, Tool] = {
     "kube-apiserver": _kubernetes("kube-apiserver"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
     "kube-scheduler": _kubernetes("kube-scheduler"),
+    "kubelet": _kubernetes("kubelet"),
+    "kube-proxy": _kubernetes("kube-proxy"),
+    "pause": Tool("pause", "."),
+    "contour": Tool("contour", "github.com/projectcontour/contour/cmd/contour"),
+    "coredns": Tool("coredns", "github.com/coredns/coredns"),
     "helm-unittest": Tool("helm-unittest", "github.com/helm-unittest/helm-unittest/cmd/helm-unittest", _helm_stamps()),
 }
-CLUSTER_TOOLS = tuple(name for name in TOOLS if name != "helm-unittest")
+NODE_TOOLS = ("kubelet", "kube-proxy", "pause", "contour", "coredns")
+"""What a real node takes besides."""
+CLUSTER_TOOLS = tuple(name for name in TOOLS if name not in {*NODE_TOOLS, "helm-unittest"})
 """What a cluster cannot do without."""
 
 
@@ -81,6 +89,7 @@ def cache() -> Path:
 def key(tool: Tool) -> str:
     manifest = MANIFESTS / tool.manifest
     parts = [(manifest / name).read_bytes() for name in ("go.mod", "go.sum")]
+    parts += [source.read_bytes() for source in sorted(manifest.glob("*.go"))]
     parts.append("\0".join([tool.package, tool.link_flags, *FLAGS, str(sorted(ENVIRONMENT.items()))]).encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
@@ -98,7 +107,7 @@ def build(names: Iterable[str] = CLUSTER_TOOLS) -> None:
     """Build those that are missing, one at a time, and say so. Raises Unavailable."""
     for name in names:
         if missing([name]):
-            with _locked(cache() / f"{name}.lock"):
+            with locked(name):
                 if missing([name]):
                     _build(name)
         _link(name)
@@ -129,6 +138,17 @@ def _build(name: str) -> None:
     print(f"built {name} in {time.monotonic() - started_s:.0f} s", file=sys.stderr, flush=True)
 
 
+def module(manifest: str, name: str) -> Path:
+    """The source of a Go module, as the manifest pins it: for what is no program in it. Raises Unavailable."""
+    folder = MANIFESTS / manifest
+    command = [_go(folder), "mod", "download", "-json", name]
+    environment = {**os.environ, **ENVIRONMENT}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Unavailable(f"{name} cannot be had: {done.stderr.strip()[-2000:]}")
+    return Path(json.loads(done.stdout)["Dir"])
+
+
 def _go(manifest: Path) -> str:
     """The go command, which must be new enough for the manifest or be allowed to fetch one that is."""
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
@@ -156,8 +176,9 @@ def _link(name: str) -> None:
 
 
 @contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+def locked(name: str) -> Iterator[None]:
+    """Nobody else, in whatever process, makes what goes by this name in the cache."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,0 +1,187 @@
+"""The namespaces that a real node lives in: its own processes, mounts and network, held by one first process.
+
+When that process ends, all that was started inside ends with it, and every mount, interface and iptables rule is gone.
+Of this machine, only one interface with one address is taken. What runs inside is elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cluster_kit import processes, tools
+from cluster_kit.layout import HOST_ADDRESS, NODE_ADDRESS, Layout
+from cluster_kit.processes import Process
+from cluster_kit.real_node import cgroups, packages
+from cluster_kit.tools import Unavailable
+
+SANDBOX = "sandbox"
+POD_RANGE = "10.88.0.0/16"
+SERVICE_RANGE = "10.96.0.0/16"
+CHILD_LIMIT_S = 30.0
+HIDDEN = ("/run", "/var/lib", "/var/log", "/usr")
+"""What the node has of its own in the place of this machine's."""
+TUNABLES: Mapping[str, int] = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/keys/root_maxbytes": 25_000_000,
+}
+"""What a kubelet sets for the whole machine, and ends where it cannot. It gets files that say so already."""
+MOUNTS = """
+mount --make-rshared /
+mount -t overlay -o "lowerdir=$PACKAGES:/usr" overlay /usr
+mount --bind "$NODE/lib" /var/lib
+mount --bind "$NODE/log" /var/log
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/tunables
+"""
+NETWORK = """
+ip link set lo up
+ip address add $NODE_ADDRESS/30 dev eth0
+ip link set eth0 up
+ip route add $SERVICE_RANGE via $HOST_ADDRESS
+sysctl -qw net.ipv4.ip_forward=1
+iptables -t nat -A POSTROUTING -s $POD_RANGE -o eth0 -j MASQUERADE
+"""
+"""Without a route, nobody on the node could ask for a service: kube-proxy's rules come after it. There is no way out
+to the world, and what tries hears so at once."""
+
+
+def check(folder: Path) -> None:
+    """Whether this machine can have a real node just now. Raises Unavailable."""
+    if os.geteuid() != 0:
+        raise Unavailable("a real node takes root: it makes namespaces, control groups and an interface")
+    for program, package in {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}.items():
+        if shutil.which(program) is None:
+            raise Unavailable(f"a real node takes {program}, which is not here: apt-get install {package}")
+    hidden = [place for place in HIDDEN if folder.resolve().is_relative_to(place)]
+    hidden += [place for place in HIDDEN if tools.cache().resolve().is_relative_to(place)]
+    if hidden:
+        raise Unavailable(
+            f"a real node has a {hidden[0]} of its own: the cluster's folder and the cache cannot be there"
+        )
+    check_addresses()
+    unshared = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true"]
+    done = subprocess.run(unshared, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Unavailable(f"a real node takes namespaces of its own: {done.stderr.strip()}")
+
+
+def check_addresses(own: str = "") -> None:
+    """Whether nobody but the interface `own` has ours. Raises Unavailable."""
+    for link in json.loads(_command("ip", "-j", "address", "show")):
+        taken = [given["local"] for given in link["addr_info"] if given["local"] in {HOST_ADDRESS, NODE_ADDRESS}]
+        if taken and link["ifname"] != own:
+            raise Unavailable(
+                f"a real node takes {HOST_ADDRESS}/30, and {link['ifname']} has {taken[0]}: another cluster with a"
+                " real node may be up, and there can be one at a time"
+            )
+
+
+def start(layout: Layout) -> None:
+    """The namespaces, with nothing in them yet."""
+    for name in ("lib", "log"):
+        (layout.node / name).mkdir(parents=True)
+    cgroups.make(layout)
+    unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    _started(layout, SANDBOX, [*unshare, "--propagation=private", str(tools.path("pause"))], {})
+    first = str(processes.recorded(layout.processes)[SANDBOX].pid)
+    try:
+        _command("ip", "link", "add", interface(layout), "type", "veth", "peer", "name", "eth0", "netns", first)
+        _command("ip", "address", "add", f"{HOST_ADDRESS}/30", "dev", interface(layout))
+        _command("ip", "link", "set", interface(layout), "up")
+        check_addresses(interface(layout))
+        _command(*prefix(layout), "sh", "-euc", _script(layout), environment=environment(layout))
+    except subprocess.CalledProcessError as failed:
+        raise Unavailable(f"a real node cannot be had here: {failed.cmd[0]}: {failed.stderr.strip()}") from None
+
+
+def remove(layout: Layout) -> None:
+    """What outlives the processes that have ended by now."""
+    subprocess.run(["ip", "link", "delete", interface(layout)], capture_output=True, check=False)
+    cgroups.remove(layout)
+
+
+def interface(layout: Layout) -> str:
+    """This machine's end of the link; it tells by the cluster's folder whose it is."""
+    return cgroups.root(layout).removeprefix("/")[:15]
+
+
+def start_inside(layout: Layout, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> Process:
+    """Start a program of the node, and record it."""
+    return _started(layout, name, [*prefix(layout), *argv], environment)
+
+
+def prefix(layout: Layout) -> list[str]:
+    """What a command that runs inside begins with."""
+    first = processes.recorded(layout.processes)[SANDBOX]
+    return [_found("nsenter"), f"--target={first.pid}", "--net", "--mount", "--pid", "--"]
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """What programs inside get: nothing of this machine's proxies, and root's PATH."""
+    own = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": f"{own}:{os.environ.get('PATH', '')}", "HOME": str(layout.node)}
+
+
+def entry(name: str) -> str:
+    """The record of the process that waits, outside, for one inside: both end together."""
+    return f"{name}.entry"
+
+
+def _started(layout: Layout, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> Process:
+    """Start what enters namespaces by a child, and record both."""
+    command = [_found(argv[0]), *argv[1:]]
+    log = layout.logs / f"{name}.log"
+    outside = processes.start(entry(name), command, log=log, environment=environment)
+    processes.record(outside, layout.processes)
+    inside = processes.of_pid(name, _child(outside, log))
+    processes.record(inside, layout.processes)
+    return inside
+
+
+def _child(parent: Process, log: Path) -> int:
+    deadline_s = time.monotonic() + CHILD_LIMIT_S
+    while parent.alive and time.monotonic() < deadline_s:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        time.sleep(0.005)
+    raise Unavailable(f"a real node: {parent.name} has not started: {log.read_text()[-1000:]}")
+
+
+def _script(layout: Layout) -> str:
+    variables = {
+        "PACKAGES": packages.path(),
+        "NODE": layout.node,
+        "NODE_ADDRESS": NODE_ADDRESS,
+        "HOST_ADDRESS": HOST_ADDRESS,
+        "POD_RANGE": POD_RANGE,
+        "SERVICE_RANGE": SERVICE_RANGE,
+    }
+    lines = [f"{name}='{value}'" for name, value in variables.items()]
+    tunables = [
+        f"echo {value} >/run/tunables/{index}; mount --bind /run/tunables/{index} /proc/sys/{name}"
+        for index, (name, value) in enumerate(TUNABLES.items())
+    ]
+    return "\n".join([*lines, MOUNTS, *tunables, NETWORK])
+
+
+def _command(*command: str, environment: Mapping[str, str] | None = None) -> str:
+    """What it prints. Raises CalledProcessError."""
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def _found(program: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        raise Unavailable(f"a real node takes {program}, which is not here")
+    return found

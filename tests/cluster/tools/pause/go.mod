@@ -1,0 +1,3 @@
+module whisper.test/pause
+
+go 1.26
