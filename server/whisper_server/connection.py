@@ -29,8 +29,14 @@ Stamp = Callable[[web.BaseRequest, web.StreamResponse], None]
 class ConnectionTimes:
     """How long a client may do nothing useful."""
 
-    keepalive_s: float = 75.0
-    """Without a complete request head, be it silent or one byte at a time."""
+    head_s: float = 75.0
+    """Without a complete request head, be it silent from the start or one byte at a time."""
+    keepalive_s: float = 3900.0
+    """Silent between two requests. Longer than any proxy keeps a connection that it does not use (an hour: Envoy, and
+    ALB as the operator sets it): were it ours to close, a proxy would now and then send a request into the closing
+    connection, and it may not send it again."""
+    vanished_s: float = 60.0
+    """Silent before it is asked whether its machine is still there."""
     lingering_s: float = 5.0
     """Sending on after its request was refused: it is read, so that it comes to read the answer, and then cut."""
     stalled_write_s: float = 75.0
@@ -41,22 +47,49 @@ class Connection(web.RequestHandler):
     """One client's connection."""
 
     def __init__(
-        self, server: web.Server, under_way: RequestsUnderWay, stamp: Stamp, *, stalled_write_s: float, **kwargs: Any
+        self, server: web.Server, under_way: RequestsUnderWay, stamp: Stamp, *, times: ConnectionTimes, **kwargs: Any
     ) -> None:
-        super().__init__(server, **kwargs)
+        super().__init__(server, keepalive_timeout=times.keepalive_s, lingering_time=times.lingering_s, **kwargs)
         self._under_way = under_way
         self._stamp = stamp
-        self._stalled_write_s = stalled_write_s
+        self._times = times
+        self._head_limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A client that reads no more would keep its answer, and with it the connection, for ever.
+        super().connection_made(transport)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._stalled_write_s * 1000))
-        super().connection_made(transport)
+            # A client that reads no more would keep its answer, and with it the connection, for ever.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._times.stalled_write_s * 1000))
+            # One whose machine has gone without a word would keep its idle connection for over an hour.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(self._times.vanished_s))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        self._head_limit = asyncio.get_running_loop().call_later(self._times.head_s, self._end_without_head)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._forget_head_limit()
+        super().connection_lost(exc)
+
+    def _end_without_head(self) -> None:
+        self._head_limit = None
+        if self._waits_for_head():
+            self.force_close()
+
+    def _waits_for_head(self) -> bool:
+        return self._waiter is not None and not self._waiter.done() and not self._messages
+
+    def _forget_head_limit(self) -> None:
+        if self._head_limit is not None:
+            self._head_limit.cancel()
+            self._head_limit = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if not self._waits_for_head():
+            if self._request_count > 0:
+                self._forget_head_limit()
+        elif self._head_limit is None:
+            self._head_limit = asyncio.get_running_loop().call_later(self._times.head_s, self._end_without_head)
         request = self._under_way.on(self)
         if request is None or request.content.is_eof() or not self._messages:
             return

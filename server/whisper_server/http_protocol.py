@@ -136,9 +136,7 @@ class HttpRunner(web.AppRunner):
         self._stamp = stamp
         self._observer = observer
         self._connection_options: dict[str, Any] = {
-            "keepalive_timeout": times.keepalive_s,
-            "lingering_time": times.lingering_s,
-            "stalled_write_s": times.stalled_write_s,
+            "times": times,
             "access_log": None,
         }
 

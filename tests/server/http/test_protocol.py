@@ -237,7 +237,7 @@ async def test_endless_sender_is_answered_and_cut() -> None:
 
 
 async def test_idle_and_dripping_connections_end() -> None:
-    async with running(times=ConnectionTimes(keepalive_s=0.5)) as server:
+    async with running(times=ConnectionTimes(head_s=0.5, keepalive_s=0.5)) as server:
         idle = talk(server.port, b"")
         dripping = talk(server.port, b"GET /health HTTP/1.1\r\nHo")
         kept = talk(server.port, HEALTH)
@@ -246,6 +246,39 @@ async def test_idle_and_dripping_connections_end() -> None:
 
     assert (ends[0], ends[1]) == (b"", b"")
     assert re.match(rb"HTTP/1.1 200 OK", ends[2])
+
+
+async def test_a_connection_that_a_proxy_keeps_is_not_ours_to_close() -> None:
+    """Who closes first must not be the server: what a proxy sends at that moment would be lost."""
+    async with running(times=ConnectionTimes(head_s=0.3)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(2):
+            writer.write(HEALTH)
+            assert (await read_answer(reader))[0] == 200
+            await asyncio.sleep(0.7)
+        assert len(server.http.connections) == 1
+        writer.write(b"GET /hea")  # a head that has begun has to come to its end
+        await until(lambda: server.http.connections == [])
+        writer.close()
+
+    longest_of_proxies_s = 3600  # Envoy's; ALB's, as the operator sets it
+    assert ConnectionTimes().keepalive_s > longest_of_proxies_s
+
+
+async def test_a_client_whose_machine_has_vanished_is_asked_for() -> None:
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(HEALTH)
+        await read_answer(reader)
+        (connection,) = server.http.connections
+        assert connection.transport is not None
+        kept = connection.transport.get_extra_info("socket")
+        asked_after_s = kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        is_asked = kept.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        writer.close()
+
+    assert is_asked
+    assert asked_after_s == ConnectionTimes().vanished_s
 
 
 @pytest.mark.parametrize("stream", ["true", "false"])
