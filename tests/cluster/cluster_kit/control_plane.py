@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cluster_kit.layout import HOST_ADDRESS, Layout
+from cluster_kit.layout import Layout
 
 SERVICE_RANGE = "10.96.0.0/16"
 POD_RANGE = "10.200.0.0/16"
@@ -25,9 +25,13 @@ SUBJECTS: Mapping[str, str] = {
 }
 """Who the clients of the apiserver are; each has a certificate and a kubeconfig."""
 APISERVER_NAMES = ("localhost", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
-APISERVER_ADDRESSES = ",".join(
-    [*(f"DNS:{name}" for name in APISERVER_NAMES), "IP:127.0.0.1", f"IP:{HOST_ADDRESS}", "IP:10.96.0.1"]
-)
+APISERVER_SERVICE = "10.96.0.1"
+
+
+def apiserver_names(layout: Layout) -> str:
+    """What its certificate is good for."""
+    addresses = ("127.0.0.1", layout.address, APISERVER_SERVICE)
+    return ",".join([*(f"DNS:{name}" for name in APISERVER_NAMES), *(f"IP:{address}" for address in addresses)])
 
 
 def kine(layout: Layout) -> list[str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 MARKER = "whisper-cluster.json"
 SIMULATED, REAL = "simulated", "real"
-HOST_ADDRESS, NODE_ADDRESS = "10.99.0.1", "10.99.0.2"
-"""The two ends of the link between this machine and a real node."""
+NODE_ADDRESS = "10.99.0.2"
+"""Of the first real node; `Layout.node_address` is right for all."""
 PORTS = range(20_000, 30_000)
 """Below what the kernel gives to clients (32768 on) and services get as node ports (30000 on): nobody is handed one of
 these by chance while an apiserver is down for a moment."""
@@ -29,6 +29,8 @@ class Layout:
     datastore_port: int
     nodes: str = SIMULATED
     """Whether its nodes are played by kwok, or it has one real one."""
+    link: int = 0
+    """Which network there is between this machine and the real node: 10.99.LINK.0/30."""
 
     @property
     def is_real(self) -> bool:
@@ -37,16 +39,25 @@ class Layout:
     @property
     def address(self) -> str:
         """Where the apiserver listens: with a real node, where pods reach it."""
-        return HOST_ADDRESS if self.is_real else "127.0.0.1"
+        return self.host_address if self.is_real else "127.0.0.1"
 
     @property
     def advertised(self) -> str:
         """What the Service `kubernetes` points at. Simulated pods do not ask: theirs is of TEST-NET."""
-        return HOST_ADDRESS if self.is_real else "192.0.2.1"
+        return self.host_address if self.is_real else "192.0.2.1"
 
     @property
     def server(self) -> str:
         return f"https://{self.address}:{self.apiserver_port}"
+
+    @property
+    def host_address(self) -> str:
+        """Where pods of the real node reach what listens on this machine."""
+        return f"10.99.{self.link}.1"
+
+    @property
+    def node_address(self) -> str:
+        return f"10.99.{self.link}.2"
 
     @property
     def node(self) -> Path:
@@ -103,10 +114,10 @@ def load(folder: Path) -> Layout | None:
     return Layout(**{**document, "folder": folder})
 
 
-def plan(folder: Path, nodes: str = SIMULATED) -> Layout:
+def plan(folder: Path, nodes: str = SIMULATED, link: int = 0) -> Layout:
     """A new cluster in this folder, on ports that are free."""
     apiserver, datastore = free_ports(2)
-    return Layout(folder, apiserver, datastore, nodes)
+    return Layout(folder, apiserver, datastore, nodes, link)
 
 
 def free_ports(n: int) -> list[int]:

@@ -16,10 +16,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
-from cluster_kit import audit, certificates, processes, simulated_pods, simulated_volumes, tools
-from cluster_kit.control_plane import APISERVER_ADDRESSES, SUBJECTS, components
+from cluster_kit import audit, certificates, dns, processes, simulated_pods, simulated_volumes, tools
+from cluster_kit.control_plane import SUBJECTS, apiserver_names, components
+from cluster_kit.ingress import bring_up as ingress
 from cluster_kit.layout import MARKER, REAL, SIMULATED, Layout, load, plan
 from cluster_kit.processes import Process
 from cluster_kit.reading import is_ready
@@ -43,14 +45,13 @@ def up(folder: Path, *, owner: Process | None = None, nodes: str = SIMULATED) ->
     """
     if load(folder) is not None:
         raise FileExistsError(f"{folder} holds a cluster already")
-    if nodes == REAL:
-        bring_up.prepare(folder)
+    link = bring_up.prepare(folder) if nodes == REAL else 0
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty and holds no cluster: nothing is done there")
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise FileExistsError(f"{folder} belongs to somebody else: keys are not put there")
-    layout = plan(folder, nodes)
+    layout = plan(folder, nodes, link)
     layout.save()
     try:
         layout.logs.mkdir()
@@ -95,7 +96,7 @@ def _start_keeper(layout: Layout, owner: Process) -> None:
 
 def _write_files(layout: Layout) -> None:
     certificates.make_authority(layout)
-    certificates.make_certificate(layout, "apiserver", "/CN=kube-apiserver", addresses=APISERVER_ADDRESSES)
+    certificates.make_certificate(layout, "apiserver", "/CN=kube-apiserver", addresses=apiserver_names(layout))
     for name, subject in SUBJECTS.items():
         certificates.make_certificate(layout, name, subject)
         certificates.write_kubeconfig(
@@ -128,12 +129,14 @@ def _start_all(layout: Layout) -> None:
 
 
 def _start_node(layout: Layout) -> None:
+    objects = {"apiVersion": "v1", "kind": "List", "items": [*node_components.dns_service(layout), *dns.objects()]}
+    _kubectl(layout, "create", "-f-", stdin=json.dumps(objects)).check_returncode()
+    ingress.install(layout, partial(_kubectl, layout))
     for name in node_components.COMPONENTS:
         start_component(layout, name)
-    dns = {"apiVersion": "v1", "kind": "List", "items": node_components.dns_service()}
-    _kubectl(layout, "create", "-f-", stdin=json.dumps(dns)).check_returncode()
     RealNode(layout).load(layout.node / "pause.tar")
     _wait(layout, lambda: _node_is_ready(layout), "the node is not Ready")
+    _wait(layout, lambda: ingress.is_ready(layout), "Envoy has heard nothing of Contour")
 
 
 def start_component(layout: Layout, name: str) -> Process:

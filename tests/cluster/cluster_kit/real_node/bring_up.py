@@ -1,4 +1,5 @@
-"""The steps in which a real node comes up, for `lifecycle`: sandbox, files, containerd, kubelet, kube-proxy.
+"""The steps in which a real node comes up, for `lifecycle`: sandbox, files, containerd, kubelet, kube-proxy,
+CoreDNS and the Ingress.
 
 What the components are told is in `components`.
 """
@@ -8,17 +9,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from cluster_kit import processes, tools
+from cluster_kit.ingress import bring_up as ingress
 from cluster_kit.layout import Layout
 from cluster_kit.processes import Process
 from cluster_kit.real_node import packages, sandbox
 from cluster_kit.real_node.components import COMPONENTS
 
 
-def prepare(folder: Path) -> None:
-    """What a node takes that is not made for it: tools, packages, and a machine that can. Raises Unavailable."""
+def prepare(folder: Path) -> int:
+    """What a node takes that is not made for it: tools, packages, and a machine that can. The network that is free.
+
+    Raises Unavailable.
+    """
     sandbox.check(folder)
     tools.build(tools.NODE_TOOLS)
     packages.unpack()
+    ingress.prepare()
+    return sandbox.free_link()
 
 
 def start_component(layout: Layout, name: str) -> Process:

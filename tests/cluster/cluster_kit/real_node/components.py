@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cluster_kit import certificates, tools
-from cluster_kit.layout import NODE_ADDRESS, Layout
+from cluster_kit import certificates, dns, tools
+from cluster_kit.ingress import components as ingress
+from cluster_kit.layout import Layout
 from cluster_kit.real_node import cgroups, packages, pause_image
 from cluster_kit.real_node.sandbox import POD_RANGE
 
@@ -23,6 +24,8 @@ SUBJECTS: Mapping[str, str] = {
     "kubelet": f"/O=system:nodes/CN=system:node:{NAME}",
     "kube-proxy": "/CN=system:kube-proxy",
     KUBELET_CLIENT: "/O=system:masters/CN=kube-apiserver-kubelet-client",
+    **dns.SUBJECTS,
+    **ingress.SUBJECTS,
 }
 """Who the node's components are to the apiserver, and the apiserver to the kubelet."""
 
@@ -37,7 +40,7 @@ def kubelet(layout: Layout) -> list[str]:
         f"--config={layout.node / 'kubelet.json'}",
         f"--kubeconfig={layout.kubeconfig_of('kubelet')}",
         f"--hostname-override={NAME}",
-        f"--node-ip={NODE_ADDRESS}",
+        f"--node-ip={layout.node_address}",
     ]
 
 
@@ -61,6 +64,8 @@ COMPONENTS: Mapping[str, Callable[[Layout], list[str]]] = {
     "containerd": containerd,
     "kubelet": kubelet,
     "kube-proxy": kube_proxy,
+    **dns.COMPONENTS,
+    **ingress.COMPONENTS,
 }
 """In the order in which they start; all live in the sandbox."""
 
@@ -129,7 +134,7 @@ def write_files(layout: Layout) -> None:
             authority=certificates.packed_authority(layout),
             user=certificates.with_certificate(layout, name),
         )
-    addresses = f"IP:{NODE_ADDRESS},DNS:{NAME}"
+    addresses = f"IP:{layout.node_address},DNS:{NAME}"
     certificates.make_certificate(layout, "kubelet-serving", f"/CN={NAME}", addresses=addresses)
     network = layout.node / "network"
     network.mkdir()
@@ -139,9 +144,11 @@ def write_files(layout: Layout) -> None:
     )
     (layout.node / "kubelet.json").write_text(json.dumps(kubelet_configuration(layout)))
     pause_image.write(layout.node / "pause.tar", tools.path("pause"))
+    dns.write_files(layout, DOMAIN)
+    ingress.write_files(layout)
 
 
-def dns_service() -> list[dict[str, Any]]:
+def dns_service(layout: Layout) -> list[dict[str, Any]]:
     """The address that pods ask for names. Who answers is on the node, at port 53."""
     metadata = {"name": "kube-dns", "namespace": "kube-system"}
     ports = [{"name": f"dns-{kind.lower()}", "port": 53, "protocol": kind} for kind in ("UDP", "TCP")]
@@ -154,7 +161,7 @@ def dns_service() -> list[dict[str, Any]]:
             "kind": "EndpointSlice",
             "metadata": slice_metadata,
             "addressType": "IPv4",
-            "endpoints": [{"addresses": [NODE_ADDRESS]}],
+            "endpoints": [{"addresses": [layout.node_address]}],
             "ports": ports,
         },
     ]

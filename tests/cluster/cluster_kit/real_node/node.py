@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from cluster_kit.layout import HOST_ADDRESS, NODE_ADDRESS, Layout
+from cluster_kit.layout import Layout
 from cluster_kit.real_node import cgroups, sandbox
 from cluster_kit.real_node.components import NAME
 
@@ -29,9 +29,15 @@ class RealNode:
 
     layout: Layout
     name: str = NAME
-    address: str = NODE_ADDRESS
-    host_address: str = HOST_ADDRESS
-    """Where pods reach what listens on this machine."""
+
+    @property
+    def address(self) -> str:
+        return self.layout.node_address
+
+    @property
+    def host_address(self) -> str:
+        """Where pods reach what listens on this machine."""
+        return self.layout.host_address
 
     def load(self, archive: Path) -> list[str]:
         """Import the images of an OCI or Docker archive; their names."""

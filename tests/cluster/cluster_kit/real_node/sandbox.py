@@ -11,11 +11,11 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cluster_kit import processes, tools
-from cluster_kit.layout import HOST_ADDRESS, NODE_ADDRESS, Layout
+from cluster_kit.layout import Layout
 from cluster_kit.processes import Process
 from cluster_kit.real_node import cgroups, packages
 from cluster_kit.tools import Unavailable
@@ -23,6 +23,8 @@ from cluster_kit.tools import Unavailable
 SANDBOX = "sandbox"
 POD_RANGE = "10.88.0.0/16"
 SERVICE_RANGE = "10.96.0.0/16"
+LINKS = 64
+"""How many real nodes this machine may have at a time, each on a network of its own."""
 CHILD_LIMIT_S = 30.0
 HIDDEN = ("/run", "/var/lib", "/var/log", "/usr")
 """What the node has of its own in the place of this machine's."""
@@ -48,7 +50,8 @@ ip link set lo up
 ip address add $NODE_ADDRESS/30 dev eth0
 ip link set eth0 up
 ip route add $SERVICE_RANGE via $HOST_ADDRESS
-sysctl -qw net.ipv4.ip_forward=1
+echo 1 >/proc/sys/net/ipv4/ip_forward
+echo 0 >/proc/sys/net/ipv4/icmp_ratemask
 iptables -t nat -A POSTROUTING -s $POD_RANGE -o eth0 -j MASQUERADE
 """
 """Without a route, nobody on the node could ask for a service: kube-proxy's rules come after it. There is no way out
@@ -68,22 +71,29 @@ def check(folder: Path) -> None:
         raise Unavailable(
             f"a real node has a {hidden[0]} of its own: the cluster's folder and the cache cannot be there"
         )
-    check_addresses()
+    free_link()
     unshared = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true"]
     done = subprocess.run(unshared, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable(f"a real node takes namespaces of its own: {done.stderr.strip()}")
 
 
-def check_addresses(own: str = "") -> None:
-    """Whether nobody but the interface `own` has ours. Raises Unavailable."""
-    for link in json.loads(_command("ip", "-j", "address", "show")):
-        taken = [given["local"] for given in link["addr_info"] if given["local"] in {HOST_ADDRESS, NODE_ADDRESS}]
-        if taken and link["ifname"] != own:
-            raise Unavailable(
-                f"a real node takes {HOST_ADDRESS}/30, and {link['ifname']} has {taken[0]}: another cluster with a"
-                " real node may be up, and there can be one at a time"
-            )
+def free_link() -> int:
+    """The first of our networks that no interface of this machine is in. Raises Unavailable."""
+    taken = {address for address, _ in _addresses()}
+    for link in range(LINKS):
+        ends = {f"10.99.{link}.{end}" for end in range(4)}
+        if not ends & taken:
+            return link
+    who = ", ".join(sorted({f"{name} has {address}" for address, name in _addresses() if address.startswith("10.99.")}))
+    raise Unavailable(f"a real node takes one of {LINKS} networks from 10.99.0.0/30 on, and none is free: {who}")
+
+
+def _addresses() -> Iterator[tuple[str, str]]:
+    """Of all interfaces, with the name of each."""
+    for interface in json.loads(_command("ip", "-json", "-4", "address", "show")):
+        for given in interface.get("addr_info", []):
+            yield given["local"], interface["ifname"]
 
 
 def start(layout: Layout) -> None:
@@ -96,9 +106,10 @@ def start(layout: Layout) -> None:
     first = str(processes.recorded(layout.processes)[SANDBOX].pid)
     try:
         _command("ip", "link", "add", interface(layout), "type", "veth", "peer", "name", "eth0", "netns", first)
-        _command("ip", "address", "add", f"{HOST_ADDRESS}/30", "dev", interface(layout))
+        _command("ip", "address", "add", f"{layout.host_address}/30", "dev", interface(layout))
         _command("ip", "link", "set", interface(layout), "up")
-        check_addresses(interface(layout))
+        if len([address for address, _ in _addresses() if address == layout.host_address]) > 1:
+            raise Unavailable(f"another cluster took {layout.host_address} at the same time: try again")
         _command(*prefix(layout), "sh", "-euc", _script(layout), environment=environment(layout))
     except subprocess.CalledProcessError as failed:
         raise Unavailable(f"a real node cannot be had here: {failed.cmd[0]}: {failed.stderr.strip()}") from None
@@ -162,8 +173,8 @@ def _script(layout: Layout) -> str:
     variables = {
         "PACKAGES": packages.path(),
         "NODE": layout.node,
-        "NODE_ADDRESS": NODE_ADDRESS,
-        "HOST_ADDRESS": HOST_ADDRESS,
+        "NODE_ADDRESS": layout.node_address,
+        "HOST_ADDRESS": layout.host_address,
         "POD_RANGE": POD_RANGE,
         "SERVICE_RANGE": SERVICE_RANGE,
     }
