@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cluster_kit.layout import Layout
 from cluster_kit.tools import Unavailable
@@ -46,6 +47,18 @@ def with_certificate(layout: Layout, name: str) -> dict[str, str]:
     return {
         "client-certificate-data": _packed(folder / f"{name}.crt"),
         "client-key-data": _packed(folder / f"{name}.key"),
+    }
+
+
+def tls_secret(layout: Layout, name: str, namespace: str) -> dict[str, Any]:
+    """A Secret for an Ingress or a Gateway, with the certificate of this name."""
+    folder = layout.certificates
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {"tls.crt": _packed(folder / f"{name}.crt"), "tls.key": _packed(folder / f"{name}.key")},
     }
 
 
