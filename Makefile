@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 NODES ?= simulated
 
-.PHONY: help setup python demo test check generate bench soak cluster-up cluster-down
+.PHONY: help setup python demo test e2e check generate bench soak cluster-up cluster-down
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +24,10 @@ demo: python ## start the server on the demo model, transcribe a clip with OpenA
 	@$(PY)/python demo/demo.py
 
 test: setup ## run every test that this machine can; what it cannot is named, with the reason
-	@$(PY)/pytest tests/contract tests/operator tests/server tests/api tests/cluster $(PYTEST_ARGS)
+	@$(PY)/pytest tests/contract tests/operator tests/server tests/api tests/cluster tests/e2e $(PYTEST_ARGS)
+
+e2e: setup ## images, a real node, a real Ingress, OpenAI's clients, rollouts and faults under load
+	@$(PY)/pytest tests/e2e $(PYTEST_ARGS)
 
 check: setup ## style, types, layers, locks
 	$(PY)/ruff check
@@ -50,7 +53,8 @@ soak: python ## hours in minutes: the server's memory, a thousand endpoints, the
 	@WHISPER_ROLLOUTS=20 $(PY)/pytest tests/e2e/test_rollouts.py -k one_after_the_other
 
 cluster-up: python ## a Kubernetes on this machine, with simulated GPU nodes or NODES=real; prints what to export
-	@NODES=$(NODES) PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up
+	@archives=$$([ $(NODES) != real ] || scripts/build.sh archives); \
+		NODES=$(NODES) WHISPER_ARCHIVES="$$archives" PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up
 
 cluster-down: python ## end it, and delete all that it made
 	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit down

@@ -5,7 +5,9 @@ A machine that cannot have it skips them, and says why.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +18,28 @@ from e2e_kit.ground import Ground, install_operator
 from e2e_kit.served import Served
 from e2e_kit.traffic import Quiet
 
+REFUSED = pytest.StashKey[str]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what is missing, outside of any test's time. The first time on a machine this takes many minutes."""
+    wanted = any("ground" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not wanted or session.config.option.collectonly:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            grounds.prepare(Path(tempfile.gettempdir()))
+        except Unavailable as why:
+            session.config.stash[REFUSED] = str(why)
+
 
 @pytest.fixture(scope="session")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Ground]:
     """The node, its Ingress, and the images."""
+    refused = pytestconfig.stash.get(REFUSED, "")
+    if refused:
+        pytest.skip(f"no real node: {refused}")
     try:
         with grounds.up(tmp_path_factory.mktemp("ground") / "cluster") as found:
             yield found

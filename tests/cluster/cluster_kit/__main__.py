@@ -43,8 +43,10 @@ def up() -> None:
         started_s = time.monotonic()
         layout = lifecycle.up(folder(), nodes=nodes())
         cluster = Cluster(layout.kubeconfig, layout.server, folder(), layout)
-        if layout.is_real:
-            which = "one real node"
+        if cluster.node is not None:
+            for archive in os.environ.get("WHISPER_ARCHIVES", "").split():
+                _say(f"has {', '.join(cluster.node.load(Path(archive)))}")
+            which = f"one real node, its Ingress at http://{cluster.node.address}"
         else:
             Nodes(cluster).add(*CATALOGUE)
             which = f"{len(CATALOGUE)} simulated nodes"

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chart_kit.charts import OPERATOR
-from cluster_kit import lifecycle, processes
+from cluster_kit import lifecycle, processes, tools
 from cluster_kit.cluster import Cluster, cluster_in
+from cluster_kit.real_node import bring_up
 from cluster_kit.real_node.node import RealNode
 from e2e_kit.images import archives
 
 SYSTEM = "whisper-system"
 """Namespace of the operator, as the README has it."""
+NAMED = "WHISPER_E2E_CLUSTER"
+"""The folder of a cluster that is up already, and stays: for people who run one test again and again."""
 
 
 @dataclass(frozen=True)
@@ -34,36 +37,43 @@ class Ground:
         return f"http://{self.node.address}"
 
 
+def prepare(folder: Path) -> None:
+    """All that takes minutes on a machine that has none of it yet: tools, packages, images. `folder` is where the
+    cluster will be. Raises Unavailable where the machine cannot have one.
+    """
+    if not os.environ.get(NAMED):
+        bring_up.prepare(folder)
+        tools.build()
+    archives()
+
+
 @contextmanager
 def up(folder: Path) -> Iterator[Ground]:
-    """A cluster with the images in it; gone afterwards, however this process ends. WHISPER_E2E_CLUSTER names the folder
-    of one that is up already and stays: for people who run one test again and again.
+    """A cluster with the images in it, or the one that is named; gone afterwards, however this process ends.
 
     Raises Unavailable where the machine cannot.
     """
-    named = os.environ.get("WHISPER_E2E_CLUSTER", "")
+    named = os.environ.get(NAMED, "")
     if named:
         cluster = cluster_in(Path(named))
         if cluster is None:
-            raise FileNotFoundError(f"WHISPER_E2E_CLUSTER: there is no cluster in {named}")
+            raise FileNotFoundError(f"{NAMED}: there is no cluster in {named}")
         yield _loaded(cluster)
         return
-    built = archives()  # before the cluster takes its share of the machine
+    prepare(folder)  # before the cluster takes its share of the machine
     layout = lifecycle.up(folder, owner=processes.this_process(), nodes="real")
     try:
-        cluster = Cluster(layout.kubeconfig, layout.server, folder, layout)
-        for archive in built.all():
-            cluster.real_node().load(archive)
-        yield Ground(cluster, cluster.real_node())
+        yield _loaded(Cluster(layout.kubeconfig, layout.server, folder, layout))
     finally:
         lifecycle.down(folder)
 
 
 def _loaded(cluster: Cluster) -> Ground:
-    node = cluster.real_node()
+    if cluster.node is None:
+        raise ValueError(f"the cluster in {cluster.folder} has no real node: NODES=real make cluster-up")
     for archive in archives().all():
-        node.load(archive)
-    return Ground(cluster, node)
+        cluster.node.load(archive)
+    return Ground(cluster, cluster.node)
 
 
 def install_operator(cluster: Cluster) -> None:
