@@ -31,9 +31,9 @@ class ConnectionTimes:
 
     head_s: float = 75.0
     """Without a complete request head, be it silent from the start or one byte at a time."""
-    keepalive_s: float = 3900.0
-    """Silent between two requests. Longer than any proxy keeps a connection that it does not use (an hour: Envoy, and
-    ALB as the operator sets it): were it ours to close, a proxy would now and then send a request into the closing
+    keepalive_s: float = 4200.0
+    """Silent between two requests. Longer than any proxy keeps a connection that it does not use (Envoy for an hour, ALB
+    for 4000 s at most): were it ours to close, a proxy would now and then send a request into the closing
     connection, and it may not send it again."""
     vanished_s: float = 60.0
     """Silent before it is asked whether its machine is still there."""
