@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Writes the three lock files, for Linux and Python 3.11 (Debian 12's); later ones install the same versions. What is pinned stays pinned unless --upgrade is given.
+# Writes the lock files, for Linux and Python 3.11 (Debian 12's); later ones install the same versions. What is pinned stays pinned unless --upgrade is given.
 # `scripts/lock.sh --check` writes nothing and fails where a lock does not say what its inputs ask for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 uv=.venv/bin/uv
-locks=(requirements-dev.lock server/requirements.lock operator/requirements.lock)
+locks=(requirements-dev.lock requirements-build.lock server/requirements.lock server/requirements-gpu.lock operator/requirements.lock)
 compile() { # OUTPUT INPUT… [OPTION…]
   "$uv" pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --no-annotate --no-header -o "$@" >/dev/null
 }
@@ -16,6 +16,9 @@ lock_into() { # FOLDER [OPTION…]: pins already in the folder are kept
   for part in server operator; do
     compile "$folder/$part/requirements.lock" "$part/pyproject.toml" -c "$folder/requirements-dev.lock" "$@"
   done
+  compile "$folder/requirements-build.lock" requirements-build.in -c "$folder/requirements-dev.lock" "$@"
+  # Not held to the others: vLLM asks for exact versions of much.
+  compile "$folder/server/requirements-gpu.lock" server/pyproject.toml --extra vllm server/requirements-gpu.in "$@"
 }
 
 if [ "${1:-}" = --check ]; then

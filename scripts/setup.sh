@@ -2,6 +2,7 @@
 # Brings what the checkout needs; quick where it is there already. `setup.sh python` brings only what the demo takes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/debian.sh
 
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1} # as pip, git and apt do: proxies that sign for themselves are trusted there
 
@@ -9,24 +10,6 @@ lock=requirements-dev.lock
 debian_packages=(shellcheck chromium openssl)
 
 say() { echo "setup: $*" >&2; }
-
-# APT-PACKAGE…: installs those that are missing, or says what to install.
-install_debian() {
-  local missing=()
-  for package in "$@"; do
-    [[ $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) == *'ok installed' ]] || missing+=("$package")
-  done
-  [ ${#missing[@]} -eq 0 ] && return
-  if [ "$(id -u)" -ne 0 ]; then
-    say "needs Debian packages, run as root: apt-get install ${missing[*]}"
-    return 1
-  fi
-  say "installing ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  local options=(-qq -y --no-install-recommends -o DPkg::Lock::Timeout=300)
-  apt-get "${options[@]}" install "${missing[@]}" >/dev/null 2>&1 ||
-    { apt-get -qq update >/dev/null && apt-get "${options[@]}" install "${missing[@]}" >/dev/null; }
-}
 
 find_python() {
   local python

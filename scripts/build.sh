@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# Builds the images with what the machine has: docker buildx, podman or buildah, in this order; BUILDER says otherwise.
+#   build.sh [TARGET…]       cpu, gpu, operator; without any: cpu and operator. IMAGE=registry/prefix, BASE_IMAGE=… as in docs/deploy.md
+#   build.sh push [TARGET…]  pushes to IMAGE=registry/prefix those of them that are built
+#   build.sh archives        the cpu and operator images as archives in the cache, on a base of our own that needs no registry; prints their paths
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/debian.sh
+
+cache=${WHISPER_IMAGES_CACHE:-$HOME/.cache/whisper-images}
+prefix=${IMAGE:-ghcr.io/whisper-operator}
+n_archives_kept=3
+certificates=/etc/ssl/certs/ca-certificates.crt
+
+say() { echo "build: $*" >&2; }
+
+# Every file that gets into the images or says how; a change of anything else builds nothing anew.
+inputs() {
+  find .dockerignore Dockerfile.server Dockerfile.operator LICENSE requirements-build.lock server/requirements.lock operator/requirements.lock \
+    scripts/{build,base_image,debian}.sh scripts/slim_packages.py {server,operator}/pyproject.toml server/whisper_server operator/whisper_operator models/whisper-demo \
+    -type f ! -name '*.pyc' ! -path '*/.*_cache/*' ! -path '*/recipe/*' -print0 | LC_ALL=C sort -z
+}
+
+version() { sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$1/whisper_$1/__init__.py"; }
+
+name_of() { # TARGET
+  if [ "$1" = operator ]; then
+    echo "$prefix/whisper-operator:$(version operator)"
+  else
+    echo "$prefix/whisper-server:$(version server)-$1"
+  fi
+}
+
+find_builder() {
+  if docker buildx version >/dev/null 2>&1 && timeout 10 docker info >/dev/null 2>&1; then
+    echo docker
+  elif podman --version >/dev/null 2>&1; then
+    echo podman
+  else
+    buildah --version >/dev/null 2>&1 || install_debian buildah >&2 || return 1
+    echo buildah
+  fi
+}
+
+# buildah keeps all it has in the cache, and needs no user namespaces, systemd or container runtime.
+run_buildah() {
+  mkdir -p "$cache/buildah/tmp"
+  TMPDIR=$cache/buildah/tmp buildah --root "$cache/buildah/storage" --runroot "$cache/buildah/run" --storage-driver overlay "$@"
+}
+
+build_file() { # NAME OPTION… CONTEXT
+  local name=$1
+  shift
+  case $builder in
+  docker) docker buildx build --load --quiet --tag "$name" "$@" >&2 ;;
+  podman) podman build --format docker --layers --quiet --tag "$name" "$@" >&2 ;;
+  buildah) run_buildah bud --format docker --layers --isolation chroot --quiet --tag "$name" "$@" >&2 ;;
+  esac
+}
+
+build() { # TARGET
+  local options=(--build-arg "BASE_IMAGE=$base_image") part=server
+  [ "$1" = operator ] && part=operator || options+=(--target "$1")
+  local revision created
+  revision=$(inputs | xargs -0 git log -1 --format=%H -- 2>/dev/null || true)
+  created=$(TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd "${revision:-HEAD}" 2>/dev/null || true)
+  options+=(--build-arg "VERSION=$(version "$part")" --build-arg "REVISION=${revision:-unknown}" --build-arg "CREATED=${created:-1970-01-01T00:00:00Z}")
+  [ -r "$certificates" ] && options+=(--secret "id=certificates,src=$certificates")
+  for variable in HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy; do
+    [ -n "${!variable:-}" ] && options+=(--build-arg "$variable=${!variable}")
+  done
+  say "building $(name_of "$1") with $builder"
+  build_file "$(name_of "$1")" --file "Dockerfile.$part" "${options[@]}" .
+}
+
+is_built() { # TARGET
+  case $builder in
+  buildah) run_buildah inspect --type image "$(name_of "$1")" >/dev/null 2>&1 ;;
+  *) "$builder" image inspect "$(name_of "$1")" >/dev/null 2>&1 ;;
+  esac
+}
+
+push() { # TARGET
+  local options=()
+  read -ra options <<<"${PUSH_OPTIONS:-}"
+  say "pushing $(name_of "$1")"
+  case $builder in
+  buildah) run_buildah push --quiet "${options[@]}" "$(name_of "$1")" ;;
+  *) "$builder" push --quiet "${options[@]}" "$(name_of "$1")" ;;
+  esac
+}
+
+save() { # TARGET FILE: with its health check, which the OCI's own format has no place for
+  case $builder in
+  buildah) run_buildah push --quiet "$(name_of "$1")" "docker-archive:$2:$(name_of "$1")" ;;
+  *) "$builder" save --output "$2" "$(name_of "$1")" ;;
+  esac
+}
+
+# A base made from Debian's packages, known to the builder by the name that is set in base_image.
+own_base() {
+  local tar
+  command -v debootstrap >/dev/null || install_debian debootstrap >&2
+  tar=$(scripts/base_image.sh "$cache/base")
+  base_image=localhost/whisper-base:$(basename "$tar" .tar)
+  build_file "$base_image" --file - "$cache/base" <<<"FROM scratch
+ADD $(basename "$tar") /
+CMD [\"bash\"]"
+}
+
+archives() {
+  local key folder prefix=ghcr.io/whisper-operator # the charts' defaults
+  key=$(inputs | xargs -0 sha256sum | sha256sum | cut -c1-16)
+  folder=$cache/$key
+  if [ ! -d "$folder" ]; then
+    mkdir -p "$cache"
+    exec 9>"$cache/lock"
+    flock 9
+  fi
+  if [ ! -d "$folder" ]; then
+    rm -rf "$folder.unfinished" && mkdir "$folder.unfinished"
+    own_base
+    build cpu && save cpu "$folder.unfinished/whisper-server-cpu.tar"
+    build operator && save operator "$folder.unfinished/whisper-operator.tar"
+    mv "$folder.unfinished" "$folder"
+  fi
+  touch "$folder"
+  find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}' -printf '%T@ %p\n' | sort -rn |
+    awk -v kept="$n_archives_kept" 'NR > kept { print $2 }' | xargs -r rm -rf
+  echo "$folder/whisper-server-cpu.tar"
+  echo "$folder/whisper-operator.tar"
+}
+
+verb=build
+case ${1:-} in push | archives) verb=$1 && shift ;; esac
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=(cpu operator)
+for target in "${targets[@]}"; do
+  case $target in cpu | gpu | operator) ;; *) say "no such target: $target; there are cpu, gpu and operator" && exit 2 ;; esac
+done
+if [ "$verb" = push ] && [ -z "${IMAGE:-}" ]; then
+  say "say where to: make push IMAGE=registry.example.com/team"
+  exit 2
+fi
+builder=${BUILDER:-$(find_builder)} || {
+  say "needs docker with buildx, podman or buildah"
+  exit 1
+}
+case $verb in
+archives) archives ;;
+push)
+  n_pushed=0
+  for target in "${targets[@]}"; do
+    if is_built "$target"; then push "$target" && n_pushed=$((n_pushed + 1)); fi
+  done
+  [ "$n_pushed" -gt 0 ] || { say "nothing is built for $prefix: make build IMAGE=$prefix" && exit 1; }
+  ;;
+build)
+  base_image=${BASE_IMAGE:-docker.io/library/debian:bookworm-slim}
+  [ "$base_image" != own ] || own_base
+  for target in "${targets[@]}"; do build "$target"; done
+  ;;
+esac
