@@ -475,6 +475,7 @@ def test_a_t4_with_everything_has_all_that_is_beside_its_pods() -> None:
                 "projectcontour.io/response-timeout": "infinity",
                 "projectcontour.io/retry-on": "connect-failure",
                 "projectcontour.io/num-retries": "5",
+                "ingress.kubernetes.io/force-ssl-redirect": "true",
                 "example.com/team": "a",
             },
         },

@@ -99,6 +99,14 @@ def test_contour_waits_and_does_not_repeat_work() -> None:
     }
 
 
+def test_contour_sends_clients_to_tls_where_there_is_any() -> None:
+    redirect = "ingress.kubernetes.io/force-ssl-redirect"
+    tls = ingress(host="speech.example.com", tls={"secretName": "certificate"})
+    assert routed(tls, "contour")["metadata"]["annotations"][redirect] == "true"
+    assert redirect not in routed(ingress(host="speech.example.com"), "contour")["metadata"]["annotations"]
+    assert redirect not in routed(tls, "nginx")["metadata"]["annotations"]  # does so by itself
+
+
 def test_nginx_streams_uploads_of_any_size_and_waits() -> None:
     found = proxy_annotations("nginx", Rollout())
     prefix = "nginx.ingress.kubernetes.io"

@@ -55,14 +55,16 @@ _ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
     },
     "openshift": {"haproxy.router.openshift.io/timeout": f"{PATIENCE_S}s"},
 }
+_REDIRECT: Mapping[str, Mapping[str, str]] = {"contour": {"ingress.kubernetes.io/force-ssl-redirect": "true"}}
+"""For those that would take keys and recordings over plain HTTP beside TLS, unlike the others."""
 CONTROLLERS = tuple(_ANNOTATIONS)
 """The short names of those that are told something."""
 
 
-def proxy_annotations(controller: str, rollout: Rollout) -> dict[str, str]:
+def proxy_annotations(controller: str, rollout: Rollout, *, has_tls: bool = False) -> dict[str, str]:
     """Annotations for a controller, by its short name or as an IngressClass names it. One that is not known gets none."""
     known = next((short for start, short in _CONTROLLERS.items() if controller.startswith(start)), controller)
-    annotations = dict(_ANNOTATIONS.get(known, {}))
+    annotations = {**_ANNOTATIONS.get(known, {}), **(_REDIRECT.get(known, {}) if has_tls else {})}
     if known == "alb":
         ending_s = min(_ALB_MOST_S, rollout.drain_seconds + rollout.shutdown_seconds)
         annotations["alb.ingress.kubernetes.io/target-group-attributes"] = (

@@ -68,7 +68,8 @@ def make_ingress(endpoint: Endpoint, controller: str, default_class: str) -> dic
         return None
     backend = {"service": {"name": names.child_name(endpoint.name), "port": {"name": names.HTTP_PORT_NAME}}}
     paths = [{"path": path, "pathType": kind, "backend": plain(backend)} for kind, path in _paths(endpoint, "Prefix")]
-    annotations = {**proxy_annotations(controller, endpoint.spec.rollout), **wanted.annotations}
+    told = proxy_annotations(controller, endpoint.spec.rollout, has_tls=wanted.tls is not None)
+    annotations = {**told, **wanted.annotations}
     class_name = wanted.class_name or ("" if CLASS_ANNOTATION in annotations else default_class)
     return {
         "apiVersion": "networking.k8s.io/v1",
