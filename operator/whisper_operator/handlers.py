@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -24,6 +24,10 @@ from whisper_operator.watch_meter import WatchMeter
 
 log = logging.getLogger(__name__)
 
+PEER = "whisper-operator"
+"""What kopf calls itself to other operators, of which there are none. Unasked it would look up the user's name, and the
+image's user has none.
+"""
 STOP_S = 2.0
 RETRY_S = (0.5, 1, 1, 2, 2, 3, 3) + (5,) * 60
 """Between attempts of kopf at a request: an API server may be away for minutes."""
@@ -61,6 +65,7 @@ class Watcher:
             clusterwide=not self._namespaces,
             namespaces=list(self._namespaces),
             standalone=True,
+            identity=cast("Any", PEER),
         )
         started()
         # Not kopf.run_tasks: it would end every task that is not kopf's, too.
