@@ -13,8 +13,6 @@ from pathlib import Path
 
 MARKER = "whisper-cluster.json"
 SIMULATED, REAL = "simulated", "real"
-NODE_ADDRESS = "10.99.0.2"
-"""Of the first real node; `Layout.node_address` is right for all."""
 PORTS = range(20_000, 30_000)
 """Below what the kernel gives to clients (32768 on) and services get as node ports (30000 on): nobody is handed one of
 these by chance while an apiserver is down for a moment."""

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from cluster_kit.real_node.node import RealNode
 
 READY_LIMIT_S = 90.0
 """On a machine that builds something else meanwhile."""
+REAP_LIMIT_S = 5.0
 KEEPER = "keeper"
 
 
@@ -73,7 +74,7 @@ def down(folder: Path) -> bool:
         return False
     running = processes.recorded(layout.processes)
     keeper = running.pop(KEEPER, None)
-    processes.end(list(running.values()))
+    _end(running, list(running))
     if layout.is_real:
         sandbox.remove(layout)
     for path in folder.iterdir():
@@ -154,8 +155,17 @@ def start_component(layout: Layout, name: str) -> Process:
 
 
 def stop_component(layout: Layout, name: str, *, number: int = signal.SIGTERM) -> None:
-    recorded = processes.recorded(layout.processes)
-    processes.end([recorded[each] for each in (name, sandbox.entry(name)) if each in recorded], number=number)
+    _end(processes.recorded(layout.processes), [name], number=number)
+
+
+def _end(recorded: Mapping[str, Process], names: Iterable[str], *, number: int = signal.SIGKILL) -> None:
+    """Those outside that wait for one inside come after it: they reap it, and end by themselves."""
+    entries = {name: entry for name, entry in recorded.items() if name.endswith(sandbox.entry(""))}
+    processes.end([recorded[name] for name in names if name not in entries], number=number)
+    waiting = [entries[sandbox.entry(name)] for name in names if sandbox.entry(name) in entries]
+    waiting += [entries[name] for name in names if name in entries]
+    processes.wait(waiting, REAP_LIMIT_S)
+    processes.end(waiting)
 
 
 def wait_for_apiserver(layout: Layout) -> None:

@@ -78,6 +78,13 @@ def end(processes: Sequence[Process], *, number: int = signal.SIGKILL, limit_s: 
         time.sleep(0.02)
 
 
+def wait(processes: Sequence[Process], limit_s: float) -> None:
+    """Return once none of them lives, or the limit has passed. Nobody is signalled."""
+    deadline_s = time.monotonic() + limit_s
+    while any(process.alive for process in processes) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+
+
 def record(process: Process, folder: Path) -> None:
     """Note the process in `folder`, where it takes the place of an older one of its name."""
     folder.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster_kit import processes, tools
+from cluster_kit import tools
 from cluster_kit.ingress import bring_up as ingress
 from cluster_kit.layout import Layout
 from cluster_kit.processes import Process
@@ -30,9 +30,3 @@ def prepare(folder: Path) -> int:
 
 def start_component(layout: Layout, name: str) -> Process:
     return sandbox.start_inside(layout, name, COMPONENTS[name](layout), sandbox.environment(layout))
-
-
-def records_of(layout: Layout, name: str) -> list[Process]:
-    """The process of a component, and the one outside that waits for it."""
-    recorded = processes.recorded(layout.processes)
-    return [recorded[name], recorded[sandbox.entry(name)]]

@@ -20,7 +20,11 @@ EMPTY_LIMIT_S = 20.0
 
 def root(layout: Layout) -> str:
     """The kubelet's cgroupRoot: it tells by the cluster's folder whose it is."""
-    return f"/whisper-{hashlib.sha256(str(layout.folder).encode()).hexdigest()[:7]}"
+    return root_of(layout.folder)
+
+
+def root_of(folder: Path) -> str:
+    return f"/whisper-{hashlib.sha256(str(folder).encode()).hexdigest()[:7]}"
 
 
 def make(layout: Layout) -> None:

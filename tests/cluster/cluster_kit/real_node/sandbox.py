@@ -38,7 +38,7 @@ TUNABLES: Mapping[str, int] = {
 }
 """What a kubelet sets for the whole machine, and ends where it cannot. It gets files that say so already."""
 MOUNTS = """
-mount --make-rshared /
+mount --make-rshared / # among the node's own; to this machine, nothing goes back
 mount -t overlay -o "lowerdir=$PACKAGES:/usr" overlay /usr
 mount --bind "$NODE/lib" /var/lib
 mount --bind "$NODE/log" /var/log
@@ -102,7 +102,7 @@ def start(layout: Layout) -> None:
         (layout.node / name).mkdir(parents=True)
     cgroups.make(layout)
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    _started(layout, SANDBOX, [*unshare, "--propagation=private", str(tools.path("pause"))], {})
+    _started(layout, SANDBOX, [*unshare, "--propagation=slave", str(tools.path("pause"))], {})
     first = str(processes.recorded(layout.processes)[SANDBOX].pid)
     try:
         _command("ip", "link", "add", interface(layout), "type", "veth", "peer", "name", "eth0", "netns", first)

@@ -1,0 +1,41 @@
+"""A cluster with a real node goes without a trace and takes nothing along, in whatever way it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster_kit import lifecycle
+from e2e_kit.ends_of_a_cluster import REFUSED, WAYS
+
+TESTS = Path(__file__).resolve().parents[1]
+PRIVATE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""Whatever else runs on this machine changes nothing that is compared."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_left_and_nothing_is_gone(tmp_path: Path, way: str) -> None:
+    folder = tmp_path / "cluster"
+    if os.geteuid() != 0:
+        pytest.skip("no real node: it takes root")
+    code = [sys.executable, "-m", "e2e_kit.ends_of_a_cluster", way, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS / 'cluster'}:{TESTS / 'e2e'}"}
+    try:
+        # The shell is the first process there, which has to reap orphans.
+        done = subprocess.run(
+            [*PRIVATE, "sh", "-c", '"$@"; exit $?', "sh", *code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+    finally:
+        lifecycle.down(folder)
+    if done.returncode == REFUSED:
+        pytest.skip(f"no real node: {done.stdout.strip()}")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
