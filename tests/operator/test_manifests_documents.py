@@ -463,7 +463,8 @@ def test_a_t4_with_everything_has_all_that_is_beside_its_pods() -> None:
             ],
         },
     ]
-    assert made["Service"]["metadata"] == {**METADATA, "annotations": {"example.com/internal": "true"}}
+    told = {"projectcontour.io/max-retries": "1024", "example.com/internal": "true"}
+    assert made["Service"]["metadata"] == {**METADATA, "annotations": told}
     assert made["Service"]["spec"]["type"] == "LoadBalancer"
     backend = {"service": {"name": "speech", "port": {"name": "http"}}}
     assert made["Ingress"] == {

@@ -26,15 +26,24 @@ def gateway(**fields: Any) -> Document:
     return {"exposure": {"gateway": {**GATEWAY, **fields}}}
 
 
-def routed(spec: Document, controller: str = "", default_class: str = "") -> Document:
-    made = make_children(
+def children(spec: Document, controller: str, default_class: str = "") -> tuple[Document, ...]:
+    return make_children(
         parsed_endpoint(spec),
         operator_settings(),
         served_kinds=frozenset({"HTTPRoute"}),
         ingress_controller=controller,
         default_class=default_class,
     )
+
+
+def routed(spec: Document, controller: str = "", default_class: str = "") -> Document:
+    made = children(spec, controller, default_class)
     (found,) = [child for child in made if child["kind"] in ("Ingress", "HTTPRoute")]
+    return found
+
+
+def service(spec: Document, controller: str) -> Document:
+    (found,) = [child for child in children(spec, controller) if child["kind"] == "Service"]
     return found
 
 
@@ -95,8 +104,18 @@ def test_contour_waits_and_does_not_repeat_work() -> None:
     assert proxy_annotations("contour", Rollout()) == {
         "projectcontour.io/response-timeout": "infinity",
         "projectcontour.io/retry-on": "connect-failure",
-        "projectcontour.io/num-retries": "2",
+        "projectcontour.io/num-retries": "10",
     }
+
+
+def test_contour_may_retry_for_many_clients_at_a_time() -> None:
+    name = "projectcontour.io/max-retries"
+    assert service(ingress(), "projectcontour.io/ingress-controller")["metadata"]["annotations"] == {name: "1024"}
+    own = {**ingress(), "service": {"annotations": {name: "7"}}}
+    assert service(own, "contour")["metadata"]["annotations"] == {name: "7"}
+    assert "annotations" not in service(ingress(), "nginx")["metadata"]
+    assert "annotations" not in service({}, "contour")["metadata"]
+    assert "annotations" not in service(gateway(), "contour")["metadata"]
 
 
 def test_contour_sends_clients_to_tls_where_there_is_any() -> None:

@@ -46,7 +46,7 @@ def make_children(
         make_service_account(endpoint),
         make_cache_claim(endpoint),
         make_network_policy(endpoint, settings),
-        make_service(endpoint),
+        make_service(endpoint, ingress_controller),
         make_deployment(endpoint, settings, deployed),
         make_disruption_budget(endpoint),
         make_ingress(endpoint, ingress_controller, default_class),

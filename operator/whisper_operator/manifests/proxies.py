@@ -12,6 +12,8 @@ from whisper_operator.resource.pod import Rollout
 
 PATIENCE_S = 3600
 _ALB_MOST_S = 3600
+_RETRIES = 10
+"""Of connections that were refused. With Envoy's pauses, 25 to 250 ms, they last until a killed pod is known to be dead."""
 
 _CONTROLLERS: Mapping[str, str] = {
     "projectcontour.io/": "contour",
@@ -29,7 +31,7 @@ _ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
     "contour": {
         "projectcontour.io/response-timeout": "infinity",  # Envoy's own: 15 s
         "projectcontour.io/retry-on": "connect-failure",
-        "projectcontour.io/num-retries": "2",
+        "projectcontour.io/num-retries": str(_RETRIES),
     },
     "nginx": {
         "nginx.ingress.kubernetes.io/proxy-body-size": "0",
@@ -55,6 +57,8 @@ _ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
     },
     "openshift": {"haproxy.router.openshift.io/timeout": f"{PATIENCE_S}s"},
 }
+_SERVICE_ANNOTATIONS: Mapping[str, Mapping[str, str]] = {"contour": {"projectcontour.io/max-retries": "1024"}}
+"""At the same time, of all clients: Envoy's own 3 are nothing while half of the pods are away."""
 _REDIRECT: Mapping[str, Mapping[str, str]] = {"contour": {"ingress.kubernetes.io/force-ssl-redirect": "true"}}
 """For those that would take keys and recordings over plain HTTP beside TLS, unlike the others."""
 CONTROLLERS = tuple(_ANNOTATIONS)
@@ -63,7 +67,7 @@ CONTROLLERS = tuple(_ANNOTATIONS)
 
 def proxy_annotations(controller: str, rollout: Rollout, *, has_tls: bool = False) -> dict[str, str]:
     """Annotations for a controller, by its short name or as an IngressClass names it. One that is not known gets none."""
-    known = next((short for start, short in _CONTROLLERS.items() if controller.startswith(start)), controller)
+    known = _known(controller)
     annotations = {**_ANNOTATIONS.get(known, {}), **(_REDIRECT.get(known, {}) if has_tls else {})}
     if known == "alb":
         ending_s = min(_ALB_MOST_S, rollout.drain_seconds + rollout.shutdown_seconds)
@@ -71,3 +75,12 @@ def proxy_annotations(controller: str, rollout: Rollout, *, has_tls: bool = Fals
             f"deregistration_delay.timeout_seconds={ending_s}"
         )
     return annotations
+
+
+def service_annotations(controller: str) -> Mapping[str, str]:
+    """Those that the controller of its Ingress looks for at a Service."""
+    return _SERVICE_ANNOTATIONS.get(_known(controller), {})
+
+
+def _known(controller: str) -> str:
+    return next((short for start, short in _CONTROLLERS.items() if controller.startswith(start)), controller)

@@ -6,15 +6,18 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.manifests.metadata import metadata
+from whisper_operator.manifests.proxies import service_annotations
 from whisper_operator.resource.spec import Endpoint
 
 
-def make_service(endpoint: Endpoint) -> dict[str, Any]:
-    """Port 80 to the server's."""
+def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
+    """Port 80 to the server's. `controller` is that of the Ingress, if there is one."""
+    has_ingress = endpoint.spec.exposure is not None and endpoint.spec.exposure.ingress is not None
+    told = service_annotations(controller) if has_ingress else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(endpoint, annotations=endpoint.spec.service.annotations),
+        "metadata": metadata(endpoint, annotations={**told, **endpoint.spec.service.annotations}),
         "spec": {
             "type": str(endpoint.spec.service.type),
             "selector": names.selector_of(endpoint.name),
