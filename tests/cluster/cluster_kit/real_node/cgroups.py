@@ -24,7 +24,7 @@ def root(layout: Layout) -> str:
 
 
 def root_of(folder: Path) -> str:
-    return f"/whisper-{hashlib.sha256(str(folder).encode()).hexdigest()[:7]}"
+    return f"/whisper-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:7]}"
 
 
 def make(layout: Layout) -> None:
