@@ -6,11 +6,16 @@ Face id, fetched into the hub's own cache. What is in the folder is judged by wh
 
 from __future__ import annotations
 
+import errno
+import logging
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from whisper_server.errors import StartError
+
+log = logging.getLogger(__name__)
 
 DEMO = "demo"
 DEMO_FOLDERS = (
@@ -52,6 +57,11 @@ def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) ->
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # in a log, a line a second that is no record
+    log.info("Looking for %s, revision %s, on the hub", model_id, revision)
 
     def snapshot(*, local_files_only: bool) -> Path:
         path = snapshot_download(
@@ -71,8 +81,23 @@ def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) ->
         # Without a network the library overlooks a commit that an older version of it has fetched.
         with suppress(LocalEntryNotFoundError, ValueError):
             return snapshot(local_files_only=True)
+        full = _found(error, errno.ENOSPC) or _found(error, errno.EDQUOT)
+        if full is not None:
+            raise StartError(
+                f"HF_HOME: {model_id} does not fit into {hf_home or 'the cache'}: {full.strerror}; make room there, "
+                "or set it to another folder"
+            ) from error
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StartError(
             f"MODEL_ID: {model_id} (MODEL_REVISION {revision}) cannot be fetched: {reason}; "
             "check the name, HF_TOKEN and the network, or set MODEL_ID to a folder"
         ) from error
+
+
+def _found(error: BaseException | None, number: int) -> OSError | None:
+    """The system's own error of this kind that led to `error`."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == number:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import ctranslate2
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils._paths import filter_repo_objects
 
 from model_kit.demo import DEMO, checkpoint_like_demo
@@ -167,6 +169,21 @@ def test_a_model_that_cannot_be_fetched_is_refused_soon(tmp_path: Path) -> None:
     assert time.monotonic() - began_s < 20
     assert str(refusal.value).endswith("check the name, HF_TOKEN and the network, or set MODEL_ID to a folder")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_cache_that_is_full_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the library makes of the system's error."""
+
+    def full(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("Got: OSError") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    with pytest.raises(StartError) as refusal:
+        fetch(tmp_path)
+    assert str(refusal.value) == (
+        f"HF_HOME: owner/name does not fit into {tmp_path}: No space left on device; make room there, "
+        "or set it to another folder"
+    )
 
 
 @pytest.mark.usefixtures("without_network")
