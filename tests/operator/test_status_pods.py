@@ -25,8 +25,20 @@ def test_a_refused_setting_is_told_in_the_servers_own_words() -> None:
         "CrashLoopBackOff",
         (
             f"Pod {POD}: the server ended with exit code 1. Its last words: VLLM_KV_CACHE_DTYPE=fp8 needs compute capability 8.9 or "
-            f"later, this GPU has 7.5. {PREVIOUS}"
+            f"later, this GPU has 7.5. In the spec, VLLM_KV_CACHE_DTYPE is engine.kvCacheDtype. {PREVIOUS}"
         ),
+    )
+
+
+def test_fields_are_named_for_the_variables_that_the_server_speaks_of() -> None:
+    """Each once; those that are no field of the spec are left as they are."""
+    said = (
+        "whisper-server: MODEL_ID: owner/name (MODEL_REVISION main) cannot be fetched: 401 from HTTPS_PROXY; check "
+        "the name, HF_TOKEN and the network, or set MODEL_ID to a folder; INTERFACE is A OK\n"
+    )
+    assert ready_of(live_pods.ended(1, said))[2].endswith(
+        "In the spec, MODEL_ID is model.id, MODEL_REVISION is model.revision, HF_TOKEN is model.tokenSecretRef. "
+        f"{PREVIOUS}"
     )
 
 

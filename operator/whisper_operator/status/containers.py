@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from whisper_operator import names
 from whisper_operator.resource.fields import Document
+from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.finding import command, joined, quoted
@@ -35,6 +36,7 @@ _PULL_ADVICE = (
     (("not found", "manifest unknown", "NotFound"), "there is no such image"),
 )  # fmt: skip
 _MISSING_SECRET = re.compile(r'secret "[^"]+" not found|couldn\'t find key \S+ in Secret|non-existent secret key')
+_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*\b")
 _NOT_A_CRASH = frozenset({"Unknown", "ContainerStatusUnknown"})
 """Ends that came with the node: it was restarted, or lost sight of the container."""
 
@@ -167,8 +169,14 @@ def _ended(container: Container, seen: Seen) -> Trouble:
     return Trouble(
         reason=reasons.CRASH_LOOP,
         text=joined(f"{who} ended with {_exit(code)}.", f"Its last words: {quoted(said)}" if said else ""),
-        advice=f"See {logs}.",
+        advice=joined(_in_the_spec(said), f"See {logs}."),
     )
+
+
+def _in_the_spec(said: str) -> str:
+    """The server speaks of its variables; the person who reads it has written fields."""
+    known = [name for name in dict.fromkeys(_VARIABLE.findall(said)) if RESERVED_ENV.get(name)]
+    return f"In the spec, {', '.join(f'{name} is {RESERVED_ENV[name]}' for name in known)}." if known else ""
 
 
 def _exit(code: int) -> str:
