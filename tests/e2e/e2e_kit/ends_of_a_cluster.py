@@ -89,12 +89,14 @@ def owned(folder: Path) -> Iterator[Layout]:
     """A cluster of a process that is killed at the end."""
     command = [sys.executable, "-c", OWNER, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "up\n"
-        layout = load(folder)
-        assert layout is not None
-        yield layout
-        owner.kill()
+        try:
+            assert owner.stdout is not None
+            assert owner.stdout.readline() == "up\n"
+            layout = load(folder)
+            assert layout is not None
+            yield layout
+        finally:
+            owner.kill()
 
 
 def kill_sandbox(layout: Layout) -> None:
@@ -134,8 +136,7 @@ def bystanders(folder: Path) -> Iterator[None]:
     rule = ["-t", "nat", "-A", "POSTROUTING", "-s", "192.0.2.77", "-j", "MASQUERADE"]
     iptables = str(packages.path() / "sbin" / "iptables")
     subprocess.run([iptables, *rule], env=inventory.packages_environment(), check=True)
-    bystander = Path("/sys/fs/cgroup/memory") if Path("/sys/fs/cgroup/memory").exists() else Path("/sys/fs/cgroup")
-    group = bystander / group_of(folder)
+    group = bystander_group(folder)
     group.mkdir()
     try:
         with subprocess.Popen(["sleep", "600"]) as process:
@@ -146,9 +147,11 @@ def bystanders(folder: Path) -> Iterator[None]:
         group.rmdir()
 
 
-def group_of(folder: Path) -> str:
+def bystander_group(folder: Path) -> Path:
     """A control group whose name begins as the cluster's does."""
-    return f"{cgroups.root_of(folder).removeprefix('/')}-bystander"
+    memory = Path("/sys/fs/cgroup/memory")  # of version 1
+    hierarchy = memory if memory.exists() else memory.parent
+    return hierarchy / f"{cgroups.root_of(folder).removeprefix('/')}-bystander"
 
 
 def main(way: str, folder: Path) -> int:
@@ -159,7 +162,7 @@ def main(way: str, folder: Path) -> int:
         return REFUSED
     end, is_taken_down = WAYS[way]
     with bystanders(folder):
-        groups = frozenset({group_of(folder), cgroups.root_of(folder).removeprefix("/")})
+        groups = frozenset({bystander_group(folder).name, cgroups.root_of(folder).removeprefix("/")})
         before = inventory.take(groups=groups)
         end(folder)
         if is_taken_down:
