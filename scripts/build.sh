@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 cache=${WHISPER_IMAGES_CACHE:-$HOME/.cache/whisper-images}
 prefix=${IMAGE:-ghcr.io/whisper-operator}
 n_archives_kept=3
+most_layers_gb=12
 certificates=/etc/ssl/certs/ca-certificates.crt
 
 say() { echo "build: $*" >&2; }
@@ -108,6 +109,12 @@ ADD $(basename "$tar") /
 CMD [\"bash\"]"
 }
 
+# Layers of versions that are gone stay until there are too many; then all go, and the next build takes its minutes.
+bound_layers() {
+  [ "$builder" = buildah ] || return 0
+  [ "$(du -sBG "$cache/buildah" | cut -dG -f1)" -le "$most_layers_gb" ] || run_buildah rmi --all --force >/dev/null
+}
+
 archives() {
   local key folder prefix=ghcr.io/whisper-operator # the charts' defaults
   key=$(inputs | xargs -0 sha256sum | sha256sum | cut -c1-16)
@@ -123,6 +130,7 @@ archives() {
     build cpu && save cpu "$folder.unfinished/whisper-server-cpu.tar"
     build operator && save operator "$folder.unfinished/whisper-operator.tar"
     mv "$folder.unfinished" "$folder"
+    bound_layers
   fi
   touch "$folder"
   find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}' -printf '%T@ %p\n' | sort -rn |
@@ -134,7 +142,10 @@ archives() {
 verb=build
 case ${1:-} in push | archives) verb=$1 && shift ;; esac
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(cpu operator)
+if [ ${#targets[@]} -eq 0 ]; then
+  targets=(cpu operator)
+  [ "$verb" = push ] && targets=(cpu gpu operator)
+fi
 for target in "${targets[@]}"; do
   case $target in cpu | gpu | operator) ;; *) say "no such target: $target; there are cpu, gpu and operator" && exit 2 ;; esac
 done

@@ -1,6 +1,6 @@
 """Run in an image's build stage: takes out of an environment what nothing at run time reads, and compiles the rest.
 
-`slim_packages.py VENV [--zip PACKAGE]…`. No package loses a module that it imports itself: tests, headers, debug data and
+`slim_packages.py VENV [--zip PACKAGE]…`; with `--gpu`, where packages compile kernels at run time, it only compiles. No package loses a module that it imports itself: tests, headers, debug data and
 libraries for other programs only. What to install is said elsewhere. Nothing but Python and binutils is needed.
 """
 
@@ -13,13 +13,14 @@ import re
 import shutil
 import struct
 import subprocess
+import warnings
 import zipfile
 from pathlib import Path
 
 NOT_READ = re.compile(
     r"(^|/)tests/"
     r"|^joblib/test/"
-    r"|^(?!torch/|triton/|vllm/|flashinfer|nvidia).*\.(h|hpp|hh|a|c|cpp|pxd|pyx)$"  # what only compilers read (lazy_loader reads .pyi)
+    r"|\.(h|hpp|hh|a|c|cpp|pxd|pyx)$"  # what only compilers read (lazy_loader reads .pyi)
     r"|^onnxruntime/capi/libonnxruntime\.so"  # for programs in C: the module beside it has all of it inside
 )
 NOT_COMPILED = re.compile(r"/(sklearn|narwhals|numba/cuda|huggingface_hub/(inference|cli)|faster_whisper)/")
@@ -32,17 +33,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("environment", type=Path)
     parser.add_argument("--zip", action="append", default=[], metavar="PACKAGE")
+    parser.add_argument("--gpu", action="store_true")
     args = parser.parse_args()
     (packages,) = args.environment.glob("lib/python3*/site-packages")
+    if not args.gpu:
+        _remove(packages)
+    for package in args.zip:
+        _zip(packages, package)
+    _compile(packages, skipped=NOT_COMPILED)
+
+
+def _remove(packages: Path) -> None:
     for path in sorted(packages.rglob("*")):
         if path.is_file() and NOT_READ.search(path.relative_to(packages).as_posix()):
             path.unlink()
     for path in packages.rglob("*.so*"):
         if path.is_file() and not path.is_symlink():
             _strip(path)
-    for package in args.zip:
-        _zip(packages, package)
-    _compile(packages, skipped=NOT_COMPILED)
 
 
 def _strip(library: Path) -> None:
@@ -82,7 +89,8 @@ def _zip(packages: Path, package: str) -> None:
 def _compile(packages: Path, *, skipped: re.Pattern[str]) -> None:
     """The root file system is read-only at run time: what is not compiled now is compiled at every start."""
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    compileall.compile_dir(packages, quiet=1, rx=skipped, workers=0, invalidation_mode=mode)
+    warnings.simplefilter("ignore")  # of other people's code
+    compileall.compile_dir(packages, quiet=1, rx=skipped, workers=1, invalidation_mode=mode)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,16 @@ def test_version_is_in_one_place() -> None:
     assert 'dynamic = ["version"]' in (ROOT / "operator" / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("lock", ["requirements-dev.lock", "server/requirements.lock", "operator/requirements.lock"])
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "requirements-dev.lock",
+        "requirements-build.lock",
+        "server/requirements.lock",
+        "server/requirements-gpu.lock",
+        "operator/requirements.lock",
+    ],
+)
 def test_locks_name_no_host_and_pin_with_hashes(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert not re.search(r"https?://|--index|--find-links", text)
@@ -49,12 +58,21 @@ def test_locks_name_no_host_and_pin_with_hashes(lock: str) -> None:
     assert all(re.search(rf"^{re.escape(pin)} \\\n +--hash=sha256:", text, re.MULTILINE) for pin in pins)
 
 
-@pytest.mark.parametrize("lock", ["server/requirements.lock", "operator/requirements.lock"])
+@pytest.mark.parametrize("lock", ["requirements-build.lock", "server/requirements.lock", "operator/requirements.lock"])
 def test_what_ships_is_locked_to_what_is_tested(lock: str) -> None:
     def pins(lock: str) -> set[str]:
         return set(re.findall(r"^[a-z0-9][^\s]*==\S+", (ROOT / lock).read_text(), re.MULTILINE))
 
     assert pins(lock) < pins("requirements-dev.lock")
+
+
+def test_both_images_of_python_are_made_alike() -> None:
+    # Word for word: the builder then makes these stages once.
+    first, second = (
+        re.findall(r"^FROM \$\{BASE_IMAGE\} AS python.*?^ENV PATH=/tools\S*", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+        for name in ("Dockerfile.server", "Dockerfile.operator")
+    )
+    assert first == second != []
 
 
 def test_nothing_needs_what_lies_beside_the_checkout() -> None:
