@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 NODES ?= simulated
 
-.PHONY: help setup python demo test e2e check generate bench soak cluster-up cluster-down
+.PHONY: help setup python demo test e2e check build push generate bench soak cluster-up cluster-down
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,12 @@ check: setup ## style, types, layers, locks
 	$(PY)/lint-imports --no-cache
 	shellcheck $(SHELL_SCRIPTS)
 	scripts/lock.sh --check
+
+build: ## the images; TARGETS="cpu gpu operator", IMAGE=registry/prefix, BASE_IMAGE=…
+	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" scripts/build.sh $(TARGETS)
+
+push: ## those that are built, to IMAGE=registry/prefix
+	@IMAGE="$(IMAGE)" scripts/build.sh push $(TARGETS)
 
 generate: python ## write what is made from the spec's dataclasses and the charts' values: CRD, schemas, tables
 	@$(PY)/python scripts/generate.py
