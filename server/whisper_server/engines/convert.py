@@ -31,11 +31,8 @@ from whisper_server.engines.checkpoint import (
 )
 from whisper_server.errors import StartError
 
-CONVERTER_REVISION = 2
+CONVERTER_REVISION = 1
 """Raised with every change of what is written, so that older cache entries are not used."""
-
-DECODER_FOLDER = "decoder"
-"""Within the folder: the model once more, without all layers of the encoder but the first, which CTranslate2 wants."""
 
 WORKING_PREFIX = ".converting-"
 LEFTOVER_AFTER_S = 3600.0
@@ -61,7 +58,7 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
     except OSError as error:
         raise StartError(f"MODEL_CACHE_DIR: {cache} cannot be written: {error}; set it to a writable folder") from error
     try:
-        _save(spec, working)
+        spec.save(str(working))
         _move_into_place(working, target)
     except OSError as error:
         raise StartError(
@@ -71,14 +68,6 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return target
-
-
-def _save(spec: Any, folder: Path) -> None:
-    spec.save(str(folder))
-    spec.encoder.layer = spec.encoder.layer[:1]
-    decoder = folder / DECODER_FOLDER
-    decoder.mkdir()
-    spec.save(str(decoder))
 
 
 def _remove_leftovers(cache: Path) -> None:
@@ -91,7 +80,7 @@ def _remove_leftovers(cache: Path) -> None:
 
 def _move_into_place(working: Path, target: Path) -> None:
     working.chmod(0o755)
-    for path in (path for path in working.rglob("*") if path.is_file()):
+    for path in working.iterdir():
         with path.open("rb") as file:
             os.fsync(file)  # else a machine that goes down may keep the name and lose the content
     try:

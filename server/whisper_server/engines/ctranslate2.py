@@ -24,10 +24,8 @@ from whisper_server.engines.ctranslate2_model import (
     N_TEXT_POSITIONS,
     AlignRequest,
     Ctranslate2Model,
-    DecodeWork,
     Encoded,
     cpu_compute_type,
-    seed_of,
 )
 from whisper_server.errors import InternalError, Unavailable
 from whisper_server.transcript import MEL_HOP_SAMPLES, Samples
@@ -175,15 +173,12 @@ class Ctranslate2Window:
         return guess
 
     async def decode(self, request: DecodeRequest) -> Decoded:
-        """Decode the window, in one batch with others that are decoded alike; alone where tokens are drawn."""
-        draws = request.temperature > 0
-        seed = seed_of(self._samples, request.temperature) if draws else 0
-        work = DecodeWork(await self.encode(), request, seed)
+        """Decode the window, in one batch with others that are decoded alike."""
+        encoded = await self.encode()
         # CTranslate2 wants `<|startoftranscript|>` at one position in all prompts of a batch.
         kind = ("decode", len(request.prompt_tokens), replace(request, prompt_tokens=()))
-        max_batch = 1 if draws else self._max_batch
-        max_batch = min(MAX_LOGPROB_BATCH, max_batch) if request.logprobs else max_batch
-        decoded: Decoded = await self._engine.submit(kind, work, max_batch=max_batch)
+        max_batch = min(MAX_LOGPROB_BATCH, self._max_batch) if request.logprobs else self._max_batch
+        decoded: Decoded = await self._engine.submit(kind, (encoded, request), max_batch=max_batch)
         return decoded
 
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:

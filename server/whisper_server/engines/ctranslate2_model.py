@@ -6,10 +6,7 @@ translated into those of the Protocol here, so that the library's conventions en
 
 from __future__ import annotations
 
-import threading
-import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
-from whisper_server.engines.convert import DECODER_FOLDER
 from whisper_server.errors import StartError
 from whisper_server.mel import LogMel
 from whisper_server.transcript import Samples
@@ -33,15 +29,6 @@ POSITION_S = 0.02
 FRAMES_A_POSITION = 2
 MEDIAN_FILTER_WIDTH = 7
 MAX_INITIAL_TIMESTAMP_INDEX = 50
-
-
-class DecodeWork(NamedTuple):
-    """One window that is to be decoded."""
-
-    encoded: Encoded
-    request: DecodeRequest
-    seed: int
-    """Where the temperature is above 0: what the draws follow from."""
 
 
 class AlignRequest(NamedTuple):
@@ -60,16 +47,18 @@ class Ctranslate2Model:
     def __init__(self, folder: Path, *, compute_type: str, n_workers: int, n_threads_each: int) -> None:
         """Load a CTranslate2 folder. Raises StartError."""
         try:
-            self._model = _loaded(folder, compute_type, n_workers=n_workers, n_threads_each=n_threads_each)
+            self._model: Any = ctranslate2.models.Whisper(
+                str(folder),
+                device="cpu",
+                compute_type=compute_type,
+                inter_threads=n_workers,
+                intra_threads=n_threads_each,
+            )
         except (RuntimeError, ValueError) as error:
             raise StartError(
                 f"MODEL_ID: CTranslate2 cannot load {folder}: {error}; "
                 "set it to another model, or delete that folder if it is a damaged copy"
             ) from error
-        own_decoder = folder / DECODER_FOLDER
-        self._decoder_folder = own_decoder if own_decoder.exists() else folder
-        self._n_threads_each = n_threads_each
-        self._seeding = threading.Lock()
         self._log_mel = LogMel(self._model.n_mels)
         self.compute_type: str = self._model.compute_type
         self.is_multilingual: bool = self._model.is_multilingual
@@ -86,24 +75,24 @@ class Ctranslate2Model:
             for guess in guesses
         ]
 
-    def decode(self, works: Sequence[DecodeWork]) -> list[Decoded]:
-        """Works that differ in nothing but the windows, the seeds and the ids in the prompts."""
-        if works[0].request.temperature > 0:
-            return [self._sample(work) for work in works]
-        return _generate(self._model, works)
-
-    def _sample(self, work: DecodeWork) -> Decoded:
-        """Draw the tokens; the same work draws the same ones, whatever else is under way.
-
-        CTranslate2 4.8 seeds a thread's generator once, at the first draw, and the rows of a batch share it. So every
-        sampled window has a decoder of its own with a new thread, seeded by a token that nobody wants. The seed is
-        the process's: no other thread may begin in between. Nor are two copies read at once, which takes memory.
-        """
-        with self._seeding:
-            ctranslate2.set_random_seed(work.seed)
-            decoder = _loaded(self._decoder_folder, self.compute_type, n_workers=1, n_threads_each=self._n_threads_each)
-            _generate(decoder, [_first_draw(work)])
-        return _generate(decoder, [work])[0]
+    def decode(self, requests: Sequence[tuple[Encoded, DecodeRequest]]) -> list[Decoded]:
+        """Requests that differ in nothing but the ids in their prompts."""
+        first = requests[0][1]
+        sampled = first.temperature > 0
+        results = self._model.generate(
+            _batch([encoded for encoded, _ in requests]),
+            [list(request.prompt_tokens) for _, request in requests],
+            # CTranslate2 gives no logits from a beam search.
+            beam_size=1 if sampled or first.logprobs else first.beam_size,
+            max_length=_max_length(len(first.prompt_tokens), first.max_new_tokens),
+            return_scores=True,
+            return_no_speech_prob=True,
+            return_logits_vocab=first.logprobs,
+            max_initial_timestamp_index=MAX_INITIAL_TIMESTAMP_INDEX,
+            sampling_topk=0 if sampled else 1,
+            sampling_temperature=first.temperature if sampled else 1,
+        )
+        return [_decoded(result, first) for result in results]
 
     def align(self, requests: Sequence[AlignRequest]) -> list[Alignment]:
         """Requests of one `sot_sequence`."""
@@ -128,44 +117,6 @@ def cpu_compute_type(dtype: str) -> str:
         usable = sorted(supported & {"float32", "int8", "bfloat16", "float16"})
         raise StartError(f"DTYPE: {dtype} is not for this processor; set it to auto or to one of {', '.join(usable)}")
     return wanted
-
-
-def seed_of(samples: Samples, temperature: float) -> int:
-    """The same for the same sound, in every process."""
-    return zlib.crc32(f"{temperature:g}".encode(), zlib.crc32(samples.tobytes())) >> 1  # the last is "any"
-
-
-def _loaded(folder: Path, compute_type: str, *, n_workers: int, n_threads_each: int) -> Any:
-    return ctranslate2.models.Whisper(
-        str(folder), device="cpu", compute_type=compute_type, inter_threads=n_workers, intra_threads=n_threads_each
-    )
-
-
-def _generate(model: Any, works: Sequence[DecodeWork]) -> list[Decoded]:
-    first = works[0].request
-    sampled = first.temperature > 0
-    results = model.generate(
-        _batch([work.encoded for work in works]),
-        [list(work.request.prompt_tokens) for work in works],
-        # CTranslate2 gives no logits from a beam search.
-        beam_size=1 if sampled or first.logprobs else first.beam_size,
-        max_length=_max_length(len(first.prompt_tokens), first.max_new_tokens),
-        return_scores=True,
-        return_no_speech_prob=True,
-        return_logits_vocab=first.logprobs,
-        max_initial_timestamp_index=MAX_INITIAL_TIMESTAMP_INDEX,
-        sampling_topk=0 if sampled else 1,
-        sampling_temperature=first.temperature if sampled else 1,
-    )
-    return [_decoded(result, first) for result in results]
-
-
-def _first_draw(work: DecodeWork) -> DecodeWork:
-    """One token for next to no sound."""
-    prompt = work.request.prompt_tokens[-work.request.n_task_tokens :]
-    return work._replace(
-        encoded=work.encoded[:1], request=replace(work.request, prompt_tokens=prompt, max_new_tokens=1, logprobs=False)
-    )
 
 
 def _batch(encoded: Sequence[Encoded]) -> Any:

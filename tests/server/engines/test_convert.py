@@ -25,7 +25,7 @@ from speech_kit.sentences import spoken
 from whisper_server.engine_protocol import Decoded, DecodeRequest
 from whisper_server.engines import convert
 from whisper_server.engines.convert import converted_folder
-from whisper_server.engines.ctranslate2_model import Ctranslate2Model, DecodeWork
+from whisper_server.engines.ctranslate2_model import Ctranslate2Model
 from whisper_server.errors import StartError
 from whisper_server.transcript import Task
 
@@ -38,7 +38,7 @@ def heard(folder: Path) -> Decoded:
     prompt, n_task_tokens = demo_tokenizer().prompt_tokens("en", Task.TRANSCRIBE, previous=(), timestamps=False)
     request = DecodeRequest(prompt, n_task_tokens, 0.0, 1, 24, logprobs=False)
     (encoded,) = model.encode([spoken("en", 0).samples])
-    (decoded,) = model.decode([DecodeWork(encoded, request, seed=1)])
+    (decoded,) = model.decode([(encoded, request)])
     return decoded
 
 

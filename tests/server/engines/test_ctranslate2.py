@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from model_kit.demo import DEMO, demo_tokenizer
@@ -24,16 +21,8 @@ from whisper_server.transcript import Task
 SAMPLES, TEXT = spoken("en", 0).samples, " " + spoken("en", 0).text
 
 
-def make_engine(cache: Path, n_threads: int = 1) -> Ctranslate2Engine:
-    return Ctranslate2Engine(Ctranslate2Config("demo", DEMO, cache, "auto", n_threads, max_batch_windows=4))
-
-
-@asynccontextmanager
-async def running(cache: Path, n_threads: int) -> AsyncIterator[Ctranslate2Engine]:
-    engine = make_engine(cache, n_threads)
-    await engine.start()
-    yield engine
-    await engine.stop()
+def make_engine(cache: Path) -> Ctranslate2Engine:
+    return Ctranslate2Engine(Ctranslate2Config("demo", DEMO, cache, "auto", n_threads=1, max_batch_windows=4))
 
 
 @pytest.fixture(scope="module")
@@ -153,39 +142,13 @@ async def test_log_probabilities_add_up(window: Ctranslate2Window, timestamps: b
         assert -0.5 < decoded.sum_logprob - sum(decoded.token_logprobs) < 1e-3
 
 
-async def test_a_temperature_draws(engine: Ctranslate2Engine, window: Ctranslate2Window) -> None:
-    temperatures = (0.0, 0.8, 0.9, 1.0)
-    drawn = {(await window.decode(request(temperature=temperature))).tokens for temperature in temperatures}
-    assert len(drawn) >= 3
-    others = [engine.open_window(SAMPLES + np.float32(n) * np.float32(1e-6)) for n in range(4)]
-    assert len({(await other.decode(request(temperature=1.0))).tokens for other in others}) >= 3
-
-
-@pytest.mark.parametrize("n_threads", [1, 2])
-async def test_what_is_drawn_depends_on_nothing_else_that_runs(cache: Path, n_threads: int) -> None:
-    """The same window at the same temperature: alone, beside others, in another order, in another engine."""
-    asked = [
-        (number, request(temperature=temperature, timestamps=True, max_new_tokens=40))
-        for number in range(2)
-        for temperature in (0.6, 1.0)
-    ]
-
-    async def heard(engine: Ctranslate2Engine, number: int, wanted: DecodeRequest) -> tuple[int, ...]:
-        window = engine.open_window(spoken("en", number).samples)
-        return (await window.decode(wanted)).tokens
-
-    seen: dict[int, set[tuple[int, ...]]] = {}
-    for seed in range(3):
-        async with running(cache, n_threads) as engine:
-            order = random.Random(seed).sample(range(len(asked)), len(asked))
-            beside = [heard(engine, number, request()) for number in range(4)]
-            together = await asyncio.gather(*(heard(engine, *asked[index]) for index in order), *beside)
-            for index, tokens in zip(order, together[: len(order)], strict=True):
-                seen.setdefault(index, set()).add(tokens)
-            alone = order[0]
-            seen[alone].add(await heard(engine, *asked[alone]))
-    assert {len(texts) for texts in seen.values()} == {1}
-    assert len({tokens for texts in seen.values() for tokens in texts}) > 2  # more than one a window
+async def test_a_temperature_draws(window: Ctranslate2Window) -> None:
+    drawn = await asyncio.gather(
+        *(window.decode(request(temperature=1.0, max_new_tokens=20 + n)) for n in range(6)),
+    )
+    assert len({one.tokens[:20] for one in drawn}) > 1
+    surest = [(await window.decode(request(max_new_tokens=20))).tokens for _ in range(2)]
+    assert surest[0] == surest[1]
 
 
 @pytest.mark.parametrize("n_previous", [0, 3, 100])
