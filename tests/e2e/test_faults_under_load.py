@@ -20,6 +20,7 @@ from e2e_kit.traffic import DEFAULT_RETRIES, Quiet, flowing
 OUTAGE_S = float(os.environ.get("WHISPER_OUTAGE_SECONDS", "60"))
 """Of the API server: longer than Leases hold."""
 Figure = Callable[[str], None]
+pytestmark = pytest.mark.timeout(600)  # a busy machine takes its time to start pods
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from e2e_kit.traffic import Quiet, flowing
 N_MORE_ROLLOUTS = int(os.environ.get("WHISPER_ROLLOUTS", "0"))
 """`make soak` asks for some."""
 Figure = Callable[[str], None]
+pytestmark = pytest.mark.timeout(600)  # a busy machine takes its time to start pods
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
-"""The images under test, as archives that a node takes without a registry. How they are built is in scripts/build.sh.
-"""
+"""The images under test, as archives that a node takes without a registry. How they are built is in scripts/build.sh."""
 
 from __future__ import annotations
 

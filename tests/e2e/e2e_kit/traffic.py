@@ -22,8 +22,8 @@ from e2e_kit.clips import Clip, ask_quietly, clips
 
 DEFAULT_RETRIES = openai.DEFAULT_MAX_RETRIES
 N_CLIENTS = 8
-REST_S = 0.5
-"""Between an answer and a client's next request: eight clients keep the pods busy, and do not flood them."""
+REST_S = 2.0
+"""Between an answer and a client's next request: eight clients keep two cores busy, and do not flood them."""
 ANSWER_S = 120.0
 """What takes longer has failed. Undisturbed it is about a second."""
 START_S = 120.0
@@ -198,9 +198,10 @@ class _Client(threading.Thread):
                     return
 
     def _clips(self) -> Iterator[Clip]:
-        """All of them, in an order of its own each time."""
+        """Every tenth is a long one."""
         while True:
-            yield from self._random.sample(clips(), len(clips()))
+            (clip,) = self._random.choices(clips(), [1 if each.is_long else 3 for each in clips()])
+            yield clip
 
     def _new(self) -> openai.OpenAI:
         return self._endpoint.client(max_retries=self._manner.max_retries, timeout_s=ANSWER_S)
