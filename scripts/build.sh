@@ -98,6 +98,13 @@ save() { # TARGET FILE: with its health check, which the OCI's own format has no
   esac
 }
 
+pull() { # IMAGE
+  case $builder in
+  buildah) run_buildah pull --quiet "$1" >/dev/null 2>&1 ;;
+  *) "$builder" pull --quiet "$1" >/dev/null 2>&1 ;;
+  esac
+}
+
 # A base made from Debian's packages, known to the builder by the name that is set in base_image.
 own_base() {
   local tar
@@ -168,6 +175,10 @@ push)
   ;;
 build)
   base_image=${BASE_IMAGE:-docker.io/library/debian:bookworm-slim}
+  if [ "$base_image" != own ] && [ -z "${BASE_IMAGE:-}" ] && ! pull "$base_image"; then
+    say "$base_image cannot be had: making a base with debootstrap"
+    base_image=own
+  fi
   [ "$base_image" != own ] || own_base
   for target in "${targets[@]}"; do build "$target"; done
   ;;
