@@ -6,7 +6,8 @@ A machine that cannot have it skips them, and says why.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,30 @@ from cluster_kit.namespaces import fresh_namespace
 from cluster_kit.tools import Unavailable
 from e2e_kit import ground as grounds
 from e2e_kit.ground import Ground, install_operator
-from e2e_kit.served import Served
+from e2e_kit.long_work import SLOW, LongWork, under_way
+from e2e_kit.served import Served, by_gateway
 from e2e_kit.traffic import Quiet
+from operator_kit.endpoints import merged
 
+PEACEFUL = ("test_whole_way", "test_access", "test_large_and_long", "test_what_goes_wrong", "test_model_cache")
+LONG_WORK = "long_work"
+LONG_STREAM_S = 303.0
+N_LONG_SENTENCES = 400
 REFUSED = pytest.StashKey[str]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """While answers of minutes are under way, tests go first that leave node and operator in peace; then who asks for
+    these answers; then all that drains and kills.
+    """
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if LONG_WORK in getattr(item, "fixturenames", ()):
+        return len(PEACEFUL)
+    name = item.path.stem
+    return PEACEFUL.index(name) if name in PEACEFUL else len(PEACEFUL) + 1
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -52,6 +73,28 @@ def operator(ground: Ground) -> Ground:
     """The same, with the operator at work: installed by its chart, from its image."""
     install_operator(ground.cluster)
     return ground
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begin_long_work(request: pytest.FixtureRequest) -> None:
+    """Before the first test, wherever one comes that asks for it."""
+    if any(LONG_WORK in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue(LONG_WORK)
+
+
+@pytest.fixture(scope="session")
+def long_work(operator: Ground) -> Iterator[Mapping[str, LongWork]]:
+    """An answer and a stream of minutes by each way in, under way since the session began."""
+    with fresh_namespace(operator.cluster) as name, ExitStack() as stack:
+        endpoints = {way: Served(operator.cluster, name, way, origin=operator.origin) for way in ("ingress", "gateway")}
+        for way, endpoint in endpoints.items():
+            endpoint.apply(merged(SLOW, by_gateway(endpoint) if way == "gateway" else {}))
+        for endpoint in endpoints.values():
+            endpoint.wait_until_current()
+        yield {
+            way: stack.enter_context(under_way(endpoint, stream_s=LONG_STREAM_S, n_sentences=N_LONG_SENTENCES))
+            for way, endpoint in endpoints.items()
+        }
 
 
 @pytest.fixture

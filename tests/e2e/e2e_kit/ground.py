@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e_kit.images import archives
+
 from chart_kit.charts import OPERATOR
 from cluster_kit import lifecycle, processes, tools
 from cluster_kit.cluster import Cluster, cluster_in
 from cluster_kit.real_node import bring_up
 from cluster_kit.real_node.node import RealNode
-from e2e_kit.images import archives
 
 SYSTEM = "whisper-system"
 """Namespace of the operator, as the README has it."""
+RELEASE = "whisper-operator"
 NAMED = "WHISPER_E2E_CLUSTER"
 """The folder of a cluster that is up already, and stays: for people who run one test again and again."""
 
@@ -79,5 +81,5 @@ def _loaded(cluster: Cluster) -> Ground:
 def install_operator(cluster: Cluster) -> None:
     """As the README says it. Leaves one that is there as it is."""
     if not cluster.helm("list", f"--namespace={SYSTEM}", "--short").strip():
-        chart = ["whisper-operator", str(OPERATOR), f"--namespace={SYSTEM}", "--create-namespace"]
+        chart = [RELEASE, str(OPERATOR), f"--namespace={SYSTEM}", "--create-namespace"]
         cluster.helm("install", *chart, "--wait", "--timeout=3m")

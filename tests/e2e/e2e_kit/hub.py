@@ -62,7 +62,7 @@ class Hub:
 @contextmanager
 def running(address: str) -> Iterator[Hub]:
     """A hub at a free port of `address`: MODEL for everybody, PRIVATE_MODEL for who brings TOKEN, nothing else."""
-    server = ThreadingHTTPServer((address, 0), _Handler)
+    server = _Server((address, 0), _Handler)
     hub = Hub(f"http://{address}:{server.server_address[1]}")
     server.hub = hub  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -81,6 +81,11 @@ def _files() -> Mapping[str, tuple[bytes, str]]:
     paths = [path for path in sorted(DEMO_MODEL.iterdir()) if path.is_file()]
     contents = {path.name: path.read_bytes() for path in paths}
     return {name: (content, hashlib.sha256(content).hexdigest()) for name, content in contents.items()}
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A pod that ends in the middle of a download is nothing to speak of."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -6,10 +6,11 @@ and judged is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import openai
 
 from cluster_kit.cluster import Document
@@ -25,6 +26,7 @@ SMALL: Mapping[str, Any] = {
     "pod": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}},
 }
 """Several fit the node; they compute as fast as it lets them. The default drain of 15 s has a test of its own."""
+GATEWAY: Mapping[str, str] = {"namespace": "projectcontour", "name": "contour"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,22 @@ class Served(LiveEndpoint):
         self.expect(limit_s, Ready="True Ready")
         return self
 
-    def client(self, *, max_retries: int = 0, timeout_s: float = 600, api_key: str = "none") -> openai.OpenAI:
+    def client(
+        self,
+        *,
+        max_retries: int = 0,
+        timeout_s: float = 600,
+        api_key: str = "none",
+        http_client: httpx.Client | None = None,
+    ) -> openai.OpenAI:
         """OpenAI's own, unmodified. Without retries unless asked for: a failed request is to be seen."""
-        return openai.OpenAI(base_url=self.base_url, api_key=api_key, max_retries=max_retries, timeout=timeout_s)
+        return openai.OpenAI(
+            base_url=self.base_url,
+            api_key=api_key,
+            max_retries=max_retries,
+            timeout=timeout_s,
+            http_client=http_client,
+        )
 
     def transcribe(self, audio: bytes, **fields: Any) -> str:
         """The text of a file, by the model `whisper-1`."""
@@ -84,6 +99,12 @@ class Served(LiveEndpoint):
             and status.get("readyReplicas", 0) == document["spec"]["replicas"]
             and reasons.get("Progressing") == ("True", "RolledOut")
         )
+
+
+def by_gateway(endpoint: Served, *, hostnames: Sequence[str] = ()) -> dict[str, Any]:
+    """Spec: reached by an HTTPRoute of the cluster's Gateway, by the same path and not by an Ingress."""
+    route = {"parentRefs": [GATEWAY], "path": endpoint.path, "hostnames": list(hostnames)}
+    return {"exposure": {"ingress": None, "gateway": route}}
 
 
 def _is_ready(pod: Document) -> bool:

@@ -1,0 +1,66 @@
+"""Host names that only the tests know, and certificates for them: what DNS and a public authority are outside.
+
+How they are used by clients and secrets is the tests' business.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def resolving(address: str, *hosts: str) -> Iterator[None]:
+    """While it is open, this process finds `hosts` at `address`."""
+    ask = socket.getaddrinfo
+
+    def answer(host: Any, *arguments: Any, **keywords: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return ask(address if name in hosts else host, *arguments, **keywords)
+
+    socket.getaddrinfo = answer
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = ask
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate with its key, and the authority that signed it, as files."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    def trusting(self) -> ssl.SSLContext:
+        """What a client takes that trusts this authority and no other."""
+        return ssl.create_default_context(cafile=str(self.authority))
+
+
+def certificate_for(host: str, folder: Path) -> Certificate:
+    """One for a host, by an authority of its own."""
+    made = Certificate(folder / "ca.crt", folder / "tls.crt", folder / "tls.key")
+    ca_key = folder / "ca.key"
+    usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"]
+    _openssl("req", "-x509", *_new_key(ca_key), "-subj", "/CN=test authority", *usage, "-out", str(made.authority))
+    extensions = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"]
+    extensions += ["-addext", f"subjectAltName=DNS:{host}"]
+    signer = ["-CA", str(made.authority), "-CAkey", str(ca_key)]
+    files = [*_new_key(made.key), "-out", str(made.certificate)]
+    _openssl("req", "-x509", *signer, *files, "-subj", f"/CN={host}", *extensions)
+    return made
+
+
+def _new_key(path: Path) -> list[str]:
+    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", str(path)]
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
