@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e_kit.images import archives
-
 from chart_kit.charts import OPERATOR
 from cluster_kit import lifecycle, processes, tools
 from cluster_kit.cluster import Cluster, cluster_in
 from cluster_kit.real_node import bring_up
 from cluster_kit.real_node.node import RealNode
+from e2e_kit.images import archives
 
 SYSTEM = "whisper-system"
 """Namespace of the operator, as the README has it."""
