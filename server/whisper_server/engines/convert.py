@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -31,6 +32,8 @@ from whisper_server.engines.checkpoint import (
 )
 from whisper_server.errors import StartError
 
+log = logging.getLogger(__name__)
+
 CONVERTER_REVISION = 1
 """Raised with every change of what is written, so that older cache entries are not used."""
 
@@ -44,6 +47,8 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
     target = cache / f"{checkpoint.name}-{_fingerprint(checkpoint)}"
     if (target / "model.bin").exists():
         return target
+    log.info("Converting %s for CTranslate2 into %s", checkpoint, target)
+    began_s = time.monotonic()
     try:
         spec = _read_checkpoint(checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -67,6 +72,7 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
         ) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
+    log.info("Converted in %.1f s", time.monotonic() - began_s)
     return target
 
 
