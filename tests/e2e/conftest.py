@@ -19,7 +19,6 @@ from e2e_kit.ground import Ground, install_operator
 from e2e_kit.long_work import SLOW, LongWork, under_way
 from e2e_kit.served import Served, by_gateway
 from e2e_kit.traffic import Quiet
-from operator_kit.endpoints import merged
 
 PEACEFUL = ("test_whole_way", "test_access", "test_large_and_long", "test_what_goes_wrong", "test_model_cache")
 LONG_WORK = "long_work"
@@ -88,7 +87,7 @@ def long_work(operator: Ground) -> Iterator[Mapping[str, LongWork]]:
     with fresh_namespace(operator.cluster) as name, ExitStack() as stack:
         endpoints = {way: Served(operator.cluster, name, way, origin=operator.origin) for way in ("ingress", "gateway")}
         for way, endpoint in endpoints.items():
-            endpoint.apply(merged(SLOW, by_gateway(endpoint) if way == "gateway" else {}))
+            endpoint.apply({**SLOW, **by_gateway(endpoint)} if way == "gateway" else SLOW)
         for endpoint in endpoints.values():
             endpoint.wait_until_current()
         yield {
