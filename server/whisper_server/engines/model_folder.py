@@ -57,7 +57,7 @@ def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) ->
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()  # in a log, a line a second that is no record

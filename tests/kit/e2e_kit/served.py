@@ -81,7 +81,8 @@ class Served(LiveEndpoint):
     def transcribe(self, audio: bytes, **fields: Any) -> str:
         """The text of a file, by the model `whisper-1`."""
         with self.client() as client:
-            return client.audio.transcriptions.create(file=("clip.wav", audio), model="whisper-1", **fields).text
+            text: str = client.audio.transcriptions.create(file=("clip.wav", audio), model="whisper-1", **fields).text
+            return text
 
     def running_pods(self) -> list[Document]:
         """Those that are not on their way out."""
