@@ -22,8 +22,7 @@ from e2e_kit.traffic import Quiet
 
 PEACEFUL = ("test_whole_way", "test_access", "test_large_and_long", "test_what_goes_wrong", "test_model_cache")
 LONG_WORK = "long_work"
-LONG_STREAM_S = 303.0
-N_LONG_SENTENCES = 400
+LONG_ANSWER_S, LONG_STREAM_S = 183.0, 303.0
 REFUSED = pytest.StashKey[str]()
 
 
@@ -91,7 +90,7 @@ def long_work(operator: Ground) -> Iterator[Mapping[str, LongWork]]:
         for endpoint in endpoints.values():
             endpoint.wait_until_current()
         yield {
-            way: stack.enter_context(under_way(endpoint, stream_s=LONG_STREAM_S, n_sentences=N_LONG_SENTENCES))
+            way: stack.enter_context(under_way(endpoint, answer_s=LONG_ANSWER_S, stream_s=LONG_STREAM_S))
             for way, endpoint in endpoints.items()
         }
 

@@ -160,6 +160,7 @@ def _answer_while_sending(wire: Wire, pieces: Iterator[bytes]) -> RawAnswer:
     return wire.answer()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", WAYS)
 def test_an_answer_of_three_minutes(long_work: dict[str, LongWork], way: str, figure: Figure) -> None:
     answer: Answer = long_work[way].answer.result(timeout=600)
@@ -169,6 +170,7 @@ def test_an_answer_of_three_minutes(long_work: dict[str, LongWork], way: str, fi
     assert errors.rate <= HIGHEST_ERROR_RATE
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_stream_of_five_minutes(long_work: dict[str, LongWork], way: str, figure: Figure) -> None:
     stream: Stream = long_work[way].stream.result(timeout=600)

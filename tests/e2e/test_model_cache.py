@@ -118,7 +118,7 @@ def test_a_second_replica_finds_the_model(shared: Cached) -> None:
 
 def test_the_hub_may_be_gone_once_the_model_is_there(cached: Cached) -> None:
     endpoint = cached.endpoint.up(cached.spec())
-    nobody = [{"name": "HF_ENDPOINT", "value": f"http://{endpoint.cluster.node.host_address}:9"}]
+    nobody = [{"name": "HF_ENDPOINT", "value": f"http://{cached.volume.node.host_address}:9"}]
     endpoint.up(cached.spec(pod={"env": nobody}))
     assert cached.heard() == normalised(SAID.text)
 

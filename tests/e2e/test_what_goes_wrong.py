@@ -133,7 +133,7 @@ def test_a_model_that_is_not_public(fresh: tuple[Served, Hub]) -> None:
     message = endpoint.expect(SAYS_S, Ready="False CrashLoopBackOff")["Ready"]
     assert "You must be authenticated" in message
     assert "HF_TOKEN is model.tokenSecretRef" in message
-    endpoint.apply(_from(model_hub.url, hub.PRIVATE_MODEL, model={"tokenSecretRef": {"name": "hub"}}))
+    endpoint.apply(merged(_from(model_hub.url, hub.PRIVATE_MODEL), {"model": {"tokenSecretRef": {"name": "hub"}}}))
     message = endpoint.expect(SAYS_S, Ready="False SecretMissing")["Ready"]
     assert "Secret hub is not there" in message
     metadata = {"name": "hub", "namespace": endpoint.namespace}

@@ -1,7 +1,7 @@
 """Answers that take minutes, asked for in the background: real recordings, on a pod that is given little of a processor.
 
-The pod starts quickly, is slowed by an in-place resize, and is let go once the answers have taken as long as they should:
-so they take that long on any machine. What must be true of them is the tests' business.
+The pod starts quickly, is slowed by an in-place resize, and is let go once an answer has taken as long as it should: so it
+takes that long on any machine. What must be true of them is the tests' business.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -27,9 +27,16 @@ SLOW_CPU = "100m"
 QUICK_CPU = "1"
 SLOW = {
     "access": {"maxUploadBytes": 200 * 1024 * 1024, "maxQueueSeconds": 3600},
-    "pod": {"resources": {"limits": {"cpu": QUICK_CPU, "memory": "2Gi"}}},
+    "pod": {
+        "resources": {"limits": {"cpu": QUICK_CPU, "memory": "2Gi"}},
+        "env": [{"name": "MAX_BATCH_WINDOWS", "value": "1"}],
+    },
 }
-"""On top of `served.SMALL`. What waits here waits long, and is not to be refused for that."""
+"""On top of `served.SMALL`. What waits here waits long, and is not to be refused for that; with one window at a time, a
+stream has something to send now and then."""
+N_SENTENCES_ANSWERED, N_SENTENCES_STREAMED = 300, 640
+"""Enough for machines that are three times as fast as the one that this was written on. A window of one takes turns with
+one of the other, so that the stream must be longer by what it is still to do when the answer is there."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +71,29 @@ class LongWork:
 
 
 @contextmanager
-def under_way(endpoint: Served, *, stream_s: float, n_sentences: int) -> Iterator[LongWork]:
-    """Both at once, on the only pod of an endpoint that is up with SLOW; they may end after `stream_s`, not before."""
+def under_way(endpoint: Served, *, answer_s: float, stream_s: float) -> Iterator[LongWork]:
+    """Both at once, on the only pod of an endpoint that is up with SLOW. Neither ends before its time, and soon after."""
     over = threading.Event()
+    answered, streamed = long_recording(N_SENTENCES_ANSWERED), long_recording(N_SENTENCES_STREAMED)
     with ThreadPoolExecutor(3) as pool:
         limit(endpoint, SLOW_CPU)
-        work = LongWork(
-            pool.submit(_answer, endpoint, long_recording(n_sentences)),
-            pool.submit(_stream, endpoint, long_recording(n_sentences)),
-        )
-        letting_go = pool.submit(_let_go, endpoint, over, stream_s)
+        began_s = time.monotonic()
+        work = LongWork(pool.submit(_answer, endpoint, answered), pool.submit(_stream, endpoint, streamed))
+
+        def pace() -> None:
+            over.wait(answer_s)
+            limit(endpoint, QUICK_CPU)
+            wait([work.answer])
+            limit(endpoint, SLOW_CPU)
+            over.wait(began_s + stream_s - time.monotonic())
+            limit(endpoint, QUICK_CPU)
+
+        pacing = pool.submit(pace)
         try:
             yield work
         finally:
             over.set()
-            letting_go.result()
+            pacing.result()
 
 
 def limit(endpoint: Served, cpu: str) -> None:
@@ -103,11 +118,6 @@ def _limit_of(endpoint: Served) -> str:
     (pod,) = endpoint.running_pods()
     statuses = pod["status"].get("containerStatuses", [])
     return str(statuses[0].get("resources", {}).get("limits", {}).get("cpu", "")) if statuses else ""
-
-
-def _let_go(endpoint: Served, over: threading.Event, after_s: float) -> None:
-    over.wait(after_s)
-    limit(endpoint, QUICK_CPU)
 
 
 def _answer(endpoint: Served, recording: Recording) -> Answer:
