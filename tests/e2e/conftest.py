@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -22,15 +22,22 @@ from e2e_kit.traffic import Quiet
 
 PEACEFUL = ("test_whole_way", "test_access", "test_large_and_long", "test_what_goes_wrong", "test_model_cache")
 LONG_WORK = "long_work"
+HERE = Path(__file__).parent
+LIMIT_S = 900
+"""Of a test that hangs: whichever is first pays for the cluster, whichever asks first waits for the long answers."""
 LONG_ANSWER_S, LONG_STREAM_S = 183.0, 303.0
 REFUSED = pytest.StashKey[str]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """While answers of minutes are under way, tests go first that leave node and operator in peace; then who asks for
-    these answers; then all that drains and kills.
+    these answers; then all that drains and kills. Tests of other folders, which come here as well, stay where they are.
     """
-    items.sort(key=_turn)
+    places = [place for place, item in enumerate(items) if item.path.is_relative_to(HERE)]
+    for place, item in zip(places, sorted((items[place] for place in places), key=_turn), strict=True):
+        items[place] = item
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
 
 
 def _turn(item: pytest.Item) -> int:
@@ -67,24 +74,19 @@ def ground(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 
 
 @pytest.fixture(scope="session")
-def operator(ground: Ground) -> Ground:
+def installed(ground: Ground) -> Ground:
     """The same, with the operator at work: installed by its chart, from its image."""
     install_operator(ground.cluster)
     return ground
 
 
-@pytest.fixture(scope="session", autouse=True)
-def begin_long_work(request: pytest.FixtureRequest) -> None:
-    """Before the first test, wherever one comes that asks for it."""
-    if any(LONG_WORK in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue(LONG_WORK)
-
-
 @pytest.fixture(scope="session")
-def long_work(operator: Ground) -> Iterator[Mapping[str, LongWork]]:
+def long_work(installed: Ground) -> Iterator[Mapping[str, LongWork]]:
     """An answer and a stream of minutes by each way in, under way since the session began."""
-    with fresh_namespace(operator.cluster) as name, ExitStack() as stack:
-        endpoints = {way: Served(operator.cluster, name, way, origin=operator.origin) for way in ("ingress", "gateway")}
+    with fresh_namespace(installed.cluster) as name, ExitStack() as stack:
+        endpoints = {
+            way: Served(installed.cluster, name, way, origin=installed.origin) for way in ("ingress", "gateway")
+        }
         for way, endpoint in endpoints.items():
             endpoint.apply({**SLOW, **by_gateway(endpoint)} if way == "gateway" else SLOW)
         for endpoint in endpoints.values():
@@ -93,6 +95,17 @@ def long_work(operator: Ground) -> Iterator[Mapping[str, LongWork]]:
             way: stack.enter_context(under_way(endpoint, answer_s=LONG_ANSWER_S, stream_s=LONG_STREAM_S))
             for way, endpoint in endpoints.items()
         }
+
+
+@pytest.fixture(scope="session")
+def operator(installed: Ground, request: pytest.FixtureRequest) -> Ground:
+    """The operator at work, and the long answers under way wherever a test comes that asks for them: they are begun
+    before the first test. Where they cannot be, the tests that ask for them say so, and no others.
+    """
+    if any(LONG_WORK in getattr(item, "fixturenames", ()) for item in request.session.items):
+        with suppress(Exception):
+            request.getfixturevalue(LONG_WORK)
+    return installed
 
 
 @pytest.fixture
