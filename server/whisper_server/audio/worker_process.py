@@ -135,8 +135,12 @@ class WorkerProcess:
         Not `Process.kill()`: it polls, and so reaps a worker that has just died. The event loop then finds no child
         and reports 255: why it died would be lost.
         """
-        if self._pidfd is not None:
-            with suppress(ProcessLookupError):
+        if self._process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            if self._pidfd is None:
+                os.kill(self._process.pid, signal.SIGKILL)
+            else:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def wait(self) -> int:
@@ -178,10 +182,10 @@ def was_out_of_cpu_time(died: WorkerDied) -> bool:
 
 
 def _pidfd(pid: int) -> int | None:
-    """None: the process has died and is reaped already."""
+    """None: the process has died and is reaped already, or the kernel or its seccomp profile is too old for it."""
     try:
         return os.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError:
         return None
 
 

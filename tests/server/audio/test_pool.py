@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -355,3 +356,15 @@ async def test_the_event_loop_goes_on_while_workers_work() -> None:
             delays_s.append(time.monotonic() - asked_s)
         await jobs
         assert sorted(delays_s)[len(delays_s) // 2] < 0.05
+
+
+async def test_a_kernel_without_pidfds_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(pid: int, flags: int = 0) -> int:
+        raise PermissionError(errno.EPERM, f"pidfd_open {pid} {flags}")
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    async with running(1) as pool:
+        (worker,) = pool._workers
+        worker.kill()
+        assert await worker.wait() == -signal.SIGKILL
+        assert await decode(pool, WAV) == pytest.approx(3)
