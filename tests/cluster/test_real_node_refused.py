@@ -22,7 +22,8 @@ from cluster_kit.real_node import sandbox
 os.seteuid(int(sys.argv[2]))
 try:
     sandbox.check(Path(sys.argv[1]))
-    print("network", sandbox.free_link())
+    with sandbox.claimed_link() as link:
+        print("network", link)
 except tools.Unavailable as why:
     print(why)
 """
@@ -79,6 +80,15 @@ def test_where_the_node_has_something_of_its_own(place: str) -> None:
 def test_a_network_that_is_taken_is_passed_over(tmp_path: Path) -> None:
     assert said(tmp_path / "cluster", before=with_addresses("10.99.0.2")) == "network 1"
     assert said(tmp_path / "cluster", before=OWN_NETWORK) == "network 0"
+
+
+@ROOT
+def test_two_on_their_way_up_get_a_network_each() -> None:
+    with sandbox.claimed_link() as first:
+        with sandbox.claimed_link() as second:
+            assert second != first
+        with sandbox.claimed_link() as again:
+            assert again == second
 
 
 @ROOT

@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -46,24 +47,26 @@ def up(folder: Path, *, owner: Process | None = None, nodes: str = SIMULATED) ->
     """
     if load(folder) is not None:
         raise FileExistsError(f"{folder} holds a cluster already")
-    link = bring_up.prepare(folder) if nodes == REAL else 0
+    if nodes == REAL:
+        bring_up.prepare(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty and holds no cluster: nothing is done there")
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise FileExistsError(f"{folder} belongs to somebody else: keys are not put there")
-    layout = plan(folder, nodes, link)
-    layout.save()
-    try:
-        layout.logs.mkdir()
-        layout.processes.mkdir()
-        if owner is not None:
-            _start_keeper(layout, owner)
-        _write_files(layout)
-        _start_all(layout)
-    except BaseException:
-        down(folder)
-        raise
+    with sandbox.claimed_link() if nodes == REAL else nullcontext(0) as link:
+        layout = plan(folder, nodes, link)
+        layout.save()
+        try:
+            layout.logs.mkdir()
+            layout.processes.mkdir()
+            if owner is not None:
+                _start_keeper(layout, owner)
+            _write_files(layout)
+            _start_all(layout)
+        except BaseException:
+            down(folder)
+            raise
     return layout
 
 

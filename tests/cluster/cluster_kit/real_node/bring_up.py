@@ -16,16 +16,12 @@ from cluster_kit.real_node import packages, sandbox
 from cluster_kit.real_node.components import COMPONENTS
 
 
-def prepare(folder: Path) -> int:
-    """What a node takes that is not made for it: tools, packages, and a machine that can. The network that is free.
-
-    Raises Unavailable.
-    """
+def prepare(folder: Path) -> None:
+    """What a node takes that is not made for it: tools, packages, and a machine that can. Raises Unavailable."""
     sandbox.check(folder)
     tools.build(tools.NODE_TOOLS)
     packages.unpack()
     ingress.prepare()
-    return sandbox.free_link()
 
 
 def start_component(layout: Layout, name: str) -> Process:

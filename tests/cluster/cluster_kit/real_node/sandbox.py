@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster_kit import processes, tools
@@ -71,20 +73,31 @@ def check(folder: Path) -> None:
         raise Unavailable(
             f"a real node has a {hidden[0]} of its own: the cluster's folder and the cache cannot be there"
         )
-    free_link()
+    with claimed_link():
+        pass
     unshared = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true"]
     done = subprocess.run(unshared, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable(f"a real node takes namespaces of its own: {done.stderr.strip()}")
 
 
-def free_link() -> int:
-    """The first of our networks that no interface of this machine is in. Raises Unavailable."""
-    taken = {address for address, _ in _addresses()}
+@contextmanager
+def claimed_link() -> Iterator[int]:
+    """The first of our networks that is in no interface, and that nobody else who is on his way up has claimed.
+
+    The claim is a name that one socket of this machine's network can have at a time; it goes with the process, however
+    that ends. Raises Unavailable.
+    """
     for link in range(LINKS):
         ends = {f"10.99.{link}.{end}" for end in range(4)}
-        if not ends & taken:
-            return link
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f"\0whisper-real-node-{link}")
+            except OSError:
+                continue
+            if not ends & {address for address, _ in _addresses()}:  # asked now: who had the claim has one by now
+                yield link
+                return
     who = ", ".join(sorted({f"{name} has {address}" for address, name in _addresses() if address.startswith("10.99.")}))
     raise Unavailable(f"a real node takes one of {LINKS} networks from 10.99.0.0/30 on, and none is free: {who}")
 
@@ -108,8 +121,6 @@ def start(layout: Layout) -> None:
         _command("ip", "link", "add", interface(layout), "type", "veth", "peer", "name", "eth0", "netns", first)
         _command("ip", "address", "add", f"{layout.host_address}/30", "dev", interface(layout))
         _command("ip", "link", "set", interface(layout), "up")
-        if len([address for address, _ in _addresses() if address == layout.host_address]) > 1:
-            raise Unavailable(f"another cluster took {layout.host_address} at the same time: try again")
         _command(*prefix(layout), "sh", "-euc", _script(layout), environment=environment(layout))
     except subprocess.CalledProcessError as failed:
         raise Unavailable(f"a real node cannot be had here: {failed.cmd[0]}: {failed.stderr.strip()}") from None
