@@ -12,7 +12,7 @@ NODES ?= simulated
 .PHONY: help setup python demo test e2e check build push generate bench soak cluster-up cluster-down
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## bring all that work on the project takes into .venv and, as root, from Debian
 	@scripts/setup.sh
