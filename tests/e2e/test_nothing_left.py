@@ -12,9 +12,10 @@ import pytest
 from cluster_kit import lifecycle
 from cluster_kit.real_node import bring_up
 from cluster_kit.tools import Unavailable
-from e2e_kit.ends_of_a_cluster import REFUSED, WAYS, bystander_group
+from e2e_kit.ends_of_a_cluster import REFUSED, WAYS, bystander_group, namespaces
 
 TESTS = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{TESTS / 'cluster'}:{TESTS / 'kit'}"}
 PRIVATE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 """Whatever else runs on this machine changes nothing that is compared."""
 
@@ -32,13 +33,12 @@ def prepared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_left_and_nothing_is_gone(prepared: None, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "cluster"
-    code = [sys.executable, "-m", "e2e_kit.ends_of_a_cluster", way, str(folder)]
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS / 'cluster'}:{TESTS / 'e2e'}"}
+    code = [sys.executable, "-m", "e2e_kit.ends_of_a_cluster", way, str(folder), *namespaces()]
     try:
         # The shell is the first process there, which has to reap orphans.
         done = subprocess.run(
             [*PRIVATE, "sh", "-c", '"$@"; exit $?', "sh", *code],
-            env=environment,
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
@@ -51,3 +51,20 @@ def test_nothing_is_left_and_nothing_is_gone(prepared: None, tmp_path: Path, way
     if done.returncode == REFUSED:
         pytest.skip(f"no real node: {done.stdout.strip()}")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
+
+
+@pytest.mark.parametrize("told", ["", "$(readlink /proc/self/ns/mnt /proc/self/ns/net)"])
+def test_it_is_refused_where_namespaces_are_shared(prepared: None, tmp_path: Path, told: str) -> None:
+    """It changes the mounts and the packet filter of wherever it runs: here, of what has nothing in it."""
+    script = f'"$@" {told}; exit $?'
+    code = [sys.executable, "-m", "e2e_kit.ends_of_a_cluster", "down", str(tmp_path / "cluster")]
+    done = subprocess.run(
+        [*PRIVATE, "sh", "-c", script, "sh", *code],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 1
+    assert "only in namespaces of its own" in done.stderr

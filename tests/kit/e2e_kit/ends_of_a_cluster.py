@@ -1,17 +1,19 @@
 """A cluster with a real node comes up and ends in one of several ways, and a comparison of what there is then and was
-before. Runs by itself, in namespaces that nobody else changes meanwhile:
+before. Runs by itself, in namespaces that nobody else changes meanwhile; told those outside, it refuses to be there:
 
-unshare --mount --net --pid --fork --mount-proc sh -c 'python -m e2e_kit.ends_of_a_cluster WAY FOLDER; exit $?'
+unshare --mount --net --pid --fork --mount-proc sh -c '"$@"; exit $?' sh \
+  python -m e2e_kit.ends_of_a_cluster WAY FOLDER $(readlink /proc/self/ns/mnt /proc/self/ns/net)
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cluster_kit import lifecycle, processes
@@ -154,7 +156,14 @@ def bystander_group(folder: Path) -> Path:
     return hierarchy / f"{cgroups.root_of(folder).removeprefix('/')}-bystander"
 
 
-def main(way: str, folder: Path) -> int:
+def namespaces() -> list[str]:
+    """Of mounts and of the network: what is done here changes both for all who share them."""
+    return [os.readlink(f"/proc/self/ns/{kind}") for kind in ("mnt", "net")]
+
+
+def main(way: str, folder: Path, outside: Sequence[str]) -> int:
+    if len(outside) != len(namespaces()) or set(outside) & set(namespaces()):
+        raise SystemExit(f"only in namespaces of its own, by the command that this begins with:\n{__doc__}")
     try:
         bring_up.prepare(folder)
     except Unavailable as why:
@@ -185,4 +194,4 @@ def what_is_left(before: inventory.Inventory, folder: Path, groups: frozenset[st
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))
