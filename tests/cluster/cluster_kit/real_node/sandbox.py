@@ -143,8 +143,11 @@ def start_inside(layout: Layout, name: str, argv: Sequence[str], environment: Ma
 
 
 def prefix(layout: Layout) -> list[str]:
-    """What a command that runs inside begins with."""
+    """What a command that runs inside begins with. Raises ProcessLookupError where the namespaces are gone: by now,
+    their first process's id may be of somebody else's."""
     first = processes.recorded(layout.processes)[SANDBOX]
+    if not first.alive:
+        raise ProcessLookupError(f"the real node of {layout.folder} has ended")
     return [_found("nsenter"), f"--target={first.pid}", "--net", "--mount", "--pid", "--"]
 
 
