@@ -89,7 +89,12 @@ def draining(served: Served, node: str, scratch: Path) -> Iterator[Drain]:
     """Evict the endpoint's pods from the node, which takes no new ones until somebody says so; at the latest the end."""
     log = scratch / "drain.log"
     options = ["--delete-emptydir-data", f"--pod-selector={selector_text(served.name)}", f"--timeout={OVER_S:.0f}s"]
-    environment = {"PATH": os.environ.get("PATH", ""), "KUBECONFIG": str(served.cluster.kubeconfig)}
+    cluster = served.cluster
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(cluster.folder),  # without one, kubectl has its cache in the current folder
+        "KUBECONFIG": str(cluster.kubeconfig),
+    }
     with log.open("wb") as out:
         popen = subprocess.Popen(
             [str(tools.path("kubectl")), "drain", node, *options], env=environment, stdout=out, stderr=out
