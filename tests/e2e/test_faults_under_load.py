@@ -19,6 +19,8 @@ from e2e_kit.traffic import DEFAULT_RETRIES, Quiet, flowing
 
 OUTAGE_S = float(os.environ.get("WHISPER_OUTAGE_SECONDS", "60"))
 """Of the API server: longer than Leases hold."""
+NOBODY_TELLS_S = 60.0
+"""Patience of clients where a pod's network may be gone before its connections end: the proxy does not hear of it."""
 Figure = Callable[[str], None]
 pytestmark = pytest.mark.timeout(600)  # a busy machine takes its time to start pods
 
@@ -55,7 +57,7 @@ def test_a_containerd_shim_is_killed(
     steady: Steady, expected: Mapping[str, str], operator: Ground, figure: Figure
 ) -> None:
     pod = steady.settled()[0]
-    with flowing(steady, expected, max_retries=DEFAULT_RETRIES) as traffic:
+    with flowing(steady, expected, max_retries=DEFAULT_RETRIES, answer_s=NOBODY_TELLS_S) as traffic:
         os.kill(operator.node.shim(pod), signal.SIGKILL)
         took_s = steady.wait_for_restart(pod)
     figure(f"SIGKILL of a containerd shim: ready again after {took_s:.1f} s; {traffic}")

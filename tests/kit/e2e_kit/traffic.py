@@ -36,6 +36,7 @@ class Manner:
     """How clients ask."""
 
     max_retries: int = 0
+    answer_s: float = ANSWER_S
     rest_s: float = REST_S
 
 
@@ -145,12 +146,13 @@ def flowing(
     *,
     clients: int = N_CLIENTS,
     max_retries: int = 0,
+    answer_s: float = ANSWER_S,
 ) -> Iterator[Traffic]:
     """Traffic for as long as the block runs, from when every client has had an answer. Judge it after the block."""
     ending = threading.Event()
     with failed_attempts() as attempts:
         traffic = Traffic(expected, attempts=attempts)
-        manner = Manner(max_retries)
+        manner = Manner(max_retries, answer_s)
         makers = [_Client(number, endpoint, manner, traffic, ending) for number in range(clients)]
         for each in makers:
             each.start()
@@ -204,7 +206,7 @@ class _Client(threading.Thread):
             yield clip
 
     def _new(self) -> openai.OpenAI:
-        return self._endpoint.client(max_retries=self._manner.max_retries, timeout_s=ANSWER_S)
+        return self._endpoint.client(max_retries=self._manner.max_retries, timeout_s=self._manner.answer_s)
 
     def _request(self, client: openai.OpenAI, clip: Clip) -> Asked:
         start_s = time.monotonic()
