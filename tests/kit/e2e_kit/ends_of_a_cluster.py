@@ -8,7 +8,6 @@ unshare --mount --net --pid --fork --mount-proc sh -c '"$@"; exit $?' sh \
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -158,7 +157,7 @@ def bystander_group(folder: Path) -> Path:
 
 def namespaces() -> list[str]:
     """Of mounts and of the network: what is done here changes both for all who share them."""
-    return [os.readlink(f"/proc/self/ns/{kind}") for kind in ("mnt", "net")]
+    return [str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("mnt", "net")]
 
 
 def main(way: str, folder: Path, outside: Sequence[str]) -> int:
