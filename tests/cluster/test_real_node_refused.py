@@ -27,8 +27,22 @@ try:
 except tools.Unavailable as why:
     print(why)
 """
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to take a right away")
 OWN_NETWORK = ("unshare", "--net")
+
+
+def refusal_of_this_machine() -> str:
+    """Why no other machine can be made of it; empty where that can be."""
+    if os.geteuid() != 0:
+        return "takes root to take a right away"
+    try:
+        done = subprocess.run([*OWN_NETWORK, "ip", "link"], capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        return str(missing)
+    return f"takes a network of its own: {done.stderr.strip()}" if done.returncode != 0 else ""
+
+
+REFUSAL = refusal_of_this_machine()
+ROOT = pytest.mark.skipif(bool(REFUSAL), reason=REFUSAL)
 
 
 def said(folder: Path, *, before: Sequence[str] = (), user: int = 0, path: str | None = None) -> str:
@@ -74,6 +88,15 @@ def test_without_a_program(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["/run/whisper", "/var/lib/whisper"])
 def test_where_the_node_has_something_of_its_own(place: str) -> None:
     assert f"has a {Path(place).parent} of its own" in said(Path(place))
+
+
+@ROOT
+def test_where_layers_cannot_be_laid_over_each_other(tmp_path: Path) -> None:
+    folders = " ".join(f'"{tmp_path}/{name}"' for name in ("lower", "upper", "work", "whole"))
+    options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    script = f'mkdir {folders}; mount -t overlay -o "{options}" overlay "{tmp_path}/whole" || true; exec "$@"'
+    refusal = said(tmp_path / "whole" / "cluster", before=["unshare", "--mount", "sh", "-ec", script, "sh"])
+    assert refusal.startswith("a real node takes a folder that overlayfs can use, unlike those below")
 
 
 @ROOT

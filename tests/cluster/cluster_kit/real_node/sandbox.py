@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,10 @@ mount --bind "$NODE/log" /var/log
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/tunables
 """
+OVERLAY = """
+mkdir "$1/lower" "$1/upper" "$1/work" "$1/whole"
+mount -t overlay -o "lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work" overlay "$1/whole"
+"""
 NETWORK = """
 ip link set lo up
 ip address add $NODE_ADDRESS/30 dev eth0
@@ -79,6 +84,19 @@ def check(folder: Path) -> None:
     done = subprocess.run(unshared, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable(f"a real node takes namespaces of its own: {done.stderr.strip()}")
+    _check_overlay(folder)
+
+
+def _check_overlay(folder: Path) -> None:
+    """Where the cluster's folder will be, containerd lays layers of images over each other. Raises Unavailable."""
+    there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
+    with tempfile.TemporaryDirectory(dir=there, prefix=".whisper-overlay-") as scratch:
+        command = ["unshare", "--mount", "sh", "-euc", OVERLAY, "sh", scratch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Unavailable(
+            f"a real node takes a folder that overlayfs can use, unlike those below {there}: {done.stderr.strip()}"
+        )
 
 
 @contextmanager
