@@ -123,8 +123,12 @@ def test_an_owner_that_is_killed_takes_its_cluster_along(needs_cluster: None, tm
 def test_the_commands_may_be_repeated(needs_cluster: None, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     try:
-        first, second = run("up", folder), run("up", folder)
-        assert first.stdout == second.stdout == f"export KUBECONFIG={folder}/kubeconfig\n"
+        first = run("up", folder)
+        second = run("up", folder, https_proxy="http://127.0.0.1:1", NO_PROXY="", no_proxy="example.com")
+        exported = f"export KUBECONFIG={folder}/kubeconfig\n"
+        assert first.stdout.startswith(exported)
+        direct = "example.com,127.0.0.1"
+        assert second.stdout == f"{exported}export NO_PROXY={direct}\nexport no_proxy={direct}\n"
         assert "is up already" in second.stderr
         layout = load(folder)
         assert layout is not None

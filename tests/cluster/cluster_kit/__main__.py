@@ -6,12 +6,13 @@ On the standard output is what a shell evaluates, on the other what people read.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cluster_kit import lifecycle, tools
+from cluster_kit import lifecycle, proxies, tools
 from cluster_kit.cluster import Cluster, cluster_in
 from cluster_kit.layout import REAL, SIMULATED
 from cluster_kit.nodes import Nodes
@@ -53,6 +54,10 @@ def up() -> None:
         _say(f"up in {time.monotonic() - started_s:.1f} s, with {which}; logs in {layout.logs}")
     _say(f"kubectl and helm that fit it: export PATH={tools.cache() / 'bin'}:$PATH")
     print(f"export KUBECONFIG={cluster.kubeconfig}")
+    layout = cluster.own()
+    hosts = (layout.address, layout.node_address) if layout.is_real else (layout.address,)
+    for name, value in proxies.exceptions(os.environ, hosts).items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 def down() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chart_kit.charts import OPERATOR
-from cluster_kit import lifecycle, processes, tools
+from cluster_kit import lifecycle, processes, proxies, tools
 from cluster_kit.cluster import Cluster, cluster_in
 from cluster_kit.real_node import bring_up
 from cluster_kit.real_node.node import RealNode
@@ -59,22 +59,27 @@ def up(folder: Path) -> Iterator[Ground]:
         cluster = cluster_in(Path(named))
         if cluster is None:
             raise FileNotFoundError(f"{NAMED}: there is no cluster in {named}")
-        yield _loaded(cluster)
+        with _loaded(cluster) as ground:
+            yield ground
         return
     prepare(folder)  # before the cluster takes its share of the machine
     layout = lifecycle.up(folder, owner=processes.this_process(), nodes="real")
     try:
-        yield _loaded(Cluster(layout.kubeconfig, layout.server, folder, layout))
+        with _loaded(Cluster(layout.kubeconfig, layout.server, folder, layout)) as ground:
+            yield ground
     finally:
         lifecycle.down(folder)
 
 
-def _loaded(cluster: Cluster) -> Ground:
+@contextmanager
+def _loaded(cluster: Cluster) -> Iterator[Ground]:
+    """With the images in it, and reached without the proxy that this machine may have."""
     if cluster.node is None:
         raise ValueError(f"the cluster in {cluster.folder} has no real node: NODES=real make cluster-up")
     for archive in archives().all():
         cluster.node.load(archive)
-    return Ground(cluster, cluster.node)
+    with proxies.direct(cluster.node.address, cluster.node.host_address):
+        yield Ground(cluster, cluster.node)
 
 
 def install_operator(cluster: Cluster) -> None:

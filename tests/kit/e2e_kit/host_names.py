@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster_kit import proxies
+
 
 @contextmanager
 def resolving(address: str, *hosts: str) -> Iterator[None]:
-    """While it is open, this process finds `hosts` at `address`."""
+    """While it is open, this process finds `hosts` at `address`, and asks no proxy for them."""
     ask = socket.getaddrinfo
 
     def answer(host: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -26,7 +28,8 @@ def resolving(address: str, *hosts: str) -> Iterator[None]:
 
     socket.getaddrinfo = answer
     try:
-        yield
+        with proxies.direct(*hosts):
+            yield
     finally:
         socket.getaddrinfo = ask
 
