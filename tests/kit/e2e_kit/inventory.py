@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from cluster_kit.real_node import packages
+from cluster_kit.real_node.cgroups import groups_from
 from cluster_kit.real_node.sandbox import TUNABLES
 
 PLACES = ("/", "/etc", "/opt", "/run", "/usr/lib", "/var/lib", "/var/log")
@@ -49,7 +50,7 @@ def take(*, groups: frozenset[str]) -> Inventory:
         interfaces=frozenset(_interfaces()),
         routes=frozenset(_printed(["ip", "route", "show", "table", "all"])),
         rules=frozenset(_rules()),
-        control_groups=frozenset(str(path) for name in groups for path in Path("/sys/fs/cgroup").glob(f"**/{name}")),
+        control_groups=frozenset(str(path) for path in groups_from(Path("/sys/fs/cgroup")) if path.name in groups),
         files=frozenset(str(path) for place in PLACES for path in Path(place).glob("*")),
         tunables=frozenset(f"{name} = {(Path('/proc/sys') / name).read_text().strip()}" for name in TUNABLES),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,8 +49,7 @@ def remove(layout: Layout) -> None:
     deadline_s = time.monotonic() + EMPTY_LIMIT_S
     while left := [folder for mount, _ in _hierarchies() if (folder := _folder(mount, layout)).exists()]:
         for folder in left:
-            below = sorted((path for path in folder.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts))
-            for path in [*below, folder]:
+            for path in reversed([*groups_from(folder)]):
                 with contextlib.suppress(OSError):
                     path.rmdir()
         if time.monotonic() > deadline_s:
@@ -60,8 +60,22 @@ def remove(layout: Layout) -> None:
 def processes_of(layout: Layout, container_id: str) -> list[int]:
     """The processes of a container, by the ids that this machine knows them by."""
     for mount, _ in _hierarchies():
-        for folder in _folder(mount, layout).glob(f"kubepods/**/{container_id}"):
-            return [int(line) for file in folder.rglob("cgroup.procs") for line in file.read_text().split()]
+        for folder in groups_from(_folder(mount, layout) / "kubepods"):
+            if folder.name == container_id:
+                return [pid for group in groups_from(folder) for pid in _members(group)]
+    return []
+
+
+def groups_from(folder: Path) -> Iterator[Path]:
+    """This group and all below it, parents first. Those that go meanwhile are passed over, where `glob` would raise."""
+    for path, _, _ in os.walk(folder):
+        yield Path(path)
+
+
+def _members(group: Path) -> list[int]:
+    """None where it has gone."""
+    with contextlib.suppress(OSError):
+        return [int(line) for line in (group / "cgroup.procs").read_text().split()]
     return []
 
 
