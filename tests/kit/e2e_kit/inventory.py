@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,6 +18,8 @@ from cluster_kit.real_node.sandbox import TUNABLES
 
 PLACES = ("/", "/etc", "/opt", "/run", "/usr/lib", "/var/lib", "/var/log")
 """Where kubelets, container runtimes and network plugins are used to put things."""
+OURS = re.compile("cni|containerd|contour|coredns|envoy|kube|netns|pause|runc|whisper|xtables", re.IGNORECASE)
+"""Names that these have there: what apt or logrotate put beside them meanwhile is nobody's business here."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def take(*, groups: frozenset[str]) -> Inventory:
         routes=frozenset(_printed(["ip", "route", "show", "table", "all"])),
         rules=frozenset(_rules()),
         control_groups=frozenset(str(path) for path in groups_from(Path("/sys/fs/cgroup")) if path.name in groups),
-        files=frozenset(str(path) for place in PLACES for path in Path(place).glob("*")),
+        files=frozenset(str(path) for place in PLACES for path in Path(place).glob("*") if OURS.search(path.name)),
         tunables=frozenset(f"{name} = {(Path('/proc/sys') / name).read_text().strip()}" for name in TUNABLES),
     )
 
