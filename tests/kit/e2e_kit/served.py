@@ -14,6 +14,7 @@ import httpx
 import openai
 
 from cluster_kit.cluster import Document
+from cluster_kit.reading import is_ready
 from operator_kit.endpoints import make_endpoint, merged
 from operator_kit.live_endpoint import LiveEndpoint
 
@@ -89,7 +90,7 @@ class Served(LiveEndpoint):
         return [pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"]]
 
     def ready_pods(self) -> list[Document]:
-        return [pod for pod in self.running_pods() if _is_ready(pod)]
+        return [pod for pod in self.running_pods() if is_ready(pod)]
 
     def _is_current(self) -> bool:
         document = self.document()
@@ -106,8 +107,3 @@ def by_gateway(endpoint: Served, *, hostnames: Sequence[str] = ()) -> dict[str, 
     """Spec: reached by an HTTPRoute of the cluster's Gateway, by the same path and not by an Ingress."""
     route = {"parentRefs": [GATEWAY], "path": endpoint.path, "hostnames": list(hostnames)}
     return {"exposure": {"ingress": None, "gateway": route}}
-
-
-def _is_ready(pod: Document) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
