@@ -6,7 +6,6 @@ its /usr. What is built from Go modules is in `tools`.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -47,9 +46,7 @@ def path() -> Path:
 def unpack() -> None:
     """Fetch and unpack them, unless they are there. Raises Unavailable."""
     final = path()
-    tools.cache().mkdir(parents=True, exist_ok=True)
-    with (tools.cache() / "debian.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with tools.locked("debian"):
         if final.exists():
             return
         for program in ("apt-get", "dpkg"):
