@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,4 @@ def _file(name: str, size_bytes: int, mode: int) -> tarfile.TarInfo:
 
 def _architecture() -> str:
     """As Go calls it."""
-    import platform
-
     return {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
