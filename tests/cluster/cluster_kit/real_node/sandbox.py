@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster_kit import processes, tools
+from cluster_kit.control_plane import SERVICE_RANGE
 from cluster_kit.layout import Layout
 from cluster_kit.processes import Process
 from cluster_kit.real_node import cgroups, packages
@@ -25,7 +26,6 @@ from cluster_kit.tools import Unavailable
 
 SANDBOX = "sandbox"
 POD_RANGE = "10.88.0.0/16"
-SERVICE_RANGE = "10.96.0.0/16"
 LINKS = 64
 """How many real nodes this machine may have at a time, each on a network of its own."""
 CHILD_LIMIT_S = 30.0
