@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Iterator
@@ -115,9 +114,7 @@ def _objects(namespace: str, image: str, certificate: Certificate) -> Iterator[D
     spec = {"containers": [container], "securityContext": secure, "terminationGracePeriodSeconds": 0}
     yield _object("v1", "Pod", namespace, spec, name=POD, labels={"app": NAME})
     yield _object("v1", "Service", namespace, {"selector": {"app": NAME}, "ports": [{"port": 80, "targetPort": 8000}]})
-    files = {"tls.crt": certificate.certificate, "tls.key": certificate.key}
-    data = {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
-    yield _secret(namespace, data)
+    yield certificate.secret(namespace)
     yield _ingress(namespace, "any", f"/{namespace}")
     yield _ingress(namespace, "host", "/v1", host=HOST)
     yield _ingress(namespace, "tls", "/v1", host=TLS_HOST, tls=[{"hosts": [TLS_HOST], "secretName": "certificate"}])
@@ -129,11 +126,6 @@ def _objects(namespace: str, image: str, certificate: Certificate) -> Iterator[D
     parents = [{"name": "contour", "namespace": "projectcontour"}]
     route = {"parentRefs": parents, "hostnames": [GATEWAY_HOST], "rules": [rule]}
     yield _object("gateway.networking.k8s.io/v1", "HTTPRoute", namespace, route)
-
-
-def _secret(namespace: str, data: dict[str, str]) -> Document:
-    metadata = {"name": "certificate", "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data}
 
 
 def _ingress(namespace: str, name: str, path: str, *, host: str = "", **spec: Any) -> Document:

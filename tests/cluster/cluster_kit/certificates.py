@@ -50,15 +50,14 @@ def with_certificate(layout: Layout, name: str) -> dict[str, str]:
     }
 
 
-def tls_secret(layout: Layout, name: str, namespace: str) -> dict[str, Any]:
-    """A Secret for an Ingress or a Gateway, with the certificate of this name."""
-    folder = layout.certificates
+def tls_secret(certificate: Path, key: Path, *, name: str, namespace: str) -> dict[str, Any]:
+    """A Secret for an Ingress or a Gateway."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/tls",
         "metadata": {"name": name, "namespace": namespace},
-        "data": {"tls.crt": _packed(folder / f"{name}.crt"), "tls.key": _packed(folder / f"{name}.key")},
+        "data": {"tls.crt": _packed(certificate), "tls.key": _packed(key)},
     }
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster_kit import proxies
+from cluster_kit.certificates import tls_secret
+from cluster_kit.cluster import Document
 
 
 @contextmanager
@@ -45,6 +47,10 @@ class Certificate:
     def trusting(self) -> ssl.SSLContext:
         """What a client takes that trusts this authority and no other."""
         return ssl.create_default_context(cafile=str(self.authority))
+
+    def secret(self, namespace: str, name: str = "certificate") -> Document:
+        """What an Ingress names for its host."""
+        return tls_secret(self.certificate, self.key, name=name, namespace=namespace)
 
 
 def certificate_for(host: str, folder: Path) -> Certificate:

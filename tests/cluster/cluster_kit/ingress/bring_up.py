@@ -29,7 +29,10 @@ def install(layout: Layout, kubectl: Callable[..., subprocess.CompletedProcess[s
     first = [json.dumps(objects.namespace()), *(file.read_text() for file in kinds.files())]
     kubectl("create", "-f-", stdin="\n---\n".join(first)).check_returncode()
     kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s").check_returncode()
-    secret = certificates.tls_secret(layout, objects.CERTIFICATE, objects.NAMESPACE)
+    file = layout.certificates / f"{objects.CERTIFICATE}.crt"
+    secret = certificates.tls_secret(
+        file, file.with_suffix(".key"), name=objects.CERTIFICATE, namespace=objects.NAMESPACE
+    )
     items = {"apiVersion": "v1", "kind": "List", "items": [secret, *objects.objects()]}
     kubectl("create", "-f-", stdin=json.dumps(items)).check_returncode()
 
