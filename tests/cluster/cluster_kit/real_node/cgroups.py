@@ -73,7 +73,7 @@ def groups_from(folder: Path) -> Iterator[Path]:
 
 
 def _members(group: Path) -> list[int]:
-    """None where it has gone."""
+    """Nobody where it has gone."""
     with contextlib.suppress(OSError):
         return [int(line) for line in (group / "cgroup.procs").read_text().split()]
     return []
