@@ -190,7 +190,7 @@ def test_the_least_that_one_can_write() -> None:
                             },
                             "securityContext": CONTAINER_SECURITY,
                             "terminationMessagePolicy": "FallbackToLogsOnError",
-                            "startupProbe": probe("/ready", 5, 360),
+                            "startupProbe": probe("/ready", 2, 900),
                             "readinessProbe": probe("/ready", 5, 3),
                             "livenessProbe": probe("/health", 10, 6),
                             "volumeMounts": [*SCRATCH_MOUNTS, {"name": "shm", "mountPath": "/dev/shm"}],
@@ -369,7 +369,7 @@ def test_a_t4_with_everything_runs_as_it_was_written() -> None:
         },
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "startupProbe": probe("/ready", 5, 121),
+        "startupProbe": probe("/ready", 2, 302),
         "readinessProbe": probe("/ready", 5, 3),
         "livenessProbe": probe("/health", 10, 6),
         "volumeMounts": [

@@ -22,7 +22,8 @@ from whisper_operator.settings import Settings
 
 GRACE_MARGIN_S = 10
 """Between the server's own end and the kubelet's patience with it."""
-STARTUP_PERIOD_S = 5
+STARTUP_PERIOD_S = 2
+"""How late a server that is loaded may be found so: a rollout waits for each."""
 GPU_REQUESTS = {"cpu": "2", "memory": "6Gi"}
 CPU_REQUESTS = {"cpu": "1", "memory": "2Gi"}
 """What is asked for where the spec asks for nothing. No limits: how much a model needs, only its user knows."""
