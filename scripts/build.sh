@@ -140,8 +140,8 @@ archives() {
     bound_layers
   fi
   touch "$folder"
-  find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}' -printf '%T@ %p\n' | sort -rn |
-    awk -v kept="$n_archives_kept" 'NR > kept { print $2 }' | xargs -r rm -rf
+  find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}' -printf '%T@ %p\0' |
+    sort -zrn | tail -zn "+$((n_archives_kept + 1))" | cut -zd' ' -f2- | xargs -0r rm -rf --
   echo "$folder/whisper-server-cpu.tar"
   echo "$folder/whisper-operator.tar"
 }

@@ -45,7 +45,7 @@ def up() -> None:
         layout = lifecycle.up(folder(), nodes=nodes())
         cluster = Cluster(layout.kubeconfig, layout.server, folder(), layout)
         if cluster.node is not None:
-            for archive in os.environ.get("WHISPER_ARCHIVES", "").split():
+            for archive in os.environ.get("WHISPER_ARCHIVES", "").splitlines():
                 _say(f"has {', '.join(cluster.node.load(Path(archive)))}")
             which = f"one real node, its Ingress at http://{cluster.node.address}"
         else:

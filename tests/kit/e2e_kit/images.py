@@ -11,7 +11,7 @@ from cluster_kit.tools import Unavailable
 from server_kit.process import REPOSITORY
 
 NAMED = "WHISPER_ARCHIVES"
-"""Paths between blanks, of archives to take as they are, whatever the sources say meanwhile."""
+"""Paths, one a line, of archives to take as they are, whatever the sources say meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def archives() -> Archives:
     """Those of the sources as they are; built where that was not done yet. Raises Unavailable with the end of what the
     build said.
     """
-    named = os.environ.get(NAMED, "").split()
+    named = os.environ.get(NAMED, "").splitlines()
     if named:
         return Archives(tuple(Path(path) for path in named))
     build = [str(REPOSITORY / "scripts" / "build.sh"), "archives"]
