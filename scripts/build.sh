@@ -134,8 +134,10 @@ archives() {
   if [ ! -d "$folder" ]; then
     rm -rf "$folder.unfinished" && mkdir "$folder.unfinished"
     own_base
-    build cpu && save cpu "$folder.unfinished/whisper-server-cpu.tar"
-    build operator && save operator "$folder.unfinished/whisper-operator.tar"
+    build cpu
+    save cpu "$folder.unfinished/whisper-server-cpu.tar"
+    build operator
+    save operator "$folder.unfinished/whisper-operator.tar"
     mv "$folder.unfinished" "$folder"
     bound_layers
   fi
@@ -169,7 +171,9 @@ archives) archives ;;
 push)
   n_pushed=0
   for target in "${targets[@]}"; do
-    if is_built "$target"; then push "$target" && n_pushed=$((n_pushed + 1)); fi
+    is_built "$target" || continue
+    push "$target" # where one fails, all has failed
+    n_pushed=$((n_pushed + 1))
   done
   [ "$n_pushed" -gt 0 ] || { say "nothing is built for $prefix: make build IMAGE=$prefix" && exit 1; }
   ;;
