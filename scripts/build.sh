@@ -1,24 +1,29 @@
 #!/usr/bin/env bash
 # Builds the images with what the machine has: docker buildx, podman or buildah, in this order; BUILDER says otherwise.
-#   build.sh [TARGET…]       cpu, gpu, operator; without any: cpu and operator. IMAGE=registry/prefix, BASE_IMAGE=… as in docs/deploy.md
+#   build.sh [TARGET…]       cpu, gpu, operator; without any: cpu and operator.
+#                            IMAGE=registry/prefix, BASE_IMAGE=… as in docs/deploy.md
 #   build.sh push [TARGET…]  pushes to IMAGE=registry/prefix those of them that are built
-#   build.sh archives        the cpu and operator images as archives in the cache, on a base of our own that needs no registry; prints their paths
+#   build.sh archives        the cpu and operator images as archives in the cache, on a base of our own that needs no
+#                            registry; prints their paths. Always by buildah, in a store that nothing else uses: what
+#                            people built is neither renamed nor pruned, and never is a test's image pushed
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/debian.sh
 
 cache=${WHISPER_IMAGES_CACHE:-$HOME/.cache/whisper-images}
+store=$cache/buildah
 prefix=${IMAGE:-ghcr.io/whisper-operator}
 n_archives_kept=3
-most_layers_gb=12
+most_store_gb=12
 certificates=/etc/ssl/certs/ca-certificates.crt
 
 say() { echo "build: $*" >&2; }
 
 # Every file that gets into the images or says how; a change of anything else builds nothing anew.
 inputs() {
-  find .dockerignore Dockerfile.server Dockerfile.operator LICENSE requirements-build.lock server/requirements.lock operator/requirements.lock \
-    scripts/{build,base_image,debian,image_entry}.sh scripts/{slim_packages,fill_numba_cache}.py {server,operator}/pyproject.toml server/whisper_server operator/whisper_operator models/whisper-demo \
+  find .dockerignore Dockerfile.{server,operator} LICENSE requirements-build.lock {server,operator}/requirements.lock \
+    scripts/{build,base_image,debian,image_entry}.sh scripts/{slim_packages,fill_numba_cache}.py \
+    {server,operator}/pyproject.toml server/whisper_server operator/whisper_operator models/whisper-demo \
     -type f ! -name '*.pyc' ! -path '*/.*_cache/*' ! -path '*/recipe/*' -print0 | LC_ALL=C sort -z
 }
 
@@ -38,15 +43,24 @@ find_builder() {
   elif podman --version >/dev/null 2>&1; then
     echo podman
   else
-    buildah --version >/dev/null 2>&1 || install_debian buildah >&2 || return 1
+    install_buildah || return 1
     echo buildah
   fi
 }
 
+install_buildah() { buildah --version >/dev/null 2>&1 || install_debian buildah >&2; }
+
 # buildah keeps all it has in the cache, and needs no user namespaces, systemd or container runtime.
 run_buildah() {
-  mkdir -p "$cache/buildah/tmp"
-  TMPDIR=$cache/buildah/tmp buildah --root "$cache/buildah/storage" --runroot "$cache/buildah/run" --storage-driver overlay "$@"
+  mkdir -p "$store/tmp"
+  TMPDIR=$store/tmp buildah --root "$store/storage" --runroot "$store/run" --storage-driver overlay "$@"
+}
+
+# One build at a time until this script ends: checkouts share the base and buildah's stores.
+lock() {
+  mkdir -p "$cache"
+  exec 9>"$cache/lock"
+  flock --nonblock 9 || { say "waits for another build" && flock 9; }
 }
 
 build_file() { # NAME OPTION… CONTEXT
@@ -92,10 +106,7 @@ push() { # TARGET
 }
 
 save() { # TARGET FILE: with its health check, which the OCI's own format has no place for
-  case $builder in
-  buildah) run_buildah push --quiet "$(name_of "$1")" "docker-archive:$2:$(name_of "$1")" ;;
-  *) "$builder" save --output "$2" "$(name_of "$1")" ;;
-  esac
+  run_buildah push --quiet "$(name_of "$1")" "docker-archive:$2:$(name_of "$1")"
 }
 
 pull() { # IMAGE
@@ -117,21 +128,19 @@ CMD [\"bash\"]"
 }
 
 # Layers of versions that are gone stay until there are too many; then all go, and the next build takes its minutes.
-bound_layers() {
-  [ "$builder" = buildah ] || return 0
-  [ "$(du -sBG "$cache/buildah" | cut -dG -f1)" -le "$most_layers_gb" ] || run_buildah rmi --all --force >/dev/null
+bound_store() {
+  [ "$(du -sBG "$store" | cut -dG -f1)" -gt "$most_store_gb" ] || return 0
+  run_buildah rmi --all --force >/dev/null
+  rm -rf --one-file-system "$store/tmp"
 }
 
 archives() {
-  local key folder prefix=ghcr.io/whisper-operator # the charts' defaults
+  local key folder builder=buildah store=$cache/archives prefix=ghcr.io/whisper-operator # the charts' defaults
   key=$(inputs | xargs -0 sha256sum | sha256sum | cut -c1-16)
   folder=$cache/$key
+  [ -d "$folder" ] || lock
   if [ ! -d "$folder" ]; then
-    mkdir -p "$cache"
-    exec 9>"$cache/lock"
-    flock 9
-  fi
-  if [ ! -d "$folder" ]; then
+    install_buildah
     rm -rf "$folder.unfinished" && mkdir "$folder.unfinished"
     own_base
     build cpu
@@ -139,7 +148,7 @@ archives() {
     build operator
     save operator "$folder.unfinished/whisper-operator.tar"
     mv "$folder.unfinished" "$folder"
-    bound_layers
+    bound_store
   fi
   touch "$folder"
   find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}' -printf '%T@ %p\0' |
@@ -162,12 +171,15 @@ if [ "$verb" = push ] && [ -z "${IMAGE:-}" ]; then
   say "say where to: make push IMAGE=registry.example.com/team"
   exit 2
 fi
+if [ "$verb" = archives ]; then
+  archives
+  exit
+fi
 builder=${BUILDER:-$(find_builder)} || {
   say "needs docker with buildx, podman or buildah"
   exit 1
 }
 case $verb in
-archives) archives ;;
 push)
   n_pushed=0
   for target in "${targets[@]}"; do
@@ -178,6 +190,7 @@ push)
   [ "$n_pushed" -gt 0 ] || { say "nothing is built for $prefix: make build IMAGE=$prefix" && exit 1; }
   ;;
 build)
+  lock
   base_image=${BASE_IMAGE:-docker.io/library/debian:bookworm-slim}
   if [ "$base_image" != own ] && [ -z "${BASE_IMAGE:-}" ] && ! pull "$base_image"; then
     say "$base_image cannot be had: making a base with debootstrap"
