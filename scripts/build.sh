@@ -120,6 +120,7 @@ pull() { # IMAGE
 own_base() {
   local tar
   command -v debootstrap >/dev/null || install_debian debootstrap >&2
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || install_debian debian-archive-keyring >&2
   tar=$(scripts/base_image.sh "$cache/base")
   base_image=localhost/whisper-base:$(basename "$tar" .tar)
   build_file "$base_image" --file - "$cache/base" <<<"FROM scratch
