@@ -1,7 +1,8 @@
 """Run in an image's build stage: takes out of an environment what nothing at run time reads, and compiles the rest.
 
-`slim_packages.py VENV [--zip PACKAGE]…`; with `--gpu`, where packages compile kernels at run time, it only compiles. No package loses a module that it imports itself: tests, headers, debug data and
-libraries for other programs only. What to install is said elsewhere. Nothing but Python and binutils is needed.
+`slim_packages.py VENV [--zip PACKAGE]…`; with `--gpu`, where packages compile kernels at run time, it only compiles. No
+package loses a module that it imports itself: tests, headers, debug data and libraries for other programs only. What to
+install is said elsewhere. Nothing but Python and binutils is needed.
 """
 
 from __future__ import annotations
