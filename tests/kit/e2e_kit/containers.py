@@ -86,7 +86,7 @@ def check_machine() -> None:
     """Raises Unavailable where containers cannot be run."""
     if os.geteuid() != 0:
         raise Unavailable("containers take root here")
-    for program in ("unshare", "nsenter", "chroot", "ip"):
+    for program in ("unshare", "nsenter", "chroot", "ip", "tar"):
         if shutil.which(program) is None:
             raise Unavailable(f"containers take {program}")
 
@@ -101,7 +101,7 @@ def unpacked(archive: Path) -> Iterator[Image]:
             config = json.loads(_read(tar, manifest["Config"]))["config"]
             sizes = tuple(tar.getmember(layer).size for layer in manifest["Layers"])
             for layer in manifest["Layers"]:
-                tar.extract(layer, folder / "layers", filter="data")
+                _untar(archive, folder / "layers", layer)
                 _apply(folder / "layers" / layer, folder / "root")
         yield Image(manifest["RepoTags"][0], sizes, config, folder / "root")
     finally:
@@ -115,7 +115,6 @@ def _read(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 def _apply(layer: Path, root: Path) -> None:
-    root.mkdir(exist_ok=True)
     with tarfile.open(layer) as tar:
         for name in map(Path, tar.getnames()):
             if name.name.startswith(WHITEOUT):
@@ -124,9 +123,14 @@ def _apply(layer: Path, root: Path) -> None:
                     shutil.rmtree(gone)
                 else:
                     gone.unlink(missing_ok=True)
-    command = ["tar", "-C", str(root), "--numeric-owner", f"--exclude={WHITEOUT}*", "-xpf", str(layer)]
-    subprocess.run(command, check=True, capture_output=True)
+    _untar(layer, root, f"--exclude={WHITEOUT}*", "--numeric-owner", "-p")
     layer.unlink()
+
+
+def _untar(archive: Path, folder: Path, *arguments: str) -> None:
+    """With the program: Python's own knows how to refuse what leads out of the folder only since 3.11.4."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["tar", "-C", folder, "-xf", archive, *arguments], check=True, capture_output=True)
 
 
 @contextmanager
