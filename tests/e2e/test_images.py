@@ -2,8 +2,6 @@
 
 import os
 import re
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -17,7 +15,7 @@ import whisper_server
 from cluster_kit.tools import Unavailable
 from e2e_kit.containers import Container, Image, check_machine, running, unpacked
 from e2e_kit.images import archives
-from server_kit.process import REPOSITORY
+from server_kit.process import REPOSITORY, free_port
 
 MB = 1_000_000
 HIGHEST_SIZE_MB = {"server": 750, "operator": 120}
@@ -25,6 +23,18 @@ LONGEST_START_S = 10.0
 START_LIMIT_S = 120.0
 DEMO = {"MODEL_ID": "demo", "DRAIN_SECONDS": "0"}
 COMPILERS = re.compile(r"^(.*-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|tcc|ld|as|make|nvcc)(-\d+)?$")
+ANSWERS_HEALTHZ = """
+import http.server, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(sys.argv[1]) if self.path == "/healthz" else 404)
+        self.end_headers()
+
+with http.server.HTTPServer(("", 8080), Handler) as server:
+    print("at work", flush=True)
+    server.serve_forever()
+"""
 INSTALLERS = re.compile(r"^(pip|uv|uvx|easy_install|conda)[\d.]*$")
 
 
@@ -68,12 +78,6 @@ def output(image: Image, *arguments: str, **environment: str) -> tuple[int, str]
     with running(image, environment, *arguments) as container:
         said, _ = container.popen.communicate(timeout=60)
         return container.popen.returncode, said
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def seconds_to_ready(url: str, container: Container) -> float:
@@ -209,19 +213,13 @@ def test_a_container_is_ready_within_seconds_and_transcribes(server: Image) -> N
         assert Path(f"/proc/{container.pid}").stat().st_uid == 12345
 
 
-def health(image: Image, container: Container) -> subprocess.CompletedProcess[str]:
-    kind, *command = image.config["Healthcheck"]["Test"]
-    assert kind == "CMD"
-    return container.execute(command)
-
-
-def test_health_check_holds_on_port_80_as_hugging_face_and_runpod_have_it(server: Image) -> None:
+def test_health_check_holds_on_port_80_unless_told_otherwise(server: Image) -> None:
     assert (server.environment["PORT"], server.environment["INTERFACE"]) == ("80", "0.0.0.0")
     assert server.config["ExposedPorts"] == {"80/tcp": {}}
     with running(server, DEMO, network="own") as container:
         answers = []
         for _ in range(200):
-            answers.append(health(server, container))
+            answers.append(container.execute(server.health_check))
             if answers[-1].returncode == 0:
                 break
             time.sleep(0.1)
@@ -230,6 +228,20 @@ def test_health_check_holds_on_port_80_as_hugging_face_and_runpod_have_it(server
         assert "00000000:0050 " in listening
 
 
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_health_check_of_the_operator_asks_healthz_on_8080(images: dict[str, Image], status: int, code: int) -> None:
+    assert images["operator"].config["ExposedPorts"] == {"8080/tcp": {}}
+    command = ["python", "-c", ANSWERS_HEALTHZ, str(status)]
+    with running(images["operator"], {}, network="own", command=command) as container:
+        container.wait_for_line("at work")
+        done = container.execute(images["operator"].health_check)
+        assert (done.returncode, done.stderr) == (code, "")
+
+
 def test_health_check_fails_where_nothing_listens(image: Image) -> None:
-    with running(image, {}, network="own", command=["sleep", "60"]) as container:
-        assert health(image, container).returncode != 0
+    # Other errors would fail as well: what is asked is that the check runs, and is refused.
+    with running(image, {}, network="own", command=["sh", "-c", "echo at work; exec sleep 60"]) as container:
+        container.wait_for_line("at work")
+        done = container.execute(image.health_check)
+        refused = "ConnectionRefusedError: [Errno 111] Connection refused"
+        assert (done.returncode, done.stderr.splitlines()[-1:]) == (1, [refused])

@@ -65,6 +65,12 @@ class Image:
     def volumes(self) -> tuple[str, ...]:
         return tuple(self.config.get("Volumes") or ())
 
+    @property
+    def health_check(self) -> tuple[str, ...]:
+        kind, *command = self.config["Healthcheck"]["Test"]
+        assert kind == "CMD"
+        return tuple(command)
+
 
 @dataclass(frozen=True)
 class Container:
@@ -72,6 +78,12 @@ class Container:
 
     popen: subprocess.Popen[str]
     pid: int
+
+    def wait_for_line(self, line: str) -> None:
+        """Until what runs says it: before, it may not have changed to its root yet."""
+        assert self.popen.stdout is not None
+        said = self.popen.stdout.readline()
+        assert said == f"{line}\n", said
 
     def execute(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Beside it, as a health check runs."""
