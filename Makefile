@@ -59,8 +59,7 @@ soak: python ## hours in minutes: the server's memory, a thousand endpoints, the
 	@WHISPER_ROLLOUTS=20 $(PY)/pytest tests/e2e/test_rollouts.py -k one_after_the_other
 
 cluster-up: python ## a Kubernetes on this machine, with simulated GPU nodes or NODES=real; prints what to export
-	@archives=$$([ $(NODES) != real ] || scripts/build.sh archives); \
-		NODES=$(NODES) WHISPER_ARCHIVES="$$archives" PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit up
+	@NODES="$(NODES)" PYTHONPATH=tests/cluster:tests/kit $(PY)/python -m cluster_kit up
 
 cluster-down: python ## end it, and delete all that it made
-	@PYTHONPATH=tests/cluster $(PY)/python -m cluster_kit down
+	@PYTHONPATH=tests/cluster:tests/kit $(PY)/python -m cluster_kit down

@@ -172,6 +172,18 @@ if [ "$verb" = push ] && [ -z "${IMAGE:-}" ]; then
   say "say where to: make push IMAGE=registry.example.com/team"
   exit 2
 fi
+if ! [[ $prefix =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$ ]]; then
+  say "IMAGE is what comes before the images' names, in lower case and without a scheme, such as registry.example.com/team, not $prefix"
+  exit 2
+fi
+case ${BUILDER:-buildah} in
+docker | podman | buildah) ;;
+*) say "BUILDER is docker, podman or buildah, not $BUILDER" && exit 2 ;;
+esac
+if [ -n "${BUILDER:-}" ] && ! command -v "$BUILDER" >/dev/null; then
+  say "BUILDER=$BUILDER is not on this machine"
+  exit 2
+fi
 if [ "$verb" = archives ]; then
   archives
   exit

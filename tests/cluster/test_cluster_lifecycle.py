@@ -20,6 +20,7 @@ from cluster_kit.control_plane import COMPONENTS
 from cluster_kit.layout import Layout, load
 
 CLUSTER = Path(__file__).resolve().parent
+IMPORTS = os.pathsep.join([str(CLUSTER), str(CLUSTER.parent / "kit")])
 OWNER = """
 import sys, time
 from pathlib import Path
@@ -57,7 +58,7 @@ def listens(port: int) -> bool:
 
 
 def run(verb: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    settings = {**os.environ, "PYTHONPATH": str(CLUSTER), "WHISPER_CLUSTER_DIR": str(folder), **environment}
+    settings = {**os.environ, "PYTHONPATH": IMPORTS, "WHISPER_CLUSTER_DIR": str(folder), **environment}
     command = [sys.executable, "-m", "cluster_kit", verb]
     return subprocess.run(command, env=settings, capture_output=True, text=True, check=False, timeout=120)
 
@@ -109,7 +110,7 @@ def test_down_after_a_crash(needs_cluster: None, tmp_path: Path, component: str)
 
 def test_an_owner_that_is_killed_takes_its_cluster_along(needs_cluster: None, tmp_path: Path) -> None:
     folder = tmp_path / "own"
-    environment = {**os.environ, "PYTHONPATH": str(CLUSTER)}
+    environment = {**os.environ, "PYTHONPATH": IMPORTS}
     command = [sys.executable, "-c", OWNER, str(folder)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
@@ -168,7 +169,7 @@ def with_go(script: str, folder: Path) -> dict[str, str]:
 
 
 def test_two_that_want_a_tool_build_it_once(tmp_path: Path) -> None:
-    environment = {**os.environ, **with_go(SLOW_GO, tmp_path), "PYTHONPATH": str(CLUSTER)}
+    environment = {**os.environ, **with_go(SLOW_GO, tmp_path), "PYTHONPATH": IMPORTS}
     command = [sys.executable, "-m", "cluster_kit", "tools"]
     both = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]

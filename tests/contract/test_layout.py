@@ -69,7 +69,11 @@ def test_what_ships_is_locked_to_what_is_tested(lock: str) -> None:
 def test_both_images_of_python_are_made_alike() -> None:
     # Word for word: the builder then makes these stages once.
     first, second = (
-        re.findall(r"^FROM \$\{BASE_IMAGE\} AS python.*?^ENV PATH=/tools\S*", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+        re.findall(
+            r"^FROM \$\{BASE_IMAGE\} AS python.*?^ENV PATH=/tools\S*",
+            (ROOT / name).read_text(),
+            re.MULTILINE | re.DOTALL,
+        )
         for name in ("Dockerfile.server", "Dockerfile.operator")
     )
     assert first == second != []

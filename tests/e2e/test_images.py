@@ -42,7 +42,7 @@ INSTALLERS = re.compile(r"^(pip|uv|uvx|easy_install|conda)[\d.]*$")
 def images() -> Iterator[dict[str, Image]]:
     try:
         check_machine()
-        built = {path.stem: path for path in archives().all()}
+        built = {path.stem: path for path in archives()}
     except Unavailable as why:
         pytest.skip(f"no images: {why}")
     with unpacked(built["whisper-server-cpu"]) as server, unpacked(built["whisper-operator"]) as operator:

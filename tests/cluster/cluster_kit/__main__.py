@@ -16,7 +16,9 @@ from cluster_kit import lifecycle, proxies, tools
 from cluster_kit.cluster import Cluster, cluster_in
 from cluster_kit.layout import REAL, SIMULATED
 from cluster_kit.nodes import Nodes
+from cluster_kit.real_node import bring_up
 from cluster_kit.simulated_nodes import CATALOGUE
+from e2e_kit.images import archives
 
 
 def folder() -> Path:
@@ -31,33 +33,54 @@ def nodes() -> str:
 
 
 def up() -> None:
-    cluster = cluster_in(folder())
-    if cluster is not None:
-        dead = lifecycle.not_running(cluster.own())
-        if dead:
-            raise SystemExit(
-                f"cluster-up: {', '.join(dead)} in {folder()} is not running: make cluster-down, then again"
-            )
-        _say("is up already")
-    else:
-        tools.build(tools.TOOLS)
-        started_s = time.monotonic()
-        layout = lifecycle.up(folder(), nodes=nodes())
-        cluster = Cluster(layout.kubeconfig, layout.server, folder(), layout)
-        if cluster.node is not None:
-            for archive in os.environ.get("WHISPER_ARCHIVES", "").splitlines():
-                _say(f"has {', '.join(cluster.node.load(Path(archive)))}")
-            which = f"one real node, its Ingress at http://{cluster.node.address}"
-        else:
-            Nodes(cluster).add(*CATALOGUE)
-            which = f"{len(CATALOGUE)} simulated nodes"
-        _say(f"up in {time.monotonic() - started_s:.1f} s, with {which}; logs in {layout.logs}")
+    cluster = _running() or _started()
     _say(f"kubectl and helm that fit it: export PATH={tools.cache() / 'bin'}:$PATH")
+    if cluster.node is not None:
+        _say(f"its Ingress is at http://{cluster.node.address}")
     print(f"export KUBECONFIG={cluster.kubeconfig}")
     layout = cluster.own()
     hosts = (layout.address, layout.node_address) if layout.is_real else (layout.address,)
     for name, value in proxies.exceptions(os.environ, hosts).items():
         print(f"export {name}={shlex.quote(value)}")
+
+
+def _running() -> Cluster | None:
+    """The one that is up in the folder, with the images of the sources as they are now."""
+    cluster = cluster_in(folder())
+    if cluster is None:
+        return None
+    dead = lifecycle.not_running(cluster.own())
+    if dead:
+        raise SystemExit(f"cluster-up: {', '.join(dead)} in {folder()} is not running: make cluster-down, then again")
+    is_of = REAL if cluster.own().is_real else SIMULATED
+    if nodes() != is_of:
+        raise SystemExit(f"cluster-up: {folder()} has one with NODES={is_of}: make cluster-down, then again")
+    _load(cluster)
+    _say("is up already")
+    return cluster
+
+
+def _started() -> Cluster:
+    asked = nodes()
+    tools.build(tools.TOOLS)
+    if asked == REAL:
+        bring_up.prepare(folder())  # refuses a machine that cannot before anything is built
+        archives()
+    started_s = time.monotonic()
+    layout = lifecycle.up(folder(), nodes=asked)
+    cluster = Cluster(layout.kubeconfig, layout.server, folder(), layout)
+    if not layout.is_real:
+        Nodes(cluster).add(*CATALOGUE)
+    _load(cluster)
+    which = "one real node" if layout.is_real else f"{len(CATALOGUE)} simulated nodes"
+    _say(f"up in {time.monotonic() - started_s:.1f} s, with {which}; logs in {layout.logs}")
+    return cluster
+
+
+def _load(cluster: Cluster) -> None:
+    if cluster.node is not None:
+        for archive in archives():
+            _say(f"has {', '.join(cluster.node.load(archive))}")
 
 
 def down() -> None:

@@ -76,7 +76,7 @@ def _loaded(cluster: Cluster) -> Iterator[Ground]:
     """With the images in it, and reached without the proxy that this machine may have."""
     if cluster.node is None:
         raise ValueError(f"the cluster in {cluster.folder} has no real node: NODES=real make cluster-up")
-    for archive in archives().all():
+    for archive in archives():
         cluster.node.load(archive)
     with proxies.direct(cluster.node.address, cluster.node.host_address):
         yield Ground(cluster, cluster.node)

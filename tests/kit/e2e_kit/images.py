@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from cluster_kit.tools import Unavailable
@@ -14,25 +13,15 @@ NAMED = "WHISPER_ARCHIVES"
 """Paths, one a line, of archives to take as they are, whatever the sources say meanwhile."""
 
 
-@dataclass(frozen=True)
-class Archives:
-    """Files in the cache."""
-
-    paths: tuple[Path, ...]
-
-    def all(self) -> tuple[Path, ...]:
-        return self.paths
-
-
-def archives() -> Archives:
+def archives() -> tuple[Path, ...]:
     """Those of the sources as they are; built where that was not done yet. Raises Unavailable with the end of what the
     build said.
     """
     named = os.environ.get(NAMED, "").splitlines()
     if named:
-        return Archives(tuple(Path(path) for path in named))
+        return tuple(Path(path) for path in named)
     build = [str(REPOSITORY / "scripts" / "build.sh"), "archives"]
     done = subprocess.run(build, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable(f"the images cannot be built: {done.stderr.strip()[-2000:]}")
-    return Archives(tuple(Path(line) for line in done.stdout.splitlines()))
+    return tuple(Path(line) for line in done.stdout.splitlines())
