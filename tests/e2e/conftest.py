@@ -22,6 +22,8 @@ from e2e_kit.traffic import Quiet
 
 PEACEFUL = ("test_whole_way", "test_access", "test_large_and_long", "test_what_goes_wrong", "test_model_cache")
 LONG_WORK = "long_work"
+WAITED_FOR = {LONG_WORK, "rotated"}
+"""Fixtures that take minutes, in which other tests run."""
 HERE = Path(__file__).parent
 LIMIT_S = 900
 """Of a test that hangs: whichever is first pays for the cluster, whichever asks first waits for the long answers."""
@@ -41,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    if LONG_WORK in getattr(item, "fixturenames", ()):
+    if WAITED_FOR.intersection(getattr(item, "fixturenames", ())):
         return len(PEACEFUL)
     name = item.path.stem
     return PEACEFUL.index(name) if name in PEACEFUL else len(PEACEFUL) + 1

@@ -41,7 +41,7 @@ class Hosted(Served):
 
 @dataclass(frozen=True)
 class Endpoints:
-    """All that these tests look at, come up side by side."""
+    """All that these tests look at, come up side by side; for the session, since one test of it comes late."""
 
     below_prefix: Served
     secure: Hosted
@@ -51,13 +51,13 @@ class Endpoints:
     certificate: Certificate
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model_hub(operator: Ground) -> Iterator[Hub]:
     with hub.running(operator.node.host_address) as found:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoints(operator: Ground, model_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
     cluster, address = operator.cluster, operator.node.address
     certificate = certificate_for(TLS_HOST, tmp_path_factory.mktemp("tls"))
@@ -116,11 +116,17 @@ class Rotation:
     """Requests of another client, whose key stayed, that were not answered."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rotation(endpoints: Endpoints, pods_before: list[str]) -> Iterator[Future[Rotation]]:
-    """Under way from the first test on that asks for it: the kubelet takes its time."""
+    """Under way from the first test on that asks for it."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(_rotate, endpoints.keyed)
+
+
+@pytest.fixture(scope="session")
+def rotated(rotation: Future[Rotation]) -> Rotation:
+    """Asked for after other modules' tests: the kubelet looks at a Secret about once a minute."""
+    return rotation.result(ROTATED_WITHIN_S + 60)
 
 
 def _rotate(endpoint: Served) -> Rotation:
@@ -154,7 +160,7 @@ def test_keys_are_asked_for(endpoints: Endpoints) -> None:
     assert httpx.get(f"{keyed.origin}{keyed.path}/docs", follow_redirects=True).status_code == 200
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pods_before(endpoints: Endpoints) -> list[str]:
     return [pod["metadata"]["uid"] for pod in endpoints.keyed.running_pods()]
 
@@ -219,20 +225,15 @@ def _words(endpoint: Served, *, model: str) -> list[str]:
 
 
 def test_keys_are_changed_while_the_pod_runs(
-    endpoints: Endpoints,
-    rotation: Future[Rotation],
-    pods_before: list[str],
-    figure: Callable[[str], None],
+    endpoints: Endpoints, rotated: Rotation, pods_before: list[str], figure: Callable[[str], None]
 ) -> None:
-    """Last: the kubelet looks at a Secret about once a minute."""
-    met = rotation.result(ROTATED_WITHIN_S + 60)
     figure(
-        f"API key rotated: the new one works after {met.new_works_after_s:.0f} s, "
-        f"the old one stops after {met.old_stops_after_s:.0f} s"
+        f"API key rotated: the new one works after {rotated.new_works_after_s:.0f} s, "
+        f"the old one stops after {rotated.old_stops_after_s:.0f} s"
     )
-    assert 0 < met.new_works_after_s <= ROTATED_WITHIN_S
-    assert 0 < met.old_stops_after_s <= ROTATED_WITHIN_S
-    assert met.steady_failed == 0
+    assert 0 < rotated.new_works_after_s <= ROTATED_WITHIN_S
+    assert 0 < rotated.old_stops_after_s <= ROTATED_WITHIN_S
+    assert rotated.steady_failed == 0
     pods = endpoints.keyed.running_pods()
     assert [pod["metadata"]["uid"] for pod in pods] == pods_before
     assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods] == [0]

@@ -34,8 +34,8 @@ SLOW = {
 }
 """On top of `served.SMALL`. What waits here waits long, and is not to be refused for that; with one window at a time, a
 stream has something to send now and then."""
-N_SENTENCES_ANSWERED, N_SENTENCES_STREAMED = 300, 640
-"""Enough for machines that are three times as fast as the one that this was written on. A window of one takes turns with
+N_SENTENCES_ANSWERED, N_SENTENCES_STREAMED = 240, 560
+"""Enough for machines that are twice as fast as the one that this was written on. A window of one takes turns with
 one of the other, so that the stream must be longer by what it is still to do when the answer is there."""
 
 
