@@ -23,7 +23,7 @@ from speech_kit.recordings import Recording, join
 from speech_kit.sentences import sentences, spoken
 from speech_kit.sounds import wav
 
-SLOW_CPU = "100m"
+SLOW_CPU = "50m"
 QUICK_CPU = "1"
 SLOW = {
     "access": {"maxUploadBytes": 200 * 1024 * 1024, "maxQueueSeconds": 3600},
@@ -34,7 +34,7 @@ SLOW = {
 }
 """On top of `served.SMALL`. What waits here waits long, and is not to be refused for that; with one window at a time, a
 stream has something to send now and then."""
-N_SENTENCES_ANSWERED, N_SENTENCES_STREAMED = 240, 560
+N_SENTENCES_ANSWERED, N_SENTENCES_STREAMED = 120, 300
 """Enough for machines that are twice as fast as the one that this was written on. A window of one takes turns with
 one of the other, so that the stream must be longer by what it is still to do when the answer is there."""
 
