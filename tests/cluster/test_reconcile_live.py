@@ -86,8 +86,8 @@ def test_nothing_is_written_while_nothing_changes(cluster: Cluster, namespace: s
         "pod": {"resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"memory": "2.5Gi"}}},
     }
     ready(cluster, namespace, rich)
-    # Whatever others still have to say about the children: the autoscaler, that it has no metrics.
-    cluster.wait(lambda: stands_still(cluster, namespace, 3), SOON_S * 3, "the others are done")
+    # Whatever others still have to say about the children: the autoscaler, which tries every 3 s, that it has no metrics.
+    cluster.wait(lambda: stands_still(cluster, namespace, 10), SOON_S * 6, "the others are done")
     before = every_version(cluster, namespace)
     time.sleep(STILL_S)
     after = every_version(cluster, namespace)

@@ -42,7 +42,8 @@ def test_crash_loop(serving: LiveEndpoint) -> None:
     name = pod["metadata"]["name"]
     assert told["Ready"] == (
         f"Pod {name}: the server ended with exit code 1. Its last words: DTYPE=bfloat16 needs compute capability 8.0, "
-        f"this GPU has 7.5. In the spec, DTYPE is engine.dtype. See `kubectl logs -n {serving.namespace} {name} -c server --previous`."
+        "this GPU has 7.5. In the spec, DTYPE is engine.dtype. "
+        f"See `kubectl logs -n {serving.namespace} {name} -c server --previous`."
     )
     # It goes on crashing, every two seconds; the status has nothing new to say.
     version, restarts = serving.document()["metadata"]["resourceVersion"], _restarts(serving)

@@ -141,6 +141,8 @@ def bystanders(folder: Path) -> Iterator[None]:
     group.mkdir()
     try:
         with subprocess.Popen(["sleep", "600"]) as process:
+            while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
+                time.sleep(0.01)  # its files are those of the new program a moment before its arguments are
             yield
             assert process.poll() is None
             process.kill()
