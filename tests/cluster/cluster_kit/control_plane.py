@@ -92,6 +92,9 @@ def kube_controller_manager(layout: Layout) -> list[str]:
         "--leader-elect=false",
         "--secure-port=0",
         "--horizontal-pod-autoscaler-sync-period=3s",
+        # By default 50 s: longer without an apiserver, and it may declare the node lost, and its pods not ready, before
+        # the kubelet had a chance to say that it lives.
+        "--node-monitor-grace-period=150s",
         "--profiling=false",
         *RATE,
     ]
