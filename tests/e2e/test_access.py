@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -70,7 +69,7 @@ def endpoints(operator: Ground, model_hub: Hub, tmp_path_factory: pytest.TempPat
             second=Hosted(cluster, namespace, "second", origin=f"http://{SHARED_HOST}"),
             certificate=certificate,
         )
-        cluster.apply(_tls_secret(namespace, certificate), _keys(namespace, moving="key-1", steady="key-of-steady"))
+        cluster.apply(certificate.secret(namespace), _keys(namespace, moving="key-1", steady="key-of-steady"))
         found.below_prefix.apply(by_gateway(found.below_prefix))
         found.secure.apply({"exposure": {"ingress": {"host": TLS_HOST, "tls": {"secretName": "certificate"}}}})
         found.keyed.apply({"access": {"apiKeysSecretRef": {"name": "keys"}}})
@@ -82,13 +81,6 @@ def endpoints(operator: Ground, model_hub: Hub, tmp_path_factory: pytest.TempPat
         for each in (found.below_prefix, found.secure, found.keyed, found.first, found.second):
             each.wait_until_current()
         yield found
-
-
-def _tls_secret(namespace: str, certificate: Certificate) -> Document:
-    files = {"tls.crt": certificate.certificate, "tls.key": certificate.key}
-    data = {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
-    metadata = {"name": "certificate", "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data}
 
 
 def _keys(namespace: str, **key_of_client: str) -> Document:

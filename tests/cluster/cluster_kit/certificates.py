@@ -25,8 +25,8 @@ def make_authority(layout: Layout) -> None:
     layout.certificates.mkdir(mode=0o700)
     folder = layout.certificates
     extensions = ["-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"]
-    _openssl("req", "-x509", *_new_key(folder / "ca.key"), "-subj", CA_NAME, *extensions, "-out", str(layout.authority))
-    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(folder / "service-accounts.key"))
+    openssl("req", "-x509", *new_key(folder / "ca.key"), "-subj", CA_NAME, *extensions, "-out", str(layout.authority))
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(folder / "service-accounts.key"))
 
 
 def make_certificate(layout: Layout, name: str, subject: str, *, addresses: str = "") -> None:
@@ -37,8 +37,8 @@ def make_certificate(layout: Layout, name: str, subject: str, *, addresses: str 
     if addresses:
         extensions += ["-addext", f"subjectAltName={addresses}"]
     signer = ["-CA", str(layout.authority), "-CAkey", str(folder / "ca.key")]
-    files = [*_new_key(folder / f"{name}.key"), "-out", str(folder / f"{name}.crt")]
-    _openssl("req", "-x509", *signer, *files, "-subj", subject, *extensions)
+    files = [*new_key(folder / f"{name}.key"), "-out", str(folder / f"{name}.crt")]
+    openssl("req", "-x509", *signer, *files, "-subj", subject, *extensions)
 
 
 def with_certificate(layout: Layout, name: str) -> dict[str, str]:
@@ -85,12 +85,14 @@ def _packed(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def _new_key(path: Path) -> list[str]:
+def new_key(path: Path) -> list[str]:
+    """Arguments of `openssl req` for a key made there, and how long its certificate holds."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-keyout", str(path)]
     return [*key, "-days", DAYS, "-batch"]
 
 
-def _openssl(*arguments: str) -> None:
+def openssl(*arguments: str) -> None:
+    """Raises Unavailable where it is not installed, RuntimeError with what it said."""
     if shutil.which("openssl") is None:
         raise Unavailable(
             "the test cluster's certificates are made by openssl, which is not here: apt-get install openssl"

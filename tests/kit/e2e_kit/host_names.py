@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster_kit import proxies
-from cluster_kit.certificates import tls_secret
+from cluster_kit.certificates import new_key, openssl, tls_secret
 from cluster_kit.cluster import Document
 
 
@@ -58,18 +57,10 @@ def certificate_for(host: str, folder: Path) -> Certificate:
     made = Certificate(folder / "ca.crt", folder / "tls.crt", folder / "tls.key")
     ca_key = folder / "ca.key"
     usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"]
-    _openssl("req", "-x509", *_new_key(ca_key), "-subj", "/CN=test authority", *usage, "-out", str(made.authority))
+    openssl("req", "-x509", *new_key(ca_key), "-subj", "/CN=test authority", *usage, "-out", str(made.authority))
     extensions = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"]
     extensions += ["-addext", f"subjectAltName=DNS:{host}"]
     signer = ["-CA", str(made.authority), "-CAkey", str(ca_key)]
-    files = [*_new_key(made.key), "-out", str(made.certificate)]
-    _openssl("req", "-x509", *signer, *files, "-subj", f"/CN={host}", *extensions)
+    files = [*new_key(made.key), "-out", str(made.certificate)]
+    openssl("req", "-x509", *signer, *files, "-subj", f"/CN={host}", *extensions)
     return made
-
-
-def _new_key(path: Path) -> list[str]:
-    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", str(path)]
-
-
-def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
