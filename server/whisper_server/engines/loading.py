@@ -15,7 +15,7 @@ from whisper_server.engines.checkpoint import read_optional_json
 from whisper_server.engines.model_folder import model_folder
 from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed, require_device
 from whisper_server.engines.vllm.model_files import read_model_files
-from whisper_server.engines.vllm.options import set_environment
+from whisper_server.engines.vllm.options import set_environment, set_import_environment
 from whisper_server.engines.vllm.profile import Gpu, ModelShape, Profile, Wanted, cpu_profile, gpu_profile
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
@@ -25,6 +25,8 @@ from whisper_server.transcript import SAMPLE_RATE_HZ
 
 async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
     """Find, load and warm up the model. Raises StartError."""
+    if settings.engine is not EngineName.CTRANSLATE2 and is_installed():
+        set_import_environment(settings.converted_models_dir)
     on_vllm = await asyncio.to_thread(_takes_vllm, settings.engine)
     gpu = await asyncio.to_thread(require_device) if on_vllm else None
     folder = await asyncio.to_thread(
@@ -71,7 +73,7 @@ async def _load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple
     _require_language(settings.language_force, files.tokenizer)
     profile = _profile(settings, files.shape, gpu)
     temporary = TemporaryDirectory(prefix="whisper-server-vllm-")
-    set_environment(profile, on_cpu=gpu is None, temporary=Path(temporary.name), cache=settings.converted_models_dir)
+    set_environment(profile, on_cpu=gpu is None, temporary=Path(temporary.name))
     from whisper_server.engines.vllm.engine import (
         VllmConfig,
         VllmEngine,

@@ -13,6 +13,7 @@ from typing import Any
 
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.profile import Profile
+from whisper_server.errors import StartError
 
 WORKER_EXTENSION = "whisper_server.engines.vllm.worker.AlignmentExtension"
 LOGITS_PROCESSOR = "whisper_server.engines.vllm.v1_processor:RulesProcessor"
@@ -56,17 +57,33 @@ def known_options(options: dict[str, Any], arguments: type[Any]) -> dict[str, An
     return {name: value for name, value in options.items() if name in known}
 
 
-def set_environment(profile: Profile, *, on_cpu: bool, temporary: Path, cache: Path) -> None:
-    """Before vLLM is imported: its processes inherit it. Sockets go to `temporary`, what it compiles to `cache`."""
+def set_import_environment(cache: Path) -> None:
+    """Before vLLM is imported for the first time: it then sets up its log, and torch makes a folder for what it compiles.
+
+    Raises StartError where `cache` cannot be written.
+    """
+    compiled = cache / "torchinductor"
+    try:
+        compiled.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(
+            f"MODEL_CACHE_DIR: {compiled} cannot be made: {error.strerror}; set it to a folder that can be written"
+        ) from error
+    os.environ |= {
+        "VLLM_CONFIGURE_LOGGING": "0",  # its lines go where the server's go, in the server's format
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "TORCHINDUCTOR_CACHE_DIR": str(compiled),
+    }
+
+
+def set_environment(profile: Profile, *, on_cpu: bool, temporary: Path) -> None:
+    """Before vLLM's processes start, which inherit it. Their sockets go to `temporary`."""
     os.environ |= {
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a forked process would share the server's threads and sockets
         "VLLM_USE_FLASHINFER_SAMPLER": str(int(profile.flashinfer_sampler)),
         "VLLM_USE_V2_MODEL_RUNNER": str(int(not on_cpu)),
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CONFIGURE_LOGGING": "0",  # its lines go where the server's go, in the server's format
         "VLLM_RPC_BASE_PATH": str(temporary),
-        "VLLM_CACHE_ROOT": str(cache / "vllm"),
-        "TORCHINDUCTOR_CACHE_DIR": str((temporary if on_cpu else cache) / "torchinductor"),
     }
     if on_cpu:
         os.environ |= {"TORCHDYNAMO_DISABLE": "1"}
