@@ -97,7 +97,7 @@ def start(settings: Mapping[str, str], folder: Path) -> ServerProcess:
     log_path = folder / f"server-{port}.log"
     with log_path.open("wb") as log:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "whisper_server"],
+            [os.environ.get("TEST_PYTHON", sys.executable), "-m", "whisper_server"],
             env=environment(settings, port, temporary),
             stdin=subprocess.DEVNULL,
             stdout=log,
