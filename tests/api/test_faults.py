@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from server_kit.api import Api, form
-from server_kit.process import ServerProcess, StartServer, shared_files, start, wait_until_ready
+from server_kit.process import ServerProcess, StartServer, left_behind, shared_files, start, wait_until_ready
 from server_kit.raw import Wire, clip_form, head
 from speech_kit.scores import word_errors
 from speech_kit.sentences import spoken
@@ -110,7 +110,7 @@ def test_sigterm_under_load_gives_every_accepted_request_its_full_answer(tmp_pat
     assert not alive
     assert len(gone) == len(family)
     assert not list(server.temporary.rglob("*"))
-    assert shared_files() <= before
+    assert not left_behind(before)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/health")
 
@@ -153,7 +153,7 @@ def test_a_server_killed_with_sigkill_leaves_no_process_and_no_shared_memory(tmp
     server.popen.wait()
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
-    assert shared_files() <= before
+    assert not left_behind(before)
 
 
 def test_sigterm_while_the_model_loads_ends_the_server_with_0(tmp_path: Path) -> None:

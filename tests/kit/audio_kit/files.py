@@ -12,6 +12,7 @@ from typing import cast
 
 import av
 import numpy as np
+import numpy.typing as npt
 import soundfile
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
@@ -146,24 +147,39 @@ def with_gap(signal: Signal, rate_hz: int, container: str, *, gap_at_s: float, g
 @cache
 def hours_of_silence(hours: float) -> bytes:
     """Opus that is all but nothing on disk."""
+    return _opus_over_and_over(np.zeros(_OPUS_FRAME, np.int16), 500, round(hours * 3_600 / 0.12))
+
+
+def hours_of_noise(n_bytes: int) -> bytes:
+    """Opus of this size, about 11 kbit/s."""
+    noise = (np.random.default_rng(0).standard_normal(_OPUS_FRAME) * 3_000).astype(np.int16)
+    frame_bytes = len(_opus_over_and_over(noise, 11_000, 1_000)) / 1_000
+    return _opus_over_and_over(noise, 11_000, int(n_bytes / frame_bytes))
+
+
+_OPUS_FRAME = 48_000 * 12 // 100
+
+
+def _opus_over_and_over(samples: npt.NDArray[np.int16], bit_rate: int, n_frames: int) -> bytes:
+    """The same 0.12 s again and again, encoded once."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "file")
         with av.open(path, "w", format="ogg") as output:
             stream = output.add_stream("libopus", rate=48_000)
             stream.codec_context.layout = "mono"
-            stream.codec_context.bit_rate = 500
+            stream.codec_context.bit_rate = bit_rate
             stream.codec_context.options = {"frame_duration": "120", "vbr": "on"}
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000 * 12 // 100), np.int16), "s16", "mono")
+            frame = av.AudioFrame.from_ndarray(samples[None, :], "s16", "mono")
             frame.sample_rate = 48_000
             frame.pts = 0
             first, second = (stream.encode(frame) + stream.encode(None))[:2]
             data = bytes(second)
-            for n in range(round(hours * 3_600 / 0.12)):
+            for n in range(n_frames):
                 packet = first if n == 0 else av.Packet(data)
                 packet.stream = stream
                 packet.time_base = Fraction(1, 48_000)
-                packet.pts = packet.dts = n * 5_760
-                packet.duration = 5_760
+                packet.pts = packet.dts = n * _OPUS_FRAME
+                packet.duration = _OPUS_FRAME
                 output.mux(packet)
         return path.read_bytes()
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +134,7 @@ def stop(server: ServerProcess, shared_before: frozenset[str]) -> Ending:
     orphans = tuple(f"{process.pid} {process.name()}" for process in alive)
     for process in alive:
         process.kill()
-    files = [str(path) for path in server.temporary.rglob("*")] + sorted(shared_files() - shared_before)
+    files = [str(path) for path in server.temporary.rglob("*")] + sorted(left_behind(shared_before))
     return Ending(exit_code, orphans, tuple(files))
 
 
@@ -143,6 +143,23 @@ def shared_files() -> frozenset[str]:
     shared = Path("/dev/shm").glob("*")
     temporary = Path(tempfile.gettempdir()).glob("*whisper*server*")
     return frozenset(str(path) for path in (*shared, *temporary))
+
+
+def left_behind(before: frozenset[str]) -> frozenset[str]:
+    """What is shared now, was not before, and nobody who lives has open: other servers may run on this machine."""
+    new = shared_files() - before
+    return frozenset(path for path in new - _held() if Path(path).exists()) if new else new
+
+
+def _held() -> set[str]:
+    """The files in shared memory that processes have mapped or open."""
+    held: set[str] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
+            held |= {line.split(maxsplit=5)[5] for line in maps.splitlines() if "/dev/shm/" in line}
+            held |= {str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    return held
 
 
 @contextmanager

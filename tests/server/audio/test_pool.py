@@ -6,11 +6,13 @@ import asyncio
 import errno
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -179,8 +181,7 @@ async def test_workers_killed_while_idle_cost_nobody_anything() -> None:
         while any(map(exists, pool.worker_pids)):
             time.sleep(0.001)  # noqa: ASYNC251 - the event loop must not hear of it yet
         assert await decode(pool, WAV) == 3
-        await eventually(lambda: len(pool.worker_pids) == 2)
-        assert pool.n_worker_deaths == 2
+        await eventually(lambda: pool.n_worker_deaths == 2 and len(pool.worker_pids) == 2)
 
 
 async def test_a_request_that_leaves_in_mid_job_kills_its_worker() -> None:
@@ -295,7 +296,7 @@ async def test_a_file_that_eats_memory_is_refused_and_the_worker_goes_on() -> No
 
 
 async def test_a_worker_that_stalls_is_replaced() -> None:
-    async with running(1, DecodeLimits(stall_s=2)) as pool:
+    async with running(1, DecodeLimits(stall_s=5)) as pool:
         (pid,) = pool.worker_pids
         with pytest.raises(InternalError, match="no progress"):
             await decode(pool, LONG, Budget(on_grow=lambda: os.kill(pid, signal.SIGSTOP)))
@@ -347,15 +348,28 @@ async def test_no_descriptor_is_left_open() -> None:
 
 
 async def test_the_event_loop_goes_on_while_workers_work() -> None:
+    """Beside a thread that only sleeps, whom a busy machine keeps waiting as well."""
+    others_delays_s: list[float] = []
     async with running(2) as pool:
         jobs = asyncio.gather(*(decode(pool, LONG) for _ in range(6)))
+        other = threading.Thread(target=note_delays, args=(jobs.done, others_delays_s))
+        other.start()
         delays_s = []
         while not jobs.done():
             asked_s = time.monotonic()
             await asyncio.sleep(0.001)
             delays_s.append(time.monotonic() - asked_s)
         await jobs
-        assert sorted(delays_s)[len(delays_s) // 2] < 0.05
+        await asyncio.to_thread(other.join)
+    assert median(delays_s) < 0.03 + 2 * median(others_delays_s)
+
+
+def note_delays(until: Callable[[], bool], delays_s: list[float]) -> None:
+    """How late a sleep of a millisecond ends."""
+    while not until():
+        asked_s = time.monotonic()
+        time.sleep(0.001)
+        delays_s.append(time.monotonic() - asked_s)
 
 
 async def test_a_kernel_without_pidfds_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
