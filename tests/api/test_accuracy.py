@@ -27,8 +27,9 @@ MOST_WORD_ERRORS: dict[tuple[str, Collection], float] = {
     ("ru", "everyday"): 0.16,
     ("ru", "heldout"): 0.08,
 }
-"""The project's targets (en 7, de 6, es 5, ru 8 %) hold on at least one collection of 64 sentences a language. Where the
-model itself does worse on the other one, its limit is a little above what the model does on bare CTranslate2."""
+"""The project's targets (en 7, de 6, es 5, ru 8 %) hold on a collection of 64 sentences or more in every language: everyday
+ones in English and German, held-out ones in Spanish and Russian. Where the model itself does worse on the other one, its
+limit is a little above what the model does on bare CTranslate2."""
 LEAST_LANGUAGE_FOUND = 0.97
 
 
@@ -143,7 +144,9 @@ def test_no_word_is_lost_or_heard_twice_where_windows_meet(
     heard = ["".join(normalised(word)) for word, _ in words_of(answer)]
     alignment = aligned(said, heard)
     place = dict(alignment.matched)
-    faults = []
+    drawn = _drawn(answer)
+    faults: list[str] = []
+    by_chance: list[str] = []
     for cut_s in cuts_s:
         before, after = _words_at(recording.words, cut_s)
         lost = {before, after} & set(alignment.lost)
@@ -151,19 +154,37 @@ def test_no_word_is_lost_or_heard_twice_where_windows_meet(
         between = heard[place[before] + 1 : place[after]] if before in place and after in place else []
         twice = set(between) & set(said[max(0, before - 2) : after + 3])
         if (lost or twice) and not _missed_alone(recording, alone, {before, after}):
-            faults.append(f"{cut_s:.1f} s: {said[before - 2 : after + 3]} became {_around(answer, cut_s)}")
-    figure(f"{len(cuts_s)} cuts, faults at {len(faults)}")
-    # A window that climbs the ladder is drawn by chance: in one run of several, one of its words goes wrong at a cut.
-    assert len(faults) <= 1, faults
+            fault = f"{cut_s:.1f} s: {said[before - 2 : after + 3]} became {_around(answer, cut_s)}"
+            (by_chance if any(start_s <= cut_s <= end_s for start_s, end_s in drawn) else faults).append(fault)
+    figure(
+        f"{len(cuts_s)} cuts, faults at {len(faults)}, beside {len(drawn)} windows drawn by chance at {len(by_chance)}"
+    )
+    assert not faults
+    assert len(by_chance) <= 1, by_chance
 
 
 def test_no_word_is_repeated_over_and_over(ten_minutes: tuple[Recording, Any, list[Pair]]) -> None:
-    heard = ["".join(normalised(word)) for word, _ in words_of(ten_minutes[1])]
+    _, answer, _ = ten_minutes
+    drawn = _drawn(answer)
+    heard = [("".join(normalised(word)), start_s) for word, start_s in words_of(answer)]
     repeated = [
-        word for word, second, third in zip(heard, heard[1:], heard[2:], strict=False) if word == second == third
+        (word, start_s)
+        for (word, start_s), (second, _), (third, _) in zip(heard, heard[1:], heard[2:], strict=False)
+        if word == second == third
     ]
-    # Windows that climb the ladder are drawn by chance: one of them may stammer, a loop is many words long.
+    assert not [each for each in repeated if not any(start_s <= each[1] <= end_s for start_s, end_s in drawn)]
+    # A loop is many words long; what is drawn by chance may stammer.
     assert len(repeated) <= 3, repeated
+
+
+def _drawn(answer: Any) -> list[tuple[float, float]]:
+    """Where the windows are that climbed the ladder, whose words are drawn by chance: few, and not the same every time."""
+    windows: dict[float, float] = {}
+    for segment in answer["segments"]:
+        if segment["temperature"] > 0:
+            windows[segment["seek"] / 100] = segment["end"] + 1
+    assert len(windows) <= 2, windows
+    return list(windows.items())
 
 
 def _words_at(words: tuple[SpokenWord, ...], cut_s: float) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +16,29 @@ TEXT = sentences("en")[0]
 
 
 @pytest.fixture(scope="module")
-def results(base_url: str, clip: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What came of every call."""
+def folder() -> Path:
+    """Where the client is installed."""
     try:
-        folder = node_client.installed()
+        return node_client.installed()
     except node_client.NoNode as why:
         pytest.skip(str(why))
+
+
+@pytest.mark.parametrize("route", ["Transcription", "Translation"])
+def test_every_parameter_of_the_client_is_tested_here(folder: Path, route: str) -> None:
+    types = folder / "node_modules" / "openai" / "resources" / "audio" / f"{route.lower()}s.d.ts"
+    interfaces = re.findall(
+        rf"interface {route}CreateParams\w*(?:<.*>)? .*?^}}$", types.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    parameters = {name for text in interfaces for name in re.findall(r"^    (\w+)\??: ", text, re.MULTILINE)}
+    assert {"file", "model", "prompt", "response_format", "temperature"} <= parameters
+    calls = (node_client.SOURCE / "calls.mjs").read_text("utf-8")
+    assert not [name for name in parameters if not re.search(rf"\b{name}: ", calls)]
+
+
+@pytest.fixture(scope="module")
+def results(base_url: str, folder: Path, clip: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came of every call."""
     path = tmp_path_factory.mktemp("node") / "clip.wav"
     path.write_bytes(clip)
     return node_client.every_call(folder, f"{base_url}/v1", path)

@@ -34,7 +34,8 @@ const calls = {
   stream: () => stream({}),
   stream_logprobs: () => stream({ model: 'gpt-4o-mini-transcribe', include: ['logprobs'] }),
   stream_off: () => ask({ stream: false }),
-  translation: () => translations.create({ file: file(), model: 'whisper-1', response_format: 'verbose_json' }),
+  translation: () =>
+    translations.create({ file: file(), model: 'whisper-1', prompt: 'Trains.', response_format: 'verbose_json', temperature: 0 }),
   models: async () => (await client.models.list()).data.map((model) => model.id),
   model: () => client.models.retrieve('whisper-1'),
   diarized_json: () => ask({ response_format: 'diarized_json' }),
