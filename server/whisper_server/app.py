@@ -80,6 +80,7 @@ def make_runner(
     app: web.Application,
     settings: Settings,
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
+    most_connections: int | None = None,
 ) -> HttpRunner:
     """The application on its way to a socket."""
     parts = app[PARTS]
@@ -103,7 +104,7 @@ def make_runner(
         audio_routes=frozenset({f"{prefix}/v1/audio/transcriptions", f"{prefix}/v1/audio/translations"}),
         quiet_routes=frozenset({path for probe in (*PROBES, "/metrics") for path in (probe, prefix + probe)}),
     )
-    return HttpRunner(app, stamp=stamp, observer=observer, times=times)
+    return HttpRunner(app, stamp=stamp, observer=observer, times=times, most_connections=most_connections)
 
 
 @web.middleware

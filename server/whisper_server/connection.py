@@ -72,10 +72,12 @@ class Connection(web.RequestHandler):
 
     def _end_without_head(self) -> None:
         self._head_limit = None
-        if self._waits_for_head():
+        if self.waits_for_head:
             self.force_close()
 
-    def _waits_for_head(self) -> bool:
+    @property
+    def waits_for_head(self) -> bool:
+        """Between requests, or before the first."""
         return self._waiter is not None and not self._waiter.done() and not self._messages
 
     def _forget_head_limit(self) -> None:
@@ -85,7 +87,7 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self._waits_for_head():
+        if not self.waits_for_head:
             if self._request_count > 0:
                 self._forget_head_limit()
         elif self._head_limit is None:

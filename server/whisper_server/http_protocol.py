@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -54,6 +55,7 @@ class HttpServer(web.Server):
         make_request: Callable[..., web.BaseRequest],
         stamp: Stamp,
         observer: Observer,
+        most_connections: int,
         connection_options: dict[str, Any],
     ) -> None:
         super().__init__(cast("Any", self._answer), request_factory=self._make_recorded, handler_cancellation=True)
@@ -62,12 +64,20 @@ class HttpServer(web.Server):
         self._app_request = make_request
         self._stamp = stamp
         self.under_way = RequestsUnderWay(observer)
+        self._most_connections = most_connections
         self._connection_options = connection_options
 
     def __call__(self) -> Connection:
         return Connection(
             self, self.under_way, self._stamp, loop=asyncio.get_running_loop(), **self._connection_options
         )
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self._connections) > self._most_connections:
+            silent = next((each for each in self._connections if cast("Connection", each).waits_for_head), None)
+            if silent is not None:
+                silent.force_close()
 
     def _make_recorded(self, message: Any, *args: Any) -> web.BaseRequest:
         request = self._app_request(message, *args)
@@ -76,6 +86,8 @@ class HttpServer(web.Server):
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.under_way.begin(request)
+        # The longest silent connection stays first.
+        self._connections[request.protocol] = self._connections.pop(request.protocol)
         try:
             if request.headers.get(hdrs.EXPECT):
                 await self._refuse_unroutable(request)
@@ -130,11 +142,14 @@ class HttpRunner(web.AppRunner):
         stamp: Stamp,
         observer: Observer,
         times: ConnectionTimes,
+        most_connections: int | None = None,
     ) -> None:
+        """`most_connections` that may be open; beyond that the longest silent is closed. None: half of the open files."""
         # After the drain only what refuses to end is left: it gets a second.
         super().__init__(app, access_log=None, shutdown_timeout=1.0)
         self._stamp = stamp
         self._observer = observer
+        self._most_connections = most_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._connection_options: dict[str, Any] = {
             "times": times,
             "access_log": None,
@@ -148,6 +163,7 @@ class HttpRunner(web.AppRunner):
             make_request=made.request_factory,
             stamp=self._stamp,
             observer=self._observer,
+            most_connections=self._most_connections,
             connection_options=self._connection_options,
         )
 

@@ -50,6 +50,7 @@ async def running(
     loaded: bool = True,
     heartbeat_s: float = 15.0,
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
+    most_connections: int | None = None,
     **variables: str,
 ) -> AsyncIterator[Running]:
     """Settings by their variables."""
@@ -61,7 +62,7 @@ async def running(
         service.load(doubles.backend())
     parts = parts_of(settings, service, metrics, heartbeat_s=heartbeat_s)
     keys = KeyRing(settings.api_keys_dir)
-    runner = make_runner(build_app(settings, parts, keys), settings, times)
+    runner = make_runner(build_app(settings, parts, keys), settings, times, most_connections)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
