@@ -19,6 +19,7 @@ from aiohttp import web
 from whisper_server import __version__
 from whisper_server.app import build_app, build_metrics_app, make_runner, parts_of
 from whisper_server.background import running
+from whisper_server.children import children, kill
 from whisper_server.errors import StartError
 from whisper_server.heap import limit_arenas
 from whisper_server.http_protocol import HttpRunner
@@ -90,6 +91,7 @@ def run(settings: Settings, load: Loader) -> int:
         outcome = runner.run(serve(settings, load))
         if outcome.loading_abandoned:
             # The thread that loads the model cannot be told to stop, and closing the loop would wait for it.
+            kill(children())
             logging.shutdown()
             os._exit(outcome.exit_code)
         return outcome.exit_code

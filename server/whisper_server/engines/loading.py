@@ -6,6 +6,7 @@ The one place that knows which engines there are.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,9 @@ from whisper_server.errors import StartError
 from whisper_server.settings import Settings
 from whisper_server.tokens import WhisperTokenizer
 from whisper_server.transcript import SAMPLE_RATE_HZ
+
+MOST_SOCKET_FOLDER_CHARACTERS = 107 - 1 - 36
+"""A socket's address holds 107 characters; vLLM names its sockets by UUIDs."""
 
 
 async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
@@ -72,21 +76,35 @@ async def _load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple
     files = await asyncio.to_thread(read_model_files, folder)
     _require_language(settings.language_force, files.tokenizer)
     profile = _profile(settings, files.shape, gpu)
-    temporary = TemporaryDirectory(prefix="whisper-server-vllm-")
+    temporary = _socket_folder()
     set_environment(profile, on_cpu=gpu is None, temporary=Path(temporary.name))
-    from whisper_server.engines.vllm.engine import (
-        VllmConfig,
-        VllmEngine,
-    )  # takes seconds, and is not installed everywhere
 
-    device = CPU if gpu is None else gpu.name
-    engine = VllmEngine(VllmConfig(settings.model_id, files, profile, device, temporary))
-    try:
+    def new_engine() -> Engine:
+        # Takes seconds, and is not installed everywhere.
+        from whisper_server.engines.vllm.engine import VllmConfig, VllmEngine
+
+        device = CPU if gpu is None else gpu.name
+        return VllmEngine(VllmConfig(settings.model_id, files, profile, device, temporary))
+
+    async with AsyncExitStack() as undo:
+        undo.callback(temporary.cleanup)
+        engine = await asyncio.to_thread(new_engine)
+        undo.push_async_callback(engine.stop)
         await engine.start()
-    except StartError:
-        await engine.stop()
-        raise
+        undo.pop_all()
     return engine, files.tokenizer
+
+
+def _socket_folder() -> TemporaryDirectory[str]:
+    """Where the addresses of vLLM's sockets are short enough."""
+    temporary = TemporaryDirectory(prefix="whisper-server-vllm-")
+    if len(temporary.name) > MOST_SOCKET_FOLDER_CHARACTERS:
+        temporary.cleanup()
+        raise StartError(
+            f"TMPDIR: {Path(temporary.name).parent} is too long for the names of the sockets that vLLM makes there; "
+            f"set it to a folder of at most {MOST_SOCKET_FOLDER_CHARACTERS - len(Path(temporary.name).name) - 1} characters"
+        )
+    return temporary
 
 
 def _takes_vllm(name: EngineName) -> bool:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
 from whisper_server.engines.vllm.plans import SAMPLES, SCALE, Plan
 from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS, Profile
+from whisper_server.engines.vllm.starting import load_in_thread
 from whisper_server.engines.vllm.window import Sound, VllmWindow
 from whisper_server.errors import InternalError, StartError, Unavailable
 from whisper_server.transcript import Samples
@@ -43,7 +45,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ALIGN_BATCH = 8
 MODALITY = "audio"
-STOP_LIMIT_S = 20.0
+STOP_LIMIT_S = 5.0
+"""Then vLLM's processes are killed: when the engine stops, nothing they hold is of use to anybody."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,14 @@ class VllmEngine:
         )
         arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
         try:
-            self._llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+            self._llm = await load_in_thread(partial(AsyncLLM.from_engine_args, arguments))
             if not self._config.on_cpu:
                 n_windows = self._config.profile.max_num_batched_tokens // N_AUDIO_POSITIONS
                 await self._llm.collective_rpc("warm_up", args=(n_windows,))
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:
             reason = " ".join(str(error).split())[:500]
             raise StartError(
-                f"MODEL_ID: vLLM cannot load {self._config.model_id}: {reason}; the log above has its reasons. Set "
+                f"MODEL_ID: vLLM cannot load {self._config.model_id}: {reason}; the log above has its reasons, set "
                 "VLLM_GPU_MEMORY_UTILIZATION or VLLM_MAX_NUM_BATCHED_TOKENS lower if the GPU's memory is too small"
             ) from error
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whisper_server.engines.checkpoint import read_json, read_optional_json, require_whisper, tensor_files
+from whisper_server.engines.checkpoint import open_tensors, read_json, read_optional_json, require_whisper
 from whisper_server.engines.vllm.plans import Vocabulary
 from whisper_server.engines.vllm.profile import ModelShape
 from whisper_server.errors import StartError
@@ -43,7 +43,8 @@ def read_model_files(folder: Path) -> ModelFiles:
         )
     config = read_json(folder, "config.json")
     require_whisper(config, folder)
-    tensor_files(folder)
+    with open_tensors(folder):
+        pass  # they are whole; vLLM reads them
     generation = read_optional_json(folder, "generation_config.json")
     tokenizer = WhisperTokenizer.from_folder(folder, is_multilingual=_is_multilingual(config, generation))
     try:
