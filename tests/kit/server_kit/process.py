@@ -5,7 +5,9 @@ What the server is asked over HTTP belongs to `api`.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -92,7 +94,9 @@ def environment(settings: Mapping[str, str], port: int, temporary: Path) -> dict
 def start(settings: Mapping[str, str], folder: Path) -> ServerProcess:
     """Start a server and return at once; `folder` takes its log."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix="tmp-", dir=folder))
+    # Not in `folder`: vLLM makes sockets in it, whose addresses must be short.
+    temporary = Path(tempfile.mkdtemp(prefix="ws-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     port = free_port()
     log_path = folder / f"server-{port}.log"
     with log_path.open("wb") as log:
