@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 NODES ?= simulated
 
-.PHONY: help setup python demo test e2e check build push generate bench soak cluster-up cluster-down
+.PHONY: help setup python demo test e2e check build push generate bench bench-gpu soak cluster-up cluster-down
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,10 @@ generate: python ## write what is made from the spec's dataclasses and the chart
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py
 	@PYTHONPATH=tests/kit $(PY)/python bench/load.py $(BENCH_ARGS)
+
+GPU_PY ?= python3
+bench-gpu: ## beside vLLM's own server, in one run; needs a GPU and the extra `vllm`: BENCH_ARGS="turbo", GPU_PY=python3
+	@PYTHONPATH="tests/kit:$$PYTHONPATH" $(GPU_PY) bench/gpu_beside_vllm.py $(or $(BENCH_ARGS),turbo)
 
 soak: python ## hours in minutes: the server's memory, a thousand endpoints, the operator killed 200 times
 	@PYTHONPATH=tests/kit $(PY)/python bench/soak.py

@@ -1,0 +1,121 @@
+"""Servers for the GPU benchmark: this one and vLLM's own, started side by side on one GPU, and ended in every case.
+
+What they are asked belongs to `gpu_load` and `gpu_beside_vllm`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+HAS_ITS_MEMORY = re.compile(r"KV cache size|Available KV cache memory")
+"""In vLLM's log, once it has measured how much memory it may take: before that, nobody else may start to measure."""
+END_LIMIT_S = 20.0
+BEST = ("--max-num-batched-tokens", "32768", "--max-num-seqs", "256", "--api-server-count", "6")
+
+
+@dataclass(frozen=True)
+class Server:
+    """How one is started, and what its clients have to say."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    ready_path: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Of its form, for the same work."""
+
+
+def ours(model: Path, share: float, port: int, work: Path, more: Mapping[str, str]) -> Server:
+    """This server: one temperature, 100 tokens."""
+    environment = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "server"), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "INTERFACE": "127.0.0.1",
+        "PORT": str(port),
+        "MODEL_ID": str(model),
+        "MODEL_CACHE_DIR": str(work / "cache"),
+        "ENGINE": "vllm",
+        "VLLM_GPU_MEMORY_UTILIZATION": str(share),
+        "MAX_NEW_TOKENS": "100",
+        "FALLBACK_TEMPERATURES": "0",
+        "MAX_QUEUE_SECONDS": "7200",  # nobody is turned away: 256 clients wait for each other
+        "DRAIN_SECONDS": "0",
+        "LOG_LEVEL": "warning",
+    }
+    return Server("this one", (sys.executable, "-m", "whisper_server"), environment | dict(more), "/ready")
+
+
+def theirs(name: str, model: Path, share: float, port: int, options: tuple[str, ...]) -> Server:
+    """VLLM's own server."""
+    serve = (sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model), "--served-model-name", "whisper-1")
+    where = ("--host", "127.0.0.1", "--port", str(port), "--gpu-memory-utilization", str(share))
+    asked = {"max_completion_tokens": "100", "temperature": "0"}
+    return Server(name, (*serve, *where, *options), {"VLLM_NO_USAGE_STATS": "1"}, "/health", asked)
+
+
+class Running:
+    """A server's processes: a group of their own, with a log."""
+
+    def __init__(self, server: Server, port: int, log: Path) -> None:
+        self.server, self.log = server, log
+        self.url = f"http://127.0.0.1:{port}"
+        self._began_s = time.monotonic()
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"} | dict(server.environment)
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                server.command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def wait_for_memory(self, limit_s: float) -> None:
+        """Until another server may start to measure what memory is free."""
+        self._wait(lambda: bool(HAS_ITS_MEMORY.search(self._logged())) or self._answers(), limit_s)
+
+    def wait_until_ready(self, limit_s: float) -> float:
+        """Seconds since its start."""
+        self._wait(self._answers, limit_s)
+        return time.monotonic() - self._began_s
+
+    def _wait(self, come: Callable[[], bool], limit_s: float) -> None:
+        while not come():
+            code, taken_s = self._process.poll(), time.monotonic() - self._began_s
+            if code is not None or taken_s > limit_s:
+                why = f"ended with {code}" if code is not None else f"is not there after {taken_s:.0f} s"
+                raise RuntimeError(f"{self.server.name} {why}, see {self.log}:\n{self._logged()[-3000:]}")
+            time.sleep(0.3)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + self.server.ready_path, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _logged(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def end(self) -> None:
+        """SIGTERM, then SIGKILL for the whole group: nothing of it may hold the GPU."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(END_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                print(f"{self.server.name} did not end in {END_LIMIT_S:g} s", file=sys.stderr)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
