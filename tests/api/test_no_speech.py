@@ -40,6 +40,15 @@ SPEECHLESS: Mapping[str, Samples] = {
     "other chords": chords(40, seed=5),
     "arpeggio with drums": arpeggio_with_drums(20),
     "another arpeggio": arpeggio_with_drums(33, seed=7),
+    "mains hum of exactly 60 s": mains_hum(60),
+    "white noise of exactly 30 s": white_noise(30, rms=0.05, seed=4),
+    "arpeggio of exactly 30 s": arpeggio_with_drums(30, seed=11),
+    "silence of 0.1 s": silence(0.1),
+    "tone of 0.1 s": tone(0.1),
+    "white noise of 0.1 s": white_noise(0.1, rms=0.1, seed=5),
+    "mains hum of 0.1 s": mains_hum(0.1),
+    "a chord of 0.1 s": chords(0.1, seed=6),
+    "tone of half a second": tone(0.5, frequency_hz=300),
 }
 
 
@@ -57,6 +66,19 @@ def heard(api: Api) -> Mapping[str, Any]:
 def test_nothing_is_heard_where_nobody_speaks(heard: Mapping[str, Any], sound: str) -> None:
     answer = heard[sound]
     assert (answer["text"], answer["segments"], answer["words"]) == ("", [], [])
+
+
+@pytest.fixture(scope="module")
+def heard_untimed(api: Api) -> Mapping[str, str]:
+    """The same without timestamps, in which models lose their way differently."""
+    return dict(
+        zip(SPEECHLESS, in_flight(lambda samples: api.text(wav(samples)), list(SPEECHLESS.values())), strict=True)
+    )
+
+
+@pytest.mark.parametrize("sound", SPEECHLESS)
+def test_nothing_is_heard_without_timestamps_either(heard_untimed: Mapping[str, str], sound: str) -> None:
+    assert heard_untimed[sound] == ""
 
 
 def test_every_format_of_silence_is_an_empty_transcript(api: Api) -> None:

@@ -152,17 +152,25 @@ def shared_files() -> frozenset[str]:
 def left_behind(before: frozenset[str]) -> frozenset[str]:
     """What is shared now, was not before, and nobody who lives has open: other servers may run on this machine."""
     new = shared_files() - before
-    return frozenset(path for path in new - _held() if Path(path).exists()) if new else new
+    held = _held_inodes() if new else set()
+    return frozenset(path for path in new if _inode(path) not in {None, *held})
 
 
-def _held() -> set[str]:
-    """The files in shared memory that processes have mapped or open."""
-    held: set[str] = set()
+def _inode(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_ino
+    except OSError:
+        return None
+
+
+def _held_inodes() -> set[int]:
+    """Of what processes have mapped from shared memory or open. By number: a semaphore is mapped under another name."""
+    held: set[int] = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
-            held |= {line.split(maxsplit=5)[5] for line in maps.splitlines() if "/dev/shm/" in line}
-            held |= {str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+            held |= {int(line.split(maxsplit=5)[4]) for line in maps.splitlines() if "/dev/shm/" in line}
+            held |= {path.stat().st_ino for path in Path(f"/proc/{process.pid}/fd").iterdir() if path.exists()}
     return held
 
 
