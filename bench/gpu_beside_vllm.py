@@ -26,7 +26,7 @@ from typing import Any
 import gpu_servers
 from figures import machine
 from gpu_measures import MEASURES, Bench, Target
-from gpu_servers import ROOT, Running, Server
+from gpu_servers import ROOT, Running, Server, end_all
 
 from server_kit.process import free_port
 
@@ -65,7 +65,8 @@ def started(names: list[str], model: Path, args: argparse.Namespace) -> Iterator
     """These servers, ready; they are ended on the way out, whatever happens."""
     running: dict[str, Running] = {}
     try:
-        for name in names:
+        # This one last: its log does not say when it has measured its memory, and the next would wait until it is ready.
+        for name in sorted(names, key=lambda name: name == "ours"):
             for one in running.values():
                 one.wait_for_memory(START_LIMIT_S)
             port = free_port()
@@ -74,8 +75,7 @@ def started(names: list[str], model: Path, args: argparse.Namespace) -> Iterator
             print(f"- {name}: ready after {one.wait_until_ready(START_LIMIT_S):.0f} s", flush=True)
         yield running
     finally:
-        for one in running.values():
-            one.end()
+        end_all(running.values())
 
 
 def where_and_how() -> dict[str, str]:

@@ -46,7 +46,9 @@ def write(shape: str, folder: Path) -> None:
     _change(folder / "processor_config.json", {"feature_extractor": {"feature_size": 128}})
     heads = [[sizes["decoder_layers"] - 1, head] for head in range(6)]
     _change(folder / "generation_config.json", {"alignment_heads": heads})
-    save_file(_tensors(sizes), folder / "model.safetensors", metadata={"format": "pt"})
+    part = folder / "model.safetensors.part"  # who finds the file finds it whole
+    save_file(_tensors(sizes), part, metadata={"format": "pt"})
+    part.rename(folder / "model.safetensors")
 
 
 def _change(path: Path, values: dict[str, Any]) -> None:

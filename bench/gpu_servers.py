@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,14 +108,26 @@ class Running:
     def _logged(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def end(self) -> None:
-        """SIGTERM, then SIGKILL for the whole group: nothing of it may hold the GPU."""
+    def tell_to_end(self) -> None:
+        """SIGTERM."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(END_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                print(f"{self.server.name} did not end in {END_LIMIT_S:g} s", file=sys.stderr)
+
+    def end(self, limit_s: float) -> None:
+        """Wait, then SIGKILL for the whole group: nothing of it may hold the GPU."""
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            print(f"{self.server.name} did not end in time", file=sys.stderr)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def end_all(running: Collection[Running]) -> None:
+    """All at once, so that it takes no longer than for one."""
+    until_s = time.monotonic() + END_LIMIT_S
+    for one in running:
+        one.tell_to_end()
+    for one in running:
+        one.end(max(0.1, until_s - time.monotonic()))
