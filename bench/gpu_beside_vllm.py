@@ -26,7 +26,7 @@ from typing import Any
 import gpu_servers
 from figures import machine
 from gpu_measures import MEASURES, Bench, Target
-from gpu_servers import ROOT, Running, Server, end_all
+from gpu_servers import ROOT, NotThereError, Running, Server, end_all
 
 from server_kit.process import free_port
 
@@ -56,24 +56,31 @@ def server(name: str, model: Path, args: argparse.Namespace, port: int) -> Serve
         return gpu_servers.ours(model, share, port, args.work, more)
     if name == "best":
         options = gpu_servers.BEST
-        return gpu_servers.theirs(f"vLLM's own, `{' '.join(options)}`", model, share, port, options)
-    return gpu_servers.theirs("vLLM's own, as it ships", model, share, port, ())
+        title = f"vLLM's own, `{' '.join(options)}`"
+        return gpu_servers.theirs(title, model, share, port, (*options, *args.theirs_options.split()))
+    return gpu_servers.theirs("vLLM's own, as it ships", model, share, port, tuple(args.theirs_options.split()))
 
 
 @contextlib.contextmanager
 def started(names: list[str], model: Path, args: argparse.Namespace) -> Iterator[dict[str, Running]]:
-    """These servers, ready; they are ended on the way out, whatever happens."""
+    """Those of these servers that came to be ready; all are ended on the way out, whatever happens."""
     running: dict[str, Running] = {}
+    ready: dict[str, Running] = {}
     try:
         # This one last: its log does not say when it has measured its memory, and the next would wait until it is ready.
         for name in sorted(names, key=lambda name: name == "ours"):
             for one in running.values():
-                one.wait_for_memory(START_LIMIT_S)
+                with contextlib.suppress(NotThereError):  # is told of below
+                    one.wait_for_memory(START_LIMIT_S)
             port = free_port()
             running[name] = Running(server(name, model, args, port), port, args.work / f"{name}-{args.shape}.log")
-        for name, one in running.items():
-            print(f"- {name}: ready after {one.wait_until_ready(START_LIMIT_S):.0f} s", flush=True)
-        yield running
+        for name in names:
+            try:
+                print(f"- {name}: ready after {running[name].wait_until_ready(START_LIMIT_S):.0f} s", flush=True)
+                ready[name] = running[name]
+            except NotThereError as error:
+                print(error, flush=True)
+        yield ready
     finally:
         end_all(running.values())
 
@@ -117,18 +124,16 @@ class Report:
         self._results.with_suffix(".md").write_text("\n".join(self._lines) + "\n", encoding="utf-8")
 
 
-def measure_all(
-    names: list[str], running: dict[str, Running], bench: Bench, args: argparse.Namespace, report: Report
-) -> None:
+def measure_all(running: dict[str, Running], bench: Bench, args: argparse.Namespace, report: Report) -> None:
     """One server at a time; a measurement that fails costs itself."""
-    for name in names:
-        target = running[name].server
+    for name, one in running.items():
+        target = one.server
         for what in args.measure.split(","):
             if what == "long" and name != "ours":
                 continue
             begin_s = time.monotonic()
             try:
-                seen, more = MEASURES[what](bench, Target(name, running[name].url, target.fields))
+                seen, more = MEASURES[what](bench, Target(name, one.url, target.fields))
             except (RuntimeError, OSError, ValueError) as error:
                 report.add(
                     f"| {target.name} | {what} | failed: {error} ||||",
@@ -155,6 +160,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--long-minutes", type=float, default=30.0)
     parser.add_argument("--share", type=float, help="of the GPU's memory, for each server")
     parser.add_argument("--one-by-one", action=argparse.BooleanOptionalAction, help="servers, not together; large-v3")
+    parser.add_argument("--theirs-options", default="", help="more of vLLM's own servers, between blanks")
     parser.add_argument("--ours-env", action="append", default=[], help="NAME=VALUE, a setting of this server")
     args = parser.parse_args()
     for chosen, there in ((args.servers, SHARES), (args.measure, MEASURES)):
@@ -177,13 +183,9 @@ def main() -> None:
     report = Report(args.results)
     preparing = ThreadPoolExecutor(1).submit(bench.prepare)
     for together in [[name] for name in names] if args.one_by_one else [names]:
-        try:
-            with started(together, model, args) as running:
-                preparing.result()
-                measure_all(together, running, bench, args, report)
-        except RuntimeError as error:
-            report.add(f"| {', '.join(together)} | not started ||||||", {"error": str(error)})
-            print(error, file=sys.stderr, flush=True)
+        with started(together, model, args) as running:
+            preparing.result()
+            measure_all(running, bench, args, report)
 
 
 if __name__ == "__main__":

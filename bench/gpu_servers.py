@@ -63,6 +63,10 @@ def theirs(name: str, model: Path, share: float, port: int, options: tuple[str, 
     return Server(name, (*serve, *where, *options), {"VLLM_NO_USAGE_STATS": "1"}, "/health", asked)
 
 
+class NotThereError(Exception):
+    """A server did not start."""
+
+
 class Running:
     """A server's processes: a group of their own, with a log."""
 
@@ -95,7 +99,7 @@ class Running:
             code, taken_s = self._process.poll(), time.monotonic() - self._began_s
             if code is not None or taken_s > limit_s:
                 why = f"ended with {code}" if code is not None else f"is not there after {taken_s:.0f} s"
-                raise RuntimeError(f"{self.server.name} {why}, see {self.log}:\n{self._logged()[-3000:]}")
+                raise NotThereError(f"{self.server.name} {why}, see {self.log}:\n{self._logged()[-3000:]}")
             time.sleep(0.3)
 
     def _answers(self) -> bool:
