@@ -1,6 +1,6 @@
 """The samples of one recording, in memory that they share with nobody any more.
 
-The worker's memory file is sealed before it is mapped: whatever has become of the worker, it can
+The worker seals its memory file, and only a sealed one is mapped: whatever becomes of the worker, it can
 neither change the samples nor cut the file short (which would kill the server with SIGBUS).
 """
 
@@ -33,8 +33,9 @@ class DecodedAudio:
 
     @classmethod
     def map(cls, file: MemoryFile, n_samples: int, reservation: Reservation) -> DecodedAudio:
-        """Seal `file` and map it. Raises ValueError or OSError where it is not what was promised."""
-        file.seal()
+        """Map `file`. Raises ValueError or OSError where it is not what was promised."""
+        if not file.is_sealed:
+            raise ValueError("the samples are not sealed")
         n_bytes = os.fstat(file.fileno()).st_size
         if n_samples <= 0 or n_bytes != n_samples * _SAMPLE_BYTES:
             raise ValueError(f"{n_samples} samples were promised, {n_bytes} bytes are there")

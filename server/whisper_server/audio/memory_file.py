@@ -10,6 +10,16 @@ import fcntl
 import os
 from typing import Self
 
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+
+
+def seal(fd: int) -> None:
+    """Nobody, in whichever process, can change the file's contents or length any more.
+
+    The kernel may wait for pages that another processor has just written: not for an event loop.
+    """
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+
 
 class MemoryFile:
     """A memfd that is written once, front to back, and then handed over by descriptor."""
@@ -47,10 +57,10 @@ class MemoryFile:
             self._n_bytes += n_written
             rest = rest[n_written:]
 
-    def seal(self) -> None:
-        """Nobody, in whichever process, can change the contents or the length any more."""
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(self.fileno(), fcntl.F_ADD_SEALS, seals)
+    @property
+    def is_sealed(self) -> bool:
+        """Whether `seal` was called on the file, in whichever process."""
+        return fcntl.fcntl(self.fileno(), fcntl.F_GET_SEALS) & _SEALS == _SEALS
 
     def close(self) -> None:
         """Let go of the file. May be called twice."""

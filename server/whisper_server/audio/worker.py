@@ -23,7 +23,7 @@ from whisper_server.audio.confinement import (
 )
 from whisper_server.audio.decode import decode
 from whisper_server.audio.limits import DecodeLimits
-from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.audio.memory_file import MemoryFile, seal
 from whisper_server.audio.messages import Crashed, Done, Grant, Grow, Job, Message, Ready, Refused
 from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
 from whisper_server.audio.upload_reader import UploadReader
@@ -86,6 +86,7 @@ class Worker:
         for piece in decode(UploadReader(upload_fd), self._limits):
             sink.write(piece)
             cpu.extend(sink.n_samples / SAMPLE_RATE_HZ)
+        seal(samples_fd)
         return sink.n_samples
 
     def _grow(self, n_bytes: int) -> bool:

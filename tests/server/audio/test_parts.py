@@ -13,7 +13,7 @@ from audio_kit.signals import sweep
 from whisper_server.audio import messages
 from whisper_server.audio.decoded_audio import DecodedAudio
 from whisper_server.audio.limits import DecodeLimits
-from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.audio.memory_file import MemoryFile, seal
 from whisper_server.audio.messages import BadMessage, Crashed, Done, Grant, Grow, Job, Ready, Refused
 from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
 from whisper_server.audio.upload_reader import UploadReader
@@ -46,6 +46,9 @@ def test_mapped_samples_cannot_be_changed_from_outside() -> None:
     values = np.linspace(-1, 1, 4_000, dtype=np.float32)
     file = memory_file(values.tobytes())
     others_fd = os.dup(file.fileno())  # as a worker holds one
+    with pytest.raises(ValueError, match="not sealed"):
+        DecodedAudio.map(file, 4_000, Budget())
+    seal(others_fd)
     with DecodedAudio.map(file, 4_000, Budget()) as audio:
         file.close()
         for attack in (
@@ -62,14 +65,17 @@ def test_mapped_samples_cannot_be_changed_from_outside() -> None:
 
 @pytest.mark.parametrize("n_samples", [-1, 0, 3_999, 4_001, 1 << 40])
 def test_samples_that_are_not_what_was_promised_are_not_mapped(n_samples: int) -> None:
-    with memory_file(bytes(16_000)) as file, pytest.raises(ValueError, match="were promised"):
-        DecodedAudio.map(file, n_samples, Budget())
+    with memory_file(bytes(16_000)) as file:
+        seal(file.fileno())
+        with pytest.raises(ValueError, match="were promised"):
+            DecodedAudio.map(file, n_samples, Budget())
 
 
 @pytest.mark.filterwarnings("default::ResourceWarning")
 def test_audio_that_nobody_closed_gives_its_reservation_back() -> None:
     budget = Budget()
     with memory_file(bytes(16_000)) as file:
+        seal(file.fileno())
         audio = DecodedAudio.map(file, 4_000, budget)
     with pytest.warns(ResourceWarning, match="not closed"):
         del audio
