@@ -143,10 +143,8 @@ def stop(server: ServerProcess, shared_before: frozenset[str]) -> Ending:
 
 
 def shared_files() -> frozenset[str]:
-    """What is in shared memory under a name, and in the machine's temporary folder with the server's name."""
-    shared = Path("/dev/shm").glob("*")
-    temporary = Path(tempfile.gettempdir()).glob("*whisper*server*")
-    return frozenset(str(path) for path in (*shared, *temporary))
+    """What is in shared memory under a name. What is in the temporary folder is looked for in each server's own."""
+    return frozenset(str(path) for path in Path("/dev/shm").glob("*"))
 
 
 def left_behind(before: frozenset[str]) -> frozenset[str]:
