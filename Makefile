@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 NODES ?= simulated
 
-.PHONY: help setup python demo test e2e check build push generate bench bench-gpu soak cluster-up cluster-down
+.PHONY: help setup python demo test vllm e2e check build push generate bench bench-gpu soak cluster-up cluster-down
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +24,13 @@ demo: python ## start the server on the demo model, transcribe a clip with OpenA
 	@$(PY)/python demo/demo.py
 
 test: setup ## run every test that this machine can; what it cannot is named, with the reason
-	@$(PY)/pytest tests/contract tests/operator tests/server tests/api tests/cluster tests/e2e $(PYTEST_ARGS)
+	@status=0; \
+	$(PY)/pytest tests/contract tests/operator tests/server tests/api tests/cluster tests/e2e $(PYTEST_ARGS) || status=$$?; \
+	$(MAKE) vllm || status=$$?; \
+	exit $$status
+
+vllm: setup ## the API tests again, on the GPU engine with vLLM's CPU build
+	@scripts/test_vllm.sh $(PYTEST_ARGS)
 
 e2e: setup ## images, a real node, a real Ingress, OpenAI's clients, rollouts and faults under load
 	@$(PY)/pytest tests/e2e $(PYTEST_ARGS)

@@ -1,22 +1,19 @@
 """The server that the API suite talks to, and what it heard.
 
-One process serves most tests. TEST_ENGINE names its engine (ctranslate2); with TEST_BASE_URL the suite talks to a
-server that runs already, and tests that need a process of their own are skipped.
+One process serves most tests. Which engine it has, and which server it is: tests/conftest.py.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from server_kit.api import Api
 from server_kit.heard import Heard
-from server_kit.process import ServerProcess, StartServer, running
+from server_kit.process import ServerProcess, StartServer
 from speech_kit.recordings import Recording, join
 from speech_kit.sentences import spoken
 from speech_kit.sounds import wav
@@ -24,19 +21,6 @@ from speech_kit.sounds import wav
 MAX_UPLOAD_BYTES = 2_000_000
 """Of the strict server."""
 BASE_URL = os.environ.get("TEST_BASE_URL", "")
-
-
-@pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
-    """Start a server with settings of its own, as a context manager."""
-    if BASE_URL:
-        pytest.skip("TEST_BASE_URL is set: this test starts a server of its own")
-    cache: Path = tmp_path_factory.getbasetemp() / "models"
-
-    def start(settings: Mapping[str, str]) -> AbstractContextManager[ServerProcess]:
-        return running({"MODEL_CACHE_DIR": str(cache), **settings}, tmp_path_factory.mktemp("server"))
-
-    return start
 
 
 @pytest.fixture(scope="session")
@@ -63,8 +47,9 @@ def api(base_url: str) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="session")
-def heard(api: Api) -> Heard:
-    return Heard(api)
+def heard(api: Api, on_vllm_in_short: bool) -> Heard:
+    # vLLM's CPU build takes a second of a processor for each.
+    return Heard(api, main_only=on_vllm_in_short)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,10 @@ from server_kit.refusals import check_error, check_heard, post
 
 MAX_UPLOAD_BYTES = 2_000_000
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.on_ctranslate2(because="it is refused before an engine sees it"),
+]
 
 
 def test_a_form_by_hand_is_heard(strict: ServerProcess, clip: bytes) -> None:

@@ -17,7 +17,10 @@ from speech_kit.sounds import silence, wav
 
 MAX_UPLOAD_BYTES = 2_000_000
 
-pytestmark = pytest.mark.usefixtures("nothing_stays")
+pytestmark = [
+    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.on_ctranslate2(because="it is refused before an engine sees it"),
+]
 
 
 TEXT = sentences("en")[0]

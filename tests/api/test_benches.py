@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.on_ctranslate2(because="the benchmarks are of a CPU")
 Figure = Callable[[str], None]
 
 

@@ -165,6 +165,7 @@ def locked(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) 
         yield server
 
 
+@pytest.mark.on_ctranslate2(because="it is refused before an engine sees it")
 def test_python_raises_the_right_errors_of_a_locked_server(locked: ServerProcess, path: Path) -> None:
     stranger = openai.OpenAI(base_url=f"{locked.url}/v1", api_key="sk-wrong", max_retries=0)
     with pytest.raises(openai.AuthenticationError) as wrong_key:

@@ -41,6 +41,7 @@ def hour_of_flac(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.on_ctranslate2(because="files are decoded before an engine hears them")
 def test_a_decoder_killed_in_mid_request_costs_that_request_only(
     start_server: StartServer, hour_of_flac: bytes
 ) -> None:
@@ -115,6 +116,7 @@ def test_sigterm_under_load_gives_every_accepted_request_its_full_answer(tmp_pat
         httpx.get(f"{server.url}/health")
 
 
+@pytest.mark.on_ctranslate2(because="whoever drains gives every request its end, streams or not")
 def test_a_stream_is_sent_to_its_end_after_sigterm(tmp_path: Path) -> None:
     server = start({"MODEL_CACHE_DIR": str(tmp_path / "models")}, tmp_path)
     wait_until_ready(server)

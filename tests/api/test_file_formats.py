@@ -18,6 +18,7 @@ from speech_kit.scores import normalised, word_errors
 from speech_kit.sentences import spoken
 
 Encode = Callable[[Signal, int], bytes]
+pytestmark = pytest.mark.on_ctranslate2(because="files are decoded before an engine hears them")
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ def test_bug_8_a_client_that_leaves_takes_its_work_with_it(api: Api, minute_and_
         time.sleep(0.1)
 
 
+@pytest.mark.on_ctranslate2(because="no engine is started")
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
