@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from whisper_server.engines.vllm.encoder import CompiledEncoder
+from whisper_server.engines.vllm.encoder import RecordedEncoder, encode, layer_weights
 from whisper_server.engines.vllm.features import BatchLogMel
 from whisper_server.engines.vllm.plans import Plan, Vocabulary
+from whisper_server.engines.vllm.recorded_step import RecordedStep
 from whisper_server.engines.vllm.rules import Rules
+from whisper_server.engines.vllm.stretches import step_in_place
 
 WIDTH, N_HEADS, N_LAYERS, N_MELS, N_INNER = 1280, 20, 32, 128, 5120
 VOCABULARY = Vocabulary(
@@ -26,7 +29,7 @@ VOCABULARY = Vocabulary(
     nospeech=50363,
     suppressed=tuple(range(1, 90)),
     suppressed_first=(220, 50257),
-    stop=50258,
+    startoftranscript=50258,
     languages=tuple(range(50259, 50359)),
 )
 
@@ -46,16 +49,16 @@ def measured_ms(run: Callable[[], Any], *, n_runs: int = 20) -> tuple[float, flo
 
 
 def rules(device: torch.device) -> None:
-    for compiles in (False, True):
+    for kind in ("eager", "recorded"):
         for n_rows in (1, 64, 256):
-            chooser = Rules(VOCABULARY, n_rows, device, compiles=compiles)
+            chooser = step_in_place if kind == "eager" else RecordedStep([n_rows], n_rows)
+            ruled = Rules(VOCABULARY, n_rows, device, chooser=chooser)
             slots = np.arange(n_rows)
             for slot in range(n_rows):
-                chooser.load(slot, Plan(forced=(50259, 50360), timestamps=bool(slot % 2)))
+                ruled.load(slot, Plan(n_task_tokens=4, timestamps=bool(slot % 2)))
             logits = torch.randn(n_rows, VOCABULARY.n_tokens, device=device, dtype=torch.bfloat16)
             where = torch.arange(n_rows, device=device)
-            total_ms, start_ms = measured_ms(lambda c=chooser, x=logits, s=slots, w=where: c.choose(x, s, w))  # type: ignore[misc]
-            kind = "compiled" if compiles else "eager"
+            total_ms, start_ms = measured_ms(lambda r=ruled, x=logits, s=slots, w=where: r.choose(x, s, w))  # type: ignore[misc]
             print(f"rules, {kind}, {n_rows} rows: {total_ms:.2f} ms a step ({start_ms:.2f} ms to start it)", flush=True)
 
 
@@ -79,22 +82,26 @@ def encoder(device: torch.device) -> None:
         layer_norm=norm(),
     )
     log_mel = BatchLogMel(N_MELS, device)
-    for compiles in (False, True):
-        encode = CompiledEncoder(vllm_like, N_HEADS, compiles=compiles)
-        for n_windows in (1, 2, 8, 21, 32):
-            sound = torch.randint(-9999, 9999, (n_windows, 480_000), dtype=torch.int16, device=device)
-            scales = torch.full((n_windows,), 1e-4, device=device)
-            mel_ms, _ = measured_ms(lambda s=sound, c=scales: log_mel(s, c))  # type: ignore[misc]
-            features = log_mel(sound, scales).to(torch.bfloat16)
-            begin_s = time.perf_counter()
-            encode(features)
-            torch.cuda.synchronize()
-            first_s = time.perf_counter() - begin_s
-            total_ms, start_ms = measured_ms(lambda e=encode, f=features: e(f), n_runs=10)  # type: ignore[misc]
-            kind = "compiled" if compiles else "eager"
+    layers = [layer_weights(one) for one in vllm_like.layers]
+    recorded = RecordedEncoder(vllm_like, N_HEADS, 8)
+    for n_windows in (8, 4, 2, 1):
+        sound = torch.randint(-9999, 9999, (n_windows, 480_000), dtype=torch.int16, device=device)
+        scales = torch.full((n_windows,), 1e-4, device=device)
+        mel_ms, _ = measured_ms(lambda s=sound, c=scales: log_mel(s, c))  # type: ignore[misc]
+        features = log_mel(sound, scales).to(torch.bfloat16)
+        print(f"log-mel, {n_windows} windows: {mel_ms / n_windows:.2f} ms a window", flush=True)
+        kinds: dict[str, Callable[[], Any]] = {"recorded": lambda f=features: recorded(f)}  # type: ignore[misc]
+        for backend in (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION):
+
+            def eagerly(f: Any = features, b: Any = backend) -> Any:
+                with sdpa_kernel(b):
+                    return encode(f, vllm_like, layers, N_HEADS)
+
+            kinds[f"eager, {backend.name}"] = eagerly
+        for kind, run in kinds.items():
+            total_ms, start_ms = measured_ms(run, n_runs=10)
             print(
-                f"encoder, {kind}, {n_windows} windows: {total_ms / n_windows:.2f} ms a window, {start_ms:.1f} ms to start, "
-                f"first run {first_s:.1f} s; log-mel {mel_ms / n_windows:.2f} ms a window",
+                f"encoder, {kind}, {n_windows} windows: {total_ms / n_windows:.2f} ms a window, {start_ms:.1f} ms to start",
                 flush=True,
             )
 

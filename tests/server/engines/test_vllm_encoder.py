@@ -10,9 +10,10 @@ transformers: Any = pytest.importorskip("transformers", reason="transformers is 
 
 from model_kit.demo import DEMO  # noqa: E402 - torch decides
 from speech_kit.sentences import spoken  # noqa: E402
-from whisper_server.engines.vllm.encoder import CompiledEncoder  # noqa: E402
+from whisper_server.engines.vllm.encoder import encode, layer_weights  # noqa: E402
 from whisper_server.engines.vllm.features import BatchLogMel  # noqa: E402
-from whisper_server.engines.vllm.window import Sound  # noqa: E402
+from whisper_server.engines.vllm.shared_windows import SharedWindows  # noqa: E402
+from whisper_server.engines.vllm.sounds import SharedSounds  # noqa: E402
 from whisper_server.mel import LogMel  # noqa: E402
 
 
@@ -36,9 +37,10 @@ def as_vllm_has_it(encoder: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def features() -> Any:
-    sounds = [Sound.of(spoken("en", index).samples) for index in range(3)]
-    windows = [torch.from_numpy(sound.samples) for sound in sounds]
-    return BatchLogMel(80, torch.device("cpu"))(windows, torch.tensor([sound.scale for sound in sounds]))
+    shared, cpu = SharedSounds.create(3), torch.device("cpu")
+    sounds = [shared.write(slot, spoken("en", slot).samples) for slot in range(3)]
+    windows = SharedWindows(shared, cpu).load([sound.slot for sound in sounds], [sound.scale for sound in sounds])
+    return BatchLogMel(80, cpu)(*windows)
 
 
 def test_features_are_those_of_the_cpu_engine(features: Any) -> None:
@@ -55,6 +57,7 @@ def test_the_encoder_computes_what_transformers_does(features: Any, n_windows: i
     encoder = model.model.encoder.eval()
     with torch.inference_mode():
         expected = encoder(features[:n_windows]).last_hidden_state
-        ours = CompiledEncoder(as_vllm_has_it(encoder), 4, compiles=False)(features[:n_windows])
+        theirs = as_vllm_has_it(encoder)
+        ours = encode(features[:n_windows], theirs, [layer_weights(layer) for layer in theirs.layers], 4)
     assert ours.shape == expected.shape
     assert torch.allclose(ours, expected, atol=2e-4)

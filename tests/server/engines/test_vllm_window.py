@@ -1,7 +1,9 @@
 """A window's requests to vLLM and what is made of the answers, with a double in vLLM's place."""
 
+import asyncio
 import json
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,35 +15,27 @@ import pytest
 from model_kit.demo import DEMO, checkpoint_like_demo
 from whisper_server.engine_protocol import DecodeRequest
 from whisper_server.engines.vllm.model_files import ModelFiles, read_model_files
-from whisper_server.engines.vllm.plans import BASE, LOGPROB_STEPS, Plan
-from whisper_server.engines.vllm.window import Sound, VllmWindow
+from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
+from whisper_server.engines.vllm.sounds import SharedSounds, Sound
+from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.errors import InternalError, StartError
-from whisper_server.transcript import Task
+from whisper_server.transcript import Samples, Task
 
 FILES = read_model_files(DEMO)
 TOKENIZER, VOCABULARY = FILES.tokenizer, FILES.vocabulary
 SECOND = np.sin(np.arange(16_000, dtype=np.float32)) * np.float32(0.25)
 
 
-@dataclass(frozen=True)
-class Said:
-    tokens: tuple[int, ...]
-    columns: tuple[tuple[float, ...], ...] = ()
-
-
 @dataclass
 class VllmDouble:
-    answer: Said = Said(())
+    answer: Answer = field(default_factory=lambda: Answer((), (), ()))
     aligned: Any = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     files: ModelFiles = FILES
+    sounds: SharedSounds = field(default_factory=lambda: SharedSounds.create(2))
 
-    async def generate(
-        self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int, columns: Sequence[int]
-    ) -> Said:
-        self.asked.append(
-            {"sound": sound, "prompt": list(prompt), "plan": plan, "max_tokens": max_tokens, "columns": list(columns)}
-        )
+    async def generate(self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
+        self.asked.append({"sound": sound, "prompt": tuple(prompt), "plan": plan, "max_tokens": max_tokens})
         return self.answer
 
     async def align(self, request: list[Any]) -> Any:
@@ -49,9 +43,11 @@ class VllmDouble:
         return self.aligned
 
 
-def closing(sum_logprob: float, no_speech_prob: float) -> tuple[int, ...]:
-    steps = round(-sum_logprob * LOGPROB_STEPS)
-    return (steps // BASE, steps % BASE, round(no_speech_prob * (BASE - 1)), VOCABULARY.stop)
+def said(text: tuple[int, ...], *, ends: bool = True, no_speech_prob: float = 0.0) -> Answer:
+    """Each token a little less likely than the one before it."""
+    tokens = (*text, VOCABULARY.endoftext) if ends else text
+    logprobs = tuple(-0.25 * place for place in range(len(tokens)))
+    return Answer(tokens, logprobs, (math.log(no_speech_prob or 1e-9) + OUT_OF_SIGHT,))
 
 
 def request(*, timestamps: bool, prompt: str = "", logprobs: bool = False, max_new_tokens: int = 224) -> DecodeRequest:
@@ -62,23 +58,17 @@ def request(*, timestamps: bool, prompt: str = "", logprobs: bool = False, max_n
 
 @pytest.mark.parametrize("timestamps", [False, True])
 @pytest.mark.parametrize("prompt", ["", "some words before"])
-async def test_a_text_is_decoded_from_the_start_token_and_what_follows_it_is_forced(
-    timestamps: bool,
-    prompt: str,
-) -> None:
+async def test_a_text_is_decoded_from_its_prompt(timestamps: bool, prompt: str) -> None:
     text = TOKENIZER.encode_text(" Good morning.")
     asked = request(timestamps=timestamps, prompt=prompt)
-    forced = asked.prompt_tokens[-(asked.n_task_tokens - 1) :]
-    double = VllmDouble(Said((*forced, *text, *closing(-3.25, 0.5))))
+    double = VllmDouble(said(text, no_speech_prob=0.5))
     decoded = await VllmWindow(double, SECOND).decode(asked)
     (seen,) = double.asked
-    assert seen["prompt"][-1] == TOKENIZER.special.startoftranscript
-    assert (*seen["prompt"], *forced) == asked.prompt_tokens
-    assert seen["plan"] == Plan(forced=forced, timestamps=timestamps, temperature=0.2, max_new_tokens=224)
-    assert seen["max_tokens"] == len(forced) + 224 + 4
-    assert seen["columns"] == []
+    assert seen["prompt"] == asked.prompt_tokens
+    assert seen["plan"] == Plan(n_task_tokens=asked.n_task_tokens, timestamps=timestamps, temperature=0.2)
+    assert seen["max_tokens"] == 224
     assert decoded.tokens == text
-    assert decoded.sum_logprob == pytest.approx(-3.25, abs=1e-3)
+    assert decoded.sum_logprob == pytest.approx(-0.25 * sum(range(len(text) + 1)))
     assert decoded.no_speech_prob == pytest.approx(0.5, abs=1e-3)
     assert not decoded.hit_length_limit
     assert decoded.token_logprobs == ()
@@ -86,35 +76,38 @@ async def test_a_text_is_decoded_from_the_start_token_and_what_follows_it_is_for
 
 async def test_logprobs_are_those_of_the_text_tokens() -> None:
     text = TOKENIZER.encode_text(" Good morning.")
-    asked = request(timestamps=False, logprobs=True)
-    n_forced = asked.n_task_tokens - 1
-    tokens = (*asked.prompt_tokens[-n_forced:], *text, *closing(-1, 0))
-    columns = tuple((-float(place), 0.0) for place in range(len(tokens)))
-    decoded = await VllmWindow(VllmDouble(Said(tokens, columns)), SECOND).decode(asked)
-    assert decoded.token_logprobs == tuple(-float(n_forced + place) for place in range(len(text)))
+    decoded = await VllmWindow(VllmDouble(said(text)), SECOND).decode(request(timestamps=False, logprobs=True))
+    assert decoded.token_logprobs == tuple(-0.25 * place for place in range(len(text)))
 
 
-async def test_the_length_limit_leaves_room_for_the_figures() -> None:
-    double = VllmDouble(Said((0, 0, 0, *([9] * 12), *closing(-1, 0))))
+async def test_a_text_without_its_end_has_hit_the_length_limit() -> None:
+    double = VllmDouble(said((9,) * 12, ends=False))
     decoded = await VllmWindow(double, SECOND).decode(request(timestamps=False, max_new_tokens=12))
     assert decoded.hit_length_limit
+    assert decoded.tokens == (9,) * 12
+
+
+async def test_prompt_and_text_fit_into_the_context() -> None:
+    double = VllmDouble(said((9,) * 5))
     await VllmWindow(double, SECOND).decode(request(timestamps=False, prompt="word " * 400, max_new_tokens=448))
-    seen = double.asked[-1]
+    (seen,) = double.asked
     assert len(seen["prompt"]) + seen["max_tokens"] == FILES.shape.n_text_positions
 
 
 async def test_an_answer_without_its_end_is_an_error() -> None:
     with pytest.raises(InternalError):
-        await VllmWindow(VllmDouble(Said((1, 2, 3, 4, 5, 6, 7))), SECOND).decode(request(timestamps=False))
+        await VllmWindow(VllmDouble(said((1, 2, 3), ends=False)), SECOND).decode(request(timestamps=False))
 
 
 async def test_languages_come_best_first_and_sum_to_one() -> None:
     languages = TOKENIZER.languages
-    logprobs = [-20.0] * len(languages)
-    logprobs[languages.index("de")], logprobs[languages.index("fa")] = math.log(0.6), math.log(0.2)
-    double = VllmDouble(Said((0,), ((-1.0, *logprobs),)))
+    logprobs = [OUT_OF_SIGHT - 20.0] * len(languages)
+    logprobs[languages.index("de")] = math.log(0.6) + OUT_OF_SIGHT
+    logprobs[languages.index("fa")] = math.log(0.2) + OUT_OF_SIGHT
+    double = VllmDouble(Answer((0,), (0.0,), tuple(logprobs)))
     guess = await VllmWindow(double, SECOND).detect_language()
-    assert double.asked[0]["plan"] == Plan(detects=True)
+    assert double.asked[0]["plan"] == Plan(n_task_tokens=1, detects=True)
+    assert double.asked[0]["prompt"] == (TOKENIZER.special.startoftranscript,)
     assert double.asked[0]["max_tokens"] == 1
     assert [code for code, _ in guess.probabilities[:2]] == ["de", "fa"]
     assert guess.probabilities[0][1] == pytest.approx(0.75, abs=1e-4)
@@ -128,9 +121,10 @@ async def test_words_are_aligned_over_the_sounds_own_length() -> None:
     double = VllmDouble(aligned=[4, 50, attention.tobytes(), [0.5, 0.25, 1.0]])
     sot = TOKENIZER.sot_sequence("en", Task.TRANSCRIBE)
     alignment = await VllmWindow(double, SECOND).align(sot, (11, 12, 13))
-    samples, scale, n_positions, heads, sot_sequence, notimestamps, text, end = double.asked[0]["align"]
-    heard = np.frombuffer(samples, dtype=np.int16) * scale
-    assert np.abs(heard - SECOND).max() < 1e-5
+    slot, scale, n_positions, heads, sot_sequence, notimestamps, text, end = double.asked[0]["align"]
+    heard = double.sounds.samples[slot] * scale
+    assert np.abs(heard[: len(SECOND)] - SECOND).max() < 1e-5
+    assert not heard[len(SECOND) :].any()
     assert n_positions == 50
     assert heads == json.loads((DEMO / "generation_config.json").read_text())["alignment_heads"]
     assert (sot_sequence, notimestamps, text, end) == (
@@ -143,17 +137,49 @@ async def test_words_are_aligned_over_the_sounds_own_length() -> None:
     assert alignment.token_probabilities == (0.5, 0.25, 1.0)
 
 
-def test_silence_survives_packing() -> None:
-    sound = Sound.of(np.zeros(100, dtype=np.float32))
-    assert not sound.samples.any()
-    assert math.isfinite(sound.scale)
+async def test_windows_take_turns_at_the_shared_memory_and_leave_it_when_closed() -> None:
+    double = VllmDouble(said((9,)))
+    windows = [VllmWindow(double, SECOND) for _ in range(2)]
+    for window in windows:
+        await window.decode(request(timestamps=False))
+    assert {seen["sound"].slot for seen in double.asked} == {0, 1}
+    for window in windows:
+        window.close()
+        window.close()
+    await asyncio.sleep(0)
+    assert sorted(double.sounds.take() for _ in range(2)) == [0, 1]
+
+
+async def test_a_slot_that_is_still_written_is_not_given_to_others() -> None:
+    double = VllmDouble(said((9,)))
+    may_go_on = threading.Event()
+    write = double.sounds.write
+
+    def slowly(slot: int, samples: Samples) -> Sound:
+        may_go_on.wait()
+        return write(slot, samples)
+
+    double.sounds.write = slowly  # type: ignore[method-assign]
+    window = VllmWindow(double, SECOND)
+    decoding = asyncio.create_task(window.decode(request(timestamps=False)))
+    await asyncio.sleep(0.01)
+    decoding.cancel()
+    await asyncio.wait([decoding])
+    window.close()
+    await asyncio.sleep(0.01)
+    free = double.sounds.take()
+    with pytest.raises(IndexError):
+        double.sounds.take()
+    may_go_on.set()
+    await asyncio.sleep(0.05)
+    assert {free, double.sounds.take()} == {0, 1}
 
 
 def test_model_files_tell_what_the_rules_must_know() -> None:
     assert VOCABULARY.n_tokens == 6609
     assert VOCABULARY.timestamp_begin == VOCABULARY.notimestamps + 1
     assert VOCABULARY.suppressed_first == (5000,)
-    assert VOCABULARY.stop == TOKENIZER.special.startoftranscript
+    assert VOCABULARY.startoftranscript == TOKENIZER.special.startoftranscript
     assert len(VOCABULARY.languages) == len(TOKENIZER.languages)
     assert FILES.is_multilingual
 

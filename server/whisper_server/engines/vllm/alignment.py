@@ -20,13 +20,10 @@ MEDIAN_FILTER_WIDTH = 7
 def attend(model: Any, requests: Sequence[Any]) -> list[list[Any]]:
     """[n_rows, n_columns, matrix as bytes of float32, token probabilities] for every window.
 
-    A request is [samples as bytes of int16, scale, n_positions, alignment heads, start sequence, notimestamps,
-    text tokens, endoftext].
+    A request is [slot, scale, n_positions, alignment heads, start sequence, notimestamps, text tokens, endoftext].
     """
     device = next(model.parameters()).device
-    windows = [torch.from_numpy(np.frombuffer(request[0], dtype=np.int16).copy()).to(device) for request in requests]
-    scales = torch.tensor([request[1] for request in requests], dtype=torch.float32, device=device)
-    states = model.encode(windows, scales)
+    states = torch.stack(model.encode([request[0] for request in requests], [request[1] for request in requests]))
     tokens = [[*request[4], request[5], *request[6], request[7]] for request in requests]
     longest = max(map(len, tokens))
     padded = torch.tensor([row + row[-1:] * (longest - len(row)) for row in tokens], device=device)

@@ -1,18 +1,18 @@
-"""Whisper's encoder on vLLM's weights, compiled: vLLM runs its own eagerly, and that is what bounds its throughput.
+"""Whisper's encoder on vLLM's weights, a batch at a time, recorded as CUDA graphs.
 
-One compiled function serves all layers, taking their weights as arguments, so that compiling takes seconds and
-not minutes. CUDA only: elsewhere vLLM may have packed the weights away.
+vLLM runs its own eagerly, and takes longer to start the kernels of a window than the GPU takes to compute them.
+Recorded on GPUs only: elsewhere vLLM may have packed the weights away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 
 Weights = tuple[torch.Tensor, ...]
+N_WARM_UPS = 2
 
 
 def layer_weights(layer: Any) -> Weights:
@@ -38,32 +38,49 @@ def encoder_layer(hidden: torch.Tensor, weights: Weights, n_heads: int) -> torch
     return hidden
 
 
-class CompiledEncoder:
-    """vLLM's encoder, run by functions of ours."""
+def encode(features: torch.Tensor, encoder: Any, layers: list[Weights], n_heads: int) -> torch.Tensor:
+    """Features (window, band, frame) → hidden states (window, position, width)."""
+    embedded = F.gelu(encoder.conv2(F.gelu(encoder.conv1(features))))
+    hidden = (embedded.transpose(1, 2) + encoder.embed_positions.weight).to(features.dtype).contiguous()
+    for weights in layers:
+        hidden = encoder_layer(hidden, weights, n_heads)
+    states: torch.Tensor = encoder.layer_norm(hidden)
+    return states
 
-    def __init__(self, encoder: Any, n_heads: int, *, compiles: bool = True) -> None:
+
+class RecordedEncoder:
+    """The encoder for batches of up to `n_most` windows, a graph for each number."""
+
+    def __init__(self, encoder: Any, n_heads: int, n_most: int) -> None:
         self._encoder = encoder
         self._n_heads = n_heads
-        self._weights = [layer_weights(layer) for layer in encoder.layers]
-        self._layer: Callable[..., torch.Tensor] = encoder_layer
-        self._stem: Callable[..., torch.Tensor] = _stem
-        if compiles:
-            self._layer = torch.compile(encoder_layer, dynamic=None)
-            self._stem = torch.compile(_stem, dynamic=None)
+        self._n_most = n_most
+        self._layers = [layer_weights(layer) for layer in encoder.layers]
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._answers: dict[int, torch.Tensor] = {}
+        self._features = torch.empty(0)
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """Features (window, band, frame) → hidden states (window, position, width)."""
-        encoder = self._encoder
-        torch._dynamo.maybe_mark_dynamic(features, 0)  # noqa: SLF001 - torch has no public name for it
-        hidden = self._stem(features, encoder.conv1, encoder.conv2, encoder.embed_positions.weight)
-        for weights in self._weights:
-            torch._dynamo.maybe_mark_dynamic(hidden, 0)  # noqa: SLF001 - likewise
-            hidden = self._layer(hidden, weights, self._n_heads)
-        states: torch.Tensor = encoder.layer_norm(hidden)
-        return states
+        """Features (window, band, frame) → hidden states (window, position, width), valid until the next call."""
+        n_windows = len(features)
+        if not self._graphs:
+            self._record(features)
+        self._features[:n_windows].copy_(features)
+        self._graphs[n_windows].replay()
+        return self._answers[n_windows]
 
+    def _record(self, features: torch.Tensor) -> None:
+        """All numbers of windows, largest first, so that the others fit into its memory."""
+        self._features = features.new_zeros((self._n_most, *features.shape[1:]))
+        pool = torch.cuda.graph_pool_handle()
+        for n_windows in range(self._n_most, 0, -1):
+            for _ in range(N_WARM_UPS):
+                self._encode(n_windows)
+            torch.cuda.synchronize(features.device)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool):
+                self._answers[n_windows] = self._encode(n_windows)
+            self._graphs[n_windows] = graph
 
-def _stem(features: torch.Tensor, first: Any, second: Any, positions: torch.Tensor) -> torch.Tensor:
-    """Two convolutions, and where in the window it is."""
-    embedded = F.gelu(second(F.gelu(first(features))))
-    return (embedded.transpose(1, 2) + positions).to(features.dtype).contiguous()
+    def _encode(self, n_windows: int) -> torch.Tensor:
+        return encode(self._features[:n_windows], self._encoder, self._layers, self._n_heads)

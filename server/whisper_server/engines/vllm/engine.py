@@ -34,10 +34,11 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from whisper_server.engine_protocol import ModelFacts
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
-from whisper_server.engines.vllm.plans import SAMPLES, SCALE, Plan
+from whisper_server.engines.vllm.plans import SCALE, SLOT, Answer, Plan
 from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS, Profile
+from whisper_server.engines.vllm.sounds import SharedSounds, Sound
 from whisper_server.engines.vllm.starting import load_in_thread
-from whisper_server.engines.vllm.window import Sound, VllmWindow
+from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.errors import InternalError, StartError, Unavailable
 from whisper_server.transcript import Samples
 
@@ -60,7 +61,6 @@ class VllmConfig:
     """Name of the GPU, or `cpu`."""
     temporary: tempfile.TemporaryDirectory[str]
     """For vLLM's sockets; removed when the engine stops."""
-    load_format: str = "auto"
 
     @property
     def on_cpu(self) -> bool:
@@ -68,20 +68,13 @@ class VllmConfig:
         return self.device == "cpu"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What vLLM made of a request."""
-
-    tokens: tuple[int, ...]
-    columns: tuple[tuple[float, ...], ...]
-    """A row a token, where columns were asked for: its log-probability, then those."""
-
-
 class VllmEngine:
     """Implements the Engine protocol."""
 
     def __init__(self, config: VllmConfig) -> None:
         self._config = config
+        self.sounds = SharedSounds.create(self.facts.n_windows_in_flight)
+        """Where windows lie, one slot for each in flight."""
         self._llm: Any = None
         self._is_stopped = False
         self._ids = itertools.count()
@@ -114,15 +107,11 @@ class VllmEngine:
         logging.getLogger("vllm").setLevel(logging.WARNING)
         for warning in self._config.profile.warnings:
             logger.warning(warning)
-        options = engine_options(
-            self.files, self._config.profile, on_cpu=self._config.on_cpu, load_format=self._config.load_format
-        )
+        options = engine_options(self.files, self._config.profile, self.sounds.as_config(), on_cpu=self._config.on_cpu)
         arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
         try:
             self._llm = await load_in_thread(partial(AsyncLLM.from_engine_args, arguments))
-            if not self._config.on_cpu:
-                n_windows = self._config.profile.max_num_batched_tokens // N_AUDIO_POSITIONS
-                await self._llm.collective_rpc("warm_up", args=(n_windows,))
+            await self._llm.collective_rpc("warm_up")
         except Exception as error:
             reason = " ".join(str(error).split())[:500]
             raise StartError(
@@ -136,6 +125,7 @@ class VllmEngine:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown, STOP_LIMIT_S)
+        self.sounds.close()
         self._config.temporary.cleanup()
 
     def health(self) -> str | None:
@@ -150,17 +140,14 @@ class VllmEngine:
         """A window of at most 30 s; nothing is computed yet."""
         return VllmWindow(self, samples)
 
-    async def generate(
-        self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int, columns: Sequence[int]
-    ) -> Answer:
+    async def generate(self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
         """Decode from `prompt`; cancelling it takes the request out of vLLM."""
-        vocabulary = self.files.vocabulary
         parameters = SamplingParams(
             temperature=0.0,
             max_tokens=max_tokens,
-            stop_token_ids=[vocabulary.stop],
-            logprob_token_ids=list(columns) or None,
-            flat_logprobs=True,
+            stop_token_ids=[self.files.vocabulary.endoftext],
+            # The V1 runner hands back columns that it is asked for, the V2 runner's sampler is ours.
+            logprob_token_ids=self._columns(plan) if self._config.on_cpu else None,
             ignore_eos=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -179,7 +166,11 @@ class VllmEngine:
             raise InternalError(
                 "The engine failed on this recording. Try again; if it happens again, report it."
             ) from error
-        return _answer(output.outputs[0])
+        return Answer.unpacked(output.outputs[0].token_ids)
+
+    def _columns(self, plan: Plan) -> list[int]:
+        vocabulary = self.files.vocabulary
+        return list(vocabulary.languages) if plan.detects else [vocabulary.startoftranscript]
 
     async def align(self, request: list[Any]) -> Any:
         """Attention of one window, computed together with others that wait for theirs."""
@@ -219,7 +210,7 @@ def _engine_input(sound: Sound, prompt: Sequence[int], request_id: str) -> dict[
     field = MultiModalBatchedField()
     item = MultiModalKwargsItem(
         {
-            SAMPLES: MultiModalFieldElem(data=torch.from_numpy(sound.samples), field=field),
+            SLOT: MultiModalFieldElem(data=torch.tensor(sound.slot), field=field),
             SCALE: MultiModalFieldElem(data=torch.tensor(sound.scale, dtype=torch.float32), field=field),
         }
     )
@@ -230,10 +221,3 @@ def _engine_input(sound: Sound, prompt: Sequence[int], request_id: str) -> dict[
         mm_placeholders={MODALITY: [PlaceholderRange(offset=0, length=N_AUDIO_POSITIONS)]},
     )
     return {"type": "enc_dec", "encoder_prompt": tokens_input([0] * N_AUDIO_POSITIONS), "decoder_prompt": decoder}
-
-
-def _answer(completion: Any) -> Answer:
-    flat = completion.logprobs
-    spans = zip(flat.start_indices, flat.end_indices, strict=True) if flat is not None else ()
-    columns = tuple(tuple(flat.logprobs[start:end]) for start, end in spans)
-    return Answer(tokens=tuple(completion.token_ids), columns=columns)

@@ -1,26 +1,32 @@
-"""vLLM's Whisper, fed with samples instead of features and choosing tokens by Whisper's rules.
+"""vLLM's Whisper, fed from shared memory instead of with features, and telling what it heard at the start of a text.
 
 Runs in vLLM's engine process only; `worker` makes it known there. Sizes and weights are vLLM's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
 
-from whisper_server.engines.vllm.encoder import CompiledEncoder
-from whisper_server.engines.vllm.features import BatchLogMel
-from whisper_server.engines.vllm.plans import SAMPLES, SCALE
+from whisper_server.engines.vllm.plans import SCALE, SLOT
+from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS
+from whisper_server.engines.vllm.sounds import SharedSounds
+from whisper_server.engines.vllm.window_encoder import WindowEncoder
 
 
 class ServedWhisper(WhisperForConditionalGeneration):
     """Computes the features of a batch of windows where the encoder runs."""
 
-    _log_mel: BatchLogMel | None = None
-    _encoder: Callable[[torch.Tensor], torch.Tensor]
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self._sounds = SharedSounds.from_config(vllm_config.additional_config)
+        self._n_windows_a_step = vllm_config.scheduler_config.max_num_batched_tokens // N_AUDIO_POSITIONS
+        self._encoder: WindowEncoder | None = None
+        self.prompted = self.hidden = torch.empty(0)
+        """Tokens and hidden states of the last step that began texts."""
 
     @staticmethod
     def get_model_state_cls() -> type[Any]:
@@ -29,23 +35,27 @@ class ServedWhisper(WhisperForConditionalGeneration):
 
         return RulesModelState
 
+    def forward(self, input_ids: Any, positions: Any, encoder_outputs: Any = None, **kwargs: Any) -> torch.Tensor:
+        """As vLLM's; what the steps that begin texts come to is kept, for `logprobs_at`."""
+        hidden: torch.Tensor = super().forward(input_ids, positions, encoder_outputs, **kwargs)
+        if encoder_outputs:
+            self.prompted, self.hidden = input_ids, hidden
+        return hidden
+
+    def logprobs_at(self, places: torch.Tensor) -> torch.Tensor:
+        """Of the next token, before all rules, at places (in tokens) of the last step that began texts."""
+        logits: torch.Tensor = self.compute_logits(self.hidden[places])
+        return logits.float().log_softmax(-1)
+
     def embed_multimodal(self, **kwargs: Any) -> Any:
         """Encoder output of windows; of features where vLLM measures the memory that the encoder takes."""
-        if SAMPLES not in kwargs:
+        if SLOT not in kwargs:
             return super().embed_multimodal(**kwargs)
-        return self.encode(kwargs[SAMPLES], kwargs[SCALE]).unbind(dim=0)
+        return self.encode(kwargs[SLOT].flatten().tolist(), kwargs[SCALE].flatten().tolist())
 
-    @torch.inference_mode()
-    def encode(self, windows: Any, scales: torch.Tensor) -> torch.Tensor:
-        """Encoder output, (n_windows, 1500, width)."""
-        if self._log_mel is None:
-            self._log_mel = BatchLogMel(self.config.num_mel_bins, scales.device)
-            self._encoder = _encoder(self.model.encoder, self.config.encoder_attention_heads, scales.device)
-        return self._encoder(self._log_mel(windows, scales).to(self.dtype))
-
-
-def _encoder(encoder: Any, n_heads: int, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    if device.type == "cuda":
-        return CompiledEncoder(encoder, n_heads)
-    # A list of one batch: vLLM's encoder would take the windows of a batch one by one through its first layers.
-    return lambda features: encoder([features])
+    def encode(self, slots: Sequence[int], scales: Sequence[float]) -> list[torch.Tensor]:
+        """Encoder output of the windows in some slots of the shared memory, each (1500, width)."""
+        if self._encoder is None:
+            self._encoder = WindowEncoder(self.model.encoder, self.config, self._sounds, self._n_windows_a_step)
+        states: list[torch.Tensor] = self._encoder(slots, scales)
+        return states

@@ -88,7 +88,7 @@ def _vocabulary(config: dict[str, Any], generation: dict[str, Any], tokenizer: W
         nospeech=special.endoftext if special.nospeech is None else special.nospeech,
         suppressed=tuple(generation.get("suppress_tokens", config.get("suppress_tokens")) or ()),
         suppressed_first=tuple(generation.get("begin_suppress_tokens", config.get("begin_suppress_tokens")) or ()),
-        stop=special.startoftranscript,
+        startoftranscript=special.startoftranscript,
         languages=tuple(special.languages.values()) if tokenizer.is_multilingual else (),
     )
 

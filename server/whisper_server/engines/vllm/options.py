@@ -17,14 +17,14 @@ from whisper_server.errors import StartError
 
 WORKER_EXTENSION = "whisper_server.engines.vllm.worker.AlignmentExtension"
 LOGITS_PROCESSOR = "whisper_server.engines.vllm.v1_processor:RulesProcessor"
+SCHEDULERS = "whisper_server.engines.vllm.scheduler"
 CPU_CACHE_BYTES = 1024**3
 
 
-def engine_options(files: ModelFiles, profile: Profile, *, on_cpu: bool, load_format: str = "auto") -> dict[str, Any]:
-    """For vLLM's AsyncEngineArgs."""
+def engine_options(files: ModelFiles, profile: Profile, sounds: dict[str, Any], *, on_cpu: bool) -> dict[str, Any]:
+    """For vLLM's AsyncEngineArgs; `sounds` tells vLLM's process where the windows lie."""
     options: dict[str, Any] = {
         "model": str(files.folder),
-        "load_format": load_format,
         "dtype": profile.dtype,
         "kv_cache_dtype": profile.kv_cache_dtype,
         "max_model_len": files.shape.n_text_positions,
@@ -33,8 +33,10 @@ def engine_options(files: ModelFiles, profile: Profile, *, on_cpu: bool, load_fo
         "gpu_memory_utilization": profile.memory_utilization,
         "enforce_eager": not profile.cuda_graph_sizes,
         "limit_mm_per_prompt": {"audio": 1},
-        "additional_config": files.vocabulary.as_config(),
+        "additional_config": files.vocabulary.as_config() | sounds,
         "worker_extension_cls": WORKER_EXTENSION,
+        "scheduler_cls": f"{SCHEDULERS}.{'WholeTextScheduler' if on_cpu else 'AsyncWholeTextScheduler'}",
+        "async_scheduling": not on_cpu,
         # What is chosen and how likely it was is the rules' business alone: vLLM hands on what they leave.
         "logprobs_mode": "processed_logits",
         "generation_config": "vllm",

@@ -1,8 +1,8 @@
-"""What travels with a request through vLLM to the place where its tokens are chosen, and back.
+"""What travels with a request through vLLM to the place where its tokens are chosen, and what comes back.
 
 vLLM hands on log-probabilities token by token, as objects, which costs both its processes more than the decoding
-itself. So a text ends in four tokens that are none: they spell what the whole of it came to. Plain data that JSON
-and msgpack can carry; neither torch nor vllm.
+itself. So a request comes back once, when it has ended, as one row of whole numbers: its tokens, and its figures
+bit by bit. Plain data that JSON and msgpack can carry; neither torch nor vllm.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 CONFIG_KEY = "whisper_server"
 """Under it, vLLM's `additional_config` holds the Vocabulary, and a request's `extra_args` its Plan."""
 
-MAX_FORCED = 4
-SAMPLES, SCALE = "samples", "scale"
-"""Names of what a window brings: its 16-bit samples, and what to multiply them with."""
+SLOT, SCALE = "slot", "scale"
+"""Names of what a window brings: its place in shared memory, and what to multiply its samples with."""
 
-BASE = 4096
-"""Figures at the end of a text are spelled in tokens of so many values; every vocabulary is larger."""
-LOGPROB_STEPS = 1024.0
-"""A nat of the sum of log-probabilities is spelled in so many steps."""
-N_CLOSING = 4
-"""Tokens after a text: two of the sum, one of "no speech", and the one that vLLM stops at."""
+OUT_OF_SIGHT = -1000.0
+"""Added to log-probabilities that are handed back beside a token's: so low that they are never the likeliest, where
+they have to pass as logits."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,7 @@ class Vocabulary:
     suppressed_first: tuple[int, ...]
     """Not chosen as the first token of a text: an end or a blank."""
     languages: tuple[int, ...]
-    stop: int
-    """What vLLM stops at: never chosen, so that nothing but the end of a request is one."""
+    startoftranscript: int
 
     @property
     def timestamp_begin(self) -> int:
@@ -66,14 +63,11 @@ class Vocabulary:
 class Plan:
     """How the tokens of one request are chosen."""
 
-    forced: tuple[int, ...] = ()
-    """Language, task and `<|notimestamps|>`: decoded, not prompted, so that the step before them tells of speech."""
+    n_task_tokens: int = 0
+    """Tokens of the prompt from `<|startoftranscript|>` on, after which the model tells whether anybody speaks; 0: a
+    request of vLLM's own, without rules."""
     timestamps: bool = False
     temperature: float = 0.0
-    max_new_tokens: int = 0
-    """After so many tokens the text is closed; 0: never (vLLM's own requests)."""
-    logprobs: bool = False
-    """The log-probability of every token is handed on, too."""
     detects: bool = False
     """One step that gives the probabilities of the languages."""
 
@@ -84,13 +78,29 @@ class Plan:
     @classmethod
     def from_extra_args(cls, extra_args: Mapping[str, Any] | None) -> Plan:
         """Of a request of vLLM's own (a warm-up): no rules."""
-        if not extra_args or CONFIG_KEY not in extra_args:
-            return cls()
-        values: dict[str, Any] = dict(extra_args[CONFIG_KEY])
-        return cls(forced=tuple(values.pop("forced")), **values)
+        return cls(**extra_args[CONFIG_KEY]) if extra_args and CONFIG_KEY in extra_args else cls()
 
 
-def spelled_out(closing: Sequence[int]) -> tuple[float, float]:
-    """Sum of the log-probabilities, and probability of "no speech", from the closing tokens."""
-    high, low, no_speech, _ = closing
-    return -(high * BASE + low) / LOGPROB_STEPS, no_speech / (BASE - 1)
+@dataclass(frozen=True)
+class Answer:
+    """What a request came to."""
+
+    tokens: tuple[int, ...]
+    """All that were decoded, `<|endoftext|>` too."""
+    logprobs: tuple[float, ...]
+    """Of each token; at temperature 1, after the rules."""
+    first_columns: tuple[float, ...]
+    """Log-probabilities after `<|startoftranscript|>`, before all rules: of "no speech", or of each language."""
+
+    def packed(self) -> list[int]:
+        """As one row of whole numbers: tokens, figures bit by bit, how many columns there are."""
+        figures = np.array([*self.logprobs, *self.first_columns], dtype=np.float32).view(np.uint32)
+        return [*self.tokens, *figures.tolist(), len(self.first_columns)]
+
+    @classmethod
+    def unpacked(cls, row: Sequence[int]) -> Answer:
+        """The reverse of `packed`."""
+        n_columns = row[-1]
+        n_tokens = (len(row) - 1 - n_columns) // 2
+        figures = np.array(row[n_tokens:-1], dtype=np.uint32).view(np.float32).tolist()
+        return cls(tuple(row[:n_tokens]), tuple(figures[:n_tokens]), tuple(figures[n_tokens:]))

@@ -206,14 +206,9 @@ def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str |
 def _token_budget(gpu: Gpu, wanted: int) -> int:
     if wanted:
         return _at_least_one_window(wanted)
-    # Windows whose sound is encoded in one step. More fill the GPU better, and make the texts under way wait longer.
-    large = gpu.memory_bytes >= 40 * GIB
-    if gpu.capability >= (9, 0):
-        n_windows = 21
-    elif gpu.capability >= (8, 0):
-        n_windows = 16 if gpu.capability == (8, 0) else 10 if large else 5
-    else:
-        n_windows = 4
+    # Windows whose sound is encoded in one step. A few fill a GPU; more make the texts under way wait longer, and
+    # begin and end together, so that there is nothing to encode while they are decoded, and nothing to decode then.
+    n_windows = 4 if gpu.capability >= (9, 0) or gpu.capability == (8, 0) else 2
     return n_windows * N_AUDIO_POSITIONS + 1024
 
 

@@ -10,15 +10,14 @@ from typing import NamedTuple
 
 import torch
 
-from whisper_server.engines.vllm.plans import BASE, LOGPROB_STEPS, MAX_FORCED, N_CLOSING, Vocabulary
+from whisper_server.engines.vllm.plans import Vocabulary
 
 MAX_INITIAL_TIMESTAMP = 50
 """The first timestamp is at most that many steps of 20 ms after the window's start."""
 NONE = float("-inf")
-N_COLUMNS = 8
-"""Of a row's state: number of forced tokens, tokens so far, whether timestamps are asked for, whether the last token
-was one, whether the one before it was (or there was none), the latest timestamp or -1, tokens after which the text is
-closed or 0, which closing token is next or 0; the forced tokens follow."""
+N_COLUMNS = 5
+"""Of a row's state: tokens so far, whether timestamps are asked for, whether the last token was one, whether the one
+before it was (or there was none), the latest timestamp or -1."""
 
 
 class Stretches(NamedTuple):
@@ -26,7 +25,6 @@ class Stretches(NamedTuple):
 
     end: int
     """Where text ends: `<|endoftext|>`."""
-    stop: int
     begin: int
     """Where timestamps begin."""
     n_timestamps: int
@@ -46,17 +44,16 @@ class Stretches(NamedTuple):
 
         return cls(
             vocabulary.endoftext,
-            vocabulary.stop,
             vocabulary.timestamp_begin,
             vocabulary.n_tokens - vocabulary.timestamp_begin,
-            excluding(*vocabulary.suppressed, vocabulary.stop),
+            excluding(*vocabulary.suppressed, vocabulary.startoftranscript),
             excluding(*vocabulary.suppressed_first),
             excluding(vocabulary.notimestamps),
         )
 
     def suppressed(self, logits: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         """Logits less what is suppressed in their rows."""
-        begins, timed = (state[:, 1] == state[:, 0]).unsqueeze(1), (state[:, 2] > 0).unsqueeze(1)
+        begins, timed = (state[:, 0] == 0).unsqueeze(1), (state[:, 1] > 0).unsqueeze(1)
         first = torch.where(begins, self.at_first, 0.0)
         return logits + self.always + first + torch.where(timed, self.when_timed, 0.0)
 
@@ -72,7 +69,7 @@ class Stretches(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step comes to, before texts are closed."""
+    """What a step comes to."""
 
     tokens: torch.Tensor
     logprobs: torch.Tensor
@@ -80,19 +77,11 @@ class Step(NamedTuple):
     """A row each: text or not, special tokens or not, first timestamp, end of the timestamps."""
 
 
-class Closed(NamedTuple):
-    """What a step comes to in the end."""
-
-    tokens: torch.Tensor
-    state: torch.Tensor
-    sums: torch.Tensor
-
-
 def step(logits: torch.Tensor, state: torch.Tensor, stretches: Stretches) -> Step:
     """The likeliest token that each row may choose."""
     end, begin = stretches.end, stretches.begin
-    n_forced, n_tokens, timed_column, last, before, latest = state[:, :6].unbind(1)
-    timed, begins = timed_column > 0, n_tokens == n_forced
+    n_tokens, timed_column, last, before, latest = state.unbind(1)
+    timed, begins = timed_column > 0, n_tokens == 0
     opened, closed = timed & (last > 0) & (before == 0), timed & (last > 0) & (before > 0)
     # The second of a pair may be the first again; anything else is later than all before it.
     low = torch.where(timed, torch.where(opened, latest, latest + 1), 0)
@@ -120,39 +109,22 @@ def step(logits: torch.Tensor, state: torch.Tensor, stretches: Stretches) -> Ste
     return Step(tokens, best - all_sums.logsumexp(0), reach)
 
 
-def close(state: torch.Tensor, sums: torch.Tensor, chosen: Step, stretches: Stretches) -> Closed:
-    """The tokens that vLLM is told, and what to remember: forced tokens, the chosen, or how a text comes to its end.
-
-    `sums` are, of each row, the sum of its log-probabilities and the probability of "no speech".
-    """
-    n_forced, n_tokens, timed, last, _, latest, limit, closing = state[:, :N_COLUMNS].unbind(1)
-    forces, closes = n_tokens < n_forced, closing > 0
-    given = state.gather(1, (n_tokens.clamp(max=MAX_FORCED - 1) + N_COLUMNS).unsqueeze(1)).squeeze(1)
-    decodes = ~(forces | closes)
-    totals = sums[:, 0] + torch.where(decodes, chosen.logprobs, 0.0)
-    ends = decodes & (chosen.tokens == stretches.end) & (limit > 0)
-    steps = (totals.neg() * LOGPROB_STEPS).round().clamp(0, BASE * BASE - 1).long()
-    no_speech = (sums[:, 1] * (BASE - 1)).round().long()
-    spelled = torch.stack((steps // BASE, steps % BASE, no_speech, torch.full_like(steps, stretches.stop)))
-    place = torch.where(ends, 0, (closing - 1).clamp(0, N_CLOSING - 1))
-    spelling = spelled.gather(0, place.unsqueeze(0)).squeeze(0)
-    tokens = torch.where(forces, given, torch.where(closes | ends, spelling, chosen.tokens))
-
-    time = chosen.tokens - stretches.begin
-    is_time = (time >= 0) & decodes
-    n_decoded = n_tokens + 1 - n_forced
-    is_full = decodes & (limit > 0) & (n_decoded >= limit)
-    following = torch.where(closes, closing + 1, torch.where(ends, 2, torch.where(is_full, 1, 0)))
-    before = torch.where(n_decoded < 2, 1, last)
-    latest = torch.where(is_time, time, latest)
-    columns = (n_forced, n_tokens + 1, timed, is_time.to(torch.int64), before, latest, limit, following)
-    after = torch.cat((torch.stack(columns, dim=1), state[:, N_COLUMNS:]), dim=1)
-    return Closed(tokens, after, torch.stack((totals, sums[:, 1]), dim=1))
+def advanced(state: torch.Tensor, tokens: torch.Tensor, stretches: Stretches) -> torch.Tensor:
+    """The state once `tokens` are chosen."""
+    n_tokens, timed, last, _, latest = state.unbind(1)
+    time = tokens - stretches.begin
+    is_time = time >= 0
+    before = torch.where(n_tokens == 0, 1, last)
+    return torch.stack(
+        (n_tokens + 1, timed, is_time.to(state.dtype), before, torch.where(is_time, time, latest)), dim=1
+    )
 
 
-def step_and_close(
-    logits: torch.Tensor, state: torch.Tensor, sums: torch.Tensor, stretches: Stretches
-) -> tuple[Step, Closed]:
-    """Both, as one thing to compile."""
-    chosen = step(logits, state, stretches)
-    return chosen, close(state, sums, chosen, stretches)
+def step_in_place(
+    logits: torch.Tensor, state: torch.Tensor, where: torch.Tensor, stretches: Stretches
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose for the rows of `state` that `where` names, and note it there: tokens and their log-probabilities."""
+    rows = state[where]
+    chosen = step(logits, rows, stretches)
+    state[where] = advanced(rows, chosen.tokens, stretches)
+    return chosen.tokens, chosen.logprobs

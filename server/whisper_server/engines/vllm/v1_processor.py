@@ -1,7 +1,8 @@
 """The rules as a custom logits processor of vLLM's V1 model runner, which its CPU build uses.
 
 A processor may only change logits, so the choice is made here and everything else ruled out: with
-`logprobs_mode="processed_logits"` vLLM then hands back what was left of the row, the choice's log-probability.
+`logprobs_mode="processed_logits"` vLLM then hands back what was left of the row, the choice's log-probability, and
+what was heard at the start of a text, out of sight.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import numpy as np
 import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-from whisper_server.engines.vllm.plans import Plan, Vocabulary
-from whisper_server.engines.vllm.rules import Rules
+from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Plan, Vocabulary
+from whisper_server.engines.vllm.rules import Choice, Rows, Rules
 from whisper_server.engines.vllm.stretches import NONE
 
 
 class RulesProcessor(LogitsProcessor):
     """Keeps a slot of the rules for every row of the batch, whatever place it moves to."""
+
+    model: Any = None
+    """Given by `worker` before the first request."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:  # noqa: ARG002 - vLLM calls it so
         self._vocabulary = Vocabulary.from_config(vllm_config.additional_config)
@@ -28,6 +32,8 @@ class RulesProcessor(LogitsProcessor):
         """Slot of rows that no request of ours is in: vLLM's own warm-up."""
         self._free = list(range(n_slots))
         self._slot_of_row: dict[int, int] = {}
+        self._begun: set[int] = set()
+        """Slots of requests whose prompt is in this step, also such as go on after a pause."""
 
     def is_argmax_invariant(self) -> bool:
         return False
@@ -41,6 +47,7 @@ class RulesProcessor(LogitsProcessor):
         for row, params, _, output_tokens in batch_update.added:
             self._leave(row)
             slot = self._slot_of_row[row] = self._free.pop()
+            self._begun.add(slot)
             self._rules.load(slot, Plan.from_extra_args(params.extra_args), output_tokens)
         for source, target, direction in batch_update.moved:
             moved = self._slot_of_row.pop(source, None)
@@ -58,9 +65,25 @@ class RulesProcessor(LogitsProcessor):
         slots = np.array([self._slot_of_row.get(row, self._nobody) for row in range(n_rows)], dtype=np.int64)
         choice = self._rules.choose(logits, slots)
         left = torch.full_like(logits, NONE)
-        left.scatter_(1, choice.tokens.unsqueeze(1), choice.logprobs.unsqueeze(1))
-        left[torch.from_numpy(choice.detecting), : self._vocabulary.n_tokens] = choice.raw_logprobs
+        if choice.first.size:
+            self._show(left, choice, slots)
+        tokens = choice.tokens.clone()
+        tokens[torch.from_numpy(choice.detecting)] = self._vocabulary.endoftext
+        left.scatter_(1, tokens.unsqueeze(1), choice.logprobs.unsqueeze(1))
+        self._begun.clear()
         return left
+
+    def _show(self, left: torch.Tensor, choice: Choice, slots: Rows) -> None:
+        """Leave in first rows what was heard after `<|startoftranscript|>`: "no speech", or languages."""
+        begun = [row for row, slot in enumerate(slots.tolist()) if slot in self._begun]
+        places = (self.model.prompted == self._vocabulary.startoftranscript).nonzero().flatten()
+        heard = dict(zip(begun, self.model.logprobs_at(places) + OUT_OF_SIGHT, strict=True))
+        vocabulary, languages = self._vocabulary, list(self._vocabulary.languages)
+        for row in choice.first.tolist():
+            if row in choice.detecting:
+                left[row, languages] = heard[row][languages]
+            else:  # in the place of a token that is never chosen; "no speech" itself may be
+                left[row, vocabulary.startoftranscript] = heard[row][vocabulary.nospeech]
 
     def _leave(self, row: int) -> None:
         slot = self._slot_of_row.pop(row, None)

@@ -2,7 +2,7 @@
 
 vLLM 0.26 gives up that runner, and a good part of its speed, where a custom logits processor is configured; but
 a model may bring its own sampler (`ModelState.custom_sampler`). What it returns beside the tokens are columns of
-our own, where a request asks for them: the token's log-probability, then those of the languages.
+our own, which `scheduler` reads: the token's log-probability, and after a request's first step what was heard there.
 """
 
 from __future__ import annotations
@@ -17,26 +17,33 @@ from vllm.v1.worker.gpu.model_states.encoder_decoder import EncoderDecoderModelS
 from vllm.v1.worker.gpu.sample.output import SamplerOutput
 from vllm.v1.worker.gpu.sample.sampler import Sampler
 
-from whisper_server.engines.vllm.plans import SAMPLES, SCALE, Plan, Vocabulary
-from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS
-from whisper_server.engines.vllm.rules import Choice, Rules
-from whisper_server.engines.vllm.staging import Staging
+from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, SCALE, SLOT, Plan, Vocabulary
+from whisper_server.engines.vllm.recorded_step import RecordedStep
+from whisper_server.engines.vllm.rules import Choice, Rows, Rules, sent
 
 
 class RulesSampler(Sampler):
     """Chooses by the rules; of the base class only the states that the model runner reads remain."""
 
-    def __init__(self, base: Sampler, vocabulary: Vocabulary, n_slots: int, device: torch.device) -> None:
+    def __init__(self, base: Sampler, model: Any, vocabulary: Vocabulary, n_slots: int, sizes: list[int]) -> None:
         self.__dict__.update(vars(base))
+        self._model = model
         self._vocabulary = vocabulary
-        self._rules = Rules(vocabulary, n_slots, device, compiles=True)
-        self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=device)
+        self._device = next(model.parameters()).device
+        self._rules = Rules(vocabulary, n_slots, self._device, chooser=RecordedStep(sizes, n_slots))
+        self._n_task_tokens = np.zeros(n_slots, dtype=np.int64)
+        self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=self._device)
+        # Ids and ranks that vLLM wants beside the columns, and nobody reads.
+        n_unread = n_slots * (1 + max(1, len(vocabulary.languages)))
+        self._ids = torch.zeros(n_unread, dtype=torch.int32, device=self._device)
+        self._ranks = torch.zeros(n_slots, dtype=torch.int64, device=self._device)
         self.histories: dict[int, list[int]] = {}
         """Tokens that a request decoded before it was paused, by its place."""
 
     def add_request(self, req_idx: int, prompt_len: int, sampling_params: Any) -> None:
         super().add_request(req_idx, prompt_len, sampling_params)
         plan = Plan.from_extra_args(sampling_params.extra_args)
+        self._n_task_tokens[req_idx] = plan.n_task_tokens
         self._rules.load(req_idx, plan, self.histories.pop(req_idx, ()))
 
     def __call__(self, logits: torch.Tensor, input_batch: Any) -> SamplerOutput:
@@ -51,51 +58,51 @@ class RulesSampler(Sampler):
         )
         return SamplerOutput(
             sampled_token_ids=choice.tokens.view(-1, 1),
-            logprobs_tensors=self._columns(choice),
+            logprobs_tensors=self._handed_back(choice, slots, input_batch.query_start_loc_np),
             num_nans=None,
             num_sampled=num_sampled,
             num_rejected=num_rejected,
         )
 
-    def _columns(self, choice: Choice) -> LogprobsTensors | None:
-        """None wherever nobody asks: handing them on costs more than a step of decoding."""
-        if not choice.wants_logprobs:
-            return None
-        n_rows, device = choice.tokens.shape[0], choice.tokens.device
-        n_columns = 1 + (len(self._vocabulary.languages) if choice.detecting.size else 1)
-        values = torch.zeros((n_rows, n_columns), dtype=torch.float32, device=device)
-        values[:, 0] = choice.logprobs
+    def _handed_back(self, choice: Choice, slots: Rows, starts: Any) -> LogprobsTensors:
+        columns = self._columns(choice, slots, starts) if choice.first.size else choice.logprobs.unsqueeze(1)
+        return LogprobsTensors(self._ids[: columns.numel()].view_as(columns), columns, self._ranks[: len(columns)])
+
+    def _columns(self, choice: Choice, slots: Rows, starts: Any) -> torch.Tensor:
+        """Log-probabilities of the tokens, and in first rows of "no speech", or of the languages."""
+        # A prompt ends in its task tokens; the first of them is `<|startoftranscript|>`.
+        places = starts[choice.first + 1] - self._n_task_tokens[slots[choice.first]]
+        heard = self._model.logprobs_at(sent(torch.from_numpy(places), self._device)) + OUT_OF_SIGHT
+        n_columns = 1 + max(1, len(self._languages) if choice.detecting.size else 1)
+        columns = choice.logprobs.new_zeros((len(choice.logprobs), n_columns))
+        columns[:, 0] = choice.logprobs
+        columns[sent(torch.from_numpy(choice.first), self._device), 1] = heard[:, self._vocabulary.nospeech]
         if choice.detecting.size:
-            rows = torch.from_numpy(choice.detecting).to(device, non_blocking=True)
-            values[rows, 1:] = choice.raw_logprobs[:, self._languages]
-        tokens = choice.tokens.unsqueeze(1).to(torch.int32).expand(n_rows, n_columns).contiguous()
-        return LogprobsTensors(tokens, values, torch.zeros(n_rows, dtype=torch.int64, device=device))
+            of_first = np.searchsorted(choice.first, choice.detecting)
+            languages = heard[sent(torch.from_numpy(of_first), self._device)][:, self._languages]
+            columns[sent(torch.from_numpy(choice.detecting), self._device), 1:] = languages
+        return columns
 
 
 class RulesModelState(EncoderDecoderModelState):
     """Brings the sampler, tells it what a request decoded before it was paused, and hands windows to the encoder."""
 
-    _staging: Staging | None = None
-
     def custom_sampler(self, sampler: Any) -> tuple[Any, Any]:
         vocabulary = Vocabulary.from_config(self.vllm_config.additional_config)
-        self._rules_sampler = RulesSampler(sampler, vocabulary, self.max_num_reqs, self.device)
+        sizes = self.vllm_config.compilation_config.cudagraph_capture_sizes or [self.max_num_reqs]
+        self._rules_sampler = RulesSampler(sampler, self.model, vocabulary, self.max_num_reqs, list(sizes))
         return self._rules_sampler, None
 
     def get_mm_embeddings(self, scheduled_encoder_inputs: Any, input_batch: Any, req_states: Any) -> None:  # noqa: ARG002 - vLLM calls it so
         """Encode the windows of new requests, in the order of the batch."""
-        windows, scales = [], []
-        for req_id in input_batch.req_ids:
-            for number in scheduled_encoder_inputs.get(req_id, ()):
-                item = self.encoder_cache.mm_features[req_id][number].data
-                windows.append(item[SAMPLES].data)
-                scales.append(float(item[SCALE].data))
-        if not windows:
-            self.encoder_outputs = []
-            return
-        if self._staging is None:
-            self._staging = Staging(self.max_num_tokens // N_AUDIO_POSITIONS, self.device)
-        self.encoder_outputs = list(self.model.encode(*self._staging.load(windows, scales)).unbind(0))
+        items = [
+            self.encoder_cache.mm_features[req_id][number].data
+            for req_id in input_batch.req_ids
+            for number in scheduled_encoder_inputs.get(req_id, ())
+        ]
+        slots = [int(item[SLOT].data) for item in items if item is not None]
+        scales = [float(item[SCALE].data) for item in items if item is not None]
+        self.encoder_outputs = self.model.encode(slots, scales) if slots else []
 
     def add_request(self, req_index: int, new_req_data: Any) -> None:
         super().add_request(req_index, new_req_data)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from vllm import ModelRegistry
 
 from whisper_server.engines.vllm.alignment import attend
-from whisper_server.mel import N_WINDOW_SAMPLES
+from whisper_server.engines.vllm.v1_processor import RulesProcessor
 
 ModelRegistry.register_model("WhisperForConditionalGeneration", "whisper_server.engines.vllm.model:ServedWhisper")
 
@@ -22,15 +21,16 @@ class AlignmentExtension:
 
     model_runner: Any
 
-    def warm_up(self, n_windows: int) -> None:
-        """Compile the encoder for one window, for two and for as many as a step takes."""
+    def warm_up(self) -> None:
+        """Pin the windows' memory, record the encoder; in the V1 runner, show the processor of logits its model."""
         model = self.model_runner.get_model()
-        device = next(model.parameters()).device
-        for n in sorted({1, 2, n_windows}):
-            silence = torch.zeros((n, N_WINDOW_SAMPLES), dtype=torch.int16, device=device)
-            model.encode(silence, torch.ones(n, device=device))
+        batch = getattr(self.model_runner, "input_batch", None)
+        for processor in batch.logitsprocs.all if batch is not None else ():
+            if isinstance(processor, RulesProcessor):
+                processor.model = model
+        model.encode([0], [1.0])
 
     def align_windows(self, requests: list[Any]) -> list[Any]:
-        """For every window (samples, scale, heads, start sequence, tokens): attention and token probabilities."""
+        """For every window (slot, scale, heads, start sequence, tokens): attention and token probabilities."""
         answers: list[Any] = attend(self.model_runner.get_model(), requests)
         return answers
