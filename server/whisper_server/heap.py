@@ -1,4 +1,4 @@
-"""What glibc's heap may keep: few arenas from the start, and no free pages while the server is idle.
+"""What the heaps may keep: few arenas from the start, no free pages while idle, no second look at what was loaded.
 
 glibc keeps what was freed, in every thread's arena, in pieces that seldom fit what comes next: after hundreds of
 requests of all sizes a process holds half as much again as it uses (bench/RESULTS.md). Giving it back costs page
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 from collections.abc import Callable
 
 IDLE_S = 2.0
@@ -22,6 +23,15 @@ def limit_arenas() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, N_ARENAS)
+
+
+def keep_what_is_loaded() -> None:
+    """Python's collector looks no more through what is there by now: libraries and the model's vocabulary, which stay.
+
+    With vLLM loaded, it would stop everything for a good part of a second each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def give_back() -> None:

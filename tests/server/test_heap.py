@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from whisper_server.heap import give_back, give_back_when_idle
+from whisper_server.heap import give_back, give_back_when_idle, keep_what_is_loaded
 
 
 @dataclass
@@ -69,3 +70,11 @@ def test_memory_really_goes_back() -> None:
     give_back()
     assert process.memory_info().rss < before - 64_000_000
     assert all(block[0] == 1 for block in kept)
+
+
+def test_what_is_loaded_is_not_looked_through_again() -> None:
+    try:
+        keep_what_is_loaded()
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()

@@ -51,7 +51,7 @@ class ServedWhisper(WhisperForConditionalGeneration):
         """Encoder output of windows; of features where vLLM measures the memory that the encoder takes."""
         if SLOT not in kwargs:
             return super().embed_multimodal(**kwargs)
-        return self.encode(kwargs[SLOT].flatten().tolist(), kwargs[SCALE].flatten().tolist())
+        return self.encode(kwargs[SLOT], kwargs[SCALE])
 
     def encode(self, slots: Sequence[int], scales: Sequence[float]) -> list[torch.Tensor]:
         """Encoder output of the windows in some slots of the shared memory, each (1500, width)."""

@@ -100,8 +100,8 @@ class RulesModelState(EncoderDecoderModelState):
             for req_id in input_batch.req_ids
             for number in scheduled_encoder_inputs.get(req_id, ())
         ]
-        slots = [int(item[SLOT].data) for item in items if item is not None]
-        scales = [float(item[SCALE].data) for item in items if item is not None]
+        slots = [item[SLOT].data for item in items if item is not None]
+        scales = [item[SCALE].data for item in items if item is not None]
         self.encoder_outputs = self.model.encode(slots, scales) if slots else []
 
     def add_request(self, req_index: int, new_req_data: Any) -> None:
