@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from server_kit.api import Api, form
+from server_kit.heard import TIMED
 from server_kit.process import ServerProcess, StartServer
 from speech_kit.recordings import join
 from speech_kit.scores import word_errors
@@ -86,7 +87,7 @@ def test_a_dead_engine_is_told_at_once_and_the_server_ends_when_asked(
     busy_s = _cpu_s(processes) + 1.0
 
     def post(index: int) -> tuple[httpx.Response, float]:
-        answer = api.post(long, response_format=("json", "verbose_json", "srt", "text")[index])
+        answer = api.post(long, **({}, TIMED, {"response_format": "srt"}, {"response_format": "text"})[index])
         return answer, time.monotonic()
 
     with ThreadPoolExecutor(N_REQUESTS) as pool:
