@@ -1,4 +1,7 @@
-"""vLLM's schedulers with whole texts that begin in bunches. Runs in vLLM's engine process only."""
+"""vLLM's schedulers with whole texts that begin in bunches. Runs in vLLM's engine process only.
+
+vLLM imports this module by name (`scheduler_cls`): the one of ours that every engine process has.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
 from whisper_server.engines.vllm.bunches import Bunches
+from whisper_server.engines.vllm.orphan import end_with_parent
 from whisper_server.engines.vllm.whole_texts import WholeTexts
+
+end_with_parent()
 
 
 class AsyncWholeTextScheduler(WholeTexts, Bunches, AsyncScheduler):
