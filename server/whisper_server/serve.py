@@ -40,9 +40,9 @@ Holder = Callable[[asyncio.Event], Coroutine[None, None, None]]
 
 KEYS_REREAD_S = 2.0
 SETTLE_S = 0.05
+"""For requests that were on their way when the listeners closed."""
 THREADS_GIVE_WAY_AFTER_S = 0.0005
 """Python's own 5 ms are what every turn of the event loop may wait for a thread that computes."""
-"""For requests that were on their way when the listeners closed."""
 
 
 @dataclass(frozen=True)
