@@ -82,6 +82,7 @@ def test_bug_7_segments_have_running_ids_and_real_figures(api: Api, minute_and_a
         assert all(math.isfinite(value) for value in values)
 
 
+@pytest.mark.on_ctranslate2(because="on vLLM's CPU build it takes minutes")
 def test_bug_8_health_answers_while_a_long_file_is_decoded(api: Api) -> None:
     long = wav(np.tile(spoken("en", 0).samples, 200)[: 16_000 * 400])
     with ThreadPoolExecutor(2) as pool:
