@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -41,8 +40,6 @@ Holder = Callable[[asyncio.Event], Coroutine[None, None, None]]
 KEYS_REREAD_S = 2.0
 SETTLE_S = 0.05
 """For requests that were on their way when the listeners closed."""
-THREADS_GIVE_WAY_AFTER_S = 0.0005
-"""Python's own 5 ms are what every turn of the event loop may wait for a thread that computes."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,6 @@ def run(settings: Settings, load: Loader) -> int:
     """Serve in a process of one's own; the exit code. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
     limit_arenas()
-    sys.setswitchinterval(THREADS_GIVE_WAY_AFTER_S)
     runner = asyncio.Runner()
     try:
         outcome = runner.run(serve(settings, load))
