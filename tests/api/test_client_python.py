@@ -129,6 +129,9 @@ async def test_the_asynchronous_client_does_the_same(base_url: str, path: Path) 
         assert (await client.models.retrieve("whisper-1")).id == "whisper-1"
 
 
+@pytest.mark.filterwarnings(
+    "ignore:deprecated:DeprecationWarning"
+)  # the client from version 3 on says so of translations
 @pytest.mark.parametrize("response_format", ["json", "text", "srt", "verbose_json", "vtt"])
 def test_python_translates(client: openai.OpenAI, path: Path, response_format: Any) -> None:
     answer: Any = client.audio.translations.create(
