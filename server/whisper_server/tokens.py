@@ -89,7 +89,8 @@ class WhisperTokenizer:
 
     def text_tokens(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """The text tokens among `tokens`."""
-        return tuple(token for token in tokens if self.is_text(token))
+        end = self.special.endoftext  # asked for several times a window, on the event loop
+        return tuple([token for token in tokens if token < end])
 
     def decode_text(self, tokens: Sequence[int]) -> str:
         """Text of the text tokens among `tokens`."""
