@@ -40,9 +40,9 @@ class RulesSampler(Sampler):
         self.histories: dict[int, list[int]] = {}
         """Tokens that a request decoded before it was paused, by its place."""
 
-    def add_request(self, req_idx: int, prompt_len: int, sampling_params: Any) -> None:
-        super().add_request(req_idx, prompt_len, sampling_params)
-        plan = Plan.from_extra_args(sampling_params.extra_args)
+    def add_request(self, req_idx: int, *more: Any) -> None:
+        super().add_request(req_idx, *more)  # 0.26 says how long the prompt is, 0.33 does not; parameters come last
+        plan = Plan.from_extra_args(more[-1].extra_args)
         self._n_task_tokens[req_idx] = plan.n_task_tokens
         self._rules.load(req_idx, plan, self.histories.pop(req_idx, ()))
 
