@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from whisper_server.engine_protocol import ModelFacts
+from whisper_server.engines.vllm.aligning import Aligning
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
 from whisper_server.engines.vllm.plans import SCALE, SLOT, Answer, Plan
@@ -43,8 +44,9 @@ from whisper_server.transcript import Samples
 
 logger = logging.getLogger(__name__)
 
-MAX_ALIGN_BATCH = 8
 MODALITY = "audio"
+LIVES_EVERY_S = 1.0
+"""How often vLLM's process is looked after while it is called."""
 STOP_LIMIT_S = 5.0
 """Then vLLM's processes are killed: when the engine stops, nothing they hold is of use to anybody."""
 
@@ -77,8 +79,7 @@ class VllmEngine:
         self._llm: Any = None
         self._is_stopped = False
         self._ids = itertools.count()
-        self._aligning = asyncio.Lock()
-        self._to_align: list[tuple[list[Any], asyncio.Future[Any]]] = []
+        self._aligning = Aligning(self._align_windows)
 
     @property
     def files(self) -> ModelFiles:
@@ -110,7 +111,7 @@ class VllmEngine:
         arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
         try:
             self._llm = await load_in_thread(partial(AsyncLLM.from_engine_args, arguments))
-            await self._llm.collective_rpc("warm_up")
+            await self._call_worker("warm_up")
         except Exception as error:
             reason = " ".join(str(error).split())[:500]
             raise StartError(
@@ -154,8 +155,9 @@ class VllmEngine:
             skip_clone=True,
         )
         request_id = str(next(self._ids))
+        llm = self._loaded()
         try:
-            outputs = self._loaded().generate(_engine_input(sound, prompt, request_id), parameters, request_id)
+            outputs = llm.generate(_engine_input(sound, prompt, request_id), parameters, request_id)
             async with aclosing(outputs):
                 (output,) = [finished async for finished in outputs]
         except EngineDeadError as error:
@@ -173,30 +175,35 @@ class VllmEngine:
 
     async def align(self, request: list[Any]) -> Any:
         """Attention of one window, computed together with others that wait for theirs."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._to_align.append((request, future))
-        async with self._aligning:
-            if not future.done():
-                batch, self._to_align = self._to_align[:MAX_ALIGN_BATCH], self._to_align[MAX_ALIGN_BATCH:]
-                await self._align_batch([entry for entry in batch if not entry[1].cancelled()])
-        return await future
+        return await self._aligning.align(request)
 
-    async def _align_batch(self, batch: Sequence[tuple[list[Any], asyncio.Future[Any]]]) -> None:
-        settle: list[Callable[[asyncio.Future[Any]], None]]
+    async def _align_windows(self, requests: list[Any]) -> list[Any]:
         try:
-            (answers,) = await self._loaded().collective_rpc("align_windows", args=([request for request, _ in batch],))
-        except EngineDeadError:
-            dead = Unavailable("The engine is dead: vLLM's process has died.", code="engine_dead")
-            settle = [lambda future: future.set_exception(dead)] * len(batch)
-        except Exception:
-            logger.exception("vLLM failed to align %d windows", len(batch))
-            failed = InternalError("The engine failed on this recording. Try again; if it happens again, report it.")
-            settle = [lambda future: future.set_exception(failed)] * len(batch)
-        else:
-            settle = [lambda future, answer=answer: future.set_result(answer) for answer in answers]  # type: ignore[misc]
-        for (_, future), action in zip(batch, settle, strict=True):
-            if not future.done():
-                action(future)
+            answers: list[Any] = await self._call_worker("align_windows", requests)
+        except EngineDeadError as error:
+            raise Unavailable("The engine is dead: vLLM's process has died.", code="engine_dead") from error
+        except Unavailable:
+            raise
+        except Exception as error:
+            logger.exception("vLLM failed to align %d windows", len(requests))
+            raise InternalError(
+                "The engine failed on this recording. Try again; if it happens again, report it."
+            ) from error
+        return answers
+
+    async def _call_worker(self, method: str, *args: Any) -> Any:
+        """A method of `worker`'s. VLLM itself waits for ever for the answer of a process that has died."""
+        llm = self._loaded()
+        answering = asyncio.ensure_future(llm.collective_rpc(method, args=args))
+        try:
+            while not answering.done():
+                await asyncio.wait({answering}, timeout=LIVES_EVERY_S)
+                if llm.errored and not answering.done():
+                    raise EngineDeadError
+        finally:
+            answering.cancel()
+        (answer,) = answering.result()
+        return answer
 
     def _loaded(self) -> Any:
         if self._llm is None:

@@ -1,0 +1,85 @@
+"""Alignments in batches: nobody waits for ever, whoever leaves and whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from whisper_server.engines.vllm.aligning import MAX_BATCH, Aligning
+
+LIMIT_S = 5.0
+
+
+@dataclass
+class Slow:
+    """Answers a batch once it may."""
+
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    batches: list[list[int]] = field(default_factory=list)
+
+    async def call(self, requests: list[int]) -> list[int]:
+        self.batches.append(requests)
+        await self.may_answer.wait()
+        return [10 * request for request in requests]
+
+
+async def begun(aligning: Aligning, n_requests: int) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.create_task(aligning.align(number)) for number in range(n_requests)]
+    await asyncio.sleep(0.01)
+    return tasks
+
+
+async def test_what_comes_during_a_call_is_answered_together() -> None:
+    slow = Slow()
+    tasks = await begun(Aligning(slow.call), 2 + MAX_BATCH)
+    slow.may_answer.set()
+    answers = await asyncio.wait_for(asyncio.gather(*tasks), LIMIT_S)
+    assert answers == [10 * number for number in range(2 + MAX_BATCH)]
+    assert [len(batch) for batch in slow.batches] == [1, MAX_BATCH, 1]
+
+
+async def test_one_that_leaves_during_its_call_leaves_the_answer_to_the_others() -> None:
+    slow = Slow()
+    aligning = Aligning(slow.call)
+    tasks = await begun(aligning, 3)
+    slow.may_answer.set()
+    await tasks[0]
+    slow.may_answer.clear()
+    await asyncio.sleep(0.01)
+    assert slow.batches == [[0], [1, 2]]
+    tasks[1].cancel()
+    late = asyncio.create_task(aligning.align(3))
+    await asyncio.sleep(0.01)
+    slow.may_answer.set()
+    assert await asyncio.wait_for(tasks[2], LIMIT_S) == 20
+    assert await asyncio.wait_for(late, LIMIT_S) == 30
+
+
+async def test_many_that_leave_while_they_wait_take_no_places() -> None:
+    slow = Slow()
+    tasks = await begun(Aligning(slow.call), 2 + 2 * MAX_BATCH)
+    for task in tasks[1:-1]:
+        task.cancel()
+    await asyncio.sleep(0.01)
+    slow.may_answer.set()
+    assert await asyncio.wait_for(tasks[0], LIMIT_S) == 0
+    assert await asyncio.wait_for(tasks[-1], LIMIT_S) == 10 * (1 + 2 * MAX_BATCH)
+    assert [len(batch) for batch in slow.batches] == [1, 1]
+
+
+async def test_a_call_that_fails_is_told_to_all_of_its_batch_and_to_no_other() -> None:
+    slow = Slow()
+
+    async def call(requests: list[int]) -> list[int]:
+        if 1 in requests:
+            raise ValueError("no")
+        return await slow.call(requests)
+
+    tasks = await begun(Aligning(call), 3)
+    slow.may_answer.set()
+    assert await asyncio.wait_for(tasks[0], LIMIT_S) == 0
+    for task in tasks[1:]:
+        with pytest.raises(ValueError, match="no"):
+            await asyncio.wait_for(task, LIMIT_S)
