@@ -104,6 +104,8 @@ class RulesModelState(EncoderDecoderModelState):
         scales = [item[SCALE].data for item in items if item is not None]
         self.encoder_outputs = self.model.encode(slots, scales) if slots else []
 
+    prepare_inputs_embeds = get_mm_embeddings  # its name in 0.33
+
     def add_request(self, req_index: int, new_req_data: Any) -> None:
         super().add_request(req_index, new_req_data)
         decoded = new_req_data.prefill_token_ids[len(new_req_data.prompt_token_ids) :]
