@@ -6,6 +6,7 @@ by the GPU. Knows neither torch nor vllm.
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
 from collections.abc import Mapping
@@ -42,7 +43,9 @@ class SharedSounds:
             self._memory = mmap.mmap(file.fileno(), n_slots * SLOT_BYTES)
         self.samples: npt.NDArray[np.int16] = np.frombuffer(self._memory, dtype=np.int16).reshape(n_slots, -1)
         """(slot, sample)."""
-        self._free = list(range(n_slots))
+        self._free: asyncio.Queue[int] = asyncio.Queue()
+        for slot in range(n_slots):
+            self.give_back(slot)
 
     @classmethod
     def create(cls, n_slots: int) -> SharedSounds:
@@ -61,13 +64,13 @@ class SharedSounds:
         """For `additional_config`."""
         return {CONFIG_KEY: {"pid": os.getpid(), "descriptor": self._descriptor, "n_slots": len(self.samples)}}
 
-    def take(self) -> int:
-        """A free slot; callers see to it that there is one."""
-        return self._free.pop()
+    async def take(self) -> int:
+        """A slot, as soon as one is free."""
+        return await self._free.get()
 
     def give_back(self, slot: int) -> None:
         """To be taken by others."""
-        self._free.append(slot)
+        self._free.put_nowait(slot)
 
     def write(self, slot: int, samples: Samples) -> Sound:
         """Put a window into its slot, silence behind it. The error is 98 dB below the loudest sample."""

@@ -103,17 +103,27 @@ class VllmWindow:
 
     def close(self) -> None:
         """Forget the sound. Work under way is dropped by cancelling the call that waits for it."""
-        slot, self._slot = self._slot, None
         writing, self._writing = self._writing, None
-        if slot is None or writing is None:
+        if writing is None:
             return
-        # Cancelled in the middle, a thread may still be writing: nobody else must get the slot before it is done.
-        writing.add_done_callback(lambda _: self._engine.sounds.give_back(slot))
+        if writing.done():
+            self._give_back()
+        else:
+            # Cancelled in the middle, a thread may still be writing: nobody else must get the slot before it is done.
+            writing.add_done_callback(lambda _: self._give_back())
+
+    def _give_back(self) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self._engine.sounds.give_back(slot)
 
     async def _written(self) -> Sound:
         """Where the sound lies."""
         if self._writing is None:
-            sounds = self._engine.sounds
-            self._slot = sounds.take()
-            self._writing = asyncio.create_task(asyncio.to_thread(sounds.write, self._slot, self._samples))
+            self._writing = asyncio.create_task(self._write())
         return await asyncio.shield(self._writing)
+
+    async def _write(self) -> Sound:
+        # There are as many slots as windows in flight, but that of one which was closed may still be written.
+        self._slot = await self._engine.sounds.take()
+        return await asyncio.to_thread(self._engine.sounds.write, self._slot, self._samples)
