@@ -59,7 +59,7 @@ bench: python ## throughput and latencies over HTTP, alone and beside faster-whi
 
 GPU_PY ?= python3
 bench-gpu: ## beside vLLM's own server, in one run; needs a GPU and the extra `vllm`: BENCH_ARGS="turbo", GPU_PY=python3
-	@PYTHONPATH="tests/kit:$$PYTHONPATH" $(GPU_PY) bench/gpu_beside_vllm.py $(or $(BENCH_ARGS),turbo)
+	@PYTHONPATH="tests/kit$${PYTHONPATH:+:$$PYTHONPATH}" $(GPU_PY) bench/gpu_beside_vllm.py $(or $(BENCH_ARGS),turbo)
 
 soak: python ## hours in minutes: the server's memory, a thousand endpoints, the operator killed 200 times
 	@PYTHONPATH=tests/kit $(PY)/python bench/soak.py
