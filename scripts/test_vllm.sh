@@ -11,7 +11,8 @@ trap 'rm -f "$said"' EXIT
 
 export TEST_ENGINE=vllm
 status=0
-TEST_PYTHON=$(scripts/vllm_cpu.sh 2> >(tee "$said" >&2)) || status=$?
+# What it says is seen as it comes, and all of it is in the file afterwards: a pipe is waited for.
+TEST_PYTHON=$({ scripts/vllm_cpu.sh 2>&1 >&3 3>&- | tee "$said" >&2; } 3>&1) || status=$?
 case $status in
   0)
     TEST_TORCH_IN=$("$TEST_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

