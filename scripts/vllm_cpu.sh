@@ -48,5 +48,6 @@ exec 9>"$cache/lock"
 flock 9
 [ -x "$environment/bin/python" ] || make_environment
 touch "$environment"
-find "$cache" -mindepth 1 -maxdepth 1 -type d -mtime "+$days_kept" -exec rm -rf {} +
+# By their names: the folder may be one that others use, too.
+find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype egrep -regex '.*/[0-9a-f]{16}' -mtime "+$days_kept" -exec rm -rf {} +
 echo "$environment/bin/python"
