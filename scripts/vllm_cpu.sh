@@ -18,7 +18,7 @@ cannot() {
 
 python=$(.venv/bin/python -c 'import sys; print(sys._base_executable)')
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-key=$({ cat "$lock" scripts/vllm_cpu.sh; echo "$version"; } | sha256sum | cut -c1-16)
+key=$({ cat "$lock"; echo "$version"; } | sha256sum | cut -c1-16)
 environment=$cache/$key
 
 # A folder of another name until it is whole: whoever finds it under this one can use it.

@@ -77,9 +77,13 @@ class Settings:
         "attention cache: `fp16`, `fp8`, `fp32`, `auto`",
     )
     vllm_attention_backend: choices.AttentionBackend | None = _vllm_setting(
-        env.optional(env.choice(choices.AttentionBackend)), "", "name of a vLLM attention backend; empty: vLLM chooses"
+        env.optional(env.choice(choices.AttentionBackend)),
+        "",
+        "name of a vLLM attention backend; empty: what suits the GPU",
     )
-    vllm_use_flashinfer: bool = _vllm_setting(env.flag, "0", "whether FlashInfer may draw the tokens: `0` or `1`")
+    vllm_use_flashinfer: bool = _vllm_setting(
+        env.flag, "0", "`0` or `1`; changes nothing any more: Whisper's rules choose the tokens"
+    )
     vllm_max_num_batched_tokens: int = _vllm_setting(
         env.whole_number(0, 1_000_000),
         "0",

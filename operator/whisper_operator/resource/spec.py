@@ -86,7 +86,7 @@ class Engine:
         "What vLLM's attention cache holds. Absent: 16 bits. fp8 needs compute capability 8.9 or later."
     )
     attention_backend: choices.AttentionBackend | None = spec_field(
-        "vLLM's attention backend. Absent: TRITON_ATTN on a t4, else vLLM chooses."
+        "vLLM's attention backend. Absent: TRITON_ATTN on a t4, else what suits the GPU."
     )
     max_batched_tokens: int | None = spec_field(
         "Tokens that vLLM computes in one step, which bounds its memory. Absent: what suits the GPU.",

@@ -5,6 +5,7 @@ The memory is pinned where the driver allows it: the GPU then fetches windows it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -38,4 +39,6 @@ def pin(samples: torch.Tensor) -> None:
     n_bytes = samples.numel() * samples.element_size()
     result = torch.cuda.cudart().cudaHostRegister(samples.data_ptr(), n_bytes, 0)
     if int(result) != 0:
+        with contextlib.suppress(RuntimeError):  # CUDA keeps the error for the next kernel: let that be this one
+            torch.zeros(1, device="cuda").add_(1)
         logger.warning("The GPU's driver cannot pin the windows' memory (error %d); they are copied once more", result)

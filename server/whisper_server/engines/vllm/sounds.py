@@ -49,7 +49,7 @@ class SharedSounds:
 
     @classmethod
     def create(cls, n_slots: int) -> SharedSounds:
-        """Memory that nobody has yet; it is taken page by page, as windows are written."""
+        """Memory that nobody has yet: taken as windows are written, or all at once where a GPU's driver pins it."""
         descriptor = os.memfd_create("whisper-windows", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, n_slots * SLOT_BYTES)
         return cls(descriptor, n_slots)
