@@ -18,12 +18,15 @@ from whisper_server.http_protocol import HttpRunner, expect_later
 from whisper_server.keys import KeyRing
 from whisper_server.metrics import Metrics
 from whisper_server.openapi import DocumentFacts
+from whisper_server.pace import Pace
 from whisper_server.routes import PARTS, Parts
 from whisper_server.served_models import served_models
 from whisper_server.service import Service
 from whisper_server.settings import Settings
 from whisper_server.under_way import RECORD
 
+STEPS_A_ROUND = 4
+"""Of one kind, each of a quarter of a millisecond or so: a probe that comes in between waits for two or three rounds."""
 PROBES = {"/health": routes.health, "/ready": routes.ready}
 
 
@@ -38,6 +41,8 @@ def parts_of(settings: Settings, service: Service, metrics: Metrics, *, heartbea
         max_queue_s=settings.max_queue_seconds,
         metrics=metrics,
         heartbeat_s=heartbeat_s,
+        upload_pace=Pace(STEPS_A_ROUND),
+        answer_pace=Pace(STEPS_A_ROUND),
     )
 
 

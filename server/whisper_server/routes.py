@@ -19,6 +19,7 @@ from whisper_server.formats import format_transcript
 from whisper_server.forms import Form, FormLimits, Policy, read_form, refuse_by_headers
 from whisper_server.http_protocol import send_continue
 from whisper_server.metrics import Metrics
+from whisper_server.pace import Pace
 from whisper_server.request_record import RequestRecord
 from whisper_server.served_models import find_model, model_object
 from whisper_server.service import Backend, Job, Service
@@ -40,6 +41,10 @@ class Parts:
     max_queue_s: float
     metrics: Metrics
     heartbeat_s: float
+    upload_pace: Pace
+    """Of the pieces of recordings that come in."""
+    answer_pace: Pace
+    """Of answers that are written."""
 
 
 PARTS = web.AppKey("parts", Parts)
@@ -59,7 +64,7 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
     await send_continue(request)
     with parts.budget.reservation() as upload, parts.budget.reservation() as sound_bytes:
         with timed(record, "upload_s"):
-            form = await read_form(request, task, parts.limits, parts.policy, upload)
+            form = await read_form(request, task, parts.limits, parts.policy, upload, pace=parts.upload_pace)
         with form:
             note_form(record, form)
             find_model(parts.models, form.model)
@@ -75,6 +80,8 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
                 if form.stream:
                     return await _stream(request, job, form)
                 transcript = await job.transcript()
+                # A GPU ends many at once.
+                await parts.answer_pace.step()
         # Hours of words take their time to write: not on the event loop.
         return await asyncio.to_thread(_written, transcript, form)
 

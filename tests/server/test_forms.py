@@ -23,6 +23,7 @@ from audio_kit.decoding import Budget
 from whisper_server.choices import Timestamps
 from whisper_server.errors import ApiError
 from whisper_server.forms import FormLimits, Policy, read_form
+from whisper_server.pace import Pace
 from whisper_server.transcript import Task
 
 SOUND = bytes(range(256)) * 400
@@ -40,12 +41,13 @@ class Server:
     limits: FormLimits = LIMITS
     policy: Policy = field(default_factory=Policy)
     reservation: Budget = field(default_factory=lambda: Budget(10_000_000))
+    pace: Pace = field(default_factory=lambda: Pace(4))
     outcomes: list[object] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         task = Task.TRANSLATE if request.path == "/translations" else Task.TRANSCRIBE
         try:
-            with await read_form(request, task, self.limits, self.policy, self.reservation) as form:
+            with await read_form(request, task, self.limits, self.policy, self.reservation, pace=self.pace) as form:
                 self.outcomes.append(form)
                 content = os.pread(form.file.fileno(), form.file.n_bytes, 0)
                 return web.json_response(

@@ -27,6 +27,7 @@ from whisper_server.forms.values import (
     parse_name,
     parse_values,
 )
+from whisper_server.pace import Pace
 from whisper_server.transcript import Options, Task
 
 _DISCARD_S = 10.0
@@ -57,13 +58,16 @@ class Form:
 
 
 async def read_form(
-    request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reservation: Reservation
+    request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reservation: Reservation, *, pace: Pace
 ) -> Form:
-    """Read and check the form of a request. With a form, the reservation is the caller's to give back."""
+    """Read and check the form of a request. With a form, the reservation is the caller's to give back.
+
+    Pieces of recordings are taken at `pace`.
+    """
     refuse_by_headers(request.headers, limits)
     try:
         async with asyncio.timeout(limits.upload_timeout_s):
-            return await _read(request, task, limits, policy, reservation)
+            return await _read(request, task, limits, policy, reservation, pace=pace)
     except TimeoutError:
         raise UploadTimeout(
             f"The request body did not arrive within {limits.upload_timeout_s:g} s (UPLOAD_TIMEOUT_SECONDS)."
@@ -76,7 +80,7 @@ async def read_form(
 
 
 async def _read(
-    request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reservation: Reservation
+    request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reservation: Reservation, *, pace: Pace
 ) -> Form:
     with ExitStack() as stack:
         file = stack.enter_context(MemoryFile.create("upload"))
@@ -87,7 +91,7 @@ async def _read(
             if part.name == "file":
                 if file.n_bytes:
                     raise BadRequest("The form has more than one file; send one request a file.", param="file")
-                await _receive(part, file, reservation)
+                await _receive(part, file, reservation, pace)
                 continue
             field = parse_name(part.name, task)
             texts.append((field, await part.text()))
@@ -111,8 +115,12 @@ async def _read(
         return form
 
 
-async def _receive(part: Part, file: MemoryFile, reservation: Reservation) -> None:
-    while chunk := await part.read():
+async def _receive(part: Part, file: MemoryFile, reservation: Reservation, pace: Pace) -> None:
+    while True:
+        await pace.step()
+        chunk = await part.read()
+        if not chunk:
+            return
         if not reservation.grow(len(chunk)):
             raise MemoryFull
         file.write(chunk)
