@@ -25,8 +25,8 @@ from whisper_server.service import Service
 from whisper_server.settings import Settings
 from whisper_server.under_way import RECORD
 
-STEPS_A_ROUND = 4
-"""Of one kind, each of a quarter of a millisecond or so: a probe that comes in between waits for two or three rounds."""
+STEPS_A_ROUND = 2
+"""Of one kind, each of a quarter to half a millisecond; a probe that comes in between waits for two or three rounds."""
 PROBES = {"/health": routes.health, "/ready": routes.ready}
 
 
@@ -42,7 +42,7 @@ def parts_of(settings: Settings, service: Service, metrics: Metrics, *, heartbea
         metrics=metrics,
         heartbeat_s=heartbeat_s,
         upload_pace=Pace(STEPS_A_ROUND),
-        answer_pace=Pace(STEPS_A_ROUND),
+        recording_pace=Pace(STEPS_A_ROUND),
     )
 
 

@@ -43,8 +43,8 @@ class Parts:
     heartbeat_s: float
     upload_pace: Pace
     """Of the pieces of recordings that come in."""
-    answer_pace: Pace
-    """Of answers that are written."""
+    recording_pace: Pace
+    """Of recordings that are decoded or transcribed: what comes next is done a few at a time."""
 
 
 PARTS = web.AppKey("parts", Parts)
@@ -72,6 +72,7 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
                 sound = await backend.decoder.decode(form.file, sound_bytes)
         upload.release()
         with sound, timed(record, "transcribe_s"):
+            await parts.recording_pace.step()
             record.audio_s = sound.duration_s
             parts.metrics.audio_seconds.inc(sound.duration_s)
             # Others that were let in along with this one may have filled the queue meanwhile.
@@ -81,7 +82,7 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
                     return await _stream(request, job, form)
                 transcript = await job.transcript()
                 # A GPU ends many at once.
-                await parts.answer_pace.step()
+                await parts.recording_pace.step()
         # Hours of words take their time to write: not on the event loop.
         return await asyncio.to_thread(_written, transcript, form)
 

@@ -155,6 +155,26 @@ async def test_defaults(server: Server) -> None:
     }
 
 
+class CountedPace(Pace):
+    """Knows how often somebody came by."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.n_steps = 0
+
+    async def step(self) -> None:
+        self.n_steps += 1
+        await super().step()
+
+
+async def test_a_recording_is_read_piece_by_piece_at_the_pace_given(server: Server) -> None:
+    server.pace = pace = CountedPace()
+    first, second = await asyncio.gather(ask(server), ask(server))
+    assert base64.b64decode(first["file"]) == base64.b64decode(second["file"]) == SOUND
+    n_bytes = 2 * len(SOUND)
+    assert pace.n_steps >= n_bytes / 65_536
+
+
 VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
 
 
