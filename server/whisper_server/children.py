@@ -17,10 +17,17 @@ def children(pid: int | None = None) -> frozenset[int]:
     Without Python's resource tracker: it ends when the last of the others has, and clears away what they shared.
     """
     found: set[int] = set()
-    for path in Path(f"/proc/{pid or 'self'}/task").glob("*/children"):
+    for path in _threads(pid):
         with suppress(OSError):  # the thread has ended
-            found |= {int(child) for child in path.read_text(encoding="ascii").split()}
+            found |= {int(child) for child in (path / "children").read_text(encoding="ascii").split()}
     return frozenset(child for child in found if b"resource_tracker" not in _command(child))
+
+
+def _threads(pid: int | None) -> tuple[Path, ...]:
+    # Listed in one go: whoever asks first whether the folder is there, as glob() does, may find it gone afterwards.
+    with suppress(OSError):  # the process has ended
+        return tuple(Path(f"/proc/{pid or 'self'}/task").iterdir())
+    return ()
 
 
 def _command(pid: int) -> bytes:
