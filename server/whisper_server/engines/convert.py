@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -58,7 +59,7 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
         ) from error
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(cache)
+        remove_leftovers(cache)
         working = Path(tempfile.mkdtemp(prefix=WORKING_PREFIX, dir=cache))
     except OSError as error:
         raise StartError(f"MODEL_CACHE_DIR: {cache} cannot be written: {error}; set it to a writable folder") from error
@@ -76,12 +77,19 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
     return target
 
 
-def _remove_leftovers(cache: Path) -> None:
+def remove_leftovers(cache: Path) -> None:
     """Remove what killed conversions left behind; a running one has written more lately."""
-    for path in cache.glob(f"{WORKING_PREFIX}*"):
-        touched_s = max((file.stat().st_mtime for file in (path, *path.glob("*")) if file.exists()), default=0.0)
-        if time.time() - touched_s > LEFTOVER_AFTER_S:
-            shutil.rmtree(path, ignore_errors=True)
+    for working in cache.glob(f"{WORKING_PREFIX}*"):
+        if _last_touched_s(working) < time.time() - LEFTOVER_AFTER_S:
+            shutil.rmtree(working, ignore_errors=True)
+
+
+def _last_touched_s(working: Path) -> float:
+    """Without an end where the folder changes at this moment: another server has just moved it into its place."""
+    try:
+        return max(path.stat().st_mtime for path in (working, *working.iterdir()))
+    except FileNotFoundError:
+        return math.inf
 
 
 def _move_into_place(working: Path, target: Path) -> None:

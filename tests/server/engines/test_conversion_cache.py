@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +124,24 @@ def test_a_killed_conversion_is_never_used_and_cleared_away_later(tmp_path: Path
     (folder / "model.bin").unlink()
     converted_folder(DEMO, tmp_path)
     assert not half.exists()
+
+
+def test_a_conversion_that_another_server_ends_meanwhile_is_no_reason_to_fail(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def convert_again_and_again() -> None:
+        working = tmp_path / f"{convert.WORKING_PREFIX}other"
+        while not done.is_set():
+            working.mkdir()
+            (working / "model.bin").write_bytes(b"model")
+            working.rename(tmp_path / "converted")
+            shutil.rmtree(tmp_path / "converted")
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(convert_again_and_again)
+        try:
+            for _ in range(20000):
+                convert.remove_leftovers(tmp_path)
+        finally:
+            done.set()
+        other.result()
