@@ -18,7 +18,15 @@ import pytest
 import soundfile
 
 from server_kit.api import Api, form
-from server_kit.process import ServerProcess, StartServer, left_behind, shared_files, start, wait_until_ready
+from server_kit.process import (
+    ServerProcess,
+    StartServer,
+    command_of,
+    left_behind,
+    shared_files,
+    start,
+    wait_until_ready,
+)
 from server_kit.raw import Wire, clip_form, head
 from speech_kit.scores import word_errors
 from speech_kit.sentences import spoken
@@ -30,7 +38,7 @@ Found = TypeVar("Found")
 
 def _workers(server: ServerProcess) -> list[psutil.Process]:
     """The decoding processes."""
-    return [child for child in server.process.children() if "audio.worker" in " ".join(child.cmdline())]
+    return [child for child in server.process.children() if "audio.worker" in command_of(child)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 
 from server_kit.api import Api, form
 from server_kit.heard import TIMED
-from server_kit.process import ServerProcess, StartServer
+from server_kit.process import ServerProcess, StartServer, name_of
 from speech_kit.recordings import join
 from speech_kit.scores import word_errors
 from speech_kit.sentences import spoken
@@ -38,7 +38,7 @@ def long() -> bytes:
 
 
 def _vllm_processes(server: ServerProcess) -> list[psutil.Process]:
-    return [process for process in server.family() if process.name().startswith("VLLM::")]
+    return [process for process in server.family() if name_of(process).startswith("VLLM::")]
 
 
 def _cpu_s(processes: list[psutil.Process]) -> float:
@@ -83,7 +83,7 @@ def test_a_dead_engine_is_told_at_once_and_the_server_ends_when_asked(
 ) -> None:
     api = Api(mortal.url)
     processes = _vllm_processes(mortal)
-    (core,) = [process for process in processes if process.name() == "VLLM::EngineCore"]
+    (core,) = [process for process in processes if name_of(process) == "VLLM::EngineCore"]
     busy_s = _cpu_s(processes) + 1.0
 
     def post(index: int) -> tuple[httpx.Response, float]:

@@ -17,7 +17,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server_kit.process import DEMO_MODEL, ServerProcess, environment, free_port, left_behind, shared_files, start
+from server_kit.process import (
+    DEMO_MODEL,
+    ServerProcess,
+    environment,
+    free_port,
+    left_behind,
+    name_of,
+    shared_files,
+    start,
+)
 
 AT_ONCE_S = 20.0
 START_LIMIT_S = 300.0
@@ -28,15 +37,8 @@ def _is_listening(server: ServerProcess) -> bool:
 
 
 def _has(name: str) -> Callable[[ServerProcess], bool]:
-    return lambda server: any(name in _name_of(process) for process in server.process.children(recursive=True))
-
-
-def _name_of(process: psutil.Process) -> str:
-    """Empty where it has ended meanwhile: vLLM asks the machine about itself by processes that live for a moment."""
-    try:
-        return process.name()
-    except psutil.NoSuchProcess:
-        return ""
+    # vLLM asks the machine about itself by processes that live for a moment.
+    return lambda server: any(name in name_of(process) for process in server.process.children(recursive=True))
 
 
 @pytest.mark.parametrize(

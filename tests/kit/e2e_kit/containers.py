@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,8 @@ def running(
         yield Container(popen, _first_child(popen))
     finally:
         for child in psutil.Process(popen.pid).children() if popen.poll() is None else []:
-            child.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGKILL)
         popen.communicate(timeout=30)
 
 

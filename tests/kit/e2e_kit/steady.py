@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from cluster_kit import tools
 from cluster_kit.cluster import Document
 from cluster_kit.reading import container, is_ready
+from cluster_kit.real_node.cgroups import parents_of
 from e2e_kit.served import Served
 from whisper_operator.names import selector_text
 
@@ -109,7 +108,7 @@ def draining(served: Served, node: str, scratch: Path) -> Iterator[Drain]:
 
 def first_of(pids: Collection[int]) -> int:
     """The process that the others of a container are children of."""
-    (first,) = (pid for pid in pids if psutil.Process(pid).ppid() not in pids)
+    (first,) = (pid for pid, parent in parents_of(pids).items() if parent not in pids)
     return first
 
 

@@ -125,6 +125,22 @@ def wait_until_ready(server: ServerProcess, limit_s: float = START_LIMIT_S) -> N
     raise RuntimeError(f"the server is not ready after {limit_s} s:\n{server.log()}")
 
 
+def name_of(process: psutil.Process) -> str:
+    """Empty where it has ended meanwhile, as any process may between two looks at it."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def command_of(process: psutil.Process) -> str:
+    """Empty where it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def stop(server: ServerProcess, shared_before: frozenset[str]) -> Ending:
     """SIGTERM, wait, and look for what is left. A server that does not end in time is killed: exit code −9."""
     family = server.family() if server.popen.poll() is None else []
@@ -135,9 +151,10 @@ def stop(server: ServerProcess, shared_before: frozenset[str]) -> Ending:
         server.popen.kill()
         exit_code = server.popen.wait()
     _, alive = psutil.wait_procs(family, timeout=2)
-    orphans = tuple(f"{process.pid} {process.name()}" for process in alive)
+    orphans = tuple(f"{process.pid} {name_of(process)}" for process in alive)
     for process in alive:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     files = [str(path) for path in server.temporary.rglob("*")] + sorted(left_behind(shared_before))
     return Ending(exit_code, orphans, tuple(files))
 
@@ -154,7 +171,7 @@ def left_behind(before: frozenset[str]) -> frozenset[str]:
     return frozenset(path for path in new if _inode(path) not in {None, *held})
 
 
-def _inode(path: str) -> int | None:
+def _inode(path: str | Path) -> int | None:
     try:
         return Path(path).stat().st_ino
     except OSError:
@@ -168,7 +185,7 @@ def _held_inodes() -> set[int]:
         with suppress(psutil.Error, OSError):
             maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
             held |= {int(line.split(maxsplit=5)[4]) for line in maps.splitlines() if "/dev/shm/" in line}
-            held |= {path.stat().st_ino for path in Path(f"/proc/{process.pid}/fd").iterdir() if path.exists()}
+            held |= {inode for path in Path(f"/proc/{process.pid}/fd").iterdir() if (inode := _inode(path)) is not None}
     return held
 
 

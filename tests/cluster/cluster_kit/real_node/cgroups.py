@@ -9,8 +9,10 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+
+import psutil
 
 from cluster_kit.layout import Layout
 from cluster_kit.tools import Unavailable
@@ -64,6 +66,15 @@ def processes_of(layout: Layout, container_id: str) -> list[int]:
             if folder.name == container_id:
                 return [pid for group in groups_from(folder) for pid in _members(group)]
     return []
+
+
+def parents_of(pids: Collection[int]) -> dict[int, int]:
+    """The parent of each of these processes, but of those that have ended meanwhile."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[pid] = psutil.Process(pid).ppid()
+    return found
 
 
 def groups_from(folder: Path) -> Iterator[Path]:

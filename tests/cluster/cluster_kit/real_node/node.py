@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from cluster_kit.layout import Layout
 from cluster_kit.real_node import cgroups, sandbox
 from cluster_kit.real_node.components import NAME
@@ -70,7 +68,7 @@ class RealNode:
     def shim(self, pod: Mapping[str, Any]) -> int:
         """The process of containerd's that all containers of this pod are children of."""
         mine = set(self.pids(pod))
-        (parent,) = {psutil.Process(pid).ppid() for pid in mine} - mine
+        (parent,) = set(cgroups.parents_of(mine).values()) - mine
         return parent
 
 
