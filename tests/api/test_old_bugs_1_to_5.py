@@ -104,15 +104,15 @@ def test_bug_5_a_prompt_reaches_the_model(api: Api, clip: bytes) -> None:
 
 
 def test_bug_5_a_window_that_fails_is_decoded_again_at_a_higher_temperature(api: Api) -> None:
-    voices = [spoken(language, 9).samples for language in ("en", "de", "es", "ru")]
+    voices = [spoken(language, 6).samples for language in ("en", "de", "es", "ru")]
     babble = np.zeros(max(len(voice) for voice in voices), np.float32)
     for voice in voices:
         babble[: len(voice)] += voice / len(voices)
     hard = wav(np.ascontiguousarray(babble[::-1]))
+    n_before = api.metric("whisper_ladder_fallbacks_total")
     answers = in_flight(lambda _: api.verbose(hard), range(4))
     temperatures = {segment["temperature"] for answer in answers for segment in answer["segments"]}
-    n_fallbacks = api.metric("whisper_ladder_fallbacks_total")
-    assert n_fallbacks > 0
+    assert api.metric("whisper_ladder_fallbacks_total") >= n_before + len(answers)
     assert temperatures - {0}
 
 
