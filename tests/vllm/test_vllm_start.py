@@ -45,7 +45,7 @@ def _has(name: str) -> Callable[[ServerProcess], bool]:
     "moment",
     [
         pytest.param(_is_listening, id="vLLM is being imported"),
-        pytest.param(_has("Worker"), id="the model is loading"),
+        pytest.param(_has("EngineCore"), id="the model is loading"),
     ],
 )
 def test_sigterm_while_vllm_loads_ends_the_server_with_0_and_all_it_started(

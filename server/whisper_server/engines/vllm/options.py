@@ -19,6 +19,8 @@ WORKER_EXTENSION = "whisper_server.engines.vllm.worker.AlignmentExtension"
 LOGITS_PROCESSOR = "whisper_server.engines.vllm.v1_processor:RulesProcessor"
 SCHEDULERS = "whisper_server.engines.vllm.scheduler"
 CPU_CACHE_BYTES = 1024**3
+IN_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""As on a GPU. Called by its short name, the CPU build would give the model a process of its own: 63 s to start instead of 40."""
 
 
 def engine_options(files: ModelFiles, profile: Profile, sounds: dict[str, Any], *, on_cpu: bool) -> dict[str, Any]:
@@ -49,7 +51,11 @@ def engine_options(files: ModelFiles, profile: Profile, sounds: dict[str, Any], 
     if profile.cuda_graph_sizes:
         options["cudagraph_capture_sizes"] = list(profile.cuda_graph_sizes)
     if on_cpu:
-        options |= {"logits_processors": [LOGITS_PROCESSOR], "kv_cache_memory_bytes": CPU_CACHE_BYTES}
+        options |= {
+            "logits_processors": [LOGITS_PROCESSOR],
+            "kv_cache_memory_bytes": CPU_CACHE_BYTES,
+            "distributed_executor_backend": IN_ONE_PROCESS,
+        }
     return options
 
 
