@@ -15,13 +15,14 @@ from typing import Any, Self
 from whisper_server.engine_protocol import Engine, EngineWindow
 from whisper_server.errors import BadRequest
 from whisper_server.languages import WRITTEN_WITHOUT_SPACES
+from whisper_server.listening import first_with_speech, speech_spans, split_windows
 from whisper_server.speed import Speed
 from whisper_server.tokens import WhisperTokenizer
 from whisper_server.transcript import SAMPLE_RATE_HZ, Options, Samples, Task, Transcript, WindowTranscript
 from whisper_server.turns import Turns
-from whisper_server.vad import VoiceDetector
+from whisper_server.vad import Spans, VoiceDetector
 from whisper_server.window_transcription import DecodingPolicy, WindowTranscriber
-from whisper_server.windows import Window, cut, cut_by_speech, has_long_pause, split_after_pauses
+from whisper_server.windows import Window, cut, cut_by_speech
 
 AUDIO_TOKENS_PER_S = 50
 """Encoder positions a second of sound."""
@@ -127,9 +128,11 @@ class Job:
 
     async def windows(self) -> AsyncIterator[WindowTranscript]:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
-        windows, self._previous = await asyncio.to_thread(self._prepare)
-        if self._options.voice_activity is None:  # a thread a window here, too
-            windows = [part for window in windows for part in await asyncio.to_thread(self._split, window)]
+        voice, activity = self._transcriber.voice, self._options.voice_activity
+        speech = None if activity is None else await speech_spans(voice, self._samples, activity)
+        windows, self._previous = await asyncio.to_thread(self._prepare, speech)
+        if speech is None:
+            windows = await split_windows(voice, self._samples, windows)
         self._language = asyncio.create_task(self._find_language(windows))
         self._n_unfinished = len(windows)
         self._transcriber.speed.add(len(windows))
@@ -165,26 +168,14 @@ class Job:
             n_output_tokens=sum(window.n_output_tokens for window in windows),
         )
 
-    def _prepare(self) -> tuple[Sequence[Window], tuple[int, ...]]:
-        """The windows, and the tokens of prompt and keywords: both take a while for long ones."""
-        options = self._options
-        return self._cut(), self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
+    def _prepare(self, speech: Spans | None) -> tuple[Sequence[Window], tuple[int, ...]]:
+        """The windows, and the tokens of prompt and keywords: both take a while for long ones.
 
-    def _cut(self) -> tuple[Window, ...]:
-        """The windows; where voice activity was asked for, only those with speech in them."""
-        longest_s = self._transcriber.longest_window_s
-        activity = self._options.voice_activity
-        if activity is None:
-            return cut(self._samples, longest_s)
-        speech = self._transcriber.voice.speech_spans(self._samples, activity)
-        return cut_by_speech(self._samples, speech, longest_s)
-
-    def _split(self, window: Window) -> tuple[Window, ...]:
-        """The window, in parts where speech comes in it after a long pause, which models are deaf to."""
-        sound = self._sound(window)
-        if not has_long_pause(sound):
-            return (window,)
-        return split_after_pauses(window, self._transcriber.voice.speech_spans(sound))
+        Where voice activity was asked for, only windows with `speech` in them.
+        """
+        options, longest_s = self._options, self._transcriber.longest_window_s
+        windows = cut(self._samples, longest_s) if speech is None else cut_by_speech(self._samples, speech, longest_s)
+        return windows, self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
 
     def _sound(self, window: Window) -> Samples:
         return self._samples[window.start_sample : window.end_sample]
@@ -214,10 +205,9 @@ class Job:
         return SpokenLanguage(code, allowed[code] / (sum(allowed.values()) or 1.0))
 
     async def _first_with_speech(self, windows: Sequence[Window]) -> Window:
-        for window in windows:
-            # A thread a window: hours of silence that nobody waits for any more must not keep one busy.
-            if await asyncio.to_thread(self._transcriber.voice.has_speech, self._sound(window)):
-                return window
+        found = await first_with_speech(self._transcriber.voice, self._samples, windows)
+        if found is not None:
+            return found
         longest = round(self._transcriber.longest_window_s * SAMPLE_RATE_HZ)
         return windows[0] if windows else Window(0, min(len(self._samples), longest))
 

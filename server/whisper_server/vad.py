@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,16 @@ FRAME_SAMPLES = 512
 """The model gives one probability for every 32 ms."""
 
 Probabilities = npt.NDArray[np.float32]
+Spans = tuple[tuple[int, int], ...]
+"""Stretches of sound as (start, end) in samples: in order, apart from each other, inside the sound."""
+Listening = Generator[None, None, Spans]
+"""Under way; for `listen_on`."""
 
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (1, 1, 128)
 _BLOCK_FRAMES = 64
 """The model begins anew every 2 s: in minutes of silence or noise it goes deaf to a single word that follows."""
+_BLOCKS_A_STEP = 16
 _LEAD_IN_FRAMES = 8
 """What it hears of the sound before a block, so that it is settled where the block begins."""
 _HYSTERESIS = 0.15
@@ -84,26 +89,22 @@ class VoiceDetector:
         self,
         samples: Samples,
         activity: VoiceActivity = VoiceActivity(),  # noqa: B008 - frozen
-    ) -> tuple[tuple[int, int], ...]:
-        """Where somebody speaks, as (start, end) in samples: in order, apart from each other, inside the sound.
+    ) -> Spans:
+        """Where somebody speaks.
 
         A span starts `prefix_padding_ms` before its speech, and ends `silence_duration_ms` after it, which is how
         much silence it takes to end it. A stretch that the model never gets sure of is left out.
         """
-        probabilities = self.speech_probabilities(samples)
-        per_ms = SAMPLE_RATE_HZ / 1000
-        prefix, suffix = round(activity.prefix_padding_ms * per_ms), round(activity.silence_duration_ms * per_ms)
-        spans: list[tuple[int, int]] = []
-        for first, stop in _stretches(probabilities, activity.threshold, -(-suffix // FRAME_SAMPLES)):
-            around = _SURE_FRAMES - 1  # so that a shorter stretch has to fill 128 ms too
-            if not _is_sure(probabilities[max(0, first - around) : stop + around], activity.threshold):
-                continue
-            start = max(0, first * FRAME_SAMPLES - prefix)
-            end = min(len(samples), stop * FRAME_SAMPLES + suffix)
-            if spans and start <= spans[-1][1]:
-                start = spans.pop()[0]
-            spans.append((start, end))
-        return tuple(spans)
+        return _spans(self.speech_probabilities(samples), len(samples), activity)
+
+    def listening(self, samples: Samples, activity: VoiceActivity) -> Listening:
+        """As `speech_spans`, in steps of some 30 s of sound, each of which takes less than a fifth of a second."""
+        blocks = [np.empty(0, np.float32)]
+        for block in self._blocks(samples):
+            blocks.append(block)
+            if len(blocks) % _BLOCKS_A_STEP == 0:
+                yield
+        return _spans(np.concatenate(blocks), len(samples), activity)
 
     def has_speech(self, samples: Samples, *, threshold: float = VoiceActivity.threshold) -> bool:
         """Whether anybody speaks at all; a yes may come long before the end of the sound."""
@@ -135,6 +136,32 @@ class VoiceDetector:
         state = np.zeros(_STATE_SHAPE, np.float32)
         probabilities, _, _ = self._session.run(None, {"input": rows, "h": state, "c": state})
         return np.asarray(probabilities[n_lead_in:], np.float32)
+
+
+def listen_on(listening: Listening) -> Spans | None:
+    """A step further; the spans once all is heard."""
+    try:
+        next(listening)
+    except StopIteration as end:
+        spans: Spans = end.value
+        return spans
+    return None
+
+
+def _spans(probabilities: Probabilities, n_samples: int, activity: VoiceActivity) -> Spans:
+    per_ms = SAMPLE_RATE_HZ / 1000
+    prefix, suffix = round(activity.prefix_padding_ms * per_ms), round(activity.silence_duration_ms * per_ms)
+    spans: list[tuple[int, int]] = []
+    for first, stop in _stretches(probabilities, activity.threshold, -(-suffix // FRAME_SAMPLES)):
+        around = _SURE_FRAMES - 1  # so that a shorter stretch has to fill 128 ms too
+        if not _is_sure(probabilities[max(0, first - around) : stop + around], activity.threshold):
+            continue
+        start = max(0, first * FRAME_SAMPLES - prefix)
+        end = min(n_samples, stop * FRAME_SAMPLES + suffix)
+        if spans and start <= spans[-1][1]:
+            start = spans.pop()[0]
+        spans.append((start, end))
+    return tuple(spans)
 
 
 def _frames(samples: Samples, first_sample: int, n_frames: int) -> Samples:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from model_kit.engine_double import EarsDouble, EngineDouble, said
 from model_kit.pipeline import RATE_HZ, assert_idle, number, numbered, options, pipeline, recording, spans
 from whisper_server.errors import BadRequest
 from whisper_server.transcript import Options, Samples, Task, VoiceActivity
+from whisper_server.vad import Listening
 
 
 async def test_windows_come_in_order_and_make_up_the_transcript() -> None:
@@ -106,6 +109,41 @@ async def test_without_voice_activity_the_whole_recording_is_cut() -> None:
         await job.transcript()
     assert ears.asked == []
     assert sum(len(samples) for samples in engine.decoded_windows) == 3 * RATE_HZ
+
+
+class NeverDone(EarsDouble):
+    """Listens on and on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_steps = 0
+
+    def listening(self, samples: Samples, activity: VoiceActivity) -> Listening:
+        while True:
+            time.sleep(0.001)
+            self.n_steps += 1
+            yield
+
+
+async def test_listening_to_hours_keeps_no_thread_from_others_and_ends_with_its_request() -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    engine, ears = EngineDouble(numbered), NeverDone()
+    transcriber = pipeline(engine, ears)
+
+    async def transcribe(wanted: Options) -> str:
+        async with transcriber.open(recording(3), wanted) as job:
+            return (await job.transcript()).text
+
+    long = asyncio.create_task(transcribe(options()))
+    while ears.n_steps < 3:
+        await asyncio.sleep(0.001)
+    assert await asyncio.wait_for(transcribe(Options(language="en")), 20)
+    long.cancel()
+    await asyncio.gather(long, return_exceptions=True)
+    n_steps = ears.n_steps
+    await asyncio.sleep(0.1)
+    assert ears.n_steps <= n_steps + 1
+    assert_idle(transcriber, engine)
 
 
 async def test_a_short_recording_does_not_wait_for_a_long_one() -> None:

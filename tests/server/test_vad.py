@@ -26,7 +26,7 @@ from speech_kit.sounds import (
 from whisper_server import vad
 from whisper_server.errors import StartError
 from whisper_server.transcript import SAMPLE_RATE_HZ, Samples, VoiceActivity
-from whisper_server.vad import FRAME_SAMPLES, VoiceDetector
+from whisper_server.vad import FRAME_SAMPLES, VoiceDetector, listen_on
 
 RATE = SAMPLE_RATE_HZ
 SHORT_WORDS = {
@@ -141,6 +141,15 @@ def test_any_threshold_that_a_request_may_name_works(detector: VoiceDetector, th
 
 def test_nobody_is_as_sure_as_one(detector: VoiceDetector) -> None:
     assert detector.speech_spans(spoken("en", 0).samples, VoiceActivity(threshold=1.0)) == ()
+
+
+def test_step_by_step_the_same_is_heard(detector: VoiceDetector) -> None:
+    recording = join([spoken("en", index) for index in range(24)], seed=4).samples
+    listening, n_steps = detector.listening(recording, VoiceActivity()), 1
+    while (spans := listen_on(listening)) is None:
+        n_steps += 1
+    assert spans == detector.speech_spans(recording)
+    assert n_steps == 1 + len(recording) // (32 * 16_000)
 
 
 def test_there_is_one_probability_for_every_32_ms(detector: VoiceDetector) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from model_kit.demo import demo_tokenizer
 from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
 from whisper_server.transcript import Samples, VoiceActivity
-from whisper_server.vad import VoiceDetector
+from whisper_server.vad import Listening, Spans, VoiceDetector
 
 Answer = Callable[[Samples, DecodeRequest], Decoded]
 
@@ -110,7 +110,7 @@ class EarsDouble(VoiceDetector):
     def __init__(
         self,
         hears: Callable[[Samples], bool] = lambda _samples: True,
-        spans: tuple[tuple[int, int], ...] = (),
+        spans: Spans = (),
     ) -> None:
         self.hears = hears
         self.spans = spans
@@ -123,6 +123,10 @@ class EarsDouble(VoiceDetector):
         self,
         samples: Samples,
         activity: VoiceActivity = VoiceActivity(),  # noqa: B008 - frozen
-    ) -> tuple[tuple[int, int], ...]:
+    ) -> Spans:
         self.asked.append(activity)
         return self.spans
+
+    def listening(self, samples: Samples, activity: VoiceActivity) -> Listening:
+        yield
+        return self.speech_spans(samples, activity)
