@@ -29,9 +29,12 @@ class Reservation:
         self._budget = budget
         self._n_bytes = 0
         self._released = False
+        self.outgrown = False
+        """Whether more was wanted than the whole budget holds, so that no waiting helps."""
 
     def grow(self, n_bytes: int) -> bool:
         """Take `n_bytes` more; False, and nothing taken, where the budget has not got them."""
+        self.outgrown = self.outgrown or self._n_bytes + n_bytes > self._budget.limit_bytes
         if self._released or self._budget.used_bytes + n_bytes > self._budget.limit_bytes:
             return False
         self._budget.used_bytes += n_bytes

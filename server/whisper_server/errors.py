@@ -83,7 +83,7 @@ class AudioTooShort(BadRequest):
 
 
 class AudioTooLong(BadRequest):
-    """More than MAX_AUDIO_SECONDS or MAX_DECODED_SECONDS."""
+    """More than MAX_AUDIO_SECONDS or MAX_DECODED_SECONDS, or than MEMORY_BUDGET_BYTES hold."""
 
     code = "audio_too_long"
 

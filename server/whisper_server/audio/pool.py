@@ -144,7 +144,7 @@ class DecodePool:
             _LOG.error("decoding crashed:\n%s", outcome.traceback)
             raise InternalError("Decoding the file failed inside the server.")
         if isinstance(outcome, Refused):
-            raise _refusal(outcome)
+            raise _refusal(outcome, reservation)
         return outcome
 
     def _died(self, died: WorkerDied) -> ApiError:
@@ -205,20 +205,27 @@ class DecodePool:
         while True:
             try:
                 return await WorkerProcess.start(self._limits)
-            except (OSError, WorkerDied, WorkerStalled, BadMessage) as error:
+            except Exception as error:  # noqa: BLE001 - a pool that does not try again is one worker short for ever
                 _LOG.error("a decode worker does not start (%r); next try in %g s", error, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _refusal(refused: Refused) -> ApiError:
+def _refusal(refused: Refused, reservation: Reservation) -> ApiError:
     if refused.code == "overloaded":
-        return MemoryFull()
+        return _too_long_for_the_memory() if reservation.outgrown else MemoryFull()
     error = _REFUSALS.get(refused.code)
     if error is None:
         _LOG.error("a decode worker refused a file with the unknown code %r", refused.code)
         return InternalError("Decoding the file failed inside the server.")
     return error(refused.message)
+
+
+def _too_long_for_the_memory() -> AudioTooLong:
+    return AudioTooLong(
+        "The recording is too long: its samples take more memory than this server has for all requests together "
+        "(MEMORY_BUDGET_BYTES). Send it in parts."
+    )
 
 
 def _mapped(samples: MemoryFile, done: Done, reservation: Reservation) -> DecodedAudio:

@@ -12,6 +12,10 @@ from typing import Protocol
 class Reservation(Protocol):
     """One request's share of the memory budget for samples."""
 
+    @property
+    def outgrown(self) -> bool:
+        """Whether more was wanted than there will ever be."""
+
     def grow(self, n_bytes: int) -> bool:
         """Take `n_bytes` more. False: there is no room, and nothing was taken. Must not block."""
 
@@ -21,6 +25,8 @@ class Reservation(Protocol):
 
 class Unlimited:
     """A reservation that is always granted: for the command line, where one user owns the machine."""
+
+    outgrown = False
 
     def grow(self, n_bytes: int) -> bool:  # noqa: ARG002 - the Protocol's name
         return True

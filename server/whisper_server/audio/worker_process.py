@@ -114,6 +114,7 @@ class WorkerProcess:
                 try:
                     self._connection.send(messages.encode(Grant(granted)))
                 except OSError as error:
+                    self._send_sigkill()  # it may live, and wait for the answer that cannot be sent
                     raise WorkerDied(await self.wait()) from error
                 continue
             if isinstance(message, Done | Refused):

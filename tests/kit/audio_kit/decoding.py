@@ -35,6 +35,7 @@ class Budget:
         self.most_bytes = 0
         self.n_grows = 0
         self.n_releases = 0
+        self.outgrown = False
 
     def grow(self, n_bytes: int) -> bool:
         self.n_grows += 1

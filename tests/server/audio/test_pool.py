@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,14 +21,17 @@ import pytest
 from audio_kit import files
 from audio_kit.decoding import Budget, decoded, memory_file
 from audio_kit.signals import best_match, expected, sweep
+from whisper_server.admission import MemoryBudget
 from whisper_server.audio.limits import DecodeLimits
 from whisper_server.audio.pool import DecodePool
+from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import (
     ApiError,
     AudioTooLong,
     AudioTooShort,
     InternalError,
     InvalidAudio,
+    MemoryFull,
     Overloaded,
     Unavailable,
 )
@@ -35,6 +39,7 @@ from whisper_server.errors import (
 WAV = files.wav(sweep(3, 24_000), 24_000)
 LONG = files.wav(sweep(90, 16_000), 16_000)
 """Takes several growths: there is a middle of the job."""
+HALF_AS_LONG = files.wav(sweep(45, 16_000), 16_000)
 
 
 @asynccontextmanager
@@ -49,7 +54,7 @@ async def running(n_workers: int = 1, limits: DecodeLimits | None = None) -> Asy
         assert not any(map(exists, pids))
 
 
-async def decode(pool: DecodePool, content: bytes, budget: Budget | None = None) -> float:
+async def decode(pool: DecodePool, content: bytes, budget: Reservation | None = None) -> float:
     """The duration; everything is closed again."""
     with memory_file(content) as file:
         async with asyncio.timeout(60):
@@ -234,6 +239,36 @@ async def test_a_budget_that_refuses_is_an_overload_and_holds_nothing() -> None:
         assert budget.held_bytes == 0
         assert await decode(pool, LONG, Budget()) == 90
         assert pool.worker_pids == pids
+
+
+async def test_a_recording_that_will_never_fit_is_too_long_and_not_told_to_come_again() -> None:
+    whole = MemoryBudget(4 << 20)
+    async with running(1) as pool:
+        with pytest.raises(AudioTooLong, match="MEMORY_BUDGET_BYTES"):
+            await decode(pool, LONG, whole.reservation())
+        with whole.reservation() as other:
+            assert other.grow(3 << 20)
+            with pytest.raises(MemoryFull):
+                await decode(pool, HALF_AS_LONG, whole.reservation())
+        assert await decode(pool, HALF_AS_LONG, whole.reservation()) == 45
+        assert whole.used_bytes == 0
+
+
+async def test_a_worker_that_cannot_be_answered_is_killed_and_its_request_told() -> None:
+    async with running(1) as pool:
+
+        def stop_reading() -> None:
+            (pid,) = pool.worker_pids
+            os.kill(pid, signal.SIGSTOP)
+            for path in Path("/proc/self/fd").iterdir():
+                if path.is_symlink() and str(path.readlink()).startswith("socket:"):
+                    with socket.socket(fileno=os.dup(int(path.name))) as ours, suppress(BlockingIOError):
+                        while ours.type == socket.SOCK_SEQPACKET:
+                            ours.send(b"until nothing more goes in")
+
+        with pytest.raises(InternalError):
+            await decode(pool, LONG, Budget(on_grow=stop_reading))
+        assert await decode(pool, WAV) == 3
 
 
 async def test_a_reservation_that_raises_ends_the_job_with_what_it_raised() -> None:
