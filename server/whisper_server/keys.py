@@ -7,6 +7,7 @@ names, which no time stamp of theirs shows. Keys are kept as digests only.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import hmac
 import logging
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 MAX_KEY_BYTES = 4096
 
 
+GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
+"""What is wrong with the folder itself. Anything else is wrong with the machine, for now: too many open files, a disk's hiccup."""
+
+
 @dataclass(frozen=True)
 class KeysFound:
     """What the folder held when it was last read."""
@@ -28,6 +33,8 @@ class KeysFound:
     digests: Mapping[str, bytes]
     """By client's name."""
     problems: tuple[str, ...] = ()
+    is_certain: bool = True
+    """Whether the folder was read, or is known to hold nothing that can be."""
 
 
 class KeyRing:
@@ -70,6 +77,9 @@ class KeyRing:
             self._keep(await asyncio.to_thread(read_keys, self._folder))
 
     def _keep(self, found: KeysFound) -> None:
+        if not found.is_certain and self._found is not None:
+            log.warning("API_KEYS_DIR=%s: %s; the keys from before stay", self._folder, "; ".join(found.problems))
+            return
         if found == self._found:
             return
         self._found = found
@@ -100,7 +110,7 @@ def read_keys(folder: Path) -> KeysFound:
             # Swapped while we read: the listing named a file that is gone. The next one does not.
             continue
         except OSError as problem:
-            return KeysFound({}, (f"cannot be read: {problem.strerror}",))
+            return KeysFound({}, (f"cannot be read: {problem.strerror}",), is_certain=problem.errno in GONE)
     return KeysFound({}, ("does not exist",))
 
 

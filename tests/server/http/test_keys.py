@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -141,6 +142,23 @@ async def test_a_folder_that_appears_later_opens(tmp_path: Path) -> None:
     async with kept_fresh(ring):
         await until(lambda: opens(ring, "k"))
     assert ring.client_of("Bearer k") == "ada"
+
+
+async def test_a_folder_that_cannot_be_read_for_now_closes_to_nobody(tmp_path: Path) -> None:
+    """No descriptor is left to read it with."""
+    secret = Secret(tmp_path, ada="key-a")
+    ring = KeyRing(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with kept_fresh(ring):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            await asyncio.sleep(0.2)
+            assert opens(ring, "key-a")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        secret.write(ada="key-b")
+        await until(lambda: opens(ring, "key-b"))
+    assert not opens(ring, "key-a")
 
 
 def test_keys_stay_out_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
