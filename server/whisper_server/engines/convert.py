@@ -85,10 +85,10 @@ def remove_leftovers(cache: Path) -> None:
 
 
 def _last_touched_s(working: Path) -> float:
-    """Without an end where the folder changes at this moment: another server has just moved it into its place."""
+    """Without an end where it cannot be told: another server's, just moved into its place or for its own user alone."""
     try:
         return max(path.stat().st_mtime for path in (working, *working.iterdir()))
-    except FileNotFoundError:
+    except OSError:
         return math.inf
 
 

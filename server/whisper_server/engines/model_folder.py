@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 import sys
 from contextlib import suppress
@@ -31,8 +32,8 @@ def model_folder(model_id: str, *, revision: str, token: str, hf_home: Path | No
     """The folder of `model_id`, fetched if need be. Raises StartError."""
     if model_id == DEMO:
         return _demo_folder()
-    folder = Path(model_id)
-    if folder.is_dir():
+    folder = _local_folder(model_id)
+    if folder is not None:
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id) or model_id.startswith("."):
         raise StartError(
@@ -40,6 +41,21 @@ def model_folder(model_id: str, *, revision: str, token: str, hf_home: Path | No
             f"set it to one of them or to {DEMO!r}"
         )
     return _fetch(model_id, revision=revision, token=token, hf_home=hf_home)
+
+
+def _local_folder(model_id: str) -> Path | None:
+    """The folder of that name, if there is one; StartError where this user may not look into it."""
+    folder = Path(model_id)
+    try:
+        if not folder.is_dir():
+            return None
+        for path in folder.iterdir():
+            path.lstat()
+    except OSError as error:
+        raise StartError(
+            f"MODEL_ID: {model_id} cannot be read: {error.strerror}; set it to a folder that user {os.getuid()} may read"
+        ) from error
+    return folder
 
 
 def _demo_folder() -> Path:

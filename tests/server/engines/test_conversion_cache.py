@@ -145,3 +145,11 @@ def test_a_conversion_that_another_server_ends_meanwhile_is_no_reason_to_fail(tm
         finally:
             done.set()
         other.result()
+
+
+def test_what_cannot_be_looked_into_under_the_name_of_a_conversion_is_no_reason_to_fail(tmp_path: Path) -> None:
+    """Another user's folder, for one; here a file, because root may look into every folder."""
+    path = tmp_path / f"{convert.WORKING_PREFIX}foreign"
+    path.write_bytes(b"")
+    assert (converted_folder(DEMO, tmp_path) / "model.bin").exists()
+    assert path.exists()

@@ -46,6 +46,11 @@ async def refused(settings: Settings) -> str:
     return str(refusal.value)
 
 
+async def test_a_folder_that_cannot_be_looked_into_is_named(cache: Path) -> None:
+    reason = await refused(settings(cache, "a" * 300))
+    assert reason.startswith(f"MODEL_ID: {'a' * 300} cannot be read: File name too long; set it to a folder that user")
+
+
 async def test_the_demo_model_is_loaded(cache: Path) -> None:
     engine, tokenizer = await load(settings(cache))
     try:
