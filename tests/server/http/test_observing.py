@@ -101,6 +101,18 @@ async def test_openmetrics_for_those_who_ask() -> None:
     assert answer.content_type == "application/openmetrics-text"
 
 
+@pytest.mark.parametrize(
+    "accept", ['text/plain;version="0.0.4"', "application/openmetrics-text; version=latest", "text/plain;version=1.0.x"]
+)
+async def test_a_version_that_is_none_gets_the_usual_format(accept: str) -> None:
+    async with running() as server, aiohttp.ClientSession(server.url) as session:
+        answer = await session.get("/metrics", headers={"Accept": accept})
+        text = await answer.text()
+
+    assert (answer.status, answer.content_type) == (200, "text/plain")
+    assert "whisper_requests_running 0.0" in text
+
+
 async def test_one_line_a_request_without_probes(lines: io.StringIO, tmp_path_factory: pytest.TempPathFactory) -> None:
     keys = tmp_path_factory.mktemp("keys")
     (keys / "ada").write_text("s3cret-key")
