@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -38,6 +39,7 @@ Holder = Callable[[asyncio.Event], Coroutine[None, None, None]]
 """Loads the backend and keeps it until the event is set."""
 
 KEYS_REREAD_S = 2.0
+MOST_OPEN_FILES = 65_536
 SETTLE_S = 0.05
 """For requests that were on their way when the listeners closed."""
 
@@ -86,6 +88,7 @@ def run(settings: Settings, load: Loader) -> int:
     """Serve in a process of one's own; the exit code. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
     limit_arenas()
+    _allow_open_files()
     runner = asyncio.Runner()
     try:
         outcome = runner.run(serve(settings, load))
@@ -97,6 +100,12 @@ def run(settings: Settings, load: Loader) -> int:
         return outcome.exit_code
     finally:
         runner.close()
+
+
+def _allow_open_files() -> None:
+    """Each request holds two or three descriptors; the usual 1024 would do for a few hundred."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_OPEN_FILES)), hard))
 
 
 async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> Outcome:
@@ -185,10 +194,9 @@ async def _listen(runner: HttpRunner, interface: str, port: int, variable: str) 
     site = web.TCPSite(runner, interface, port, backlog=1024)
     try:
         await site.start()
-    except OSError as problem:
+    except (OSError, UnicodeError) as problem:  # UnicodeError: a name that is no host's
         await runner.cleanup()
-        raise StartError(
-            f"{variable}={port} on INTERFACE={interface} cannot be listened on: {problem.strerror or problem}"
-        ) from problem
+        reason = getattr(problem, "strerror", None) or problem
+        raise StartError(f"{variable}={port} on INTERFACE={interface} cannot be listened on: {reason}") from problem
     log.info("Listening on %s:%d", interface, site.port)
     return site.port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -95,6 +96,21 @@ def test_signal_while_modules_are_imported(number: signal.Signals) -> None:
     process.send_signal(number)
 
     assert ended(process, 20) == (0, "", "")
+
+
+def test_as_many_files_may_be_open_as_the_machine_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        process = start("-m", "http_kit.serve_doubles", "30", MODEL_ID="demo", PORT="0", INTERFACE="127.0.0.1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    deadline_s = time.monotonic() + 60
+    while resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] == 256 and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (min(hard, 65_536), hard)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process, 20)[0] == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -246,6 +246,12 @@ async def test_a_port_in_use_is_named() -> None:
     assert first.n_stopped == 1
 
 
+async def test_an_interface_that_is_none_is_named() -> None:
+    with pytest.raises(StartError, match=r"^PORT=0 on INTERFACE=127\.0\.0\.\.1 cannot be listened on"):
+        async with living(Life(), loaded=False, INTERFACE="127.0.0..1"):
+            pass
+
+
 async def test_metrics_on_a_port_of_their_own() -> None:
     life = Life()
     with socket.create_server(("127.0.0.1", 0)) as free:
