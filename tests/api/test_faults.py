@@ -95,7 +95,7 @@ def _check_clips(clips: list[Future[httpx.Response]]) -> None:
 def test_sigterm_under_load_gives_every_accepted_request_its_full_answer(tmp_path: Path) -> None:
     """Eight requests run, one upload is half there, one connection idles; more come while the server drains."""
     before = shared_files()
-    server = start({"DRAIN_SECONDS": "2", "MODEL_CACHE_DIR": str(tmp_path / "models")}, tmp_path)
+    server = start({"DRAIN_SECONDS": "10", "MODEL_CACHE_DIR": str(tmp_path / "models")}, tmp_path)
     wait_until_ready(server)
     family = server.family()
     api = Api(server.url)
@@ -168,6 +168,6 @@ def test_a_server_killed_with_sigkill_leaves_no_process_and_no_shared_memory(tmp
 
 def test_sigterm_while_the_model_loads_ends_the_server_with_0(tmp_path: Path) -> None:
     server = start({"MODEL_CACHE_DIR": str(tmp_path / "models")}, tmp_path)
-    time.sleep(0.5)
+    _wait_for(lambda: "Listening on" in server.log())
     server.terminate()
     assert server.popen.wait(30) == 0

@@ -46,6 +46,11 @@ def comes_back(cluster: Cluster, namespace: str, limit_s: float = COMES_BACK_S) 
     cluster.wait(lambda: SERVICE in children(cluster, namespace), limit_s, "the Service is back")
 
 
+def at_work(cluster: Cluster, wire: Wire) -> None:
+    """Every watch has its connection, also those that were longest in their back-off."""
+    cluster.wait(lambda: wire.n_open > 10, COMES_BACK_S, "all watches are connected")
+
+
 def test_the_api_server_restarts(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     with OperatorProcess(cluster.kubeconfig, tmp_path).kept_running() as operator:
         make(cluster, namespace)
@@ -80,6 +85,7 @@ def test_all_connections_are_cut(cluster: Cluster, namespace: str, wire: Wire, t
         make(cluster, namespace)
         wait_until_ready(cluster, namespace, "speech")
         for _ in range(3):
+            at_work(cluster, wire)
             assert wire.cut() > 10
             comes_back(cluster, namespace, limit_s=20)
 
@@ -88,6 +94,7 @@ def test_all_connections_go_dead(cluster: Cluster, namespace: str, wire: Wire, t
     with OperatorProcess(wire.kubeconfig(cluster.kubeconfig, tmp_path), tmp_path, PATIENT).running():
         make(cluster, namespace)
         wait_until_ready(cluster, namespace, "speech")
+        at_work(cluster, wire)
         assert wire.go_dead() > 10
         comes_back(cluster, namespace)
 

@@ -84,7 +84,14 @@ def test_exceeded_quota_of_claims(endpoint: LiveEndpoint) -> None:
     told = endpoint.expect(SOON_S, **stuck("QuotaExceeded"))
     assert told["Ready"].startswith("There is no room for PersistentVolumeClaim speech-cache: exceeded quota: small, ")
     endpoint.cluster.delete("resourcequota", "small", namespace=endpoint.namespace)
+    # The claim is tried again every few seconds, and bound by others.
+    endpoint.cluster.wait(lambda: _claim_is_bound(endpoint), START_S, "the claim is bound")
     endpoint.expect(SOON_S, Ready="True Ready")
+
+
+def _claim_is_bound(endpoint: LiveEndpoint) -> bool:
+    claims = endpoint.cluster.find("persistentvolumeclaims", endpoint.namespace)
+    return [claim["status"].get("phase") for claim in claims] == ["Bound"]
 
 
 def test_forbidden_by_a_limit_range(endpoint: LiveEndpoint) -> None:

@@ -65,8 +65,11 @@ def test_sigterm_while_vllm_loads_ends_the_server_with_0_and_all_it_started(
     figure(f"SIGTERM while vLLM loads: {len(family)} processes end in {time.monotonic() - begin_s:.1f} s")
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
-    assert _processes_of(server) == []
-    assert list(server.temporary.rglob("*")) == []
+    # One that started after `family` was listed dies as surely, but nobody has waited for it.
+    deadline_s = time.monotonic() + 5
+    while (left := [*_processes_of(server), *server.temporary.rglob("*")]) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert left == []
     assert {path for path in left_behind(before) if path.startswith("/dev/shm/")} == set()
     assert "Traceback" not in server.log()
 

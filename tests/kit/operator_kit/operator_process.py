@@ -81,7 +81,8 @@ class OperatorProcess:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def messages(self) -> list[str]:
-        return [json.loads(line)["message"] for line in self.log().splitlines() if line.startswith("{")]
+        whole = self.log().rpartition("\n")[0]  # the last line may be under way
+        return [json.loads(line)["message"] for line in whole.splitlines() if line.startswith("{")]
 
     def start(self) -> None:
         """Returns at once."""

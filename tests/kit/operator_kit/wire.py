@@ -24,6 +24,11 @@ class Wire:
         self._dead: set[asyncio.StreamWriter] = set()
         self.port = 0
 
+    @property
+    def n_open(self) -> int:
+        """Ends of connections, two of each."""
+        return len(self._open)
+
     def cut(self) -> int:
         """Every connection ends; new ones are welcome. How many there were."""
         writers = list(self._open)
