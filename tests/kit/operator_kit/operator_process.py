@@ -29,7 +29,7 @@ IMAGES = {
     "SERVER_IMAGE_GPU": "registry.test/whisper-server:gpu",
     "SERVER_IMAGE_CPU": "registry.test/whisper-server:cpu",
 }
-QUICK = {"DRIFT_SECONDS": "2", "MISSING_SECONDS": "1", "LEASE_SECONDS": "4", "LOG_LEVEL": "debug"}
+QUICK = {"DRIFT_SECONDS": "2", "MISSING_SECONDS": "1", "LEASE_SECONDS": "8", "LOG_LEVEL": "debug"}
 """Shortened periods, for tests that would wait for them otherwise."""
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
