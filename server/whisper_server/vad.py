@@ -100,9 +100,9 @@ class VoiceDetector:
     def listening(self, samples: Samples, activity: VoiceActivity) -> Listening:
         """As `speech_spans`, in steps of some 30 s of sound, each of which takes less than a fifth of a second."""
         blocks = [np.empty(0, np.float32)]
-        for block in self._blocks(samples):
+        for n_heard, block in enumerate(self._blocks(samples), start=1):
             blocks.append(block)
-            if len(blocks) % _BLOCKS_A_STEP == 0:
+            if n_heard % _BLOCKS_A_STEP == 0:
                 yield
         return _spans(np.concatenate(blocks), len(samples), activity)
 

@@ -149,7 +149,7 @@ def test_step_by_step_the_same_is_heard(detector: VoiceDetector) -> None:
     while (spans := listen_on(listening)) is None:
         n_steps += 1
     assert spans == detector.speech_spans(recording)
-    assert n_steps == 1 + len(recording) // (32 * 16_000)
+    assert n_steps == 1 + len(recording) // (32 * 1024 * 16)
 
 
 def test_there_is_one_probability_for_every_32_ms(detector: VoiceDetector) -> None:
