@@ -25,7 +25,7 @@ async def speech_spans(voice: VoiceDetector, samples: Samples, activity: VoiceAc
 async def first_with_speech(voice: VoiceDetector, samples: Samples, windows: Sequence[Window]) -> Window | None:
     """The first window in which somebody speaks."""
     for window in windows:
-        if await asyncio.to_thread(voice.has_speech, _sound(samples, window)):
+        if await asyncio.to_thread(voice.has_speech, window.of(samples)):
             return window
     return None
 
@@ -34,11 +34,7 @@ async def split_windows(voice: VoiceDetector, samples: Samples, windows: Sequenc
     """The windows, each in parts where speech comes in it after a long pause, which models are deaf to."""
 
     def split(window: Window) -> tuple[Window, ...]:
-        sound = _sound(samples, window)
+        sound = window.of(samples)
         return split_after_pauses(window, voice.speech_spans(sound)) if has_long_pause(sound) else (window,)
 
     return tuple([part for window in windows for part in await asyncio.to_thread(split, window)])
-
-
-def _sound(samples: Samples, window: Window) -> Samples:
-    return samples[window.start_sample : window.end_sample]

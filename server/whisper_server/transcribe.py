@@ -177,14 +177,11 @@ class Job:
         windows = cut(self._samples, longest_s) if speech is None else cut_by_speech(self._samples, speech, longest_s)
         return windows, self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
 
-    def _sound(self, window: Window) -> Samples:
-        return self._samples[window.start_sample : window.end_sample]
-
     async def _open(self, window: Window) -> OpenWindow:
         """Wait for a place at the engine, and open the window there."""
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._transcriber.turns.place(self))
-            engine_window = self._transcriber.engine.open_window(self._sound(window))
+            engine_window = self._transcriber.engine.open_window(window.of(self._samples))
             opening.callback(engine_window.close)
             until_closed = opening.pop_all()
         return OpenWindow(engine_window, until_closed)
@@ -226,7 +223,7 @@ class Job:
         )
         opened = self._heard.pop(window, None) or await self._open(window)
         async with opened.until_closed:
-            result = await single.transcribe(opened.engine_window, self._sound(window), window)
+            result = await single.transcribe(opened.engine_window, window.of(self._samples), window)
         transcriber.speed.finish()
         self._n_unfinished -= 1
         return result

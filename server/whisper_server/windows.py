@@ -71,6 +71,10 @@ class Window:
         """Length in seconds."""
         return self.n_samples / SAMPLE_RATE_HZ
 
+    def of(self, recording: Samples) -> Samples:
+        """The sound in it; no copy."""
+        return recording[self.start_sample : self.end_sample]
+
 
 def cut(samples: Samples, longest_s: float = LONGEST_S) -> tuple[Window, ...]:
     """Tile the whole recording, without gap or overlap, by windows of at most `longest_s`."""
