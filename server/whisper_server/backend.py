@@ -11,14 +11,14 @@ from whisper_server import engines
 from whisper_server.audio.limits import DecodeLimits
 from whisper_server.audio.pool import DecodePool
 from whisper_server.background import running
-from whisper_server.heap import give_back_when_idle, keep_what_is_loaded
+from whisper_server.malloc import give_back_when_idle, keep_what_is_loaded
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
-from whisper_server.transcribe import Transcriber
-from whisper_server.vad import VoiceDetector
-from whisper_server.warm_up import warm_up
-from whisper_server.window_transcription import DecodingPolicy
+from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.vad import VoiceDetector
+from whisper_server.speech.warm_up import warm_up
+from whisper_server.speech.window_transcription import DecodingPolicy
 
 
 @asynccontextmanager

@@ -18,14 +18,14 @@ from functools import partial
 from aiohttp import web
 
 from whisper_server import __version__
-from whisper_server.app import build_app, build_metrics_app, make_runner, parts_of
 from whisper_server.background import running
 from whisper_server.children import children, kill
 from whisper_server.errors import StartError
-from whisper_server.heap import limit_arenas
-from whisper_server.http_protocol import HttpRunner
-from whisper_server.keys import KeyRing
+from whisper_server.http.app import build_app, build_metrics_app, make_runner, parts_of
+from whisper_server.http.keys import KeyRing
+from whisper_server.http.protocol import HttpRunner
 from whisper_server.logs import configure_logging
+from whisper_server.malloc import limit_arenas
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend, Service
 from whisper_server.settings import Settings

@@ -13,9 +13,9 @@ from typing import Protocol, Self
 
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.reservation import Reservation
-from whisper_server.engine_protocol import Engine
 from whisper_server.errors import Unavailable
-from whisper_server.transcript import Options, Samples, Transcript, WindowTranscript
+from whisper_server.whisper.engine_protocol import Engine
+from whisper_server.whisper.transcript import Options, Samples, Transcript, WindowTranscript
 
 
 class Sound(Protocol):

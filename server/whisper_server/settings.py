@@ -16,7 +16,7 @@ from typing import Any
 from whisper_server import choices
 from whisper_server import environment as env
 from whisper_server.errors import StartError
-from whisper_server.languages import parse_language
+from whisper_server.whisper.languages import parse_language
 
 MIB = 1024 * 1024
 

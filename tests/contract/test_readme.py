@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from whisper_server.api.fields import ResponseFormat
+from whisper_server.api.served_models import DEFAULT_NAMES
 from whisper_server.errors import ApiError
-from whisper_server.fields import ResponseFormat
-from whisper_server.openapi import DocumentFacts, openapi_document
-from whisper_server.served_models import DEFAULT_NAMES
+from whisper_server.http.openapi import DocumentFacts, openapi_document
 from whisper_server.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def test_routes_are_those_of_the_document() -> None:
 
 
 def test_errors_are_those_of_the_code() -> None:
-    import_module("whisper_server.app")  # which defines every refusal there is
+    import_module("whisper_server.http.app")  # which defines every refusal there is
     told = {
         (int(status), code) for status, code in re.findall(r"^\| (\d+) \| `(\w+)`", section("Errors"), re.MULTILINE)
     }

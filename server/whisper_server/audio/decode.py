@@ -15,7 +15,7 @@ from whisper_server.audio.resample import Block, Silence, resample
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
 from whisper_server.errors import InvalidAudio
-from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples
 
 _MISSING_S = 1.0
 """A file that lacks no more than this of its declared length is whole enough."""

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
 from whisper_server.engines.batches import BatchQueue, Work
 from whisper_server.engines.convert import converted_folder
 from whisper_server.engines.ctranslate2_model import (
@@ -28,7 +27,8 @@ from whisper_server.engines.ctranslate2_model import (
     cpu_compute_type,
 )
 from whisper_server.errors import InternalError, Unavailable
-from whisper_server.transcript import MEL_HOP_SAMPLES, Samples
+from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
+from whisper_server.whisper.transcript import MEL_HOP_SAMPLES, Samples
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ import ctranslate2
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
 from whisper_server.errors import StartError
-from whisper_server.mel import LogMel
-from whisper_server.transcript import Samples
+from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
+from whisper_server.whisper.mel import LogMel
+from whisper_server.whisper.transcript import Samples
 
 Encoded = npt.NDArray[np.float32]
 """Encoder output of one window, shape (1500, d_model)."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from whisper_server.choices import EngineName
-from whisper_server.engine_protocol import Engine
 from whisper_server.engines.checkpoint import read_optional_json
 from whisper_server.engines.model_folder import model_folder
 from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed, require_device
@@ -20,8 +19,9 @@ from whisper_server.engines.vllm.options import set_environment, set_import_envi
 from whisper_server.engines.vllm.profile import Gpu, ModelShape, Profile, Wanted, cpu_profile, gpu_profile
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
-from whisper_server.tokens import WhisperTokenizer
-from whisper_server.transcript import SAMPLE_RATE_HZ
+from whisper_server.whisper.engine_protocol import Engine
+from whisper_server.whisper.tokens import WhisperTokenizer
+from whisper_server.whisper.transcript import SAMPLE_RATE_HZ
 
 MOST_SOCKET_FOLDER_CHARACTERS = 107 - 1 - 36
 """A socket's address holds 107 characters; vLLM names its sockets by UUIDs."""

@@ -12,12 +12,12 @@ import os
 import sys
 from pathlib import Path
 
+from whisper_server.api.fields import Granularity, ResponseFormat
+from whisper_server.api.values import FieldName, Policy, granularities_of, options_of, parse_values
 from whisper_server.errors import BadRequest
-from whisper_server.fields import Granularity, ResponseFormat
-from whisper_server.forms.values import FieldName, Policy, granularities_of, options_of, parse_values
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.plan import SUFFIXES, Recording, Wanted, output_paths
-from whisper_server.transcript import Task
+from whisper_server.whisper.transcript import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_server.fields import Granularity, ResponseFormat
-from whisper_server.transcript import Options
+from whisper_server.api.fields import Granularity, ResponseFormat
+from whisper_server.whisper.transcript import Options
 
 SUFFIXES = {
     ResponseFormat.SRT: ".srt",

@@ -11,17 +11,17 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from whisper_server.api.formats import format_transcript
+from whisper_server.api.usage import usage_of
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.reservation import Unlimited
 from whisper_server.backend import load_backend
 from whisper_server.errors import ApiError, BadRequest
-from whisper_server.formats import format_transcript
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.output import Progress, print_transcript, write_whole
 from whisper_server.transcribe_files.plan import Recording, Wanted
-from whisper_server.usage import usage_of
 
 _CHUNK_BYTES = 1 << 20
 _MOST_BYTES_AT_ONCE = 32 << 20

@@ -10,7 +10,7 @@ from whisper_server.audio.decode import decode
 from whisper_server.audio.limits import DecodeLimits
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.upload_reader import UploadReader
-from whisper_server.transcript import Samples
+from whisper_server.whisper.transcript import Samples
 
 
 def memory_file(content: bytes) -> MemoryFile:

@@ -12,10 +12,10 @@ import numpy as np
 
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.reservation import Reservation
-from whisper_server.engine_protocol import EngineWindow, ModelFacts
 from whisper_server.errors import Overloaded
 from whisper_server.service import Backend
-from whisper_server.transcript import Options, Samples, Segment, TokenLogprob, Transcript, WindowTranscript
+from whisper_server.whisper.engine_protocol import EngineWindow, ModelFacts
+from whisper_server.whisper.transcript import Options, Samples, Segment, TokenLogprob, Transcript, WindowTranscript
 
 DURATION_S = 2.5
 

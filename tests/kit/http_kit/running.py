@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from http_kit.doubles import Doubles
-from whisper_server.app import build_app, make_runner, parts_of
-from whisper_server.connection import ConnectionTimes
-from whisper_server.http_protocol import HttpServer
-from whisper_server.keys import KeyRing
+from whisper_server.http.app import build_app, make_runner, parts_of
+from whisper_server.http.connection import ConnectionTimes
+from whisper_server.http.keys import KeyRing
+from whisper_server.http.protocol import HttpServer
+from whisper_server.http.routes import Parts
 from whisper_server.metrics import Metrics
-from whisper_server.routes import Parts
 from whisper_server.service import Service
 from whisper_server.settings import Settings
 

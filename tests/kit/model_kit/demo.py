@@ -13,7 +13,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from whisper_server.tokens import WhisperTokenizer
+from whisper_server.whisper.tokens import WhisperTokenizer
 
 DEMO = Path(__file__).parents[3] / "models" / "whisper-demo"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from model_kit.demo import demo_tokenizer
-from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
-from whisper_server.transcript import Samples, VoiceActivity
-from whisper_server.vad import Listening, Spans, VoiceDetector
+from whisper_server.speech.vad import Listening, Spans, VoiceDetector
+from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
+from whisper_server.whisper.transcript import Samples, VoiceActivity
 
 Answer = Callable[[Samples, DecodeRequest], Decoded]
 

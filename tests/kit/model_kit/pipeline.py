@@ -10,10 +10,10 @@ import numpy as np
 
 from model_kit.demo import demo_tokenizer
 from model_kit.engine_double import EarsDouble, EngineDouble, said
-from whisper_server.engine_protocol import Decoded, DecodeRequest
-from whisper_server.transcribe import Transcriber
-from whisper_server.transcript import Options, Samples, VoiceActivity
-from whisper_server.window_transcription import DecodingPolicy
+from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
+from whisper_server.whisper.transcript import Options, Samples, VoiceActivity
 
 RATE_HZ = 16_000
 

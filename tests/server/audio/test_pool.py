@@ -21,7 +21,6 @@ import pytest
 from audio_kit import files
 from audio_kit.decoding import Budget, decoded, memory_file
 from audio_kit.signals import best_match, expected, sweep
-from whisper_server.admission import MemoryBudget
 from whisper_server.audio.limits import DecodeLimits
 from whisper_server.audio.pool import DecodePool
 from whisper_server.audio.reservation import Reservation
@@ -35,6 +34,7 @@ from whisper_server.errors import (
     Overloaded,
     Unavailable,
 )
+from whisper_server.http.admission import MemoryBudget
 
 WAV = files.wav(sweep(3, 24_000), 24_000)
 LONG = files.wav(sweep(90, 16_000), 16_000)

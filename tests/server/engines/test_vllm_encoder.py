@@ -14,7 +14,7 @@ from whisper_server.engines.vllm.encoder import encode, layer_weights  # noqa: E
 from whisper_server.engines.vllm.features import BatchLogMel  # noqa: E402
 from whisper_server.engines.vllm.shared_windows import SharedWindows  # noqa: E402
 from whisper_server.engines.vllm.sounds import SharedSounds  # noqa: E402
-from whisper_server.mel import LogMel  # noqa: E402
+from whisper_server.whisper.mel import LogMel  # noqa: E402
 
 
 class Fused(torch.nn.Module):  # type: ignore[misc]

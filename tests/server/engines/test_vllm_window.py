@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from model_kit.demo import DEMO, checkpoint_like_demo
-from whisper_server.engine_protocol import DecodeRequest
 from whisper_server.engines.vllm.model_files import ModelFiles, read_model_files
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
 from whisper_server.engines.vllm.sounds import SharedSounds, Sound
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.errors import InternalError, StartError
-from whisper_server.transcript import Samples, Task
+from whisper_server.whisper.engine_protocol import DecodeRequest
+from whisper_server.whisper.transcript import Samples, Task
 
 FILES = read_model_files(DEMO)
 TOKENIZER, VOCABULARY = FILES.tokenizer, FILES.vocabulary

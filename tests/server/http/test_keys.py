@@ -14,7 +14,7 @@ import pytest
 
 from http_kit.running import FORM_TYPE, form_body, running, until
 from whisper_server.errors import InvalidApiKey
-from whisper_server.keys import KeyRing, bearer_token
+from whisper_server.http.keys import KeyRing, bearer_token
 
 
 class Secret:

@@ -122,7 +122,7 @@ async def test_one_line_a_request_without_probes(lines: io.StringIO, tmp_path_fa
         for path in ("/health", "/ready", "/metrics"):
             await session.get(path)
 
-    good, bad = (record for record in records(lines) if record["logger"] == "whisper_server.access_log")
+    good, bad = (record for record in records(lines) if record["logger"] == "whisper_server.http.access_log")
     assert good["message"] == "POST /v1/audio/transcriptions 200"
     assert (good["request_id"], good["client"], good["model"], good["format"]) == ("r-1", "ada", "whisper-1", "json")
     assert good["audio_s"] == 2.5

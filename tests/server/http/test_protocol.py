@@ -12,7 +12,7 @@ import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import LIMIT_S, form_body, post_head, read_answer, running, talk, until
-from whisper_server.connection import ConnectionTimes
+from whisper_server.http.connection import ConnectionTimes
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
 CHUNKED = post_head(Transfer_Encoding="chunked")

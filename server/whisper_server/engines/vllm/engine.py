@@ -30,7 +30,6 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from whisper_server.engine_protocol import ModelFacts
 from whisper_server.engines.vllm.aligning import Aligning
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
@@ -40,7 +39,8 @@ from whisper_server.engines.vllm.sounds import SharedSounds, Sound
 from whisper_server.engines.vllm.starting import load_in_thread
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.errors import InternalError, StartError, Unavailable
-from whisper_server.transcript import Samples
+from whisper_server.whisper.engine_protocol import ModelFacts
+from whisper_server.whisper.transcript import Samples
 
 logger = logging.getLogger(__name__)
 

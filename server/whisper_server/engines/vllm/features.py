@@ -1,6 +1,6 @@
 """Log-mel features of a whole batch of windows, on the device that the model runs on.
 
-Follows `log_mel_spectrogram` of openai/whisper's `audio.py`, as `whisper_server.mel` does on the CPU.
+Follows `log_mel_spectrogram` of openai/whisper's `audio.py`, as `whisper_server.whisper.mel` does on the CPU.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from transformers.audio_utils import mel_filter_bank
 
-from whisper_server.mel import N_FFT, N_WINDOW_SAMPLES
-from whisper_server.transcript import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ
+from whisper_server.whisper.mel import N_FFT, N_WINDOW_SAMPLES
+from whisper_server.whisper.transcript import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ
 
 
 class BatchLogMel:

@@ -14,7 +14,7 @@ from whisper_server.engines.checkpoint import open_tensors, read_json, read_opti
 from whisper_server.engines.vllm.plans import Vocabulary
 from whisper_server.engines.vllm.profile import ModelShape
 from whisper_server.errors import StartError
-from whisper_server.tokens import WhisperTokenizer
+from whisper_server.whisper.tokens import WhisperTokenizer
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.mel import N_WINDOW_SAMPLES
-from whisper_server.transcript import Samples
+from whisper_server.whisper.mel import N_WINDOW_SAMPLES
+from whisper_server.whisper.transcript import Samples
 
 FULL_SCALE = 32767.0
 CONFIG_KEY = "whisper_server_sounds"

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from whisper_server.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
 from whisper_server.engines.vllm.dtw import token_starts
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
 from whisper_server.engines.vllm.sounds import SharedSounds, Sound
 from whisper_server.errors import InternalError
-from whisper_server.transcript import MEL_HOP_SAMPLES, Samples
+from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
+from whisper_server.whisper.transcript import MEL_HOP_SAMPLES, Samples
 
 FRAMES_A_POSITION = 2
 

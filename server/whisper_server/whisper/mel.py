@@ -1,0 +1,39 @@
+"""Log-mel features of one window on the CPU, as Whisper was trained on.
+
+Follows `log_mel_spectrogram` of openai/whisper's `audio.py`; librosa computes. Engines that compute the
+features elsewhere do not need it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from whisper_server.whisper.transcript import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ, Samples
+
+WINDOW_S = 30
+N_WINDOW_SAMPLES = WINDOW_S * SAMPLE_RATE_HZ
+N_FFT = 400
+
+
+class LogMel:
+    """Features with `n_mels` bands; safe to call from several threads."""
+
+    def __init__(self, n_mels: int) -> None:
+        import librosa  # here, because it costs seconds and 240 MB that not every process can spare
+
+        self._stft = librosa.stft
+        self._filters: npt.NDArray[np.float32] = librosa.filters.mel(
+            sr=SAMPLE_RATE_HZ, n_fft=N_FFT, n_mels=n_mels, dtype=np.float32
+        )
+
+    def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """Features of shape (n_mels, 3000) of at most 30 s of sound, padded with silence."""
+        padded = np.zeros(N_WINDOW_SAMPLES, dtype=np.float32)
+        padded[: len(samples)] = samples
+        spectrum = self._stft(padded, n_fft=N_FFT, hop_length=MEL_HOP_SAMPLES, window="hann", pad_mode="reflect")
+        power = spectrum.real[:, :-1] ** 2 + spectrum.imag[:, :-1] ** 2
+        log_spec = np.log10(np.maximum(self._filters @ power, 1e-10))
+        floored = np.maximum(log_spec, log_spec.max() - 8.0)
+        features: npt.NDArray[np.float32] = ((floored + 4.0) / 4.0).astype(np.float32)
+        return features

@@ -1,0 +1,116 @@
+"""The window that the language is found in keeps its place at the engine until it is decoded."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from model_kit.demo import demo_tokenizer
+from model_kit.engine_double import Answer, EngineDouble, WindowDouble, said
+from whisper_server.errors import InternalError
+from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.vad import VoiceDetector
+from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest, LanguageGuess
+from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Options, Samples
+
+
+@dataclass
+class OneAtATime(EngineDouble):
+    """An engine of one place that hears no words, and notes what it was asked for which recording."""
+
+    answer: Answer = lambda _samples, _request: said("")
+    n_places: int = 1
+    done: list[str] = field(default_factory=list)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception | None = None
+
+    def open_window(self, samples: Samples) -> OneWindow:
+        self.n_open += 1
+        return OneWindow(self, samples)
+
+
+class OneWindow(WindowDouble):
+    def __init__(self, engine: OneAtATime, samples: Samples) -> None:
+        super().__init__(engine, samples)
+        self._one = engine
+        self._name = f"{samples[0]:.1f}"
+
+    async def detect_language(self) -> LanguageGuess:
+        await self._note("detect")
+        if self._one.error is not None:
+            raise self._one.error
+        return await super().detect_language()
+
+    async def decode(self, request: DecodeRequest) -> Decoded:
+        await self._note("decode")
+        return await super().decode(request)
+
+    async def _note(self, what: str) -> None:
+        await self._one.go_on.wait()
+        self._one.done.append(f"{what} {self._name}")
+
+
+@pytest.fixture(scope="module")
+def voice() -> VoiceDetector:
+    return VoiceDetector()
+
+
+def pipeline(engine: OneAtATime, voice: VoiceDetector) -> Transcriber:
+    policy = DecodingPolicy(beam_size=1, fallback_temperatures=(0.0,), max_new_tokens=0, n_text_positions=448)
+    return Transcriber(engine, demo_tokenizer(), voice, policy, longest_window_s=30, clock=lambda: 0.0)
+
+
+async def transcribe(transcriber: Transcriber, level: float) -> None:
+    async with transcriber.open(np.full(SAMPLE_RATE_HZ, level, np.float32), Options()) as job:
+        await job.transcript()
+
+
+async def held(transcriber: Transcriber, n_held: int, n_waiting: int) -> None:
+    async with asyncio.timeout(30):
+        while (transcriber.turns.n_held, transcriber.turns.n_waiting) != (n_held, n_waiting):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_short_recording_waits_for_its_turn_once(voice: VoiceDetector) -> None:
+    engine = OneAtATime()
+    transcriber = pipeline(engine, voice)
+    first = asyncio.create_task(transcribe(transcriber, 0.1))
+    await held(transcriber, 1, 0)
+    second = asyncio.create_task(transcribe(transcriber, 0.2))
+    await held(transcriber, 1, 1)
+    engine.go_on.set()
+    await asyncio.gather(first, second)
+    assert engine.done == ["detect 0.1", "decode 0.1", "detect 0.2", "decode 0.2"]
+    assert (engine.n_open, transcriber.turns.n_held, transcriber.speed.n_open) == (0, 0, 0)
+
+
+async def test_the_place_is_given_back_where_no_language_is_found(voice: VoiceDetector) -> None:
+    engine = OneAtATime(error=InternalError("The engine failed."))
+    engine.go_on.set()
+    transcriber = pipeline(engine, voice)
+    with pytest.raises(InternalError):
+        await transcribe(transcriber, 0.1)
+    assert (engine.n_open, transcriber.turns.n_held, transcriber.speed.n_open) == (0, 0, 0)
+    assert not transcriber.jobs
+
+
+@pytest.mark.parametrize("n_turns_between", range(8))
+async def test_nothing_is_left_of_a_job_that_is_cancelled_and_cancelled_again(
+    voice: VoiceDetector, n_turns_between: int
+) -> None:
+    engine = OneAtATime()
+    transcriber = pipeline(engine, voice)
+    task = asyncio.create_task(transcribe(transcriber, 0.1))
+    await held(transcriber, 1, 0)
+    task.cancel()
+    for _ in range(n_turns_between):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await held(transcriber, 0, 0)
+    assert (engine.n_open, transcriber.speed.n_open, transcriber.queued_audio_s()) == (0, 0, 0.0)

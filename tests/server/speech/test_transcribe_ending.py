@@ -1,0 +1,107 @@
+"""Recordings that end early: left, cancelled or failed. Nothing of them stays; what others wait is estimated."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+
+import pytest
+
+from model_kit.engine_double import EarsDouble, EngineDouble
+from model_kit.pipeline import assert_idle, hold_window, number, numbered, options, pipeline, recording, spans
+from whisper_server.errors import InternalError
+from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
+from whisper_server.whisper.transcript import Samples
+
+
+async def test_leaving_in_the_middle_frees_everything() -> None:
+    engine = EngineDouble(numbered)
+    hold_window(engine, 3)
+    transcriber = pipeline(engine)
+    async with transcriber.open(recording(20), options(language=None)) as job:
+        async with aclosing(job.windows()) as windows:  # type: ignore[type-var]
+            async for window in windows:
+                if window.text == " w2":
+                    break
+        assert engine.n_open > 0
+    assert_idle(transcriber, engine)
+
+
+async def test_a_cancelled_request_frees_everything() -> None:
+    engine = EngineDouble(numbered)
+    hold_window(engine, 0)
+    transcriber = pipeline(engine)
+
+    async def transcribe() -> None:
+        async with transcriber.open(recording(20), options(language=None)) as job:
+            await job.transcript()
+
+    task = asyncio.create_task(transcribe())
+    while not engine.requests:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert_idle(transcriber, engine)
+
+
+@pytest.mark.parametrize("n_places", [1, 4])
+async def test_a_window_that_fails_ends_its_recording_and_no_other(n_places: int) -> None:
+    def failing(samples: Samples, request: DecodeRequest) -> Decoded:
+        if samples[0] >= 0.5 and number(samples) == 3:
+            raise InternalError("the engine failed")
+        return numbered(samples, request)
+
+    engine = EngineDouble(failing, n_places=n_places)
+    transcriber = pipeline(engine, EarsDouble(spans=spans(6)))
+
+    async def transcribe(marker: float) -> list[str]:
+        texts = []
+        async with transcriber.open(recording(6, marker=marker), options(language=None)) as job:
+            try:
+                async for window in job.windows():
+                    texts.append(window.text)
+            except InternalError as error:
+                texts.append(error.message)
+        return texts
+
+    failed, fine = await asyncio.gather(transcribe(0.5), transcribe(0.0))
+    assert failed == ["w0", " w1", " w2", "the engine failed"]
+    assert fine == ["w0", *(f" w{n}" for n in range(1, 6))]
+    assert_idle(transcriber, engine)
+
+
+async def test_a_failure_to_find_the_language_is_that_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = EngineDouble(numbered, languages=())
+    transcriber = pipeline(engine)
+
+    def deaf(_samples: Samples, **_: float) -> bool:
+        raise InternalError("deaf")
+
+    monkeypatch.setattr(transcriber.voice, "has_speech", deaf)
+    with pytest.raises(InternalError, match="deaf"):
+        async with transcriber.open(recording(5), options(language=None)) as job:
+            await job.transcript()
+    assert_idle(transcriber, engine)
+
+
+async def test_the_wait_is_estimated_from_what_was_measured() -> None:
+    def slow(samples: Samples, request: DecodeRequest) -> Decoded:
+        time.sleep(0.01)
+        return numbered(samples, request)
+
+    engine = EngineDouble(slow)
+    transcriber = pipeline(engine, EarsDouble(spans=spans(10)))
+    async with transcriber.open(recording(10), options()) as job:
+        await job.transcript()
+    assert transcriber.estimated_wait_s() == 0
+    event = hold_window(engine, 0)
+    async with transcriber.open(recording(10), options()) as job:
+        windows = asyncio.create_task(job.transcript())
+        while not engine.most_open or transcriber.speed.n_open < 10:
+            await asyncio.sleep(0)
+        assert 0.03 < transcriber.estimated_wait_s() < 1
+        event.set()
+        await windows
+    assert_idle(transcriber, engine)
