@@ -178,12 +178,12 @@ async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, servi
         await site.stop()
     await asyncio.sleep(SETTLE_S)
     server.close_idle()
-    log.info("Listeners closed: %d requests get up to %g s", len(server.under_way), settings.shutdown_seconds)
-    ended = asyncio.create_task(server.under_way.finished(settings.shutdown_seconds))
+    log.info("Listeners closed: %d requests get up to %g s", len(server.in_flight), settings.shutdown_seconds)
+    ended = asyncio.create_task(server.in_flight.finished(settings.shutdown_seconds))
     cut = asyncio.create_task(signals.wait(3))
     await asyncio.wait({ended, cut}, return_when=asyncio.FIRST_COMPLETED)
-    if len(server.under_way):
-        log.warning("%d requests did not end in time and are cut off", len(server.under_way))
+    if len(server.in_flight):
+        log.warning("%d requests did not end in time and are cut off", len(server.in_flight))
     for task in (ended, cut):
         task.cancel()
     await asyncio.gather(ended, cut, return_exceptions=True)

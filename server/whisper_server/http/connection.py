@@ -17,7 +17,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
 from whisper_server.http.error_responses import error_response, parser_error
-from whisper_server.http.in_flight import RECORD, RequestsUnderWay
+from whisper_server.http.in_flight import RECORD, InFlightRequests
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ class Connection(web.RequestHandler):
     """One client's connection."""
 
     def __init__(
-        self, server: web.Server, under_way: RequestsUnderWay, stamp: Stamp, *, times: ConnectionTimes, **kwargs: Any
+        self, server: web.Server, in_flight: InFlightRequests, stamp: Stamp, *, times: ConnectionTimes, **kwargs: Any
     ) -> None:
         super().__init__(server, keepalive_timeout=times.keepalive_s, lingering_time=times.lingering_s, **kwargs)
-        self._under_way = under_way
+        self._under_way = in_flight
         self._stamp = stamp
         self._times = times
         self._head_limit: asyncio.TimerHandle | None = None

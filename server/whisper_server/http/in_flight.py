@@ -16,7 +16,7 @@ from whisper_server.logs import REQUEST_ID
 RECORD = web.RequestKey("record", RequestRecord)
 
 
-class Observer(Protocol):
+class RequestObserver(Protocol):
     """Who wants to know of requests."""
 
     def begun(self, request: web.BaseRequest) -> None:
@@ -26,10 +26,10 @@ class Observer(Protocol):
         """Answered; or, without a response, the client left first. Once a request."""
 
 
-class RequestsUnderWay:
+class InFlightRequests:
     """At most one a connection: what is pipelined behind it waits."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: RequestObserver) -> None:
         self._observer = observer
         self._on_connection: dict[web.RequestHandler, web.BaseRequest] = {}
         self._nothing_runs = asyncio.Event()

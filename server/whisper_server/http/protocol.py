@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from whisper_server.errors import ApiError
 from whisper_server.http.connection import Connection, ConnectionTimes, Stamp
 from whisper_server.http.error_responses import RoutingError, body_error, crash_error, error_response
-from whisper_server.http.in_flight import RECORD, Observer, RequestsUnderWay
+from whisper_server.http.in_flight import RECORD, InFlightRequests, RequestObserver
 from whisper_server.http.request_record import RequestRecord, request_id_from
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class HttpServer(web.Server):
         app: web.Application,
         make_request: Callable[..., web.BaseRequest],
         stamp: Stamp,
-        observer: Observer,
+        observer: RequestObserver,
         most_connections: int,
         connection_options: dict[str, Any],
     ) -> None:
@@ -63,13 +63,13 @@ class HttpServer(web.Server):
         self._app = app
         self._app_request = make_request
         self._stamp = stamp
-        self.under_way = RequestsUnderWay(observer)
+        self.in_flight = InFlightRequests(observer)
         self._most_connections = most_connections
         self._connection_options = connection_options
 
     def __call__(self) -> Connection:
         return Connection(
-            self, self.under_way, self._stamp, loop=asyncio.get_running_loop(), **self._connection_options
+            self, self.in_flight, self._stamp, loop=asyncio.get_running_loop(), **self._connection_options
         )
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -85,7 +85,7 @@ class HttpServer(web.Server):
         return request
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.under_way.begin(request)
+        self.in_flight.begin(request)
         # The longest silent connection stays first.
         self._connections[request.protocol] = self._connections.pop(request.protocol)
         try:
@@ -93,7 +93,7 @@ class HttpServer(web.Server):
                 await self._refuse_unroutable(request)
             return await self._app_answer(request)
         except asyncio.CancelledError:
-            self.under_way.end(request, None)
+            self.in_flight.end(request, None)
             raise
         except Exception as exc:  # noqa: BLE001 - every request gets an answer
             return self._refusal(request, exc)
@@ -109,7 +109,7 @@ class HttpServer(web.Server):
             # Half an answer is out, or nobody is there to read one: all that is left is to hang up.
             if not isinstance(exc, ConnectionError):
                 log.error("Request failed in the middle of its answer", exc_info=exc)
-            self.under_way.end(request, None)
+            self.in_flight.end(request, None)
             raise ConnectionResetError from exc
         if isinstance(exc, web.HTTPException):
             if exc.status < 400:
@@ -128,7 +128,7 @@ class HttpServer(web.Server):
     def close_idle(self) -> None:
         """Hang up on every connection that has no request running."""
         for connection in self.connections:
-            if self.under_way.on(connection) is None:
+            if self.in_flight.on(connection) is None:
                 connection.force_close()
 
 
@@ -140,7 +140,7 @@ class HttpRunner(web.AppRunner):
         app: web.Application,
         *,
         stamp: Stamp,
-        observer: Observer,
+        observer: RequestObserver,
         times: ConnectionTimes,
         most_connections: int | None = None,
     ) -> None:

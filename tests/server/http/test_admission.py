@@ -57,7 +57,7 @@ async def test_queue_that_fills_during_the_upload_is_refused_too() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post_head(Content_Length=len(body)))
         # Once it is under way it is let in: nothing is waited for in between.
-        await until(lambda: server.http.under_way)
+        await until(lambda: server.http.in_flight)
         doubles.pipeline.wait_s = 340
         writer.write(body)
         status, headers, _ = await read_answer(reader)

@@ -290,6 +290,6 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut(stream: str) -> 
             client.sendall(post_head(Content_Length=len(body)) + body)
             await until(lambda: doubles.decoder.n_calls and not server.http.connections)
 
-    assert not server.http.under_way
+    assert not server.http.in_flight
     assert doubles.pipeline.n_open == 0
     assert server.parts.budget.used_bytes == 0
