@@ -27,8 +27,8 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
     async with decoding_processes(settings) as pool:
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
         async with loaded_model(settings, metrics.ladder_fallbacks.inc) as transcriber:
-            turns, speed = transcriber.turns, transcriber.speed
-            metrics.watch_windows(lambda: turns.n_held, lambda: max(0, speed.n_open - turns.n_held))
+            slots, speed = transcriber.slots, transcriber.speed
+            metrics.watch_windows(lambda: slots.n_held, lambda: max(0, speed.n_open - slots.n_held))
             keep_what_is_loaded()
             heap = give_back_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.jobs))
             async with running(heap):

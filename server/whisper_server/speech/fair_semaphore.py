@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 
-class Turns:
-    """`n_places` places; who waits is served by owner in turn, and by arrival within an owner."""
+class FairSemaphore:
+    """`n_slots` places; who waits is served by owner in turn, and by arrival within an owner."""
 
-    def __init__(self, n_places: int) -> None:
-        self._n_places = n_places
-        self._n_free = n_places
+    def __init__(self, n_slots: int) -> None:
+        self._n_slots = n_slots
+        self._n_free = n_slots
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     @property
@@ -28,10 +28,10 @@ class Turns:
     @property
     def n_held(self) -> int:
         """How many places are taken."""
-        return self._n_places - self._n_free
+        return self._n_slots - self._n_free
 
     @asynccontextmanager
-    async def place(self, owner: Hashable) -> AsyncIterator[None]:
+    async def slot(self, owner: Hashable) -> AsyncIterator[None]:
         """Hold a place. Cancelling while waiting gives up the wait and nothing else."""
         await self._acquire(owner)
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from whisper_server.errors import BadRequest
-from whisper_server.speech.fair_semaphore import Turns
+from whisper_server.speech.fair_semaphore import FairSemaphore
 from whisper_server.speech.vad import Spans, VoiceDetector
 from whisper_server.speech.voice_activity import first_with_speech, speech_spans, split_windows
 from whisper_server.speech.wait_estimator import Speed
@@ -46,7 +46,7 @@ class OpenWindow:
 
 
 class Transcriber:
-    """Turns recordings into transcripts; windows of all of them share the engine, taking turns."""
+    """FairSemaphore recordings into transcripts; windows of all of them share the engine, taking turns."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Transcriber:
         self.policy = policy
         self.longest_window_s = longest_window_s
         self.on_fallback = on_fallback
-        self.turns = Turns(engine.facts.n_windows_in_flight)
+        self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
         self.speed = Speed(clock)
         self.jobs: set[Job] = set()
         self.n_opened = 0
@@ -180,7 +180,7 @@ class Job:
     async def _open(self, window: Window) -> OpenWindow:
         """Wait for a place at the engine, and open the window there."""
         async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._transcriber.turns.place(self))
+            await opening.enter_async_context(self._transcriber.slots.slot(self))
             engine_window = self._transcriber.engine.open_window(window.of(self._samples))
             opening.callback(engine_window.close)
             until_closed = opening.pop_all()

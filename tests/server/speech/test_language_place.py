@@ -23,7 +23,7 @@ class OneAtATime(EngineDouble):
     """An engine of one place that hears no words, and notes what it was asked for which recording."""
 
     answer: Answer = lambda _samples, _request: said("")
-    n_places: int = 1
+    n_slots: int = 1
     done: list[str] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
@@ -71,7 +71,7 @@ async def transcribe(transcriber: Transcriber, level: float) -> None:
 
 async def held(transcriber: Transcriber, n_held: int, n_waiting: int) -> None:
     async with asyncio.timeout(30):
-        while (transcriber.turns.n_held, transcriber.turns.n_waiting) != (n_held, n_waiting):
+        while (transcriber.slots.n_held, transcriber.slots.n_waiting) != (n_held, n_waiting):
             await asyncio.sleep(0.01)
 
 
@@ -85,7 +85,7 @@ async def test_a_short_recording_waits_for_its_turn_once(voice: VoiceDetector) -
     engine.go_on.set()
     await asyncio.gather(first, second)
     assert engine.done == ["detect 0.1", "decode 0.1", "detect 0.2", "decode 0.2"]
-    assert (engine.n_open, transcriber.turns.n_held, transcriber.speed.n_open) == (0, 0, 0)
+    assert (engine.n_open, transcriber.slots.n_held, transcriber.speed.n_open) == (0, 0, 0)
 
 
 async def test_the_place_is_given_back_where_no_language_is_found(voice: VoiceDetector) -> None:
@@ -94,7 +94,7 @@ async def test_the_place_is_given_back_where_no_language_is_found(voice: VoiceDe
     transcriber = pipeline(engine, voice)
     with pytest.raises(InternalError):
         await transcribe(transcriber, 0.1)
-    assert (engine.n_open, transcriber.turns.n_held, transcriber.speed.n_open) == (0, 0, 0)
+    assert (engine.n_open, transcriber.slots.n_held, transcriber.speed.n_open) == (0, 0, 0)
     assert not transcriber.jobs
 
 

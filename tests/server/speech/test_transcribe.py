@@ -36,7 +36,7 @@ async def test_windows_come_in_order_and_make_up_the_transcript() -> None:
     tokenizer = demo_tokenizer()
     assert transcript.n_prompt_tokens == len(tokenizer.encode_text(" Kubernetes Helm"))
     assert transcript.n_output_tokens == sum(len(tokenizer.encode_text(f" w{n}")) for n in range(12))
-    assert engine.most_open <= engine.n_places
+    assert engine.most_open <= engine.n_slots
     assert_idle(transcriber, engine)
 
 
@@ -158,16 +158,16 @@ async def test_a_short_recording_does_not_wait_for_a_long_one() -> None:
             return (await job.transcript()).text
 
     long = asyncio.create_task(transcribe(recording(60)))
-    while len(engine.requests) < engine.n_places:
+    while len(engine.requests) < engine.n_slots:
         await asyncio.sleep(0)
     ears.spans = spans(1)
     short = asyncio.create_task(transcribe(recording(1, marker=0.5)))
-    while transcriber.turns.n_waiting < 60 - engine.n_places + 1:
+    while transcriber.slots.n_waiting < 60 - engine.n_slots + 1:
         await asyncio.sleep(0)
     gate.set()
 
     assert await short == "w0"
     assert len((await long).split()) == 60
     (turn,) = [turn for turn, samples in enumerate(engine.decoded_windows) if samples[0] >= 0.5]
-    assert turn <= engine.n_places + 1
+    assert turn <= engine.n_slots + 1
     assert_idle(transcriber, engine)

@@ -46,14 +46,14 @@ async def test_a_cancelled_request_frees_everything() -> None:
     assert_idle(transcriber, engine)
 
 
-@pytest.mark.parametrize("n_places", [1, 4])
-async def test_a_window_that_fails_ends_its_recording_and_no_other(n_places: int) -> None:
+@pytest.mark.parametrize("n_slots", [1, 4])
+async def test_a_window_that_fails_ends_its_recording_and_no_other(n_slots: int) -> None:
     def failing(samples: Samples, request: DecodeRequest) -> Decoded:
         if samples[0] >= 0.5 and number(samples) == 3:
             raise InternalError("the engine failed")
         return numbered(samples, request)
 
-    engine = EngineDouble(failing, n_places=n_places)
+    engine = EngineDouble(failing, n_slots=n_slots)
     transcriber = pipeline(engine, EarsDouble(spans=spans(6)))
 
     async def transcribe(marker: float) -> list[str]:
