@@ -18,7 +18,7 @@ from whisper_server.http.docs import docs_routes
 from whisper_server.http.forms import FormLimits, Policy
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.keys import KeyRing
-from whisper_server.http.loop_throttle import Pace
+from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.openapi import DocumentFacts
 from whisper_server.http.protocol import HttpRunner, expect_later
 from whisper_server.http.routes import PARTS, Parts
@@ -42,8 +42,8 @@ def parts_of(settings: Settings, service: Service, metrics: Metrics, *, heartbea
         max_queue_s=settings.max_queue_seconds,
         metrics=metrics,
         heartbeat_s=heartbeat_s,
-        upload_pace=Pace(STEPS_A_ROUND),
-        recording_pace=Pace(STEPS_A_ROUND),
+        upload_pace=LoopThrottle(STEPS_A_ROUND),
+        recording_pace=LoopThrottle(STEPS_A_ROUND),
     )
 
 

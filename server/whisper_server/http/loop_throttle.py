@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 
 
-class Pace:
+class LoopThrottle:
     """In order of arrival, and without delay where fewer than `n_steps` come in a round."""
 
     def __init__(self, n_steps: int) -> None:
@@ -20,7 +20,7 @@ class Pace:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._round: asyncio.Handle | None = None
 
-    async def step(self) -> None:
+    async def acquire(self) -> None:
         """Come back when this round may have one step more. Cancelling gives up the wait and nothing else."""
         self._begin_round()
         if self._n_taken < self._n_steps and not self._waiting:

@@ -20,7 +20,7 @@ from whisper_server.errors import ApiError
 from whisper_server.http.admission import MemoryBudget, check_budget, check_wait
 from whisper_server.http.forms import Form, FormLimits, Policy, read_form, refuse_by_headers
 from whisper_server.http.in_flight import RECORD
-from whisper_server.http.loop_throttle import Pace
+from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import send_continue
 from whisper_server.http.request_record import RequestRecord
 from whisper_server.http.sse import Event, EventSender, delta_event, done_event
@@ -41,9 +41,9 @@ class Parts:
     max_queue_s: float
     metrics: Metrics
     heartbeat_s: float
-    upload_pace: Pace
+    upload_pace: LoopThrottle
     """Of the pieces of recordings that come in."""
-    recording_pace: Pace
+    recording_pace: LoopThrottle
     """Of recordings that are decoded or transcribed: what comes next is done a few at a time."""
 
 
@@ -64,7 +64,7 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
     await send_continue(request)
     with parts.budget.reservation() as upload, parts.budget.reservation() as sound_bytes:
         with timed(record, "upload_s"):
-            form = await read_form(request, task, parts.limits, parts.policy, upload, pace=parts.upload_pace)
+            form = await read_form(request, task, parts.limits, parts.policy, upload, throttle=parts.upload_pace)
         with form:
             note_form(record, form)
             find_model(parts.models, form.model)
@@ -72,7 +72,7 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
                 sound = await backend.decoder.decode(form.file, sound_bytes)
         upload.release()
         with sound, timed(record, "transcribe_s"):
-            await parts.recording_pace.step()
+            await parts.recording_pace.acquire()
             record.audio_s = sound.duration_s
             parts.metrics.audio_seconds.inc(sound.duration_s)
             # Others that were let in along with this one may have filled the queue meanwhile.
@@ -82,7 +82,7 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
                     return await _stream(request, job, form)
                 transcript = await job.transcript()
                 # A GPU ends many at once.
-                await parts.recording_pace.step()
+                await parts.recording_pace.acquire()
         # Hours of words take their time to write: not on the event loop.
         return await asyncio.to_thread(_written, transcript, form)
 

@@ -23,7 +23,7 @@ from audio_kit.decoding import Budget
 from whisper_server.choices import Timestamps
 from whisper_server.errors import ApiError
 from whisper_server.http.forms import FormLimits, Policy, read_form
-from whisper_server.http.loop_throttle import Pace
+from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.whisper.transcript import Task
 
 SOUND = bytes(range(256)) * 400
@@ -41,13 +41,15 @@ class Server:
     limits: FormLimits = LIMITS
     policy: Policy = field(default_factory=Policy)
     reservation: Budget = field(default_factory=lambda: Budget(10_000_000))
-    pace: Pace = field(default_factory=lambda: Pace(4))
+    throttle: LoopThrottle = field(default_factory=lambda: LoopThrottle(4))
     outcomes: list[object] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         task = Task.TRANSLATE if request.path == "/translations" else Task.TRANSCRIBE
         try:
-            with await read_form(request, task, self.limits, self.policy, self.reservation, pace=self.pace) as form:
+            with await read_form(
+                request, task, self.limits, self.policy, self.reservation, throttle=self.throttle
+            ) as form:
                 self.outcomes.append(form)
                 content = os.pread(form.file.fileno(), form.file.n_bytes, 0)
                 return web.json_response(
@@ -155,24 +157,24 @@ async def test_defaults(server: Server) -> None:
     }
 
 
-class CountedPace(Pace):
+class CountedPace(LoopThrottle):
     """Knows how often somebody came by."""
 
     def __init__(self) -> None:
         super().__init__(1)
         self.n_steps = 0
 
-    async def step(self) -> None:
+    async def acquire(self) -> None:
         self.n_steps += 1
         await super().step()
 
 
 async def test_a_recording_is_read_piece_by_piece_at_the_pace_given(server: Server) -> None:
-    server.pace = pace = CountedPace()
+    server.throttle = throttle = CountedPace()
     first, second = await asyncio.gather(ask(server), ask(server))
     assert base64.b64decode(first["file"]) == base64.b64decode(second["file"]) == SOUND
     n_bytes = 2 * len(SOUND)
-    assert pace.n_steps >= n_bytes / 65_536
+    assert throttle.n_steps >= n_bytes / 65_536
 
 
 VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from whisper_server.http.loop_throttle import Pace
+from whisper_server.http.loop_throttle import LoopThrottle
 
 
 class Rounds:
@@ -24,15 +24,15 @@ class Rounds:
     def end(self) -> None:
         self._counting.cancel()
 
-    async def walk(self, pace: Pace, who: int, n_steps: int = 1) -> None:
+    async def walk(self, throttle: LoopThrottle, who: int, n_steps: int = 1) -> None:
         for _ in range(n_steps):
-            await pace.step()
+            await throttle.acquire()
             self.steps.append((self.number, who))
 
 
 async def test_a_round_holds_so_many_steps_in_the_order_of_arrival() -> None:
-    pace, rounds = Pace(3), Rounds()
-    await asyncio.gather(*(rounds.walk(pace, who) for who in range(20)))
+    throttle, rounds = LoopThrottle(3), Rounds()
+    await asyncio.gather(*(rounds.walk(throttle, who) for who in range(20)))
     rounds.end()
     assert [who for _, who in rounds.steps] == list(range(20))
     a_round = Counter(number for number, _ in rounds.steps)
@@ -42,9 +42,9 @@ async def test_a_round_holds_so_many_steps_in_the_order_of_arrival() -> None:
 
 
 async def test_who_comes_alone_never_waits() -> None:
-    pace = Pace(1)
+    throttle = LoopThrottle(1)
     for _ in range(3):
-        step = pace.step()
+        step = throttle.acquire()
         try:
             step.send(None)
         except StopIteration:
@@ -55,16 +55,16 @@ async def test_who_comes_alone_never_waits() -> None:
 
 
 async def test_who_walks_on_and_on_lets_others_pass() -> None:
-    pace, rounds = Pace(1), Rounds()
-    await asyncio.gather(*(rounds.walk(pace, who, n_steps=5) for who in range(3)))
+    throttle, rounds = LoopThrottle(1), Rounds()
+    await asyncio.gather(*(rounds.walk(throttle, who, n_steps=5) for who in range(3)))
     rounds.end()
     assert [who for _, who in rounds.steps[:8]] == [0, 0, 1, 2, 0, 1, 2, 0]
     assert Counter(number for number, _ in rounds.steps).most_common(1)[0][1] == 1
 
 
 async def test_who_gives_up_takes_nobodys_step() -> None:
-    pace, rounds = Pace(1), Rounds()
-    walks = [asyncio.create_task(rounds.walk(pace, who)) for who in range(6)]
+    throttle, rounds = LoopThrottle(1), Rounds()
+    walks = [asyncio.create_task(rounds.walk(throttle, who)) for who in range(6)]
     await asyncio.sleep(0)
     for who in (2, 3, 4):
         walks[who].cancel()

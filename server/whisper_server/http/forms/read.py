@@ -27,7 +27,7 @@ from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
 from whisper_server.http.forms.multipart import FormLimits, Part, PartReader, discard, refuse_by_headers
-from whisper_server.http.loop_throttle import Pace
+from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.whisper.transcript import Options, Task
 
 _DISCARD_S = 10.0
@@ -58,7 +58,13 @@ class Form:
 
 
 async def read_form(
-    request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reservation: Reservation, *, pace: Pace
+    request: web.BaseRequest,
+    task: Task,
+    limits: FormLimits,
+    policy: Policy,
+    reservation: Reservation,
+    *,
+    throttle: LoopThrottle,
 ) -> Form:
     """Read and check the form of a request. With a form, the reservation is the caller's to give back.
 
@@ -67,7 +73,7 @@ async def read_form(
     refuse_by_headers(request.headers, limits)
     try:
         async with asyncio.timeout(limits.upload_timeout_s):
-            return await _read(request, task, limits, policy, reservation, pace=pace)
+            return await _read(request, task, limits, policy, reservation, throttle=throttle)
     except TimeoutError:
         raise UploadTimeout(
             f"The request body did not arrive within {limits.upload_timeout_s:g} s (UPLOAD_TIMEOUT_SECONDS)."
@@ -80,7 +86,13 @@ async def read_form(
 
 
 async def _read(
-    request: web.BaseRequest, task: Task, limits: FormLimits, policy: Policy, reservation: Reservation, *, pace: Pace
+    request: web.BaseRequest,
+    task: Task,
+    limits: FormLimits,
+    policy: Policy,
+    reservation: Reservation,
+    *,
+    throttle: LoopThrottle,
 ) -> Form:
     with ExitStack() as stack:
         file = stack.enter_context(MemoryFile.create("upload"))
@@ -91,7 +103,7 @@ async def _read(
             if part.name == "file":
                 if file.n_bytes:
                     raise BadRequest("The form has more than one file; send one request a file.", param="file")
-                await _receive(part, file, reservation, pace)
+                await _receive(part, file, reservation, throttle)
                 continue
             field = parse_name(part.name, task)
             texts.append((field, await part.text()))
@@ -115,9 +127,9 @@ async def _read(
         return form
 
 
-async def _receive(part: Part, file: MemoryFile, reservation: Reservation, pace: Pace) -> None:
+async def _receive(part: Part, file: MemoryFile, reservation: Reservation, throttle: LoopThrottle) -> None:
     while True:
-        await pace.step()
+        await throttle.acquire()
         chunk = await part.read()
         if not chunk:
             return
