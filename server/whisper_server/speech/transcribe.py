@@ -16,7 +16,7 @@ from whisper_server.errors import BadRequest
 from whisper_server.speech.fair_semaphore import FairSemaphore
 from whisper_server.speech.vad import Spans, VoiceDetector
 from whisper_server.speech.voice_activity import first_with_speech, speech_spans, split_windows
-from whisper_server.speech.wait_estimator import Speed
+from whisper_server.speech.wait_estimator import WaitEstimator
 from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
 from whisper_server.speech.windows import Window, cut, cut_by_speech
 from whisper_server.whisper.engine_protocol import Engine, EngineWindow
@@ -66,7 +66,7 @@ class Transcriber:
         self.longest_window_s = longest_window_s
         self.on_fallback = on_fallback
         self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
-        self.speed = Speed(clock)
+        self.wait_estimator = WaitEstimator(clock)
         self.jobs: set[Job] = set()
         self.n_opened = 0
 
@@ -87,7 +87,7 @@ class Transcriber:
 
     def estimated_wait_s(self) -> float:
         """Seconds until all that waits now is done, at the speed of late."""
-        return self.speed.wait_s()
+        return self.wait_estimator.wait_s()
 
 
 class Job:
@@ -123,7 +123,7 @@ class Job:
         finally:  # cancelled once more, the job must still not count as open for ever
             for heard in self._heard.values():
                 await heard.until_closed.aclose()
-            self._transcriber.speed.drop(self._n_unfinished)
+            self._transcriber.wait_estimator.drop(self._n_unfinished)
             self._transcriber.jobs.discard(self)
 
     async def windows(self) -> AsyncIterator[WindowTranscript]:
@@ -135,7 +135,7 @@ class Job:
             windows = await split_windows(voice, self._samples, windows)
         self._language = asyncio.create_task(self._find_language(windows))
         self._n_unfinished = len(windows)
-        self._transcriber.speed.add(len(windows))
+        self._transcriber.wait_estimator.add(len(windows))
         self._tasks = [asyncio.create_task(self._transcribe(window)) for window in windows]
         has_text = False
         for task in self._tasks:
@@ -224,7 +224,7 @@ class Job:
         opened = self._heard.pop(window, None) or await self._open(window)
         async with opened.until_closed:
             result = await single.transcribe(opened.engine_window, window.of(self._samples), window)
-        transcriber.speed.finish()
+        transcriber.wait_estimator.finish()
         self._n_unfinished -= 1
         return result
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-KEPT = 0.9
+DECAY = 0.9
 """Of what was measured, at every batch that ends: about the last twenty batches count."""
 SAME_BATCH_S = 0.02
 """Windows of one batch are finished together: all of them share the time that it took."""
 
 
-class Speed:
+class WaitEstimator:
     """Seconds a window over all that runs side by side."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -43,8 +43,8 @@ class Speed:
         now_s = self._clock()
         took_s = now_s - self._since_s
         if took_s > SAME_BATCH_S:
-            self._busy_s = KEPT * self._busy_s + took_s
-            self._n_finished *= KEPT
+            self._busy_s = DECAY * self._busy_s + took_s
+            self._n_finished *= DECAY
             self._since_s = now_s
         self._n_finished += 1
         self._n_open -= 1

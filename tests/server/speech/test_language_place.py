@@ -85,7 +85,7 @@ async def test_a_short_recording_waits_for_its_turn_once(voice: VoiceDetector) -
     engine.go_on.set()
     await asyncio.gather(first, second)
     assert engine.done == ["detect 0.1", "decode 0.1", "detect 0.2", "decode 0.2"]
-    assert (engine.n_open, transcriber.slots.n_held, transcriber.speed.n_open) == (0, 0, 0)
+    assert (engine.n_open, transcriber.slots.n_held, transcriber.wait_estimator.n_open) == (0, 0, 0)
 
 
 async def test_the_place_is_given_back_where_no_language_is_found(voice: VoiceDetector) -> None:
@@ -94,7 +94,7 @@ async def test_the_place_is_given_back_where_no_language_is_found(voice: VoiceDe
     transcriber = pipeline(engine, voice)
     with pytest.raises(InternalError):
         await transcribe(transcriber, 0.1)
-    assert (engine.n_open, transcriber.slots.n_held, transcriber.speed.n_open) == (0, 0, 0)
+    assert (engine.n_open, transcriber.slots.n_held, transcriber.wait_estimator.n_open) == (0, 0, 0)
     assert not transcriber.jobs
 
 
@@ -113,4 +113,4 @@ async def test_nothing_is_left_of_a_job_that_is_cancelled_and_cancelled_again(
     with pytest.raises(asyncio.CancelledError):
         await task
     await held(transcriber, 0, 0)
-    assert (engine.n_open, transcriber.speed.n_open, transcriber.queued_audio_s()) == (0, 0, 0.0)
+    assert (engine.n_open, transcriber.wait_estimator.n_open, transcriber.queued_audio_s()) == (0, 0, 0.0)

@@ -99,7 +99,7 @@ async def test_the_wait_is_estimated_from_what_was_measured() -> None:
     event = hold_window(engine, 0)
     async with transcriber.open(recording(10), options()) as job:
         windows = asyncio.create_task(job.transcript())
-        while not engine.most_open or transcriber.speed.n_open < 10:
+        while not engine.most_open or transcriber.wait_estimator.n_open < 10:
             await asyncio.sleep(0)
         assert 0.03 < transcriber.estimated_wait_s() < 1
         event.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_server.speech.wait_estimator import Speed
+from whisper_server.speech.wait_estimator import WaitEstimator
 
 
 class Clock:
@@ -15,9 +15,9 @@ class Clock:
         return self.now_s
 
 
-def measured(interval_s: float, n_windows: int = 60) -> tuple[Speed, Clock]:
+def measured(interval_s: float, n_windows: int = 60) -> tuple[WaitEstimator, Clock]:
     clock = Clock()
-    speed = Speed(clock)
+    estimator = WaitEstimator(clock)
     speed.add(n_windows)
     for _ in range(n_windows):
         clock.now_s += interval_s
@@ -26,7 +26,7 @@ def measured(interval_s: float, n_windows: int = 60) -> tuple[Speed, Clock]:
 
 
 def test_nothing_is_expected_before_anything_was_measured() -> None:
-    speed = Speed(Clock())
+    estimator = WaitEstimator(Clock())
     speed.add(10)
     assert (speed.n_open, speed.wait_s()) == (10, 0.0)
 
@@ -62,7 +62,7 @@ def test_a_change_of_speed_is_noticed_within_some_twenty_windows() -> None:
 
 def test_windows_of_one_batch_share_the_time_that_it_took() -> None:
     clock = Clock()
-    speed = Speed(clock)
+    estimator = WaitEstimator(clock)
     for n_batches in range(1, 12):
         speed.add(8)
         clock.now_s += 4.0
