@@ -11,7 +11,7 @@ from whisper_server import engines
 from whisper_server.audio.limits import DecodeLimits
 from whisper_server.audio.pool import DecodePool
 from whisper_server.background import running
-from whisper_server.malloc import give_back_when_idle, keep_what_is_loaded
+from whisper_server.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
@@ -29,8 +29,8 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
         async with loaded_model(settings, metrics.ladder_fallbacks.inc) as transcriber:
             slots, speed = transcriber.slots, transcriber.wait_estimator
             metrics.watch_windows(lambda: slots.n_held, lambda: max(0, speed.n_open - slots.n_held))
-            keep_what_is_loaded()
-            heap = give_back_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.jobs))
+            freeze_loaded_objects()
+            heap = trim_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.jobs))
             async with running(heap):
                 yield Backend(transcriber.engine, transcriber, pool)
 

@@ -25,7 +25,7 @@ def limit_arenas() -> None:
         mallopt(_M_ARENA_MAX, N_ARENAS)
 
 
-def keep_what_is_loaded() -> None:
+def freeze_loaded_objects() -> None:
     """Python's collector looks no more through what is there by now: libraries and the model's vocabulary, which stay.
 
     With vLLM loaded, it would stop everything for a good part of a second each time.
@@ -41,7 +41,7 @@ def give_back() -> None:
         malloc_trim(0)
 
 
-async def give_back_when_idle(
+async def trim_when_idle(
     n_opened: Callable[[], int],
     is_busy: Callable[[], bool],
     *,

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from whisper_server.malloc import give_back, give_back_when_idle, keep_what_is_loaded
+from whisper_server.malloc import freeze_loaded_objects, give_back, trim_when_idle
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Work:
 async def work() -> AsyncIterator[Work]:
     work = Work()
     task = asyncio.create_task(
-        give_back_when_idle(lambda: work.n_opened, lambda: work.is_busy, idle_s=0.01, give_back=work.give_back)
+        trim_when_idle(lambda: work.n_opened, lambda: work.is_busy, idle_s=0.01, give_back=work.give_back)
     )
     yield work
     assert not task.done()
@@ -74,7 +74,7 @@ def test_memory_really_goes_back() -> None:
 
 def test_what_is_loaded_is_not_looked_through_again() -> None:
     try:
-        keep_what_is_loaded()
+        freeze_loaded_objects()
         assert gc.get_freeze_count() > 1000
     finally:
         gc.unfreeze()
