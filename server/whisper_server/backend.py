@@ -26,7 +26,7 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
     """Raises StartError."""
     async with decoding_processes(settings) as pool:
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
-        async with loaded_model(settings, metrics.ladder_fallbacks.inc) as transcriber:
+        async with loaded_model(settings, metrics.temperature_fallbacks.inc) as transcriber:
             slots, speed = transcriber.slots, transcriber.wait_estimator
             metrics.watch_windows(lambda: slots.n_held, lambda: max(0, speed.n_open - slots.n_held))
             freeze_loaded_objects()

@@ -59,7 +59,9 @@ class Metrics:
         self.windows_running = self._gauge("windows_running", "Windows that have a place at the engine")
         self.windows_waiting = self._gauge("windows_waiting", "Windows that wait for a place at the engine")
         self.audio_seconds = self._counter("audio_seconds", "Sound decoded from uploads")
-        self.ladder_fallbacks = self._counter("ladder_fallbacks", "Windows decoded again at a higher temperature")
+        self.temperature_fallbacks = self._counter(
+            "temperature_fallbacks", "Windows decoded again at a higher temperature"
+        )
 
     def watch_queue(self, audio_s: Callable[[], float], wait_s: Callable[[], float]) -> None:
         """Ask these at every scrape."""

@@ -45,7 +45,7 @@ class Attempt:
         return self.is_silence or not self.text.strip()
 
     @property
-    def is_failed(self) -> bool:
+    def needs_fallback(self) -> bool:
         """Too repetitive or too unlikely to be what was said, and not silence."""
         too_repetitive = self.compression_ratio > MAX_COMPRESSION_RATIO
         return (too_repetitive or self.avg_logprob < MIN_AVG_LOGPROB) and not self.is_silence
@@ -53,7 +53,7 @@ class Attempt:
     @property
     def is_doubtful(self) -> bool:
         """Failed, or so unlikely that it may have been invented where nobody speaks."""
-        return self.is_failed or self.avg_logprob < DOUBTFUL_AVG_LOGPROB
+        return self.needs_fallback or self.avg_logprob < DOUBTFUL_AVG_LOGPROB
 
 
 def make_attempt(decoded: Decoded, text: str, temperature: float) -> Attempt:

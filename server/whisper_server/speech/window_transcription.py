@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from whisper_server.speech import temperature_fallback as ladder
+from whisper_server.speech import temperature_fallback
 from whisper_server.speech.temperature_fallback import Attempt
 from whisper_server.speech.timestamps import TokenSpan, split_segments
 from whisper_server.speech.windows import Window
@@ -68,7 +68,7 @@ class WindowTranscriber:
 
     async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
         """Decode until a text is believed; `samples` are the window's own."""
-        attempt = await self._climb(engine_window, samples)
+        attempt = await self._decode_with_fallback(engine_window, samples)
         if attempt is None:
             return WindowTranscript("", ())
         tokens = attempt.decoded.tokens
@@ -82,10 +82,12 @@ class WindowTranscriber:
             n_output_tokens=len(self.tokenizer.text_tokens(tokens)),
         )
 
-    async def _climb(self, engine_window: EngineWindow, samples: Samples) -> Attempt | None:
+    async def _decode_with_fallback(self, engine_window: EngineWindow, samples: Samples) -> Attempt | None:
         """The attempt that is believed; None where nobody speaks."""
         attempts: list[Attempt] = []
-        for temperature in ladder.temperatures(self.options.temperature, self.policy.fallback_temperatures):
+        for temperature in temperature_fallback.temperatures(
+            self.options.temperature, self.policy.fallback_temperatures
+        ):
             if attempts:
                 self.on_fallback()
             attempt = await self._attempt(engine_window, samples, temperature)
@@ -94,12 +96,12 @@ class WindowTranscriber:
             # Tones, hum and music give the model no "no speech" but invented words.
             if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.has_speech, samples):
                 return None
-            if not attempt.is_failed and not self._overruns(attempt, samples):
+            if not attempt.needs_fallback and not self._overruns(attempt, samples):
                 return attempt
             attempts.append(attempt)
         if not await asyncio.to_thread(self.has_speech, samples, threshold=WITHOUT_A_TEXT_TO_BELIEVE):
             return None
-        return self._without_repetition(ladder.best(attempts))
+        return self._without_repetition(temperature_fallback.best(attempts))
 
     def _overruns(self, attempt: Attempt, samples: Samples) -> bool:
         """Whether there are words after the window's end: they were invented in the silence that fills it up."""
@@ -112,7 +114,7 @@ class WindowTranscriber:
         return False
 
     async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
-        previous = self.previous if temperature <= ladder.MAX_TEMPERATURE_WITH_PROMPT else ()
+        previous = self.previous if temperature <= temperature_fallback.MAX_TEMPERATURE_WITH_PROMPT else ()
         attempt = await self._decode(engine_window, previous, temperature)
         if previous and await self._is_led_astray(attempt, samples):
             attempt = await self._decode(engine_window, (), temperature)
@@ -126,7 +128,7 @@ class WindowTranscriber:
 
     async def _decode(self, engine_window: EngineWindow, previous: Sequence[int], temperature: float) -> Attempt:
         decoded = await engine_window.decode(self._request(previous, temperature))
-        return ladder.make_attempt(decoded, self.tokenizer.decode_text(decoded.tokens), temperature)
+        return temperature_fallback.make_attempt(decoded, self.tokenizer.decode_text(decoded.tokens), temperature)
 
     def _request(self, previous: Sequence[int], temperature: float) -> DecodeRequest:
         prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
@@ -148,7 +150,7 @@ class WindowTranscriber:
     def _without_repetition(self, attempt: Attempt) -> Attempt:
         """The attempt with a phrase that it ends in said once, if it was said over and over."""
         text_tokens = self.tokenizer.text_tokens(attempt.decoded.tokens)
-        n_kept = ladder.repetition_end(text_tokens)
+        n_kept = temperature_fallback.repetition_end(text_tokens)
         if n_kept == len(text_tokens):
             return attempt
         kept = text_tokens[:n_kept]

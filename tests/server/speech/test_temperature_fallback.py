@@ -39,7 +39,7 @@ def attempt(*, avg_logprob: float = -0.1, ratio: float = 1.2, no_speech_prob: fl
 )
 def test_thresholds(avg_logprob: float, ratio: float, no_speech_prob: float, failed: bool, silent: bool) -> None:
     judged = attempt(avg_logprob=avg_logprob, ratio=ratio, no_speech_prob=no_speech_prob)
-    assert (judged.is_failed, judged.is_silence) == (failed, silent)
+    assert (judged.needs_fallback, judged.is_silence) == (failed, silent)
 
 
 def test_an_unlikely_text_is_doubtful_before_it_fails() -> None:
