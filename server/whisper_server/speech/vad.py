@@ -30,7 +30,7 @@ Probabilities = npt.NDArray[np.float32]
 Spans = tuple[tuple[int, int], ...]
 """Stretches of sound as (start, end) in samples: in order, apart from each other, inside the sound."""
 Listening = Generator[None, None, Spans]
-"""Under way; for `listen_on`."""
+"""Under way; for `run_step`."""
 
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (1, 1, 128)
@@ -45,7 +45,7 @@ _SURE_FRAMES = 4
 """Speech is sure for at least this long at a time, 128 ms: the shortest words just fill it."""
 _SURE_SHARE = 0.3
 """Sure is so much of the way from the threshold to 1."""
-_HEARINGS = ((0, 0.9), (FRAME_SAMPLES // 2, 0.3))
+_PASSES = ((0, 0.9), (FRAME_SAMPLES // 2, 0.3))
 """Samples that the frames are shifted by, and the peak that the sound is scaled to. The model hears everything twice
 and the mean counts: what it takes for speech in hum and music depends on both by chance, speech on neither."""
 _HIGHEST_GAIN = 1000.0
@@ -123,12 +123,12 @@ class VoiceDetector:
         for first in range(0, n_frames, _BLOCK_FRAMES):
             stop = min(first + _BLOCK_FRAMES, n_frames)
             heard = [
-                self._hear(samples, first, stop, shift, min(to / max(peak, 1e-9), _HIGHEST_GAIN))
-                for shift, to in _HEARINGS
+                self._infer(samples, first, stop, shift, min(to / max(peak, 1e-9), _HIGHEST_GAIN))
+                for shift, to in _PASSES
             ]
             yield np.mean(heard, axis=0, dtype=np.float32)
 
-    def _hear(self, samples: Samples, first: int, stop: int, shift: int, gain: float) -> Probabilities:
+    def _infer(self, samples: Samples, first: int, stop: int, shift: int, gain: float) -> Probabilities:
         """Probabilities of the frames from `first` to `stop`, each beginning `shift` samples early."""
         n_lead_in = min(_LEAD_IN_FRAMES, first)
         n_frames = n_lead_in + stop - first
@@ -138,7 +138,7 @@ class VoiceDetector:
         return np.asarray(probabilities[n_lead_in:], np.float32)
 
 
-def listen_on(listening: Listening) -> Spans | None:
+def run_step(listening: Listening) -> Spans | None:
     """A step further; the spans once all is heard."""
     try:
         next(listening)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from whisper_server.speech.vad import Spans, VoiceDetector, listen_on
+from whisper_server.speech.vad import Spans, VoiceDetector, run_step
 from whisper_server.speech.windows import Window, has_long_pause, split_after_pauses
 from whisper_server.whisper.transcript import Samples, VoiceActivity
 
@@ -17,7 +17,7 @@ from whisper_server.whisper.transcript import Samples, VoiceActivity
 async def speech_spans(voice: VoiceDetector, samples: Samples, activity: VoiceActivity) -> Spans:
     """Where somebody speaks, as (start, end) in samples."""
     listening = voice.listening(samples, activity)
-    while (spans := await asyncio.to_thread(listen_on, listening)) is None:
+    while (spans := await asyncio.to_thread(run_step, listening)) is None:
         pass
     return spans
 

@@ -25,7 +25,7 @@ from speech_kit.sounds import (
 )
 from whisper_server.errors import StartError
 from whisper_server.speech import vad
-from whisper_server.speech.vad import FRAME_SAMPLES, VoiceDetector, listen_on
+from whisper_server.speech.vad import FRAME_SAMPLES, VoiceDetector, run_step
 from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples, VoiceActivity
 
 RATE = SAMPLE_RATE_HZ
@@ -146,7 +146,7 @@ def test_nobody_is_as_sure_as_one(detector: VoiceDetector) -> None:
 def test_step_by_step_the_same_is_heard(detector: VoiceDetector) -> None:
     recording = join([spoken("en", index) for index in range(24)], seed=4).samples
     listening, n_steps = detector.listening(recording, VoiceActivity()), 1
-    while (spans := listen_on(listening)) is None:
+    while (spans := run_step(listening)) is None:
         n_steps += 1
     assert spans == detector.speech_spans(recording)
     assert n_steps == 1 + len(recording) // (32 * 1024 * 16)
