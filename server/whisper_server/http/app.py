@@ -92,7 +92,7 @@ def make_runner(
     parts = app[PARTS]
     prefix = settings.root_path
 
-    def stamp(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    def add_common_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
         response.headers["x-request-id"] = request[RECORD].request_id
         response.headers[hdrs.SERVER] = "whisper-server"
         response.headers.update(cors_headers(settings.cors_allow_origins, request.headers.get(hdrs.ORIGIN)))
@@ -100,17 +100,19 @@ def make_runner(
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"
 
-    async def stamp_prepared(request: web.Request, response: web.StreamResponse) -> None:
+    async def add_to_prepared(request: web.Request, response: web.StreamResponse) -> None:
         # Streams are prepared by their handler, before the protocol sees them.
-        stamp(request, response)
+        add_common_headers(request, response)
 
-    app.on_response_prepare.append(stamp_prepared)
+    app.on_response_prepare.append(add_to_prepared)
     observer = AccessLog(
         parts.metrics,
         audio_routes=frozenset({f"{prefix}/v1/audio/transcriptions", f"{prefix}/v1/audio/translations"}),
         quiet_routes=frozenset({path for probe in (*PROBES, "/metrics") for path in (probe, prefix + probe)}),
     )
-    return HttpRunner(app, stamp=stamp, observer=observer, times=times, most_connections=most_connections)
+    return HttpRunner(
+        app, add_common_headers=add_common_headers, observer=observer, times=times, most_connections=most_connections
+    )
 
 
 @web.middleware

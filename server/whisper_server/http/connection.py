@@ -21,7 +21,7 @@ from whisper_server.http.in_flight import RECORD, InFlightRequests
 
 log = logging.getLogger(__name__)
 
-Stamp = Callable[[web.BaseRequest, web.StreamResponse], None]
+AddCommonHeaders = Callable[[web.BaseRequest, web.StreamResponse], None]
 """Adds to an answer what every answer carries. May be called twice on one."""
 
 
@@ -47,11 +47,17 @@ class Connection(web.RequestHandler):
     """One client's connection."""
 
     def __init__(
-        self, server: web.Server, in_flight: InFlightRequests, stamp: Stamp, *, times: ConnectionTimes, **kwargs: Any
+        self,
+        server: web.Server,
+        in_flight: InFlightRequests,
+        add_common_headers: AddCommonHeaders,
+        *,
+        times: ConnectionTimes,
+        **kwargs: Any,
     ) -> None:
         super().__init__(server, keepalive_timeout=times.keepalive_s, lingering_time=times.lingering_s, **kwargs)
         self._under_way = in_flight
-        self._stamp = stamp
+        self._add_common_headers = add_common_headers
         self._times = times
         self._head_limit: asyncio.TimerHandle | None = None
 
@@ -106,7 +112,7 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         if not resp.prepared:
-            self._stamp(request, resp)
+            self._add_common_headers(request, resp)
             if request.content.exception() is not None:
                 # The body broke off or was malformed: nothing after it can be understood.
                 resp.force_close()

@@ -1,7 +1,7 @@
 """API keys from a folder, as a mounted Kubernetes Secret has them: a file a client, named after it.
 
 The folder is read again every few seconds, whole: a Secret's update swaps a symlink below the file
-names, which no time stamp of theirs shows. Keys are kept as digests only.
+names, which no time add_common_headers of theirs shows. Keys are kept as digests only.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 
 from whisper_server.errors import ApiError
-from whisper_server.http.connection import Connection, ConnectionTimes, Stamp
+from whisper_server.http.connection import AddCommonHeaders, Connection, ConnectionTimes
 from whisper_server.http.error_responses import RoutingError, body_error, crash_error, error_response
 from whisper_server.http.in_flight import RECORD, InFlightRequests, RequestObserver
 from whisper_server.http.request_record import RequestRecord, request_id_from
@@ -53,7 +53,7 @@ class HttpServer(web.Server):
         *,
         app: web.Application,
         make_request: Callable[..., web.BaseRequest],
-        stamp: Stamp,
+        add_common_headers: AddCommonHeaders,
         observer: RequestObserver,
         most_connections: int,
         connection_options: dict[str, Any],
@@ -62,14 +62,14 @@ class HttpServer(web.Server):
         self._app_answer = answer
         self._app = app
         self._app_request = make_request
-        self._stamp = stamp
+        self._add_common_headers = add_common_headers
         self.in_flight = InFlightRequests(observer)
         self._most_connections = most_connections
         self._connection_options = connection_options
 
     def __call__(self) -> Connection:
         return Connection(
-            self, self.in_flight, self._stamp, loop=asyncio.get_running_loop(), **self._connection_options
+            self, self.in_flight, self._add_common_headers, loop=asyncio.get_running_loop(), **self._connection_options
         )
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -139,7 +139,7 @@ class HttpRunner(web.AppRunner):
         self,
         app: web.Application,
         *,
-        stamp: Stamp,
+        add_common_headers: AddCommonHeaders,
         observer: RequestObserver,
         times: ConnectionTimes,
         most_connections: int | None = None,
@@ -147,7 +147,7 @@ class HttpRunner(web.AppRunner):
         """`most_connections` that may be open; beyond that the longest silent is closed. None: half of the open files."""
         # After the drain only what refuses to end is left: it gets a second.
         super().__init__(app, access_log=None, shutdown_timeout=1.0)
-        self._stamp = stamp
+        self._add_common_headers = add_common_headers
         self._observer = observer
         self._most_connections = most_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._connection_options: dict[str, Any] = {
@@ -161,7 +161,7 @@ class HttpRunner(web.AppRunner):
             cast("Any", made.request_handler),
             app=self.app,
             make_request=made.request_factory,
-            stamp=self._stamp,
+            add_common_headers=self._add_common_headers,
             observer=self._observer,
             most_connections=self._most_connections,
             connection_options=self._connection_options,

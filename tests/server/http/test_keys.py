@@ -18,7 +18,7 @@ from whisper_server.http.keys import KeyRing, bearer_token
 
 
 class Secret:
-    """A mounted Secret: names → ..data → a folder with a time stamp, swapped at one stroke."""
+    """A mounted Secret: names → ..data → a folder with a time add_common_headers, swapped at one stroke."""
 
     def __init__(self, folder: Path, **files: str) -> None:
         self.folder = folder
