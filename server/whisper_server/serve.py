@@ -21,7 +21,7 @@ from whisper_server import __version__
 from whisper_server.background import running
 from whisper_server.children import children, kill
 from whisper_server.errors import StartError
-from whisper_server.http.app import build_app, build_metrics_app, make_runner, parts_of
+from whisper_server.http.app import app_state, build_app, build_metrics_app, make_runner
 from whisper_server.http.keys import KeyRing
 from whisper_server.http.protocol import HttpRunner
 from whisper_server.logs import configure_logging
@@ -114,16 +114,16 @@ async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int
     signals.install()
     metrics, service = Metrics(), Service()
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
-    parts = parts_of(settings, service, metrics)
+    state = app_state(settings, service, metrics)
     keys = KeyRing(settings.api_keys_dir)
     async with AsyncExitStack() as stack:
         stack.callback(signals.uninstall)
         await stack.enter_async_context(running(keys.keep_fresh(KEYS_REREAD_S)))
         if settings.metrics_port:
-            metrics_runner = make_runner(build_metrics_app(parts), settings)
+            metrics_runner = make_runner(build_metrics_app(state), settings)
             await _listen(metrics_runner, settings.interface, settings.metrics_port, "METRICS_PORT")
             stack.push_async_callback(metrics_runner.cleanup)
-        runner = make_runner(build_app(settings, parts, keys), settings)
+        runner = make_runner(build_app(settings, state, keys), settings)
         port = await _listen(runner, settings.interface, settings.port, "PORT")
         stack.push_async_callback(runner.cleanup)
         if on_listening is not None:

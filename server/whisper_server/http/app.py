@@ -21,7 +21,7 @@ from whisper_server.http.keys import KeyRing
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.openapi import DocumentFacts
 from whisper_server.http.protocol import HttpRunner, expect_later
-from whisper_server.http.routes import PARTS, Parts
+from whisper_server.http.routes import APP_STATE, AppState
 from whisper_server.metrics import Metrics
 from whisper_server.service import Service
 from whisper_server.settings import Settings
@@ -31,9 +31,9 @@ STEPS_A_ROUND = 2
 PROBES = {"/health": routes.health, "/ready": routes.ready}
 
 
-def parts_of(settings: Settings, service: Service, metrics: Metrics, *, heartbeat_s: float = 15.0) -> Parts:
+def app_state(settings: Settings, service: Service, metrics: Metrics, *, heartbeat_s: float = 15.0) -> AppState:
     """What the handlers work with, from the settings."""
-    return Parts(
+    return AppState(
         service=service,
         models=served_models(settings.served_model_names, settings.model_id, created=int(time.time())),
         budget=MemoryBudget(settings.memory_budget_bytes),
@@ -47,11 +47,11 @@ def parts_of(settings: Settings, service: Service, metrics: Metrics, *, heartbea
     )
 
 
-def build_app(settings: Settings, parts: Parts, keys: KeyRing) -> web.Application:
+def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Application:
     """Every route of the server; `/metrics` only where it has no port of its own."""
     prefix = settings.root_path
     app = web.Application(middlewares=[_named, _preflight(settings), _authorized(f"{prefix}/v1/", keys)])
-    app[PARTS] = parts
+    app[APP_STATE] = parts
     add = app.router.add_route
     add(hdrs.METH_POST, f"{prefix}/v1/audio/transcriptions", routes.transcriptions, expect_handler=expect_later)
     add(hdrs.METH_POST, f"{prefix}/v1/audio/translations", routes.translations, expect_handler=expect_later)
@@ -59,7 +59,7 @@ def build_app(settings: Settings, parts: Parts, keys: KeyRing) -> web.Applicatio
     app.router.add_get(f"{prefix}/v1/models/{{id:.+}}", routes.one_model)
     facts = DocumentFacts(
         version=__version__,
-        model_names=tuple(parts.models),
+        model_names=tuple(state.models),
         root_path=prefix,
         needs_key=not keys.is_open,
         shows_metrics=not settings.metrics_port,
@@ -74,10 +74,10 @@ def build_app(settings: Settings, parts: Parts, keys: KeyRing) -> web.Applicatio
     return app
 
 
-def build_metrics_app(parts: Parts) -> web.Application:
+def build_metrics_app(state: AppState) -> web.Application:
     """What METRICS_PORT serves."""
     app = web.Application(middlewares=[_named])
-    app[PARTS] = parts
+    app[APP_STATE] = parts
     app.router.add_get("/metrics", routes.metrics)
     return app
 
@@ -89,14 +89,14 @@ def make_runner(
     most_connections: int | None = None,
 ) -> HttpRunner:
     """The application on its way to a socket."""
-    parts = app[PARTS]
+    state = app[APP_STATE]
     prefix = settings.root_path
 
     def add_common_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
         response.headers["x-request-id"] = request[RECORD].request_id
         response.headers[hdrs.SERVER] = "whisper-server"
         response.headers.update(cors_headers(settings.cors_allow_origins, request.headers.get(hdrs.ORIGIN)))
-        if parts.service.draining:
+        if state.service.draining:
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"
 
@@ -106,7 +106,7 @@ def make_runner(
 
     app.on_response_prepare.append(add_to_prepared)
     observer = AccessLog(
-        parts.metrics,
+        state.metrics,
         audio_routes=frozenset({f"{prefix}/v1/audio/transcriptions", f"{prefix}/v1/audio/translations"}),
         quiet_routes=frozenset({path for probe in (*PROBES, "/metrics") for path in (probe, prefix + probe)}),
     )

@@ -30,7 +30,7 @@ from whisper_server.whisper.transcript import ServedModel, Task, Transcript
 
 
 @dataclass(frozen=True)
-class Parts:
+class AppState:
     """What the handlers work with."""
 
     service: Service
@@ -47,7 +47,7 @@ class Parts:
     """Of recordings that are decoded or transcribed: what comes next is done a few at a time."""
 
 
-PARTS = web.AppKey("parts", Parts)
+APP_STATE = web.AppKey("parts", AppState)
 
 
 async def transcriptions(request: web.Request) -> web.StreamResponse:
@@ -59,40 +59,40 @@ async def translations(request: web.Request) -> web.StreamResponse:
 
 
 async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
-    parts, record = request.app[PARTS], request[RECORD]
-    backend = _let_in(request, parts)
+    state, record = request.app[APP_STATE], request[RECORD]
+    backend = _let_in(request, state)
     await send_continue(request)
-    with parts.budget.reservation() as upload, parts.budget.reservation() as sound_bytes:
+    with state.budget.reservation() as upload, state.budget.reservation() as sound_bytes:
         with timed(record, "upload_s"):
-            form = await read_form(request, task, parts.limits, parts.policy, upload, throttle=parts.upload_pace)
+            form = await read_form(request, task, state.limits, state.policy, upload, throttle=state.upload_pace)
         with form:
             note_form(record, form)
-            find_model(parts.models, form.model)
+            find_model(state.models, form.model)
             with timed(record, "decode_s"):
                 sound = await backend.decoder.decode(form.file, sound_bytes)
         upload.release()
         with sound, timed(record, "transcribe_s"):
-            await parts.recording_pace.acquire()
+            await state.recording_pace.acquire()
             record.audio_s = sound.duration_s
-            parts.metrics.audio_seconds.inc(sound.duration_s)
+            state.metrics.audio_seconds.inc(sound.duration_s)
             # Others that were let in along with this one may have filled the queue meanwhile.
-            check_wait(parts.service.estimated_wait_s(), parts.max_queue_s)
+            check_wait(state.service.estimated_wait_s(), state.max_queue_s)
             async with backend.pipeline.open(sound.samples, form.options) as job:
                 if form.stream:
                     return await _stream(request, job, form)
                 transcript = await job.transcript()
                 # A GPU ends many at once.
-                await parts.recording_pace.acquire()
+                await state.recording_pace.acquire()
         # Hours of words take their time to write: not on the event loop.
         return await asyncio.to_thread(_written, transcript, form)
 
 
-def _let_in(request: web.Request, parts: Parts) -> Backend:
+def _let_in(request: web.Request, state: AppState) -> Backend:
     """All that can be refused before the body, and so before `100 Continue`."""
-    backend = parts.service.backend()
-    refuse_by_headers(request.headers, parts.limits)
-    check_budget(parts.budget, request.content_length or 0)
-    check_wait(parts.service.estimated_wait_s(), parts.max_queue_s)
+    backend = state.service.backend()
+    refuse_by_headers(request.headers, state.limits)
+    check_budget(state.budget, request.content_length or 0)
+    check_wait(state.service.estimated_wait_s(), state.max_queue_s)
     return backend
 
 
@@ -108,7 +108,7 @@ async def _stream(request: web.Request, job: Job, form: Form) -> web.StreamRespo
     def note_error(error: ApiError) -> None:
         record.error_code = error.code or str(error.status)
 
-    sender = EventSender(request, request.app[PARTS].heartbeat_s, note_error)
+    sender = EventSender(request, request.app[APP_STATE].heartbeat_s, note_error)
     return await sender.send(transcript_events(job, logprobs=form.options.logprobs))
 
 
@@ -143,28 +143,28 @@ def timed(record: RequestRecord, field: str) -> Iterator[None]:
 
 
 async def list_models(request: web.Request) -> web.Response:
-    data = [model_object(model) for model in request.app[PARTS].models.values()]
+    data = [model_object(model) for model in request.app[APP_STATE].models.values()]
     return web.json_response({"object": "list", "data": data})
 
 
 async def one_model(request: web.Request) -> web.Response:
-    return web.json_response(model_object(find_model(request.app[PARTS].models, request.match_info["id"])))
+    return web.json_response(model_object(find_model(request.app[APP_STATE].models, request.match_info["id"])))
 
 
 async def health(request: web.Request) -> web.Response:
     """Alive: also while loading and draining, but not with a dead engine."""
-    request.app[PARTS].service.check_alive()
+    request.app[APP_STATE].service.check_alive()
     return web.json_response({"status": "ok"})
 
 
 async def ready(request: web.Request) -> web.Response:
-    request.app[PARTS].service.check_ready()
+    request.app[APP_STATE].service.check_ready()
     return web.json_response({"status": "ok"})
 
 
 async def metrics(request: web.Request) -> web.Response:
-    parts = request.app[PARTS]
-    parts.metrics.memory_reserved_bytes.set(parts.budget.used_bytes)
-    parts.metrics.engine_up.set(parts.service.is_up)
-    body, content_type = parts.metrics.exposition(request.headers.get("Accept", ""))
+    state = request.app[APP_STATE]
+    state.metrics.memory_reserved_bytes.set(state.budget.used_bytes)
+    state.metrics.engine_up.set(state.service.is_up)
+    body, content_type = state.metrics.exposition(request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
