@@ -65,7 +65,7 @@ async def test_queue_that_fills_during_the_upload_is_refused_too() -> None:
 
     assert (status, headers["retry-after"]) == (429, "40")
     assert doubles.pipeline.options == []
-    assert server.parts.budget.used_bytes == 0
+    assert server.state.budget.used_bytes == 0
 
 
 async def test_memory_is_bounded_over_all_requests() -> None:
@@ -84,11 +84,11 @@ async def test_memory_is_bounded_over_all_requests() -> None:
 
         running_requests = [asyncio.create_task(one()) for _ in range(12)]
         await until(lambda: sum(task.done() for task in running_requests) + doubles.pipeline.n_open == 12)
-        assert server.parts.budget.used_bytes <= 1024 * 1024
+        assert server.state.budget.used_bytes <= 1024 * 1024
         assert doubles.pipeline.hold is not None
         doubles.pipeline.hold.set()
         statuses = await asyncio.gather(*running_requests)
 
         assert set(statuses) == {200, 429}
         assert statuses.count(200) >= 5
-        assert server.parts.budget.used_bytes == 0
+        assert server.state.budget.used_bytes == 0

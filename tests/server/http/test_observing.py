@@ -52,7 +52,7 @@ async def scrape(session: aiohttp.ClientSession) -> dict[str, float]:
 async def test_metrics_count_what_was_done() -> None:
     doubles = Doubles(pipeline=PipelineDouble(queued_s=61, wait_s=3))
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
-        server.parts.metrics.watch_worker_deaths(lambda: 4)
+        server.state.metrics.watch_worker_deaths(lambda: 4)
         await transcribe(session)
         await session.get("/v1/made-up")
         await session.get("/v1/models/made-up")
