@@ -29,7 +29,7 @@ from whisper_server.whisper.transcript import Task
 SOUND = bytes(range(256)) * 400
 BOUNDARY = "xyz"
 LIMITS = FormLimits(max_upload_bytes=1_000_000, upload_timeout_s=60.0)
-Part = tuple[str, bytes]
+FormPart = tuple[str, bytes]
 
 
 @dataclass

@@ -146,7 +146,7 @@ class _CountedStream:
             self._check()
 
 
-class Part:
+class FormPart:
     """One part of the form. Its content is read once, by `read` or by `text`."""
 
     def __init__(self, reader: BodyPartReader, name: str, limits: FormLimits) -> None:
@@ -196,7 +196,7 @@ def _charset(reader: BodyPartReader) -> str:
     return name
 
 
-class PartReader:
+class FormPartReader:
     """The parts of a body in their order. Each must be read before the next is asked for."""
 
     def __init__(self, request: web.BaseRequest, limits: FormLimits) -> None:
@@ -211,7 +211,7 @@ class PartReader:
                 max_headers=_MAX_HEADERS_PER_PART,
             )
 
-    async def next(self) -> Part | None:
+    async def next(self) -> FormPart | None:
         """The next part; None when the body has been read to its end."""
         with _as_bad_request():
             reader = await self._reader.next()
@@ -226,7 +226,7 @@ class PartReader:
             raise BadRequest('A part has no name; every part needs Content-Disposition: form-data; name="…".')
         if not isinstance(reader, BodyPartReader):
             raise BadRequest(f"{quoted(name)}: a multipart part inside the form is not known here.", param=name[:64])
-        return Part(reader, name, self._limits)
+        return FormPart(reader, name, self._limits)
 
 
 def _name(header: str) -> str | None:

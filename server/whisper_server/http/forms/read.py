@@ -26,7 +26,7 @@ from whisper_server.api.values import (
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
-from whisper_server.http.forms.multipart import FormLimits, Part, PartReader, discard, refuse_by_headers
+from whisper_server.http.forms.multipart import FormLimits, FormPart, FormPartReader, discard, refuse_by_headers
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.whisper.transcript import Options, Task
 
@@ -98,7 +98,7 @@ async def _read(
         file = stack.enter_context(MemoryFile.create("upload"))
         texts: list[tuple[FieldName, str]] = []
         n_text_bytes = 0
-        parts = PartReader(request, limits)
+        parts = FormPartReader(request, limits)
         while (part := await parts.next()) is not None:
             if part.name == "file":
                 if file.n_bytes:
@@ -127,7 +127,7 @@ async def _read(
         return form
 
 
-async def _receive(part: Part, file: MemoryFile, reservation: Reservation, throttle: LoopThrottle) -> None:
+async def _receive(part: FormPart, file: MemoryFile, reservation: Reservation, throttle: LoopThrottle) -> None:
     while True:
         await throttle.acquire()
         chunk = await part.read()
