@@ -43,7 +43,7 @@ async def work_until_signal(settings: Settings, wanted: Wanted, recordings: Sequ
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         async with load_backend(settings, Metrics()) as backend:
-            n_failed = await Transcription(backend, wanted, recordings).run(settings.max_batch_windows)
+            n_failed = await FileRun(backend, wanted, recordings).run(settings.max_batch_windows)
     except asyncio.CancelledError:
         if not received:
             raise
@@ -51,7 +51,7 @@ async def work_until_signal(settings: Settings, wanted: Wanted, recordings: Sequ
     return 1 if n_failed else 0
 
 
-class Transcription:
+class FileRun:
     """All files, some at a time."""
 
     def __init__(self, backend: Backend, wanted: Wanted, recordings: Sequence[Recording]) -> None:
