@@ -19,7 +19,7 @@ SUFFIXES = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RunOptions:
     """What to do with every file."""
 
     options: Options
@@ -28,7 +28,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Recording:
+class SourceFile:
     """A file, and where its transcript goes."""
 
     source: Path
