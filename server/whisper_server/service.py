@@ -41,7 +41,7 @@ class Decoder(Protocol):
         """Raises ApiError; a cancelled call stops the work. The reservation is released with the sound."""
 
 
-class Job(Protocol):
+class Transcription(Protocol):
     """One recording in the pipeline; leaving it ends its work."""
 
     def windows(self) -> AsyncIterator[WindowTranscript]:
@@ -57,7 +57,7 @@ class Job(Protocol):
 class Pipeline(Protocol):
     """Samples to transcripts."""
 
-    def open(self, samples: Samples, options: Options) -> AbstractAsyncContextManager[Job]:
+    def open(self, samples: Samples, options: Options) -> AbstractAsyncContextManager[Transcription]:
         """No work yet."""
 
     def queued_audio_s(self) -> float: ...

@@ -25,7 +25,7 @@ from whisper_server.http.protocol import send_continue
 from whisper_server.http.request_record import RequestRecord
 from whisper_server.http.sse import Event, EventSender, delta_event, done_event
 from whisper_server.metrics import Metrics
-from whisper_server.service import Backend, Job, Service
+from whisper_server.service import Backend, Service, Transcription
 from whisper_server.whisper.transcript import ServedModel, Task, Transcript
 
 
@@ -102,7 +102,7 @@ def _written(transcript: Transcript, form: Form) -> web.Response:
     return web.Response(body=body.encode(), headers={"Content-Type": content_type})
 
 
-async def _stream(request: web.Request, job: Job, form: Form) -> web.StreamResponse:
+async def _stream(request: web.Request, job: Transcription, form: Form) -> web.StreamResponse:
     record = request[RECORD]
 
     def note_error(error: ApiError) -> None:
@@ -112,7 +112,7 @@ async def _stream(request: web.Request, job: Job, form: Form) -> web.StreamRespo
     return await sender.send(transcript_events(job, logprobs=form.options.logprobs))
 
 
-async def transcript_events(job: Job, *, logprobs: bool) -> AsyncIterator[Event]:
+async def transcript_events(job: Transcription, *, logprobs: bool) -> AsyncIterator[Event]:
     """A delta for each window with words in it, then the whole."""
     windows = []
     async for window in job.windows():

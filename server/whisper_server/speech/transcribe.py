@@ -67,10 +67,10 @@ class Transcriber:
         self.on_fallback = on_fallback
         self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
         self.wait_estimator = WaitEstimator(clock)
-        self.jobs: set[Job] = set()
+        self.jobs: set[Transcription] = set()
         self.n_opened = 0
 
-    def open(self, samples: Samples, options: Options) -> Job:
+    def open(self, samples: Samples, options: Options) -> Transcription:
         """A job for one recording; no work yet. Raises BadRequest for a language that the model lacks."""
         known = self.tokenizer.languages
         for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
@@ -79,7 +79,7 @@ class Transcriber:
                     f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
                 )
         self.n_opened += 1
-        return Job(self, samples, options)
+        return Transcription(self, samples, options)
 
     def queued_audio_s(self) -> float:
         """Seconds of sound in all recordings that wait or run."""
@@ -90,7 +90,7 @@ class Transcriber:
         return self.wait_estimator.wait_s()
 
 
-class Job:
+class Transcription:
     """One recording. An async context manager: leaving it ends and forgets all its work."""
 
     def __init__(self, transcriber: Transcriber, samples: Samples, options: Options) -> None:
