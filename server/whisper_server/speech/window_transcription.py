@@ -76,7 +76,7 @@ class WindowTranscriber:
         words = await self._words(engine_window, samples, tokens) if self.options.words else ()
         segments = tuple(self._segments(attempt, spans, words, window))
         return WindowTranscript(
-            text=self.tokenizer.decode_text(tokens).rstrip(),
+            text=self.tokenizer.detokenize(tokens).rstrip(),
             segments=segments,
             logprobs=self._logprobs(attempt) if self.options.logprobs else (),
             n_output_tokens=len(self.tokenizer.text_tokens(tokens)),
@@ -128,7 +128,7 @@ class WindowTranscriber:
 
     async def _decode(self, engine_window: EngineWindow, previous: Sequence[int], temperature: float) -> Attempt:
         decoded = await engine_window.decode(self._request(previous, temperature))
-        return temperature_fallback.make_attempt(decoded, self.tokenizer.decode_text(decoded.tokens), temperature)
+        return temperature_fallback.make_attempt(decoded, self.tokenizer.detokenize(decoded.tokens), temperature)
 
     def _request(self, previous: Sequence[int], temperature: float) -> DecodeRequest:
         prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
@@ -160,7 +160,7 @@ class WindowTranscriber:
             if self.tokenizer.is_text(token)
         )[:n_kept]
         decoded = replace(attempt.decoded, tokens=kept, token_logprobs=logprobs)
-        return replace(attempt, decoded=decoded, text=self.tokenizer.decode_text(kept))
+        return replace(attempt, decoded=decoded, text=self.tokenizer.detokenize(kept))
 
     async def _words(
         self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int]
@@ -169,7 +169,7 @@ class WindowTranscriber:
         sot_sequence = self.tokenizer.sot_sequence(self.language, self.options.task)
         alignment = await engine_window.align(sot_sequence, text_tokens)
         spoken = "en" if self.options.task is Task.TRANSLATE else self.language
-        words = split_words(text_tokens, self.tokenizer.decode_text, spoken)
+        words = split_words(text_tokens, self.tokenizer.detokenize, spoken)
         return clip_to_sound(time_words(words, alignment), samples)
 
     def _segments(
@@ -188,7 +188,7 @@ class WindowTranscriber:
                 seek=window.start_sample // MEL_HOP_SAMPLES,
                 start_s=window.start_s + span.start_s,
                 end_s=window.start_s + span.end_s,
-                text=self.tokenizer.decode_text(tokens),
+                text=self.tokenizer.detokenize(tokens),
                 tokens=tuple(tokens),
                 temperature=attempt.temperature,
                 avg_logprob=attempt.avg_logprob,
@@ -201,7 +201,7 @@ class WindowTranscriber:
     def _logprobs(self, attempt: Attempt) -> tuple[TokenLogprob, ...]:
         pairs = zip(attempt.decoded.tokens, attempt.decoded.token_logprobs, strict=True)
         return tuple(
-            TokenLogprob(self.tokenizer.decode_text([token]), self.tokenizer.token_bytes(token), logprob)
+            TokenLogprob(self.tokenizer.detokenize([token]), self.tokenizer.token_bytes(token), logprob)
             for token, logprob in pairs
             if self.tokenizer.is_text(token)
         )

@@ -92,7 +92,7 @@ class WhisperTokenizer:
         end = self.special.endoftext  # asked for several times a window, on the event loop
         return tuple([token for token in tokens if token < end])
 
-    def decode_text(self, tokens: Sequence[int]) -> str:
+    def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of the text tokens among `tokens`."""
         text: str = self._tokenizer.decode(list(self.text_tokens(tokens)))
         return text

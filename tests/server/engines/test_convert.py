@@ -43,7 +43,7 @@ def heard(folder: Path) -> Decoded:
 
 
 def text_of(folder: Path) -> str:
-    return demo_tokenizer().decode_text(heard(folder).tokens).strip()
+    return demo_tokenizer().detokenize(heard(folder).tokens).strip()
 
 
 @pytest.fixture(scope="module")

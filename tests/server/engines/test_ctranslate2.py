@@ -81,7 +81,7 @@ def watched(engine: Ctranslate2Engine, monkeypatch: pytest.MonkeyPatch) -> Watch
 
 
 def text(tokens: Sequence[int]) -> str:
-    return demo_tokenizer().decode_text(tokens)
+    return demo_tokenizer().detokenize(tokens)
 
 
 async def test_a_window_is_encoded_once_for_all_that_is_done_with_it(

@@ -29,7 +29,7 @@ PIECES = st.sampled_from(
 
 def words_of(text: str, language: str) -> list[str]:
     tokenizer = demo_tokenizer()
-    return [word for word, _ in split_words(tokenizer.encode_text(text), tokenizer.decode_text, language)]
+    return [word for word, _ in split_words(tokenizer.encode_text(text), tokenizer.detokenize, language)]
 
 
 def timed(words: list[str], starts_s: list[float]) -> tuple[TimedWord, ...]:
@@ -78,7 +78,7 @@ def test_languages_without_spaces_are_split_into_characters(language: str) -> No
 def test_bytes_that_are_no_character_stay_in_a_word() -> None:
     tokenizer = demo_tokenizer()
     tokens = (*tokenizer.encode_text(" ok"), *tokenizer.encode_text("語")[:-1])
-    words = split_words(tokens, tokenizer.decode_text, "en")
+    words = split_words(tokens, tokenizer.detokenize, "en")
     assert sum(n_tokens for _, n_tokens in words) == len(tokens)
     assert words[0][0].startswith(" ok")
 
@@ -87,7 +87,7 @@ def test_bytes_that_are_no_character_stay_in_a_word() -> None:
 def test_words_hold_all_of_the_text_and_all_tokens(text: str, language: str) -> None:
     tokenizer = demo_tokenizer()
     tokens = tokenizer.encode_text(text)
-    words = split_words(tokens, tokenizer.decode_text, language)
+    words = split_words(tokens, tokenizer.detokenize, language)
     assert "".join(word for word, _ in words) == text
     assert sum(n_tokens for _, n_tokens in words) == len(tokens)
     assert all(n_tokens > 0 for _, n_tokens in words)

@@ -56,7 +56,7 @@ def test_special_tokens_of_another_vocabulary_are_found_by_name() -> None:
         usual.special.tasks[Task.TRANSLATE] + 3,
     )
     assert other.is_text(usual.special.endoftext)
-    assert other.decode_text(other.encode_text(" Hello")) == " Hello"
+    assert other.detokenize(other.encode_text(" Hello")) == " Hello"
 
 
 def test_the_older_name_of_the_no_speech_token_is_known() -> None:
@@ -99,7 +99,7 @@ def test_any_text_survives_as_text_tokens(text: str) -> None:
     tokens = tokenizer.encode_text(text)
     assert all(tokenizer.is_text(token) for token in tokens)
     assert tokenizer.text_tokens(tokens) == tokens
-    assert tokenizer.decode_text(tokens) == text
+    assert tokenizer.detokenize(tokens) == text
     assert bytes(chain.from_iterable(tokenizer.token_bytes(token) for token in tokens)) == text.encode()
 
 
@@ -110,7 +110,7 @@ def test_special_tokens_in_the_text_of_users_are_characters(text: str) -> None:
     tokenizer = demo_tokenizer()
     tokens = tokenizer.previous_text(text, [text])
     assert all(tokenizer.is_text(token) for token in tokens)
-    assert tokenizer.decode_text(tokens) == f" {text} {text}"
+    assert tokenizer.detokenize(tokens) == f" {text} {text}"
 
 
 def test_special_and_timestamp_tokens_have_no_text() -> None:
@@ -119,7 +119,7 @@ def test_special_and_timestamp_tokens_have_no_text() -> None:
     text_tokens = tokenizer.encode_text(" Hello")
     mixed = (special.timestamp_begin, *text_tokens, special.timestamp_begin + 50, special.endoftext)
     assert tokenizer.text_tokens(mixed) == text_tokens
-    assert tokenizer.decode_text(mixed) == " Hello"
+    assert tokenizer.detokenize(mixed) == " Hello"
 
 
 def test_timestamps_are_counted_in_steps_of_20_ms() -> None:
@@ -136,7 +136,7 @@ def test_previous_text_keeps_its_end_and_the_keywords() -> None:
     prompt = " ".join(f"word{n}" for n in range(400))
     tokens = tokenizer.previous_text(prompt, ["Kubernetes", " ", "  Zürich "])
     assert len(tokens) == MAX_PREVIOUS_TOKENS
-    text = tokenizer.decode_text(tokens)
+    text = tokenizer.detokenize(tokens)
     assert text.endswith("word398 word399 Kubernetes, Zürich")
     assert "word0 " not in text
 
