@@ -70,7 +70,7 @@ async def loaded_model(
             tokenizer,
             voice,
             policy,
-            longest_window_s=settings.whisper_segment_duration_sec,
+            max_window_s=settings.whisper_segment_duration_sec,
             clock=time.monotonic,
             on_fallback=on_fallback,
         )

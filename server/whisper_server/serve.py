@@ -39,7 +39,7 @@ Holder = Callable[[asyncio.Event], Coroutine[None, None, None]]
 """Loads the backend and keeps it until the event is set."""
 
 KEYS_REREAD_S = 2.0
-MOST_OPEN_FILES = 65_536
+MAX_OPEN_FILES = 65_536
 SETTLE_S = 0.05
 """For requests that were on their way when the listeners closed."""
 
@@ -105,7 +105,7 @@ def run(settings: Settings, load: Loader) -> int:
 def _allow_open_files() -> None:
     """Each request holds two or three descriptors; the usual 1024 would do for a few hundred."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_OPEN_FILES)), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_OPEN_FILES)), hard))
 
 
 async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> Outcome:

@@ -44,17 +44,17 @@ class DecodeLimits:
     """Decoding yields to the event loop."""
 
     @property
-    def longest_s(self) -> float:
+    def max_s(self) -> float:
         """The tighter of the two limits."""
         return min(self.max_audio_s or self.max_decoded_s, self.max_decoded_s)
 
     def check_not_too_long(self, duration_s: float) -> None:
         """Raises AudioTooLong, naming the setting."""
-        if duration_s <= self.longest_s + _CODEC_PADDING_S:
+        if duration_s <= self.max_s + _CODEC_PADDING_S:
             return
-        setting = "MAX_DECODED_SECONDS" if self.longest_s == self.max_decoded_s else "MAX_AUDIO_SECONDS"
+        setting = "MAX_DECODED_SECONDS" if self.max_s == self.max_decoded_s else "MAX_AUDIO_SECONDS"
         raise AudioTooLong(
-            f"The audio is longer than this server accepts: {setting} is {self.longest_s:g} s. "
+            f"The audio is longer than this server accepts: {setting} is {self.max_s:g} s. "
             "Split the recording and send the parts one by one."
         )
 

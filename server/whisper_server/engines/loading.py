@@ -23,7 +23,7 @@ from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import SAMPLE_RATE_HZ
 
-MOST_SOCKET_FOLDER_CHARACTERS = 107 - 1 - 36
+MAX_SOCKET_FOLDER_CHARACTERS = 107 - 1 - 36
 """A socket's address holds 107 characters; vLLM names its sockets by UUIDs."""
 
 
@@ -98,11 +98,11 @@ async def _load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple
 def _socket_folder() -> TemporaryDirectory[str]:
     """Where the addresses of vLLM's sockets are short enough."""
     temporary = TemporaryDirectory(prefix="whisper-server-vllm-")
-    if len(temporary.name) > MOST_SOCKET_FOLDER_CHARACTERS:
+    if len(temporary.name) > MAX_SOCKET_FOLDER_CHARACTERS:
         temporary.cleanup()
         raise StartError(
             f"TMPDIR: {Path(temporary.name).parent} is too long for the names of the sockets that vLLM makes there; "
-            f"set it to a folder of at most {MOST_SOCKET_FOLDER_CHARACTERS - len(Path(temporary.name).name) - 1} characters"
+            f"set it to a folder of at most {MAX_SOCKET_FOLDER_CHARACTERS - len(Path(temporary.name).name) - 1} characters"
         )
     return temporary
 

@@ -26,7 +26,7 @@ from whisper_server.metrics import Metrics
 from whisper_server.service import Service
 from whisper_server.settings import Settings
 
-STEPS_A_ROUND = 2
+STEPS_PER_ITERATION = 2
 """Of one kind, each of a quarter to half a millisecond; a probe that comes in between waits for two or three rounds."""
 PROBES = {"/health": routes.health, "/ready": routes.ready}
 
@@ -42,8 +42,8 @@ def app_state(settings: Settings, service: Service, metrics: Metrics, *, heartbe
         max_queue_s=settings.max_queue_seconds,
         metrics=metrics,
         heartbeat_s=heartbeat_s,
-        upload_pace=LoopThrottle(STEPS_A_ROUND),
-        recording_pace=LoopThrottle(STEPS_A_ROUND),
+        upload_pace=LoopThrottle(STEPS_PER_ITERATION),
+        recording_pace=LoopThrottle(STEPS_PER_ITERATION),
     )
 
 
@@ -86,7 +86,7 @@ def make_runner(
     app: web.Application,
     settings: Settings,
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
-    most_connections: int | None = None,
+    max_connections: int | None = None,
 ) -> HttpRunner:
     """The application on its way to a socket."""
     state = app[APP_STATE]
@@ -111,7 +111,7 @@ def make_runner(
         quiet_routes=frozenset({path for probe in (*PROBES, "/metrics") for path in (probe, prefix + probe)}),
     )
     return HttpRunner(
-        app, add_common_headers=add_common_headers, observer=observer, times=times, most_connections=most_connections
+        app, add_common_headers=add_common_headers, observer=observer, times=times, max_connections=max_connections
     )
 
 

@@ -55,7 +55,7 @@ class HttpServer(web.Server):
         make_request: Callable[..., web.BaseRequest],
         add_common_headers: AddCommonHeaders,
         observer: RequestObserver,
-        most_connections: int,
+        max_connections: int,
         connection_options: dict[str, Any],
     ) -> None:
         super().__init__(cast("Any", self._answer), request_factory=self._make_recorded, handler_cancellation=True)
@@ -64,7 +64,7 @@ class HttpServer(web.Server):
         self._app_request = make_request
         self._add_common_headers = add_common_headers
         self.in_flight = InFlightRequests(observer)
-        self._most_connections = most_connections
+        self._max_connections = max_connections
         self._connection_options = connection_options
 
     def __call__(self) -> Connection:
@@ -74,7 +74,7 @@ class HttpServer(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self._connections) > self._most_connections:
+        if len(self._connections) > self._max_connections:
             silent = next((each for each in self._connections if cast("Connection", each).waits_for_head), None)
             if silent is not None:
                 silent.force_close()
@@ -142,14 +142,14 @@ class HttpRunner(web.AppRunner):
         add_common_headers: AddCommonHeaders,
         observer: RequestObserver,
         times: ConnectionTimes,
-        most_connections: int | None = None,
+        max_connections: int | None = None,
     ) -> None:
-        """`most_connections` that may be open; beyond that the longest silent is closed. None: half of the open files."""
+        """`max_connections` that may be open; beyond that the longest silent is closed. None: half of the open files."""
         # After the drain only what refuses to end is left: it gets a second.
         super().__init__(app, access_log=None, shutdown_timeout=1.0)
         self._add_common_headers = add_common_headers
         self._observer = observer
-        self._most_connections = most_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._max_connections = max_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._connection_options: dict[str, Any] = {
             "times": times,
             "access_log": None,
@@ -163,7 +163,7 @@ class HttpRunner(web.AppRunner):
             make_request=made.request_factory,
             add_common_headers=self._add_common_headers,
             observer=self._observer,
-            most_connections=self._most_connections,
+            max_connections=self._max_connections,
             connection_options=self._connection_options,
         )
 

@@ -55,7 +55,7 @@ class Transcriber:
         voice: VoiceDetector,
         policy: DecodingPolicy,
         *,
-        longest_window_s: float,
+        max_window_s: float,
         clock: Callable[[], float],
         on_fallback: Callable[[], None] = lambda: None,
     ) -> None:
@@ -63,7 +63,7 @@ class Transcriber:
         self.tokenizer = tokenizer
         self.voice = voice
         self.policy = policy
-        self.longest_window_s = longest_window_s
+        self.max_window_s = max_window_s
         self.on_fallback = on_fallback
         self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
         self.wait_estimator = WaitEstimator(clock)
@@ -173,8 +173,8 @@ class Transcription:
 
         Where voice activity was asked for, only windows with `speech` in them.
         """
-        options, longest_s = self._options, self._transcriber.longest_window_s
-        windows = cut(self._samples, longest_s) if speech is None else cut_by_speech(self._samples, speech, longest_s)
+        options, max_s = self._options, self._transcriber.max_window_s
+        windows = cut(self._samples, max_s) if speech is None else cut_by_speech(self._samples, speech, max_s)
         return windows, self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
 
     async def _open(self, window: Window) -> OpenWindow:
@@ -205,7 +205,7 @@ class Transcription:
         found = await first_with_speech(self._transcriber.voice, self._samples, windows)
         if found is not None:
             return found
-        longest = round(self._transcriber.longest_window_s * SAMPLE_RATE_HZ)
+        longest = round(self._transcriber.max_window_s * SAMPLE_RATE_HZ)
         return windows[0] if windows else Window(0, min(len(self._samples), longest))
 
     async def _transcribe(self, window: Window) -> WindowTranscript:

@@ -30,7 +30,7 @@ from whisper_server.whisper.transcript import (
     Word,
 )
 
-LONGEST_OVERRUN_S = 0.2
+MAX_OVERRUN_S = 0.2
 WITHOUT_A_TEXT_TO_BELIEVE = 0.7
 """Threshold of the voice detector where all temperatures have failed: speech in noise as loud as itself passes 0.9, drums
 and arpeggios at most 0.5."""
@@ -108,7 +108,7 @@ class WindowTranscriber:
         now_s = 0.0
         for token in attempt.decoded.tokens:
             time_s = self.tokenizer.timestamp_s(token)
-            if time_s is None and now_s >= len(samples) / SAMPLE_RATE_HZ + LONGEST_OVERRUN_S:
+            if time_s is None and now_s >= len(samples) / SAMPLE_RATE_HZ + MAX_OVERRUN_S:
                 return True
             now_s = now_s if time_s is None else time_s
         return False

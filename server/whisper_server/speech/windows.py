@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples
 
-LONGEST_S = 30.0
+MAX_S = 30.0
 """What a Whisper encoder takes."""
-LONGEST_GAP_S = 2.0
+MAX_GAP_S = 2.0
 """Silence between two stretches of speech that may share a window."""
-LONGEST_PAUSE_S = 3.0
+MAX_PAUSE_S = 3.0
 """Silence before speech in a window. After more of it models take the whole window for silence, or its end."""
 
 _HOP_SAMPLES = 160
@@ -76,31 +76,31 @@ class Window:
         return recording[self.start_sample : self.end_sample]
 
 
-def cut(samples: Samples, longest_s: float = LONGEST_S) -> tuple[Window, ...]:
-    """Tile the whole recording, without gap or overlap, by windows of at most `longest_s`."""
-    return tuple(_tile(samples, _n_samples(longest_s)))
+def cut(samples: Samples, max_s: float = MAX_S) -> tuple[Window, ...]:
+    """Tile the whole recording, without gap or overlap, by windows of at most `max_s`."""
+    return tuple(_tile(samples, _n_samples(max_s)))
 
 
 def cut_by_speech(
     samples: Samples,
     speech: Sequence[tuple[int, int]],
-    longest_s: float = LONGEST_S,
-    longest_gap_s: float = LONGEST_GAP_S,
+    max_s: float = MAX_S,
+    max_gap_s: float = MAX_GAP_S,
 ) -> tuple[Window, ...]:
     """Windows over the spans of `speech` (ordered sample positions, already padded), and over little else.
 
-    Neighbours share a window while it stays within `longest_s` and the silence between them within
-    `longest_gap_s`; a span that is longer than a window is cut in its pauses. No speech, no window.
+    Neighbours share a window while it stays within `max_s` and the silence between them within
+    `max_gap_s`; a span that is longer than a window is cut in its pauses. No speech, no window.
     """
-    longest = _n_samples(longest_s)
-    longest_gap = round(longest_gap_s * SAMPLE_RATE_HZ)
+    longest = _n_samples(max_s)
+    max_gap = round(max_gap_s * SAMPLE_RATE_HZ)
     merged: list[Window] = []
     for piece in _pieces(samples, speech, longest):
         last = merged[-1] if merged else None
         if (
             last is not None
             and piece.end_sample - last.start_sample <= longest
-            and piece.start_sample - last.end_sample <= longest_gap
+            and piece.start_sample - last.end_sample <= max_gap
         ):
             merged[-1] = Window(last.start_sample, piece.end_sample)
         else:
@@ -109,13 +109,13 @@ def cut_by_speech(
 
 
 def has_long_pause(sound: Samples) -> bool:
-    """Whether it is quiet for longer than LONGEST_PAUSE_S, beside the loudest part; cheap, and not always right."""
-    if len(sound) <= LONGEST_PAUSE_S * SAMPLE_RATE_HZ:
+    """Whether it is quiet for longer than MAX_PAUSE_S, beside the loudest part; cheap, and not always right."""
+    if len(sound) <= MAX_PAUSE_S * SAMPLE_RATE_HZ:
         return False
     loudness_db = _loudness_db(sound)
     loud_frames = np.flatnonzero(loudness_db > loudness_db.max() - _PAUSE_BELOW_DB)
-    longest_hops = int(np.diff(loud_frames, prepend=-1, append=len(loudness_db)).max(initial=0))
-    return longest_hops * _HOP_SAMPLES > LONGEST_PAUSE_S * SAMPLE_RATE_HZ
+    max_hops = int(np.diff(loud_frames, prepend=-1, append=len(loudness_db)).max(initial=0))
+    return max_hops * _HOP_SAMPLES > MAX_PAUSE_S * SAMPLE_RATE_HZ
 
 
 def split_after_pauses(window: Window, speech: Sequence[tuple[int, int]]) -> tuple[Window, ...]:
@@ -126,7 +126,7 @@ def split_after_pauses(window: Window, speech: Sequence[tuple[int, int]]) -> tup
     starts = [0]
     spoken_until = 0
     for start, end in speech:
-        if start - spoken_until > LONGEST_PAUSE_S * SAMPLE_RATE_HZ:
+        if start - spoken_until > MAX_PAUSE_S * SAMPLE_RATE_HZ:
             starts.append(start)
         spoken_until = max(spoken_until, end)
     return tuple(
@@ -145,10 +145,10 @@ def _pieces(samples: Samples, speech: Sequence[tuple[int, int]], longest: int) -
         done = max(done, span_end)
 
 
-def _n_samples(longest_s: float) -> int:
-    if not 1 <= longest_s <= LONGEST_S:
-        raise ValueError(f"longest_s is {longest_s}; a window may last 1 to {LONGEST_S:g} seconds")
-    return int(longest_s * SAMPLE_RATE_HZ)
+def _n_samples(max_s: float) -> int:
+    if not 1 <= max_s <= MAX_S:
+        raise ValueError(f"max_s is {max_s}; a window may last 1 to {MAX_S:g} seconds")
+    return int(max_s * SAMPLE_RATE_HZ)
 
 
 def _tile(samples: Samples, longest: int) -> Iterator[Window]:
@@ -182,8 +182,8 @@ class _Candidate:
 def _cut_point(sound: Samples, n_left: int, longest: int) -> int:
     """Where the window at the start of `sound` ends; `n_left` samples are left in all, more than `longest`."""
     shortest = int(longest * _EARLIEST_SHARE)
-    shortest_tail = min(int(_LONGEST_TAIL_KEPT_S * SAMPLE_RATE_HZ), longest // 4)
-    latest = min(longest, n_left - shortest_tail)
+    min_tail = min(int(_LONGEST_TAIL_KEPT_S * SAMPLE_RATE_HZ), longest // 4)
+    latest = min(longest, n_left - min_tail)
     anywhere = _Zone(min(shortest, latest), latest, latest)
     quiet = _quiet_stretches(sound, anywhere)
 

@@ -23,7 +23,7 @@ APPENDED_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
 SENTENCE_ENDS = ".。!！?？"
 MAX_MEDIAN_WORD_S = 0.7
 LOUDNESS_FRAME_S = 0.01
-SHORTEST_PAUSE_S = 0.1
+MIN_PAUSE_S = 0.1
 """Shorter silences may be the closure of a plosive, which is part of the word."""
 SILENCE_BELOW_DB = 35.0
 REPLACEMENT = "\ufffd"
@@ -100,16 +100,16 @@ def _cap_at_sentence_ends(words: Sequence[TimedWord]) -> list[TimedWord]:
     durations_s = [word.end_s - word.start_s for word in words if word.end_s > word.start_s]
     if not durations_s:
         return list(words)
-    longest_s = 2 * min(MAX_MEDIAN_WORD_S, median(durations_s))
+    max_s = 2 * min(MAX_MEDIAN_WORD_S, median(durations_s))
     capped = list(words)
     for index in range(1, len(capped)):
         word = capped[index]
-        if word.end_s - word.start_s <= longest_s:
+        if word.end_s - word.start_s <= max_s:
             continue
         if word.text.strip() in SENTENCE_ENDS:
-            capped[index] = replace(word, end_s=word.start_s + longest_s)
+            capped[index] = replace(word, end_s=word.start_s + max_s)
         elif capped[index - 1].text.strip() in SENTENCE_ENDS:
-            capped[index] = replace(word, start_s=word.end_s - longest_s)
+            capped[index] = replace(word, start_s=word.end_s - max_s)
     return capped
 
 
@@ -150,8 +150,8 @@ def clip_to_sound(words: Sequence[TimedWord], samples: Samples) -> tuple[TimedWo
         if stop > first:
             sound_start_s = float(loud_frames[first]) * LOUDNESS_FRAME_S
             sound_stop_s = float(loud_frames[stop - 1] + 1) * LOUDNESS_FRAME_S
-            start_s = sound_start_s if sound_start_s - start_s >= SHORTEST_PAUSE_S else start_s
-            stop_s = sound_stop_s if stop_s - sound_stop_s >= SHORTEST_PAUSE_S else stop_s
+            start_s = sound_start_s if sound_start_s - start_s >= MIN_PAUSE_S else start_s
+            stop_s = sound_stop_s if stop_s - sound_stop_s >= MIN_PAUSE_S else stop_s
         clipped.append(replace(word, start_s=start_s, end_s=stop_s))
     return tuple(clipped)
 

@@ -24,7 +24,7 @@ from whisper_server.transcribe_files.output import Progress, print_transcript, w
 from whisper_server.transcribe_files.plan import RunOptions, SourceFile
 
 _CHUNK_BYTES = 1 << 20
-_MOST_BYTES_AT_ONCE = 32 << 20
+_MAX_BYTES_AT_ONCE = 32 << 20
 """Small files are transcribed side by side, to fill the engine's batches; large ones fill them alone."""
 
 
@@ -60,7 +60,7 @@ class FileRun:
         self._recordings = recordings
         self._progress = Progress(sum(recording.n_bytes for recording in recordings))
 
-    async def run(self, most_at_once: int) -> int:
+    async def run(self, max_at_once: int) -> int:
         """How many failed."""
         tasks: list[asyncio.Task[bool]] = []
         running: dict[asyncio.Task[bool], int] = {}
@@ -69,7 +69,7 @@ class FileRun:
                 for recording in self._recordings:
                     n_bytes = recording.n_bytes
                     while running and (
-                        len(running) >= most_at_once or sum(running.values()) + n_bytes > _MOST_BYTES_AT_ONCE
+                        len(running) >= max_at_once or sum(running.values()) + n_bytes > _MAX_BYTES_AT_ONCE
                     ):
                         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                         running = {task: size for task, size in running.items() if task not in done}

@@ -50,7 +50,7 @@ async def running(
     loaded: bool = True,
     heartbeat_s: float = 15.0,
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
-    most_connections: int | None = None,
+    max_connections: int | None = None,
     **variables: str,
 ) -> AsyncIterator[Running]:
     """Settings by their variables."""
@@ -62,7 +62,7 @@ async def running(
         service.load(doubles.backend())
     state = app_state(settings, service, metrics, heartbeat_s=heartbeat_s)
     keys = KeyRing(settings.api_keys_dir)
-    runner = make_runner(build_app(settings, state, keys), settings, times, most_connections)
+    runner = make_runner(build_app(settings, state, keys), settings, times, max_connections)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -165,6 +165,6 @@ def test_limits_travel_as_json() -> None:
 
 
 def test_the_tighter_limit_binds() -> None:
-    assert DecodeLimits(max_audio_s=0, max_decoded_s=100).longest_s == 100
-    assert DecodeLimits(max_audio_s=50, max_decoded_s=100).longest_s == 50
-    assert DecodeLimits(max_audio_s=500, max_decoded_s=100).longest_s == 100
+    assert DecodeLimits(max_audio_s=0, max_decoded_s=100).max_s == 100
+    assert DecodeLimits(max_audio_s=50, max_decoded_s=100).max_s == 50
+    assert DecodeLimits(max_audio_s=500, max_decoded_s=100).max_s == 100

@@ -61,7 +61,7 @@ def voice() -> VoiceDetector:
 
 def pipeline(engine: OneAtATime, voice: VoiceDetector) -> Transcriber:
     policy = DecodingPolicy(beam_size=1, fallback_temperatures=(0.0,), max_new_tokens=0, n_text_positions=448)
-    return Transcriber(engine, demo_tokenizer(), voice, policy, longest_window_s=30, clock=lambda: 0.0)
+    return Transcriber(engine, demo_tokenizer(), voice, policy, max_window_s=30, clock=lambda: 0.0)
 
 
 async def transcribe(transcriber: Transcriber, level: float) -> None:

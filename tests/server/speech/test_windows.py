@@ -18,13 +18,13 @@ from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples
 RATE = SAMPLE_RATE_HZ
 
 
-def assert_tiled(windows: tuple[Window, ...], samples: Samples, longest_s: float = 30.0) -> None:
+def assert_tiled(windows: tuple[Window, ...], samples: Samples, max_s: float = 30.0) -> None:
     assert windows[0].start_sample == 0
     assert windows[-1].end_sample == len(samples)
     assert all(left.end_sample == right.start_sample for left, right in pairwise(windows))
-    assert all(0 < window.n_samples <= longest_s * RATE for window in windows)
+    assert all(0 < window.n_samples <= max_s * RATE for window in windows)
     if len(windows) > 1:
-        assert min(window.duration_s for window in windows) >= min(2.0, longest_s / 4)
+        assert min(window.duration_s for window in windows) >= min(2.0, max_s / 4)
 
 
 def beeps(*spans_s: tuple[float, float], duration_s: float) -> Samples:
@@ -99,16 +99,16 @@ def test_any_sound_of_any_length_is_tiled_without_a_sliver(
     assert len(windows) <= duration_s // 26 + 1
 
 
-@pytest.mark.parametrize("longest_s", [1.0, 1.7, 5, 29.99])
-def test_windows_are_no_longer_than_asked_for(longest_s: float) -> None:
+@pytest.mark.parametrize("max_s", [1.0, 1.7, 5, 29.99])
+def test_windows_are_no_longer_than_asked_for(max_s: float) -> None:
     samples = join([spoken("en", index) for index in range(4)]).samples
-    assert_tiled(cut(samples, longest_s), samples, longest_s)
+    assert_tiled(cut(samples, max_s), samples, max_s)
 
 
-@pytest.mark.parametrize("longest_s", [0, 0.99, 30.01, -5, float("nan")])
-def test_a_longest_window_that_no_model_takes_is_refused(longest_s: float) -> None:
+@pytest.mark.parametrize("max_s", [0, 0.99, 30.01, -5, float("nan")])
+def test_a_longest_window_that_no_model_takes_is_refused(max_s: float) -> None:
     with pytest.raises(ValueError, match="1 to 30 seconds"):
-        cut(silence(1), longest_s)
+        cut(silence(1), max_s)
 
 
 def test_nothing_makes_no_window() -> None:
