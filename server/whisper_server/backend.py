@@ -27,8 +27,8 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
     async with decoding_processes(settings) as pool:
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
         async with loaded_model(settings, metrics.temperature_fallbacks.inc) as transcriber:
-            slots, speed = transcriber.slots, transcriber.wait_estimator
-            metrics.watch_windows(lambda: slots.n_held, lambda: max(0, speed.n_open - slots.n_held))
+            slots, estimator = transcriber.slots, transcriber.wait_estimator
+            metrics.watch_windows(lambda: slots.n_held, lambda: max(0, estimator.n_open - slots.n_held))
             freeze_loaded_objects()
             heap = trim_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.jobs))
             async with running(heap):

@@ -22,7 +22,7 @@ from speech_kit.sounds import (
     white_noise,
     with_noise,
 )
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 SPEECHLESS: Mapping[str, Samples] = {
     "silence of 5 s": silence(5),

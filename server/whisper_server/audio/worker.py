@@ -28,7 +28,7 @@ from whisper_server.audio.messages import Crashed, Done, Grant, Grow, Job, Messa
 from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.errors import ApiError
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 _SOCKET_FD = 3
 _N_DESCRIPTORS = 7

@@ -27,8 +27,9 @@ from whisper_server.engines.ctranslate2_model import (
     cpu_compute_type,
 )
 from whisper_server.errors import InternalError, Unavailable
+from whisper_server.whisper.constants import MEL_HOP_SAMPLES
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
-from whisper_server.whisper.transcript import MEL_HOP_SAMPLES, Samples
+from whisper_server.whisper.transcript import Samples
 
 logger = logging.getLogger(__name__)
 

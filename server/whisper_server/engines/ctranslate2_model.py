@@ -15,6 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from whisper_server.errors import StartError
+from whisper_server.whisper.constants import (
+    FRAMES_PER_POSITION,
+    MAX_INITIAL_TIMESTAMP_INDEX,
+    MEDIAN_FILTER_WIDTH,
+    POSITION_S,
+)
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
 from whisper_server.whisper.mel import LogMel
 from whisper_server.whisper.transcript import Samples
@@ -24,11 +30,6 @@ Encoded = npt.NDArray[np.float32]
 
 N_TEXT_POSITIONS = 448
 """Length of the decoder's context in every published Whisper."""
-POSITION_S = 0.02
-"""Seconds that one encoder position stands for."""
-FRAMES_A_POSITION = 2
-MEDIAN_FILTER_WIDTH = 7
-MAX_INITIAL_TIMESTAMP_INDEX = 50
 
 
 class AlignRequest(NamedTuple):
@@ -101,7 +102,7 @@ class Ctranslate2Model:
             list(requests[0].sot_sequence),
             [list(request.text_tokens) for request in requests],
             # For less than one encoder position there would be no times at all.
-            [max(FRAMES_A_POSITION, request.n_frames) for request in requests],
+            [max(FRAMES_PER_POSITION, request.n_frames) for request in requests],
             median_filter_width=MEDIAN_FILTER_WIDTH,
         )
         return [_alignment(result) for result in results]

@@ -19,9 +19,9 @@ from whisper_server.engines.vllm.options import set_environment, set_import_envi
 from whisper_server.engines.vllm.profile import Gpu, ModelShape, Profile, Wanted, cpu_profile, gpu_profile
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.tokens import WhisperTokenizer
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ
 
 MAX_SOCKET_FOLDER_CHARACTERS = 107 - 1 - 36
 """A socket's address holds 107 characters; vLLM names its sockets by UUIDs."""

@@ -51,7 +51,7 @@ def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Applica
     """Every route of the server; `/metrics` only where it has no port of its own."""
     prefix = settings.root_path
     app = web.Application(middlewares=[_named, _preflight(settings), _authorized(f"{prefix}/v1/", keys)])
-    app[APP_STATE] = parts
+    app[APP_STATE] = state
     add = app.router.add_route
     add(hdrs.METH_POST, f"{prefix}/v1/audio/transcriptions", routes.transcriptions, expect_handler=expect_later)
     add(hdrs.METH_POST, f"{prefix}/v1/audio/translations", routes.translations, expect_handler=expect_later)
@@ -77,7 +77,7 @@ def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Applica
 def build_metrics_app(state: AppState) -> web.Application:
     """What METRICS_PORT serves."""
     app = web.Application(middlewares=[_named])
-    app[APP_STATE] = parts
+    app[APP_STATE] = state
     app.router.add_get("/metrics", routes.metrics)
     return app
 

@@ -19,13 +19,11 @@ from whisper_server.speech.voice_activity import first_with_speech, speech_spans
 from whisper_server.speech.wait_estimator import WaitEstimator
 from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
 from whisper_server.speech.windows import Window, cut, cut_by_speech
+from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Engine, EngineWindow
 from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
 from whisper_server.whisper.tokens import WhisperTokenizer
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Options, Samples, Task, Transcript, WindowTranscript
-
-AUDIO_TOKENS_PER_S = 50
-"""Encoder positions a second of sound."""
+from whisper_server.whisper.transcript import Options, Samples, Task, Transcript, WindowTranscript
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ class Transcription:
             segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
             logprobs=tuple(logprob for window in windows for logprob in window.logprobs),
             n_prompt_tokens=len(self._previous),
-            n_audio_tokens=-(-len(self._samples) * AUDIO_TOKENS_PER_S // SAMPLE_RATE_HZ),
+            n_audio_tokens=-(-len(self._samples) * AUDIO_POSITIONS_PER_S // SAMPLE_RATE_HZ),
             n_output_tokens=sum(window.n_output_tokens for window in windows),
         )
 

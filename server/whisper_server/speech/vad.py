@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from whisper_server.errors import StartError
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples, VoiceActivity
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples, VoiceActivity
 
 # From 1.29 on onnxruntime reports to Microsoft, and writes an id into the temporary folder, as soon as it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -14,7 +14,8 @@ from whisper_server.errors import ApiError, StartError
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.windows import cut
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Options
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Options
 
 
 async def warm_up(pipeline: Transcriber, voice: VoiceDetector) -> None:

@@ -16,19 +16,10 @@ from whisper_server.speech.temperature_fallback import Attempt
 from whisper_server.speech.timestamps import TokenSpan, split_segments
 from whisper_server.speech.windows import Window
 from whisper_server.speech.words import TimedWord, clip_to_sound, split_words, time_words
+from whisper_server.whisper.constants import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import DecodeRequest, EngineWindow
 from whisper_server.whisper.tokens import WhisperTokenizer
-from whisper_server.whisper.transcript import (
-    MEL_HOP_SAMPLES,
-    SAMPLE_RATE_HZ,
-    Options,
-    Samples,
-    Segment,
-    Task,
-    TokenLogprob,
-    WindowTranscript,
-    Word,
-)
+from whisper_server.whisper.transcript import Options, Samples, Segment, Task, TokenLogprob, WindowTranscript, Word
 
 MAX_OVERRUN_S = 0.2
 WITHOUT_A_TEXT_TO_BELIEVE = 0.7

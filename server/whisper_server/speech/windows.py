@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples
 
 MAX_S = 30.0
 """What a Whisper encoder takes."""

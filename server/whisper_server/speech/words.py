@@ -14,9 +14,10 @@ from statistics import fmean, median
 import numpy as np
 import numpy.typing as npt
 
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Alignment
 from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.whisper.transcript import Samples
 
 PREPENDED_PUNCTUATION = "\"'“¿¡([{-"
 APPENDED_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"

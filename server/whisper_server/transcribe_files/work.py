@@ -56,7 +56,7 @@ class FileRun:
 
     def __init__(self, backend: Backend, options: RunOptions, recordings: Sequence[SourceFile]) -> None:
         self._backend = backend
-        self._options = wanted
+        self._options = options
         self._recordings = recordings
         self._progress = Progress(sum(recording.n_bytes for recording in recordings))
 

@@ -9,11 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.whisper.transcript import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ, Samples
-
-WINDOW_S = 30
-N_WINDOW_SAMPLES = WINDOW_S * SAMPLE_RATE_HZ
-N_FFT = 400
+from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples
 
 
 class LogMel:

@@ -14,10 +14,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from whisper_server.errors import StartError
+from whisper_server.whisper.constants import POSITION_S
 from whisper_server.whisper.languages import NAME_OF_CODE
 from whisper_server.whisper.transcript import Task
 
-TIMESTAMP_STEP_S = 0.02
 MAX_PREVIOUS_TOKENS = 223
 """Text tokens after `<|startofprev|>`: half of 448 less one, as openai/whisper's `decoding.py` has it."""
 
@@ -104,7 +104,7 @@ class WhisperTokenizer:
     def timestamp_s(self, token: int) -> float | None:
         """Seconds that a timestamp token stands for; None for any other token."""
         steps = token - self.special.timestamp_begin
-        return steps * TIMESTAMP_STEP_S if steps >= 0 else None
+        return steps * POSITION_S if steps >= 0 else None
 
     def sot_sequence(self, language: str, task: Task) -> tuple[int, ...]:
         """`<|startoftranscript|>`, then language and task where the model is multilingual."""

@@ -14,10 +14,6 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.float32]
 """Mono sound at 16 kHz, −1 … 1, shape (n_samples,)."""
 
-SAMPLE_RATE_HZ = 16_000
-MEL_HOP_SAMPLES = 160
-"""Samples a mel frame: `seek` in a segment counts these frames (100 a second)."""
-
 
 class Task(StrEnum):
     """What the decoder is asked for, by the name of its token."""

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from whisper_server.engines.vllm.bunches import Bunches
-from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS
+from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 N_IN_A_BUNCH, N_PLACES = 4, 10
 

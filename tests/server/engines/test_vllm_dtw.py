@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whisper_server.engines.vllm.dtw import POSITION_S, token_starts
+from whisper_server.engines.vllm.dtw import token_starts
+from whisper_server.whisper.constants import POSITION_S
 
 
 def plain_path(costs: np.ndarray[Any, Any]) -> list[tuple[int, int]]:

@@ -14,8 +14,9 @@ from whisper_server.errors import InternalError
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest, LanguageGuess
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Options, Samples
+from whisper_server.whisper.transcript import Options, Samples
 
 
 @dataclass

@@ -26,7 +26,8 @@ from speech_kit.sounds import (
 from whisper_server.errors import StartError
 from whisper_server.speech import vad
 from whisper_server.speech.vad import FRAME_SAMPLES, VoiceDetector, run_step
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples, VoiceActivity
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples, VoiceActivity
 
 RATE = SAMPLE_RATE_HZ
 SHORT_WORDS = {

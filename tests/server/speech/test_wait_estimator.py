@@ -18,57 +18,57 @@ class Clock:
 def measured(interval_s: float, n_windows: int = 60) -> tuple[WaitEstimator, Clock]:
     clock = Clock()
     estimator = WaitEstimator(clock)
-    speed.add(n_windows)
+    estimator.add(n_windows)
     for _ in range(n_windows):
         clock.now_s += interval_s
-        speed.finish()
-    return speed, clock
+        estimator.finish()
+    return estimator, clock
 
 
 def test_nothing_is_expected_before_anything_was_measured() -> None:
     estimator = WaitEstimator(Clock())
-    speed.add(10)
-    assert (speed.n_open, speed.wait_s()) == (10, 0.0)
+    estimator.add(10)
+    assert (estimator.n_open, estimator.wait_s()) == (10, 0.0)
 
 
 def test_the_wait_is_that_of_all_open_windows() -> None:
-    speed, _ = measured(0.5)
-    assert speed.wait_s() == 0
-    speed.add(8)
-    assert speed.wait_s() == pytest.approx(4.0)
-    speed.drop(3)
-    assert speed.n_open == 5
-    assert speed.wait_s() == pytest.approx(2.5)
+    estimator, _ = measured(0.5)
+    assert estimator.wait_s() == 0
+    estimator.add(8)
+    assert estimator.wait_s() == pytest.approx(4.0)
+    estimator.drop(3)
+    assert estimator.n_open == 5
+    assert estimator.wait_s() == pytest.approx(2.5)
 
 
 def test_idle_time_does_not_count() -> None:
-    speed, clock = measured(0.5)
+    estimator, clock = measured(0.5)
     clock.now_s += 3600
-    speed.add(1)
+    estimator.add(1)
     clock.now_s += 0.5
-    speed.finish()
-    speed.add(2)
-    assert speed.wait_s() == pytest.approx(1.0)
+    estimator.finish()
+    estimator.add(2)
+    assert estimator.wait_s() == pytest.approx(1.0)
 
 
 def test_a_change_of_speed_is_noticed_within_some_twenty_windows() -> None:
-    speed, clock = measured(0.5)
-    speed.add(25)
+    estimator, clock = measured(0.5)
+    estimator.add(25)
     for _ in range(24):
         clock.now_s += 2.0
-        speed.finish()
-    assert 1.7 < speed.wait_s() < 2.0
+        estimator.finish()
+    assert 1.7 < estimator.wait_s() < 2.0
 
 
 def test_windows_of_one_batch_share_the_time_that_it_took() -> None:
     clock = Clock()
     estimator = WaitEstimator(clock)
     for n_batches in range(1, 12):
-        speed.add(8)
+        estimator.add(8)
         clock.now_s += 4.0
         for _ in range(8):
             clock.now_s += 0.0001
-            speed.finish()
-        speed.add(16)
-        assert speed.wait_s() == pytest.approx(8.0, rel=0.02), f"after {n_batches} batches"
-        speed.drop(16)
+            estimator.finish()
+        estimator.add(16)
+        assert estimator.wait_s() == pytest.approx(8.0, rel=0.02), f"after {n_batches} batches"
+        estimator.drop(16)

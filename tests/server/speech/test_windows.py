@@ -13,7 +13,8 @@ from speech_kit.recordings import join
 from speech_kit.sentences import LANGUAGES, spoken
 from speech_kit.sounds import mains_hum, silence, tone, white_noise, with_noise
 from whisper_server.speech.windows import Window, cut, cut_by_speech, has_long_pause, split_after_pauses
-from whisper_server.whisper.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples
 
 RATE = SAMPLE_RATE_HZ
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 
-MEDIAN_FILTER_WIDTH = 7
+from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS
+from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 
 class Bunches:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-POSITION_S = 0.02
-"""Seconds that one encoder position stands for."""
+from whisper_server.whisper.constants import POSITION_S
 
 
 def token_starts(attention: npt.NDArray[np.float32]) -> tuple[float, ...]:

@@ -34,11 +34,12 @@ from whisper_server.engines.vllm.aligning import Aligning
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
 from whisper_server.engines.vllm.plans import SCALE, SLOT, Answer, Plan
-from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS, Profile
+from whisper_server.engines.vllm.profile import Profile
 from whisper_server.engines.vllm.sounds import SharedSounds, Sound
 from whisper_server.engines.vllm.starting import load_in_thread
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.errors import InternalError, StartError, Unavailable
+from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 from whisper_server.whisper.engine_protocol import ModelFacts
 from whisper_server.whisper.transcript import Samples
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from transformers.audio_utils import mel_filter_bank
 
-from whisper_server.whisper.mel import N_FFT, N_WINDOW_SAMPLES
-from whisper_server.whisper.transcript import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
 
 
 class BatchLogMel:

@@ -12,9 +12,9 @@ import torch
 from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
 
 from whisper_server.engines.vllm.plans import SCALE, SLOT
-from whisper_server.engines.vllm.profile import N_AUDIO_POSITIONS
 from whisper_server.engines.vllm.sounds import SharedSounds
 from whisper_server.engines.vllm.window_encoder import WindowEncoder
+from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 
 class ServedWhisper(WhisperForConditionalGeneration):

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from whisper_server.choices import AttentionBackend, DType, KvCacheDType
 from whisper_server.errors import StartError
+from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
-N_AUDIO_POSITIONS = 1500
-"""Encoder positions of a window: what vLLM counts as its tokens."""
 SMALLEST_CAPABILITY = (7, 5)
 MOST_SEQUENCES = 256
 GIB = 1024**3

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.whisper.mel import N_WINDOW_SAMPLES
+from whisper_server.whisper.constants import N_WINDOW_SAMPLES
 from whisper_server.whisper.transcript import Samples
 
 FULL_SCALE = 32767.0

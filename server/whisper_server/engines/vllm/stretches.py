@@ -11,9 +11,8 @@ from typing import NamedTuple
 import torch
 
 from whisper_server.engines.vllm.plans import Vocabulary
+from whisper_server.whisper.constants import MAX_INITIAL_TIMESTAMP_INDEX
 
-MAX_INITIAL_TIMESTAMP = 50
-"""The first timestamp is at most that many steps of 20 ms after the window's start."""
 NONE = float("-inf")
 N_COLUMNS = 5
 """Of a row's state: tokens so far, whether timestamps are asked for, whether the last token was one, whether the one
@@ -86,7 +85,7 @@ def step(logits: torch.Tensor, state: torch.Tensor, stretches: Stretches) -> Ste
     # The second of a pair may be the first again; anything else is later than all before it.
     low = torch.where(timed, torch.where(opened, latest, latest + 1), 0)
     low = torch.where(closed, stretches.n_timestamps, low)
-    limit = min(MAX_INITIAL_TIMESTAMP + 1, stretches.n_timestamps)
+    limit = min(MAX_INITIAL_TIMESTAMP_INDEX + 1, stretches.n_timestamps)
     high = torch.where(timed & begins, limit, stretches.n_timestamps)
     may_text, may_special = ~((timed & begins) | opened), ~(timed & begins)
 

@@ -14,10 +14,9 @@ from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
 from whisper_server.engines.vllm.sounds import SharedSounds, Sound
 from whisper_server.errors import InternalError
+from whisper_server.whisper.constants import FRAMES_PER_POSITION, MEL_HOP_SAMPLES
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
-from whisper_server.whisper.transcript import MEL_HOP_SAMPLES, Samples
-
-FRAMES_A_POSITION = 2
+from whisper_server.whisper.transcript import Samples
 
 
 class Generator(Protocol):
@@ -85,7 +84,7 @@ class VllmWindow:
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
         """Times of the text tokens in the window."""
         files, sound = self._engine.files, await self._written()
-        n_positions = max(1, -(-len(self._samples) // MEL_HOP_SAMPLES) // FRAMES_A_POSITION)
+        n_positions = max(1, -(-len(self._samples) // MEL_HOP_SAMPLES) // FRAMES_PER_POSITION)
         n_rows, n_columns, matrix, probabilities = await self._engine.align(
             [
                 sound.slot,
