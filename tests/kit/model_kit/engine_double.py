@@ -38,7 +38,7 @@ def said(
 class EngineDouble:
     answer: Answer
     languages: tuple[tuple[str, float], ...] = (("en", 0.75), ("de", 0.25))
-    n_places: int = 4
+    n_slots: int = 4
     hold: Callable[[Samples], asyncio.Event | None] = lambda _samples: None
     """Where it gives an event for a window, that window is decoded only once it is set."""
     requests: list[DecodeRequest] = field(default_factory=list)
@@ -56,7 +56,7 @@ class EngineDouble:
             device="cpu",
             is_multilingual=True,
             n_text_positions=448,
-            n_windows_in_flight=self.n_places,
+            n_windows_in_flight=self.n_slots,
         )
 
     async def start(self) -> None: ...

@@ -43,7 +43,7 @@ def pipeline(engine: EngineDouble, ears: EarsDouble | None = None) -> Transcribe
         demo_tokenizer(),
         ears or EarsDouble(spans=spans(100)),
         DecodingPolicy(1, (0.0,), 0, 448),
-        longest_window_s=1.0,
+        max_window_s=1.0,
         clock=time.monotonic,
     )
 
@@ -55,10 +55,10 @@ def options(**changes: Any) -> Options:
 
 def assert_idle(transcriber: Transcriber, engine: EngineDouble) -> None:
     assert transcriber.queued_audio_s() == 0
-    assert transcriber.speed.n_open == 0
-    assert (transcriber.turns.n_waiting, transcriber.turns.n_held) == (0, 0)
+    assert transcriber.wait_estimator.n_open == 0
+    assert (transcriber.slots.n_waiting, transcriber.slots.n_held) == (0, 0)
     assert engine.n_open == 0
-    assert not [task for task in asyncio.all_tasks() if "whisper_server/transcribe" in repr(task)]
+    assert not [task for task in asyncio.all_tasks() if "whisper_server/speech/transcribe" in repr(task)]
 
 
 def hold_window(engine: EngineDouble, held: int) -> asyncio.Event:

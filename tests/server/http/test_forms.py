@@ -157,7 +157,7 @@ async def test_defaults(server: Server) -> None:
     }
 
 
-class CountedPace(LoopThrottle):
+class CountedThrottle(LoopThrottle):
     """Knows how often somebody came by."""
 
     def __init__(self) -> None:
@@ -166,11 +166,11 @@ class CountedPace(LoopThrottle):
 
     async def acquire(self) -> None:
         self.n_steps += 1
-        await super().step()
+        await super().acquire()
 
 
 async def test_a_recording_is_read_piece_by_piece_at_the_pace_given(server: Server) -> None:
-    server.throttle = throttle = CountedPace()
+    server.throttle = throttle = CountedThrottle()
     first, second = await asyncio.gather(ask(server), ask(server))
     assert base64.b64decode(first["file"]) == base64.b64decode(second["file"]) == SOUND
     n_bytes = 2 * len(SOUND)
