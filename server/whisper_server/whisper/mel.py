@@ -1,7 +1,7 @@
-"""Log-mel features of one window on the CPU, as Whisper was trained on.
+"""Log-mel features of one window on the CPU, the input that Whisper was trained on.
 
-Follows `log_mel_spectrogram` of openai/whisper's `audio.py`; librosa computes. Engines that compute the
-features elsewhere do not need it.
+Follows `log_mel_spectrogram` of openai/whisper's `audio.py`, with librosa. Engines that compute the features
+elsewhere do not use it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from whisper_server.whisper.transcript import Samples
 
 
 class LogMel:
-    """Features with `n_mels` bands; safe to call from several threads."""
+    """Computes features with `n_mels` bands. Thread-safe."""
 
     def __init__(self, n_mels: int) -> None:
-        import librosa  # here, because it costs seconds and 240 MB that not every process can spare
+        import librosa  # here, because it costs seconds and 240 MB, and not every process needs it
 
         self._stft = librosa.stft
         self._filters: npt.NDArray[np.float32] = librosa.filters.mel(
@@ -25,7 +25,7 @@ class LogMel:
         )
 
     def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
-        """Features of shape (n_mels, 3000) of at most 30 s of sound, padded with silence."""
+        """Features of shape (n_mels, 3000) of at most 30 s of audio, padded with silence."""
         padded = np.zeros(N_WINDOW_SAMPLES, dtype=np.float32)
         padded[: len(samples)] = samples
         spectrum = self._stft(padded, n_fft=N_FFT, hop_length=MEL_HOP_SAMPLES, window="hann", pad_mode="reflect")

@@ -1,4 +1,4 @@
-"""The features are those of openai/whisper, against its definition written out in numpy."""
+"""The features equal openai/whisper's, whose definition is written out here in numpy."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def reference(samples: Samples, n_mels: int) -> Matrix:
 
 @pytest.mark.parametrize("n_mels", [80, 128])
 @pytest.mark.parametrize("sound", ["speech", "noise of 30 s", "tone", "silence"])
-def test_features_are_those_of_openai(sound: str, n_mels: int) -> None:
+def test_features_equal_openai_whisper(sound: str, n_mels: int) -> None:
     samples = {
         "speech": spoken("en", 0).samples,
         "noise of 30 s": white_noise(30.0),
@@ -66,7 +66,7 @@ def test_features_are_those_of_openai(sound: str, n_mels: int) -> None:
     np.testing.assert_allclose(features, reference(samples, n_mels), atol=2e-3)
 
 
-def test_several_threads_may_ask_at_once() -> None:
+def test_log_mel_is_thread_safe() -> None:
     log_mel = LogMel(80)
     sounds = [white_noise(5.0, seed=seed) for seed in range(8)]
     with ThreadPoolExecutor(4) as executor:
