@@ -28,7 +28,7 @@ def configure_logging(log_format: str, level: str, stream: TextIO | None = None)
     root.handlers = [handler]
     root.setLevel(level.upper())
     # These tell of every download and every file that they open.
-    for name in ("httpx", "httpcore", "urllib3", "filelock", "asyncio", "numba"):
+    for name in ("httpx", "httpcore", "urllib3", "filelock", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 

@@ -30,7 +30,6 @@ FOREIGN = {
     "TMPDIR": "Python's temporary files: the root is read-only",
     "XDG_CACHE_HOME": "caches of libraries",
     "XDG_CONFIG_HOME": "vLLM's usage statistics and others' settings",
-    "NUMBA_CACHE_DIR": "librosa's compiled functions",
     "TORCHINDUCTOR_CACHE_DIR": "torch's compiled graphs",
     "TRITON_CACHE_DIR": "compiled kernels",
     "VLLM_CACHE_ROOT": "vLLM's own cache",

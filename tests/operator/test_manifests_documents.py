@@ -39,7 +39,6 @@ FOLDERS = [
     {"name": "TMPDIR", "value": "/tmp"},
     {"name": "XDG_CACHE_HOME", "value": "/scratch/.cache"},
     {"name": "XDG_CONFIG_HOME", "value": "/scratch/.config"},
-    {"name": "NUMBA_CACHE_DIR", "value": "/scratch/numba"},
     {"name": "TORCHINDUCTOR_CACHE_DIR", "value": "/scratch/torchinductor"},
     {"name": "TRITON_CACHE_DIR", "value": "/scratch/triton"},
     {"name": "VLLM_CACHE_ROOT", "value": "/scratch/vllm"},

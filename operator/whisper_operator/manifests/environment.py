@@ -116,7 +116,6 @@ def _folders(endpoint: Endpoint) -> dict[str, str]:
         "TMPDIR": "/tmp",  # noqa: S108 - the pod's own
         "XDG_CACHE_HOME": f"{scratch}/.cache",
         "XDG_CONFIG_HOME": f"{scratch}/.config",
-        "NUMBA_CACHE_DIR": f"{scratch}/numba",
         "TORCHINDUCTOR_CACHE_DIR": f"{scratch}/torchinductor",
         "TRITON_CACHE_DIR": f"{scratch}/triton",
         "VLLM_CACHE_ROOT": f"{scratch}/vllm",

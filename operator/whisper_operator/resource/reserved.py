@@ -41,7 +41,6 @@ RESERVED_ENV: Mapping[str, str] = {
     "VLLM_CACHE_ROOT": "",
     "TRITON_CACHE_DIR": "",
     "TORCHINDUCTOR_CACHE_DIR": "",
-    "NUMBA_CACHE_DIR": "",
     "NVIDIA_VISIBLE_DEVICES": "",
 }
 """Variables that pod.env may not hold → the field that is for them. Empty: the pods themselves are laid out by it."""

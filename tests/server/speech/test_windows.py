@@ -6,13 +6,21 @@ import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 
+import librosa
 import numpy as np
 import pytest
 
 from speech_kit.recordings import join
 from speech_kit.sentences import LANGUAGES, spoken
 from speech_kit.sounds import mains_hum, silence, tone, white_noise, with_noise
-from whisper_server.speech.windows import Window, cut, cut_by_speech, has_long_pause, split_after_pauses
+from whisper_server.speech.windows import (
+    Window,
+    _loudness_db,
+    cut,
+    cut_by_speech,
+    has_long_pause,
+    split_after_pauses,
+)
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
@@ -36,6 +44,14 @@ def beeps(*spans_s: tuple[float, float], duration_s: float) -> Samples:
         sound = tone(end_s - start_s)
         samples[start : start + len(sound)] += sound
     return samples
+
+
+@pytest.mark.parametrize(
+    "samples", [spoken("en", 0).samples, white_noise(30.5), tone(1.0), silence(3.0), white_noise(0.04)]
+)
+def test_loudness_equals_librosa_within_1e_6(samples: Samples) -> None:
+    rms = librosa.feature.rms(y=samples, frame_length=640, hop_length=160, center=False)[0]
+    np.testing.assert_allclose(10 ** (_loudness_db(samples) / 20), np.maximum(rms, 1e-5), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -122,7 +138,6 @@ def test_nan_samples_are_tiled() -> None:
 
 def test_memory_does_not_grow_with_the_recording() -> None:
     samples = np.broadcast_to(np.float32(0.1), (4 * 3600 * RATE,))  # four hours in four bytes
-    cut(samples[: 60 * RATE])  # librosa is imported
     tracemalloc.start()
     windows = cut(samples)
     _, peak_bytes = tracemalloc.get_traced_memory()
