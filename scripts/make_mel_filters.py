@@ -17,5 +17,7 @@ N_MELS = (80, 128)
 """All published Whisper models have 80 bands, large-v3 and its turbo have 128."""
 
 if __name__ == "__main__":
-    filters = {f"mel_{n_mels}": librosa.filters.mel(sr=16_000, n_fft=400, n_mels=n_mels, dtype=np.float32) for n_mels in N_MELS}
+    filters = {
+        f"mel_{n_mels}": librosa.filters.mel(sr=16_000, n_fft=400, n_mels=n_mels, dtype=np.float32) for n_mels in N_MELS
+    }
     np.savez_compressed(TARGET, **filters)

