@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from whisper_server.engines.vllm.encoder import RecordedEncoder, encode, layer_weights
-from whisper_server.engines.vllm.features import BatchLogMel
 from whisper_server.engines.vllm.plans import Plan, Vocabulary
-from whisper_server.engines.vllm.recorded_step import RecordedStep
-from whisper_server.engines.vllm.rules import Rules
-from whisper_server.engines.vllm.stretches import step_in_place
+from whisper_server.engines.vllm.worker.encoder import RecordedEncoder, encode, layer_weights
+from whisper_server.engines.vllm.worker.features import BatchLogMel
+from whisper_server.engines.vllm.worker.recorded_step import RecordedStep
+from whisper_server.engines.vllm.worker.rules import Rules
+from whisper_server.engines.vllm.worker.stretches import step_in_place
 
 WIDTH, N_HEADS, N_LAYERS, N_MELS, N_INNER = 1280, 20, 32, 128, 5120
 VOCABULARY = Vocabulary(

@@ -1,4 +1,4 @@
-"""A Hugging Face Whisper checkpoint on disk: its configuration files and its tensors as numpy arrays.
+"""A Hugging Face Whisper checkpoint on disk: its configuration, its tensors as numpy arrays, whether it fits the settings.
 
 Reads single and sharded safetensors, bfloat16 too, without torch. What the tensors are turned into
 belongs to `convert`; where the folder comes from, to `model_folder`.
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from whisper_server.errors import StartError
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.tokens import WhisperTokenizer
 
 Array = npt.NDArray[Any]
 
@@ -46,6 +48,25 @@ def require_whisper(config: Mapping[str, Any], folder: Path) -> None:
         kind = config.get("model_type", "unknown")
         raise StartError(
             f"MODEL_ID: {folder} is a model of type {kind!r}; set it to a Whisper checkpoint, this server runs no others"
+        )
+
+
+def require_sampling_rate(asked_hz: int, folder: Path) -> None:
+    """Raises StartError where WHISPER_SAMPLING_RATE is not the rate that the model was trained on."""
+    trained_hz = read_optional_json(folder, "preprocessor_config.json").get("sampling_rate", SAMPLE_RATE_HZ)
+    if asked_hz != trained_hz or trained_hz != SAMPLE_RATE_HZ:
+        raise StartError(
+            f"WHISPER_SAMPLING_RATE: {asked_hz} does not fit the model, whose feature extractor says {trained_hz}; "
+            f"leave it at {SAMPLE_RATE_HZ} (recordings of any rate are resampled)"
+        )
+
+
+def require_language(forced: str, tokenizer: WhisperTokenizer) -> None:
+    """Raises StartError where the model does not know LANGUAGE_FORCE (empty: no language is forced)."""
+    if forced and forced not in tokenizer.languages:
+        raise StartError(
+            f"LANGUAGE_FORCE: the model does not know {forced}; leave it empty or set it to one of "
+            f"{', '.join(sorted(tokenizer.languages))}"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from whisper_server.engines.batches import BatchQueue, Work
+from whisper_server.engines.ctranslate2.batches import BatchQueue, Work
 
 
 def work(kind: str, name: Any = None, *, max_batch: int = 4) -> Work:

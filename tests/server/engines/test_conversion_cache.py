@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from model_kit.demo import DEMO, checkpoint_like_demo, demo_tensors, write_weights
-from whisper_server.engines import convert
-from whisper_server.engines.convert import converted_folder
+from whisper_server.engines.ctranslate2 import convert
+from whisper_server.engines.ctranslate2.convert import converted_folder
 from whisper_server.errors import StartError
 
 
@@ -77,9 +77,7 @@ def test_a_full_disk_is_named_and_left_empty(small_disk: Path) -> None:
     assert list(small_disk.iterdir()) == []
 
 
-CONVERT = (
-    "import sys; from pathlib import Path; from whisper_server.engines.convert import converted_folder as convert; "
-)
+CONVERT = "import sys; from pathlib import Path; from whisper_server.engines.ctranslate2.convert import converted_folder as convert; "
 DIE_WHILE_SAVING = """
 import os, signal
 from ctranslate2.specs.whisper_spec import WhisperSpec

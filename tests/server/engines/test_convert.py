@@ -22,9 +22,9 @@ from model_kit.demo import (
     write_weights,
 )
 from speech_kit.sentences import spoken
-from whisper_server.engines import convert
-from whisper_server.engines.convert import converted_folder
-from whisper_server.engines.ctranslate2_model import Ctranslate2Model
+from whisper_server.engines.ctranslate2 import convert
+from whisper_server.engines.ctranslate2.convert import converted_folder
+from whisper_server.engines.ctranslate2.model import Ctranslate2Model
 from whisper_server.errors import StartError
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
 from whisper_server.whisper.transcript import Task

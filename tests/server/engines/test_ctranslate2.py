@@ -13,7 +13,12 @@ import pytest
 from model_kit.demo import DEMO, demo_tokenizer
 from speech_kit.sentences import spoken
 from speech_kit.sounds import silence, white_noise
-from whisper_server.engines.ctranslate2 import Ctranslate2Config, Ctranslate2Engine, Ctranslate2Window, thread_plan
+from whisper_server.engines.ctranslate2.engine import (
+    Ctranslate2Config,
+    Ctranslate2Engine,
+    Ctranslate2Window,
+    thread_plan,
+)
 from whisper_server.errors import InternalError, Unavailable
 from whisper_server.whisper.engine_protocol import DecodeRequest
 from whisper_server.whisper.transcript import Task

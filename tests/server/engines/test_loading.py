@@ -18,9 +18,10 @@ from huggingface_hub.utils._paths import filter_repo_objects
 from model_kit.demo import DEMO, checkpoint_like_demo
 from whisper_server.choices import DType, EngineName
 from whisper_server.engines import load
-from whisper_server.engines.convert import converted_folder
+from whisper_server.engines.ctranslate2.convert import converted_folder
 from whisper_server.engines.model_folder import FILES, OTHER_FILES, model_folder
 from whisper_server.engines.vllm.device import is_installed
+from whisper_server.engines.vllm.loading import load_vllm
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
 
@@ -209,3 +210,11 @@ def test_one_set_of_weights_is_fetched() -> None:
     ]  # fmt: skip
     fetched = list(filter_repo_objects(there, allow_patterns=list(FILES), ignore_patterns=list(OTHER_FILES)))
     assert fetched == [*there[:4], *there[5:11]]
+
+
+async def test_flashinfer_setting_is_accepted_with_a_warning(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(StartError):
+        await load_vllm(settings(cache, tmp_path, vllm_use_flashinfer=True), tmp_path, None)
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["VLLM_USE_FLASHINFER"]

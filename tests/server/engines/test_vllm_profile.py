@@ -20,7 +20,6 @@ DEFAULTS = Wanted(
     dtype=DType.AUTO,
     kv_cache_dtype=KvCacheDType.FP16,
     attention_backend=None,
-    use_flashinfer=False,
     max_num_batched_tokens=0,
     memory_utilization=0.9,
 )
@@ -62,7 +61,6 @@ def test_every_gpu_has_its_profile(
     assert profile.max_num_seqs == pytest.approx(large_v3, abs=2)
     assert gpu_profile(gpu, TURBO, DEFAULTS).max_num_seqs == pytest.approx(turbo, abs=2)
     assert profile.cuda_graph_sizes[-1] == profile.max_num_seqs
-    assert not profile.flashinfer_sampler
     assert not profile.warnings
 
 

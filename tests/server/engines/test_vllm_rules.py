@@ -9,7 +9,7 @@ import pytest
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: it comes with whisper-server[vllm]")
 
 from whisper_server.engines.vllm.plans import Answer, Plan, Vocabulary  # noqa: E402 - torch decides
-from whisper_server.engines.vllm.rules import Rules  # noqa: E402
+from whisper_server.engines.vllm.worker.rules import Rules  # noqa: E402
 
 END, SOT, NOSPEECH, NOTIMESTAMPS = 60, 61, 70, 71
 VOCABULARY = Vocabulary(

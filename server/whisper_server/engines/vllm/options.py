@@ -15,9 +15,9 @@ from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.profile import Profile
 from whisper_server.errors import StartError
 
-WORKER_EXTENSION = "whisper_server.engines.vllm.worker.AlignmentExtension"
-LOGITS_PROCESSOR = "whisper_server.engines.vllm.v1_processor:RulesProcessor"
-SCHEDULERS = "whisper_server.engines.vllm.scheduler"
+WORKER_EXTENSION = "whisper_server.engines.vllm.worker.extension.AlignmentExtension"
+LOGITS_PROCESSOR = "whisper_server.engines.vllm.worker.v1_processor:RulesProcessor"
+SCHEDULERS = "whisper_server.engines.vllm.worker.scheduler"
 CPU_CACHE_BYTES = 1024**3
 IN_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 """As on a GPU. Called by its short name, the CPU build would give the model a process of its own: 63 s to start instead of 40."""
@@ -85,11 +85,11 @@ def set_import_environment(cache: Path) -> None:
     }
 
 
-def set_environment(profile: Profile, *, on_cpu: bool, temporary: Path) -> None:
+def set_environment(*, on_cpu: bool, temporary: Path) -> None:
     """Before vLLM's processes start, which inherit it. Their sockets go to `temporary`."""
     os.environ |= {
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a forked process would share the server's threads and sockets
-        "VLLM_USE_FLASHINFER_SAMPLER": str(int(profile.flashinfer_sampler)),
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",  # the sampler is ours
         "VLLM_USE_V2_MODEL_RUNNER": str(int(not on_cpu)),
         "VLLM_RPC_BASE_PATH": str(temporary),
     }

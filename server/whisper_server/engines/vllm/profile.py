@@ -63,7 +63,6 @@ class Wanted:
     dtype: DType
     kv_cache_dtype: KvCacheDType
     attention_backend: AttentionBackend | None
-    use_flashinfer: bool
     max_num_batched_tokens: int
     """0: what suits the GPU."""
     memory_utilization: float
@@ -77,7 +76,6 @@ class Profile:
     kv_cache_dtype: str
     attention_backend: str | None
     """None: vLLM chooses."""
-    flashinfer_sampler: bool
     max_num_batched_tokens: int
     max_num_seqs: int
     cuda_graph_sizes: tuple[int, ...]
@@ -102,7 +100,6 @@ def gpu_profile(gpu: Gpu, shape: ModelShape, wanted: Wanted) -> Profile:
         dtype=dtype,
         kv_cache_dtype=kv_cache_dtype,
         attention_backend=backend,
-        flashinfer_sampler=wanted.use_flashinfer,
         max_num_batched_tokens=n_tokens,
         max_num_seqs=n_sequences,
         cuda_graph_sizes=cuda_graph_sizes(n_sequences),
@@ -121,7 +118,6 @@ def cpu_profile(wanted: Wanted) -> Profile:
         dtype="float32",
         kv_cache_dtype="auto",
         attention_backend=None,
-        flashinfer_sampler=False,
         max_num_batched_tokens=_at_least_one_window(wanted.max_num_batched_tokens or 4 * N_AUDIO_POSITIONS),
         max_num_seqs=16,
         cuda_graph_sizes=(),

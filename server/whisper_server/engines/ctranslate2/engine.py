@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from whisper_server.engines.batches import BatchQueue, Work
-from whisper_server.engines.convert import converted_folder
-from whisper_server.engines.ctranslate2_model import (
+from whisper_server.engines.ctranslate2.batches import BatchQueue, Work
+from whisper_server.engines.ctranslate2.convert import converted_folder
+from whisper_server.engines.ctranslate2.model import (
     N_TEXT_POSITIONS,
     AlignRequest,
     Ctranslate2Model,

@@ -10,10 +10,12 @@ from typing import Any
 
 from vllm import ModelRegistry
 
-from whisper_server.engines.vllm.alignment import attend
-from whisper_server.engines.vllm.v1_processor import RulesProcessor
+from whisper_server.engines.vllm.worker.alignment import attend
+from whisper_server.engines.vllm.worker.v1_processor import RulesProcessor
 
-ModelRegistry.register_model("WhisperForConditionalGeneration", "whisper_server.engines.vllm.model:ServedWhisper")
+ModelRegistry.register_model(
+    "WhisperForConditionalGeneration", "whisper_server.engines.vllm.worker.model:ServedWhisper"
+)
 
 
 class AlignmentExtension:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
-from whisper_server.engines.vllm.bunches import Bunches
-from whisper_server.engines.vllm.orphan import end_with_parent
-from whisper_server.engines.vllm.whole_texts import WholeTexts
+from whisper_server.engines.vllm.worker.bunches import Bunches
+from whisper_server.engines.vllm.worker.orphan import end_with_parent
+from whisper_server.engines.vllm.worker.whole_texts import WholeTexts
 
 end_with_parent()
 

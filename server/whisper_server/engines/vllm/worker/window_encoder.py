@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from whisper_server.engines.vllm.encoder import RecordedEncoder
-from whisper_server.engines.vllm.features import BatchLogMel
-from whisper_server.engines.vllm.shared_windows import SharedWindows
 from whisper_server.engines.vllm.sounds import SharedSounds
+from whisper_server.engines.vllm.worker.encoder import RecordedEncoder
+from whisper_server.engines.vllm.worker.features import BatchLogMel
+from whisper_server.engines.vllm.worker.shared_windows import SharedWindows
 
 
 class WindowEncoder:

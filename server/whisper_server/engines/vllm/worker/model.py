@@ -13,7 +13,7 @@ from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
 
 from whisper_server.engines.vllm.plans import SCALE, SLOT
 from whisper_server.engines.vllm.sounds import SharedSounds
-from whisper_server.engines.vllm.window_encoder import WindowEncoder
+from whisper_server.engines.vllm.worker.window_encoder import WindowEncoder
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 
@@ -31,7 +31,7 @@ class ServedWhisper(WhisperForConditionalGeneration):
     @staticmethod
     def get_model_state_cls() -> type[Any]:
         """Asked for by the V2 model runner only, which needs a GPU's libraries."""
-        from whisper_server.engines.vllm.v2_sampler import RulesModelState
+        from whisper_server.engines.vllm.worker.v2_sampler import RulesModelState
 
         return RulesModelState
 

@@ -14,8 +14,8 @@ import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Plan, Vocabulary
-from whisper_server.engines.vllm.rules import Choice, Rows, Rules
-from whisper_server.engines.vllm.stretches import NONE
+from whisper_server.engines.vllm.worker.rules import Choice, Rows, Rules
+from whisper_server.engines.vllm.worker.stretches import NONE
 
 
 class RulesProcessor(LogitsProcessor):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from whisper_server.engines.vllm.stretches import Stretches, step_in_place
+from whisper_server.engines.vllm.worker.stretches import Stretches, step_in_place
 
 N_WARM_UPS = 2
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from whisper_server.engines.vllm.plans import Plan, Vocabulary
-from whisper_server.engines.vllm.stretches import N_COLUMNS, Step, Stretches, advanced, step, step_in_place
+from whisper_server.engines.vllm.worker.stretches import N_COLUMNS, Step, Stretches, advanced, step, step_in_place
 
 Rows = npt.NDArray[np.int64]
 Chooser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Stretches], tuple[torch.Tensor, torch.Tensor]]

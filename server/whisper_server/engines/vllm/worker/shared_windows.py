@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
-from whisper_server.engines.vllm.rules import sent
 from whisper_server.engines.vllm.sounds import SharedSounds
+from whisper_server.engines.vllm.worker.rules import sent
 
 logger = logging.getLogger(__name__)
 
