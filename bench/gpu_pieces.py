@@ -15,9 +15,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whisper_server.engines.vllm.plans import Plan, Vocabulary
-from whisper_server.engines.vllm.worker.encoder import RecordedEncoder, encode, layer_weights
-from whisper_server.engines.vllm.worker.features import BatchLogMel
-from whisper_server.engines.vllm.worker.recorded_step import RecordedStep
+from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel
+from whisper_server.engines.vllm.worker.cuda_graphs import RecordedEncoder, RecordedStep
+from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
 from whisper_server.engines.vllm.worker.rules import Rules
 from whisper_server.engines.vllm.worker.stretches import step_in_place
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from whisper_server.engines.vllm.aligning import MAX_BATCH, Aligning
+from whisper_server.engines.vllm.align_batcher import MAX_BATCH, Aligning
 
 LIMIT_S = 5.0
 

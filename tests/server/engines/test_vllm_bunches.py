@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from whisper_server.engines.vllm.worker.bunches import Bunches
+from whisper_server.engines.vllm.worker.scheduling import Bunches
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 N_IN_A_BUNCH, N_PLACES = 4, 10

@@ -11,9 +11,8 @@ transformers: Any = pytest.importorskip("transformers", reason="transformers is 
 from model_kit.demo import DEMO  # noqa: E402 - torch decides
 from speech_kit.sentences import spoken  # noqa: E402
 from whisper_server.engines.vllm.sounds import SharedSounds  # noqa: E402
+from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel, SharedWindows  # noqa: E402
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights  # noqa: E402
-from whisper_server.engines.vllm.worker.features import BatchLogMel  # noqa: E402
-from whisper_server.engines.vllm.worker.shared_windows import SharedWindows  # noqa: E402
 from whisper_server.whisper.mel import LogMel  # noqa: E402
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from whisper_server.engines.vllm.plans import Answer, Plan, Vocabulary
-from whisper_server.engines.vllm.worker.whole_texts import WholeTexts
+from whisper_server.engines.vllm.worker.scheduling import WholeTexts
 
 VOCABULARY = Vocabulary(
     n_tokens=100,

@@ -30,13 +30,13 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from whisper_server.engines.vllm.aligning import Aligning
+from whisper_server.engines.vllm.align_batcher import Aligning
+from whisper_server.engines.vllm.cancellable_load import load_in_thread
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
 from whisper_server.engines.vllm.plans import SCALE, SLOT, Answer, Plan
 from whisper_server.engines.vllm.profile import Profile
 from whisper_server.engines.vllm.sounds import SharedSounds, Sound
-from whisper_server.engines.vllm.starting import load_in_thread
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.errors import InternalError, StartError, Unavailable
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 
 Weights = tuple[torch.Tensor, ...]
-N_WARM_UPS = 2
 
 
 def layer_weights(layer: Any) -> Weights:
@@ -46,41 +45,3 @@ def encode(features: torch.Tensor, encoder: Any, layers: list[Weights], n_heads:
         hidden = encoder_layer(hidden, weights, n_heads)
     states: torch.Tensor = encoder.layer_norm(hidden)
     return states
-
-
-class RecordedEncoder:
-    """The encoder for batches of up to `n_most` windows, a graph for each number."""
-
-    def __init__(self, encoder: Any, n_heads: int, n_most: int) -> None:
-        self._encoder = encoder
-        self._n_heads = n_heads
-        self._n_most = n_most
-        self._layers = [layer_weights(layer) for layer in encoder.layers]
-        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self._answers: dict[int, torch.Tensor] = {}
-        self._features = torch.empty(0)
-
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """Features (window, band, frame) → hidden states (window, position, width), valid until the next call."""
-        n_windows = len(features)
-        if not self._graphs:
-            self._record(features)
-        self._features[:n_windows].copy_(features)
-        self._graphs[n_windows].replay()
-        return self._answers[n_windows]
-
-    def _record(self, features: torch.Tensor) -> None:
-        """All numbers of windows, largest first, so that the others fit into its memory."""
-        self._features = features.new_zeros((self._n_most, *features.shape[1:]))
-        pool = torch.cuda.graph_pool_handle()
-        for n_windows in range(self._n_most, 0, -1):
-            for _ in range(N_WARM_UPS):
-                self._encode(n_windows)
-            torch.cuda.synchronize(features.device)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
-                self._answers[n_windows] = self._encode(n_windows)
-            self._graphs[n_windows] = graph
-
-    def _encode(self, n_windows: int) -> torch.Tensor:
-        return encode(self._features[:n_windows], self._encoder, self._layers, self._n_heads)

@@ -13,7 +13,7 @@ from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
 
 from whisper_server.engines.vllm.plans import SCALE, SLOT
 from whisper_server.engines.vllm.sounds import SharedSounds
-from whisper_server.engines.vllm.worker.window_encoder import WindowEncoder
+from whisper_server.engines.vllm.worker.audio_frontend import WindowEncoder
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 

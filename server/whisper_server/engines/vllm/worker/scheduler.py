@@ -8,9 +8,8 @@ from __future__ import annotations
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
-from whisper_server.engines.vllm.worker.bunches import Bunches
-from whisper_server.engines.vllm.worker.orphan import end_with_parent
-from whisper_server.engines.vllm.worker.whole_texts import WholeTexts
+from whisper_server.engines.vllm.worker.parent_watchdog import end_with_parent
+from whisper_server.engines.vllm.worker.scheduling import Bunches, WholeTexts
 
 end_with_parent()
 

@@ -18,7 +18,7 @@ from vllm.v1.worker.gpu.sample.output import SamplerOutput
 from vllm.v1.worker.gpu.sample.sampler import Sampler
 
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, SCALE, SLOT, Plan, Vocabulary
-from whisper_server.engines.vllm.worker.recorded_step import RecordedStep
+from whisper_server.engines.vllm.worker.cuda_graphs import RecordedStep
 from whisper_server.engines.vllm.worker.rules import Choice, Rows, Rules, sent
 
 

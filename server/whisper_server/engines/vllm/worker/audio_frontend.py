@@ -1,0 +1,106 @@
+"""From slots of the shared memory to the encoder's hidden states: samples, log-mel features, encoder."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.audio_utils import mel_filter_bank
+
+from whisper_server.engines.vllm.sounds import SharedSounds
+from whisper_server.engines.vllm.worker.cuda_graphs import RecordedEncoder
+from whisper_server.engines.vllm.worker.rules import sent
+from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
+
+logger = logging.getLogger(__name__)
+
+
+class WindowEncoder:
+    """vLLM's encoder, fed from shared memory, for up to `n_most` windows at a time."""
+
+    def __init__(self, encoder: Any, config: Any, sounds: SharedSounds, n_most: int) -> None:
+        weight = encoder.conv1.weight
+        self._n_most = n_most
+        self._dtype = weight.dtype
+        self._windows = SharedWindows(sounds, weight.device)
+        self._log_mel = BatchLogMel(config.num_mel_bins, weight.device)
+        self._encode: Callable[[torch.Tensor], torch.Tensor]
+        if weight.is_cuda:
+            self._encode = RecordedEncoder(encoder, config.encoder_attention_heads, n_most)
+        else:
+            # A list of one batch: vLLM's encoder would take windows one by one through its first layers.
+            self._encode = lambda features: encoder([features])
+
+    @torch.inference_mode()
+    def __call__(self, slots: Sequence[int], scales: Sequence[float]) -> list[torch.Tensor]:
+        """Hidden states of each window, (1500, width), valid until the next call."""
+        states: list[torch.Tensor] = []
+        for first in range(0, len(slots), self._n_most):
+            some = slice(first, first + self._n_most)
+            encoded = self._encode(self._log_mel(*self._windows.load(slots[some], scales[some])).to(self._dtype))
+            # A second batch would write over the first.
+            states += (encoded.clone() if len(slots) > self._n_most else encoded).unbind(0)
+        return states
+
+
+class SharedWindows:
+    """The shared memory, as tensors."""
+
+    def __init__(self, sounds: SharedSounds, device: torch.device) -> None:
+        self._samples = torch.from_numpy(sounds.samples)
+        self._device = device
+        if device.type == "cuda":
+            pin(self._samples)
+
+    def load(self, slots: Sequence[int], scales: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+        """16-bit samples (window, sample) and their scales, on the device."""
+        samples = torch.empty((len(slots), self._samples.shape[1]), dtype=torch.int16, device=self._device)
+        for row, slot in zip(samples, slots, strict=True):
+            row.copy_(self._samples[slot], non_blocking=True)
+        return samples, sent(torch.tensor(scales, dtype=torch.float32), self._device)
+
+
+def pin(samples: torch.Tensor) -> None:
+    """Let the GPU read this memory by itself; where it cannot, copies take a little longer."""
+    n_bytes = samples.numel() * samples.element_size()
+    result = torch.cuda.cudart().cudaHostRegister(samples.data_ptr(), n_bytes, 0)
+    if int(result) != 0:
+        with contextlib.suppress(RuntimeError):  # CUDA keeps the error for the next kernel: let that be this one
+            torch.zeros(1, device="cuda").add_(1)
+        logger.warning("The GPU's driver cannot pin the windows' memory (error %d); they are copied once more", result)
+
+
+class BatchLogMel:
+    """Features of windows, (n_windows, n_mels, 3000)."""
+
+    def __init__(self, n_mels: int, device: torch.device) -> None:
+        filters = mel_filter_bank(
+            num_frequency_bins=1 + N_FFT // 2,
+            num_mel_filters=n_mels,
+            min_frequency=0.0,
+            max_frequency=SAMPLE_RATE_HZ / 2,
+            sampling_rate=SAMPLE_RATE_HZ,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        self._filters = torch.from_numpy(np.ascontiguousarray(filters.T)).to(device, torch.float32)
+        self._hann = torch.hann_window(N_FFT, device=device)
+
+    def __call__(self, windows: Sequence[torch.Tensor] | torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        """Of 16-bit samples, not padded."""
+        padded = torch.zeros((len(windows), N_WINDOW_SAMPLES), dtype=torch.float32, device=self._hann.device)
+        if isinstance(windows, torch.Tensor):
+            padded[:, : windows.shape[1]] = windows
+        else:
+            for row, window in zip(padded, windows, strict=True):
+                row[: len(window)] = window
+        padded *= scales.to(padded).view(-1, 1)
+        spectrum = torch.stft(padded, N_FFT, MEL_HOP_SAMPLES, window=self._hann, return_complex=True)
+        power = spectrum[..., :-1].abs().square()
+        log_spec = (self._filters @ power).clamp(min=1e-10).log10()
+        floored = torch.maximum(log_spec, log_spec.amax(dim=(1, 2), keepdim=True) - 8.0)
+        return (floored + 4.0) / 4.0
