@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from whisper_server.engines.vllm.worker.scheduling import Bunches
+from whisper_server.engines.vllm.worker.scheduling import ThrottledPrefills
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
-N_IN_A_BUNCH, N_PLACES = 4, 10
+N_FULL_BATCH, N_PLACES = 4, 10
 
 
 @dataclass
 class SchedulerDouble:
-    max_num_encoder_input_tokens: int = N_IN_A_BUNCH * N_AUDIO_POSITIONS + 1024
+    max_num_encoder_input_tokens: int = N_FULL_BATCH * N_AUDIO_POSITIONS + 1024
     max_num_running_reqs: int = N_PLACES
     waiting: list[str] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
@@ -25,8 +25,8 @@ class SchedulerDouble:
         return SimpleNamespace(scheduled_encoder_inputs={name: [0] for name in begun})
 
 
-class Scheduler(Bunches, SchedulerDouble):
-    def n_begun(self, *arriving: str) -> int:
+class Scheduler(ThrottledPrefills, SchedulerDouble):
+    def n_prefilled(self, *arriving: str) -> int:
         self.waiting += arriving
         return len(self.schedule().scheduled_encoder_inputs)
 
@@ -34,29 +34,29 @@ class Scheduler(Bunches, SchedulerDouble):
 def test_one_that_comes_while_nothing_is_decoded_begins_at_once() -> None:
     scheduler = Scheduler()
     for name in "abc":
-        assert scheduler.n_begun(name) == 1
+        assert scheduler.n_prefilled(name) == 1
         scheduler.running.clear()
 
 
 def test_those_that_come_after_a_beginning_wait_for_one_step() -> None:
     scheduler = Scheduler()
-    assert scheduler.n_begun("a") == 1
-    assert scheduler.n_begun("b") == 0
-    assert scheduler.n_begun("c") == 2
-    assert scheduler.n_begun() == 0
-    assert scheduler.n_begun("d") == 1
+    assert scheduler.n_prefilled("a") == 1
+    assert scheduler.n_prefilled("b") == 0
+    assert scheduler.n_prefilled("c") == 2
+    assert scheduler.n_prefilled() == 0
+    assert scheduler.n_prefilled("d") == 1
 
 
 def test_a_whole_bunch_does_not_wait() -> None:
     scheduler = Scheduler()
-    assert scheduler.n_begun(*"abcdefgh") == N_IN_A_BUNCH
-    assert scheduler.n_begun() == N_IN_A_BUNCH
+    assert scheduler.n_prefilled(*"abcdefgh") == N_FULL_BATCH
+    assert scheduler.n_prefilled() == N_FULL_BATCH
 
 
 def test_more_than_there_are_places_for_are_no_bunch() -> None:
     scheduler = Scheduler()
     scheduler.running = list("123456789")
-    assert scheduler.n_begun(*"abcdef") == 1
+    assert scheduler.n_prefilled(*"abcdef") == 1
     scheduler.running = list("1234567")
-    assert scheduler.n_begun() == 0
-    assert scheduler.n_begun() == 3
+    assert scheduler.n_prefilled() == 0
+    assert scheduler.n_prefilled() == 3

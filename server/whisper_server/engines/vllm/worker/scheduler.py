@@ -9,14 +9,14 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
 from whisper_server.engines.vllm.worker.parent_watchdog import end_with_parent
-from whisper_server.engines.vllm.worker.scheduling import Bunches, WholeTexts
+from whisper_server.engines.vllm.worker.scheduling import ThrottledPrefills, WholeTexts
 
 end_with_parent()
 
 
-class AsyncWholeTextScheduler(WholeTexts, Bunches, AsyncScheduler):
+class AsyncWholeTextScheduler(WholeTexts, ThrottledPrefills, AsyncScheduler):
     """For GPUs: the next step is prepared while one is computed."""
 
 
-class WholeTextScheduler(WholeTexts, Bunches, Scheduler):
+class WholeTextScheduler(WholeTexts, ThrottledPrefills, Scheduler):
     """For vLLM's CPU build, step by step."""

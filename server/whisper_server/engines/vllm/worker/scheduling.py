@@ -12,27 +12,27 @@ from whisper_server.engines.vllm.plans import Answer, Plan, Vocabulary
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 
-class Bunches:
+class ThrottledPrefills:
     """Mixed into a scheduler of vLLM's: holds new windows back for a step, unless there are enough for a whole bunch."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._encoder_budget: int = self.max_num_encoder_input_tokens
-        self._n_in_a_bunch = self._encoder_budget // N_AUDIO_POSITIONS
-        self._has_just_begun = False
+        self._full_batch = self._encoder_budget // N_AUDIO_POSITIONS
+        self._last_step_had_prefills = False
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         """The next step."""
-        self.max_num_encoder_input_tokens = self._encoder_budget if self._may_begin() else 0
+        self.max_num_encoder_input_tokens = self._encoder_budget if self._may_prefill() else 0
         step = super().schedule(*args, **kwargs)  # type: ignore[misc]
-        self._has_just_begun = bool(step.scheduled_encoder_inputs)
+        self._last_step_had_prefills = bool(step.scheduled_encoder_inputs)
         return step
 
-    def _may_begin(self) -> bool:
+    def _may_prefill(self) -> bool:
         """Where nothing is decoded there is nothing to wait for."""
         n_running, n_waiting = len(self.running), len(self.waiting)  # type: ignore[attr-defined]
         n_places = self.max_num_running_reqs - n_running  # type: ignore[attr-defined]
-        return not (self._has_just_begun and n_running) or min(n_waiting, n_places) >= self._n_in_a_bunch
+        return not (self._last_step_had_prefills and n_running) or min(n_waiting, n_places) >= self._full_batch
 
 
 @dataclass
