@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from whisper_server.engines.vllm.plans import Answer, Plan, Vocabulary
-from whisper_server.engines.vllm.worker.scheduling import WholeTexts
+from whisper_server.engines.vllm.worker.scheduling import FinalOnlyOutputs
 
 VOCABULARY = Vocabulary(
     n_tokens=100,
@@ -53,7 +53,7 @@ class SchedulerDouble:
         return dict(self.said)
 
 
-class Scheduler(WholeTexts, SchedulerDouble):
+class Scheduler(FinalOnlyOutputs, SchedulerDouble):
     pass
 
 

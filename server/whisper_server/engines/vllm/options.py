@@ -37,7 +37,7 @@ def engine_options(files: ModelFiles, profile: Profile, sounds: dict[str, Any], 
         "limit_mm_per_prompt": {"audio": 1},
         "additional_config": files.vocabulary.as_config() | sounds,
         "worker_extension_cls": WORKER_EXTENSION,
-        "scheduler_cls": f"{SCHEDULERS}.{'WholeTextScheduler' if on_cpu else 'AsyncWholeTextScheduler'}",
+        "scheduler_cls": f"{SCHEDULERS}.{'WhisperScheduler' if on_cpu else 'AsyncWhisperScheduler'}",
         "async_scheduling": not on_cpu,
         # What is chosen and how likely it was is the rules' business alone: vLLM hands on what they leave.
         "logprobs_mode": "processed_logits",

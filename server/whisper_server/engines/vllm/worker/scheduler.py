@@ -9,14 +9,14 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
 from whisper_server.engines.vllm.worker.parent_watchdog import end_with_parent
-from whisper_server.engines.vllm.worker.scheduling import ThrottledPrefills, WholeTexts
+from whisper_server.engines.vllm.worker.scheduling import FinalOnlyOutputs, ThrottledPrefills
 
 end_with_parent()
 
 
-class AsyncWholeTextScheduler(WholeTexts, ThrottledPrefills, AsyncScheduler):
+class AsyncWhisperScheduler(FinalOnlyOutputs, ThrottledPrefills, AsyncScheduler):
     """For GPUs: the next step is prepared while one is computed."""
 
 
-class WholeTextScheduler(WholeTexts, ThrottledPrefills, Scheduler):
+class WhisperScheduler(FinalOnlyOutputs, ThrottledPrefills, Scheduler):
     """For vLLM's CPU build, step by step."""

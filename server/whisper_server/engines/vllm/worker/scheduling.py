@@ -36,7 +36,7 @@ class ThrottledPrefills:
 
 
 @dataclass
-class Text:
+class BufferedOutput:
     """What a request has come to so far."""
 
     n_columns: int
@@ -58,26 +58,26 @@ class Text:
         return Answer(tuple(self.tokens), tuple(self.logprobs), self.first_columns).packed()
 
 
-class WholeTexts:
+class FinalOnlyOutputs:
     """Mixed into a scheduler of vLLM's: keeps the tokens of requests until they end."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         config = self.vllm_config.additional_config  # type: ignore[attr-defined]
         self._n_languages = len(Vocabulary.from_config(config).languages)
-        self._texts: dict[str, Text] = {}
+        self._buffered: dict[str, BufferedOutput] = {}
 
     def add_request(self, request: Any) -> None:
         """A request comes."""
         detects = Plan.from_extra_args(request.sampling_params.extra_args).detects
-        self._texts[request.request_id] = Text(self._n_languages if detects else 1)
+        self._buffered[request.request_id] = BufferedOutput(self._n_languages if detects else 1)
         super().add_request(request)  # type: ignore[misc]
 
     def finish_requests(self, *args: Any, **kwargs: Any) -> Any:
         """Clients have left, or the engine ends: what these requests came to is of no use."""
         requests = super().finish_requests(*args, **kwargs)  # type: ignore[misc]
         for request in requests:
-            self._texts.pop(request.request_id, None)
+            self._buffered.pop(request.request_id, None)
         return requests
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> dict[int, Any]:
@@ -89,16 +89,16 @@ class WholeTexts:
             for output in answer.outputs:
                 if output.new_token_ids:
                     row = None if values is None else values.logprobs[rows[output.request_id]]
-                    self._texts[output.request_id].add(output.new_token_ids, row)
+                    self._buffered[output.request_id].add(output.new_token_ids, row)
                 if output.finish_reason is not None:
-                    kept.append(self._whole(output))
+                    kept.append(self._final(output))
             answer.outputs = kept
             if not (kept or answer.finished_requests or answer.scheduler_stats):
                 del answers[client]
         return answers
 
-    def _whole(self, output: Any) -> Any:
+    def _final(self, output: Any) -> Any:
         """The last output of a request, with all of its tokens."""
-        output.new_token_ids = self._texts.pop(output.request_id).packed()
+        output.new_token_ids = self._buffered.pop(output.request_id).packed()
         output.new_logprobs = None
         return output
