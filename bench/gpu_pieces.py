@@ -19,7 +19,7 @@ from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel
 from whisper_server.engines.vllm.worker.cuda_graphs import RecordedEncoder, RecordedStep
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
 from whisper_server.engines.vllm.worker.rules import Rules
-from whisper_server.engines.vllm.worker.stretches import step_in_place
+from whisper_server.engines.vllm.worker.token_rules import step_in_place
 
 WIDTH, N_HEADS, N_LAYERS, N_MELS, N_INNER = 1280, 20, 32, 128, 5120
 VOCABULARY = Vocabulary(

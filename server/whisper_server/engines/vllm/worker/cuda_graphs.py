@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
-from whisper_server.engines.vllm.worker.stretches import Stretches, step_in_place
+from whisper_server.engines.vllm.worker.token_rules import VocabularyRanges, step_in_place
 
 Output = TypeVar("Output")
 
@@ -92,15 +92,15 @@ class RecordedStep:
         self._logits = self._where = torch.empty(0)
 
     def __call__(
-        self, logits: torch.Tensor, state: torch.Tensor, where: torch.Tensor, stretches: Stretches
+        self, logits: torch.Tensor, state: torch.Tensor, where: torch.Tensor, ranges: VocabularyRanges
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `step_in_place`; `state` and `stretches` must be those of the first call, which captures the graphs."""
+        """As `step_in_place`; `state` and `token_rules` must be those of the first call, which captures the graphs."""
         n_rows = len(logits)
         if not self._graphs:
-            self._capture(logits, state, stretches)
+            self._capture(logits, state, ranges)
         place = bisect_left(self._sizes, n_rows)
         if place == len(self._sizes):
-            return self._step(logits, state, where.long(), stretches)
+            return self._step(logits, state, where.long(), ranges)
         size = self._sizes[place]
         self._logits[:n_rows].copy_(logits)
         self._where[:n_rows].copy_(where)
@@ -109,12 +109,12 @@ class RecordedStep:
         # Copies: while they are on their way to the CPU, the next step overwrites the graph's own.
         return tokens[:n_rows].clone(), logprobs[:n_rows].clone()
 
-    def _capture(self, logits: torch.Tensor, state: torch.Tensor, stretches: Stretches) -> None:
+    def _capture(self, logits: torch.Tensor, state: torch.Tensor, ranges: VocabularyRanges) -> None:
         n_max_rows, device = self._sizes[-1], state.device
         self._logits = torch.zeros((n_max_rows, logits.shape[1]), dtype=logits.dtype, device=device)
         self._where = torch.full((n_max_rows,), self._padding_slot, dtype=torch.int64, device=device)
 
         def compute(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-            return self._step(self._logits[:size], state, self._where[:size], stretches)
+            return self._step(self._logits[:size], state, self._where[:size], ranges)
 
         self._graphs = capture(compute, self._sizes, device)

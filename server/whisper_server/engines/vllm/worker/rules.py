@@ -1,7 +1,7 @@
 """Whisper's rules for choosing tokens, on whole batches: suppressed tokens, timestamps, temperature.
 
 Follows `SuppressBlank`, `SuppressTokens` and `ApplyTimestampRules` of openai/whisper's `decoding.py`; the arithmetic
-is in `stretches`. Holds what the rules must remember of every request, on the device: nothing is read back from a
+is in `token_rules`. Holds what the rules must remember of every request, on the device: nothing is read back from a
 GPU. Knows torch, not vLLM.
 """
 
@@ -15,11 +15,18 @@ import numpy.typing as npt
 import torch
 
 from whisper_server.engines.vllm.plans import Plan, Vocabulary
-from whisper_server.engines.vllm.worker.stretches import N_COLUMNS, Step, Stretches, advanced, step, step_in_place
+from whisper_server.engines.vllm.worker.token_rules import (
+    N_COLUMNS,
+    Step,
+    VocabularyRanges,
+    advance,
+    step,
+    step_in_place,
+)
 
 Rows = npt.NDArray[np.int64]
-Chooser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Stretches], tuple[torch.Tensor, torch.Tensor]]
-"""As `stretches.step_in_place`."""
+Chooser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, VocabularyRanges], tuple[torch.Tensor, torch.Tensor]]
+"""As `token_rules.step_in_place`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Rules:
     ) -> None:
         self._vocabulary = vocabulary
         self._device = device
-        self._stretches = Stretches.of(vocabulary, device)
+        self._ranges = VocabularyRanges.of(vocabulary, device)
         self._chooser = chooser
         self._generator = torch.Generator(device=device)
         # One row more than there are slots: whoever pads a batch may point there.
@@ -77,7 +84,7 @@ class Rules:
         if self._is_hot[slots].any():
             tokens, logprobs = self._choose_and_draw(logits, slots, where.long())
         else:
-            tokens, logprobs = self._chooser(logits, self._state, where, self._stretches)
+            tokens, logprobs = self._chooser(logits, self._state, where, self._ranges)
         return Choice(tokens, logprobs, first, detecting)
 
     def _choose_and_draw(
@@ -85,19 +92,19 @@ class Rules:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """A step in which rows with a temperature draw their tokens at random."""
         state, hot = self._state[where], self._rows(np.flatnonzero(self._is_hot[slots]))
-        chosen = self._drawn(step(logits, state, self._stretches), logits, state, hot, self._temperature[where])
-        self._state[where] = advanced(state, chosen.tokens, self._stretches)
+        chosen = self._drawn(step(logits, state, self._ranges), logits, state, hot, self._temperature[where])
+        self._state[where] = advance(state, chosen.tokens, self._ranges)
         return chosen.tokens, chosen.logprobs
 
     def _drawn(
         self, chosen: Step, logits: torch.Tensor, state: torch.Tensor, hot: torch.Tensor, temperature: torch.Tensor
     ) -> Step:
-        allowed = self._stretches.allowed(logits[hot].float(), state[hot], chosen.reach[hot])
+        allowed = self._ranges.mask(logits[hot].float(), state[hot], chosen.allowed[hot])
         noise = torch.empty_like(allowed).exponential_(generator=self._generator).log_()  # minus a Gumbel variable
         drawn = (allowed / temperature[hot].unsqueeze(1) - noise).argmax(-1)
         found = allowed.gather(1, drawn.unsqueeze(1)).squeeze(1) - allowed.logsumexp(-1)
         tokens, logprobs = chosen.tokens.index_copy(0, hot, drawn), chosen.logprobs.index_copy(0, hot, found)
-        return Step(tokens, logprobs, chosen.reach)
+        return Step(tokens, logprobs, chosen.allowed)
 
     def _write_staged(self) -> None:
         if not self._staged:

@@ -15,7 +15,7 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDi
 
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Plan, Vocabulary
 from whisper_server.engines.vllm.worker.rules import Choice, Rows, Rules
-from whisper_server.engines.vllm.worker.stretches import NONE
+from whisper_server.engines.vllm.worker.token_rules import MINUS_INF
 
 
 class RulesProcessor(LogitsProcessor):
@@ -64,7 +64,7 @@ class RulesProcessor(LogitsProcessor):
         n_rows = logits.shape[0]
         slots = np.array([self._slot_of_row.get(row, self._nobody) for row in range(n_rows)], dtype=np.int64)
         choice = self._rules.choose(logits, slots)
-        left = torch.full_like(logits, NONE)
+        left = torch.full_like(logits, MINUS_INF)
         if choice.first.size:
             self._show(left, choice, slots)
         tokens = choice.tokens.clone()
