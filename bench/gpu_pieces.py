@@ -18,7 +18,7 @@ from whisper_server.engines.vllm.plans import Plan, Vocabulary
 from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel
 from whisper_server.engines.vllm.worker.cuda_graphs import RecordedEncoder, RecordedStep
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
-from whisper_server.engines.vllm.worker.rules import Rules
+from whisper_server.engines.vllm.worker.sampler import WhisperSampler
 from whisper_server.engines.vllm.worker.token_rules import step_in_place
 
 WIDTH, N_HEADS, N_LAYERS, N_MELS, N_INNER = 1280, 20, 32, 128, 5120
@@ -51,14 +51,14 @@ def measured_ms(run: Callable[[], Any], *, n_runs: int = 20) -> tuple[float, flo
 def rules(device: torch.device) -> None:
     for kind in ("eager", "recorded"):
         for n_rows in (1, 64, 256):
-            chooser = step_in_place if kind == "eager" else RecordedStep([n_rows], n_rows)
-            ruled = Rules(VOCABULARY, n_rows, device, chooser=chooser)
+            step_function = step_in_place if kind == "eager" else RecordedStep([n_rows], n_rows)
+            ruled = WhisperSampler(VOCABULARY, n_rows, device, step_function=step_function)
             slots = np.arange(n_rows)
             for slot in range(n_rows):
                 ruled.load(slot, Plan(n_task_tokens=4, timestamps=bool(slot % 2)))
             logits = torch.randn(n_rows, VOCABULARY.n_tokens, device=device, dtype=torch.bfloat16)
-            where = torch.arange(n_rows, device=device)
-            total_ms, start_ms = measured_ms(lambda r=ruled, x=logits, s=slots, w=where: r.choose(x, s, w))  # type: ignore[misc]
+            device_slots = torch.arange(n_rows, device=device)
+            total_ms, start_ms = measured_ms(lambda r=ruled, x=logits, s=slots, w=device_slots: r.sample(x, s, w))  # type: ignore[misc]
             print(f"rules, {kind}, {n_rows} rows: {total_ms:.2f} ms a step ({start_ms:.2f} ms to start it)", flush=True)
 
 

@@ -16,7 +16,7 @@ from whisper_server.engines.vllm.profile import Profile
 from whisper_server.errors import StartError
 
 WORKER_EXTENSION = "whisper_server.engines.vllm.worker.extension.AlignmentExtension"
-LOGITS_PROCESSOR = "whisper_server.engines.vllm.worker.v1_processor:RulesProcessor"
+LOGITS_PROCESSOR = "whisper_server.engines.vllm.worker.v1_logits_processor:WhisperLogitsProcessor"
 SCHEDULERS = "whisper_server.engines.vllm.worker.scheduler"
 CPU_CACHE_BYTES = 1024**3
 IN_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"

@@ -13,7 +13,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from whisper_server.engines.vllm.sounds import SharedSounds
 from whisper_server.engines.vllm.worker.cuda_graphs import RecordedEncoder
-from whisper_server.engines.vllm.worker.rules import sent
+from whisper_server.engines.vllm.worker.sampler import sent
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
 
 logger = logging.getLogger(__name__)

@@ -89,10 +89,10 @@ class RecordedStep:
         """Row of the state for the rows that a batch is padded with."""
         self._step: Callable[..., tuple[torch.Tensor, torch.Tensor]] = torch.compile(step_in_place, dynamic=True)
         self._graphs: dict[int, CapturedGraph[tuple[torch.Tensor, torch.Tensor]]] = {}
-        self._logits = self._where = torch.empty(0)
+        self._logits = self._slots = torch.empty(0)
 
     def __call__(
-        self, logits: torch.Tensor, state: torch.Tensor, where: torch.Tensor, ranges: VocabularyRanges
+        self, logits: torch.Tensor, state: torch.Tensor, device_slots: torch.Tensor, ranges: VocabularyRanges
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As `step_in_place`; `state` and `token_rules` must be those of the first call, which captures the graphs."""
         n_rows = len(logits)
@@ -100,11 +100,11 @@ class RecordedStep:
             self._capture(logits, state, ranges)
         place = bisect_left(self._sizes, n_rows)
         if place == len(self._sizes):
-            return self._step(logits, state, where.long(), ranges)
+            return self._step(logits, state, device_slots.long(), ranges)
         size = self._sizes[place]
         self._logits[:n_rows].copy_(logits)
-        self._where[:n_rows].copy_(where)
-        self._where[n_rows:size].fill_(self._padding_slot)
+        self._slots[:n_rows].copy_(device_slots)
+        self._slots[n_rows:size].fill_(self._padding_slot)
         tokens, logprobs = self._graphs[size].replay()
         # Copies: while they are on their way to the CPU, the next step overwrites the graph's own.
         return tokens[:n_rows].clone(), logprobs[:n_rows].clone()
@@ -112,9 +112,9 @@ class RecordedStep:
     def _capture(self, logits: torch.Tensor, state: torch.Tensor, ranges: VocabularyRanges) -> None:
         n_max_rows, device = self._sizes[-1], state.device
         self._logits = torch.zeros((n_max_rows, logits.shape[1]), dtype=logits.dtype, device=device)
-        self._where = torch.full((n_max_rows,), self._padding_slot, dtype=torch.int64, device=device)
+        self._slots = torch.full((n_max_rows,), self._padding_slot, dtype=torch.int64, device=device)
 
         def compute(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-            return self._step(self._logits[:size], state, self._where[:size], ranges)
+            return self._step(self._logits[:size], state, self._slots[:size], ranges)
 
         self._graphs = capture(compute, self._sizes, device)

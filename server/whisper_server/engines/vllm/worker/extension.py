@@ -11,7 +11,7 @@ from typing import Any
 from vllm import ModelRegistry
 
 from whisper_server.engines.vllm.worker.alignment import attend
-from whisper_server.engines.vllm.worker.v1_processor import RulesProcessor
+from whisper_server.engines.vllm.worker.v1_logits_processor import WhisperLogitsProcessor
 
 ModelRegistry.register_model(
     "WhisperForConditionalGeneration", "whisper_server.engines.vllm.worker.model:ServedWhisper"
@@ -28,7 +28,7 @@ class AlignmentExtension:
         model = self.model_runner.get_model()
         batch = getattr(self.model_runner, "input_batch", None)
         for processor in batch.logitsprocs.all if batch is not None else ():
-            if isinstance(processor, RulesProcessor):
+            if isinstance(processor, WhisperLogitsProcessor):
                 processor.model = model
         model.encode([0], [1.0])
 

@@ -31,9 +31,9 @@ class ServedWhisper(WhisperForConditionalGeneration):
     @staticmethod
     def get_model_state_cls() -> type[Any]:
         """Asked for by the V2 model runner only, which needs a GPU's libraries."""
-        from whisper_server.engines.vllm.worker.v2_sampler import RulesModelState
+        from whisper_server.engines.vllm.worker.v2_sampler import WhisperModelState
 
-        return RulesModelState
+        return WhisperModelState
 
     def forward(self, input_ids: Any, positions: Any, encoder_outputs: Any = None, **kwargs: Any) -> torch.Tensor:
         """As vLLM's; what the steps that begin texts come to is kept, for `logprobs_at`."""

@@ -123,10 +123,10 @@ def advance(state: torch.Tensor, tokens: torch.Tensor, ranges: VocabularyRanges)
 
 
 def step_in_place(
-    logits: torch.Tensor, state: torch.Tensor, where: torch.Tensor, ranges: VocabularyRanges
+    logits: torch.Tensor, state: torch.Tensor, device_slots: torch.Tensor, ranges: VocabularyRanges
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose for the rows of `state` that `where` names, and note it there: tokens and their log-probabilities."""
-    rows = state[where]
+    rows = state[device_slots]
     chosen = step(logits, rows, ranges)
-    state[where] = advance(rows, chosen.tokens, ranges)
+    state[device_slots] = advance(rows, chosen.tokens, ranges)
     return chosen.tokens, chosen.logprobs

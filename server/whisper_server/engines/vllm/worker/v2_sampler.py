@@ -19,10 +19,10 @@ from vllm.v1.worker.gpu.sample.sampler import Sampler
 
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, SCALE, SLOT, Plan, Vocabulary
 from whisper_server.engines.vllm.worker.cuda_graphs import RecordedStep
-from whisper_server.engines.vllm.worker.rules import Choice, Rows, Rules, sent
+from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler, sent
 
 
-class RulesSampler(Sampler):
+class V2Sampler(Sampler):
     """Chooses by the rules; of the base class only the states that the model runner reads remain."""
 
     def __init__(self, base: Sampler, model: Any, vocabulary: Vocabulary, n_slots: int, sizes: list[int]) -> None:
@@ -30,7 +30,7 @@ class RulesSampler(Sampler):
         self._model = model
         self._vocabulary = vocabulary
         self._device = next(model.parameters()).device
-        self._rules = Rules(vocabulary, n_slots, self._device, chooser=RecordedStep(sizes, n_slots))
+        self._sampler = WhisperSampler(vocabulary, n_slots, self._device, step_function=RecordedStep(sizes, n_slots))
         self._n_task_tokens = np.zeros(n_slots, dtype=np.int64)
         self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=self._device)
         # Ids and ranks that vLLM wants beside the columns, and nobody reads.
@@ -44,11 +44,11 @@ class RulesSampler(Sampler):
         super().add_request(req_idx, *more)  # 0.26 says how long the prompt is, 0.33 does not; parameters come last
         plan = Plan.from_extra_args(more[-1].extra_args)
         self._n_task_tokens[req_idx] = plan.n_task_tokens
-        self._rules.load(req_idx, plan, self.histories.pop(req_idx, ()))
+        self._sampler.load(req_idx, plan, self.histories.pop(req_idx, ()))
 
     def __call__(self, logits: torch.Tensor, input_batch: Any) -> SamplerOutput:
         slots = input_batch.idx_mapping_np.astype(np.int64)
-        choice = self._rules.choose(logits, slots, input_batch.idx_mapping)
+        sampled = self._sampler.sample(logits, slots, input_batch.idx_mapping)
         num_sampled, num_rejected = get_num_sampled_and_rejected(
             input_batch.seq_lens.new_ones(input_batch.num_reqs),
             input_batch.seq_lens,
@@ -57,41 +57,41 @@ class RulesSampler(Sampler):
             self.req_states.prefill_len.gpu,
         )
         return SamplerOutput(
-            sampled_token_ids=choice.tokens.view(-1, 1),
-            logprobs_tensors=self._handed_back(choice, slots, input_batch.query_start_loc_np),
+            sampled_token_ids=sampled.tokens.view(-1, 1),
+            logprobs_tensors=self._handed_back(sampled, slots, input_batch.query_start_loc_np),
             num_nans=None,
             num_sampled=num_sampled,
             num_rejected=num_rejected,
         )
 
-    def _handed_back(self, choice: Choice, slots: Rows, starts: Any) -> LogprobsTensors:
-        columns = self._columns(choice, slots, starts) if choice.first.size else choice.logprobs.unsqueeze(1)
+    def _handed_back(self, sampled: SampledBatch, slots: Rows, starts: Any) -> LogprobsTensors:
+        columns = self._columns(sampled, slots, starts) if sampled.first_rows.size else sampled.logprobs.unsqueeze(1)
         return LogprobsTensors(self._ids[: columns.numel()].view_as(columns), columns, self._ranks[: len(columns)])
 
-    def _columns(self, choice: Choice, slots: Rows, starts: Any) -> torch.Tensor:
+    def _columns(self, sampled: SampledBatch, slots: Rows, starts: Any) -> torch.Tensor:
         """Log-probabilities of the tokens, and in first rows of "no speech", or of the languages."""
         # A prompt ends in its task tokens; the first of them is `<|startoftranscript|>`.
-        places = starts[choice.first + 1] - self._n_task_tokens[slots[choice.first]]
+        places = starts[sampled.first_rows + 1] - self._n_task_tokens[slots[sampled.first_rows]]
         heard = self._model.logprobs_at(sent(torch.from_numpy(places), self._device)) + OUT_OF_SIGHT
-        n_columns = 1 + max(1, len(self._languages) if choice.detecting.size else 1)
-        columns = choice.logprobs.new_zeros((len(choice.logprobs), n_columns))
-        columns[:, 0] = choice.logprobs
-        columns[sent(torch.from_numpy(choice.first), self._device), 1] = heard[:, self._vocabulary.nospeech]
-        if choice.detecting.size:
-            of_first = np.searchsorted(choice.first, choice.detecting)
+        n_columns = 1 + max(1, len(self._languages) if sampled.detecting_rows.size else 1)
+        columns = sampled.logprobs.new_zeros((len(sampled.logprobs), n_columns))
+        columns[:, 0] = sampled.logprobs
+        columns[sent(torch.from_numpy(sampled.first_rows), self._device), 1] = heard[:, self._vocabulary.nospeech]
+        if sampled.detecting_rows.size:
+            of_first = np.searchsorted(sampled.first_rows, sampled.detecting_rows)
             languages = heard[sent(torch.from_numpy(of_first), self._device)][:, self._languages]
-            columns[sent(torch.from_numpy(choice.detecting), self._device), 1:] = languages
+            columns[sent(torch.from_numpy(sampled.detecting_rows), self._device), 1:] = languages
         return columns
 
 
-class RulesModelState(EncoderDecoderModelState):
+class WhisperModelState(EncoderDecoderModelState):
     """Brings the sampler, tells it what a request decoded before it was paused, and hands windows to the encoder."""
 
     def custom_sampler(self, sampler: Any) -> tuple[Any, Any]:
         vocabulary = Vocabulary.from_config(self.vllm_config.additional_config)
         sizes = self.vllm_config.compilation_config.cudagraph_capture_sizes or [self.max_num_reqs]
-        self._rules_sampler = RulesSampler(sampler, self.model, vocabulary, self.max_num_reqs, list(sizes))
-        return self._rules_sampler, None
+        self._v2_sampler = V2Sampler(sampler, self.model, vocabulary, self.max_num_reqs, list(sizes))
+        return self._v2_sampler, None
 
     def get_mm_embeddings(self, scheduled_encoder_inputs: Any, input_batch: Any, req_states: Any) -> None:  # noqa: ARG002 - vLLM calls it so
         """Encode the windows of new requests, in the order of the batch."""
@@ -110,4 +110,4 @@ class RulesModelState(EncoderDecoderModelState):
         super().add_request(req_index, new_req_data)
         decoded = new_req_data.prefill_token_ids[len(new_req_data.prompt_token_ids) :]
         if decoded:
-            self._rules_sampler.histories[req_index] = list(decoded)
+            self._v2_sampler.histories[req_index] = list(decoded)

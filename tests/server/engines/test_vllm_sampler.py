@@ -9,7 +9,7 @@ import pytest
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: it comes with whisper-server[vllm]")
 
 from whisper_server.engines.vllm.plans import Answer, Plan, Vocabulary  # noqa: E402 - torch decides
-from whisper_server.engines.vllm.worker.rules import Rules  # noqa: E402
+from whisper_server.engines.vllm.worker.sampler import WhisperSampler  # noqa: E402
 
 END, SOT, NOSPEECH, NOTIMESTAMPS = 60, 61, 70, 71
 VOCABULARY = Vocabulary(
@@ -61,7 +61,7 @@ def log_sum(values: np.ndarray[Any, Any]) -> float:
 def test_greedy_choices_are_those_of_openai_whisper_over_whole_histories() -> None:
     random = np.random.default_rng(0)
     n_rows, n_steps = 48, 24
-    rules = Rules(VOCABULARY, n_rows, torch.device("cpu"))
+    rules = WhisperSampler(VOCABULARY, n_rows, torch.device("cpu"))
     plans = [Plan(n_task_tokens=4, timestamps=bool(row % 3)) for row in range(n_rows)]
     for row, plan in enumerate(plans):
         rules.load(row, plan)
@@ -70,13 +70,13 @@ def test_greedy_choices_are_those_of_openai_whisper_over_whole_histories() -> No
     for _ in range(n_steps):
         order = random.permutation(n_rows)
         logits = random.normal(scale=3, size=(n_rows, VOCABULARY.n_tokens)).astype(np.float32)
-        logits[:, BEGIN:] -= random.choice([0, 2, 6], size=(n_rows, 1))
-        choice = rules.choose(torch.from_numpy(logits.copy()), order)
+        logits[:, BEGIN:] -= random.sampled([0, 2, 6], size=(n_rows, 1))
+        sampled = rules.sample(torch.from_numpy(logits.copy()), order)
         for place, row in enumerate(order.tolist()):
-            plan, chosen = plans[row], int(choice.tokens[place])
+            plan, chosen = plans[row], int(sampled.tokens[place])
             expected = reference(logits[place], tokens[row], timed=plan.timestamps)
             assert chosen == int(expected.argmax())
-            assert float(choice.logprobs[place]) == pytest.approx(float(expected.max()), abs=1e-4)
+            assert float(sampled.logprobs[place]) == pytest.approx(float(expected.max()), abs=1e-4)
             n_times += chosen >= BEGIN
             tokens[row].append(chosen)
     assert n_times > 100
@@ -85,31 +85,31 @@ def test_greedy_choices_are_those_of_openai_whisper_over_whole_histories() -> No
 def test_a_request_that_goes_on_after_a_pause_chooses_as_if_it_had_not_paused() -> None:
     random = np.random.default_rng(1)
     for n_before in range(12):
-        going, paused = (Rules(VOCABULARY, 2, torch.device("cpu")) for _ in range(2))
+        going, paused = (WhisperSampler(VOCABULARY, 2, torch.device("cpu")) for _ in range(2))
         plan, row = Plan(n_task_tokens=4, timestamps=True), np.array([1])
         going.load(1, plan)
         tokens: list[int] = []
         for _ in range(n_before):
             logits = torch.from_numpy(random.normal(scale=3, size=(1, VOCABULARY.n_tokens)).astype(np.float32))
-            tokens.append(int(going.choose(logits, row).tokens[0]))
+            tokens.append(int(going.sample(logits, row).tokens[0]))
         paused.load(1, plan, tokens)
         for _ in range(6):
             logits = torch.from_numpy(random.normal(scale=3, size=(1, VOCABULARY.n_tokens)).astype(np.float32))
-            ours, theirs = (rules.choose(logits.clone(), row) for rules in (going, paused))
+            ours, theirs = (rules.sample(logits.clone(), row) for rules in (going, paused))
             assert int(ours.tokens[0]) == int(theirs.tokens[0])
 
 
 def test_first_tokens_of_our_own_requests_are_told_from_others() -> None:
-    rules = Rules(VOCABULARY, 5, torch.device("cpu"))
+    rules = WhisperSampler(VOCABULARY, 5, torch.device("cpu"))
     rules.load(0, Plan(n_task_tokens=4))
     rules.load(1, Plan(n_task_tokens=1, detects=True))
     rules.load(2, Plan(n_task_tokens=4, timestamps=True), [BEGIN, 9])
     rules.load(4, Plan())
     slots = np.array([4, 1, 2, 0])
-    choice = rules.choose(torch.randn(4, VOCABULARY.n_tokens), slots)
-    assert choice.first.tolist() == [1, 3]
-    assert choice.detecting.tolist() == [1]
-    assert not rules.choose(torch.randn(4, VOCABULARY.n_tokens), slots).first.size
+    sampled = rules.sample(torch.randn(4, VOCABULARY.n_tokens), slots)
+    assert sampled.first_rows.tolist() == [1, 3]
+    assert sampled.detecting_rows.tolist() == [1]
+    assert not rules.sample(torch.randn(4, VOCABULARY.n_tokens), slots).first_rows.size
 
 
 def test_an_answer_comes_back_as_it_was_packed() -> None:
@@ -122,36 +122,36 @@ def test_an_answer_comes_back_as_it_was_packed() -> None:
 
 
 def test_draws_follow_the_temperature_and_the_rules() -> None:
-    rules = Rules(VOCABULARY, 3000, torch.device("cpu"))
+    rules = WhisperSampler(VOCABULARY, 3000, torch.device("cpu"))
     row = np.random.default_rng(2).normal(scale=2, size=VOCABULARY.n_tokens).astype(np.float32)
     slots = np.arange(3000)
     for slot in range(3000):
         rules.load(slot, Plan(temperature=0.5 if slot else 0.0))
-    choice = rules.choose(torch.from_numpy(np.tile(row, (3000, 1))), slots)
+    sampled = rules.sample(torch.from_numpy(np.tile(row, (3000, 1))), slots)
     logprobs = reference(row, [], timed=False)
-    assert int(choice.tokens[0]) == int(logprobs.argmax())
+    assert int(sampled.tokens[0]) == int(logprobs.argmax())
     weights = np.exp((logprobs - logprobs.max()) / 0.5)
     expected = weights / weights.sum()
-    drawn = np.bincount(choice.tokens[1:].numpy(), minlength=VOCABULARY.n_tokens) / 2999
+    drawn = np.bincount(sampled.tokens[1:].numpy(), minlength=VOCABULARY.n_tokens) / 2999
     assert np.abs(drawn - expected).max() < 0.03
     assert not drawn[[*VOCABULARY.suppressed, *VOCABULARY.suppressed_first, SOT]].any()
-    for token, logprob in zip(choice.tokens.tolist(), choice.logprobs.tolist(), strict=True):
+    for token, logprob in zip(sampled.tokens.tolist(), sampled.logprobs.tolist(), strict=True):
         assert logprob == pytest.approx(logprobs[token], abs=1e-4)
 
 
 def test_drawn_rows_keep_the_timestamp_rules() -> None:
-    rules = Rules(VOCABULARY, 200, torch.device("cpu"))
+    rules = WhisperSampler(VOCABULARY, 200, torch.device("cpu"))
     slots = np.arange(200)
     for slot in range(200):
         rules.load(slot, Plan(temperature=1.0, timestamps=True))
     tokens: list[list[int]] = [[] for _ in slots]
     for _ in range(8):
         logits = np.random.default_rng(3).normal(size=(200, VOCABULARY.n_tokens)).astype(np.float32)
-        choice = rules.choose(torch.from_numpy(logits.copy()), slots)
+        sampled = rules.sample(torch.from_numpy(logits.copy()), slots)
         for slot in slots.tolist():
             allowed = reference(logits[slot], tokens[slot], timed=True)
-            assert np.isfinite(allowed[int(choice.tokens[slot])])
-            tokens[slot].append(int(choice.tokens[slot]))
+            assert np.isfinite(allowed[int(sampled.tokens[slot])])
+            tokens[slot].append(int(sampled.tokens[slot]))
 
 
 def test_vocabulary_and_plan_survive_their_way_through_vllm() -> None:

@@ -25,47 +25,47 @@ from whisper_server.engines.vllm.worker.token_rules import (
 )
 
 Rows = npt.NDArray[np.int64]
-Chooser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, VocabularyRanges], tuple[torch.Tensor, torch.Tensor]]
+StepFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, VocabularyRanges], tuple[torch.Tensor, torch.Tensor]]
 """As `token_rules.step_in_place`."""
 
 
 @dataclass(frozen=True)
-class Choice:
+class SampledBatch:
     """One token a row. Tensors stay on the device."""
 
     tokens: torch.Tensor
     logprobs: torch.Tensor
     """Of what was chosen; at temperature 1, after the rules."""
-    first: Rows
+    first_rows: Rows
     """Rows that chose the first token of a text of ours."""
-    detecting: Rows
+    detecting_rows: Rows
     """Those of them that ask for languages."""
 
 
-class Rules:
-    """State of up to `n_slots` requests, and the choice of their next tokens."""
+class WhisperSampler:
+    """State of up to `n_slots` requests, and the sampled of their next tokens."""
 
     def __init__(
-        self, vocabulary: Vocabulary, n_slots: int, device: torch.device, *, chooser: Chooser = step_in_place
+        self, vocabulary: Vocabulary, n_slots: int, device: torch.device, *, step_function: StepFunction = step_in_place
     ) -> None:
         self._vocabulary = vocabulary
         self._device = device
         self._ranges = VocabularyRanges.of(vocabulary, device)
-        self._chooser = chooser
+        self._step_function = step_function
         self._generator = torch.Generator(device=device)
         # One row more than there are slots: whoever pads a batch may point there.
         self._state = torch.zeros((n_slots + 1, N_COLUMNS), dtype=torch.int64, device=device)
         self._temperature = torch.zeros(n_slots, dtype=torch.float32, device=device)
         self._is_first = np.zeros(n_slots, dtype=bool)
         self._detects = np.zeros(n_slots, dtype=bool)
-        self._is_hot = np.zeros(n_slots, dtype=bool)
+        self._has_temperature = np.zeros(n_slots, dtype=bool)
         self._staged: dict[int, tuple[list[int], float]] = {}
 
     def load(self, slot: int, plan: Plan, history: Sequence[int] = ()) -> None:
         """A request takes a slot; `history` is what it has decoded before, after a pause."""
         self._is_first[slot] = not history and plan.n_task_tokens > 0
         self._detects[slot] = plan.detects
-        self._is_hot[slot] = plan.temperature > 0
+        self._has_temperature[slot] = plan.temperature > 0
         times = [token - self._vocabulary.timestamp_begin for token in history]
         is_time = [time >= 0 for time in times]
         last, before = is_time[-1:] == [True], is_time[-2:-1] in ([], [True])
@@ -73,46 +73,58 @@ class Rules:
         columns = [len(history), int(plan.timestamps), int(last), int(before), latest]
         self._staged[slot] = (columns, plan.temperature)
 
-    def choose(self, logits: torch.Tensor, slots: Rows, where: torch.Tensor | None = None) -> Choice:
+    def sample(self, logits: torch.Tensor, slots: Rows, device_slots: torch.Tensor | None = None) -> SampledBatch:
         """The next token of each slot, by the logits of its row. `where` are the slots on the device, if they are."""
         self._write_staged()
         first = np.flatnonzero(self._is_first[slots])
         detecting = first[self._detects[slots[first]]]
         self._is_first[slots] = False
-        where = self._rows(slots) if where is None else where
+        device_slots = self._rows(slots) if where is None else where
         logits = logits[:, : self._vocabulary.n_tokens]
-        if self._is_hot[slots].any():
-            tokens, logprobs = self._choose_and_draw(logits, slots, where.long())
+        if self._has_temperature[slots].any():
+            tokens, logprobs = self._sample_with_temperature(logits, slots, device_slots.long())
         else:
-            tokens, logprobs = self._chooser(logits, self._state, where, self._ranges)
-        return Choice(tokens, logprobs, first, detecting)
+            tokens, logprobs = self._step_function(logits, self._state, device_slots, self._ranges)
+        return SampledBatch(tokens, logprobs, first, detecting)
 
-    def _choose_and_draw(
-        self, logits: torch.Tensor, slots: Rows, where: torch.Tensor
+    def _sample_with_temperature(
+        self, logits: torch.Tensor, slots: Rows, device_slots: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """A step in which rows with a temperature draw their tokens at random."""
-        state, hot = self._state[where], self._rows(np.flatnonzero(self._is_hot[slots]))
-        chosen = self._drawn(step(logits, state, self._ranges), logits, state, hot, self._temperature[where])
-        self._state[where] = advance(state, chosen.tokens, self._ranges)
+        state, drawn_rows = self._state[device_slots], self._rows(np.flatnonzero(self._has_temperature[slots]))
+        chosen = self._draw(
+            step(logits, state, self._ranges), logits, state, drawn_rows, self._temperature[device_slots]
+        )
+        self._state[device_slots] = advance(state, chosen.tokens, self._ranges)
         return chosen.tokens, chosen.logprobs
 
-    def _drawn(
-        self, chosen: Step, logits: torch.Tensor, state: torch.Tensor, hot: torch.Tensor, temperature: torch.Tensor
+    def _draw(
+        self,
+        chosen: Step,
+        logits: torch.Tensor,
+        state: torch.Tensor,
+        drawn_rows: torch.Tensor,
+        temperature: torch.Tensor,
     ) -> Step:
-        allowed = self._ranges.mask(logits[hot].float(), state[hot], chosen.allowed[hot])
+        allowed = self._ranges.mask(logits[drawn_rows].float(), state[drawn_rows], chosen.allowed[drawn_rows])
         noise = torch.empty_like(allowed).exponential_(generator=self._generator).log_()  # minus a Gumbel variable
-        drawn = (allowed / temperature[hot].unsqueeze(1) - noise).argmax(-1)
+        drawn = (allowed / temperature[drawn_rows].unsqueeze(1) - noise).argmax(-1)
         found = allowed.gather(1, drawn.unsqueeze(1)).squeeze(1) - allowed.logsumexp(-1)
-        tokens, logprobs = chosen.tokens.index_copy(0, hot, drawn), chosen.logprobs.index_copy(0, hot, found)
+        tokens, logprobs = (
+            chosen.tokens.index_copy(0, drawn_rows, drawn),
+            chosen.logprobs.index_copy(0, drawn_rows, found),
+        )
         return Step(tokens, logprobs, chosen.allowed)
 
     def _write_staged(self) -> None:
         if not self._staged:
             return
         written = self._sent(torch.tensor([[slot, *columns] for slot, (columns, _) in self._staged.items()]))
-        heat = self._sent(torch.tensor([heat for _, heat in self._staged.values()], dtype=torch.float32))
+        temperature = self._sent(
+            torch.tensor([temperature for _, temperature in self._staged.values()], dtype=torch.float32)
+        )
         self._state[written[:, 0]] = written[:, 1:]
-        self._temperature[written[:, 0]] = heat
+        self._temperature[written[:, 0]] = temperature
         self._staged.clear()
 
     def _rows(self, rows: Rows) -> torch.Tensor:

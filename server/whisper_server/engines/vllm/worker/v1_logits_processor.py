@@ -1,7 +1,7 @@
 """The rules as a custom logits processor of vLLM's V1 model runner, which its CPU build uses.
 
-A processor may only change logits, so the choice is made here and everything else ruled out: with
-`logprobs_mode="processed_logits"` vLLM then hands back what was left of the row, the choice's log-probability, and
+A processor may only change logits, so the sampled is made here and everything else ruled out: with
+`logprobs_mode="processed_logits"` vLLM then hands back what was left of the row, the sampled's log-probability, and
 what was heard at the start of a text, out of sight.
 """
 
@@ -14,11 +14,11 @@ import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Plan, Vocabulary
-from whisper_server.engines.vllm.worker.rules import Choice, Rows, Rules
+from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler
 from whisper_server.engines.vllm.worker.token_rules import MINUS_INF
 
 
-class RulesProcessor(LogitsProcessor):
+class WhisperLogitsProcessor(LogitsProcessor):
     """Keeps a slot of the rules for every row of the batch, whatever place it moves to."""
 
     model: Any = None
@@ -27,7 +27,7 @@ class RulesProcessor(LogitsProcessor):
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:  # noqa: ARG002 - vLLM calls it so
         self._vocabulary = Vocabulary.from_config(vllm_config.additional_config)
         n_slots = vllm_config.scheduler_config.max_num_seqs
-        self._rules = Rules(self._vocabulary, n_slots + 1, device)
+        self._sampler = WhisperSampler(self._vocabulary, n_slots + 1, device)
         self._nobody = n_slots
         """Slot of rows that no request of ours is in: vLLM's own warm-up."""
         self._free = list(range(n_slots))
@@ -48,7 +48,7 @@ class RulesProcessor(LogitsProcessor):
             self._leave(row)
             slot = self._slot_of_row[row] = self._free.pop()
             self._begun.add(slot)
-            self._rules.load(slot, Plan.from_extra_args(params.extra_args), output_tokens)
+            self._sampler.load(slot, Plan.from_extra_args(params.extra_args), output_tokens)
         for source, target, direction in batch_update.moved:
             moved = self._slot_of_row.pop(source, None)
             if direction is MoveDirectionality.SWAP:
@@ -63,24 +63,24 @@ class RulesProcessor(LogitsProcessor):
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         n_rows = logits.shape[0]
         slots = np.array([self._slot_of_row.get(row, self._nobody) for row in range(n_rows)], dtype=np.int64)
-        choice = self._rules.choose(logits, slots)
+        sampled = self._sampler.sample(logits, slots)
         left = torch.full_like(logits, MINUS_INF)
-        if choice.first.size:
-            self._show(left, choice, slots)
-        tokens = choice.tokens.clone()
-        tokens[torch.from_numpy(choice.detecting)] = self._vocabulary.endoftext
-        left.scatter_(1, tokens.unsqueeze(1), choice.logprobs.unsqueeze(1))
+        if sampled.first_rows.size:
+            self._show(left, sampled, slots)
+        tokens = sampled.tokens.clone()
+        tokens[torch.from_numpy(sampled.detecting_rows)] = self._vocabulary.endoftext
+        left.scatter_(1, tokens.unsqueeze(1), sampled.logprobs.unsqueeze(1))
         self._begun.clear()
         return left
 
-    def _show(self, left: torch.Tensor, choice: Choice, slots: Rows) -> None:
+    def _show(self, left: torch.Tensor, sampled: SampledBatch, slots: Rows) -> None:
         """Leave in first rows what was heard after `<|startoftranscript|>`: "no speech", or languages."""
         begun = [row for row, slot in enumerate(slots.tolist()) if slot in self._begun]
         places = (self.model.prompted == self._vocabulary.startoftranscript).nonzero().flatten()
         heard = dict(zip(begun, self.model.logprobs_at(places) + OUT_OF_SIGHT, strict=True))
         vocabulary, languages = self._vocabulary, list(self._vocabulary.languages)
-        for row in choice.first.tolist():
-            if row in choice.detecting:
+        for row in sampled.first_rows.tolist():
+            if row in sampled.detecting_rows:
                 left[row, languages] = heard[row][languages]
             else:  # in the place of a token that is never chosen; "no speech" itself may be
                 left[row, vocabulary.startoftranscript] = heard[row][vocabulary.nospeech]
