@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whisper_server.engines.vllm.plans import Plan, Vocabulary
 from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel
-from whisper_server.engines.vllm.worker.cuda_graphs import RecordedEncoder, RecordedStep
+from whisper_server.engines.vllm.worker.cuda_graphs import GraphedEncoder, GraphedStep
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
 from whisper_server.engines.vllm.worker.sampler import WhisperSampler
 from whisper_server.engines.vllm.worker.token_rules import step_in_place
@@ -51,7 +51,7 @@ def measured_ms(run: Callable[[], Any], *, n_runs: int = 20) -> tuple[float, flo
 def rules(device: torch.device) -> None:
     for kind in ("eager", "recorded"):
         for n_rows in (1, 64, 256):
-            step_function = step_in_place if kind == "eager" else RecordedStep([n_rows], n_rows)
+            step_function = step_in_place if kind == "eager" else GraphedStep([n_rows], n_rows)
             ruled = WhisperSampler(VOCABULARY, n_rows, device, step_function=step_function)
             slots = np.arange(n_rows)
             for slot in range(n_rows):
@@ -83,7 +83,7 @@ def encoder(device: torch.device) -> None:
     )
     log_mel = BatchLogMel(N_MELS, device)
     layers = [layer_weights(one) for one in vllm_like.layers]
-    recorded = RecordedEncoder(vllm_like, N_HEADS, 8)
+    recorded = GraphedEncoder(vllm_like, N_HEADS, 8)
     for n_windows in (8, 4, 2, 1):
         sound = torch.randint(-9999, 9999, (n_windows, 480_000), dtype=torch.int16, device=device)
         scales = torch.full((n_windows,), 1e-4, device=device)

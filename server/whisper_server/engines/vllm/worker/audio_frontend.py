@@ -12,7 +12,7 @@ import torch
 from transformers.audio_utils import mel_filter_bank
 
 from whisper_server.engines.vllm.sounds import SharedSounds
-from whisper_server.engines.vllm.worker.cuda_graphs import RecordedEncoder
+from whisper_server.engines.vllm.worker.cuda_graphs import GraphedEncoder
 from whisper_server.engines.vllm.worker.sampler import sent
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
 
@@ -30,7 +30,7 @@ class WindowEncoder:
         self._log_mel = BatchLogMel(config.num_mel_bins, weight.device)
         self._encode: Callable[[torch.Tensor], torch.Tensor]
         if weight.is_cuda:
-            self._encode = RecordedEncoder(encoder, config.encoder_attention_heads, n_most)
+            self._encode = GraphedEncoder(encoder, config.encoder_attention_heads, n_most)
         else:
             # A list of one batch: vLLM's encoder would take windows one by one through its first layers.
             self._encode = lambda features: encoder([features])

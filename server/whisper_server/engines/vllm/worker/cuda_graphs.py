@@ -56,7 +56,7 @@ def capture(
     return captured
 
 
-class RecordedEncoder:
+class GraphedEncoder:
     """The encoder for batches of up to `n_most` windows, a graph for each number of windows."""
 
     def __init__(self, encoder: Any, n_heads: int, n_most: int) -> None:
@@ -80,7 +80,7 @@ class RecordedEncoder:
         return encode(self._features[:n_windows], self._encoder, self._layers, self._n_heads)
 
 
-class RecordedStep:
+class GraphedStep:
     """`step_in_place` for batches of given sizes; a batch is padded to the next size."""
 
     def __init__(self, sizes: Sequence[int], n_slots: int) -> None:

@@ -18,7 +18,7 @@ from vllm.v1.worker.gpu.sample.output import SamplerOutput
 from vllm.v1.worker.gpu.sample.sampler import Sampler
 
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, SCALE, SLOT, Plan, Vocabulary
-from whisper_server.engines.vllm.worker.cuda_graphs import RecordedStep
+from whisper_server.engines.vllm.worker.cuda_graphs import GraphedStep
 from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler, sent
 
 
@@ -30,7 +30,7 @@ class V2Sampler(Sampler):
         self._model = model
         self._vocabulary = vocabulary
         self._device = next(model.parameters()).device
-        self._sampler = WhisperSampler(vocabulary, n_slots, self._device, step_function=RecordedStep(sizes, n_slots))
+        self._sampler = WhisperSampler(vocabulary, n_slots, self._device, step_function=GraphedStep(sizes, n_slots))
         self._n_task_tokens = np.zeros(n_slots, dtype=np.int64)
         self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=self._device)
         # Ids and ranks that vLLM wants beside the columns, and nobody reads.
