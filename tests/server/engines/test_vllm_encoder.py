@@ -10,7 +10,7 @@ transformers: Any = pytest.importorskip("transformers", reason="transformers is 
 
 from model_kit.demo import DEMO  # noqa: E402 - torch decides
 from speech_kit.sentences import spoken  # noqa: E402
-from whisper_server.engines.vllm.sounds import SharedSounds  # noqa: E402
+from whisper_server.engines.vllm.shared_audio import SharedAudioPool  # noqa: E402
 from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel, SharedWindows  # noqa: E402
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights  # noqa: E402
 from whisper_server.whisper.mel import LogMel  # noqa: E402
@@ -36,9 +36,9 @@ def as_vllm_has_it(encoder: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def features() -> Any:
-    shared, cpu = SharedSounds.create(3), torch.device("cpu")
-    sounds = [shared.write(slot, spoken("en", slot).samples) for slot in range(3)]
-    windows = SharedWindows(shared, cpu).load([sound.slot for sound in sounds], [sound.scale for sound in sounds])
+    shared, cpu = SharedAudioPool.create(3), torch.device("cpu")
+    slots = [shared.write(slot, spoken("en", slot).samples) for slot in range(3)]
+    windows = SharedWindows(shared, cpu).load([slot.index for slot in slots], [slot.scale for slot in slots])
     return BatchLogMel(80, cpu)(*windows)
 
 

@@ -15,7 +15,7 @@ import pytest
 from model_kit.demo import DEMO, checkpoint_like_demo
 from whisper_server.engines.vllm.model_files import ModelFiles, read_model_files
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
-from whisper_server.engines.vllm.sounds import SharedSounds, Sound
+from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.errors import InternalError, StartError
 from whisper_server.whisper.engine_protocol import DecodeRequest
@@ -32,10 +32,10 @@ class VllmDouble:
     aligned: Any = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     files: ModelFiles = FILES
-    sounds: SharedSounds = field(default_factory=lambda: SharedSounds.create(2))
+    audio_pool: SharedAudioPool = field(default_factory=lambda: SharedAudioPool.create(2))
 
-    async def generate(self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
-        self.asked.append({"sound": sound, "prompt": tuple(prompt), "plan": plan, "max_tokens": max_tokens})
+    async def generate(self, slot: AudioSlot, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
+        self.asked.append({"slot": slot, "prompt": tuple(prompt), "plan": plan, "max_tokens": max_tokens})
         return self.answer
 
     async def align(self, request: list[Any]) -> Any:
@@ -122,7 +122,7 @@ async def test_words_are_aligned_over_the_sounds_own_length() -> None:
     sot = TOKENIZER.sot_sequence("en", Task.TRANSCRIBE)
     alignment = await VllmWindow(double, SECOND).align(sot, (11, 12, 13))
     slot, scale, n_positions, heads, sot_sequence, notimestamps, text, end = double.asked[0]["align"]
-    heard = double.sounds.samples[slot] * scale
+    heard = double.audio_pool.samples[slot] * scale
     assert np.abs(heard[: len(SECOND)] - SECOND).max() < 1e-5
     assert not heard[len(SECOND) :].any()
     assert n_positions == 50
@@ -142,23 +142,23 @@ async def test_windows_take_turns_at_the_shared_memory_and_leave_it_when_closed(
     windows = [VllmWindow(double, SECOND) for _ in range(2)]
     for window in windows:
         await window.decode(request(timestamps=False))
-    assert {seen["sound"].slot for seen in double.asked} == {0, 1}
+    assert {seen["slot"].index for seen in double.asked} == {0, 1}
     for window in windows:
         window.close()
         window.close()
-    assert sorted([await double.sounds.take(), await double.sounds.take()]) == [0, 1]
+    assert sorted([await double.audio_pool.acquire(), await double.audio_pool.acquire()]) == [0, 1]
 
 
 async def test_a_slot_that_is_still_written_is_waited_for() -> None:
     double = VllmDouble(said((9,)))
     may_go_on = threading.Event()
-    write = double.sounds.write
+    write = double.audio_pool.write
 
-    def slowly(slot: int, samples: Samples) -> Sound:
+    def slowly(slot: int, samples: Samples) -> AudioSlot:
         may_go_on.wait()
         return write(slot, samples)
 
-    double.sounds.write = slowly  # type: ignore[method-assign]
+    double.audio_pool.write = slowly  # type: ignore[method-assign]
     window = VllmWindow(double, SECOND)
     decoding = asyncio.create_task(window.decode(request(timestamps=False)))
     await asyncio.sleep(0.01)
@@ -166,8 +166,8 @@ async def test_a_slot_that_is_still_written_is_waited_for() -> None:
     await asyncio.wait([decoding])
     window.close()
     await asyncio.sleep(0.01)
-    free = await double.sounds.take()
-    next_one = asyncio.create_task(double.sounds.take())
+    free = await double.audio_pool.acquire()
+    next_one = asyncio.create_task(double.audio_pool.acquire())
     await asyncio.sleep(0.01)
     assert not next_one.done()
     may_go_on.set()

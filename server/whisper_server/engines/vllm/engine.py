@@ -36,7 +36,7 @@ from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
 from whisper_server.engines.vllm.plans import SCALE, SLOT, Answer, Plan
 from whisper_server.engines.vllm.profile import Profile
-from whisper_server.engines.vllm.sounds import SharedSounds, Sound
+from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.errors import InternalError, StartError, Unavailable
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
@@ -75,7 +75,7 @@ class VllmEngine:
 
     def __init__(self, config: VllmConfig) -> None:
         self._config = config
-        self.sounds = SharedSounds.create(self.facts.n_windows_in_flight)
+        self.audio_pool = SharedAudioPool.create(self.facts.n_windows_in_flight)
         """Where windows lie, one slot for each in flight."""
         self._llm: Any = None
         self._is_stopped = False
@@ -108,7 +108,9 @@ class VllmEngine:
         logging.getLogger("vllm").setLevel(logging.WARNING)
         for warning in self._config.profile.warnings:
             logger.warning(warning)
-        options = engine_options(self.files, self._config.profile, self.sounds.as_config(), on_cpu=self._config.on_cpu)
+        options = engine_options(
+            self.files, self._config.profile, self.audio_pool.as_config(), on_cpu=self._config.on_cpu
+        )
         arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
         try:
             self._llm = await load_in_thread(partial(AsyncLLM.from_engine_args, arguments))
@@ -126,7 +128,7 @@ class VllmEngine:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown, STOP_LIMIT_S)
-        self.sounds.close()
+        self.audio_pool.close()
         self._config.temporary.cleanup()
 
     def health(self) -> str | None:
@@ -141,7 +143,7 @@ class VllmEngine:
         """A window of at most 30 s; nothing is computed yet."""
         return VllmWindow(self, samples)
 
-    async def generate(self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
+    async def generate(self, slot: AudioSlot, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
         """Decode from `prompt`; cancelling it takes the request out of vLLM."""
         parameters = SamplingParams(
             temperature=0.0,
@@ -158,7 +160,7 @@ class VllmEngine:
         request_id = str(next(self._ids))
         llm = self._loaded()
         try:
-            outputs = llm.generate(_engine_input(sound, prompt, request_id), parameters, request_id)
+            outputs = llm.generate(_engine_input(slot, prompt, request_id), parameters, request_id)
             async with aclosing(outputs):
                 (output,) = [finished async for finished in outputs]
         except EngineDeadError as error:
@@ -212,14 +214,14 @@ class VllmEngine:
         return self._llm
 
 
-def _engine_input(sound: Sound, prompt: Sequence[int], request_id: str) -> dict[str, Any]:
+def _engine_input(slot: AudioSlot, prompt: Sequence[int], request_id: str) -> dict[str, Any]:
     """A request as vLLM has it after its own preprocessing, which would add a start token and compute features."""
     field = MultiModalBatchedField()
     item = MultiModalKwargsItem(
         {
             # Plain numbers: vLLM takes them for tensors, and sends them in less time.
-            SLOT: MultiModalFieldElem(data=sound.slot, field=field),
-            SCALE: MultiModalFieldElem(data=sound.scale, field=field),
+            SLOT: MultiModalFieldElem(data=slot.index, field=field),
+            SCALE: MultiModalFieldElem(data=slot.scale, field=field),
         }
     )
     decoder = mm_input(

@@ -23,8 +23,8 @@ IN_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 """As on a GPU. Called by its short name, the CPU build would give the model a process of its own: 63 s to start instead of 40."""
 
 
-def engine_options(files: ModelFiles, profile: Profile, sounds: dict[str, Any], *, on_cpu: bool) -> dict[str, Any]:
-    """For vLLM's AsyncEngineArgs; `sounds` tells vLLM's process where the windows lie."""
+def engine_options(files: ModelFiles, profile: Profile, audio_pool: dict[str, Any], *, on_cpu: bool) -> dict[str, Any]:
+    """For vLLM's AsyncEngineArgs; `audio_pool` tells vLLM's process where the windows lie."""
     options: dict[str, Any] = {
         "model": str(files.folder),
         "dtype": profile.dtype,
@@ -35,7 +35,7 @@ def engine_options(files: ModelFiles, profile: Profile, sounds: dict[str, Any], 
         "gpu_memory_utilization": profile.memory_utilization,
         "enforce_eager": not profile.cuda_graph_sizes,
         "limit_mm_per_prompt": {"audio": 1},
-        "additional_config": files.vocabulary.as_config() | sounds,
+        "additional_config": files.vocabulary.as_config() | audio_pool,
         "worker_extension_cls": WORKER_EXTENSION,
         "scheduler_cls": f"{SCHEDULERS}.{'WhisperScheduler' if on_cpu else 'AsyncWhisperScheduler'}",
         "async_scheduling": not on_cpu,

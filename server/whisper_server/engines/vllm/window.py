@@ -12,7 +12,7 @@ import numpy as np
 from whisper_server.engines.vllm.dtw import token_starts
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
-from whisper_server.engines.vllm.sounds import SharedSounds, Sound
+from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.errors import InternalError
 from whisper_server.whisper.constants import FRAMES_PER_POSITION, MEL_HOP_SAMPLES
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
@@ -26,9 +26,9 @@ class Generator(Protocol):
     def files(self) -> ModelFiles: ...
 
     @property
-    def sounds(self) -> SharedSounds: ...
+    def audio_pool(self) -> SharedAudioPool: ...
 
-    async def generate(self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer: ...
+    async def generate(self, slot: AudioSlot, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer: ...
 
     async def align(self, request: list[Any]) -> Any: ...
 
@@ -40,7 +40,7 @@ class VllmWindow:
         self._engine = engine
         self._samples = samples
         self._slot: int | None = None
-        self._writing: asyncio.Task[Sound] | None = None
+        self._writing: asyncio.Task[AudioSlot] | None = None
 
     async def detect_language(self) -> LanguageGuess:
         """Which language is spoken: one step."""
@@ -83,12 +83,12 @@ class VllmWindow:
 
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
         """Times of the text tokens in the window."""
-        files, sound = self._engine.files, await self._written()
+        files, slot = self._engine.files, await self._written()
         n_positions = max(1, -(-len(self._samples) // MEL_HOP_SAMPLES) // FRAMES_PER_POSITION)
         n_rows, n_columns, matrix, probabilities = await self._engine.align(
             [
-                sound.slot,
-                sound.scale,
+                slot.index,
+                slot.scale,
                 n_positions,
                 [list(pair) for pair in files.alignment_heads],
                 list(sot_sequence),
@@ -101,28 +101,28 @@ class VllmWindow:
         return Alignment(await asyncio.to_thread(token_starts, attention), tuple(probabilities))
 
     def close(self) -> None:
-        """Forget the sound. Work under way is dropped by cancelling the call that waits for it."""
+        """Forget the slot. Work under way is dropped by cancelling the call that waits for it."""
         writing, self._writing = self._writing, None
         if writing is None:
             return
         if writing.done():
-            self._give_back()
+            self._release()
         else:
             # Cancelled in the middle, a thread may still be writing: nobody else must get the slot before it is done.
-            writing.add_done_callback(lambda _: self._give_back())
+            writing.add_done_callback(lambda _: self._release())
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         slot, self._slot = self._slot, None
         if slot is not None:
-            self._engine.sounds.give_back(slot)
+            self._engine.audio_pool.release(slot)
 
-    async def _written(self) -> Sound:
+    async def _written(self) -> AudioSlot:
         """Where the sound lies."""
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return await asyncio.shield(self._writing)
 
-    async def _write(self) -> Sound:
+    async def _write(self) -> AudioSlot:
         # There are as many slots as windows in flight, but that of one which was closed may still be written.
-        self._slot = await self._engine.sounds.take()
-        return await asyncio.to_thread(self._engine.sounds.write, self._slot, self._samples)
+        self._slot = await self._engine.audio_pool.acquire()
+        return await asyncio.to_thread(self._engine.audio_pool.write, self._slot, self._samples)

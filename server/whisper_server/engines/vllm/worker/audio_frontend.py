@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers.audio_utils import mel_filter_bank
 
-from whisper_server.engines.vllm.sounds import SharedSounds
+from whisper_server.engines.vllm.shared_audio import SharedAudioPool
 from whisper_server.engines.vllm.worker.cuda_graphs import GraphedEncoder
 from whisper_server.engines.vllm.worker.sampler import sent
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 class WindowEncoder:
     """vLLM's encoder, fed from shared memory, for up to `n_most` windows at a time."""
 
-    def __init__(self, encoder: Any, config: Any, sounds: SharedSounds, n_most: int) -> None:
+    def __init__(self, encoder: Any, config: Any, audio_pool: SharedAudioPool, n_most: int) -> None:
         weight = encoder.conv1.weight
         self._n_most = n_most
         self._dtype = weight.dtype
-        self._windows = SharedWindows(sounds, weight.device)
+        self._windows = SharedWindows(audio_pool, weight.device)
         self._log_mel = BatchLogMel(config.num_mel_bins, weight.device)
         self._encode: Callable[[torch.Tensor], torch.Tensor]
         if weight.is_cuda:
@@ -50,8 +50,8 @@ class WindowEncoder:
 class SharedWindows:
     """The shared memory, as tensors."""
 
-    def __init__(self, sounds: SharedSounds, device: torch.device) -> None:
-        self._samples = torch.from_numpy(sounds.samples)
+    def __init__(self, audio_pool: SharedAudioPool, device: torch.device) -> None:
+        self._samples = torch.from_numpy(audio_pool.samples)
         self._device = device
         if device.type == "cuda":
             pin(self._samples)

@@ -74,12 +74,12 @@ class WhisperSampler:
         self._staged[slot] = (columns, plan.temperature)
 
     def sample(self, logits: torch.Tensor, slots: Rows, device_slots: torch.Tensor | None = None) -> SampledBatch:
-        """The next token of each slot, by the logits of its row. `where` are the slots on the device, if they are."""
+        """The next token of each slot, by the logits of its row. `device_slots`: the same slots, where the device has them already."""
         self._write_staged()
         first = np.flatnonzero(self._is_first[slots])
         detecting = first[self._detects[slots[first]]]
         self._is_first[slots] = False
-        device_slots = self._rows(slots) if where is None else where
+        device_slots = self._rows(slots) if device_slots is None else device_slots
         logits = logits[:, : self._vocabulary.n_tokens]
         if self._has_temperature[slots].any():
             tokens, logprobs = self._sample_with_temperature(logits, slots, device_slots.long())

@@ -125,7 +125,7 @@ def advance(state: torch.Tensor, tokens: torch.Tensor, ranges: VocabularyRanges)
 def step_in_place(
     logits: torch.Tensor, state: torch.Tensor, device_slots: torch.Tensor, ranges: VocabularyRanges
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Choose for the rows of `state` that `where` names, and note it there: tokens and their log-probabilities."""
+    """Choose for the rows of `state` that `device_slots` names, and note it there: tokens and their log-probabilities."""
     rows = state[device_slots]
     chosen = step(logits, rows, ranges)
     state[device_slots] = advance(rows, chosen.tokens, ranges)

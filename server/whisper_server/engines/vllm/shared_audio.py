@@ -25,15 +25,15 @@ SLOT_BYTES = N_WINDOW_SAMPLES * np.dtype(np.int16).itemsize
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioSlot:
     """Where a window lies."""
 
-    slot: int
+    index: int
     scale: float
     """What to multiply its samples with."""
 
 
-class SharedSounds:
+class SharedAudioPool:
     """So many windows of 30 s, as 16-bit samples."""
 
     def __init__(self, descriptor: int, n_slots: int) -> None:
@@ -45,17 +45,17 @@ class SharedSounds:
         """(slot, sample)."""
         self._free: asyncio.Queue[int] = asyncio.Queue()
         for slot in range(n_slots):
-            self.give_back(slot)
+            self.release(slot)
 
     @classmethod
-    def create(cls, n_slots: int) -> SharedSounds:
+    def create(cls, n_slots: int) -> SharedAudioPool:
         """Memory that nobody has yet: taken as windows are written, or all at once where a GPU's driver pins it."""
         descriptor = os.memfd_create("whisper-windows", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, n_slots * SLOT_BYTES)
         return cls(descriptor, n_slots)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> SharedSounds:
+    def from_config(cls, config: Mapping[str, Any]) -> SharedAudioPool:
         """That of another process, as its `as_config` tells."""
         where = config[CONFIG_KEY]
         return cls(os.open(f"/proc/{where['pid']}/fd/{where['descriptor']}", os.O_RDWR), where["n_slots"])
@@ -64,21 +64,21 @@ class SharedSounds:
         """For `additional_config`."""
         return {CONFIG_KEY: {"pid": os.getpid(), "descriptor": self._descriptor, "n_slots": len(self.samples)}}
 
-    async def take(self) -> int:
+    async def acquire(self) -> int:
         """A slot, as soon as one is free."""
         return await self._free.get()
 
-    def give_back(self, slot: int) -> None:
+    def release(self, slot: int) -> None:
         """To be taken by others."""
         self._free.put_nowait(slot)
 
-    def write(self, slot: int, samples: Samples) -> Sound:
+    def write(self, slot: int, samples: Samples) -> AudioSlot:
         """Put a window into its slot, silence behind it. The error is 98 dB below the loudest sample."""
         loudest = float(max(samples.max(initial=0.0), -samples.min(initial=0.0))) or 1.0
         place = self.samples[slot]
         np.rint(samples * (FULL_SCALE / loudest), out=place[: len(samples)], casting="unsafe")
         place[len(samples) :] = 0
-        return Sound(slot, loudest / FULL_SCALE)
+        return AudioSlot(slot, loudest / FULL_SCALE)
 
     def close(self) -> None:
         """Close the descriptor; the memory itself goes when nobody looks at it any more. May be called twice."""
