@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from whisper_server.engines.vllm.plans import Plan, Vocabulary
+from whisper_server.engines.vllm.wire import Vocabulary, WhisperParams
 from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel
 from whisper_server.engines.vllm.worker.cuda_graphs import GraphedEncoder, GraphedStep
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
@@ -55,7 +55,7 @@ def rules(device: torch.device) -> None:
             ruled = WhisperSampler(VOCABULARY, n_rows, device, step_function=step_function)
             slots = np.arange(n_rows)
             for slot in range(n_rows):
-                ruled.load(slot, Plan(n_task_tokens=4, timestamps=bool(slot % 2)))
+                ruled.load(slot, WhisperParams(n_task_tokens=4, timestamps=bool(slot % 2)))
             logits = torch.randn(n_rows, VOCABULARY.n_tokens, device=device, dtype=torch.bfloat16)
             device_slots = torch.arange(n_rows, device=device)
             total_ms, start_ms = measured_ms(lambda r=ruled, x=logits, s=slots, w=device_slots: r.sample(x, s, w))  # type: ignore[misc]

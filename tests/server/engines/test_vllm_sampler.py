@@ -8,7 +8,7 @@ import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: it comes with whisper-server[vllm]")
 
-from whisper_server.engines.vllm.plans import Answer, Plan, Vocabulary  # noqa: E402 - torch decides
+from whisper_server.engines.vllm.wire import Vocabulary, WhisperOutput, WhisperParams  # noqa: E402 - torch decides
 from whisper_server.engines.vllm.worker.sampler import WhisperSampler  # noqa: E402
 
 END, SOT, NOSPEECH, NOTIMESTAMPS = 60, 61, 70, 71
@@ -62,10 +62,10 @@ def test_greedy_choices_are_those_of_openai_whisper_over_whole_histories() -> No
     random = np.random.default_rng(0)
     n_rows, n_steps = 48, 24
     rules = WhisperSampler(VOCABULARY, n_rows, torch.device("cpu"))
-    plans = [Plan(n_task_tokens=4, timestamps=bool(row % 3)) for row in range(n_rows)]
-    for row, plan in enumerate(plans):
-        rules.load(row, plan)
-    tokens: list[list[int]] = [[] for _ in plans]
+    all_params = [WhisperParams(n_task_tokens=4, timestamps=bool(row % 3)) for row in range(n_rows)]
+    for row, params in enumerate(all_params):
+        rules.load(row, params)
+    tokens: list[list[int]] = [[] for _ in all_params]
     n_times = 0
     for _ in range(n_steps):
         order = random.permutation(n_rows)
@@ -73,8 +73,8 @@ def test_greedy_choices_are_those_of_openai_whisper_over_whole_histories() -> No
         logits[:, BEGIN:] -= random.sampled([0, 2, 6], size=(n_rows, 1))
         sampled = rules.sample(torch.from_numpy(logits.copy()), order)
         for place, row in enumerate(order.tolist()):
-            plan, chosen = plans[row], int(sampled.tokens[place])
-            expected = reference(logits[place], tokens[row], timed=plan.timestamps)
+            params, chosen = all_params[row], int(sampled.tokens[place])
+            expected = reference(logits[place], tokens[row], timed=params.timestamps)
             assert chosen == int(expected.argmax())
             assert float(sampled.logprobs[place]) == pytest.approx(float(expected.max()), abs=1e-4)
             n_times += chosen >= BEGIN
@@ -86,13 +86,13 @@ def test_a_request_that_goes_on_after_a_pause_chooses_as_if_it_had_not_paused() 
     random = np.random.default_rng(1)
     for n_before in range(12):
         going, paused = (WhisperSampler(VOCABULARY, 2, torch.device("cpu")) for _ in range(2))
-        plan, row = Plan(n_task_tokens=4, timestamps=True), np.array([1])
-        going.load(1, plan)
+        params, row = WhisperParams(n_task_tokens=4, timestamps=True), np.array([1])
+        going.load(1, params)
         tokens: list[int] = []
         for _ in range(n_before):
             logits = torch.from_numpy(random.normal(scale=3, size=(1, VOCABULARY.n_tokens)).astype(np.float32))
             tokens.append(int(going.sample(logits, row).tokens[0]))
-        paused.load(1, plan, tokens)
+        paused.load(1, params, tokens)
         for _ in range(6):
             logits = torch.from_numpy(random.normal(scale=3, size=(1, VOCABULARY.n_tokens)).astype(np.float32))
             ours, theirs = (rules.sample(logits.clone(), row) for rules in (going, paused))
@@ -101,10 +101,10 @@ def test_a_request_that_goes_on_after_a_pause_chooses_as_if_it_had_not_paused() 
 
 def test_first_tokens_of_our_own_requests_are_told_from_others() -> None:
     rules = WhisperSampler(VOCABULARY, 5, torch.device("cpu"))
-    rules.load(0, Plan(n_task_tokens=4))
-    rules.load(1, Plan(n_task_tokens=1, detects=True))
-    rules.load(2, Plan(n_task_tokens=4, timestamps=True), [BEGIN, 9])
-    rules.load(4, Plan())
+    rules.load(0, WhisperParams(n_task_tokens=4))
+    rules.load(1, WhisperParams(n_task_tokens=1, detects_language=True))
+    rules.load(2, WhisperParams(n_task_tokens=4, timestamps=True), [BEGIN, 9])
+    rules.load(4, WhisperParams())
     slots = np.array([4, 1, 2, 0])
     sampled = rules.sample(torch.randn(4, VOCABULARY.n_tokens), slots)
     assert sampled.first_rows.tolist() == [1, 3]
@@ -113,12 +113,12 @@ def test_first_tokens_of_our_own_requests_are_told_from_others() -> None:
 
 
 def test_an_answer_comes_back_as_it_was_packed() -> None:
-    answer = Answer((5, 70_000, 60), (-0.5, -1.25e-7, 0.0), (-1003.25, float("-inf")))
-    unpacked = Answer.unpacked(answer.packed())
-    assert unpacked == Answer(
-        answer.tokens, tuple(float(np.float32(value)) for value in answer.logprobs), answer.first_columns
+    answer = WhisperOutput((5, 70_000, 60), (-0.5, -1.25e-7, 0.0), (-1003.25, float("-inf")))
+    unpacked = WhisperOutput.from_wire(answer.to_wire())
+    assert unpacked == WhisperOutput(
+        answer.tokens, tuple(float(np.float32(value)) for value in answer.logprobs), answer.side_channel
     )
-    assert all(isinstance(number, int) for number in answer.packed())
+    assert all(isinstance(number, int) for number in answer.to_wire())
 
 
 def test_draws_follow_the_temperature_and_the_rules() -> None:
@@ -126,7 +126,7 @@ def test_draws_follow_the_temperature_and_the_rules() -> None:
     row = np.random.default_rng(2).normal(scale=2, size=VOCABULARY.n_tokens).astype(np.float32)
     slots = np.arange(3000)
     for slot in range(3000):
-        rules.load(slot, Plan(temperature=0.5 if slot else 0.0))
+        rules.load(slot, WhisperParams(temperature=0.5 if slot else 0.0))
     sampled = rules.sample(torch.from_numpy(np.tile(row, (3000, 1))), slots)
     logprobs = reference(row, [], timed=False)
     assert int(sampled.tokens[0]) == int(logprobs.argmax())
@@ -143,7 +143,7 @@ def test_drawn_rows_keep_the_timestamp_rules() -> None:
     rules = WhisperSampler(VOCABULARY, 200, torch.device("cpu"))
     slots = np.arange(200)
     for slot in range(200):
-        rules.load(slot, Plan(temperature=1.0, timestamps=True))
+        rules.load(slot, WhisperParams(temperature=1.0, timestamps=True))
     tokens: list[list[int]] = [[] for _ in slots]
     for _ in range(8):
         logits = np.random.default_rng(3).normal(size=(200, VOCABULARY.n_tokens)).astype(np.float32)
@@ -155,7 +155,7 @@ def test_drawn_rows_keep_the_timestamp_rules() -> None:
 
 
 def test_vocabulary_and_plan_survive_their_way_through_vllm() -> None:
-    assert Vocabulary.from_config(VOCABULARY.as_config()) == VOCABULARY
-    plan = Plan(n_task_tokens=4, timestamps=True, temperature=0.4)
-    assert Plan.from_extra_args(plan.as_extra_args()) == plan
-    assert Plan.from_extra_args(None) == Plan()
+    assert Vocabulary.from_config(VOCABULARY.to_config()) == VOCABULARY
+    params = WhisperParams(n_task_tokens=4, timestamps=True, temperature=0.4)
+    assert WhisperParams.from_extra_args(params.to_extra_args()) == params
+    assert WhisperParams.from_extra_args(None) == WhisperParams()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whisper_server.engines.vllm.plans import Answer, Plan, Vocabulary
+from whisper_server.engines.vllm.wire import Vocabulary, WhisperOutput, WhisperParams
 from whisper_server.engines.vllm.worker.scheduling import FinalOnlyOutputs
 
 VOCABULARY = Vocabulary(
@@ -59,11 +59,11 @@ class Scheduler(FinalOnlyOutputs, SchedulerDouble):
 
 @pytest.fixture
 def scheduler() -> Scheduler:
-    return Scheduler(SimpleNamespace(additional_config=VOCABULARY.as_config()))
+    return Scheduler(SimpleNamespace(additional_config=VOCABULARY.to_config()))
 
 
-def add(scheduler: Scheduler, name: str, plan: Plan) -> None:
-    parameters = SimpleNamespace(extra_args=plan.as_extra_args())
+def add(scheduler: Scheduler, name: str, params: WhisperParams) -> None:
+    parameters = SimpleNamespace(extra_args=params.to_extra_args())
     scheduler.add_request(SimpleNamespace(request_id=name, sampling_params=parameters))
 
 
@@ -81,39 +81,39 @@ def step(scheduler: Scheduler, outputs: list[Output], rows: dict[str, list[float
 
 
 def test_a_text_is_handed_on_whole_with_what_its_first_step_heard(scheduler: Scheduler) -> None:
-    add(scheduler, "a", Plan(n_task_tokens=4))
+    add(scheduler, "a", WhisperParams(n_task_tokens=4))
     assert scheduler.added == ["a"]
     assert step(scheduler, [Output("a", [7])], {"a": [-0.5, -1002.0]}) == []
     assert step(scheduler, [Output("a", [8])], {"b": [-9.0], "a": [-0.25]}) == []
     (last,) = step(scheduler, [Output("a", [50], "stop")], {"a": [-0.125]})
-    assert Answer.unpacked(last.new_token_ids) == Answer((7, 8, 50), (-0.5, -0.25, -0.125), (-1002.0,))
+    assert WhisperOutput.from_wire(last.new_token_ids) == WhisperOutput((7, 8, 50), (-0.5, -0.25, -0.125), (-1002.0,))
     assert last.new_logprobs is None
 
 
 def test_languages_come_back_from_a_detection_beside_a_text(scheduler: Scheduler) -> None:
-    add(scheduler, "a", Plan(n_task_tokens=1, detects=True))
-    add(scheduler, "b", Plan(n_task_tokens=4))
+    add(scheduler, "a", WhisperParams(n_task_tokens=1, detects_language=True))
+    add(scheduler, "b", WhisperParams(n_task_tokens=4))
     rows = {"b": [-0.5, -1001.0], "a": [0.0, -1000.5, -1001.5, -1002.5]}
     (detected,) = step(scheduler, [Output("b", [7]), Output("a", [50], "length")], rows)
-    assert Answer.unpacked(detected.new_token_ids).first_columns == (-1000.5, -1001.5, -1002.5)
+    assert WhisperOutput.from_wire(detected.new_token_ids).side_channel == (-1000.5, -1001.5, -1002.5)
     (text,) = step(scheduler, [Output("b", [50], "stop")], {"b": [-0.5]})
-    assert Answer.unpacked(text.new_token_ids).first_columns == (-1001.0,)
+    assert WhisperOutput.from_wire(text.new_token_ids).side_channel == (-1001.0,)
 
 
 def test_an_output_without_tokens_adds_nothing(scheduler: Scheduler) -> None:
-    add(scheduler, "a", Plan(n_task_tokens=4))
+    add(scheduler, "a", WhisperParams(n_task_tokens=4))
     step(scheduler, [Output("a", [7])], {"a": [-0.5, -1002.0]})
     (last,) = step(scheduler, [Output("a", [], "error")], {"b": [-1.0]})
-    assert Answer.unpacked(last.new_token_ids).tokens == (7,)
+    assert WhisperOutput.from_wire(last.new_token_ids).tokens == (7,)
 
 
 def test_who_leaves_is_forgotten(scheduler: Scheduler) -> None:
-    add(scheduler, "a", Plan(n_task_tokens=4))
+    add(scheduler, "a", WhisperParams(n_task_tokens=4))
     step(scheduler, [Output("a", [7])], {"a": [-0.5, -1002.0]})
     scheduler.finish_requests(["a", "unknown"], "aborted")
-    add(scheduler, "a", Plan(n_task_tokens=4))
+    add(scheduler, "a", WhisperParams(n_task_tokens=4))
     (last,) = step(scheduler, [Output("a", [9], "length")], {"a": [-0.5, -1002.0]})
-    assert Answer.unpacked(last.new_token_ids).tokens == (9,)
+    assert WhisperOutput.from_wire(last.new_token_ids).tokens == (9,)
 
 
 def test_what_vllm_tells_beside_outputs_still_arrives(scheduler: Scheduler) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from model_kit.demo import DEMO, checkpoint_like_demo
 from whisper_server.engines.vllm.model_files import ModelFiles, read_model_files
-from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
 from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.window import VllmWindow
+from whisper_server.engines.vllm.wire import SIDE_CHANNEL_OFFSET, WhisperOutput, WhisperParams
 from whisper_server.errors import InternalError, StartError
 from whisper_server.whisper.engine_protocol import DecodeRequest
 from whisper_server.whisper.transcript import Samples, Task
@@ -28,14 +28,16 @@ SECOND = np.sin(np.arange(16_000, dtype=np.float32)) * np.float32(0.25)
 
 @dataclass
 class VllmDouble:
-    answer: Answer = field(default_factory=lambda: Answer((), (), ()))
+    answer: WhisperOutput = field(default_factory=lambda: WhisperOutput((), (), ()))
     aligned: Any = None
     asked: list[dict[str, Any]] = field(default_factory=list)
     files: ModelFiles = FILES
     audio_pool: SharedAudioPool = field(default_factory=lambda: SharedAudioPool.create(2))
 
-    async def generate(self, slot: AudioSlot, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
-        self.asked.append({"slot": slot, "prompt": tuple(prompt), "plan": plan, "max_tokens": max_tokens})
+    async def generate(
+        self, slot: AudioSlot, prompt: Sequence[int], params: WhisperParams, *, max_tokens: int
+    ) -> WhisperOutput:
+        self.asked.append({"slot": slot, "prompt": tuple(prompt), "params": params, "max_tokens": max_tokens})
         return self.answer
 
     async def align(self, request: list[Any]) -> Any:
@@ -43,11 +45,11 @@ class VllmDouble:
         return self.aligned
 
 
-def said(text: tuple[int, ...], *, ends: bool = True, no_speech_prob: float = 0.0) -> Answer:
+def said(text: tuple[int, ...], *, ends: bool = True, no_speech_prob: float = 0.0) -> WhisperOutput:
     """Each token a little less likely than the one before it."""
     tokens = (*text, VOCABULARY.endoftext) if ends else text
     logprobs = tuple(-0.25 * place for place in range(len(tokens)))
-    return Answer(tokens, logprobs, (math.log(no_speech_prob or 1e-9) + OUT_OF_SIGHT,))
+    return WhisperOutput(tokens, logprobs, (math.log(no_speech_prob or 1e-9) + SIDE_CHANNEL_OFFSET,))
 
 
 def request(*, timestamps: bool, prompt: str = "", logprobs: bool = False, max_new_tokens: int = 224) -> DecodeRequest:
@@ -65,7 +67,7 @@ async def test_a_text_is_decoded_from_its_prompt(timestamps: bool, prompt: str) 
     decoded = await VllmWindow(double, SECOND).decode(asked)
     (seen,) = double.asked
     assert seen["prompt"] == asked.prompt_tokens
-    assert seen["plan"] == Plan(n_task_tokens=asked.n_task_tokens, timestamps=timestamps, temperature=0.2)
+    assert seen["params"] == WhisperParams(n_task_tokens=asked.n_task_tokens, timestamps=timestamps, temperature=0.2)
     assert seen["max_tokens"] == 224
     assert decoded.tokens == text
     assert decoded.sum_logprob == pytest.approx(-0.25 * sum(range(len(text) + 1)))
@@ -101,12 +103,12 @@ async def test_an_answer_without_its_end_is_an_error() -> None:
 
 async def test_languages_come_best_first_and_sum_to_one() -> None:
     languages = TOKENIZER.languages
-    logprobs = [OUT_OF_SIGHT - 20.0] * len(languages)
-    logprobs[languages.index("de")] = math.log(0.6) + OUT_OF_SIGHT
-    logprobs[languages.index("fa")] = math.log(0.2) + OUT_OF_SIGHT
-    double = VllmDouble(Answer((0,), (0.0,), tuple(logprobs)))
+    logprobs = [SIDE_CHANNEL_OFFSET - 20.0] * len(languages)
+    logprobs[languages.index("de")] = math.log(0.6) + SIDE_CHANNEL_OFFSET
+    logprobs[languages.index("fa")] = math.log(0.2) + SIDE_CHANNEL_OFFSET
+    double = VllmDouble(WhisperOutput((0,), (0.0,), tuple(logprobs)))
     guess = await VllmWindow(double, SECOND).detect_language()
-    assert double.asked[0]["plan"] == Plan(n_task_tokens=1, detects=True)
+    assert double.asked[0]["params"] == WhisperParams(n_task_tokens=1, detects_language=True)
     assert double.asked[0]["prompt"] == (TOKENIZER.special.startoftranscript,)
     assert double.asked[0]["max_tokens"] == 1
     assert [code for code, _ in guess.probabilities[:2]] == ["de", "fa"]

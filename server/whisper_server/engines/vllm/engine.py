@@ -34,10 +34,10 @@ from whisper_server.engines.vllm.align_batcher import Aligning
 from whisper_server.engines.vllm.cancellable_load import load_in_thread
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
-from whisper_server.engines.vllm.plans import SCALE, SLOT, Answer, Plan
 from whisper_server.engines.vllm.profile import Profile
 from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.window import VllmWindow
+from whisper_server.engines.vllm.wire import SCALE, SLOT, WhisperOutput, WhisperParams
 from whisper_server.errors import InternalError, StartError, Unavailable
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 from whisper_server.whisper.engine_protocol import ModelFacts
@@ -109,7 +109,7 @@ class VllmEngine:
         for warning in self._config.profile.warnings:
             logger.warning(warning)
         options = engine_options(
-            self.files, self._config.profile, self.audio_pool.as_config(), on_cpu=self._config.on_cpu
+            self.files, self._config.profile, self.audio_pool.to_config(), on_cpu=self._config.on_cpu
         )
         arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
         try:
@@ -143,18 +143,20 @@ class VllmEngine:
         """A window of at most 30 s; nothing is computed yet."""
         return VllmWindow(self, samples)
 
-    async def generate(self, slot: AudioSlot, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
+    async def generate(
+        self, slot: AudioSlot, prompt: Sequence[int], params: WhisperParams, *, max_tokens: int
+    ) -> WhisperOutput:
         """Decode from `prompt`; cancelling it takes the request out of vLLM."""
         parameters = SamplingParams(
             temperature=0.0,
             max_tokens=max_tokens,
             stop_token_ids=[self.files.vocabulary.endoftext],
             # The V1 runner hands back columns that it is asked for, the V2 runner's sampler is ours.
-            logprob_token_ids=self._columns(plan) if self._config.on_cpu else None,
+            logprob_token_ids=self._columns(params) if self._config.on_cpu else None,
             ignore_eos=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            extra_args=plan.as_extra_args(),
+            extra_args=params.to_extra_args(),
             skip_clone=True,
         )
         request_id = str(next(self._ids))
@@ -170,11 +172,11 @@ class VllmEngine:
             raise InternalError(
                 "The engine failed on this recording. Try again; if it happens again, report it."
             ) from error
-        return Answer.unpacked(output.outputs[0].token_ids)
+        return WhisperOutput.from_wire(output.outputs[0].token_ids)
 
-    def _columns(self, plan: Plan) -> list[int]:
+    def _columns(self, params: WhisperParams) -> list[int]:
         vocabulary = self.files.vocabulary
-        return list(vocabulary.languages) if plan.detects else [vocabulary.startoftranscript]
+        return list(vocabulary.languages) if params.detects_language else [vocabulary.startoftranscript]
 
     async def align(self, request: list[Any]) -> Any:
         """Attention of one window, computed together with others that wait for theirs."""

@@ -35,7 +35,7 @@ def engine_options(files: ModelFiles, profile: Profile, audio_pool: dict[str, An
         "gpu_memory_utilization": profile.memory_utilization,
         "enforce_eager": not profile.cuda_graph_sizes,
         "limit_mm_per_prompt": {"audio": 1},
-        "additional_config": files.vocabulary.as_config() | audio_pool,
+        "additional_config": files.vocabulary.to_config() | audio_pool,
         "worker_extension_cls": WORKER_EXTENSION,
         "scheduler_cls": f"{SCHEDULERS}.{'WhisperScheduler' if on_cpu else 'AsyncWhisperScheduler'}",
         "async_scheduling": not on_cpu,

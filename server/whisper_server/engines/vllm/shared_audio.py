@@ -56,11 +56,11 @@ class SharedAudioPool:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SharedAudioPool:
-        """That of another process, as its `as_config` tells."""
+        """That of another process, as its `to_config` tells."""
         where = config[CONFIG_KEY]
         return cls(os.open(f"/proc/{where['pid']}/fd/{where['descriptor']}", os.O_RDWR), where["n_slots"])
 
-    def as_config(self) -> dict[str, Any]:
+    def to_config(self) -> dict[str, Any]:
         """For `additional_config`."""
         return {CONFIG_KEY: {"pid": os.getpid(), "descriptor": self._descriptor, "n_slots": len(self.samples)}}
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from whisper_server.engines.vllm.dtw import token_starts
 from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
 from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
+from whisper_server.engines.vllm.wire import SIDE_CHANNEL_OFFSET, WhisperOutput, WhisperParams
 from whisper_server.errors import InternalError
 from whisper_server.whisper.constants import FRAMES_PER_POSITION, MEL_HOP_SAMPLES
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
@@ -28,7 +28,9 @@ class Generator(Protocol):
     @property
     def audio_pool(self) -> SharedAudioPool: ...
 
-    async def generate(self, slot: AudioSlot, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer: ...
+    async def generate(
+        self, slot: AudioSlot, prompt: Sequence[int], params: WhisperParams, *, max_tokens: int
+    ) -> WhisperOutput: ...
 
     async def align(self, request: list[Any]) -> Any: ...
 
@@ -46,9 +48,12 @@ class VllmWindow:
         """Which language is spoken: one step."""
         special = self._engine.files.tokenizer.special
         answer = await self._engine.generate(
-            await self._written(), [special.startoftranscript], Plan(n_task_tokens=1, detects=True), max_tokens=1
+            await self._written(),
+            [special.startoftranscript],
+            WhisperParams(n_task_tokens=1, detects_language=True),
+            max_tokens=1,
         )
-        weights = [math.exp(logprob - OUT_OF_SIGHT) for logprob in answer.first_columns]
+        weights = [math.exp(logprob - SIDE_CHANNEL_OFFSET) for logprob in answer.side_channel]
         total = sum(weights) or 1.0
         ranked = sorted(zip(special.languages, weights, strict=True), key=lambda pair: -pair[1])
         return LanguageGuess(tuple((code, weight / total) for code, weight in ranked))
@@ -61,7 +66,7 @@ class VllmWindow:
         answer = await self._engine.generate(
             await self._written(),
             request.prompt_tokens,
-            Plan(
+            WhisperParams(
                 n_task_tokens=request.n_task_tokens,
                 timestamps=request.prompt_tokens[-1] != files.vocabulary.notimestamps,
                 temperature=request.temperature,
@@ -76,7 +81,7 @@ class VllmWindow:
         return Decoded(
             tokens=tokens,
             sum_logprob=sum(answer.logprobs),
-            no_speech_prob=math.exp(answer.first_columns[0] - OUT_OF_SIGHT) if has_nospeech else 0.0,
+            no_speech_prob=math.exp(answer.side_channel[0] - SIDE_CHANNEL_OFFSET) if has_nospeech else 0.0,
             token_logprobs=answer.logprobs[: len(tokens)] if request.logprobs else (),
             hit_length_limit=not has_ended,
         )

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
 
-from whisper_server.engines.vllm.plans import SCALE, SLOT
 from whisper_server.engines.vllm.shared_audio import SharedAudioPool
+from whisper_server.engines.vllm.wire import SCALE, SLOT
 from whisper_server.engines.vllm.worker.audio_frontend import WindowEncoder
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 

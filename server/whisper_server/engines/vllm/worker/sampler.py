@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whisper_server.engines.vllm.plans import Plan, Vocabulary
+from whisper_server.engines.vllm.wire import Vocabulary, WhisperParams
 from whisper_server.engines.vllm.worker.token_rules import (
     N_COLUMNS,
     Step,
@@ -57,27 +57,27 @@ class WhisperSampler:
         self._state = torch.zeros((n_slots + 1, N_COLUMNS), dtype=torch.int64, device=device)
         self._temperature = torch.zeros(n_slots, dtype=torch.float32, device=device)
         self._is_first = np.zeros(n_slots, dtype=bool)
-        self._detects = np.zeros(n_slots, dtype=bool)
+        self._detects_language = np.zeros(n_slots, dtype=bool)
         self._has_temperature = np.zeros(n_slots, dtype=bool)
         self._staged: dict[int, tuple[list[int], float]] = {}
 
-    def load(self, slot: int, plan: Plan, history: Sequence[int] = ()) -> None:
+    def load(self, slot: int, params: WhisperParams, history: Sequence[int] = ()) -> None:
         """A request takes a slot; `history` is what it has decoded before, after a pause."""
-        self._is_first[slot] = not history and plan.n_task_tokens > 0
-        self._detects[slot] = plan.detects
-        self._has_temperature[slot] = plan.temperature > 0
+        self._is_first[slot] = not history and params.n_task_tokens > 0
+        self._detects_language[slot] = params.detects_language
+        self._has_temperature[slot] = params.temperature > 0
         times = [token - self._vocabulary.timestamp_begin for token in history]
         is_time = [time >= 0 for time in times]
         last, before = is_time[-1:] == [True], is_time[-2:-1] in ([], [True])
         latest = max((time for time in times if time >= 0), default=-1)
-        columns = [len(history), int(plan.timestamps), int(last), int(before), latest]
-        self._staged[slot] = (columns, plan.temperature)
+        columns = [len(history), int(params.timestamps), int(last), int(before), latest]
+        self._staged[slot] = (columns, params.temperature)
 
     def sample(self, logits: torch.Tensor, slots: Rows, device_slots: torch.Tensor | None = None) -> SampledBatch:
         """The next token of each slot, by the logits of its row. `device_slots`: the same slots, where the device has them already."""
         self._write_staged()
         first = np.flatnonzero(self._is_first[slots])
-        detecting = first[self._detects[slots[first]]]
+        detecting = first[self._detects_language[slots[first]]]
         self._is_first[slots] = False
         device_slots = self._rows(slots) if device_slots is None else device_slots
         logits = logits[:, : self._vocabulary.n_tokens]

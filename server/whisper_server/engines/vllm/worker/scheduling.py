@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from whisper_server.engines.vllm.plans import Answer, Plan, Vocabulary
+from whisper_server.engines.vllm.wire import Vocabulary, WhisperOutput, WhisperParams
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 
@@ -43,19 +43,19 @@ class BufferedOutput:
     """That its first step hands back beside the token's log-probability."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    first_columns: tuple[float, ...] = ()
+    side_channel: tuple[float, ...] = ()
 
     def add(self, tokens: list[int], values: Any) -> None:
         """Tokens of a step, and the row of values that came with them."""
         if values is not None:
             if not self.tokens:
-                self.first_columns = tuple(values[1 : 1 + self.n_columns].tolist())
+                self.side_channel = tuple(values[1 : 1 + self.n_columns].tolist())
             self.logprobs.append(float(values[0]))
         self.tokens += tokens
 
-    def packed(self) -> list[int]:
+    def to_wire(self) -> list[int]:
         """As it is handed on."""
-        return Answer(tuple(self.tokens), tuple(self.logprobs), self.first_columns).packed()
+        return WhisperOutput(tuple(self.tokens), tuple(self.logprobs), self.side_channel).to_wire()
 
 
 class FinalOnlyOutputs:
@@ -69,8 +69,8 @@ class FinalOnlyOutputs:
 
     def add_request(self, request: Any) -> None:
         """A request comes."""
-        detects = Plan.from_extra_args(request.sampling_params.extra_args).detects
-        self._buffered[request.request_id] = BufferedOutput(self._n_languages if detects else 1)
+        detects_language = WhisperParams.from_extra_args(request.sampling_params.extra_args).detects_language
+        self._buffered[request.request_id] = BufferedOutput(self._n_languages if detects_language else 1)
         super().add_request(request)  # type: ignore[misc]
 
     def finish_requests(self, *args: Any, **kwargs: Any) -> Any:
@@ -99,6 +99,6 @@ class FinalOnlyOutputs:
 
     def _final(self, output: Any) -> Any:
         """The last output of a request, with all of its tokens."""
-        output.new_token_ids = self._buffered.pop(output.request_id).packed()
+        output.new_token_ids = self._buffered.pop(output.request_id).to_wire()
         output.new_logprobs = None
         return output

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from whisper_server.engines.vllm.plans import Vocabulary
+from whisper_server.engines.vllm.wire import Vocabulary
 from whisper_server.whisper.constants import MAX_INITIAL_TIMESTAMP_INDEX
 
 MINUS_INF = float("-inf")

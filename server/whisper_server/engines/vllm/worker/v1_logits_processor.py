@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Plan, Vocabulary
+from whisper_server.engines.vllm.wire import SIDE_CHANNEL_OFFSET, Vocabulary, WhisperParams
 from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler
 from whisper_server.engines.vllm.worker.token_rules import MINUS_INF
 
@@ -48,7 +48,7 @@ class WhisperLogitsProcessor(LogitsProcessor):
             self._leave(row)
             slot = self._slot_of_row[row] = self._free.pop()
             self._begun.add(slot)
-            self._sampler.load(slot, Plan.from_extra_args(params.extra_args), output_tokens)
+            self._sampler.load(slot, WhisperParams.from_extra_args(params.extra_args), output_tokens)
         for source, target, direction in batch_update.moved:
             moved = self._slot_of_row.pop(source, None)
             if direction is MoveDirectionality.SWAP:
@@ -77,7 +77,7 @@ class WhisperLogitsProcessor(LogitsProcessor):
         """Leave in first rows what was heard after `<|startoftranscript|>`: "no speech", or languages."""
         begun = [row for row, slot in enumerate(slots.tolist()) if slot in self._begun]
         places = (self.model.prompted == self._vocabulary.startoftranscript).nonzero().flatten()
-        heard = dict(zip(begun, self.model.logprobs_at(places) + OUT_OF_SIGHT, strict=True))
+        heard = dict(zip(begun, self.model.logprobs_at(places) + SIDE_CHANNEL_OFFSET, strict=True))
         vocabulary, languages = self._vocabulary, list(self._vocabulary.languages)
         for row in sampled.first_rows.tolist():
             if row in sampled.detecting_rows:

@@ -17,7 +17,7 @@ from vllm.v1.worker.gpu.model_states.encoder_decoder import EncoderDecoderModelS
 from vllm.v1.worker.gpu.sample.output import SamplerOutput
 from vllm.v1.worker.gpu.sample.sampler import Sampler
 
-from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, SCALE, SLOT, Plan, Vocabulary
+from whisper_server.engines.vllm.wire import SCALE, SIDE_CHANNEL_OFFSET, SLOT, Vocabulary, WhisperParams
 from whisper_server.engines.vllm.worker.cuda_graphs import GraphedStep
 from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler, sent
 
@@ -42,9 +42,9 @@ class V2Sampler(Sampler):
 
     def add_request(self, req_idx: int, *more: Any) -> None:
         super().add_request(req_idx, *more)  # 0.26 says how long the prompt is, 0.33 does not; parameters come last
-        plan = Plan.from_extra_args(more[-1].extra_args)
-        self._n_task_tokens[req_idx] = plan.n_task_tokens
-        self._sampler.load(req_idx, plan, self.histories.pop(req_idx, ()))
+        params = WhisperParams.from_extra_args(more[-1].extra_args)
+        self._n_task_tokens[req_idx] = params.n_task_tokens
+        self._sampler.load(req_idx, params, self.histories.pop(req_idx, ()))
 
     def __call__(self, logits: torch.Tensor, input_batch: Any) -> SamplerOutput:
         slots = input_batch.idx_mapping_np.astype(np.int64)
@@ -72,7 +72,7 @@ class V2Sampler(Sampler):
         """Log-probabilities of the tokens, and in first rows of "no speech", or of the languages."""
         # A prompt ends in its task tokens; the first of them is `<|startoftranscript|>`.
         places = starts[sampled.first_rows + 1] - self._n_task_tokens[slots[sampled.first_rows]]
-        heard = self._model.logprobs_at(sent(torch.from_numpy(places), self._device)) + OUT_OF_SIGHT
+        heard = self._model.logprobs_at(sent(torch.from_numpy(places), self._device)) + SIDE_CHANNEL_OFFSET
         n_columns = 1 + max(1, len(self._languages) if sampled.detecting_rows.size else 1)
         columns = sampled.logprobs.new_zeros((len(sampled.logprobs), n_columns))
         columns[:, 0] = sampled.logprobs

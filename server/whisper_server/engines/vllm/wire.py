@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 CONFIG_KEY = "whisper_server"
-"""Under it, vLLM's `additional_config` holds the Vocabulary, and a request's `extra_args` its Plan."""
+"""Under it, vLLM's `additional_config` holds the Vocabulary, and a request's `extra_args` its WhisperParams."""
 
 SLOT, SCALE = "slot", "scale"
 """Names of what a window brings: its place in shared memory, and what to multiply its samples with."""
 
-OUT_OF_SIGHT = -1000.0
+SIDE_CHANNEL_OFFSET = -1000.0
 """Added to log-probabilities that are handed back beside a token's: so low that they are never the likeliest, where
 they have to pass as logits."""
 
@@ -45,7 +45,7 @@ class Vocabulary:
         """Id of `<|0.00|>`; all that follow are timestamps."""
         return self.notimestamps + 1
 
-    def as_config(self) -> dict[str, Any]:
+    def to_config(self) -> dict[str, Any]:
         """For `additional_config`."""
         return {CONFIG_KEY: asdict(self)}
 
@@ -60,7 +60,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WhisperParams:
     """How the tokens of one request are chosen."""
 
     n_task_tokens: int = 0
@@ -68,37 +68,37 @@ class Plan:
     request of vLLM's own, without rules."""
     timestamps: bool = False
     temperature: float = 0.0
-    detects: bool = False
+    detects_language: bool = False
     """One step that gives the probabilities of the languages."""
 
-    def as_extra_args(self) -> dict[str, Any]:
+    def to_extra_args(self) -> dict[str, Any]:
         """For `SamplingParams.extra_args`."""
         return {CONFIG_KEY: asdict(self)}
 
     @classmethod
-    def from_extra_args(cls, extra_args: Mapping[str, Any] | None) -> Plan:
+    def from_extra_args(cls, extra_args: Mapping[str, Any] | None) -> WhisperParams:
         """Of a request of vLLM's own (a warm-up): no rules."""
         return cls(**extra_args[CONFIG_KEY]) if extra_args and CONFIG_KEY in extra_args else cls()
 
 
 @dataclass(frozen=True)
-class Answer:
+class WhisperOutput:
     """What a request came to."""
 
     tokens: tuple[int, ...]
     """All that were decoded, `<|endoftext|>` too."""
     logprobs: tuple[float, ...]
     """Of each token; at temperature 1, after the rules."""
-    first_columns: tuple[float, ...]
+    side_channel: tuple[float, ...]
     """Log-probabilities after `<|startoftranscript|>`, before all rules: of "no speech", or of each language."""
 
-    def packed(self) -> list[int]:
+    def to_wire(self) -> list[int]:
         """As one row of whole numbers: tokens, figures bit by bit, how many columns there are."""
-        figures = np.array([*self.logprobs, *self.first_columns], dtype=np.float32).view(np.uint32)
-        return [*self.tokens, *figures.tolist(), len(self.first_columns)]
+        figures = np.array([*self.logprobs, *self.side_channel], dtype=np.float32).view(np.uint32)
+        return [*self.tokens, *figures.tolist(), len(self.side_channel)]
 
     @classmethod
-    def unpacked(cls, row: Sequence[int]) -> Answer:
+    def from_wire(cls, row: Sequence[int]) -> WhisperOutput:
         """The reverse of `packed`."""
         n_columns = row[-1]
         n_tokens = (len(row) - 1 - n_columns) // 2
