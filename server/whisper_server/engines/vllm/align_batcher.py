@@ -12,7 +12,7 @@ from typing import Any
 MAX_BATCH = 8
 
 
-class Aligning:
+class AlignBatcher:
     """Who waits for an alignment, and one call at a time for some of them."""
 
     def __init__(self, call: Callable[[list[Any]], Awaitable[Sequence[Any]]]) -> None:

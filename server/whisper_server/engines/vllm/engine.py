@@ -30,7 +30,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from whisper_server.engines.vllm.align_batcher import Aligning
+from whisper_server.engines.vllm.align_batcher import AlignBatcher
 from whisper_server.engines.vllm.cancellable_load import load_in_thread
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.engines.vllm.options import engine_options, known_options
@@ -80,7 +80,7 @@ class VllmEngine:
         self._llm: Any = None
         self._is_stopped = False
         self._ids = itertools.count()
-        self._aligning = Aligning(self._align_windows)
+        self._align_batcher = AlignBatcher(self._align_windows)
 
     @property
     def files(self) -> ModelFiles:
@@ -180,7 +180,7 @@ class VllmEngine:
 
     async def align(self, request: list[Any]) -> Any:
         """Attention of one window, computed together with others that wait for theirs."""
-        return await self._aligning.align(request)
+        return await self._align_batcher.align(request)
 
     async def _align_windows(self, requests: list[Any]) -> list[Any]:
         try:

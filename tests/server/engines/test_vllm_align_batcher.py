@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from whisper_server.engines.vllm.align_batcher import MAX_BATCH, Aligning
+from whisper_server.engines.vllm.align_batcher import MAX_BATCH, AlignBatcher
 
 LIMIT_S = 5.0
 
@@ -25,15 +25,15 @@ class Slow:
         return [10 * request for request in requests]
 
 
-async def begun(aligning: Aligning, n_requests: int) -> list[asyncio.Task[int]]:
-    tasks = [asyncio.create_task(aligning.align(number)) for number in range(n_requests)]
+async def begun(batcher: AlignBatcher, n_requests: int) -> list[asyncio.Task[int]]:
+    tasks = [asyncio.create_task(batcher.align(number)) for number in range(n_requests)]
     await asyncio.sleep(0.01)
     return tasks
 
 
 async def test_what_comes_during_a_call_is_answered_together() -> None:
     slow = Slow()
-    tasks = await begun(Aligning(slow.call), 2 + MAX_BATCH)
+    tasks = await begun(AlignBatcher(slow.call), 2 + MAX_BATCH)
     slow.may_answer.set()
     answers = await asyncio.wait_for(asyncio.gather(*tasks), LIMIT_S)
     assert answers == [10 * number for number in range(2 + MAX_BATCH)]
@@ -42,15 +42,15 @@ async def test_what_comes_during_a_call_is_answered_together() -> None:
 
 async def test_one_that_leaves_during_its_call_leaves_the_answer_to_the_others() -> None:
     slow = Slow()
-    aligning = Aligning(slow.call)
-    tasks = await begun(aligning, 3)
+    batcher = AlignBatcher(slow.call)
+    tasks = await begun(batcher, 3)
     slow.may_answer.set()
     await tasks[0]
     slow.may_answer.clear()
     await asyncio.sleep(0.01)
     assert slow.batches == [[0], [1, 2]]
     tasks[1].cancel()
-    late = asyncio.create_task(aligning.align(3))
+    late = asyncio.create_task(batcher.align(3))
     await asyncio.sleep(0.01)
     slow.may_answer.set()
     assert await asyncio.wait_for(tasks[2], LIMIT_S) == 20
@@ -59,7 +59,7 @@ async def test_one_that_leaves_during_its_call_leaves_the_answer_to_the_others()
 
 async def test_many_that_leave_while_they_wait_take_no_places() -> None:
     slow = Slow()
-    tasks = await begun(Aligning(slow.call), 2 + 2 * MAX_BATCH)
+    tasks = await begun(AlignBatcher(slow.call), 2 + 2 * MAX_BATCH)
     for task in tasks[1:-1]:
         task.cancel()
     await asyncio.sleep(0.01)
@@ -77,7 +77,7 @@ async def test_a_call_that_fails_is_told_to_all_of_its_batch_and_to_no_other() -
             raise ValueError("no")
         return await slow.call(requests)
 
-    tasks = await begun(Aligning(call), 3)
+    tasks = await begun(AlignBatcher(call), 3)
     slow.may_answer.set()
     assert await asyncio.wait_for(tasks[0], LIMIT_S) == 0
     for task in tasks[1:]:
