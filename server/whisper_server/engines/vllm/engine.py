@@ -32,9 +32,9 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from whisper_server.engines.vllm.align_batcher import AlignBatcher
 from whisper_server.engines.vllm.cancellable_load import load_in_thread
+from whisper_server.engines.vllm.engine_args import engine_args, known_args
+from whisper_server.engines.vllm.engine_config import EngineConfig
 from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.options import engine_options, known_options
-from whisper_server.engines.vllm.profile import Profile
 from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.engines.vllm.wire import SCALE, SLOT, WhisperOutput, WhisperParams
@@ -58,7 +58,7 @@ class VllmConfig:
 
     model_id: str
     files: ModelFiles
-    profile: Profile
+    config: EngineConfig
     device: str
     """Name of the GPU, or `cpu`."""
     temporary: tempfile.TemporaryDirectory[str]
@@ -90,28 +90,26 @@ class VllmEngine:
     @property
     def facts(self) -> ModelFacts:
         """Known from the beginning."""
-        profile = self._config.profile
-        n_encoded = profile.max_num_batched_tokens // N_AUDIO_POSITIONS
+        config = self._config.config
+        n_encoded = config.max_num_batched_tokens // N_AUDIO_POSITIONS
         return ModelFacts(
             model_id=self._config.model_id,
             engine="vllm",
-            dtype=profile.dtype,
+            dtype=config.dtype,
             device=self._config.device,
             is_multilingual=self.files.is_multilingual,
             n_text_positions=self.files.shape.n_text_positions,
             # One step's worth of windows waits inside, so that the encoder never does.
-            n_windows_in_flight=profile.max_num_seqs + n_encoded,
+            n_windows_in_flight=config.max_num_seqs + n_encoded,
         )
 
     async def start(self) -> None:
         """Load the model in vLLM's process. Raises StartError."""
         logging.getLogger("vllm").setLevel(logging.WARNING)
-        for warning in self._config.profile.warnings:
+        for warning in self._config.config.warnings:
             logger.warning(warning)
-        options = engine_options(
-            self.files, self._config.profile, self.audio_pool.to_config(), on_cpu=self._config.on_cpu
-        )
-        arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
+        options = engine_args(self.files, self._config.config, self.audio_pool.to_config(), on_cpu=self._config.on_cpu)
+        arguments = AsyncEngineArgs(**known_args(options, AsyncEngineArgs))
         try:
             self._llm = await load_in_thread(partial(AsyncLLM.from_engine_args, arguments))
             await self._call_worker("warm_up")

@@ -11,9 +11,16 @@ from tempfile import TemporaryDirectory
 from whisper_server.choices import EngineName
 from whisper_server.engines.checkpoint import require_language
 from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed
+from whisper_server.engines.vllm.engine_args import set_environment, set_import_environment
+from whisper_server.engines.vllm.engine_config import (
+    EngineConfig,
+    Gpu,
+    ModelShape,
+    RequestedConfig,
+    cpu_config,
+    gpu_config,
+)
 from whisper_server.engines.vllm.model_files import read_model_files
-from whisper_server.engines.vllm.options import set_environment, set_import_environment
-from whisper_server.engines.vllm.profile import Gpu, ModelShape, Profile, Wanted, cpu_profile, gpu_profile
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
 from whisper_server.whisper.engine_protocol import Engine
@@ -45,7 +52,7 @@ async def load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple[
         logger.warning("VLLM_USE_FLASHINFER: has no effect, this server samples by Whisper's rules; leave it at 0")
     files = await asyncio.to_thread(read_model_files, folder)
     require_language(settings.language_force, files.tokenizer)
-    profile = _profile(settings, files.shape, gpu)
+    config = _engine_config(settings, files.shape, gpu)
     temporary = _socket_folder()
     set_environment(on_cpu=gpu is None, temporary=Path(temporary.name))
 
@@ -54,7 +61,7 @@ async def load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple[
         from whisper_server.engines.vllm.engine import VllmConfig, VllmEngine
 
         device = CPU if gpu is None else gpu.name
-        return VllmEngine(VllmConfig(settings.model_id, files, profile, device, temporary))
+        return VllmEngine(VllmConfig(settings.model_id, files, config, device, temporary))
 
     async with AsyncExitStack() as undo:
         undo.callback(temporary.cleanup)
@@ -77,12 +84,12 @@ def _socket_folder() -> TemporaryDirectory[str]:
     return temporary
 
 
-def _profile(settings: Settings, shape: ModelShape, gpu: Gpu | None) -> Profile:
-    wanted = Wanted(
+def _engine_config(settings: Settings, shape: ModelShape, gpu: Gpu | None) -> EngineConfig:
+    requested = RequestedConfig(
         dtype=settings.dtype,
         kv_cache_dtype=settings.vllm_kv_cache_dtype,
         attention_backend=settings.vllm_attention_backend,
         max_num_batched_tokens=settings.vllm_max_num_batched_tokens,
         memory_utilization=settings.vllm_gpu_memory_utilization,
     )
-    return cpu_profile(wanted) if gpu is None else gpu_profile(gpu, shape, wanted)
+    return cpu_config(requested) if gpu is None else gpu_config(gpu, shape, requested)

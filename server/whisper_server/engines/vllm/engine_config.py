@@ -57,8 +57,8 @@ class ModelShape:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The settings that the profile answers."""
+class RequestedConfig:
+    """The settings that the config answers."""
 
     dtype: DType
     kv_cache_dtype: KvCacheDType
@@ -69,7 +69,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Profile:
+class EngineConfig:
     """How vLLM runs."""
 
     dtype: str
@@ -84,44 +84,44 @@ class Profile:
     warnings: tuple[str, ...] = ()
 
 
-def gpu_profile(gpu: Gpu, shape: ModelShape, wanted: Wanted) -> Profile:
+def gpu_config(gpu: Gpu, shape: ModelShape, requested: RequestedConfig) -> EngineConfig:
     """How a model runs on a GPU. Raises StartError for what the GPU cannot do."""
     if gpu.capability < SMALLEST_CAPABILITY:
         raise StartError(
             f"ENGINE: vLLM needs a GPU of compute capability 7.5 (T4) or newer, {gpu.name} has {_spelled(gpu)}; "
             "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
         )
-    dtype = _dtype(gpu, wanted.dtype)
-    kv_cache_dtype = _kv_cache_dtype(gpu, dtype, wanted.kv_cache_dtype)
-    backend, warnings = _attention_backend(gpu, dtype, kv_cache_dtype, wanted.attention_backend)
-    n_tokens = _token_budget(gpu, wanted.max_num_batched_tokens)
-    n_sequences = _sequences(gpu, shape, wanted, (dtype, kv_cache_dtype), n_tokens)
-    return Profile(
+    dtype = _dtype(gpu, requested.dtype)
+    kv_cache_dtype = _kv_cache_dtype(gpu, dtype, requested.kv_cache_dtype)
+    backend, warnings = _attention_backend(gpu, dtype, kv_cache_dtype, requested.attention_backend)
+    n_tokens = _token_budget(gpu, requested.max_num_batched_tokens)
+    n_sequences = _sequences(gpu, shape, requested, (dtype, kv_cache_dtype), n_tokens)
+    return EngineConfig(
         dtype=dtype,
         kv_cache_dtype=kv_cache_dtype,
         attention_backend=backend,
         max_num_batched_tokens=n_tokens,
         max_num_seqs=n_sequences,
         cuda_graph_sizes=cuda_graph_sizes(n_sequences),
-        memory_utilization=wanted.memory_utilization,
+        memory_utilization=requested.memory_utilization,
         warnings=warnings,
     )
 
 
-def cpu_profile(wanted: Wanted) -> Profile:
+def cpu_config(requested: RequestedConfig) -> EngineConfig:
     """How the tests run, on vLLM's CPU build: slowly, and as exactly as the CPU engine."""
-    if wanted.dtype not in (DType.AUTO, DType.FLOAT32):
-        raise StartError(f"DTYPE: {wanted.dtype} is not for vLLM on a CPU; set it to auto or float32")
-    if wanted.kv_cache_dtype is KvCacheDType.FP8:
+    if requested.dtype not in (DType.AUTO, DType.FLOAT32):
+        raise StartError(f"DTYPE: {requested.dtype} is not for vLLM on a CPU; set it to auto or float32")
+    if requested.kv_cache_dtype is KvCacheDType.FP8:
         raise StartError("VLLM_KV_CACHE_DTYPE: fp8 is not for vLLM on a CPU; set it to auto")
-    return Profile(
+    return EngineConfig(
         dtype="float32",
         kv_cache_dtype="auto",
         attention_backend=None,
-        max_num_batched_tokens=_at_least_one_window(wanted.max_num_batched_tokens or 4 * N_AUDIO_POSITIONS),
+        max_num_batched_tokens=_at_least_one_window(requested.max_num_batched_tokens or 4 * N_AUDIO_POSITIONS),
         max_num_seqs=16,
         cuda_graph_sizes=(),
-        memory_utilization=wanted.memory_utilization,
+        memory_utilization=requested.memory_utilization,
     )
 
 
@@ -136,22 +136,22 @@ def _spelled(gpu: Gpu) -> str:
     return f"{gpu.capability[0]}.{gpu.capability[1]}"
 
 
-def _dtype(gpu: Gpu, wanted: DType) -> str:
+def _dtype(gpu: Gpu, requested: DType) -> str:
     knows_bfloat16 = gpu.capability >= (8, 0)
-    if wanted is DType.AUTO:
+    if requested is DType.AUTO:
         return "bfloat16" if knows_bfloat16 else "half"
-    if wanted is DType.INT8:
+    if requested is DType.INT8:
         raise StartError("DTYPE: int8 is for ENGINE=ctranslate2; set it to auto, half or bfloat16 for vLLM")
-    if wanted is DType.BFLOAT16 and not knows_bfloat16:
+    if requested is DType.BFLOAT16 and not knows_bfloat16:
         raise StartError(
             f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {gpu.name} has {_spelled(gpu)}; "
             "set it to auto or half"
         )
-    return str(wanted)
+    return str(requested)
 
 
-def _kv_cache_dtype(gpu: Gpu, dtype: str, wanted: KvCacheDType) -> str:
-    if wanted is KvCacheDType.FP8:
+def _kv_cache_dtype(gpu: Gpu, dtype: str, requested: KvCacheDType) -> str:
+    if requested is KvCacheDType.FP8:
         if gpu.capability < (8, 9):
             raise StartError(
                 f"VLLM_KV_CACHE_DTYPE: fp8 needs compute capability 8.9 (L4, L40S) or newer, {gpu.name} has "
@@ -160,7 +160,7 @@ def _kv_cache_dtype(gpu: Gpu, dtype: str, wanted: KvCacheDType) -> str:
         if dtype == "float32":
             raise StartError("VLLM_KV_CACHE_DTYPE: fp8 does not go with DTYPE=float32; set it to auto")
         return "fp8"
-    if wanted is KvCacheDType.FP32 and dtype != "float32":
+    if requested is KvCacheDType.FP32 and dtype != "float32":
         raise StartError(
             f"VLLM_KV_CACHE_DTYPE: fp32 goes with DTYPE=float32 only, and DTYPE is {dtype}; set it to fp16 or auto"
         )
@@ -169,22 +169,22 @@ def _kv_cache_dtype(gpu: Gpu, dtype: str, wanted: KvCacheDType) -> str:
 
 
 def _attention_backend(
-    gpu: Gpu, dtype: str, kv_cache_dtype: str, wanted: AttentionBackend | None
+    gpu: Gpu, dtype: str, kv_cache_dtype: str, requested: AttentionBackend | None
 ) -> tuple[str, tuple[str, ...]]:
     """The backend, and what the operator should know of the choice."""
     flash_problem = _flash_attention_problem(gpu, dtype, kv_cache_dtype)
     serving = AttentionBackend.FLASH_ATTN if flash_problem is None else AttentionBackend.TRITON_ATTN
-    if wanted is None:
+    if requested is None:
         return str(serving), ()
-    if wanted is AttentionBackend.XFORMERS:
+    if requested is AttentionBackend.XFORMERS:
         return str(serving), (f"VLLM_ATTENTION_BACKEND: XFORMERS is gone from vLLM; {serving} is used",)
-    if wanted in (AttentionBackend.FLASHINFER, AttentionBackend.FLEX_ATTENTION):
+    if requested in (AttentionBackend.FLASHINFER, AttentionBackend.FLEX_ATTENTION):
         raise StartError(
-            f"VLLM_ATTENTION_BACKEND: {wanted} cannot compute Whisper's cross-attention; leave it empty or set {serving}"
+            f"VLLM_ATTENTION_BACKEND: {requested} cannot compute Whisper's cross-attention; leave it empty or set {serving}"
         )
-    if wanted is AttentionBackend.FLASH_ATTN and flash_problem is not None:
+    if requested is AttentionBackend.FLASH_ATTN and flash_problem is not None:
         raise StartError(f"VLLM_ATTENTION_BACKEND: FLASH_ATTN {flash_problem}; leave it empty or set {serving}")
-    return str(wanted), ()
+    return str(requested), ()
 
 
 def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str | None:
@@ -198,9 +198,9 @@ def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str |
     return None
 
 
-def _token_budget(gpu: Gpu, wanted: int) -> int:
-    if wanted:
-        return _at_least_one_window(wanted)
+def _token_budget(gpu: Gpu, requested: int) -> int:
+    if requested:
+        return _at_least_one_window(requested)
     # Windows whose sound is encoded in one step. A few fill a GPU; more make the texts under way wait longer, and
     # begin and end together, so that there is nothing to encode while they are decoded, and nothing to decode then.
     n_windows = 4 if gpu.capability >= (9, 0) or gpu.capability == (8, 0) else 2
@@ -216,20 +216,20 @@ def _at_least_one_window(n_tokens: int) -> int:
     return n_tokens
 
 
-def _sequences(gpu: Gpu, shape: ModelShape, wanted: Wanted, dtypes: tuple[str, str], n_tokens: int) -> int:
+def _sequences(gpu: Gpu, shape: ModelShape, requested: RequestedConfig, dtypes: tuple[str, str], n_tokens: int) -> int:
     """How many windows can be decoded at a time, with those numbers in the model and in the cache."""
     dtype, kv_cache_dtype = dtypes
     n_bytes = 4 if dtype == "float32" else 2
     encoding = n_tokens // N_AUDIO_POSITIONS * shape.encoder_bytes(n_bytes)
-    left = gpu.memory_bytes * wanted.memory_utilization - RUNTIME_BYTES - shape.n_parameters * n_bytes - encoding
+    left = gpu.memory_bytes * requested.memory_utilization - RUNTIME_BYTES - shape.n_parameters * n_bytes - encoding
     a_sequence = shape.cache_bytes(1 if kv_cache_dtype == "fp8" else n_bytes)
     n_sequences = min(MOST_SEQUENCES, n_tokens, int(left // a_sequence))
     if n_sequences < 1:
         needed = RUNTIME_BYTES + shape.n_parameters * n_bytes + encoding + a_sequence
         raise StartError(
             f"MODEL_ID: the model needs {needed / GIB:.1f} GiB of the GPU's memory, and "
-            f"VLLM_GPU_MEMORY_UTILIZATION={wanted.memory_utilization:g} of {gpu.name}'s is "
-            f"{gpu.memory_bytes * wanted.memory_utilization / GIB:.1f} GiB; raise it, lower "
+            f"VLLM_GPU_MEMORY_UTILIZATION={requested.memory_utilization:g} of {gpu.name}'s is "
+            f"{gpu.memory_bytes * requested.memory_utilization / GIB:.1f} GiB; raise it, lower "
             "VLLM_MAX_NUM_BATCHED_TOKENS, or set a smaller model"
         )
     return n_sequences

@@ -1,7 +1,7 @@
-"""Profile and model → the options of vLLM's engine, and the variables that vLLM reads from the environment.
+"""EngineConfig and model → the options of vLLM's engine, and the variables that vLLM reads from the environment.
 
 The one place that knows the names of vLLM's options. Those that the installed version does not have are left
-out, so that 0.26 and its successors start from the same profile.
+out, so that 0.26 and its successors start from the same config.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from whisper_server.engines.vllm.engine_config import EngineConfig
 from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.profile import Profile
 from whisper_server.errors import StartError
 
 WORKER_EXTENSION = "whisper_server.engines.vllm.worker.extension.AlignmentExtension"
@@ -23,17 +23,17 @@ IN_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 """As on a GPU. Called by its short name, the CPU build would give the model a process of its own: 63 s to start instead of 40."""
 
 
-def engine_options(files: ModelFiles, profile: Profile, audio_pool: dict[str, Any], *, on_cpu: bool) -> dict[str, Any]:
+def engine_args(files: ModelFiles, config: EngineConfig, audio_pool: dict[str, Any], *, on_cpu: bool) -> dict[str, Any]:
     """For vLLM's AsyncEngineArgs; `audio_pool` tells vLLM's process where the windows lie."""
     options: dict[str, Any] = {
         "model": str(files.folder),
-        "dtype": profile.dtype,
-        "kv_cache_dtype": profile.kv_cache_dtype,
+        "dtype": config.dtype,
+        "kv_cache_dtype": config.kv_cache_dtype,
         "max_model_len": files.shape.n_text_positions,
-        "max_num_batched_tokens": profile.max_num_batched_tokens,
-        "max_num_seqs": profile.max_num_seqs,
-        "gpu_memory_utilization": profile.memory_utilization,
-        "enforce_eager": not profile.cuda_graph_sizes,
+        "max_num_batched_tokens": config.max_num_batched_tokens,
+        "max_num_seqs": config.max_num_seqs,
+        "gpu_memory_utilization": config.memory_utilization,
+        "enforce_eager": not config.cuda_graph_sizes,
         "limit_mm_per_prompt": {"audio": 1},
         "additional_config": files.vocabulary.to_config() | audio_pool,
         "worker_extension_cls": WORKER_EXTENSION,
@@ -46,10 +46,10 @@ def engine_options(files: ModelFiles, profile: Profile, audio_pool: dict[str, An
         "disable_log_stats": True,
         "seed": 0,
     }
-    if profile.attention_backend:
-        options["attention_config"] = {"backend": profile.attention_backend}
-    if profile.cuda_graph_sizes:
-        options["cudagraph_capture_sizes"] = list(profile.cuda_graph_sizes)
+    if config.attention_backend:
+        options["attention_config"] = {"backend": config.attention_backend}
+    if config.cuda_graph_sizes:
+        options["cudagraph_capture_sizes"] = list(config.cuda_graph_sizes)
     if on_cpu:
         options |= {
             "logits_processors": [LOGITS_PROCESSOR],
@@ -59,7 +59,7 @@ def engine_options(files: ModelFiles, profile: Profile, audio_pool: dict[str, An
     return options
 
 
-def known_options(options: dict[str, Any], arguments: type[Any]) -> dict[str, Any]:
+def known_args(options: dict[str, Any], arguments: type[Any]) -> dict[str, Any]:
     """Those of `options` that the installed vLLM has."""
     known = {field.name for field in dataclasses.fields(arguments)}
     return {name: value for name, value in options.items() if name in known}

@@ -3,20 +3,20 @@ import dataclasses
 import pytest
 
 from whisper_server.choices import AttentionBackend, DType, KvCacheDType
-from whisper_server.engines.vllm.profile import (
+from whisper_server.engines.vllm.engine_config import (
     Gpu,
     ModelShape,
-    Wanted,
-    cpu_profile,
+    RequestedConfig,
+    cpu_config,
     cuda_graph_sizes,
-    gpu_profile,
+    gpu_config,
 )
 from whisper_server.errors import StartError
 
 GIB = 1024**3
 LARGE_V3 = ModelShape(1280, 32, 32, 5120, 51866, 448)
 TURBO = ModelShape(1280, 32, 4, 5120, 51866, 448)
-DEFAULTS = Wanted(
+DEFAULTS = RequestedConfig(
     dtype=DType.AUTO,
     kv_cache_dtype=KvCacheDType.FP16,
     attention_backend=None,
@@ -55,18 +55,18 @@ def test_every_gpu_has_its_profile(
     gpu: Gpu, dtype: str, backend: str, n_windows: int, n_sequences: tuple[int, int]
 ) -> None:
     large_v3, turbo = n_sequences
-    profile = gpu_profile(gpu, LARGE_V3, DEFAULTS)
-    assert (profile.dtype, profile.kv_cache_dtype, profile.attention_backend) == (dtype, "auto", backend)
-    assert profile.max_num_batched_tokens // 1500 == n_windows
-    assert profile.max_num_seqs == pytest.approx(large_v3, abs=2)
-    assert gpu_profile(gpu, TURBO, DEFAULTS).max_num_seqs == pytest.approx(turbo, abs=2)
-    assert profile.cuda_graph_sizes[-1] == profile.max_num_seqs
-    assert not profile.warnings
+    config = gpu_config(gpu, LARGE_V3, DEFAULTS)
+    assert (config.dtype, config.kv_cache_dtype, config.attention_backend) == (dtype, "auto", backend)
+    assert config.max_num_batched_tokens // 1500 == n_windows
+    assert config.max_num_seqs == pytest.approx(large_v3, abs=2)
+    assert gpu_config(gpu, TURBO, DEFAULTS).max_num_seqs == pytest.approx(turbo, abs=2)
+    assert config.cuda_graph_sizes[-1] == config.max_num_seqs
+    assert not config.warnings
 
 
 def refusal(gpu: Gpu, **changed: object) -> str:
     with pytest.raises(StartError) as caught:
-        gpu_profile(gpu, LARGE_V3, dataclasses.replace(DEFAULTS, **changed))  # type: ignore[arg-type]
+        gpu_config(gpu, LARGE_V3, dataclasses.replace(DEFAULTS, **changed))  # type: ignore[arg-type]
     return str(caught.value)
 
 
@@ -111,30 +111,30 @@ def test_what_a_gpu_cannot_do_is_refused(gpu: Gpu, changed: dict[str, object], v
 
 
 def test_an_fp8_cache_doubles_the_sequences_where_the_gpu_reads_it() -> None:
-    wanted = dataclasses.replace(DEFAULTS, kv_cache_dtype=KvCacheDType.FP8)
-    hopper, ada = gpu_profile(H100, LARGE_V3, wanted), gpu_profile(L4, LARGE_V3, wanted)
+    requested = dataclasses.replace(DEFAULTS, kv_cache_dtype=KvCacheDType.FP8)
+    hopper, ada = gpu_config(H100, LARGE_V3, requested), gpu_config(L4, LARGE_V3, requested)
     assert (hopper.kv_cache_dtype, hopper.attention_backend) == ("fp8", "FLASH_ATTN")
     assert (ada.kv_cache_dtype, ada.attention_backend) == ("fp8", "TRITON_ATTN")
-    assert ada.max_num_seqs == pytest.approx(2 * gpu_profile(L4, LARGE_V3, DEFAULTS).max_num_seqs, abs=2)
+    assert ada.max_num_seqs == pytest.approx(2 * gpu_config(L4, LARGE_V3, DEFAULTS).max_num_seqs, abs=2)
 
 
 def test_xformers_stands_for_what_serves_the_gpu_and_is_told() -> None:
-    wanted = dataclasses.replace(DEFAULTS, attention_backend=AttentionBackend.XFORMERS)
+    requested = dataclasses.replace(DEFAULTS, attention_backend=AttentionBackend.XFORMERS)
     for gpu, backend in ((T4, "TRITON_ATTN"), (H100, "FLASH_ATTN")):
-        profile = gpu_profile(gpu, LARGE_V3, wanted)
-        assert profile.attention_backend == backend
-        assert "XFORMERS is gone" in profile.warnings[0]
+        config = gpu_config(gpu, LARGE_V3, requested)
+        assert config.attention_backend == backend
+        assert "XFORMERS is gone" in config.warnings[0]
 
 
 def test_float32_takes_the_backend_that_computes_in_it() -> None:
-    wanted = dataclasses.replace(DEFAULTS, dtype=DType.FLOAT32, kv_cache_dtype=KvCacheDType.FP32)
-    profile = gpu_profile(H200, TURBO, wanted)
-    assert (profile.dtype, profile.kv_cache_dtype, profile.attention_backend) == ("float32", "auto", "TRITON_ATTN")
+    requested = dataclasses.replace(DEFAULTS, dtype=DType.FLOAT32, kv_cache_dtype=KvCacheDType.FP32)
+    config = gpu_config(H200, TURBO, requested)
+    assert (config.dtype, config.kv_cache_dtype, config.attention_backend) == ("float32", "auto", "TRITON_ATTN")
 
 
 def test_a_token_budget_of_ones_own_is_kept() -> None:
-    profile = gpu_profile(T4, TURBO, dataclasses.replace(DEFAULTS, max_num_batched_tokens=3000))
-    assert profile.max_num_batched_tokens == 3000
+    config = gpu_config(T4, TURBO, dataclasses.replace(DEFAULTS, max_num_batched_tokens=3000))
+    assert config.max_num_batched_tokens == 3000
 
 
 @pytest.mark.parametrize("n_sequences", [1, 2, 5, 8, 30, 64, 256])
@@ -145,7 +145,7 @@ def test_graph_sizes_ascend_up_to_all_sequences(n_sequences: int) -> None:
 
 
 def test_a_cpu_computes_in_float32_only() -> None:
-    assert cpu_profile(DEFAULTS).dtype == "float32"
+    assert cpu_config(DEFAULTS).dtype == "float32"
     for changed in ({"dtype": DType.BFLOAT16}, {"kv_cache_dtype": KvCacheDType.FP8}):
         with pytest.raises(StartError, match=r"^(DTYPE|VLLM_KV_CACHE_DTYPE): .* is not for vLLM on a CPU"):
-            cpu_profile(dataclasses.replace(DEFAULTS, **changed))
+            cpu_config(dataclasses.replace(DEFAULTS, **changed))
