@@ -13,7 +13,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from whisper_server.engines.vllm.shared_audio import SharedAudioPool
 from whisper_server.engines.vllm.worker.cuda_graphs import GraphedEncoder
-from whisper_server.engines.vllm.worker.sampler import sent
+from whisper_server.engines.vllm.worker.sampler import to_device
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class SharedWindows:
         samples = torch.empty((len(slots), self._samples.shape[1]), dtype=torch.int16, device=self._device)
         for row, slot in zip(samples, slots, strict=True):
             row.copy_(self._samples[slot], non_blocking=True)
-        return samples, sent(torch.tensor(scales, dtype=torch.float32), self._device)
+        return samples, to_device(torch.tensor(scales, dtype=torch.float32), self._device)
 
 
 def pin(samples: torch.Tensor) -> None:

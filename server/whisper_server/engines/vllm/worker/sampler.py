@@ -119,8 +119,8 @@ class WhisperSampler:
     def _write_staged(self) -> None:
         if not self._staged:
             return
-        written = self._sent(torch.tensor([[slot, *columns] for slot, (columns, _) in self._staged.items()]))
-        temperature = self._sent(
+        written = self._to_device(torch.tensor([[slot, *columns] for slot, (columns, _) in self._staged.items()]))
+        temperature = self._to_device(
             torch.tensor([temperature for _, temperature in self._staged.values()], dtype=torch.float32)
         )
         self._state[written[:, 0]] = written[:, 1:]
@@ -128,13 +128,13 @@ class WhisperSampler:
         self._staged.clear()
 
     def _rows(self, rows: Rows) -> torch.Tensor:
-        return self._sent(torch.from_numpy(rows))
+        return self._to_device(torch.from_numpy(rows))
 
-    def _sent(self, values: torch.Tensor) -> torch.Tensor:
-        return sent(values, self._device)
+    def _to_device(self, values: torch.Tensor) -> torch.Tensor:
+        return to_device(values, self._device)
 
 
-def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """On the device; from pinned memory, because a copy from any other waits for all that the GPU has to do."""
     if device.type != "cuda":
         return values.to(device)

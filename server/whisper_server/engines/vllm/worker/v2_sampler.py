@@ -19,7 +19,7 @@ from vllm.v1.worker.gpu.sample.sampler import Sampler
 
 from whisper_server.engines.vllm.wire import SCALE, SIDE_CHANNEL_OFFSET, SLOT, Vocabulary, WhisperParams
 from whisper_server.engines.vllm.worker.cuda_graphs import GraphedStep
-from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler, sent
+from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler, to_device
 
 
 class V2Sampler(Sampler):
@@ -72,15 +72,15 @@ class V2Sampler(Sampler):
         """Log-probabilities of the tokens, and in first rows of "no speech", or of the languages."""
         # A prompt ends in its task tokens; the first of them is `<|startoftranscript|>`.
         places = starts[sampled.first_rows + 1] - self._n_task_tokens[slots[sampled.first_rows]]
-        heard = self._model.logprobs_at(sent(torch.from_numpy(places), self._device)) + SIDE_CHANNEL_OFFSET
+        heard = self._model.logprobs_at(to_device(torch.from_numpy(places), self._device)) + SIDE_CHANNEL_OFFSET
         n_columns = 1 + max(1, len(self._languages) if sampled.detecting_rows.size else 1)
         columns = sampled.logprobs.new_zeros((len(sampled.logprobs), n_columns))
         columns[:, 0] = sampled.logprobs
-        columns[sent(torch.from_numpy(sampled.first_rows), self._device), 1] = heard[:, self._vocabulary.nospeech]
+        columns[to_device(torch.from_numpy(sampled.first_rows), self._device), 1] = heard[:, self._vocabulary.nospeech]
         if sampled.detecting_rows.size:
             of_first = np.searchsorted(sampled.first_rows, sampled.detecting_rows)
-            languages = heard[sent(torch.from_numpy(of_first), self._device)][:, self._languages]
-            columns[sent(torch.from_numpy(sampled.detecting_rows), self._device), 1:] = languages
+            languages = heard[to_device(torch.from_numpy(of_first), self._device)][:, self._languages]
+            columns[to_device(torch.from_numpy(sampled.detecting_rows), self._device), 1:] = languages
         return columns
 
 
