@@ -18,8 +18,8 @@ class SchedulerDouble:
     running: list[str] = field(default_factory=list)
 
     def schedule(self) -> Any:
-        n_most = self.max_num_encoder_input_tokens // N_AUDIO_POSITIONS
-        begun = self.waiting[: min(n_most, self.max_num_running_reqs - len(self.running))]
+        max_windows = self.max_num_encoder_input_tokens // N_AUDIO_POSITIONS
+        begun = self.waiting[: min(max_windows, self.max_num_running_reqs - len(self.running))]
         del self.waiting[: len(begun)]
         self.running += begun
         return SimpleNamespace(scheduled_encoder_inputs={name: [0] for name in begun})

@@ -12,8 +12,8 @@ from whisper_server.choices import AttentionBackend, DType, KvCacheDType
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
-SMALLEST_CAPABILITY = (7, 5)
-MOST_SEQUENCES = 256
+MIN_CAPABILITY = (7, 5)
+MAX_SEQUENCES = 256
 GIB = 1024**3
 RUNTIME_BYTES = int(1.5 * GIB)
 """CUDA's context, CUDA graphs and what libraries keep."""
@@ -46,14 +46,14 @@ class ModelShape:
         decoder = self.decoder_layers * (8 * self.width**2 + 2 * self.width * self.feed_forward)
         return encoder + decoder + self.n_tokens * self.width
 
-    def cache_bytes(self, bytes_a_number: int) -> int:
+    def cache_bytes(self, bytes_per_number: int) -> int:
         """Attention cache of one sequence: keys and values of the sound and of the text."""
         n_positions = N_AUDIO_POSITIONS + self.n_text_positions
-        return 2 * self.decoder_layers * self.width * n_positions * bytes_a_number
+        return 2 * self.decoder_layers * self.width * n_positions * bytes_per_number
 
-    def encoder_bytes(self, bytes_a_number: int) -> int:
+    def encoder_bytes(self, bytes_per_number: int) -> int:
         """What the encoder holds at a time for one window: features, attention's inputs, a feed-forward layer."""
-        return N_AUDIO_POSITIONS * (6 * self.width + 2 * self.feed_forward) * bytes_a_number
+        return N_AUDIO_POSITIONS * (6 * self.width + 2 * self.feed_forward) * bytes_per_number
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class EngineConfig:
 
 def gpu_config(gpu: Gpu, shape: ModelShape, requested: RequestedConfig) -> EngineConfig:
     """How a model runs on a GPU. Raises StartError for what the GPU cannot do."""
-    if gpu.capability < SMALLEST_CAPABILITY:
+    if gpu.capability < MIN_CAPABILITY:
         raise StartError(
             f"ENGINE: vLLM needs a GPU of compute capability 7.5 (T4) or newer, {gpu.name} has {_spelled(gpu)}; "
             "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
@@ -222,10 +222,10 @@ def _sequences(gpu: Gpu, shape: ModelShape, requested: RequestedConfig, dtypes: 
     n_bytes = 4 if dtype == "float32" else 2
     encoding = n_tokens // N_AUDIO_POSITIONS * shape.encoder_bytes(n_bytes)
     left = gpu.memory_bytes * requested.memory_utilization - RUNTIME_BYTES - shape.n_parameters * n_bytes - encoding
-    a_sequence = shape.cache_bytes(1 if kv_cache_dtype == "fp8" else n_bytes)
-    n_sequences = min(MOST_SEQUENCES, n_tokens, int(left // a_sequence))
+    bytes_per_sequence = shape.cache_bytes(1 if kv_cache_dtype == "fp8" else n_bytes)
+    n_sequences = min(MAX_SEQUENCES, n_tokens, int(left // bytes_per_sequence))
     if n_sequences < 1:
-        needed = RUNTIME_BYTES + shape.n_parameters * n_bytes + encoding + a_sequence
+        needed = RUNTIME_BYTES + shape.n_parameters * n_bytes + encoding + bytes_per_sequence
         raise StartError(
             f"MODEL_ID: the model needs {needed / GIB:.1f} GiB of the GPU's memory, and "
             f"VLLM_GPU_MEMORY_UTILIZATION={requested.memory_utilization:g} of {gpu.name}'s is "

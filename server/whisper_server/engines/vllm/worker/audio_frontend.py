@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 class WindowEncoder:
-    """vLLM's encoder, fed from shared memory, for up to `n_most` windows at a time."""
+    """vLLM's encoder, fed from shared memory, for up to `max_windows` windows at a time."""
 
-    def __init__(self, encoder: Any, config: Any, audio_pool: SharedAudioPool, n_most: int) -> None:
+    def __init__(self, encoder: Any, config: Any, audio_pool: SharedAudioPool, max_windows: int) -> None:
         weight = encoder.conv1.weight
-        self._n_most = n_most
+        self._max_windows = max_windows
         self._dtype = weight.dtype
         self._windows = SharedWindows(audio_pool, weight.device)
         self._log_mel = BatchLogMel(config.num_mel_bins, weight.device)
         self._encode: Callable[[torch.Tensor], torch.Tensor]
         if weight.is_cuda:
-            self._encode = GraphedEncoder(encoder, config.encoder_attention_heads, n_most)
+            self._encode = GraphedEncoder(encoder, config.encoder_attention_heads, max_windows)
         else:
             # A list of one batch: vLLM's encoder would take windows one by one through its first layers.
             self._encode = lambda features: encoder([features])
@@ -39,11 +39,11 @@ class WindowEncoder:
     def __call__(self, slots: Sequence[int], scales: Sequence[float]) -> list[torch.Tensor]:
         """Hidden states of each window, (1500, width), valid until the next call."""
         states: list[torch.Tensor] = []
-        for first in range(0, len(slots), self._n_most):
-            some = slice(first, first + self._n_most)
+        for first in range(0, len(slots), self._max_windows):
+            some = slice(first, first + self._max_windows)
             encoded = self._encode(self._log_mel(*self._windows.load(slots[some], scales[some])).to(self._dtype))
             # A second batch would write over the first.
-            states += (encoded.clone() if len(slots) > self._n_most else encoded).unbind(0)
+            states += (encoded.clone() if len(slots) > self._max_windows else encoded).unbind(0)
         return states
 
 

@@ -57,12 +57,12 @@ def capture(
 
 
 class GraphedEncoder:
-    """The encoder for batches of up to `n_most` windows, a graph for each number of windows."""
+    """The encoder for batches of up to `max_windows` windows, a graph for each number of windows."""
 
-    def __init__(self, encoder: Any, n_heads: int, n_most: int) -> None:
+    def __init__(self, encoder: Any, n_heads: int, max_windows: int) -> None:
         self._encoder = encoder
         self._n_heads = n_heads
-        self._n_most = n_most
+        self._max_windows = max_windows
         self._layers = [layer_weights(layer) for layer in encoder.layers]
         self._graphs: dict[int, CapturedGraph[torch.Tensor]] = {}
         self._features = torch.empty(0)
@@ -71,8 +71,8 @@ class GraphedEncoder:
         """Features (window, band, frame) → hidden states (window, position, width), valid until the next call."""
         n_windows = len(features)
         if not self._graphs:
-            self._features = features.new_zeros((self._n_most, *features.shape[1:]))
-            self._graphs = capture(self._encode, range(1, self._n_most + 1), features.device)
+            self._features = features.new_zeros((self._max_windows, *features.shape[1:]))
+            self._graphs = capture(self._encode, range(1, self._max_windows + 1), features.device)
         self._features[:n_windows].copy_(features)
         return self._graphs[n_windows].replay()
 

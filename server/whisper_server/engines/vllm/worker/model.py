@@ -23,7 +23,7 @@ class ServedWhisper(WhisperForConditionalGeneration):
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self._audio_pool = SharedAudioPool.from_config(vllm_config.additional_config)
-        self._n_windows_a_step = vllm_config.scheduler_config.max_num_batched_tokens // N_AUDIO_POSITIONS
+        self._max_windows_per_step = vllm_config.scheduler_config.max_num_batched_tokens // N_AUDIO_POSITIONS
         self._encoder: WindowEncoder | None = None
         self.prompted = self.hidden = torch.empty(0)
         """Tokens and hidden states of the last step that began texts."""
@@ -56,6 +56,6 @@ class ServedWhisper(WhisperForConditionalGeneration):
     def encode(self, slots: Sequence[int], scales: Sequence[float]) -> list[torch.Tensor]:
         """Encoder output of the windows in some slots of the shared memory, each (1500, width)."""
         if self._encoder is None:
-            self._encoder = WindowEncoder(self.model.encoder, self.config, self._audio_pool, self._n_windows_a_step)
+            self._encoder = WindowEncoder(self.model.encoder, self.config, self._audio_pool, self._max_windows_per_step)
         states: list[torch.Tensor] = self._encoder(slots, scales)
         return states
