@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from whisper_server.engines.ctranslate2.batches import BatchQueue, Work
+from whisper_server.engines.ctranslate2.batch_queue import BatchQueue, QueuedItem
 from whisper_server.engines.ctranslate2.convert import converted_folder
 from whisper_server.engines.ctranslate2.model import (
     N_TEXT_POSITIONS,
@@ -108,13 +108,13 @@ class Ctranslate2Engine:
         if self._is_stopped:
             raise Unavailable("The server is shutting down.")
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.add(Work(kind, payload, max_batch, is_encoding, result))
+        self._queue.add(QueuedItem(kind, payload, max_batch, is_encoding, result))
         # Not at once: what is submitted in the same turn of the loop may go into the same batch.
         asyncio.get_running_loop().call_soon(self._start_batches)
         return await result
 
     def _start_batches(self) -> None:
-        while len(self._running) < self._n_workers and (batch := self._queue.take()):
+        while len(self._running) < self._n_workers and (batch := self._queue.next_batch()):
             task = asyncio.create_task(self._run(batch))
             self._running.add(task)
             task.add_done_callback(self._ended)
@@ -123,19 +123,19 @@ class Ctranslate2Engine:
         self._running.discard(task)
         self._start_batches()
 
-    async def _run(self, batch: Sequence[Work]) -> None:
+    async def _run(self, batch: Sequence[QueuedItem]) -> None:
         computation = str(batch[0].kind[0])
         compute: Callable[[list[Any]], list[Any]] = getattr(self._loaded(), computation)
-        payloads = [work.payload for work in batch]
+        payloads = [item.payload for item in batch]
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._executor, compute, payloads)
         except Exception:
             logger.exception("CTranslate2 failed to %s %d windows", computation, len(batch))
             message = "The engine failed on this recording. Try again; if it happens again, report it."
-            _settle(batch, lambda work: work.result.set_exception(InternalError(message)))
+            _settle(batch, lambda item: item.result.set_exception(InternalError(message)))
         else:
             answers = dict(zip(batch, results, strict=True))
-            _settle(batch, lambda work: work.result.set_result(answers[work]))
+            _settle(batch, lambda item: item.result.set_result(answers[item]))
 
     def _load(self) -> Ctranslate2Model:
         compute_type = cpu_compute_type(self._config.dtype)
@@ -190,7 +190,7 @@ class Ctranslate2Window:
         return alignment
 
     def close(self) -> None:
-        """Forget the encoder output. Work that waits is dropped by cancelling the call that waits for it."""
+        """Forget the encoder output. QueuedItem that waits is dropped by cancelling the call that waits for it."""
         self._encoded = None
 
 
@@ -203,7 +203,7 @@ def thread_plan(n_threads: int) -> tuple[int, int]:
     return n_workers, n_threads // n_workers
 
 
-def _settle(batch: Sequence[Work], settle: Callable[[Work], None]) -> None:
-    for work in batch:
-        if not work.result.done():
-            settle(work)
+def _settle(batch: Sequence[QueuedItem], settle: Callable[[QueuedItem], None]) -> None:
+    for item in batch:
+        if not item.result.done():
+            settle(item)

@@ -1,4 +1,4 @@
-"""Work that waits for an engine's threads, and which of it goes together into the next batch.
+"""QueuedItem that waits for an engine's threads, and which of it goes together into the next batch.
 
 Pure bookkeeping under one lock-free rule: all calls come from the event loop. What the work is, only the
 engine knows.
@@ -12,13 +12,13 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_PASSED_OVER = 2
-"""Batches of other kinds that may go before the oldest work."""
+MAX_BATCHES_BEFORE = 2
+"""Batches of other kinds that may go before the oldest item."""
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """One thing to compute; works of one `kind` may share a batch of up to `max_batch`."""
+class QueuedItem:
+    """One thing to compute; items of one `kind` may share a batch of up to `max_batch`."""
 
     kind: tuple[Hashable, ...]
     """First the computation, then whatever must be equal within a batch of it."""
@@ -37,57 +37,57 @@ class BatchQueue:
     """
 
     def __init__(self) -> None:
-        self._encodings: deque[Work] = deque()
-        self._others: deque[Work] = deque()
-        self._oldest: Work | None = None
-        self._n_passed_over = 0
+        self._encodings: deque[QueuedItem] = deque()
+        self._others: deque[QueuedItem] = deque()
+        self._oldest: QueuedItem | None = None
+        self._n_batches_before = 0
 
     def __len__(self) -> int:
         return len(self._encodings) + len(self._others)
 
-    def add(self, work: Work) -> None:
+    def add(self, item: QueuedItem) -> None:
         """Put work at the end of the queue."""
-        (self._encodings if work.is_encoding else self._others).append(work)
+        (self._encodings if item.is_encoding else self._others).append(item)
 
-    def take(self) -> Sequence[Work]:
+    def next_batch(self) -> Sequence[QueuedItem]:
         """The next batch; empty where nothing waits. Cancelled work is dropped."""
-        self._encodings = deque(work for work in self._encodings if not work.result.done())
-        self._others = deque(work for work in self._others if not work.result.done())
+        self._encodings = deque(item for item in self._encodings if not item.result.done())
+        self._others = deque(item for item in self._others if not item.result.done())
         chosen = self._overdue() or self._full_kind()
         if self._encodings and chosen is None:
             return self._pop(self._encodings, self._encodings[0])
         if self._others:
             batch = self._pop(self._others, chosen or self._others[0])
-            self._n_passed_over += self._oldest not in batch
+            self._n_batches_before += self._oldest not in batch
             return batch
         return ()
 
     def fail_all(self, make_error: Callable[[], BaseException]) -> None:
         """Fail everything that waits."""
-        for work in (*self._encodings, *self._others):
-            if not work.result.done():
-                work.result.set_exception(make_error())
+        for item in (*self._encodings, *self._others):
+            if not item.result.done():
+                item.result.set_exception(make_error())
         self._encodings.clear()
         self._others.clear()
 
-    def _overdue(self) -> Work | None:
+    def _overdue(self) -> QueuedItem | None:
         """The oldest work but encodings, if it was passed over often enough."""
         oldest = self._others[0] if self._others else None
         if oldest is not self._oldest:
-            self._oldest, self._n_passed_over = oldest, 0
-        return oldest if self._n_passed_over >= MAX_PASSED_OVER else None
+            self._oldest, self._n_batches_before = oldest, 0
+        return oldest if self._n_batches_before >= MAX_BATCHES_BEFORE else None
 
-    def _full_kind(self) -> Work | None:
+    def _full_kind(self) -> QueuedItem | None:
         """A work whose kind has a whole batch together."""
         counts: dict[Hashable, int] = {}
-        for work in self._others:
-            counts[work.kind] = counts.get(work.kind, 0) + 1
-            if counts[work.kind] >= work.max_batch:
-                return work
+        for item in self._others:
+            counts[item.kind] = counts.get(item.kind, 0) + 1
+            if counts[item.kind] >= item.max_batch:
+                return item
         return None
 
-    def _pop(self, queue: deque[Work], first: Work) -> Sequence[Work]:
-        batch = [work for work in queue if work.kind == first.kind][: first.max_batch]
-        for work in batch:
-            queue.remove(work)
+    def _pop(self, queue: deque[QueuedItem], first: QueuedItem) -> Sequence[QueuedItem]:
+        batch = [item for item in queue if item.kind == first.kind][: first.max_batch]
+        for item in batch:
+            queue.remove(item)
         return batch
