@@ -1,7 +1,7 @@
 """A Hugging Face Whisper checkpoint on disk: its configuration, its tensors as numpy arrays, whether it fits the settings.
 
-Reads single and sharded safetensors, bfloat16 too, without torch. What the tensors are turned into
-belongs to `convert`; where the folder comes from, to `model_folder`.
+Reads single and sharded safetensors, bfloat16 too, without torch. `convert` converts the tensors, `model_folder` finds the
+folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """The JSON object in `folder/name`. Raises StartError where it is missing or no JSON object."""
+    """The JSON object in `folder/name`. Raises StartError where the file is missing or holds no JSON object."""
     path = folder / name
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def tensor_files(folder: Path) -> tuple[Path, ...]:
 
 
 class Tensors:
-    """The tensors of a checkpoint by name; read from disk when asked for."""
+    """The tensors of a checkpoint by name; `get` reads them from disk."""
 
     def __init__(self, readers: Mapping[str, Any]) -> None:
         self._readers = readers
@@ -97,7 +97,7 @@ class Tensors:
         return name in self._readers
 
     def get(self, name: str) -> Array:
-        """One tensor; bfloat16, which numpy lacks, comes as float32."""
+        """One tensor; bfloat16, which numpy lacks, is returned as float32. Raises StartError where it is missing."""
         if name not in self._readers:
             raise StartError(
                 f"MODEL_ID: the checkpoint has no tensor {name}; set it to a whole checkpoint as transformers writes it"

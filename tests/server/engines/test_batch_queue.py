@@ -1,4 +1,4 @@
-"""Which waiting work goes together, what goes first, and that nothing waits for ever."""
+"""Which queued items share a batch, which batch is first, and that no item waits forever."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def queue_of(*items: QueuedItem) -> BatchQueue:
 
 
 def drain(queue: BatchQueue) -> list[str]:
-    """Kinds of the batches in the order they are handed out, with the number of items in each."""
+    """Kinds of the batches in their order, with the number of items in each."""
     batches = []
     while batch := queue.next_batch():
         batches.append(f"{batch[0].kind[0]}×{len(batch)}")
     return batches
 
 
-async def test_nothing_waits() -> None:
+async def test_empty_queue_gives_an_empty_batch() -> None:
     assert queue_of().next_batch() == ()
 
 
-async def test_one_batch_holds_one_kind_in_order_of_arrival() -> None:
+async def test_batch_holds_one_kind_in_order_of_arrival() -> None:
     queue = queue_of(item("a", 1), item("b", 2), item("a", 3), item("b", 4))
     assert [one.payload for one in queue.next_batch()] == [1, 3]
     assert [one.payload for one in queue.next_batch()] == [2, 4]
     assert len(queue) == 0
 
 
-async def test_a_batch_is_no_larger_than_its_kind_allows() -> None:
+async def test_batch_is_no_larger_than_its_kind_allows() -> None:
     assert drain(queue_of(*(item("a", max_batch=2) for _ in range(5)))) == ["a×2", "a×2", "a×1"]
 
 
-async def test_encoding_goes_first_until_a_batch_is_full() -> None:
+async def test_encoding_is_first_until_a_batch_is_full() -> None:
     queue = queue_of(item("a"), item("encode"), item("encode"))
     assert queue.next_batch()[0].is_encoding
     for _ in range(3):
@@ -55,7 +55,7 @@ async def test_encoding_goes_first_until_a_batch_is_full() -> None:
     assert drain(queue) == ["a×4", "encode×1"]
 
 
-async def test_cancelled_work_is_dropped() -> None:
+async def test_cancelled_items_are_dropped() -> None:
     items = [item("a", n) for n in range(4)]
     queue = queue_of(*items, item("encode"))
     items[1].result.cancel()
@@ -64,7 +64,7 @@ async def test_cancelled_work_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("has_encodings", [False, True])
-async def test_a_work_alone_in_its_kind_is_passed_over_twice_at_most(has_encodings: bool) -> None:
+async def test_item_alone_in_its_kind_waits_for_two_batches_at_most(has_encodings: bool) -> None:
     """Full batches of others keep coming, as under load."""
     queue = queue_of(item("lonely"))
     taken: list[str] = []
@@ -77,7 +77,7 @@ async def test_a_work_alone_in_its_kind_is_passed_over_twice_at_most(has_encodin
     assert taken.index("lonely") <= 2
 
 
-async def test_the_next_one_is_passed_over_anew() -> None:
+async def test_limit_of_two_batches_holds_for_each_item() -> None:
     queue = queue_of(*(item(f"lonely{n}") for n in range(3)))
     taken: Counter[str] = Counter()
     for _ in range(9):
@@ -87,7 +87,7 @@ async def test_the_next_one_is_passed_over_anew() -> None:
     assert taken == {"popular": 6, "lonely0": 1, "lonely1": 1, "lonely2": 1}
 
 
-async def test_failing_all_leaves_nothing_but_what_was_done() -> None:
+async def test_fail_all_fails_pending_items_only() -> None:
     done, cancelled, waiting, encoding = item("a"), item("a"), item("a"), item("encode")
     done.result.set_result("done")
     cancelled.result.cancel()

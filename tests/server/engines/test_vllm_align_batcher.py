@@ -1,4 +1,4 @@
-"""Alignments in batches: nobody waits for ever, whoever leaves and whatever fails."""
+"""Batches of alignments: every caller gets its result or error, whichever other callers are cancelled or calls fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMIT_S = 5.0
 
 @dataclass
 class Slow:
-    """Answers a batch once it may."""
+    """Returns a batch's results once `may_answer` is set."""
 
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     batches: list[list[int]] = field(default_factory=list)
@@ -25,25 +25,25 @@ class Slow:
         return [10 * request for request in requests]
 
 
-async def begun(batcher: AlignBatcher, n_requests: int) -> list[asyncio.Task[int]]:
+async def started(batcher: AlignBatcher[int, int], n_requests: int) -> list[asyncio.Task[int]]:
     tasks = [asyncio.create_task(batcher.align(number)) for number in range(n_requests)]
     await asyncio.sleep(0.01)
     return tasks
 
 
-async def test_what_comes_during_a_call_is_answered_together() -> None:
+async def test_tasks_that_arrive_during_a_call_share_the_next() -> None:
     slow = Slow()
-    tasks = await begun(AlignBatcher(slow.call), 2 + MAX_BATCH)
+    tasks = await started(AlignBatcher(slow.call), 2 + MAX_BATCH)
     slow.may_answer.set()
     answers = await asyncio.wait_for(asyncio.gather(*tasks), LIMIT_S)
     assert answers == [10 * number for number in range(2 + MAX_BATCH)]
     assert [len(batch) for batch in slow.batches] == [1, MAX_BATCH, 1]
 
 
-async def test_one_that_leaves_during_its_call_leaves_the_answer_to_the_others() -> None:
+async def test_cancelled_task_leaves_the_results_of_its_batch() -> None:
     slow = Slow()
     batcher = AlignBatcher(slow.call)
-    tasks = await begun(batcher, 3)
+    tasks = await started(batcher, 3)
     slow.may_answer.set()
     await tasks[0]
     slow.may_answer.clear()
@@ -57,9 +57,9 @@ async def test_one_that_leaves_during_its_call_leaves_the_answer_to_the_others()
     assert await asyncio.wait_for(late, LIMIT_S) == 30
 
 
-async def test_many_that_leave_while_they_wait_take_no_places() -> None:
+async def test_cancelled_tasks_take_no_place_in_a_batch() -> None:
     slow = Slow()
-    tasks = await begun(AlignBatcher(slow.call), 2 + 2 * MAX_BATCH)
+    tasks = await started(AlignBatcher(slow.call), 2 + 2 * MAX_BATCH)
     for task in tasks[1:-1]:
         task.cancel()
     await asyncio.sleep(0.01)
@@ -69,7 +69,7 @@ async def test_many_that_leave_while_they_wait_take_no_places() -> None:
     assert [len(batch) for batch in slow.batches] == [1, 1]
 
 
-async def test_a_call_that_fails_is_told_to_all_of_its_batch_and_to_no_other() -> None:
+async def test_failed_call_raises_in_its_own_batch_only() -> None:
     slow = Slow()
 
     async def call(requests: list[int]) -> list[int]:
@@ -77,7 +77,7 @@ async def test_a_call_that_fails_is_told_to_all_of_its_batch_and_to_no_other() -
             raise ValueError("no")
         return await slow.call(requests)
 
-    tasks = await begun(AlignBatcher(call), 3)
+    tasks = await started(AlignBatcher(call), 3)
     slow.may_answer.set()
     assert await asyncio.wait_for(tasks[0], LIMIT_S) == 0
     for task in tasks[1:]:

@@ -51,9 +51,7 @@ B200 = Gpu("NVIDIA B200", (10, 0), int(178 * GIB))
     ],
     ids=lambda value: value.name if isinstance(value, Gpu) else None,
 )
-def test_every_gpu_has_its_profile(
-    gpu: Gpu, dtype: str, backend: str, n_windows: int, n_sequences: tuple[int, int]
-) -> None:
+def test_gpu_gets_its_config(gpu: Gpu, dtype: str, backend: str, n_windows: int, n_sequences: tuple[int, int]) -> None:
     large_v3, turbo = n_sequences
     config = gpu_config(gpu, LARGE_V3, DEFAULTS)
     assert (config.dtype, config.kv_cache_dtype, config.attention_backend) == (dtype, "auto", backend)
@@ -70,7 +68,7 @@ def refusal(gpu: Gpu, **changed: object) -> str:
     return str(caught.value)
 
 
-def test_a_v100_is_refused_with_the_reason() -> None:
+def test_v100_is_refused_with_the_reason() -> None:
     text = refusal(V100)
     assert text.startswith("ENGINE: vLLM needs a GPU of compute capability 7.5")
     assert "V100" in text
@@ -104,13 +102,15 @@ def test_a_v100_is_refused_with_the_reason() -> None:
         (T4, {"memory_utilization": 0.1}, "MODEL_ID", "VLLM_GPU_MEMORY_UTILIZATION"),
     ],
 )
-def test_what_a_gpu_cannot_do_is_refused(gpu: Gpu, changed: dict[str, object], variable: str, advice: str) -> None:
+def test_setting_that_the_gpu_cannot_fulfil_is_refused(
+    gpu: Gpu, changed: dict[str, object], variable: str, advice: str
+) -> None:
     text = refusal(gpu, **changed)
     assert text.startswith(f"{variable}: ")
     assert advice in text
 
 
-def test_an_fp8_cache_doubles_the_sequences_where_the_gpu_reads_it() -> None:
+def test_fp8_cache_doubles_the_sequences() -> None:
     requested = dataclasses.replace(DEFAULTS, kv_cache_dtype=KvCacheDType.FP8)
     hopper, ada = gpu_config(H100, LARGE_V3, requested), gpu_config(L4, LARGE_V3, requested)
     assert (hopper.kv_cache_dtype, hopper.attention_backend) == ("fp8", "FLASH_ATTN")
@@ -118,7 +118,7 @@ def test_an_fp8_cache_doubles_the_sequences_where_the_gpu_reads_it() -> None:
     assert ada.max_num_seqs == pytest.approx(2 * gpu_config(L4, LARGE_V3, DEFAULTS).max_num_seqs, abs=2)
 
 
-def test_xformers_stands_for_what_serves_the_gpu_and_is_told() -> None:
+def test_xformers_is_replaced_with_a_warning() -> None:
     requested = dataclasses.replace(DEFAULTS, attention_backend=AttentionBackend.XFORMERS)
     for gpu, backend in ((T4, "TRITON_ATTN"), (H100, "FLASH_ATTN")):
         config = gpu_config(gpu, LARGE_V3, requested)
@@ -126,25 +126,25 @@ def test_xformers_stands_for_what_serves_the_gpu_and_is_told() -> None:
         assert "XFORMERS is gone" in config.warnings[0]
 
 
-def test_float32_takes_the_backend_that_computes_in_it() -> None:
+def test_float32_uses_a_backend_that_computes_in_it() -> None:
     requested = dataclasses.replace(DEFAULTS, dtype=DType.FLOAT32, kv_cache_dtype=KvCacheDType.FP32)
     config = gpu_config(H200, TURBO, requested)
     assert (config.dtype, config.kv_cache_dtype, config.attention_backend) == ("float32", "auto", "TRITON_ATTN")
 
 
-def test_a_token_budget_of_ones_own_is_kept() -> None:
+def test_given_token_budget_is_kept() -> None:
     config = gpu_config(T4, TURBO, dataclasses.replace(DEFAULTS, max_num_batched_tokens=3000))
     assert config.max_num_batched_tokens == 3000
 
 
 @pytest.mark.parametrize("n_sequences", [1, 2, 5, 8, 30, 64, 256])
-def test_graph_sizes_ascend_up_to_all_sequences(n_sequences: int) -> None:
+def test_graph_sizes_ascend_to_all_sequences(n_sequences: int) -> None:
     sizes = cuda_graph_sizes(n_sequences)
     assert sizes[-1] == n_sequences
     assert list(sizes) == sorted(set(sizes))
 
 
-def test_a_cpu_computes_in_float32_only() -> None:
+def test_cpu_computes_in_float32_only() -> None:
     assert cpu_config(DEFAULTS).dtype == "float32"
     for changed in ({"dtype": DType.BFLOAT16}, {"kv_cache_dtype": KvCacheDType.FP8}):
         with pytest.raises(StartError, match=r"^(DTYPE|VLLM_KV_CACHE_DTYPE): .* is not for vLLM on a CPU"):

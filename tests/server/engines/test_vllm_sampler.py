@@ -1,4 +1,4 @@
-"""The rules on whole tensors against openai/whisper's, written out plainly, on random histories and logits."""
+"""WhisperSampler against a plain version of openai/whisper's rules, on random histories and logits."""
 
 import math
 from typing import Any
@@ -58,20 +58,20 @@ def log_sum(values: np.ndarray[Any, Any]) -> float:
     return float(high + math.log(np.exp(values - high).sum())) if np.isfinite(high) else -math.inf
 
 
-def test_greedy_choices_are_those_of_openai_whisper_over_whole_histories() -> None:
+def test_greedy_tokens_are_those_of_openai_whisper() -> None:
     random = np.random.default_rng(0)
     n_rows, n_steps = 48, 24
-    rules = WhisperSampler(VOCABULARY, n_rows, torch.device("cpu"))
+    sampler = WhisperSampler(VOCABULARY, n_rows, torch.device("cpu"))
     all_params = [WhisperParams(n_task_tokens=4, timestamps=bool(row % 3)) for row in range(n_rows)]
     for row, params in enumerate(all_params):
-        rules.load(row, params)
+        sampler.load(row, params)
     tokens: list[list[int]] = [[] for _ in all_params]
     n_times = 0
     for _ in range(n_steps):
         order = random.permutation(n_rows)
         logits = random.normal(scale=3, size=(n_rows, VOCABULARY.n_tokens)).astype(np.float32)
-        logits[:, BEGIN:] -= random.sampled([0, 2, 6], size=(n_rows, 1))
-        sampled = rules.sample(torch.from_numpy(logits.copy()), order)
+        logits[:, BEGIN:] -= random.choice([0, 2, 6], size=(n_rows, 1))
+        sampled = sampler.sample(torch.from_numpy(logits.copy()), order)
         for place, row in enumerate(order.tolist()):
             params, chosen = all_params[row], int(sampled.tokens[place])
             expected = reference(logits[place], tokens[row], timed=params.timestamps)
@@ -82,52 +82,52 @@ def test_greedy_choices_are_those_of_openai_whisper_over_whole_histories() -> No
     assert n_times > 100
 
 
-def test_a_request_that_goes_on_after_a_pause_chooses_as_if_it_had_not_paused() -> None:
+def test_preempted_request_resumes_with_the_same_tokens() -> None:
     random = np.random.default_rng(1)
     for n_before in range(12):
-        going, paused = (WhisperSampler(VOCABULARY, 2, torch.device("cpu")) for _ in range(2))
+        going, resumed = (WhisperSampler(VOCABULARY, 2, torch.device("cpu")) for _ in range(2))
         params, row = WhisperParams(n_task_tokens=4, timestamps=True), np.array([1])
         going.load(1, params)
         tokens: list[int] = []
         for _ in range(n_before):
             logits = torch.from_numpy(random.normal(scale=3, size=(1, VOCABULARY.n_tokens)).astype(np.float32))
             tokens.append(int(going.sample(logits, row).tokens[0]))
-        paused.load(1, params, tokens)
+        resumed.load(1, params, tokens)
         for _ in range(6):
             logits = torch.from_numpy(random.normal(scale=3, size=(1, VOCABULARY.n_tokens)).astype(np.float32))
-            ours, theirs = (rules.sample(logits.clone(), row) for rules in (going, paused))
+            ours, theirs = (sampler.sample(logits.clone(), row) for sampler in (going, resumed))
             assert int(ours.tokens[0]) == int(theirs.tokens[0])
 
 
-def test_first_tokens_of_our_own_requests_are_told_from_others() -> None:
-    rules = WhisperSampler(VOCABULARY, 5, torch.device("cpu"))
-    rules.load(0, WhisperParams(n_task_tokens=4))
-    rules.load(1, WhisperParams(n_task_tokens=1, detects_language=True))
-    rules.load(2, WhisperParams(n_task_tokens=4, timestamps=True), [BEGIN, 9])
-    rules.load(4, WhisperParams())
+def test_first_rows_are_those_of_new_requests_of_ours() -> None:
+    sampler = WhisperSampler(VOCABULARY, 5, torch.device("cpu"))
+    sampler.load(0, WhisperParams(n_task_tokens=4))
+    sampler.load(1, WhisperParams(n_task_tokens=1, detects_language=True))
+    sampler.load(2, WhisperParams(n_task_tokens=4, timestamps=True), [BEGIN, 9])
+    sampler.load(4, WhisperParams())
     slots = np.array([4, 1, 2, 0])
-    sampled = rules.sample(torch.randn(4, VOCABULARY.n_tokens), slots)
+    sampled = sampler.sample(torch.randn(4, VOCABULARY.n_tokens), slots)
     assert sampled.first_rows.tolist() == [1, 3]
     assert sampled.detecting_rows.tolist() == [1]
-    assert not rules.sample(torch.randn(4, VOCABULARY.n_tokens), slots).first_rows.size
+    assert not sampler.sample(torch.randn(4, VOCABULARY.n_tokens), slots).first_rows.size
 
 
-def test_an_answer_comes_back_as_it_was_packed() -> None:
-    answer = WhisperOutput((5, 70_000, 60), (-0.5, -1.25e-7, 0.0), (-1003.25, float("-inf")))
-    unpacked = WhisperOutput.from_wire(answer.to_wire())
-    assert unpacked == WhisperOutput(
-        answer.tokens, tuple(float(np.float32(value)) for value in answer.logprobs), answer.side_channel
+def test_output_survives_the_wire() -> None:
+    output = WhisperOutput((5, 70_000, 60), (-0.5, -1.25e-7, 0.0), (-1003.25, float("-inf")))
+    received = WhisperOutput.from_wire(output.to_wire())
+    assert received == WhisperOutput(
+        output.tokens, tuple(float(np.float32(value)) for value in output.logprobs), output.side_channel
     )
-    assert all(isinstance(number, int) for number in answer.to_wire())
+    assert all(isinstance(number, int) for number in output.to_wire())
 
 
-def test_draws_follow_the_temperature_and_the_rules() -> None:
-    rules = WhisperSampler(VOCABULARY, 3000, torch.device("cpu"))
+def test_drawn_tokens_follow_temperature_and_rules() -> None:
+    sampler = WhisperSampler(VOCABULARY, 3000, torch.device("cpu"))
     row = np.random.default_rng(2).normal(scale=2, size=VOCABULARY.n_tokens).astype(np.float32)
     slots = np.arange(3000)
     for slot in range(3000):
-        rules.load(slot, WhisperParams(temperature=0.5 if slot else 0.0))
-    sampled = rules.sample(torch.from_numpy(np.tile(row, (3000, 1))), slots)
+        sampler.load(slot, WhisperParams(temperature=0.5 if slot else 0.0))
+    sampled = sampler.sample(torch.from_numpy(np.tile(row, (3000, 1))), slots)
     logprobs = reference(row, [], timed=False)
     assert int(sampled.tokens[0]) == int(logprobs.argmax())
     weights = np.exp((logprobs - logprobs.max()) / 0.5)
@@ -139,22 +139,22 @@ def test_draws_follow_the_temperature_and_the_rules() -> None:
         assert logprob == pytest.approx(logprobs[token], abs=1e-4)
 
 
-def test_drawn_rows_keep_the_timestamp_rules() -> None:
-    rules = WhisperSampler(VOCABULARY, 200, torch.device("cpu"))
+def test_drawn_tokens_keep_the_timestamp_rules() -> None:
+    sampler = WhisperSampler(VOCABULARY, 200, torch.device("cpu"))
     slots = np.arange(200)
     for slot in range(200):
-        rules.load(slot, WhisperParams(temperature=1.0, timestamps=True))
+        sampler.load(slot, WhisperParams(temperature=1.0, timestamps=True))
     tokens: list[list[int]] = [[] for _ in slots]
     for _ in range(8):
         logits = np.random.default_rng(3).normal(size=(200, VOCABULARY.n_tokens)).astype(np.float32)
-        sampled = rules.sample(torch.from_numpy(logits.copy()), slots)
+        sampled = sampler.sample(torch.from_numpy(logits.copy()), slots)
         for slot in slots.tolist():
             allowed = reference(logits[slot], tokens[slot], timed=True)
             assert np.isfinite(allowed[int(sampled.tokens[slot])])
             tokens[slot].append(int(sampled.tokens[slot]))
 
 
-def test_vocabulary_and_plan_survive_their_way_through_vllm() -> None:
+def test_vocabulary_and_params_survive_the_wire() -> None:
     assert Vocabulary.from_config(VOCABULARY.to_config()) == VOCABULARY
     params = WhisperParams(n_task_tokens=4, timestamps=True, temperature=0.4)
     assert WhisperParams.from_extra_args(params.to_extra_args()) == params

@@ -1,7 +1,6 @@
-"""QueuedItem that waits for an engine's threads, and which of it goes together into the next batch.
+"""A queue of computations for the engine's threads, which decides what shares the next batch.
 
-Pure bookkeeping under one lock-free rule: all calls come from the event loop. What the work is, only the
-engine knows.
+Bookkeeping only, without locks: all calls come from the event loop. Payloads are opaque here.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_BATCHES_BEFORE = 2
-"""Batches of other kinds that may go before the oldest item."""
+"""Batches of other kinds that may precede the oldest item."""
 
 
 @dataclass(frozen=True, eq=False)
 class QueuedItem:
-    """One thing to compute; items of one `kind` may share a batch of up to `max_batch`."""
+    """One computation; items of the same `kind` may share a batch of up to `max_batch` items."""
 
     kind: tuple[Hashable, ...]
-    """First the computation, then whatever must be equal within a batch of it."""
+    """First the name of the computation, then everything that must be equal within a batch."""
     payload: Any
     max_batch: int
     is_encoding: bool
@@ -29,11 +28,11 @@ class QueuedItem:
 
 
 class BatchQueue:
-    """Works in order of arrival, handed out in batches.
+    """Items in order of arrival, taken out in batches.
 
-    Encoding goes first: it gains nothing from batches on a CPU, while decoding does, so windows are encoded
-    one by one until enough of them wait to be decoded together. A work that is alone in its kind (a rung of
-    the ladder, a long prompt) would wait for ever beside full batches: the oldest is passed over twice at most.
+    Encoding is first: on a CPU it gains nothing from batches, while decoding does, so windows are encoded one by one
+    until enough of them wait to be decoded together. An item that is alone in its kind (a retry at a higher temperature, a
+    long prompt) would never be computed while full batches keep coming: at most MAX_BATCHES_BEFORE precede the oldest.
     """
 
     def __init__(self) -> None:
@@ -46,11 +45,11 @@ class BatchQueue:
         return len(self._encodings) + len(self._others)
 
     def add(self, item: QueuedItem) -> None:
-        """Put work at the end of the queue."""
+        """Append an item."""
         (self._encodings if item.is_encoding else self._others).append(item)
 
     def next_batch(self) -> Sequence[QueuedItem]:
-        """The next batch; empty where nothing waits. Cancelled work is dropped."""
+        """Remove and return the next batch; empty if the queue is. Drops cancelled items."""
         self._encodings = deque(item for item in self._encodings if not item.result.done())
         self._others = deque(item for item in self._others if not item.result.done())
         chosen = self._overdue() or self._full_kind()
@@ -63,7 +62,7 @@ class BatchQueue:
         return ()
 
     def fail_all(self, make_error: Callable[[], BaseException]) -> None:
-        """Fail everything that waits."""
+        """Set an exception on all items that wait, and remove them."""
         for item in (*self._encodings, *self._others):
             if not item.result.done():
                 item.result.set_exception(make_error())
@@ -71,14 +70,14 @@ class BatchQueue:
         self._others.clear()
 
     def _overdue(self) -> QueuedItem | None:
-        """The oldest work but encodings, if it was passed over often enough."""
+        """The oldest item other than encodings, if enough batches have preceded it."""
         oldest = self._others[0] if self._others else None
         if oldest is not self._oldest:
             self._oldest, self._n_batches_before = oldest, 0
         return oldest if self._n_batches_before >= MAX_BATCHES_BEFORE else None
 
     def _full_kind(self) -> QueuedItem | None:
-        """A work whose kind has a whole batch together."""
+        """An item whose kind has a full batch."""
         counts: dict[Hashable, int] = {}
         for item in self._others:
             counts[item.kind] = counts.get(item.kind, 0) + 1

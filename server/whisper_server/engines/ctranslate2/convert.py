@@ -1,8 +1,7 @@
 """Hugging Face Whisper checkpoint → CTranslate2 folder, without torch or transformers.
 
-Follows ctranslate2's own `converters.transformers.WhisperLoader`, filled from numpy arrays. The folder is
-written under a temporary name and renamed, so that a half-written one is never found and two servers on
-one cache do not disturb each other.
+Follows ctranslate2's own `converters.transformers.WhisperLoader`, filled from numpy arrays. The folder is written under a
+temporary name and renamed, so that no server finds a half-written one, and two servers can share a cache.
 """
 
 from __future__ import annotations
@@ -32,19 +31,20 @@ from whisper_server.engines.checkpoint import (
     tensor_files,
 )
 from whisper_server.errors import StartError
+from whisper_server.whisper.constants import POSITION_S
 
 log = logging.getLogger(__name__)
 
 CONVERTER_REVISION = 1
-"""Raised with every change of what is written, so that older cache entries are not used."""
+"""Increase it with every change of the written files, so that older cache entries are not used."""
 
 WORKING_PREFIX = ".converting-"
 LEFTOVER_AFTER_S = 3600.0
-"""No conversion writes nothing for so long."""
+"""A running conversion never pauses its writes for so long."""
 
 
 def converted_folder(checkpoint: Path, cache: Path) -> Path:
-    """The CTranslate2 folder of `checkpoint`, converted into `cache` unless it is there already."""
+    """The CTranslate2 folder of `checkpoint`, converted into `cache` unless it is there already. Raises StartError."""
     target = cache / f"{checkpoint.name}-{_fingerprint(checkpoint)}"
     if (target / "model.bin").exists():
         return target
@@ -78,14 +78,14 @@ def converted_folder(checkpoint: Path, cache: Path) -> Path:
 
 
 def remove_leftovers(cache: Path) -> None:
-    """Remove what killed conversions left behind; a running one has written more lately."""
+    """Remove the folders of killed conversions: a running conversion has written to its folder more recently."""
     for working in cache.glob(f"{WORKING_PREFIX}*"):
         if _last_touched_s(working) < time.time() - LEFTOVER_AFTER_S:
             shutil.rmtree(working, ignore_errors=True)
 
 
 def _last_touched_s(working: Path) -> float:
-    """Without an end where it cannot be told: another server's, just moved into its place or for its own user alone."""
+    """Infinity where it cannot be read: another server has just renamed the folder, or owns it."""
     try:
         return max(path.stat().st_mtime for path in (working, *working.iterdir()))
     except OSError:
@@ -96,13 +96,13 @@ def _move_into_place(working: Path, target: Path) -> None:
     working.chmod(0o755)
     for path in working.iterdir():
         with path.open("rb") as file:
-            os.fsync(file)  # else a machine that goes down may keep the name and lose the content
+            os.fsync(file)  # otherwise a power failure may keep the name and lose the content
     try:
         working.rename(target)
     except OSError:
-        if (target / "model.bin").exists():  # another server was faster, with the same result
+        if (target / "model.bin").exists():  # another server has finished first, with the same result
             return
-        shutil.rmtree(target, ignore_errors=True)  # somebody took the model out of its folder
+        shutil.rmtree(target, ignore_errors=True)  # the folder is there, without its model
         working.rename(target)
 
 
@@ -118,7 +118,7 @@ def _fingerprint(checkpoint: Path) -> str:
 
 
 def _read_checkpoint(checkpoint: Path) -> Any:
-    """The checkpoint as CTranslate2's specification of a model, in memory."""
+    """The checkpoint as CTranslate2's model specification, in memory."""
     config = read_json(checkpoint, "config.json")
     require_whisper(config, checkpoint)
     generation = read_optional_json(checkpoint, "generation_config.json")
@@ -140,14 +140,14 @@ def _read_checkpoint(checkpoint: Path) -> Any:
 
 
 def _vocabulary(checkpoint: Path, n_tokens: int) -> list[str]:
-    """Tokens in the order of their ids; those that the tokenizer lacks are timestamps."""
+    """Tokens in the order of their ids; those that tokenizer.json lacks are timestamps."""
     tokenizer = read_json(checkpoint, "tokenizer.json")
     ids: dict[str, int] = dict(tokenizer["model"]["vocab"])
     ids |= {entry["content"]: entry["id"] for entry in tokenizer.get("added_tokens", [])}
     token_of_id = {index: token for token, index in ids.items()}
     n_listed = min(n_tokens, max(token_of_id) + 1)
     tokens = [token_of_id.get(index, f"<|unused {index}|>") for index in range(n_listed)]
-    tokens += [f"<|{i * 0.02:.2f}|>" for i in range(n_tokens - n_listed)]
+    tokens += [f"<|{i * POSITION_S:.2f}|>" for i in range(n_tokens - n_listed)]
     return tokens
 
 

@@ -1,7 +1,7 @@
 """The CPU engine: CTranslate2 behind the Engine protocol, batching across requests.
 
-A window is encoded once; detection, decoding, every rung of the ladder and alignment use that again. The
-computing itself is in `ctranslate2_model`; rules that all engines share live above the Protocol.
+A window is encoded once; language detection, decoding at every temperature and alignment reuse the encoder's output. The
+computation itself is in `model`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Ctranslate2Config:
     dtype: str
     """`auto`, or a compute type of CTranslate2."""
     n_threads: int
-    """0: one a core."""
+    """0: one per core."""
     max_batch_windows: int
 
 
@@ -78,14 +78,14 @@ class Ctranslate2Engine:
         )
 
     async def start(self) -> None:
-        """Convert the checkpoint if need be, load it, encode a window. Raises StartError."""
+        """Convert the checkpoint if necessary, load it, encode a window. Raises StartError."""
         self._model = await asyncio.get_running_loop().run_in_executor(self._executor, self._load)
         window = self.open_window(np.zeros(MEL_HOP_SAMPLES * 10, dtype=np.float32))
         await window.encode()
         window.close()
 
     async def stop(self) -> None:
-        """Drop what waits, let running batches end."""
+        """Fail queued items, let running batches end."""
         self._is_stopped = True
         self._queue.fail_all(lambda: Unavailable("The server is shutting down."))
         if self._running:
@@ -104,12 +104,12 @@ class Ctranslate2Engine:
         return Ctranslate2Window(self, samples, self._config.max_batch_windows)
 
     async def submit(self, kind: tuple[Any, ...], payload: Any, *, max_batch: int, is_encoding: bool = False) -> Any:
-        """Wait for `payload` to be computed with others of its `kind`; a cancelled wait takes it back."""
+        """The result of computing `payload`, in a batch with others of its `kind`; cancelling the call removes it."""
         if self._is_stopped:
             raise Unavailable("The server is shutting down.")
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._queue.add(QueuedItem(kind, payload, max_batch, is_encoding, result))
-        # Not at once: what is submitted in the same turn of the loop may go into the same batch.
+        # Not at once: items submitted in the same iteration of the loop may share a batch.
         asyncio.get_running_loop().call_soon(self._start_batches)
         return await result
 
@@ -174,9 +174,9 @@ class Ctranslate2Window:
         return guess
 
     async def decode(self, request: DecodeRequest) -> Decoded:
-        """Decode the window, in one batch with others that are decoded alike."""
+        """Decode the window, in one batch with others that have the same options."""
         encoded = await self.encode()
-        # CTranslate2 wants `<|startoftranscript|>` at one position in all prompts of a batch.
+        # CTranslate2 requires `<|startoftranscript|>` at the same position in all prompts of a batch.
         kind = ("decode", len(request.prompt_tokens), replace(request, prompt_tokens=()))
         max_batch = min(MAX_LOGPROB_BATCH, self._max_batch) if request.logprobs else self._max_batch
         decoded: Decoded = await self._engine.submit(kind, (encoded, request), max_batch=max_batch)
@@ -190,14 +190,14 @@ class Ctranslate2Window:
         return alignment
 
     def close(self) -> None:
-        """Forget the encoder output. QueuedItem that waits is dropped by cancelling the call that waits for it."""
+        """Free the encoder's output. Queued items are removed by cancelling their calls."""
         self._encoded = None
 
 
 def thread_plan(n_threads: int) -> tuple[int, int]:
-    """(batches at a time, threads each): several small batches keep more cores busy than one large one.
+    """(concurrent batches, threads per batch): several small batches use more cores than one large batch.
 
-    On 2 cores, two batches of one thread each take 0.87 of the time of one batch of two threads.
+    On 2 cores, two batches of one thread each take 0.87 × the time of one batch with two threads.
     """
     n_workers = 1 if n_threads < 2 else 2 if n_threads < 8 else 4
     return n_workers, n_threads // n_workers

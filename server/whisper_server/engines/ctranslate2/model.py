@@ -1,7 +1,7 @@
-"""A Whisper model in ctranslate2's hands: blocking computations on batches, and nothing that waits.
+"""A Whisper model loaded in CTranslate2: blocking computations on batches.
 
-The only module that imports ctranslate2 to compute; `ctranslate2` decides what is computed when. Results are
-translated into those of the Protocol here, so that the library's conventions end in this module.
+The only module that computes with ctranslate2; `engine` schedules the batches. Converts the library's results into those
+of the Engine protocol, so that no other module depends on the library's conventions.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class AlignRequest(NamedTuple):
 
     encoded: Encoded
     n_frames: int
-    """Mel frames of the sound."""
+    """Mel frames that hold audio; the rest is padding."""
     sot_sequence: tuple[int, ...]
     text_tokens: tuple[int, ...]
 
 
 class Ctranslate2Model:
-    """May be used from as many threads at a time as `n_workers`."""
+    """`n_workers` threads may use it at the same time."""
 
     def __init__(self, folder: Path, *, compute_type: str, n_workers: int, n_threads_each: int) -> None:
         """Load a CTranslate2 folder. Raises StartError."""
@@ -77,13 +77,13 @@ class Ctranslate2Model:
         ]
 
     def decode(self, requests: Sequence[tuple[Encoded, DecodeRequest]]) -> list[Decoded]:
-        """Requests that differ in nothing but the ids in their prompts."""
+        """The requests must be equal but for the token ids of their prompts."""
         first = requests[0][1]
         sampled = first.temperature > 0
         results = self._model.generate(
             _batch([encoded for encoded, _ in requests]),
             [list(request.prompt_tokens) for _, request in requests],
-            # CTranslate2 gives no logits from a beam search.
+            # CTranslate2 returns no logits from a beam search.
             beam_size=1 if sampled or first.logprobs else first.beam_size,
             max_length=_max_length(len(first.prompt_tokens), first.max_new_tokens),
             return_scores=True,
@@ -96,12 +96,12 @@ class Ctranslate2Model:
         return [_decoded(result, first) for result in results]
 
     def align(self, requests: Sequence[AlignRequest]) -> list[Alignment]:
-        """Requests of one `sot_sequence`."""
+        """The requests must have the same `sot_sequence`."""
         results = self._model.align(
             _batch([request.encoded for request in requests]),
             list(requests[0].sot_sequence),
             [list(request.text_tokens) for request in requests],
-            # For less than one encoder position there would be no times at all.
+            # With less than one encoder position, CTranslate2 would return no times.
             [max(FRAMES_PER_POSITION, request.n_frames) for request in requests],
             median_filter_width=MEDIAN_FILTER_WIDTH,
         )
@@ -111,13 +111,13 @@ class Ctranslate2Model:
 def cpu_compute_type(dtype: str) -> str:
     """CTranslate2's name for DTYPE. Raises StartError where this processor cannot compute in it."""
     supported = ctranslate2.get_supported_compute_types("cpu")
-    # int8 weights: a quarter of the memory, no more word errors (measured: bench/RESULTS.md), faster on large models.
+    # int8 weights: a quarter of the memory, no more word errors (measured, bench/RESULTS.md), faster on large models.
     best = "int8" if "int8" in supported else "float32"
-    wanted = {"auto": best, "half": "float16"}.get(dtype, dtype)
-    if wanted not in supported:
+    requested = {"auto": best, "half": "float16"}.get(dtype, dtype)
+    if requested not in supported:
         usable = sorted(supported & {"float32", "int8", "bfloat16", "float16"})
         raise StartError(f"DTYPE: {dtype} is not for this processor; set it to auto or to one of {', '.join(usable)}")
-    return wanted
+    return requested
 
 
 def _batch(encoded: Sequence[Encoded]) -> Any:
@@ -147,8 +147,8 @@ def _decoded(result: Any, request: DecodeRequest) -> Decoded:
 def _token_logprobs(logits: Sequence[Any], tokens: Sequence[int]) -> tuple[float, ...]:
     def logprob(step: Any, token: int) -> float:
         row = np.array(step, dtype=np.float32).ravel()
-        highest = row.max()
-        return float(row[token] - highest - np.log(np.exp(row - highest).sum()))
+        maximum = row.max()
+        return float(row[token] - maximum - np.log(np.exp(row - maximum).sum()))
 
     return tuple(logprob(step, token) for step, token in zip(logits, tokens, strict=False))
 
@@ -158,5 +158,5 @@ def _alignment(result: Any) -> Alignment:
     starts: list[float] = []
     for text_index, time_index in result.alignments:
         if text_index == len(starts):
-            starts.append(max(0, time_index) * POSITION_S)  # -1 where the sound is of one position
+            starts.append(max(0, time_index) * POSITION_S)  # -1 where the audio has one position
     return Alignment(tuple(starts), tuple(result.text_token_probs))

@@ -1,53 +1,56 @@
-"""Alignments of several windows in one call to vLLM's process: of all that have come while the last was under way.
+"""Batches alignment tasks: those that arrive during one call to vLLM's process go together into the next call.
 
-What is computed there is in `alignment`, what becomes of it in `window`. Knows neither torch nor vllm.
+`worker.alignment` computes them, `window` uses the results. Imports neither torch nor vllm.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Generic, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 MAX_BATCH = 8
 
 
-class AlignBatcher:
-    """Who waits for an alignment, and one call at a time for some of them."""
+class AlignBatcher(Generic[Task, Result]):
+    """Runs one call at a time; each call computes up to MAX_BATCH of the waiting tasks."""
 
-    def __init__(self, call: Callable[[list[Any]], Awaitable[Sequence[Any]]]) -> None:
-        """`call` answers a batch of requests."""
+    def __init__(self, call: Callable[[list[Task]], Awaitable[Sequence[Result]]]) -> None:
+        """`call` returns a result for each task, in their order."""
         self._call = call
-        self._calling = asyncio.Lock()
-        self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
+        self._call_lock = asyncio.Lock()
+        self._waiting: list[tuple[Task, asyncio.Future[Result]]] = []
 
-    async def align(self, request: Any) -> Any:
-        """The answer to one request. Raises what `call` raises."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+    async def align(self, task: Task) -> Result:
+        """The result of one task. Raises what `call` raises."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((task, future))
         try:
-            async with self._calling:
+            async with self._call_lock:
                 if not future.done():
-                    await self._call_for_some()
+                    await self._run_batch()
             return await future
         finally:
-            future.cancel()  # whoever has left does not take a place in a batch
+            future.cancel()  # a cancelled task takes no place in a batch
 
-    async def _call_for_some(self) -> None:
+    async def _run_batch(self) -> None:
         waiting = [entry for entry in self._waiting if not entry[1].cancelled()]
         batch, self._waiting = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
         if batch:
-            # Goes on where this one is cancelled: others wait for their part of it.
+            # Shielded: when this caller is cancelled, the others still wait for their results.
             await asyncio.shield(self._settle(batch))
 
-    async def _settle(self, batch: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
+    async def _settle(self, batch: Sequence[tuple[Task, asyncio.Future[Result]]]) -> None:
         try:
-            answers = await self._call([request for request, _ in batch])
-        except Exception as error:  # noqa: BLE001 - each of those that wait raises it
+            results = await self._call([task for task, _ in batch])
+        except Exception as error:  # noqa: BLE001 - every caller of the batch raises it
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
         else:
-            for (_, future), answer in zip(batch, answers, strict=True):
+            for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
-                    future.set_result(answer)
+                    future.set_result(result)

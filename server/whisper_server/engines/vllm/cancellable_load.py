@@ -1,6 +1,7 @@
-"""Loading that can be called off: vLLM starts processes from a thread, and neither listens to anybody.
+"""Makes the loading of vLLM cancellable.
 
-What is loaded belongs to `engine`.
+vLLM starts processes from the thread that loads it, and neither thread nor processes react to a cancelled task. When
+the processes die, vLLM cleans up and the thread ends with an error.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ from whisper_server.children import children, kill
 
 Loaded = TypeVar("Loaded")
 
-GIVE_UP_S = 5.0
-PAUSE_S = 0.05
+CANCEL_LIMIT_S = 5.0
+"""Longest wait for the thread after a cancellation."""
+KILL_PERIOD_S = 0.05
+"""vLLM may start another process while the first ones are killed."""
 
 
 async def load_in_thread(load: Callable[[], Loaded]) -> Loaded:
-    """`load()`. Where this is cancelled, the processes that it started die, upon which it cleans up and fails."""
+    """The result of `load()`, which runs in a thread. On cancellation, kills the processes that it has started."""
     before = children()
     loading = asyncio.ensure_future(asyncio.to_thread(load))
     try:
         return await asyncio.shield(loading)
     except asyncio.CancelledError:
-        give_up_s = time.monotonic() + GIVE_UP_S
-        while not loading.done() and time.monotonic() < give_up_s:
+        deadline_s = time.monotonic() + CANCEL_LIMIT_S
+        while not loading.done() and time.monotonic() < deadline_s:
             kill(children() - before)
-            await asyncio.wait({loading}, timeout=PAUSE_S)
+            await asyncio.wait({loading}, timeout=KILL_PERIOD_S)
         if loading.done():
-            loading.exception()  # nobody asks for it any more
+            loading.exception()  # marks it as retrieved: asyncio logs an error that is never retrieved
         raise

@@ -1,7 +1,7 @@
-"""GPU, model and settings → how vLLM is to run: pure functions, so that every GPU can be tried without one.
+"""GPU, model and settings → the configuration of vLLM's engine: pure functions, so that tests need no GPU.
 
-What a GPU cannot do is refused here, with the variable and what to set instead. Names are vLLM's; why they
-are as they are stands in docs/vllm.md.
+Refuses settings that a GPU cannot fulfil, with the variable and what to set instead. Names are vLLM's; docs/vllm.md
+gives the reasons for the values.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MIN_CAPABILITY = (7, 5)
 MAX_SEQUENCES = 256
 GIB = 1024**3
 RUNTIME_BYTES = int(1.5 * GIB)
-"""CUDA's context, CUDA graphs and what libraries keep."""
+"""CUDA's context, CUDA graphs and the memory that libraries keep."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a CUDA device says of itself."""
+    """Properties of a CUDA device."""
 
     name: str
     capability: tuple[int, int]
@@ -41,36 +41,36 @@ class ModelShape:
 
     @property
     def n_parameters(self) -> int:
-        """Of the large matrices; the rest does not matter for memory."""
+        """Of the large matrices; the rest is negligible in memory."""
         encoder = self.encoder_layers * (4 * self.width**2 + 2 * self.width * self.feed_forward)
         decoder = self.decoder_layers * (8 * self.width**2 + 2 * self.width * self.feed_forward)
         return encoder + decoder + self.n_tokens * self.width
 
     def cache_bytes(self, bytes_per_number: int) -> int:
-        """Attention cache of one sequence: keys and values of the sound and of the text."""
+        """KV cache of one sequence: keys and values of the audio and of the text."""
         n_positions = N_AUDIO_POSITIONS + self.n_text_positions
         return 2 * self.decoder_layers * self.width * n_positions * bytes_per_number
 
     def encoder_bytes(self, bytes_per_number: int) -> int:
-        """What the encoder holds at a time for one window: features, attention's inputs, a feed-forward layer."""
+        """Activations of the encoder for one window: features, attention's inputs, a feed-forward layer."""
         return N_AUDIO_POSITIONS * (6 * self.width + 2 * self.feed_forward) * bytes_per_number
 
 
 @dataclass(frozen=True)
 class RequestedConfig:
-    """The settings that the config answers."""
+    """The settings that decide the engine's configuration."""
 
     dtype: DType
     kv_cache_dtype: KvCacheDType
     attention_backend: AttentionBackend | None
     max_num_batched_tokens: int
-    """0: what suits the GPU."""
+    """0: chosen by the GPU."""
     memory_utilization: float
 
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How vLLM runs."""
+    """How vLLM's engine runs."""
 
     dtype: str
     kv_cache_dtype: str
@@ -79,16 +79,16 @@ class EngineConfig:
     max_num_batched_tokens: int
     max_num_seqs: int
     cuda_graph_sizes: tuple[int, ...]
-    """Empty: everything runs eagerly."""
+    """Batch sizes; empty: no CUDA graphs, everything runs eagerly."""
     memory_utilization: float
     warnings: tuple[str, ...] = ()
 
 
 def gpu_config(gpu: Gpu, shape: ModelShape, requested: RequestedConfig) -> EngineConfig:
-    """How a model runs on a GPU. Raises StartError for what the GPU cannot do."""
+    """The configuration for a model on a GPU. Raises StartError for settings that the GPU cannot fulfil."""
     if gpu.capability < MIN_CAPABILITY:
         raise StartError(
-            f"ENGINE: vLLM needs a GPU of compute capability 7.5 (T4) or newer, {gpu.name} has {_spelled(gpu)}; "
+            f"ENGINE: vLLM needs a GPU of compute capability 7.5 (T4) or newer, {gpu.name} has {_capability(gpu)}; "
             "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
         )
     dtype = _dtype(gpu, requested.dtype)
@@ -109,7 +109,7 @@ def gpu_config(gpu: Gpu, shape: ModelShape, requested: RequestedConfig) -> Engin
 
 
 def cpu_config(requested: RequestedConfig) -> EngineConfig:
-    """How the tests run, on vLLM's CPU build: slowly, and as exactly as the CPU engine."""
+    """The configuration for vLLM's CPU build, which the tests use: slow, as exact as the CPU engine. Raises StartError."""
     if requested.dtype not in (DType.AUTO, DType.FLOAT32):
         raise StartError(f"DTYPE: {requested.dtype} is not for vLLM on a CPU; set it to auto or float32")
     if requested.kv_cache_dtype is KvCacheDType.FP8:
@@ -126,13 +126,13 @@ def cpu_config(requested: RequestedConfig) -> EngineConfig:
 
 
 def cuda_graph_sizes(n_sequences: int) -> tuple[int, ...]:
-    """Numbers of sequences that a decoding step is recorded for; between them, a step is padded to the next."""
+    """Batch sizes for which a decoding step is captured; a batch is padded to the next size."""
     small = [size for size in (1, 2, 4) if size < n_sequences]
     steps = [*range(8, min(n_sequences, 64), 8), *range(64, n_sequences, 16)]
     return (*small, *steps, n_sequences)
 
 
-def _spelled(gpu: Gpu) -> str:
+def _capability(gpu: Gpu) -> str:
     return f"{gpu.capability[0]}.{gpu.capability[1]}"
 
 
@@ -144,7 +144,7 @@ def _dtype(gpu: Gpu, requested: DType) -> str:
         raise StartError("DTYPE: int8 is for ENGINE=ctranslate2; set it to auto, half or bfloat16 for vLLM")
     if requested is DType.BFLOAT16 and not knows_bfloat16:
         raise StartError(
-            f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {gpu.name} has {_spelled(gpu)}; "
+            f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {gpu.name} has {_capability(gpu)}; "
             "set it to auto or half"
         )
     return str(requested)
@@ -155,7 +155,7 @@ def _kv_cache_dtype(gpu: Gpu, dtype: str, requested: KvCacheDType) -> str:
         if gpu.capability < (8, 9):
             raise StartError(
                 f"VLLM_KV_CACHE_DTYPE: fp8 needs compute capability 8.9 (L4, L40S) or newer, {gpu.name} has "
-                f"{_spelled(gpu)}; set it to fp16 or auto"
+                f"{_capability(gpu)}; set it to fp16 or auto"
             )
         if dtype == "float32":
             raise StartError("VLLM_KV_CACHE_DTYPE: fp8 does not go with DTYPE=float32; set it to auto")
@@ -164,33 +164,33 @@ def _kv_cache_dtype(gpu: Gpu, dtype: str, requested: KvCacheDType) -> str:
         raise StartError(
             f"VLLM_KV_CACHE_DTYPE: fp32 goes with DTYPE=float32 only, and DTYPE is {dtype}; set it to fp16 or auto"
         )
-    # 16 bits in the model's own numbers: the names of single types came and went between versions of vLLM.
+    # `auto` is the model's own 16-bit type: names of single types came and went between versions of vLLM.
     return "auto"
 
 
 def _attention_backend(
     gpu: Gpu, dtype: str, kv_cache_dtype: str, requested: AttentionBackend | None
 ) -> tuple[str, tuple[str, ...]]:
-    """The backend, and what the operator should know of the choice."""
+    """The backend, and warnings about the choice."""
     flash_problem = _flash_attention_problem(gpu, dtype, kv_cache_dtype)
-    serving = AttentionBackend.FLASH_ATTN if flash_problem is None else AttentionBackend.TRITON_ATTN
+    usable = AttentionBackend.FLASH_ATTN if flash_problem is None else AttentionBackend.TRITON_ATTN
     if requested is None:
-        return str(serving), ()
+        return str(usable), ()
     if requested is AttentionBackend.XFORMERS:
-        return str(serving), (f"VLLM_ATTENTION_BACKEND: XFORMERS is gone from vLLM; {serving} is used",)
+        return str(usable), (f"VLLM_ATTENTION_BACKEND: XFORMERS is gone from vLLM; {usable} is used",)
     if requested in (AttentionBackend.FLASHINFER, AttentionBackend.FLEX_ATTENTION):
         raise StartError(
-            f"VLLM_ATTENTION_BACKEND: {requested} cannot compute Whisper's cross-attention; leave it empty or set {serving}"
+            f"VLLM_ATTENTION_BACKEND: {requested} cannot compute Whisper's cross-attention; leave it empty or set {usable}"
         )
     if requested is AttentionBackend.FLASH_ATTN and flash_problem is not None:
-        raise StartError(f"VLLM_ATTENTION_BACKEND: FLASH_ATTN {flash_problem}; leave it empty or set {serving}")
+        raise StartError(f"VLLM_ATTENTION_BACKEND: FLASH_ATTN {flash_problem}; leave it empty or set {usable}")
     return str(requested), ()
 
 
 def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str | None:
-    """Why FlashAttention cannot serve; None where it can."""
+    """Why FlashAttention cannot be used; None where it can."""
     if gpu.capability < (8, 0):
-        return f"needs compute capability 8.0 (A100) or newer, {gpu.name} has {_spelled(gpu)}"
+        return f"needs compute capability 8.0 (A100) or newer, {gpu.name} has {_capability(gpu)}"
     if dtype == "float32":
         return "does not compute in float32"
     if kv_cache_dtype == "fp8" and gpu.capability[0] != 9:
@@ -201,10 +201,10 @@ def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str |
 def _token_budget(gpu: Gpu, requested: int) -> int:
     if requested:
         return _at_least_one_window(requested)
-    # Windows whose sound is encoded in one step. A few fill a GPU; more make the texts under way wait longer, and
-    # begin and end together, so that there is nothing to encode while they are decoded, and nothing to decode then.
-    n_windows = 4 if gpu.capability >= (9, 0) or gpu.capability == (8, 0) else 2
-    return n_windows * N_AUDIO_POSITIONS + 1024
+    # Windows that are encoded in one step. A few fill a GPU. With more, requests in flight wait longer, and start and end
+    # together, so that the encoder has no work while they decode, and the decoder none while the next are encoded.
+    max_windows_per_step = 4 if gpu.capability >= (9, 0) or gpu.capability == (8, 0) else 2
+    return max_windows_per_step * N_AUDIO_POSITIONS + 1024
 
 
 def _at_least_one_window(n_tokens: int) -> int:
@@ -217,13 +217,15 @@ def _at_least_one_window(n_tokens: int) -> int:
 
 
 def _sequences(gpu: Gpu, shape: ModelShape, requested: RequestedConfig, dtypes: tuple[str, str], n_tokens: int) -> int:
-    """How many windows can be decoded at a time, with those numbers in the model and in the cache."""
+    """How many windows can be decoded at once, with these number types in the model and in the KV cache."""
     dtype, kv_cache_dtype = dtypes
     n_bytes = 4 if dtype == "float32" else 2
     encoding = n_tokens // N_AUDIO_POSITIONS * shape.encoder_bytes(n_bytes)
-    left = gpu.memory_bytes * requested.memory_utilization - RUNTIME_BYTES - shape.n_parameters * n_bytes - encoding
+    free_bytes = (
+        gpu.memory_bytes * requested.memory_utilization - RUNTIME_BYTES - shape.n_parameters * n_bytes - encoding
+    )
     bytes_per_sequence = shape.cache_bytes(1 if kv_cache_dtype == "fp8" else n_bytes)
-    n_sequences = min(MAX_SEQUENCES, n_tokens, int(left // bytes_per_sequence))
+    n_sequences = min(MAX_SEQUENCES, n_tokens, int(free_bytes // bytes_per_sequence))
     if n_sequences < 1:
         needed = RUNTIME_BYTES + shape.n_parameters * n_bytes + encoding + bytes_per_sequence
         raise StartError(

@@ -57,7 +57,7 @@ async def load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple[
     set_environment(on_cpu=gpu is None, temporary=Path(temporary.name))
 
     def new_engine() -> Engine:
-        # Takes seconds, and is not installed everywhere.
+        # Imported here: it takes seconds, and vLLM is not installed everywhere.
         from whisper_server.engines.vllm.engine import VllmConfig, VllmEngine
 
         device = CPU if gpu is None else gpu.name
@@ -73,7 +73,7 @@ async def load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple[
 
 
 def _socket_folder() -> TemporaryDirectory[str]:
-    """Where the addresses of vLLM's sockets are short enough."""
+    """A folder for vLLM's sockets, with a path short enough for their addresses. Raises StartError."""
     temporary = TemporaryDirectory(prefix="whisper-server-vllm-")
     if len(temporary.name) > MAX_SOCKET_FOLDER_CHARACTERS:
         temporary.cleanup()

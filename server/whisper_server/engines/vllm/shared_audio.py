@@ -1,7 +1,7 @@
-"""Windows of sound where the server's process writes them and vLLM's process reads them: memory that both map.
+"""A pool of window-sized slots in memory that the server's process writes and vLLM's process reads.
 
-A window never crosses a socket, and where the GPU's driver lets vLLM's process pin the memory, it is copied once,
-by the GPU. Knows neither torch nor vllm.
+A window never crosses a socket. Where the GPU's driver lets vLLM's process pin the memory, the GPU copies a window
+itself, and that is its only copy. Imports neither torch nor vllm.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from whisper_server.whisper.constants import N_WINDOW_SAMPLES
 from whisper_server.whisper.transcript import Samples
 
 FULL_SCALE = 32767.0
-CONFIG_KEY = "whisper_server_sounds"
+CONFIG_KEY = "whisper_server_audio"
 SLOT_BYTES = N_WINDOW_SAMPLES * np.dtype(np.int16).itemsize
 
 
 @dataclass(frozen=True)
 class AudioSlot:
-    """Where a window lies."""
+    """A slot that holds a window."""
 
     index: int
     scale: float
-    """What to multiply its samples with."""
+    """Factor that turns the stored samples into the original ones."""
 
 
 class SharedAudioPool:
-    """So many windows of 30 s, as 16-bit samples."""
+    """`n_slots` windows of 30 s, as 16-bit samples."""
 
     def __init__(self, descriptor: int, n_slots: int) -> None:
-        """Map memory that there is already. Takes the descriptor over."""
+        """Map the memory behind `descriptor`, which the pool owns from now on."""
         self._descriptor = descriptor
         with os.fdopen(os.dup(descriptor), "r+b") as file:
             self._memory = mmap.mmap(file.fileno(), n_slots * SLOT_BYTES)
@@ -49,39 +49,39 @@ class SharedAudioPool:
 
     @classmethod
     def create(cls, n_slots: int) -> SharedAudioPool:
-        """Memory that nobody has yet: taken as windows are written, or all at once where a GPU's driver pins it."""
+        """A new pool. Its pages are allocated at the first write, or all at once where a GPU's driver pins them."""
         descriptor = os.memfd_create("whisper-windows", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, n_slots * SLOT_BYTES)
         return cls(descriptor, n_slots)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SharedAudioPool:
-        """That of another process, as its `to_config` tells."""
-        where = config[CONFIG_KEY]
-        return cls(os.open(f"/proc/{where['pid']}/fd/{where['descriptor']}", os.O_RDWR), where["n_slots"])
+        """The pool of another process, from its `to_config`."""
+        source = config[CONFIG_KEY]
+        return cls(os.open(f"/proc/{source['pid']}/fd/{source['descriptor']}", os.O_RDWR), source["n_slots"])
 
     def to_config(self) -> dict[str, Any]:
         """For `additional_config`."""
         return {CONFIG_KEY: {"pid": os.getpid(), "descriptor": self._descriptor, "n_slots": len(self.samples)}}
 
     async def acquire(self) -> int:
-        """A slot, as soon as one is free."""
+        """Index of a free slot; waits for one."""
         return await self._free.get()
 
     def release(self, slot: int) -> None:
-        """To be taken by others."""
+        """Make the slot free."""
         self._free.put_nowait(slot)
 
     def write(self, slot: int, samples: Samples) -> AudioSlot:
-        """Put a window into its slot, silence behind it. The error is 98 dB below the loudest sample."""
+        """Write a window into its slot, padded with silence. The error is 98 dB below the loudest sample."""
         loudest = float(max(samples.max(initial=0.0), -samples.min(initial=0.0))) or 1.0
-        place = self.samples[slot]
-        np.rint(samples * (FULL_SCALE / loudest), out=place[: len(samples)], casting="unsafe")
-        place[len(samples) :] = 0
+        target = self.samples[slot]
+        np.rint(samples * (FULL_SCALE / loudest), out=target[: len(samples)], casting="unsafe")
+        target[len(samples) :] = 0
         return AudioSlot(slot, loudest / FULL_SCALE)
 
     def close(self) -> None:
-        """Close the descriptor; the memory itself goes when nobody looks at it any more. May be called twice."""
+        """Close the descriptor; the memory is freed with its last mapping. May be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -1,7 +1,7 @@
-"""Word times, the engine's part: the text is decoded once more, knowing it, to see where its tokens listen.
+"""Word times, the engine's part: decodes a known text once more, to read where its tokens attend.
 
-Follows `find_alignment` of openai/whisper's `timing.py` on vLLM's own weights; no second copy of the model. The
-path through the attention is found by `dtw`, outside the engine's process, which must go on decoding.
+Follows `find_alignment` of openai/whisper's `timing.py` on vLLM's own weights; no second copy of the model is loaded.
+`dtw` finds the path through the attention in the server's process, so that vLLM's process goes on decoding.
 """
 
 from __future__ import annotations
@@ -9,64 +9,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - everybody's name for it
+import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from whisper_server.engines.vllm.wire import AlignResult, AlignTask
 from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 
 @torch.inference_mode()
-def attend(model: Any, requests: Sequence[Any]) -> list[list[Any]]:
-    """[n_rows, n_columns, matrix as bytes of float32, token probabilities] for every window.
-
-    A request is [slot, scale, n_positions, alignment heads, start sequence, notimestamps, text tokens, endoftext].
-    """
+def align(model: Any, tasks: Sequence[AlignTask]) -> list[AlignResult]:
+    """One result per task; `model` is a ServedWhisper."""
     device = next(model.parameters()).device
-    states = torch.stack(model.encode([request[0] for request in requests], [request[1] for request in requests]))
-    tokens = [[*request[4], request[5], *request[6], request[7]] for request in requests]
-    longest = max(map(len, tokens))
-    padded = torch.tensor([row + row[-1:] * (longest - len(row)) for row in tokens], device=device)
-    hidden, attention = _decode(model.model.decoder, padded, states, requests[0][3])
-    answers = []
-    for index, request in enumerate(requests):
-        n_start, n_text, n_tokens = len(request[4]), len(request[6]), len(tokens[index])
-        weights = attention[index, :, :n_tokens, : request[2]]
-        matrix = _sharpened(weights)[n_start:-1].float().cpu().numpy()
+    states = torch.stack(model.encode([task.slot for task in tasks], [task.scale for task in tasks]))
+    rows = [list(task.tokens) for task in tasks]
+    n_max_tokens = max(map(len, rows))
+    padded = torch.tensor([row + row[-1:] * (n_max_tokens - len(row)) for row in rows], device=device)
+    hidden, scores = _decode(model.model.decoder, padded, states, tasks[0].heads)
+    results = []
+    for index, task in enumerate(tasks):
+        n_start, n_text, n_tokens = len(task.sot_sequence), len(task.text_tokens), len(task.tokens)
+        attention = _sharpen(scores[index, :, :n_tokens, : task.n_positions])[n_start:-1]
         logits = model.compute_logits(hidden[index, n_start : n_start + n_text]).float()
-        text = torch.tensor(request[6], device=device).unsqueeze(1)
-        probabilities = logits[:, : request[7]].softmax(-1).gather(1, text).squeeze(1)
-        answers.append([*matrix.shape, np.ascontiguousarray(matrix).tobytes(), probabilities.cpu().tolist()])
-    return answers
+        text = torch.tensor(task.text_tokens, device=device).unsqueeze(1)
+        probabilities = logits[:, : task.endoftext].softmax(-1).gather(1, text).squeeze(1)
+        results.append(AlignResult(attention.float().cpu().numpy(), tuple(probabilities.cpu().tolist())))
+    return results
 
 
 def _decode(
-    decoder: Any, tokens: torch.Tensor, states: torch.Tensor, heads: Sequence[Sequence[int]]
+    decoder: Any, tokens: torch.Tensor, states: torch.Tensor, heads: Sequence[tuple[int, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states (window, token, width), and scores of the alignment heads (window, head, token, position)."""
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     hidden = decoder.embed_tokens(tokens) + decoder.embed_positions(positions)
     scores = []
-    for number, layer in enumerate(decoder.layers):
+    for layer_index, layer in enumerate(decoder.layers):
         own = layer.self_attn
         fused = _linear(own.qkv_proj, layer.self_attn_layer_norm(hidden))
-        query, key, value = (_split(part, own.num_heads) for part in fused.chunk(3, dim=-1))
-        heard = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        hidden = hidden + _linear(own.out_proj, _joined(heard))
+        query, key, value = (_split_heads(part, own.num_heads) for part in fused.chunk(3, dim=-1))
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        hidden = hidden + _linear(own.out_proj, _join_heads(attended))
         cross = layer.encoder_attn
-        query = _split(_linear(cross.q_proj, layer.encoder_attn_layer_norm(hidden)), cross.num_heads)
-        key, value = (_split(part, cross.num_heads) for part in _linear(cross.kv_proj, states).chunk(2, dim=-1))
-        wanted = [head for at, head in heads if at == number]
-        if wanted:
-            scores.append(query[:, wanted] @ key[:, wanted].transpose(-1, -2) * cross.scaling)
-        heard = F.scaled_dot_product_attention(query, key, value)
-        hidden = hidden + _linear(cross.out_proj, _joined(heard))
+        query = _split_heads(_linear(cross.q_proj, layer.encoder_attn_layer_norm(hidden)), cross.num_heads)
+        key, value = (_split_heads(part, cross.num_heads) for part in _linear(cross.kv_proj, states).chunk(2, dim=-1))
+        layer_heads = [head for layer_of_head, head in heads if layer_of_head == layer_index]
+        if layer_heads:
+            scores.append(query[:, layer_heads] @ key[:, layer_heads].transpose(-1, -2) * cross.scaling)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        hidden = hidden + _linear(cross.out_proj, _join_heads(attended))
         hidden = hidden + layer.mlp(layer.final_layer_norm(hidden))
     return decoder.layer_norm(hidden), torch.cat(scores, dim=1)
 
 
-def _sharpened(scores: torch.Tensor) -> torch.Tensor:
-    """Attention (token, position) of all heads together, from their scores (head, token, position)."""
+def _sharpen(scores: torch.Tensor) -> torch.Tensor:
+    """Scores (head, token, position) → attention (token, position): normalized, median-filtered, mean of the heads."""
     weights = scores.float().softmax(-1)
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     weights = (weights - mean) / deviation
@@ -78,14 +74,14 @@ def _sharpened(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _linear(layer: Any, values: torch.Tensor) -> torch.Tensor:
-    """VLLM's layers take rows, and give their bias beside the result where they leave it out."""
+    """Apply one of vLLM's layers, which take rows and return a tuple: the result, and a bias that they did not add."""
     result: torch.Tensor = layer(values.reshape(-1, values.shape[-1]))[0]
     return result.view(*values.shape[:-1], -1)
 
 
-def _split(values: torch.Tensor, n_heads: int) -> torch.Tensor:
+def _split_heads(values: torch.Tensor, n_heads: int) -> torch.Tensor:
     return values.view(*values.shape[:2], n_heads, -1).transpose(1, 2)
 
 
-def _joined(values: torch.Tensor) -> torch.Tensor:
+def _join_heads(values: torch.Tensor) -> torch.Tensor:
     return values.transpose(1, 2).flatten(2)

@@ -57,7 +57,7 @@ def capture(
 
 
 class GraphedEncoder:
-    """The encoder for batches of up to `max_windows` windows, a graph for each number of windows."""
+    """`encoder.encode` for batches of up to `max_windows` windows, with a graph for each number of windows."""
 
     def __init__(self, encoder: Any, n_heads: int, max_windows: int) -> None:
         self._encoder = encoder
@@ -81,7 +81,7 @@ class GraphedEncoder:
 
 
 class GraphedStep:
-    """`step_in_place` for batches of given sizes; a batch is padded to the next size."""
+    """`token_rules.step_in_place` with a graph for each of `sizes`; a batch is padded to the next size."""
 
     def __init__(self, sizes: Sequence[int], n_slots: int) -> None:
         self._sizes = sorted(sizes)
@@ -94,7 +94,7 @@ class GraphedStep:
     def __call__(
         self, logits: torch.Tensor, state: torch.Tensor, device_slots: torch.Tensor, ranges: VocabularyRanges
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `step_in_place`; `state` and `token_rules` must be those of the first call, which captures the graphs."""
+        """As `step_in_place`; `state` and `ranges` must be those of the first call, which captures the graphs."""
         n_rows = len(logits)
         if not self._graphs:
             self._capture(logits, state, ranges)

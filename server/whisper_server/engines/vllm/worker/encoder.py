@@ -1,7 +1,7 @@
-"""Whisper's encoder on vLLM's weights, a batch at a time, recorded as CUDA graphs.
+"""Whisper's encoder on vLLM's weights, as plain functions of tensors, which a CUDA graph can capture.
 
-vLLM runs its own eagerly, and takes longer to start the kernels of a window than the GPU takes to compute them.
-Recorded on GPUs only: elsewhere vLLM may have packed the weights away.
+vLLM runs its own encoder eagerly, and takes longer to launch the kernels of a window than the GPU takes to compute
+them. `cuda_graphs` captures these functions instead.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - everybody's name for it
+import torch.nn.functional as F  # noqa: N812 - its usual name
 
 Weights = tuple[torch.Tensor, ...]
 
 
 def layer_weights(layer: Any) -> Weights:
-    """Of one of vLLM's encoder layers, in the order in which `encoder_layer` takes them."""
+    """Weights and biases of one of vLLM's encoder layers, in the order in which `encoder_layer` takes them."""
     attention, norm, last_norm, mlp = layer.self_attn, layer.self_attn_layer_norm, layer.final_layer_norm, layer.mlp
     modules = (norm, attention.qkv_proj, attention.out_proj, last_norm, mlp.fc1, mlp.fc2)
     return tuple(tensor for module in modules for tensor in (module.weight, module.bias))
 
 
 def encoder_layer(hidden: torch.Tensor, weights: Weights, n_heads: int) -> torch.Tensor:
-    """Hidden states (window, position, width) → the same, one layer on."""
+    """Hidden states (window, position, width) → those after one layer, in the same shape."""
     norm_w, norm_b, qkv_w, qkv_b, out_w, out_b, last_w, last_b, in_w, in_b, back_w, back_b = weights
     n_windows, n_positions, width = hidden.shape
     fused = F.linear(F.layer_norm(hidden, (width,), norm_w, norm_b), qkv_w, qkv_b)
     query, key, value = fused.view(n_windows, n_positions, 3, n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    heard = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(hidden.shape)
-    hidden = hidden + F.linear(heard, out_w, out_b)
+    attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(hidden.shape)
+    hidden = hidden + F.linear(attended, out_w, out_b)
     inner = F.gelu(F.linear(F.layer_norm(hidden, (width,), last_w, last_b), in_w, in_b))
     hidden = hidden + F.linear(inner, back_w, back_b)
-    if hidden.dtype == torch.float16:
-        highest = torch.finfo(torch.float16).max - 1000
-        hidden = hidden.clamp(min=-highest, max=highest)
+    if hidden.dtype == torch.float16:  # as transformers' WhisperEncoderLayer: an infinity would become NaN in the norm
+        limit = torch.finfo(torch.float16).max - 1000
+        hidden = hidden.clamp(min=-limit, max=limit)
     return hidden
 
 

@@ -1,6 +1,7 @@
-"""vLLM's process does not outlive the server, however that ends: it would keep the GPU's memory for nobody.
+"""Ends vLLM's process when the server ends, however it ends: an orphan would hold the GPU's memory.
 
-vLLM itself waits for ever for a server that was killed.
+vLLM itself waits forever for a server that was killed. The kernel's PR_SET_PDEATHSIG, which the audio workers use, does
+not fit: it fires when the *thread* that started the process ends (prctl(2)), and vLLM chooses that thread.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import os
 import threading
 
 
-def end_with_parent() -> None:
-    """From now on, this process ends when the one that started it has ended."""
+def exit_with_parent() -> None:
+    """Start a thread that ends this process as soon as the process that started it has ended."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -20,4 +21,4 @@ def end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    threading.Thread(target=watch, name="parent-watchdog", daemon=True).start()

@@ -1,8 +1,7 @@
-"""Whisper's rules for choosing tokens, on whole batches: suppressed tokens, timestamps, temperature.
+"""Samples tokens for whole batches by Whisper's rules: suppressed tokens, timestamps, temperature.
 
-Follows `SuppressBlank`, `SuppressTokens` and `ApplyTimestampRules` of openai/whisper's `decoding.py`; the arithmetic
-is in `token_rules`. Holds what the rules must remember of every request, on the device: nothing is read back from a
-GPU. Knows torch, not vLLM.
+The arithmetic is in `token_rules`. The state of every request stays on the device: nothing is read back from a GPU.
+Imports torch, not vLLM.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from whisper_server.engines.vllm.wire import Vocabulary, WhisperParams
+from whisper_server.engines.vllm.worker.pinned_memory import to_device
 from whisper_server.engines.vllm.worker.token_rules import (
     N_COLUMNS,
     Step,
@@ -26,43 +26,49 @@ from whisper_server.engines.vllm.worker.token_rules import (
 
 Rows = npt.NDArray[np.int64]
 StepFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, VocabularyRanges], tuple[torch.Tensor, torch.Tensor]]
-"""As `token_rules.step_in_place`."""
+"""Signature of `token_rules.step_in_place`."""
 
 
 @dataclass(frozen=True)
 class SampledBatch:
-    """One token a row. Tensors stay on the device."""
+    """One token per row. Tensors are on the device."""
 
     tokens: torch.Tensor
     logprobs: torch.Tensor
-    """Of what was chosen; at temperature 1, after the rules."""
+    """Of the tokens; at temperature 1, after the rules."""
     first_rows: Rows
-    """Rows that chose the first token of a text of ours."""
+    """Rows whose token is the first of a request of ours."""
     detecting_rows: Rows
-    """Those of them that ask for languages."""
+    """Those of them that detect the language."""
 
 
 class WhisperSampler:
-    """State of up to `n_slots` requests, and the sampled of their next tokens."""
+    """Holds the state of up to `n_slots` requests and samples their next tokens."""
 
     def __init__(
-        self, vocabulary: Vocabulary, n_slots: int, device: torch.device, *, step_function: StepFunction = step_in_place
+        self,
+        vocabulary: Vocabulary,
+        n_slots: int,
+        device: torch.device,
+        *,
+        step_function: StepFunction = step_in_place,
     ) -> None:
         self._vocabulary = vocabulary
         self._device = device
         self._ranges = VocabularyRanges.of(vocabulary, device)
         self._step_function = step_function
         self._generator = torch.Generator(device=device)
-        # One row more than there are slots: whoever pads a batch may point there.
+        # One spare row after the slots, for the padding of batches.
         self._state = torch.zeros((n_slots + 1, N_COLUMNS), dtype=torch.int64, device=device)
         self._temperature = torch.zeros(n_slots, dtype=torch.float32, device=device)
         self._is_first = np.zeros(n_slots, dtype=bool)
         self._detects_language = np.zeros(n_slots, dtype=bool)
         self._has_temperature = np.zeros(n_slots, dtype=bool)
         self._staged: dict[int, tuple[list[int], float]] = {}
+        """State and temperature of new requests, by slot; written to the device before the next step."""
 
     def load(self, slot: int, params: WhisperParams, history: Sequence[int] = ()) -> None:
-        """A request takes a slot; `history` is what it has decoded before, after a pause."""
+        """Give a slot to a request; `history` holds the tokens that it decoded before vLLM preempted it."""
         self._is_first[slot] = not history and params.n_task_tokens > 0
         self._detects_language[slot] = params.detects_language
         self._has_temperature[slot] = params.temperature > 0
@@ -74,7 +80,7 @@ class WhisperSampler:
         self._staged[slot] = (columns, params.temperature)
 
     def sample(self, logits: torch.Tensor, slots: Rows, device_slots: torch.Tensor | None = None) -> SampledBatch:
-        """The next token of each slot, by the logits of its row. `device_slots`: the same slots, where the device has them already."""
+        """The next token of each slot, from logits (row, token); `device_slots`: `slots` as a tensor on the device."""
         self._write_staged()
         first = np.flatnonzero(self._is_first[slots])
         detecting = first[self._detects_language[slots[first]]]
@@ -90,52 +96,38 @@ class WhisperSampler:
     def _sample_with_temperature(
         self, logits: torch.Tensor, slots: Rows, device_slots: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A step in which rows with a temperature draw their tokens at random."""
+        """A step in which rows with a temperature above 0 draw their tokens at random, and the others are greedy."""
         state, drawn_rows = self._state[device_slots], self._rows(np.flatnonzero(self._has_temperature[slots]))
-        chosen = self._draw(
-            step(logits, state, self._ranges), logits, state, drawn_rows, self._temperature[device_slots]
-        )
-        self._state[device_slots] = advance(state, chosen.tokens, self._ranges)
-        return chosen.tokens, chosen.logprobs
+        greedy = step(logits, state, self._ranges)
+        result = self._draw(greedy, logits, state, drawn_rows, self._temperature[device_slots])
+        self._state[device_slots] = advance(state, result.tokens, self._ranges)
+        return result.tokens, result.logprobs
 
     def _draw(
         self,
-        chosen: Step,
+        greedy: Step,
         logits: torch.Tensor,
         state: torch.Tensor,
         drawn_rows: torch.Tensor,
         temperature: torch.Tensor,
     ) -> Step:
-        allowed = self._ranges.mask(logits[drawn_rows].float(), state[drawn_rows], chosen.allowed[drawn_rows])
-        noise = torch.empty_like(allowed).exponential_(generator=self._generator).log_()  # minus a Gumbel variable
-        drawn = (allowed / temperature[drawn_rows].unsqueeze(1) - noise).argmax(-1)
-        found = allowed.gather(1, drawn.unsqueeze(1)).squeeze(1) - allowed.logsumexp(-1)
-        tokens, logprobs = (
-            chosen.tokens.index_copy(0, drawn_rows, drawn),
-            chosen.logprobs.index_copy(0, drawn_rows, found),
-        )
-        return Step(tokens, logprobs, chosen.allowed)
+        """`greedy`, with other tokens in the drawn rows: by the Gumbel-max trick, the argmax of noisy logits."""
+        kept = self._ranges.mask(logits[drawn_rows].float(), state[drawn_rows], greedy.allowed[drawn_rows])
+        noise = torch.empty_like(kept).exponential_(generator=self._generator).log_()  # minus a Gumbel variable
+        drawn = (kept / temperature[drawn_rows].unsqueeze(1) - noise).argmax(-1)
+        drawn_logprobs = kept.gather(1, drawn.unsqueeze(1)).squeeze(1) - kept.logsumexp(-1)
+        tokens = greedy.tokens.index_copy(0, drawn_rows, drawn)
+        return Step(tokens, greedy.logprobs.index_copy(0, drawn_rows, drawn_logprobs), greedy.allowed)
 
     def _write_staged(self) -> None:
         if not self._staged:
             return
-        written = self._to_device(torch.tensor([[slot, *columns] for slot, (columns, _) in self._staged.items()]))
-        temperature = self._to_device(
-            torch.tensor([temperature for _, temperature in self._staged.values()], dtype=torch.float32)
-        )
-        self._state[written[:, 0]] = written[:, 1:]
-        self._temperature[written[:, 0]] = temperature
+        rows = torch.tensor([[slot, *columns] for slot, (columns, _) in self._staged.items()])
+        temperatures = torch.tensor([temperature for _, temperature in self._staged.values()], dtype=torch.float32)
+        rows = to_device(rows, self._device)
+        self._state[rows[:, 0]] = rows[:, 1:]
+        self._temperature[rows[:, 0]] = to_device(temperatures, self._device)
         self._staged.clear()
 
     def _rows(self, rows: Rows) -> torch.Tensor:
-        return self._to_device(torch.from_numpy(rows))
-
-    def _to_device(self, values: torch.Tensor) -> torch.Tensor:
-        return to_device(values, self._device)
-
-
-def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """On the device; from pinned memory, because a copy from any other waits for all that the GPU has to do."""
-    if device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)
+        return to_device(torch.from_numpy(rows), self._device)

@@ -1,8 +1,8 @@
-"""The rules as a custom logits processor of vLLM's V1 model runner, which its CPU build uses.
+"""The sampler as a custom logits processor of vLLM's V1 model runner, which its CPU build uses.
 
-A processor may only change logits, so the sampled is made here and everything else ruled out: with
-`logprobs_mode="processed_logits"` vLLM then hands back what was left of the row, the sampled's log-probability, and
-what was heard at the start of a text, out of sight.
+A processor may only change logits, so it samples, and rules out all other tokens. With
+`logprobs_mode="processed_logits"` vLLM then returns what remains of the row: the token's log-probability, and the side
+channel, whose log-probabilities are offset so far that vLLM never samples them.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from whisper_server.engines.vllm.worker.token_rules import MINUS_INF
 
 
 class WhisperLogitsProcessor(LogitsProcessor):
-    """Keeps a slot of the rules for every row of the batch, whatever place it moves to."""
+    """Assigns a slot of the sampler to every request, and follows the requests as they move between rows."""
 
     model: Any = None
-    """Given by `worker` before the first request."""
+    """The ServedWhisper; WorkerExtension sets it before the first request."""
 
-    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:  # noqa: ARG002 - vLLM calls it so
+    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:  # noqa: ARG002 - vLLM's signature
         self._vocabulary = Vocabulary.from_config(vllm_config.additional_config)
         n_slots = vllm_config.scheduler_config.max_num_seqs
         self._sampler = WhisperSampler(self._vocabulary, n_slots + 1, device)
-        self._nobody = n_slots
-        """Slot of rows that no request of ours is in: vLLM's own warm-up."""
+        self._spare_slot = n_slots
+        """For rows without a request of ours: vLLM's own warm-up."""
         self._free = list(range(n_slots))
         self._slot_of_row: dict[int, int] = {}
-        self._begun: set[int] = set()
-        """Slots of requests whose prompt is in this step, also such as go on after a pause."""
+        self._prefilled: set[int] = set()
+        """Slots of requests whose prompt is in this step, including those that resume after a preemption."""
 
     def is_argmax_invariant(self) -> bool:
         return False
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
-        """Follow the requests: first the removed, then the added, then the moved, as vLLM asks."""
+        """Apply removals, then additions, then moves: the order that vLLM defines."""
         if batch_update is None:
             return
         for row in batch_update.removed:
-            self._leave(row)
-        for row, params, _, output_tokens in batch_update.added:
-            self._leave(row)
+            self._remove(row)
+        for row, sampling_params, _, output_tokens in batch_update.added:
+            self._remove(row)
             slot = self._slot_of_row[row] = self._free.pop()
-            self._begun.add(slot)
-            self._sampler.load(slot, WhisperParams.from_extra_args(params.extra_args), output_tokens)
+            self._prefilled.add(slot)
+            self._sampler.load(slot, WhisperParams.from_extra_args(sampling_params.extra_args), output_tokens)
         for source, target, direction in batch_update.moved:
             moved = self._slot_of_row.pop(source, None)
             if direction is MoveDirectionality.SWAP:
@@ -56,36 +56,38 @@ class WhisperLogitsProcessor(LogitsProcessor):
                 if other is not None:
                     self._slot_of_row[source] = other
             else:
-                self._leave(target)
+                self._remove(target)
             if moved is not None:
                 self._slot_of_row[target] = moved
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (row, token) in which only the sampled tokens and the side channel are above minus infinity."""
         n_rows = logits.shape[0]
-        slots = np.array([self._slot_of_row.get(row, self._nobody) for row in range(n_rows)], dtype=np.int64)
+        slots = np.array([self._slot_of_row.get(row, self._spare_slot) for row in range(n_rows)], dtype=np.int64)
         sampled = self._sampler.sample(logits, slots)
-        left = torch.full_like(logits, MINUS_INF)
+        processed = torch.full_like(logits, MINUS_INF)
         if sampled.first_rows.size:
-            self._show(left, sampled, slots)
+            self._write_side_channel(processed, sampled, slots)
         tokens = sampled.tokens.clone()
         tokens[torch.from_numpy(sampled.detecting_rows)] = self._vocabulary.endoftext
-        left.scatter_(1, tokens.unsqueeze(1), sampled.logprobs.unsqueeze(1))
-        self._begun.clear()
-        return left
+        processed.scatter_(1, tokens.unsqueeze(1), sampled.logprobs.unsqueeze(1))
+        self._prefilled.clear()
+        return processed
 
-    def _show(self, left: torch.Tensor, sampled: SampledBatch, slots: Rows) -> None:
-        """Leave in first rows what was heard after `<|startoftranscript|>`: "no speech", or languages."""
-        begun = [row for row, slot in enumerate(slots.tolist()) if slot in self._begun]
-        places = (self.model.prompted == self._vocabulary.startoftranscript).nonzero().flatten()
-        heard = dict(zip(begun, self.model.logprobs_at(places) + SIDE_CHANNEL_OFFSET, strict=True))
+    def _write_side_channel(self, processed: torch.Tensor, sampled: SampledBatch, slots: Rows) -> None:
+        """Into first rows: log-probabilities after `<|startoftranscript|>`, of "no speech" or of each language."""
+        prefilled_rows = [row for row, slot in enumerate(slots.tolist()) if slot in self._prefilled]
+        indices = (self.model.prefill_tokens == self._vocabulary.startoftranscript).nonzero().flatten()
+        logprobs = self.model.logprobs_at(indices) + SIDE_CHANNEL_OFFSET
+        logprobs_of_row = dict(zip(prefilled_rows, logprobs, strict=True))
         vocabulary, languages = self._vocabulary, list(self._vocabulary.languages)
         for row in sampled.first_rows.tolist():
             if row in sampled.detecting_rows:
-                left[row, languages] = heard[row][languages]
-            else:  # in the place of a token that is never chosen; "no speech" itself may be
-                left[row, vocabulary.startoftranscript] = heard[row][vocabulary.nospeech]
+                processed[row, languages] = logprobs_of_row[row][languages]
+            else:  # in the column of a token that is never sampled; the "no speech" token itself may be
+                processed[row, vocabulary.startoftranscript] = logprobs_of_row[row][vocabulary.nospeech]
 
-    def _leave(self, row: int) -> None:
+    def _remove(self, row: int) -> None:
         slot = self._slot_of_row.pop(row, None)
         if slot is not None:
             self._free.append(slot)
