@@ -1,4 +1,4 @@
-"""Starts that come to nothing: called off while vLLM loads, or refused for what was asked of it."""
+"""Starts that fail: cancelled while vLLM loads, or refused because of a setting or the checkpoint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _is_listening(server: ServerProcess) -> bool:
 
 
 def _has(name: str) -> Callable[[ServerProcess], bool]:
-    # vLLM asks the machine about itself by processes that live for a moment.
+    # By name: vLLM also starts short-lived processes, to query the machine.
     return lambda server: any(name in name_of(process) for process in server.process.children(recursive=True))
 
 
@@ -48,7 +48,7 @@ def _has(name: str) -> Callable[[ServerProcess], bool]:
         pytest.param(_has("EngineCore"), id="the model is loading"),
     ],
 )
-def test_sigterm_while_vllm_loads_ends_the_server_with_0_and_all_it_started(
+def test_sigterm_while_vllm_loads_ends_all_processes_with_0(
     moment: Callable[[ServerProcess], bool], tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     before = shared_files()
@@ -65,7 +65,7 @@ def test_sigterm_while_vllm_loads_ends_the_server_with_0_and_all_it_started(
     figure(f"SIGTERM while vLLM loads: {len(family)} processes end in {time.monotonic() - begin_s:.1f} s")
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
-    # One that started after `family` was listed dies as surely, but nobody has waited for it.
+    # A process that started after `family` was listed also dies; this waits for it.
     deadline_s = time.monotonic() + 5
     while (left := [*_processes_of(server), *server.temporary.rglob("*")]) and time.monotonic() < deadline_s:
         time.sleep(0.05)
@@ -75,12 +75,12 @@ def test_sigterm_while_vllm_loads_ends_the_server_with_0_and_all_it_started(
 
 
 def _processes_of(server: ServerProcess) -> list[str]:
-    """Whoever has inherited the server's TMPDIR, which no other process has."""
-    wanted = f"TMPDIR={server.temporary}".encode()
+    """Ids of the processes that have the server's TMPDIR, which no other process has."""
+    variable = f"TMPDIR={server.temporary}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if wanted in path.read_bytes().split(b"\0"):
+            if variable in path.read_bytes().split(b"\0"):
                 found.append(path.parent.name)
         except OSError:
             continue
@@ -89,16 +89,16 @@ def _processes_of(server: ServerProcess) -> list[str]:
 
 @dataclass(frozen=True)
 class Bad:
-    """A start that must be refused."""
+    """A start that the server must refuse."""
 
     settings: Mapping[str, str]
     variable: str
-    """Which the message blames."""
+    """The variable that the message names."""
     advice: str
     spoil: Callable[[Path], None] | None = None
-    """What was done to a copy of the demo model."""
+    """Damages a copy of the demo model."""
     temporary: str = ""
-    """A folder below the usual one."""
+    """TMPDIR, below the usual folder."""
 
 
 def _of_another_kind(folder: Path) -> None:
@@ -137,7 +137,7 @@ BAD = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """How a start ended."""
+    """The end of a refused start."""
 
     exit_code: int
     log: str
@@ -146,7 +146,7 @@ class Refusal:
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Refusal]:
-    """All of them, two at a time: each imports vLLM, which takes its time."""
+    """Refusals by name; two starts run at a time, because each imports vLLM for many seconds."""
 
     def refused(name: str) -> Refusal:
         return _start_of(BAD[name], tmp_path_factory.mktemp("bad"))
@@ -180,7 +180,7 @@ def _start_of(bad: Bad, folder: Path) -> Refusal:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_start_is_refused_in_one_line_that_says_what_to_set(name: str, refusals: dict[str, Refusal]) -> None:
+def test_bad_start_is_refused_in_one_line_with_the_remedy(name: str, refusals: dict[str, Refusal]) -> None:
     bad, refusal = BAD[name], refusals[name]
     last = refusal.log.rstrip().splitlines()[-1]
     assert last.startswith(f"whisper-server: {bad.variable}"), refusal.log
