@@ -16,7 +16,8 @@ from operator_kit.end_state import children, end_state, wait_for_pods, wait_unti
 from operator_kit.endpoints import make_endpoint
 from operator_kit.operator_process import OperatorProcess
 
-N_KILLS = int(os.environ.get("WHISPER_KILLS", "20"))
+N_KILLS = int(os.environ.get("WHISPER_KILLS", "10"))
+"""Two rounds; `make test-all` kills 20 times, `make soak` 200."""
 KILLS_A_ROUND = 5
 START_S = 2.5
 """A kill comes before the operator has read everything, or at any point of its work."""
