@@ -80,10 +80,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=missing))
         elif bed_unchanged and item.get_closest_marker("test_bed"):
             item.add_marker(pytest.mark.skip(reason=bed_unchanged))
-        elif once is not None and ON_VLLM and not EVERYTHING:
-            item.add_marker(pytest.mark.skip(reason=f"runs on ctranslate2 only: {once.kwargs['because']}"))
         elif ON_VLLM and not ALL and _is_of_api(item) and not item.get_closest_marker("on_both_engines"):
             left_out.append(item)
+        elif once is not None and ON_VLLM and not EVERYTHING:
+            item.add_marker(pytest.mark.skip(reason=f"runs on ctranslate2 only: {once.kwargs['because']}"))
     if left_out:
         config.stash[N_LEFT_OUT] = len(left_out)
         config.hook.pytest_deselected(items=left_out)

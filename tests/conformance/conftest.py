@@ -18,7 +18,6 @@ from whisper_server.engines import load
 from whisper_server.settings import Settings
 from whisper_server.tokens import WhisperTokenizer
 
-
 OPTIONS = {"ctranslate2": {"CPU_THREADS": "2", "MAX_BATCH_WINDOWS": "4"}, "vllm": {}}
 """Batches that a few windows fill."""
 
