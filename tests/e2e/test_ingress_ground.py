@@ -20,6 +20,8 @@ from e2e_kit.host_names import Certificate, certificate_for, resolving
 from whisper_operator.manifests.proxies import proxy_annotations
 from whisper_operator.resource.pod import Rollout
 
+pytestmark = pytest.mark.test_bed
+
 NAME, POD = "echo", "echo-0"
 HOST, TLS_HOST, GATEWAY_HOST = "echo.example.com", "secure-echo.example.com", "echo.whisper.test"
 SILENT_S = 16.0
