@@ -4,9 +4,11 @@ import dataclasses
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -122,6 +124,25 @@ def test_troubleshooting_has_every_reason_that_is_not_good_news() -> None:
     good = {READY, VALID, AVAILABLE, SCHEDULED, ROLLED_OUT, EXPOSED}
     rows = table_rows(TROUBLESHOOTING, "On Kubernetes: READY is not True")
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])} == set(REASONS) - good
+
+
+def test_glossary_is_short() -> None:
+    assert 1 <= len(table_rows((DOCS / "architecture.md").read_text(), "Glossary")) <= 15
+
+
+def test_package_table_follows_the_layers_of_import_linter() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["whisper_server"]]
+    names = {name for layer in layers for name in re.findall(r"\w+", layer)}
+    first_cells = [row.split("|")[2] for row in table_rows((DOCS / "architecture.md").read_text(), "Packages")]
+    assert {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)} == names
+
+
+@pytest.mark.parametrize("name", ["overview.svg", "architecture.svg"])
+def test_pictures_can_be_read_and_say_what_they_show(name: str) -> None:
+    picture = ElementTree.parse(DOCS / name).getroot()
+    tags = {child.tag.partition("}")[2] for child in picture}
+    assert {"title", "desc"} <= tags
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
