@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Counts strings that are not in plain English: docstrings, comments and string constants of server and operator.
+"""Counts strings that are not in plain English: docstrings, comments and string constants of all distributions.
 
     scripts/count_mannerisms.py             prints each string with its place and the mannerisms in it, then the total
     scripts/count_mannerisms.py --max 10    the same; exit code 1 if the total is above 10
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("server/whisper_server", "operator/whisper_operator")
+PACKAGES = sorted(ROOT.glob("*/whisper_*/"))
+"""Of every distribution."""
 
 _PEOPLE = ("person", "people", "client", "clients", "caller", "callers", "user", "users", "somebody", "someone",
            "anybody", "anyone", "everybody", "everyone", "those", "administrator", "maintainer", "maintainers")  # fmt: skip
@@ -105,11 +106,13 @@ def modules(paths: list[Path]) -> Iterator[Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="*", type=Path, help=f"files or folders; default: {' '.join(PACKAGES)}")
+    parser.add_argument(
+        "paths", nargs="*", type=Path, help="files or folders; default: the packages of all distributions"
+    )
     parser.add_argument("--max", type=int, default=None, metavar="N", help="exit code 1 if more strings are found")
     arguments = parser.parse_args()
     n_found, by_name = 0, Counter[str]()
-    for path in modules(arguments.paths or [ROOT / package for package in PACKAGES]):
+    for path in modules(arguments.paths or PACKAGES):
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         for line, text in sorted(texts_of(path.read_text())):
             if names := mannerisms_in(text):

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -140,7 +140,7 @@ def test_package_table_follows_the_layers_of_import_linter() -> None:
 
 @pytest.mark.parametrize("name", ["overview.svg", "architecture.svg"])
 def test_pictures_can_be_read_and_say_what_they_show(name: str) -> None:
-    picture = ElementTree.parse(DOCS / name).getroot()
+    picture = ET.parse(DOCS / name).getroot()
     tags = {child.tag.partition("}")[2] for child in picture}
     assert {"title", "desc"} <= tags
 
