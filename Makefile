@@ -53,9 +53,10 @@ build: ## the images; TARGETS="cpu gpu operator", IMAGE=registry/prefix, BASE_IM
 push: ## those that are built, to IMAGE=registry/prefix
 	@IMAGE="$(IMAGE)" scripts/build.sh push $(TARGETS)
 
-generate: python ## write what is made from the spec's dataclasses and the charts' values: CRD, schemas, tables
+generate: python ## write what comes from the code: CRD, schemas, tables, API reference
 	@$(PY)/python scripts/generate.py
 	@$(PY)/python scripts/generate_charts.py
+	@$(PY)/python scripts/generate_server_docs.py
 
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py

@@ -1,7 +1,7 @@
 """All settings of the server: one frozen dataclass, one field a variable, read from the environment once.
 
-A field is named as its variable in lower case and carries default and help in its metadata; README's table is held
-against them by a test. `from_env` is pure. What takes the model or the GPU to judge is judged by the engine.
+A field is named as its variable in lower case and carries default and help in its metadata; the table in
+docs/settings.md is made from them. `from_env` is pure. What takes the model or the GPU to judge is judged by the engine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 
 def _setting(parse: Callable[[str], Any], default: str | None, help_text: str, **more: Any) -> Any:
-    """A field: how it is read, its default as one would write it (None: required), what README says of it."""
+    """A field: how it is read, its default as one would write it (None: required), what docs/settings.md says of it."""
     metadata = {"parse": parse, "default": default, "help": help_text, "alias": None, "secret": False, **more}
     if default is None:
         return dataclasses.field(metadata=metadata)
@@ -48,7 +48,7 @@ class Settings:
     model_id: str = _setting(
         env.matching(r"\S.*", "a model"),
         None,
-        "required: `demo`, a Hugging Face id or a folder; see “Models” in README",
+        "required: `demo`, a Hugging Face id or a folder; see “Models” in docs/settings.md",
     )
     model_revision: str = _setting(
         env.matching(r"\S+", "a name without spaces"), "main", "branch, tag or commit of a Hugging Face id"
@@ -138,7 +138,7 @@ class Settings:
     metrics_port: int = _setting(env.whole_number(0, 65535), "0", "port of `/metrics`; `0`: the same as all the rest")
     root_path: str = _setting(env.url_prefix, "", "prefix of all routes, such as `/speech`")
     served_model_names: tuple[str, ...] = _setting(
-        env.names, "", "names that requests may ask for, between commas; empty: see “Models” in README"
+        env.names, "", "names that requests may ask for, between commas; empty: see “Models” in docs/settings.md"
     )
     api_keys_dir: Path | None = _setting(
         env.folder, "", "folder with a file per client, whose content is the key; empty: no key is asked for"

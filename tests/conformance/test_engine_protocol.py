@@ -1,4 +1,4 @@
-"""What every engine must do, whatever it computes with: `whisper_server.engine_protocol`, line by line.
+"""What every engine must do, whatever it computes with: `whisper_server.whisper.engine_protocol`, line by line.
 
 The last tests end the engine.
 """
@@ -21,10 +21,10 @@ import pytest
 from speech_kit.scores import word_errors
 from speech_kit.sentences import LANGUAGES, spoken
 from speech_kit.sounds import silence, white_noise
-from whisper_server.engine_protocol import Decoded, DecodeRequest, Engine, EngineWindow
+from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest, Engine, EngineWindow
 from whisper_server.errors import Unavailable
-from whisper_server.tokens import WhisperTokenizer
-from whisper_server.transcript import Task
+from whisper_server.whisper.tokens import WhisperTokenizer
+from whisper_server.whisper.transcript import Task
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
