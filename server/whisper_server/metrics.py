@@ -60,7 +60,7 @@ class Metrics:
         self.windows_waiting = self._gauge("windows_waiting", "Windows that wait for a place at the engine")
         self.audio_seconds = self._counter("audio_seconds", "Sound decoded from uploads")
         self.temperature_fallbacks = self._counter(
-            "temperature_fallbacks", "Windows decoded again at a higher temperature"
+            "ladder_fallbacks", "Windows decoded again at a higher temperature"
         )
 
     def watch_queue(self, audio_s: Callable[[], float], wait_s: Callable[[], float]) -> None:
