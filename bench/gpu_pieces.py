@@ -1,6 +1,6 @@
 """Times our own parts of the GPU engine on this machine's GPU: the sampler per step, log-mel and encoder per window.
 
-PYTHONPATH=server python bench/gpu_pieces.py
+PYTHONPATH=runtime:server python bench/gpu_pieces.py
 """
 
 from __future__ import annotations

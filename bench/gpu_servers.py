@@ -39,7 +39,9 @@ class Server:
 def ours(model: Path, share: float, port: int, work: Path, more: Mapping[str, str]) -> Server:
     """This server: one temperature, 100 tokens."""
     environment = {
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "server"), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(
+            [*(str(ROOT / part) for part in ("runtime", "server")), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
         "INTERFACE": "127.0.0.1",
         "PORT": str(port),
         "MODEL_ID": str(model),

@@ -23,7 +23,7 @@ say() { echo "build: $*" >&2; }
 inputs() {
   find .dockerignore Dockerfile.{server,operator} LICENSE requirements-build.lock {server,operator}/requirements.lock \
     scripts/{build,base_image,debian,image_entry}.sh scripts/slim_packages.py \
-    {server,operator}/{README.md,pyproject.toml} server/whisper_server operator/whisper_operator models/whisper-demo \
+    runtime {server,operator}/{README.md,pyproject.toml} server/whisper_server operator/whisper_operator models/whisper-demo \
     -type f ! -name '*.pyc' ! -path '*/.*_cache/*' ! -path '*/recipe/*' -print0 | LC_ALL=C sort -z
 }
 

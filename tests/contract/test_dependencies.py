@@ -14,12 +14,13 @@ import whisper_operator.settings
 import whisper_server.settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = {"server": ROOT / "server" / "whisper_server", "operator": ROOT / "operator" / "whisper_operator"}
+PACKAGES = {part: ROOT / part / f"whisper_{part}" for part in ("runtime", "server", "operator")}
 SOURCES = {part: {path: path.read_text() for path in folder.rglob("*.py")} for part, folder in PACKAGES.items()}
 
 IMPORTED_AS = {
     "huggingface-hub": "huggingface_hub",
     "prometheus-client": "prometheus_client",
+    "whisper-runtime": "whisper_runtime",
 }
 """Distributions whose module has another name."""
 COMES_WITH = {"pydantic_core": "pydantic"}

@@ -19,7 +19,7 @@ from whisper_operator.manifests import make_children
 from whisper_operator.manifests.scaling import POD_METRICS
 from whisper_operator.resource import choices as ours
 from whisper_operator.resource.reserved import RESERVED_ENV
-from whisper_server import choices as theirs
+from whisper_runtime import choices as theirs
 from whisper_server.metrics import Metrics
 from whisper_server.settings import Settings
 

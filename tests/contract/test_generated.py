@@ -20,8 +20,8 @@ from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.settings import Settings
 from whisper_operator.status import make_status
+from whisper_runtime.languages import NAME_OF_CODE
 from whisper_server.settings import Settings as ServerSettings
-from whisper_server.whisper.languages import NAME_OF_CODE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "whisperendpoint.md").read_text()

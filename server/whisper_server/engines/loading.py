@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from whisper_server.choices import EngineName
+from whisper_runtime.choices import EngineName
 from whisper_server.engines.checkpoint import require_language, require_sampling_rate
 from whisper_server.engines.model_folder import model_folder
 from whisper_server.errors import StartError

@@ -240,12 +240,8 @@ def _quiet_spans(sound: Samples, zone: _Zone) -> list[tuple[int, int]]:
 
 
 def _loudness_db(sound: Samples) -> npt.NDArray[np.float64]:
-    """RMS per frame in dBFS, shape (n_frames,); frame i starts at sample i · _HOP_SAMPLES.
-
-    The same as `librosa.feature.rms` with these lengths and without centering, as the tests show. A frame is a whole
-    number of hops, so each sample is squared once.
-    """
-    n_hops = len(sound) // _HOP_SAMPLES
+    """RMS per frame in dBFS (`librosa.feature.rms` without centering); frame i starts at sample i · _HOP_SAMPLES."""
+    n_hops = len(sound) // _HOP_SAMPLES  # a frame is a whole number of hops: each sample is squared once
     hops = sound[: n_hops * _HOP_SAMPLES].reshape(n_hops, _HOP_SAMPLES)
     hop_power = np.square(hops).mean(axis=1, dtype=np.float64)
     power = np.lib.stride_tricks.sliding_window_view(hop_power, _FRAME_SAMPLES // _HOP_SAMPLES).mean(axis=1)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from whisper_runtime.languages import NAME_OF_CODE
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import POSITION_S
-from whisper_server.whisper.languages import NAME_OF_CODE
 from whisper_server.whisper.transcript import Task
 
 MAX_PREVIOUS_TOKENS = 223

@@ -16,7 +16,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils._paths import filter_repo_objects
 
 from model_kit.demo import DEMO, checkpoint_like_demo
-from whisper_server.choices import DType, EngineName
+from whisper_runtime.choices import DType, EngineName
 from whisper_server.engines import load
 from whisper_server.engines.ctranslate2.convert import converted_folder
 from whisper_server.engines.model_folder import FILES, OTHER_FILES, model_folder

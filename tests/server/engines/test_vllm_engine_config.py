@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from whisper_server.choices import AttentionBackend, DType, KvCacheDType
+from whisper_runtime.choices import AttentionBackend, DType, KvCacheDType
 from whisper_server.engines.vllm.engine_config import (
     Gpu,
     ModelShape,

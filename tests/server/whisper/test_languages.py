@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from whisper_runtime.languages import NAME_OF_CODE
 from whisper_server.whisper.languages import (
     CODE_OF_ALIAS,
-    NAME_OF_CODE,
     WRITTEN_WITHOUT_SPACES,
     language_name,
     parse_language,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import librosa
@@ -66,7 +67,7 @@ def filters_by_librosa(n_mels: int) -> npt.NDArray[np.float32]:
     return filters
 
 
-SOUNDS = {
+SOUNDS: dict[str, Callable[[], Samples]] = {
     "speech": lambda: spoken("en", 0).samples,
     "noise of 30 s": lambda: white_noise(30.0),
     "tone": lambda: tone(0.1),

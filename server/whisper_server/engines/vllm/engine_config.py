@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whisper_server.choices import AttentionBackend, DType, KvCacheDType
+from whisper_runtime.choices import AttentionBackend, DType, KvCacheDType
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from whisper_server.choices import EngineName
+from whisper_runtime.choices import EngineName
 from whisper_server.engines.checkpoint import require_language
 from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed
 from whisper_server.engines.vllm.engine_args import set_environment, set_import_environment

@@ -1,7 +1,4 @@
-"""The settings that are one of a few words: an enum each, and the other spellings that are accepted.
-
-Data only. `settings` says which variable takes which of them.
-"""
+"""Enumerations that are settings of the server and fields of the operator's spec, and accepted synonyms. Data only."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from enum import StrEnum
 
 
 class EngineName(StrEnum):
-    """Which engine runs the model."""
+    """The engine that runs the model."""
 
     AUTO = "auto"
     CTRANSLATE2 = "ctranslate2"
@@ -17,7 +14,7 @@ class EngineName(StrEnum):
 
 
 class DType(StrEnum):
-    """The numbers that the model computes in."""
+    """The number type that the model computes in."""
 
     AUTO = "auto"
     HALF = "half"
@@ -27,7 +24,7 @@ class DType(StrEnum):
 
 
 class KvCacheDType(StrEnum):
-    """The numbers that vLLM's attention cache holds."""
+    """The number type of vLLM's attention cache."""
 
     AUTO = "auto"
     FP16 = "fp16"
@@ -36,7 +33,7 @@ class KvCacheDType(StrEnum):
 
 
 class AttentionBackend(StrEnum):
-    """vLLM's attention backends; XFORMERS is gone from vLLM and stands for the one that serves the GPU."""
+    """vLLM's attention backends. vLLM has no XFORMERS any more; it selects the backend that suits the GPU."""
 
     FLASH_ATTN = "FLASH_ATTN"
     TRITON_ATTN = "TRITON_ATTN"
@@ -46,7 +43,7 @@ class AttentionBackend(StrEnum):
 
 
 class Timestamps(StrEnum):
-    """Whether the model is asked for timestamps: where the format needs them, never, or always."""
+    """Whether the model decodes timestamps: if the format needs them, never, or always."""
 
     AUTO = "auto"
     NONE = "none"
@@ -54,7 +51,7 @@ class Timestamps(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least important lines that are logged."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -63,7 +60,7 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How a log line is written."""
+    """The format of log lines."""
 
     JSON = "json"
     TEXT = "text"

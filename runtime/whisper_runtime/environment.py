@@ -1,6 +1,6 @@
-"""Reading one environment variable: its text becomes a value, or a ValueError that says what it may be.
+"""Parsers of environment variables: text → value, or a ValueError that says what the variable may be.
 
-Nothing here knows which variables there are (that is `settings`), and nothing reads `os.environ`.
+Which variables there are is in the settings of server and operator. Nothing here reads `os.environ`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def number(minimum: float, maximum: float | None = None) -> Callable[[str], floa
 
 
 def ascending_numbers(minimum: float, maximum: float) -> Callable[[str], tuple[float, ...]]:
-    """Numbers between commas, at least one, each larger than the one before."""
+    """Numbers separated by commas, at least one, in ascending order."""
     expected = f"numbers {_bounds(minimum, maximum)} between commas, each larger than the one before"
     parse_one = number(minimum, maximum)
 
@@ -68,7 +68,7 @@ def ascending_numbers(minimum: float, maximum: float) -> Callable[[str], tuple[f
 
 
 def choice(choices: type[Choice], synonyms: Mapping[str, str] | None = None) -> Callable[[str], Choice]:
-    """One of an enum's values or of their synonyms, in any case."""
+    """A value of the enum or one of its synonyms; case is ignored."""
     known = {member.value.lower(): member for member in choices}
     known |= {synonym.lower(): choices(value) for synonym, value in (synonyms or {}).items()}
     expected = f"one of {', '.join(member.value for member in choices)}"
@@ -84,19 +84,19 @@ def choice(choices: type[Choice], synonyms: Mapping[str, str] | None = None) -> 
 
 
 def optional(parse: Callable[[str], Choice]) -> Callable[[str], Choice | None]:
-    """The same; empty is none."""
+    """As `parse`, but empty text gives None."""
     return lambda text: parse(text) if text else None
 
 
 def flag(text: str) -> bool:
-    """Yes or no."""
+    """0 or 1, or their synonyms: true, false, yes, no, on, off."""
     if text.lower() not in _FLAGS:
         raise ValueError("0 or 1")
     return _FLAGS[text.lower()]
 
 
 def matching(pattern: str, expected: str) -> Callable[[str], str]:
-    """Text that a regular expression matches as a whole; empty stays empty."""
+    """Text that the whole pattern matches, or empty text."""
 
     def parse(text: str) -> str:
         if text and not re.fullmatch(pattern, text):
@@ -107,7 +107,7 @@ def matching(pattern: str, expected: str) -> Callable[[str], str]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names between commas, each once."""
+    """Different names, separated by commas."""
     found = tuple(part.strip() for part in text.split(",")) if text else ()
     if any(not re.fullmatch(r"[!-+\--~]{1,256}", name) for name in found) or len(set(found)) < len(found):
         raise ValueError("different names between commas, without spaces")
@@ -115,7 +115,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def origins(text: str) -> tuple[str, ...]:
-    """Web origins between commas, or `*`."""
+    """Web origins, separated by commas, or `*`."""
     found = tuple(part.strip() for part in text.split(",")) if text else ()
     if found != ("*",) and not all(_is_origin(origin) for origin in found):
         raise ValueError("* or origins such as https://app.example.com between commas, without a path")
@@ -123,7 +123,7 @@ def origins(text: str) -> tuple[str, ...]:
 
 
 def url_prefix(text: str) -> str:
-    """The path before all routes, without the slash at its end; `/` is no prefix."""
+    """A path without a slash at its end; `/` gives an empty prefix."""
     path = text.rstrip("/")
     if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
         raise ValueError("a path such as /speech")
@@ -131,7 +131,7 @@ def url_prefix(text: str) -> str:
 
 
 def folder(text: str) -> Path | None:
-    """A path; empty is none."""
+    """A path; empty text gives None."""
     return Path(text) if text else None
 
 
