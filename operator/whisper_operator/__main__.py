@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_env(os.environ, lambda path: Path(path).read_text(encoding="utf-8"))
         # Kopf and the client take a second to import, which nobody with a wrong setting should wait for.
-        from whisper_operator.run import run
+        from whisper_operator.manager import run
 
         run(settings)
     except StartError as problem:

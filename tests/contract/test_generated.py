@@ -13,12 +13,12 @@ import yaml
 from operator_kit.endpoints import make_stored_endpoint
 from operator_kit.specs import ACCEPTED
 from whisper_operator.manifests import make_children
-from whisper_operator.observed import Observed
+from whisper_operator.resource.choices import LANGUAGES
 from whisper_operator.resource.crd import make_crd
-from whisper_operator.resource.languages import LANGUAGES
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.settings import Settings
+from whisper_operator.snapshot import Observed
 from whisper_operator.status import make_status
 from whisper_server.settings import Settings as ServerSettings
 from whisper_server.whisper.languages import NAME_OF_CODE

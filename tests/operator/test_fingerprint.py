@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_operator.fingerprint import digest, fingerprint, projected
+from whisper_operator.reconcile.apply import digest, fingerprint, projected
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from operator_kit.reconciling import KEY, Bench
-from whisper_operator.lookups import default_of
-from whisper_operator.store import Key
+from whisper_operator.reconcile.lookups import default_of
+from whisper_operator.reconcile.store import Key
 
 OTHER = Key(KEY.namespace, "other")
 BY_DEFAULT: dict[str, Any] = {"exposure": {"ingress": {"host": "a.example.com"}}}

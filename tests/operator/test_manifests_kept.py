@@ -17,7 +17,8 @@ import pytest
 import whisper_operator
 from operator_kit.chosen import operator_settings
 from operator_kit.endpoints import parsed_endpoint
-from whisper_operator.manifests import kept, make_children
+from whisper_operator.manifests import make_children
+from whisper_operator.manifests import pinned_template as kept
 from whisper_operator.resource.declared import declared_fields, is_section
 from whisper_operator.resource.spec import Endpoint, Spec
 from whisper_operator.settings import Settings

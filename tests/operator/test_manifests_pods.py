@@ -11,7 +11,7 @@ from operator_kit.endpoints import parsed_endpoint
 from whisper_operator.errors import SpecError
 from whisper_operator.gpus import node_terms
 from whisper_operator.manifests import Resolved, make_children, resolve
-from whisper_operator.manifests.images import from_registry
+from whisper_operator.manifests.documents import from_registry
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Gpu
 

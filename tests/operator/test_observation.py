@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from whisper_operator.observation import age_s, is_pending, patience_s, starts, waits_without_words
+from whisper_operator.reconcile.snapshot_builder import age_s, is_pending, patience_s, starts, waits_without_words
 
 NOW = datetime(2026, 1, 2, 3, 5, 5, tzinfo=UTC)
 

@@ -3,8 +3,8 @@ import pytest
 from operator_kit.memory_cluster import FORBIDDEN, NO_ANSWER, SERVER_ERROR, TOO_MANY, Killed
 from operator_kit.reconciling import KEY, Bench
 from whisper_operator.cluster_protocol import ApiError
-from whisper_operator.store import Key
-from whisper_operator.work_queue import Outcome
+from whisper_operator.reconcile.store import Key
+from whisper_operator.reconcile.work_queue import Outcome
 
 PLAIN = [
     "Deployment/speech",

@@ -7,8 +7,8 @@ from operator_kit.memory_cluster import MemoryCluster
 from whisper_operator.kinds import ENDPOINT, kind_of
 from whisper_operator.metrics import Metrics
 from whisper_operator.names import ENDPOINT_LABEL, FIELD_MANAGER, MANAGED_BY_LABEL
-from whisper_operator.resync import SETTLE_S, Resync, selector_of
-from whisper_operator.store import Identity, Key, Store
+from whisper_operator.reconcile.resync import SETTLE_S, Resync, selector_of
+from whisper_operator.reconcile.store import Identity, Key, Store
 
 SERVICE = kind_of("v1", "Service")
 KEY = Key("team-a", "speech")

@@ -1,5 +1,5 @@
-from whisper_operator.routes import Routes
-from whisper_operator.store import Key
+from whisper_operator.reconcile.route_conflicts import Routes
+from whisper_operator.reconcile.store import Key
 
 A, B, C = Key("n", "a"), Key("n", "b"), Key("n", "c")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_operator.status.last_words import last_words
+from whisper_operator.status.termination_message import last_words
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from operator_kit import live_objects as live
 from operator_kit import live_pods
 from operator_kit.judgements import judged, message, seen, short
 from operator_kit.situation import KEYS, MISSING, one_pod, refused, serving
-from whisper_operator.observed import Found, SecretLookup
+from whisper_operator.snapshot import Found, SecretLookup
 
 
 @pytest.mark.parametrize(

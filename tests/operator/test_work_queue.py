@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from whisper_operator.work_queue import BackOff, Outcome, WorkQueue
+from whisper_operator.reconcile.work_queue import BackOff, Outcome, WorkQueue
 
 DONE = Outcome()
 QUICK = BackOff(first_s=0.02, longest_s=0.1, jitter=0)

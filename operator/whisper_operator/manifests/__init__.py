@@ -9,18 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator.manifests.deployment import make_deployment
-from whisper_operator.manifests.guards import make_disruption_budget, make_network_policy
-from whisper_operator.manifests.monitors import make_pod_monitor
-from whisper_operator.manifests.resolved import Resolved, resolve
+from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy
+from whisper_operator.manifests.resolved import resolve
 from whisper_operator.manifests.routes import make_http_route, make_ingress, route_keys, url_of
 from whisper_operator.manifests.scaling import make_autoscaler
-from whisper_operator.manifests.services import make_service, make_service_account
+from whisper_operator.manifests.services import make_pod_monitor, make_service, make_service_account
 from whisper_operator.manifests.volumes import make_cache_claim
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
-__all__ = ["Resolved", "make_children", "resolve", "route_keys", "url_of"]
+__all__ = ["make_children", "resolve", "route_keys", "url_of"]
 
 OPTIONAL_KINDS = frozenset({"HTTPRoute", "PodMonitor"})
 """Kinds that a cluster may not have."""

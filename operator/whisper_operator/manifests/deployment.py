@@ -6,8 +6,8 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.errors import SpecError
-from whisper_operator.manifests import kept
-from whisper_operator.manifests.metadata import metadata, pod_selector
+from whisper_operator.manifests import pinned_template as kept
+from whisper_operator.manifests.documents import metadata, pod_selector
 from whisper_operator.manifests.pods import grace_period_s, make_pod_template
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.manifests.volumes import may_be_held_by_one_node

@@ -13,7 +13,7 @@ from whisper_operator import names
 from whisper_operator.errors import SpecError
 from whisper_operator.gpus import CLASS_ENVIRONMENT
 from whisper_operator.manifests import volumes
-from whisper_operator.manifests.plain import plain
+from whisper_operator.manifests.documents import plain
 from whisper_operator.manifests.routes import root_path
 from whisper_operator.resource.choices import DType, EngineType, Timestamps
 from whisper_operator.resource.reserved import RESERVED_ENV

@@ -8,8 +8,7 @@ from typing import Any
 
 from whisper_operator.errors import SpecError
 from whisper_operator.gpus import TAINT, node_terms
-from whisper_operator.manifests.metadata import pod_selector
-from whisper_operator.manifests.plain import plain, present
+from whisper_operator.manifests.documents import plain, pod_selector, present
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint

@@ -12,9 +12,9 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.errors import SpecError
+from whisper_operator.manifests.documents import plain, present
 from whisper_operator.manifests.environment import environment
 from whisper_operator.manifests.placement import placement
-from whisper_operator.manifests.plain import plain, present
 from whisper_operator.manifests.resolved import image_of, uses_gpu
 from whisper_operator.manifests.volumes import volumes_and_mounts
 from whisper_operator.resource.spec import Endpoint

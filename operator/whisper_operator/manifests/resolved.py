@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from whisper_operator.gpus import CLASS_ENVIRONMENT
-from whisper_operator.manifests.images import from_registry
+from whisper_operator.manifests.documents import from_registry
 from whisper_operator.resource.choices import DType, EngineType, GpuClass
 from whisper_operator.resource.spec import Endpoint
+from whisper_operator.resource.status import Resolved
 from whisper_operator.settings import Settings
 
 AUTO = "auto"
 NONE = "none"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """`status.resolved`. auto: the server decides; none: there is no such thing."""
-
-    engine: str
-    gpu_class: str
-    dtype: str
-    kv_cache_dtype: str
-    image: str
-    model_revision: str
 
 
 def uses_gpu(endpoint: Endpoint) -> bool:
@@ -32,7 +19,7 @@ def uses_gpu(endpoint: Endpoint) -> bool:
 
 
 def resolve(endpoint: Endpoint, settings: Settings) -> Resolved:
-    """All of it."""
+    """`status.resolved`. auto: the server decides; none: there is no such thing."""
     spec = endpoint.spec
     told = CLASS_ENVIRONMENT[spec.gpu.class_]
     kv_cache_dtype = str(spec.engine.kv_cache_dtype or told.get("VLLM_KV_CACHE_DTYPE", AUTO))

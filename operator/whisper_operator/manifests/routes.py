@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.metadata import metadata
-from whisper_operator.manifests.plain import plain, present
+from whisper_operator.manifests.documents import metadata, plain, present
 from whisper_operator.manifests.proxies import proxy_annotations
 from whisper_operator.resource.access import CLASS_ANNOTATION, Exposure, Gateway, Ingress
 from whisper_operator.resource.fields import Document

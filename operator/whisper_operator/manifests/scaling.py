@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.metadata import metadata
-from whisper_operator.manifests.plain import plain
+from whisper_operator.manifests.documents import metadata, plain
 from whisper_operator.resource.choices import ScalingMetric
 from whisper_operator.resource.spec import Autoscaling, Endpoint
 

@@ -1,13 +1,17 @@
-"""The Service and the ServiceAccount. Metrics have no place in the Service: they are for monitoring, pod by pod."""
+"""The Service, the ServiceAccount and the PodMonitor.
+
+Metrics have no place in the Service: Prometheus scrapes pod by pod.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.metadata import metadata
+from whisper_operator.manifests.documents import metadata, pod_selector
 from whisper_operator.manifests.proxies import service_annotations
 from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
 
 
 def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
@@ -42,4 +46,25 @@ def make_service_account(endpoint: Endpoint) -> dict[str, Any] | None:
         "kind": "ServiceAccount",
         "metadata": metadata(endpoint),
         "automountServiceAccountToken": False,
+    }
+
+
+ENDPOINT_SERIES_LABEL = "whisper_endpoint"
+"""On all series of the pods: the endpoint's name. `endpoint` is taken by Prometheus' operator."""
+
+
+def make_pod_monitor(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
+    """The PodMonitor, unless the chart turned them off."""
+    if not settings.pod_monitors:
+        return None
+    source = "__meta_kubernetes_pod_label_" + names.ENDPOINT_LABEL.translate(str.maketrans("./-", "___"))
+    relabeling = {"action": "replace", "sourceLabels": [source], "targetLabel": ENDPOINT_SERIES_LABEL}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": metadata(endpoint, labels=settings.pod_monitor_labels),
+        "spec": {
+            "selector": pod_selector(endpoint),
+            "podMetricsEndpoints": [{"port": names.METRICS_PORT_NAME, "path": "/metrics", "relabelings": [relabeling]}],
+        },
     }

@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.images import from_registry
-from whisper_operator.manifests.metadata import metadata
-from whisper_operator.manifests.plain import present
+from whisper_operator.manifests.documents import from_registry, metadata, present
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.choices import AccessMode
 from whisper_operator.resource.pod import Cache

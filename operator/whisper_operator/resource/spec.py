@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from whisper_operator.resource import choices
 from whisper_operator.resource.access import Access, Exposure, Service
+from whisper_operator.resource.choices import LANGUAGES
 from whisper_operator.resource.fields import EXTENDED_RESOURCE, OBJECT_NAME, REQUIRED, spec_field
-from whisper_operator.resource.languages import LANGUAGES
 from whisper_operator.resource.pod import Cache, Pod, Rollout
 
 

@@ -3,8 +3,8 @@
 Pure functions of what was observed. Each subject has a module of its own; `whole` puts them together.
 """
 
-from whisper_operator.status.changes import EventToRecord, events_between
+from whisper_operator.status.build import make_status
+from whisper_operator.status.events import EventToRecord, events_between
 from whisper_operator.status.reasons import REASONS
-from whisper_operator.status.whole import make_status
 
 __all__ = ["REASONS", "EventToRecord", "events_between", "make_status"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from whisper_operator import names
-from whisper_operator.observed import ChildKey
 from whisper_operator.resource.fields import Document
+from whisper_operator.snapshot import ChildKey
 from whisper_operator.status import reasons
-from whisper_operator.status.finding import Finding, command, joined, quoted
-from whisper_operator.status.reading import text
-from whisper_operator.status.seen import Seen, is_terminating, node_of, pod_name
+from whisper_operator.status.accessors import text
+from whisper_operator.status.endpoint_view import Seen, is_terminating, node_of, pod_name
+from whisper_operator.status.issue import Finding, command, joined, quoted
 
 _COMPLAINTS = frozenset({"ProvisioningFailed", "FailedBinding"})
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from whisper_operator.resource.fields import Document
-from whisper_operator.status.finding import Finding, clipped
-from whisper_operator.status.reading import parts, text
+from whisper_operator.status.accessors import parts, text
+from whisper_operator.status.issue import Finding, clipped
 
 
 class Truth(StrEnum):

@@ -14,13 +14,13 @@ from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import number, part, parts, text, value
 from whisper_operator.status.conditions import condition_of
-from whisper_operator.status.finding import command, joined, quoted
-from whisper_operator.status.last_words import last_words
+from whisper_operator.status.endpoint_view import Seen, is_ready, node_of, parse_time, pod_name
+from whisper_operator.status.issue import command, joined, quoted
 from whisper_operator.status.mounts import preparing
-from whisper_operator.status.reading import number, part, parts, text, value
-from whisper_operator.status.seen import Seen, is_ready, node_of, parse_time, pod_name
-from whisper_operator.status.trouble import Trouble
+from whisper_operator.status.pod_issue import Trouble
+from whisper_operator.status.termination_message import last_words
 
 NEARLY_ALL = 0.9
 """Of the time allowed for the start: probes and clocks are not exact."""

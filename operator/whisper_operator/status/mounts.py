@@ -6,11 +6,11 @@ import re
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import text
 from whisper_operator.status.conditions import condition_of
-from whisper_operator.status.finding import command, quoted
-from whisper_operator.status.reading import text
-from whisper_operator.status.seen import Seen, node_of, parse_time, pod_name
-from whisper_operator.status.trouble import Trouble
+from whisper_operator.status.endpoint_view import Seen, node_of, parse_time, pod_name
+from whisper_operator.status.issue import command, quoted
+from whisper_operator.status.pod_issue import Trouble
 
 FRESH_S = 300
 """The kubelet repeats a failed mount every two minutes at the latest: what is older has passed."""

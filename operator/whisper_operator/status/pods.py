@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import parts, text
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.containers import trouble_of
-from whisper_operator.status.finding import Finding, joined, quoted
-from whisper_operator.status.reading import parts, text
-from whisper_operator.status.seen import Seen, is_ready, parse_time, pod_name
-from whisper_operator.status.trouble import Trouble
+from whisper_operator.status.endpoint_view import Seen, is_ready, parse_time, pod_name
+from whisper_operator.status.issue import Finding, joined, quoted
+from whisper_operator.status.pod_issue import Trouble
 
 REPLACED_WITHIN = timedelta(minutes=2)
 """A pod that is made so soon after another failed is taken for what replaces it."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from whisper_operator.errors import SpecError
 from whisper_operator.status import reasons
+from whisper_operator.status.child_issues import invalid_child
 from whisper_operator.status.conditions import Condition, Truth, fails
-from whisper_operator.status.finding import Finding, counted, joined, quoted
-from whisper_operator.status.refusals import invalid_child
-from whisper_operator.status.seen import Seen
+from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.issue import Finding, counted, joined, quoted
 from whisper_operator.status.workload import is_rolled_out, no_pods_wanted
 
 VALID = "Valid"

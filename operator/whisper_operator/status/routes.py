@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from whisper_operator.resource.access import CLASS_ANNOTATION, Gateway, Ingress
 from whisper_operator.resource.fields import Document
+from whisper_operator.resource.required_secrets import route_secrets
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import number, part, parts, text
+from whisper_operator.status.child_issues import ROUTE_KINDS, not_there, refused
 from whisper_operator.status.conditions import Condition, Truth, fails
-from whisper_operator.status.finding import Finding, joined, quoted
-from whisper_operator.status.leaving import not_there
-from whisper_operator.status.needs import judge, needs_of_route
-from whisper_operator.status.reading import number, part, parts, text
-from whisper_operator.status.refusals import ROUTE_KINDS, refused
-from whisper_operator.status.seen import Seen
+from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.issue import Finding, joined, quoted
+from whisper_operator.status.secrets import secret_issues
 
 TYPE = "Exposed"
 
@@ -56,7 +56,7 @@ def _by_ingress(ingress: Ingress, seen: Seen) -> Condition:
     if found is None and not addresses:
         found = _class_missing(ingress, seen)
     if found is None and seen.endpoint is not None:
-        found = next((each for need in needs_of_route(seen.endpoint) for each in judge(need, seen)), None)
+        found = next((each for secret in route_secrets(seen.endpoint) for each in secret_issues(secret, seen)), None)
     if found is not None:
         return fails(TYPE, found)
     if document is None:

@@ -6,11 +6,11 @@ from whisper_operator.resource.choices import ScalingMetric
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Autoscaling
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import text
+from whisper_operator.status.child_issues import AUTOSCALER_KIND, refused
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
-from whisper_operator.status.finding import Finding, joined, quoted
-from whisper_operator.status.reading import text
-from whisper_operator.status.refusals import AUTOSCALER_KIND, refused
-from whisper_operator.status.seen import Seen
+from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.issue import Finding, joined, quoted
 
 TYPE = "Autoscaling"
 

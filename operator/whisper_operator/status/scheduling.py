@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import text
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
-from whisper_operator.status.finding import Finding, command, joined, quoted
+from whisper_operator.status.endpoint_view import Seen, node_of, parse_time, pod_name
+from whisper_operator.status.issue import Finding, command, joined, quoted
 from whisper_operator.status.pods import subject
-from whisper_operator.status.reading import text
-from whisper_operator.status.seen import Seen, node_of, parse_time, pod_name
 
 TYPE = "Scheduled"
 DECIDES_WITHIN_S = 10.0

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import number, text
+from whisper_operator.status.child_issues import not_there, pod_refusals, workload_refusals
 from whisper_operator.status.claims import claim_findings
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.containers import is_loading_in_time
-from whisper_operator.status.finding import Finding, command, counted, joined
-from whisper_operator.status.leaving import not_there
-from whisper_operator.status.needs import secret_findings
+from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.issue import Finding, command, counted, joined
 from whisper_operator.status.pods import pod_findings
-from whisper_operator.status.reading import number, text
-from whisper_operator.status.refusals import pod_refusals, workload_refusals
 from whisper_operator.status.scheduling import scheduling_findings
-from whisper_operator.status.seen import Seen
+from whisper_operator.status.secrets import secret_findings
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,23 +9,22 @@ from typing import Any
 from operator_kit.endpoints import make_stored_endpoint
 from operator_kit.live_objects import NOW, Document
 from whisper_operator.errors import SpecError
-from whisper_operator.observed import ChildKey, Observed
 from whisper_operator.resource.parse import parse_endpoint
+from whisper_operator.resource.status import Resolved
+from whisper_operator.snapshot import ChildKey, Observed
 from whisper_operator.status import make_status
 
 URL = "http://speech.team-a.svc.cluster.local/v1"
 
 
-@dataclasses.dataclass(frozen=True)
-class Resolved:
-    """As manifests.Resolved."""
-
-    engine: str = "vllm"
-    gpu_class: str = "t4"
-    dtype: str = "half"
-    kv_cache_dtype: str = "fp16"
-    image: str = "registry.example.com/whisper-server:1"
-    model_revision: str = "main"
+RESOLVED = Resolved(
+    engine="vllm",
+    gpu_class="t4",
+    dtype="half",
+    kv_cache_dtype="fp16",
+    image="registry.example.com/whisper-server:1",
+    model_revision="main",
+)
 
 
 def seen(
@@ -55,7 +53,7 @@ def judged(
         problem,
         document=document,
         observed=observed,
-        resolved=Resolved() if parsed else None,
+        resolved=RESOLVED if parsed else None,
         url=URL if parsed else "",
         now=now,
     )

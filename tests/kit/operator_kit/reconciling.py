@@ -8,10 +8,10 @@ from typing import Any
 from operator_kit.endpoints import make_endpoint
 from operator_kit.memory_cluster import Killed, MemoryCluster
 from whisper_operator.metrics import Metrics
-from whisper_operator.reconcile import Reconciler
+from whisper_operator.reconcile.reconciler import Reconciler
+from whisper_operator.reconcile.store import Identity, Key, Store
+from whisper_operator.reconcile.work_queue import Outcome
 from whisper_operator.settings import Settings
-from whisper_operator.store import Identity, Key, Store
-from whisper_operator.work_queue import Outcome
 
 SETTINGS = Settings(server_image_gpu="registry.test/gpu:1", server_image_cpu="registry.test/cpu:1")
 KEY = Key("team-a", "speech")

@@ -10,7 +10,7 @@ from operator_kit import live_objects as live
 from operator_kit import live_pods
 from operator_kit.judgements import seen
 from whisper_operator.errors import SpecError
-from whisper_operator.observed import ChildKey, Found, Observed, Refusal, SecretLookup
+from whisper_operator.snapshot import ChildKey, Found, Observed, Refusal, SecretLookup
 
 GPU = {"gpu": {"class": "t4"}}
 CPU = {"gpu": {"class": "none"}}

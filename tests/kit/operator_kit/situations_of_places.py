@@ -29,7 +29,7 @@ from operator_kit.situation import (
     serving,
     stuck,
 )
-from whisper_operator.observed import Found, SecretLookup
+from whisper_operator.snapshot import Found, SecretLookup
 
 OF_PLACES: Mapping[str, Situation] = {
     # ── pods have no node ──

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.metadata import metadata, pod_selector
-from whisper_operator.manifests.plain import plain, present
+from whisper_operator.manifests.documents import metadata, plain, pod_selector, present
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from whisper_operator.resource.fields import Document
+from whisper_operator.resource.required_secrets import RequiredSecret
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -38,6 +39,25 @@ class SecretLookup:
     empty: frozenset[str] = frozenset()
     """Those of them without a value."""
     type: str = ""
+
+    @property
+    def keys_with_value(self) -> frozenset[str]:
+        return self.keys - self.empty
+
+    def satisfies(self, required: RequiredSecret) -> bool:
+        """Whether nothing is missing. A Secret that the operator may not read counts as complete: the node will report it."""
+        if self.found is not Found.PRESENT:
+            return self.found is Found.UNKNOWN
+        if required.any_key and not self.keys_with_value:
+            return False
+        return not self.absent_keys(required) and not self.empty_keys(required)
+
+    def absent_keys(self, required: RequiredSecret) -> list[str]:
+        return [key for key in required.keys if key not in self.keys]
+
+    def empty_keys(self, required: RequiredSecret) -> list[str]:
+        """Keys that have no value but need one."""
+        return [key for key in required.keys if key in self.empty and not required.may_be_empty]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.kinds import CLAIM, CORE_EVENT, INGRESS_CLASS, SECRET, Kind
-from whisper_operator.observed import Found, SecretLookup
 from whisper_operator.resource.fields import Document
+from whisper_operator.resource.required_secrets import RequiredSecret, pod_secrets, pull_secrets, route_secrets
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
-from whisper_operator.status.needs import Need, needs_of_pods, needs_of_pulls, needs_of_route, what_is_missing
+from whisper_operator.snapshot import Found, SecretLookup
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
@@ -47,10 +47,10 @@ class Looker:
 
     async def look(self, endpoint: Endpoint) -> Lookups:
         namespace, spec = endpoint.namespace, endpoint.spec
-        needs = [*needs_of_pods(endpoint), *needs_of_pulls(endpoint), *needs_of_route(endpoint)]
+        required = [*pod_secrets(endpoint), *pull_secrets(endpoint), *route_secrets(endpoint)]
         secrets = {
-            name: await self._secret(namespace, name, [need for need in needs if need.name == name])
-            for name in sorted({need.name for need in needs})
+            name: await self._secret(namespace, name, [one for one in required if one.name == name])
+            for name in sorted({one.name for one in required})
         }
         claim = spec.cache.existing_claim if spec.cache else None
         found_claim = await self._object(CLAIM, namespace, claim) if claim else None
@@ -59,7 +59,7 @@ class Looker:
         if ingress:
             self._users_of_classes[namespace, endpoint.name] = self._clock()
         missing = [
-            any(what_is_missing(need, secrets[need.name]) for need in needs),
+            not all(secrets[one.name].satisfies(one) for one in required),
             claim is not None and (found_claim is None or found_claim.get("status", {}).get("phase") != "Bound"),
             ingress is not None and found_class is None,
         ]
@@ -80,7 +80,7 @@ class Looker:
         events: tuple[Document, ...] = await self._remembered(("events", metadata["uid"]), ask) or ()
         return events
 
-    async def _secret(self, namespace: str, name: str, needs: Sequence[Need]) -> SecretLookup:
+    async def _secret(self, namespace: str, name: str, required: Sequence[RequiredSecret]) -> SecretLookup:
         if not self._settings.read_secrets:
             return SecretLookup(found=Found.UNKNOWN)
 
@@ -91,10 +91,10 @@ class Looker:
             data = secret.get("data") or {}
             empty = frozenset(key for key, held in data.items() if not held)
             found = SecretLookup(found=Found.PRESENT, keys=frozenset(data), empty=empty, type=secret.get("type", ""))
-            return found, not any(what_is_missing(need, found) for need in needs)
+            return found, all(found.satisfies(one) for one in required)
 
         # What suffices for one endpoint may lack a key that another one in the namespace needs.
-        wanted = sorted({key for need in needs for key in need.keys})
+        wanted = sorted({key for one in required for key in one.keys})
         lookup: SecretLookup | None = await self._remembered(("secret", namespace, name, *wanted), ask)
         return lookup or SecretLookup(found=Found.UNKNOWN)
 

@@ -18,9 +18,9 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, TCPConnect
 from whisper_operator.cluster.connection import Connection
 from whisper_operator.kinds import ENDPOINT, Kind
 from whisper_operator.metrics import Metrics
-from whisper_operator.resync import selector_of
-from whisper_operator.store import Identity, Key, Store
-from whisper_operator.watch_meter import WatchMeter
+from whisper_operator.reconcile.resync import selector_of
+from whisper_operator.reconcile.store import Identity, Key, Store
+from whisper_operator.reconcile.watch_meter import WatchMeter
 
 log = logging.getLogger(__name__)
 

@@ -15,21 +15,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from whisper_operator import manifests, names, status
-from whisper_operator.apply import GONE_SOON_S, Applier, Result
 from whisper_operator.cluster_protocol import ApiError, Cluster
-from whisper_operator.contention import Contention
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
-from whisper_operator.lookups import Looker, Lookups
 from whisper_operator.metrics import Metrics
-from whisper_operator.observation import Observation, Observer, patience_s
-from whisper_operator.observed import ChildKey
+from whisper_operator.reconcile.apply import GONE_SOON_S, Applier, Result
+from whisper_operator.reconcile.lookups import Looker, Lookups
+from whisper_operator.reconcile.route_conflicts import Contention
+from whisper_operator.reconcile.snapshot_builder import Observation, Observer, patience_s
+from whisper_operator.reconcile.store import Key, Store
+from whisper_operator.reconcile.work_queue import Outcome
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
-from whisper_operator.store import Key, Store
-from whisper_operator.work_queue import Outcome
+from whisper_operator.snapshot import ChildKey
 
 log = logging.getLogger(__name__)
 

@@ -16,15 +16,15 @@ from whisper_operator import kinds
 from whisper_operator.cluster.api import KubernetesCluster
 from whisper_operator.cluster.connection import Connection
 from whisper_operator.cluster_protocol import ApiError
-from whisper_operator.handlers import Watcher
 from whisper_operator.metrics import Metrics
-from whisper_operator.reconcile import Reconciler
+from whisper_operator.reconcile.reconciler import Reconciler
+from whisper_operator.reconcile.resync import Resync
+from whisper_operator.reconcile.store import Key, Store
+from whisper_operator.reconcile.watch_meter import WatchMeter
+from whisper_operator.reconcile.watcher import Watcher
+from whisper_operator.reconcile.work_queue import WorkQueue
 from whisper_operator.resource.fields import Document
-from whisper_operator.resync import Resync
 from whisper_operator.settings import Settings
-from whisper_operator.store import Key, Store
-from whisper_operator.watch_meter import WatchMeter
-from whisper_operator.work_queue import WorkQueue
 
 log = logging.getLogger(__name__)
 

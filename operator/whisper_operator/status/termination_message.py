@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-from whisper_operator.status.finding import clipped
+from whisper_operator.status.issue import clipped
 
 MAX_LENGTH = 500
 

@@ -15,7 +15,7 @@ from whisper_operator import names
 from whisper_operator.cluster_protocol import ApiError
 from whisper_operator.kinds import ENDPOINT, Kind
 from whisper_operator.metrics import Metrics
-from whisper_operator.store import Identity, Key, Store, is_newer
+from whisper_operator.reconcile.store import Identity, Key, Store, is_newer
 
 log = logging.getLogger(__name__)
 

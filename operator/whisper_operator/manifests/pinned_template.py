@@ -16,8 +16,7 @@ import zlib
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.images import from_registry
-from whisper_operator.manifests.plain import plain
+from whisper_operator.manifests.documents import from_registry, plain
 from whisper_operator.manifests.resolved import image_of
 from whisper_operator.manifests.routes import root_path
 from whisper_operator.manifests.volumes import claim_name

@@ -24,8 +24,8 @@ from whisper_operator.leadership import Leadership, LeaseLost
 from whisper_operator.logs import configure_logging, hush
 from whisper_operator.metrics import Metrics
 from whisper_operator.probes import Probes
+from whisper_operator.reconcile.controller import StartAnew, Work
 from whisper_operator.settings import Settings
-from whisper_operator.work import StartAnew, Work
 
 log = logging.getLogger(__name__)
 

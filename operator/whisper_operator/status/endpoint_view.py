@@ -11,11 +11,11 @@ from datetime import datetime
 from functools import cached_property
 
 from whisper_operator import names
-from whisper_operator.observed import ChildKey, Observed
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
+from whisper_operator.snapshot import ChildKey, Observed
+from whisper_operator.status.accessors import number, part, text, value
 from whisper_operator.status.conditions import Condition, Truth, condition_of, conditions_of
-from whisper_operator.status.reading import number, part, text, value
 
 ENDED_PHASES = frozenset({"Failed", "Succeeded"})
 

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from whisper_operator.kinds import CLAIM
-from whisper_operator.lookups import Looker, Lookups
-from whisper_operator.observed import ChildKey, Observed, Refusal
+from whisper_operator.reconcile.lookups import Looker, Lookups
+from whisper_operator.reconcile.store import Key, Store, controller_of
 from whisper_operator.resource.fields import Document
-from whisper_operator.store import Key, Store, controller_of
+from whisper_operator.snapshot import ChildKey, Observed, Refusal
 
 STUCK_AFTER_S = 3.0
 """A pod that has been on its node so long, and whose container says nothing, is asked about."""

@@ -1,16 +1,18 @@
-"""Objects that the API server did not take: the operator's own writes, and the pods of the Deployment's controller. Pure."""
+"""Children that the API server refused, and children that are not there yet. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from whisper_operator.observed import Refusal
+from whisper_operator import names
+from whisper_operator.resource.fields import Document
+from whisper_operator.snapshot import ChildKey, Refusal
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import text, value
 from whisper_operator.status.conditions import condition_of
-from whisper_operator.status.finding import Finding, command, joined, quoted
-from whisper_operator.status.reading import text
-from whisper_operator.status.seen import Seen
+from whisper_operator.status.endpoint_view import Seen, is_terminating
+from whisper_operator.status.issue import Finding, command, joined, quoted
 
 ROUTE_KINDS = frozenset({"Ingress", "HTTPRoute"})
 KINDS_OF_PODS = frozenset({"PersistentVolumeClaim", "ServiceAccount"})
@@ -115,3 +117,28 @@ def _forbidden(what: str, words: str, seen: Seen) -> Finding:
     hint = next((text for sign, text in _HINTS if sign in words), "")
     message = joined(f"The API server forbids {what}: {said}", hint)
     return Finding(reason=reasons.FORBIDDEN, message=message)
+
+
+_OF_KUBERNETES = frozenset({"foregroundDeletion", "orphan"})
+"""The garbage collector takes these off by itself."""
+
+
+def not_there(kind: str, seen: Seen) -> str:
+    """Why there is no child of this kind: it has yet to be made, or an earlier one has yet to go."""
+    name = names.child_name(seen.name)
+    found = seen.observed.children.get(ChildKey(kind, name))
+    if found is None or not is_terminating(found):
+        return f"{kind} {name} is not there yet."
+    foreign = _foreign_finalizers(found)
+    if not foreign:
+        return f"{kind} {name} is being deleted: once it is gone, a new one is made."
+    off = f'kubectl patch {kind.lower()} -n {seen.namespace} {name} --type=merge -p \'{{"metadata":{{"finalizers":null}}}}\''
+    return joined(
+        f"{kind} {name} is being deleted; finalizer {foreign[0]} holds it: once it is gone, a new one is made.",
+        f"See to the controller that takes the finalizer off, or, if there is none any more, do it: {command(off)}.",
+    )
+
+
+def _foreign_finalizers(document: Document) -> list[str]:
+    held_by = value(document, "metadata", "finalizers")
+    return [str(each) for each in held_by if each not in _OF_KUBERNETES] if isinstance(held_by, list) else []

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from whisper_operator import names
 from whisper_operator.kinds import ENDPOINT, POD
-from whisper_operator.observed import ChildKey
 from whisper_operator.resource.fields import Document
+from whisper_operator.snapshot import ChildKey
 
 
 class Key(NamedTuple):

@@ -1,25 +1,49 @@
-"""Brings an endpoint's children about: applies what differs from the wish, deletes what is not wished for any more.
+"""Applies an endpoint's children: sends what differs from the desired state, deletes what is no longer desired.
 
-In memory is, per child, what was last wished for and how the object looked then; as long as both are the same, nothing is
-sent. After a restart everything is applied once, which changes nothing on the server. A child that is not ours is
-left alone, and so is the Deployment whose pods would use it. Else nothing is known here of what the children are.
+Memory holds, for each child, what was last desired and how the object looked then; while both stay the same, nothing is
+sent. After a restart everything is applied once, which changes nothing on the server. A child that belongs to somebody
+else is left alone, and so is the Deployment whose pods would use it. A live object is compared through its desired
+document: the API server fills in defaults and other controllers add their own fields, so only what we write counts.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from whisper_operator import names
 from whisper_operator.cluster_protocol import ApiError, Cluster
-from whisper_operator.fingerprint import digest, fingerprint
 from whisper_operator.kinds import ACCOUNT, CLAIM, DEPLOYMENT
 from whisper_operator.metrics import Metrics
-from whisper_operator.observed import ChildKey, Refusal
+from whisper_operator.reconcile.store import Key, Store, controller_of, is_endpoint
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
-from whisper_operator.store import Key, Store, controller_of, is_endpoint
+from whisper_operator.snapshot import ChildKey, Refusal
+
+
+def digest(value: Any) -> bytes:
+    """The same for equal values, whatever the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def projected(live: Any, wish: Any) -> Any:
+    """The live value where the wish has one: of objects its keys only, of lists all if there are more or fewer items."""
+    if isinstance(wish, Mapping) and isinstance(live, Mapping):
+        return {key: projected(live[key], wish[key]) for key in wish if key in live}
+    if isinstance(wish, list | tuple) and isinstance(live, list) and len(wish) == len(live):
+        return [projected(one, wanted) for one, wanted in zip(live, wish, strict=True)]
+    return live
+
+
+def fingerprint(live: Document, wish: Document) -> bytes:
+    """Of a live object, seen through what was wished for."""
+    return digest(projected(live, wish))
+
 
 log = logging.getLogger(__name__)
 

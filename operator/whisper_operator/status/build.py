@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from whisper_operator import names
 from whisper_operator.errors import SpecError
-from whisper_operator.observed import Observed
+from whisper_operator.resource.declared import declared_fields
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
+from whisper_operator.resource.status import Resolved
+from whisper_operator.snapshot import Observed
+from whisper_operator.status.accessors import number, part, text
 from whisper_operator.status.conditions import as_documents
+from whisper_operator.status.endpoint_view import Seen
 from whisper_operator.status.readiness import ready, valid
-from whisper_operator.status.reading import number, part, text
 from whisper_operator.status.routes import exposed
 from whisper_operator.status.scaling import autoscaling
 from whisper_operator.status.scheduling import scheduled
-from whisper_operator.status.seen import Seen
 from whisper_operator.status.workload import available, progressing, workload_findings
-
-
-class Resolved(Protocol):
-    """What the spec comes to, `auto` where the server decides. `manifests` works it out."""
-
-    @property
-    def engine(self) -> str: ...
-    @property
-    def gpu_class(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def kv_cache_dtype(self) -> str: ...
-    @property
-    def image(self) -> str: ...
-    @property
-    def model_revision(self) -> str: ...
 
 
 def make_status(
@@ -78,11 +63,4 @@ def make_status(
 def _resolution(resolved: Resolved | None) -> dict[str, str]:
     if resolved is None:
         return {}
-    return {
-        "engine": str(resolved.engine),
-        "gpuClass": str(resolved.gpu_class),
-        "dtype": str(resolved.dtype),
-        "kvCacheDtype": str(resolved.kv_cache_dtype),
-        "image": str(resolved.image),
-        "modelRevision": str(resolved.model_revision),
-    }
+    return {field.name: str(getattr(resolved, field.attribute)) for field in declared_fields(Resolved)}

@@ -1,0 +1,65 @@
+"""What the manifests share: copies of Kubernetes' JSON, the children's metadata, names of images.
+
+A document never shares anything with the spec that came in. Nothing of the endpoint's own metadata is copied: annotations
+of tools mean the endpoint, not its children. No tag is put on an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from whisper_operator import names
+from whisper_operator.resource.spec import Endpoint
+
+
+def plain(value: Any) -> Any:
+    """A copy all the way down."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return value
+
+
+def present(**fields: Any) -> dict[str, Any]:
+    """An object without the fields that are None or empty: for the API server they would be the same as absent."""
+    return {name: value for name, value in fields.items() if value not in (None, "", [], {})}
+
+
+def metadata(
+    endpoint: Endpoint,
+    *,
+    name: str = "",
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The child's metadata; `name` empty: that of the endpoint."""
+    return {
+        "name": name or names.child_name(endpoint.name),
+        "namespace": endpoint.namespace,
+        "labels": {**(labels or {}), **names.labels_of(endpoint.name)},
+        **present(annotations=plain(annotations or {})),
+        "ownerReferences": [
+            {
+                "apiVersion": names.API_VERSION,
+                "kind": names.KIND,
+                "name": endpoint.name,
+                "uid": endpoint.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def pod_selector(endpoint: Endpoint) -> dict[str, Any]:
+    """Selects the endpoint's pods."""
+    return {"matchLabels": names.selector_of(endpoint.name)}
+
+
+def from_registry(image: str, registry: str) -> str:
+    """The image out of that registry, unless it names one itself."""
+    first, slash, _ = image.partition("/")
+    names_one = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return image if names_one or not registry else f"{registry.rstrip('/')}/{image}"

@@ -1,0 +1,1 @@
+"""One endpoint from desired state to status: watches, store, work queue, reconciler, apply, lookups, resync."""

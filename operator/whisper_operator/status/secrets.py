@@ -1,0 +1,54 @@
+"""Missing Secrets, and how to create or complete them. Pure.
+
+Nothing here sees what a Secret holds, only the names of its keys and which of them are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from whisper_operator.resource.required_secrets import RequiredSecret, pod_secrets, pull_secrets
+from whisper_operator.snapshot import Found, SecretLookup
+from whisper_operator.status import reasons
+from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.issue import Finding, clipped, command
+
+
+def secret_findings(seen: Seen) -> Iterator[Finding]:
+    """Missing Secrets of the pods. What could not be looked up is not judged: the node will report it."""
+    if seen.endpoint is None:
+        return
+    for required in pod_secrets(seen.endpoint):
+        yield from secret_issues(required, seen)
+    if not seen.all_ready:
+        for required in pull_secrets(seen.endpoint):
+            yield from secret_issues(required, seen)
+
+
+def secret_issues(required: RequiredSecret, seen: Seen) -> Iterator[Finding]:
+    """What a Secret lacks, and the command that creates or completes it."""
+    lookup = seen.observed.secrets.get(required.name)
+    if lookup is None or lookup.satisfies(required):
+        return
+    is_missing = lookup.found is Found.MISSING
+    text = (
+        f"Secret {required.name} is not there in namespace {seen.namespace}"
+        if is_missing
+        else _defect(required, lookup)
+    )
+    create = command(f"kubectl create secret {required.make.format(required.name)} -n {seen.namespace}")
+    edit = command(f"kubectl edit secret {required.name} -n {seen.namespace}")
+    advice = f"Make it: {create}." if is_missing else f"Add it: {edit}."
+    yield Finding(reason=reasons.SECRET_MISSING, message=f"{text} ({required.field}). {advice}")
+
+
+def _defect(required: RequiredSecret, lookup: SecretLookup) -> str:
+    """What is wrong with a Secret that is there."""
+    if required.any_key and not lookup.keys_with_value:
+        lacks = "has no value in any of its keys" if lookup.keys else "has no keys"
+        return f"Secret {required.name} {lacks}, so that no client is let in"
+    absent = lookup.absent_keys(required)
+    if not absent:
+        return f"Key {lookup.empty_keys(required)[0]} of Secret {required.name} has no value"
+    there = clipped(", ".join(sorted(lookup.keys)), 200)
+    return f"Secret {required.name} has no key {absent[0]}" + (f", only {there}" if there else "")
