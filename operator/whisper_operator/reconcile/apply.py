@@ -41,7 +41,7 @@ def projected(live: Any, wish: Any) -> Any:
 
 
 def fingerprint(live: Document, wish: Document) -> bytes:
-    """Of a live object, seen through what was wished for."""
+    """Of a live object, cached through what was wished for."""
     return digest(projected(live, wish))
 
 
@@ -141,9 +141,9 @@ class Applier:
 
     async def live(self, namespace: str, key: ChildKey, api_version: str) -> Document | None:
         """A child as it is, whoever it belongs to."""
-        seen = self._store.seen(key.kind, namespace, key.name)
-        if seen is not None:
-            return seen.document
+        cached = self._store.cached(key.kind, namespace, key.name)
+        if cached is not None:
+            return cached.document
         # Not watched is all that does not carry our labels: it may be somebody else's, or they were taken off.
         return await self._cluster.get(api_version, key.kind, namespace, key.name)
 

@@ -104,14 +104,14 @@ class Resync:
         return suspects
 
     def _differs(self, identity: Identity, listed: tuple[str, str] | None) -> bool:
-        held = self._store.seen(*identity)
+        held = self._store.cached(*identity)
         if held is None or listed is None:
             return (held is None) != (listed is None)
         uid, version = listed
         return held.uid != uid or is_newer(version, held.version)
 
     async def _correct(self, kind: Kind, identity: Identity) -> set[Key]:
-        held = self._store.seen(*identity)
+        held = self._store.cached(*identity)
         found = await self._cluster.get(kind.api_version, kind.kind, identity.namespace, identity.name)
         if found is not None and not _is_watched(kind, found):
             found = None

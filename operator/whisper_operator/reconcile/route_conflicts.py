@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from whisper_operator import manifests
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import ENDPOINT
-from whisper_operator.reconcile.store import Key, Seen, Store
+from whisper_operator.reconcile.store import CachedObject, Key, Store
 from whisper_operator.resource.parse import parse_endpoint
 
 
@@ -79,23 +79,23 @@ class Contention:
 
     def look_at(self, key: Key) -> None:
         """Note what an endpoint asks for now."""
-        seen = self._store.seen(ENDPOINT.kind, *key)
-        version = "" if seen is None else seen.version
+        cached = self._store.cached(ENDPOINT.kind, *key)
+        version = "" if cached is None else cached.version
         if self._known.get(key, "") == version:
             return
-        if seen is None:
+        if cached is None:
             del self._known[key]
         else:
             self._known[key] = version
-        for rival in self._ask(key, seen):
+        for rival in self._ask(key, cached):
             self._wake(rival)
 
     def holder(self, key: Key) -> str:
         """`namespace/name` of the endpoint that has what this one asks for; empty: it has it itself."""
         return "/".join(self._routes.holder(key) or ())
 
-    def _ask(self, key: Key, seen: Seen | None) -> set[Key]:
-        document = None if seen is None else seen.document
+    def _ask(self, key: Key, cached: CachedObject | None) -> set[Key]:
+        document = None if cached is None else cached.document
         if document is None or document["metadata"].get("deletionTimestamp"):
             return self._routes.ask(key, "", ())
         try:

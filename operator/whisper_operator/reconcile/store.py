@@ -1,4 +1,4 @@
-"""What was last seen of endpoints, their children and their pods: an index in memory, kept packed.
+"""What was last cached of endpoints, their children and their pods: an index in memory, kept packed.
 
 Documents are held as JSON without managedFields (a thousand endpoints in tens of megabytes) and unpacked when asked
 for. What is older than what is held is ignored, so that events, lists and answers may come in any order. No API here.
@@ -32,8 +32,8 @@ class Identity(NamedTuple):
     name: str
 
 
-class Seen(NamedTuple):
-    """An object as it was last seen."""
+class CachedObject(NamedTuple):
+    """An object as it was last cached."""
 
     uid: str
     version: str
@@ -53,7 +53,7 @@ class Store:
     """All that is watched."""
 
     def __init__(self) -> None:
-        self._objects: dict[Identity, Seen] = {}
+        self._objects: dict[Identity, CachedObject] = {}
         self._of: defaultdict[Key, set[Identity]] = defaultdict(set)
         self._changes: defaultdict[Key, int] = defaultdict(int)
         self._gone: OrderedDict[str, str] = OrderedDict()
@@ -69,7 +69,7 @@ class Store:
             return set()
         kept = {key: value for key, value in metadata.items() if key != "managedFields"}
         packed = json.dumps({**document, "metadata": kept}, separators=(",", ":")).encode()
-        return self._replace(identity, Seen(uid, version, owner_of(document), packed))
+        return self._replace(identity, CachedObject(uid, version, owner_of(document), packed))
 
     def remove(self, identity: Identity, uid: str, version: str) -> set[Key]:
         """It is gone, or is not ours to see any more, since this version. The endpoints that this concerns."""
@@ -81,7 +81,7 @@ class Store:
             return set()
         return self._replace(identity, None)
 
-    def _replace(self, identity: Identity, new: Seen | None) -> set[Key]:
+    def _replace(self, identity: Identity, new: CachedObject | None) -> set[Key]:
         old = self._objects.pop(identity, None)
         concerned: set[Key] = set()
         if old is not None and old.owner is not None:
@@ -114,10 +114,10 @@ class Store:
                 yield Key(identity.namespace, identity.name)
 
     def endpoint(self, key: Key) -> dict[str, Any] | None:
-        seen = self._objects.get(Identity(ENDPOINT.kind, *key))
-        return None if seen is None else seen.document
+        cached = self._objects.get(Identity(ENDPOINT.kind, *key))
+        return None if cached is None else cached.document
 
-    def seen(self, kind: str, namespace: str, name: str) -> Seen | None:
+    def cached(self, kind: str, namespace: str, name: str) -> CachedObject | None:
         return self._objects.get(Identity(kind, namespace, name))
 
     def children(self, key: Key) -> dict[ChildKey, dict[str, Any]]:
@@ -132,9 +132,9 @@ class Store:
             sorted(found, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
         )
 
-    def held(self, kind: str) -> Mapping[Identity, Seen]:
+    def held(self, kind: str) -> Mapping[Identity, CachedObject]:
         """All of a kind."""
-        return {identity: seen for identity, seen in self._objects.items() if identity.kind == kind}
+        return {identity: cached for identity, cached in self._objects.items() if identity.kind == kind}
 
 
 def is_newer(version: str, than: str) -> bool:

@@ -90,7 +90,7 @@ class Watcher:
     def _handler(self, kind: Kind) -> Callable[..., Awaitable[None]]:
         counter = self._metrics.watch_events.labels(kind.kind)
 
-        async def seen(event: dict[str, Any], **_: object) -> None:
+        async def on_event(event: dict[str, Any], **_: object) -> None:
             counter.inc()
             document = event["object"]
             if event["type"] == "DELETED":
@@ -104,7 +104,7 @@ class Watcher:
             for key in concerned:
                 self._concerns(key)
 
-        return seen
+        return on_event
 
     def _settings(self) -> kopf.OperatorSettings:
         settings = kopf.OperatorSettings()
