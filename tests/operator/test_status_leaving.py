@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from operator_kit import live_objects as live
-from operator_kit.judgements import by_type, judged, message, seen, short
+from operator_kit.judgements import by_type, judged, message, short, snapshot_of
 from operator_kit.situation import CLASS, INGRESS, serving
 
 AWAY = (
@@ -23,7 +23,7 @@ def leaving(child: live.Document, *finalizers: str) -> live.Document:
 
 
 def test_a_deployment_that_somebody_holds() -> None:
-    status = judged({}, seen(leaving(live.deployment(), "foregroundDeletion", "foo.example/x")))
+    status = judged({}, snapshot_of(leaving(live.deployment(), "foregroundDeletion", "foo.example/x")))
     for type_ in ("Ready", "Available", "Progressing"):
         assert message(status, type_) == AWAY
     assert short(status)["Ready"] == "False Creating"
@@ -31,12 +31,12 @@ def test_a_deployment_that_somebody_holds() -> None:
 
 @pytest.mark.parametrize("finalizers", [(), ("foregroundDeletion",)])
 def test_a_deployment_that_goes_by_itself(finalizers: tuple[str, ...]) -> None:
-    status = judged({}, seen(leaving(live.deployment(), *finalizers)))
+    status = judged({}, snapshot_of(leaving(live.deployment(), *finalizers)))
     assert message(status) == "Deployment speech is being deleted: once it is gone, a new one is made."
 
 
 def test_a_deployment_that_was_never_there() -> None:
-    assert message(judged({}, seen())) == "Deployment speech is not there yet."
+    assert message(judged({}, snapshot_of())) == "Deployment speech is not there yet."
 
 
 def test_an_ingress_that_somebody_holds() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import judged, message, seen, short
+from operator_kit.judgements import judged, message, short, snapshot_of
 from operator_kit.situation import KEYS, MISSING, one_pod, refused, serving
 from whisper_operator.snapshot import Found, SecretLookup
 
@@ -99,7 +99,7 @@ def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
     ],
 )
 def test_a_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
-    status = judged({}, seen(live.deployment(total=0, failure=words)))
+    status = judged({}, snapshot_of(live.deployment(total=0, failure=words)))
     assert short(status)["Ready"] == "False Forbidden"
     assert "LimitRange" in message(status)
     assert "pod.resources" in message(status)
@@ -107,7 +107,9 @@ def test_a_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
 
 @pytest.mark.parametrize("words", ['pods "speech-{}" is forbidden: exceeded quota: x', 'Pod "speech-{}" is invalid: x'])
 def test_a_pod_whose_name_changes_with_every_try_is_not_named(words: str) -> None:
-    one, other = (judged({}, seen(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb"))
+    one, other = (
+        judged({}, snapshot_of(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb")
+    )
     assert one == other
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import URL, by_type, judged, message, seen, short
+from operator_kit.judgements import URL, by_type, judged, message, short, snapshot_of
 from operator_kit.situation import FULL, GPU, KEYS, MISSING, one_pod, serving
 from whisper_operator.errors import SpecError
 
@@ -17,7 +17,7 @@ LATER = live.NOW + timedelta(minutes=5)
 def test_an_endpoint_that_serves() -> None:
     status = judged(
         {**GPU, "replicas": 2},
-        seen(live.deployment(2, ready=2), pods=[live_pods.pod("a"), live_pods.pod("b")]),
+        snapshot_of(live.deployment(2, ready=2), pods=[live_pods.pod("a"), live_pods.pod("b")]),
         generation=7,
     )
     common = {"observedGeneration": 7, "lastTransitionTime": NOW}
@@ -58,7 +58,7 @@ def test_an_endpoint_that_serves() -> None:
 
 
 def test_nothing_is_there_yet() -> None:
-    status = judged({}, seen())
+    status = judged({}, snapshot_of())
     assert (status["replicas"], status["readyReplicas"], status["url"]) == (0, 0, URL)
 
 
@@ -91,7 +91,7 @@ def lagging(**more: object) -> live.Document:
 
 def test_what_the_deployment_said_before_its_newest_spec_does_not_count() -> None:
     failed = lagging(progressing=live.deadline_exceeded(), failure="pods is forbidden: exceeded quota: x")
-    status = judged({}, seen(failed, pods=[live_pods.pod()]), before=judged({}, serving()))
+    status = judged({}, snapshot_of(failed, pods=[live_pods.pod()]), before=judged({}, serving()))
     assert short(status) == {
         "Ready": "True Ready",
         "Available": "True Available",
@@ -105,7 +105,7 @@ def test_what_the_deployment_said_before_its_newest_spec_does_not_count() -> Non
 def test_asking_for_more_pods_does_not_make_those_that_serve_unavailable() -> None:
     more = {"replicas": 3}
     pods = [live_pods.pod("a"), live_pods.pod("b", live_pods.loading()), live_pods.pod("c", live_pods.loading())]
-    scaled_up = seen(live.deployment(3, ready=1, available=False), pods=pods)
+    scaled_up = snapshot_of(live.deployment(3, ready=1, available=False), pods=pods)
     status = judged(more, scaled_up, before=judged({}, serving()))
     assert short(status) == {
         "Ready": "True Ready",
@@ -122,19 +122,21 @@ def test_asking_for_more_pods_does_not_make_those_that_serve_unavailable() -> No
 
 
 def test_available_is_not_believed_before_it_was_ever_seen() -> None:
-    assert short(judged({}, seen(lagging(), pods=[live_pods.pod()])))["Available"] == "False TooFewReadyPods"
+    assert short(judged({}, snapshot_of(lagging(), pods=[live_pods.pod()])))["Available"] == "False TooFewReadyPods"
 
 
 def test_a_pod_that_died_ends_available_though_its_deployment_has_not_noticed() -> None:
     before = judged({}, serving())
-    status = judged({}, seen(live.deployment(ready=1), pods=[live_pods.pod(state=live_pods.ended(1))]), before=before)
+    status = judged(
+        {}, snapshot_of(live.deployment(ready=1), pods=[live_pods.pod(state=live_pods.ended(1))]), before=before
+    )
     assert short(status)["Available"] == "False CrashLoopBackOff"
 
 
 def test_a_deployment_that_is_being_deleted_is_none() -> None:
     deployment = live.deployment(ready=1)
     deployment["metadata"]["deletionTimestamp"] = NOW
-    assert short(judged({}, seen(deployment, pods=[live_pods.pod()])))["Available"] == "False Creating"
+    assert short(judged({}, snapshot_of(deployment, pods=[live_pods.pod()])))["Available"] == "False Creating"
 
 
 # ── the spec cannot be read, or not be carried out ──
@@ -153,7 +155,7 @@ def test_an_unreadable_spec_leaves_everything_else_as_it_is() -> None:
 
 
 def test_an_unreadable_spec_before_anything_was_made() -> None:
-    status = judged({}, seen(), problem=SpecError("gpu.class", "no"), parsed=False)
+    status = judged({}, snapshot_of(), problem=SpecError("gpu.class", "no"), parsed=False)
     assert short(status)["Available"] == "False InvalidSpec"
     assert "url" not in status
     assert "resolved" not in status
@@ -165,7 +167,7 @@ def test_a_problem_has_its_own_reason() -> None:
 
 
 def test_an_unreadable_spec_of_a_suspended_endpoint() -> None:
-    status = judged({"suspend": True}, seen(live.deployment(0)), problem=SpecError("x", "no"), parsed=False)
+    status = judged({"suspend": True}, snapshot_of(live.deployment(0)), problem=SpecError("x", "no"), parsed=False)
     assert short(status)["Available"] == "False Suspended"
 
 
@@ -174,7 +176,7 @@ def test_an_unreadable_spec_of_a_suspended_endpoint() -> None:
 
 def test_what_somebody_must_see_to_goes_before_what_passes() -> None:
     pods = [live_pods.pod("a", live_pods.loading()), live_pods.unscheduled(FULL, "b")]
-    status = judged({**GPU, "replicas": 2}, seen(live.deployment(2), pods=pods))
+    status = judged({**GPU, "replicas": 2}, snapshot_of(live.deployment(2), pods=pods))
     assert short(status)["Ready"] == "False InsufficientGPU"
     assert message(status).startswith("1 of 2 pods (b) has no node. ")
 

@@ -14,7 +14,7 @@ from whisper_operator.resource.status import Resolved
 from whisper_operator.snapshot import Observed
 from whisper_operator.status.accessors import number, part, text
 from whisper_operator.status.conditions import as_documents
-from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.readiness import ready, valid
 from whisper_operator.status.routes import exposed
 from whisper_operator.status.scaling import autoscaling
@@ -39,22 +39,22 @@ def make_status(
     FailedMount event is.
     """
     before = part(document, "status")
-    seen = Seen(document=document, endpoint=endpoint, observed=observed, now=now)
+    view = EndpointView(document=document, endpoint=endpoint, observed=observed, now=now)
     address = url or text(before, "url")
-    is_valid = valid(seen, problem)
-    findings = workload_findings(seen, is_valid)
-    is_available, is_exposed = available(seen, findings), exposed(seen)
-    is_ready = ready(seen, findings, valid=is_valid, available=is_available, exposed=is_exposed, url=address)
-    optional = (is_exposed, autoscaling(seen))
-    conditions = (is_ready, is_available, progressing(seen, findings), scheduled(seen), is_valid)
+    is_valid = valid(view, problem)
+    findings = workload_findings(view, is_valid)
+    is_available, is_exposed = available(view, findings), exposed(view)
+    is_ready = ready(view, findings, valid=is_valid, available=is_available, exposed=is_exposed, url=address)
+    optional = (is_exposed, autoscaling(view))
+    conditions = (is_ready, is_available, progressing(view, findings), scheduled(view), is_valid)
     present = (*conditions, *(condition for condition in optional if condition is not None))
     generation = number(document, "metadata", "generation")
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "replicas": number(seen.deployment_status, "replicas"),
-        "readyReplicas": seen.n_ready,
-        "selector": names.selector_text(seen.name),
-        "conditions": as_documents(present, previous=seen.previous, generation=generation, now=now),
+        "replicas": number(view.deployment_status, "replicas"),
+        "readyReplicas": view.n_ready,
+        "selector": names.selector_text(view.name),
+        "conditions": as_documents(present, previous=view.previous, generation=generation, now=now),
     }
     resolution = _resolution(resolved) or part(before, "resolved")
     return status | ({"url": address} if address else {}) | ({"resolved": dict(resolution)} if resolution else {})

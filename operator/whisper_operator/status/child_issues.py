@@ -11,7 +11,7 @@ from whisper_operator.snapshot import ChildKey, Refusal
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import text, value
 from whisper_operator.status.conditions import condition_of
-from whisper_operator.status.endpoint_view import Seen, is_terminating
+from whisper_operator.status.endpoint_view import EndpointView, is_terminating
 from whisper_operator.status.issue import Finding, command, joined, quoted
 
 ROUTE_KINDS = frozenset({"Ingress", "HTTPRoute"})
@@ -51,11 +51,11 @@ _HINTS = (
 )
 
 
-def refusal_finding(refusal: Refusal, seen: Seen) -> Finding:
+def refusal_finding(refusal: Refusal, view: EndpointView) -> Finding:
     """What one refused object means."""
     what = f"{refusal.key.kind} {refusal.key.name}"
     if refusal.reason == reasons.NAME_TAKEN:
-        get = command(f"kubectl get {refusal.key.kind.lower()} -n {seen.namespace} {refusal.key.name} -o yaml")
+        get = command(f"kubectl get {refusal.key.kind.lower()} -n {view.namespace} {refusal.key.name} -o yaml")
         left = "it is left untouched"
         if refusal.key.kind in KINDS_OF_PODS:
             left += ", and so is the Deployment, whose pods would use it"
@@ -70,49 +70,49 @@ def refusal_finding(refusal: Refusal, seen: Seen) -> Finding:
         message = joined(f"The API server refused {what}: {quoted(refusal.message)}", "Change the spec accordingly.")
         return Finding(reason=reasons.CHILD_INVALID, message=message)
     if refusal.code == 403:
-        return _forbidden(what, refusal.message, seen)
+        return _forbidden(what, refusal.message, view)
     message = joined(f"{what} could not be written: {quoted(refusal.message or refusal.reason)}", "It is tried again.")
     return Finding(reason=reasons.APPLY_FAILED, message=message, hard=400 <= refusal.code < 500 and refusal.code != 429)
 
 
-def workload_refusals(seen: Seen) -> Iterator[Finding]:
+def workload_refusals(view: EndpointView) -> Iterator[Finding]:
     """All but those that have a condition of their own, or make the endpoint invalid."""
-    for refusal in seen.observed.refusals:
-        found = refusal_finding(refusal, seen)
+    for refusal in view.observed.refusals:
+        found = refusal_finding(refusal, view)
         if refusal.key.kind not in ROUTE_KINDS | {AUTOSCALER_KIND} and found.reason not in SPEC_REASONS:
             yield found
 
 
-def refused(kinds: frozenset[str], seen: Seen) -> Finding | None:
+def refused(kinds: frozenset[str], view: EndpointView) -> Finding | None:
     """What happened to an object of these kinds, if it was refused."""
-    found = (refusal for refusal in seen.observed.refusals if refusal.key.kind in kinds)
-    return next((refusal_finding(refusal, seen) for refusal in found), None)
+    found = (refusal for refusal in view.observed.refusals if refusal.key.kind in kinds)
+    return next((refusal_finding(refusal, view) for refusal in found), None)
 
 
-def invalid_child(seen: Seen) -> Finding | None:
+def invalid_child(view: EndpointView) -> Finding | None:
     """The first refusal that speaks of the endpoint itself."""
-    findings = (refusal_finding(refusal, seen) for refusal in seen.observed.refusals)
+    findings = (refusal_finding(refusal, view) for refusal in view.observed.refusals)
     return next((found for found in findings if found.reason in SPEC_REASONS), None)
 
 
-def pod_refusals(seen: Seen) -> Iterator[Finding]:
+def pod_refusals(view: EndpointView) -> Iterator[Finding]:
     """Pods that the Deployment's controller could not create: its condition ReplicaFailure."""
-    condition = condition_of(seen.deployment, "ReplicaFailure")
-    if not seen.deployment_is_current or text(condition, "status") != "True":
+    condition = condition_of(view.deployment, "ReplicaFailure")
+    if not view.deployment_is_current or text(condition, "status") != "True":
         return
     words = text(condition, "message")
     if "is forbidden" in words or _BY_LIMIT_RANGE.search(words):
-        yield _forbidden("a pod", words, seen)
+        yield _forbidden("a pod", words, view)
     else:
-        see = command(f"kubectl describe rs -n {seen.namespace}")
+        see = command(f"kubectl describe rs -n {view.namespace}")
         message = joined(f"A pod could not be created: {quoted(_WHOSE.sub('', words))}", f"See {see}.")
         yield Finding(reason=reasons.FAILED_CREATE, message=message)
 
 
-def _forbidden(what: str, words: str, seen: Seen) -> Finding:
+def _forbidden(what: str, words: str, view: EndpointView) -> Finding:
     said = quoted(_WHOSE.sub("", words))
     if "exceeded quota" in words:
-        see = f"Raise the quota or free something: {command(f'kubectl describe quota -n {seen.namespace}')}."
+        see = f"Raise the quota or free something: {command(f'kubectl describe quota -n {view.namespace}')}."
         return Finding(reason=reasons.QUOTA_EXCEEDED, message=joined(f"There is no room for {what}: {said}", see))
     hint = next((text for sign, text in _HINTS if sign in words), "")
     message = joined(f"The API server forbids {what}: {said}", hint)
@@ -123,16 +123,16 @@ _OF_KUBERNETES = frozenset({"foregroundDeletion", "orphan"})
 """The garbage collector takes these off by itself."""
 
 
-def not_there(kind: str, seen: Seen) -> str:
+def not_there(kind: str, view: EndpointView) -> str:
     """Why there is no child of this kind: it has yet to be made, or an earlier one has yet to go."""
-    name = names.child_name(seen.name)
-    found = seen.observed.children.get(ChildKey(kind, name))
+    name = names.child_name(view.name)
+    found = view.observed.children.get(ChildKey(kind, name))
     if found is None or not is_terminating(found):
         return f"{kind} {name} is not there yet."
     foreign = _foreign_finalizers(found)
     if not foreign:
         return f"{kind} {name} is being deleted: once it is gone, a new one is made."
-    off = f'kubectl patch {kind.lower()} -n {seen.namespace} {name} --type=merge -p \'{{"metadata":{{"finalizers":null}}}}\''
+    off = f'kubectl patch {kind.lower()} -n {view.namespace} {name} --type=merge -p \'{{"metadata":{{"finalizers":null}}}}\''
     return joined(
         f"{kind} {name} is being deleted; finalizer {foreign[0]} holds it: once it is gone, a new one is made.",
         f"See to the controller that takes the finalizer off, or, if there is none any more, do it: {command(off)}.",

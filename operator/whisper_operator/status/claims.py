@@ -9,54 +9,54 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import ChildKey
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import text
-from whisper_operator.status.endpoint_view import Seen, is_terminating, node_of, pod_name
+from whisper_operator.status.endpoint_view import EndpointView, is_terminating, node_of, pod_name
 from whisper_operator.status.issue import Finding, command, joined, quoted
 
 _COMPLAINTS = frozenset({"ProvisioningFailed", "FailedBinding"})
 
 
-def claim_findings(seen: Seen) -> Iterator[Finding]:
+def claim_findings(view: EndpointView) -> Iterator[Finding]:
     """What is wrong with the claim that the pods need; nothing where they need none."""
-    cache = seen.endpoint.spec.cache if seen.endpoint else None
+    cache = view.endpoint.spec.cache if view.endpoint else None
     if cache and cache.persistent_volume_claim:
-        key = ChildKey("PersistentVolumeClaim", names.cache_claim_name(seen.name))
-        yield from _judge(seen.observed.children.get(key), key.name, seen)
+        key = ChildKey("PersistentVolumeClaim", names.cache_claim_name(view.name))
+        yield from _judge(view.observed.children.get(key), key.name, view)
     elif cache and cache.existing_claim:
-        yield from _judge(seen.observed.existing_claim, cache.existing_claim, seen, is_ours=False)
+        yield from _judge(view.observed.existing_claim, cache.existing_claim, view, is_ours=False)
 
 
-def _judge(claim: Document | None, name: str, seen: Seen, *, is_ours: bool = True) -> Iterator[Finding]:
-    see = command(f"kubectl describe pvc -n {seen.namespace} {name}")
+def _judge(claim: Document | None, name: str, view: EndpointView, *, is_ours: bool = True) -> Iterator[Finding]:
+    see = command(f"kubectl describe pvc -n {view.namespace} {name}")
     if claim is None:
         if not is_ours:
             yield Finding(
                 reason=reasons.CLAIM_MISSING,
-                message=f"PersistentVolumeClaim {name} (cache.existingClaim) is not there: make it in namespace {seen.namespace}, or name another.",
+                message=f"PersistentVolumeClaim {name} (cache.existingClaim) is not there: make it in namespace {view.namespace}, or name another.",
             )
-        elif seen.deployment is not None:
+        elif view.deployment is not None:
             yield Finding(
                 reason=reasons.CLAIM_MISSING,
                 message=f"PersistentVolumeClaim {name} is not there: it is being made again.",
             )
     elif is_terminating(claim):
-        yield _deleted(name, seen, is_ours=is_ours)
+        yield _deleted(name, view, is_ours=is_ours)
     elif (phase := text(claim, "status", "phase")) == "Lost":
         remedy = (
-            f"Delete it, and a new one is made: {command(f'kubectl delete pvc -n {seen.namespace} {name}')}."
+            f"Delete it, and a new one is made: {command(f'kubectl delete pvc -n {view.namespace} {name}')}."
             if is_ours
             else "Name another one in cache.existingClaim."
         )
         yield Finding(
             reason=reasons.CLAIM_LOST, message=joined(f"The volume of PersistentVolumeClaim {name} is gone.", remedy)
         )
-    elif phase != "Bound" and not seen.all_ready:
-        yield _pending(claim, name, see, seen)
+    elif phase != "Bound" and not view.all_ready:
+        yield _pending(claim, name, see, view)
 
 
-def _deleted(name: str, seen: Seen, *, is_ours: bool) -> Finding:
-    users = [pod_name(pod) for pod in seen.pods if node_of(pod)]
+def _deleted(name: str, view: EndpointView, *, is_ours: bool) -> Finding:
+    users = [pod_name(pod) for pod in view.pods if node_of(pod)]
     then = "a new, empty one is made" if is_ours else "nothing takes its place: name another in cache.existingClaim"
-    delete = command(f"kubectl delete pod -n {seen.namespace} {users[0]}") if users else ""
+    delete = command(f"kubectl delete pod -n {view.namespace} {users[0]}") if users else ""
     holds = f"It goes when pod {users[0]}, which uses it, does: {delete}." if users else ""
     return Finding(
         reason=reasons.CLAIM_MISSING,
@@ -64,11 +64,11 @@ def _deleted(name: str, seen: Seen, *, is_ours: bool) -> Finding:
     )
 
 
-def _pending(claim: Document, name: str, see: str, seen: Seen) -> Finding:
+def _pending(claim: Document, name: str, see: str, view: EndpointView) -> Finding:
     """Waiting is in order for as long as nobody complains: many storage classes make a volume once a pod needs it."""
     storage_class = text(claim, "spec", "storageClassName")
     of_class = f" (storage class {storage_class})" if storage_class else " (it names no storage class)"
-    events = [event for event in seen.observed.claim_events if text(event, "reason") in _COMPLAINTS]
+    events = [event for event in view.observed.claim_events if text(event, "reason") in _COMPLAINTS]
     if events:
         words = f"Kubernetes says: {quoted(text(events[0], 'message'))}"
         remedy = "" if storage_class else "Set cache.persistentVolumeClaim.storageClassName, or a default StorageClass."

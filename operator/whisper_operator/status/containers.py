@@ -16,7 +16,7 @@ from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import number, part, parts, text, value
 from whisper_operator.status.conditions import condition_of
-from whisper_operator.status.endpoint_view import Seen, is_ready, node_of, parse_time, pod_name
+from whisper_operator.status.endpoint_view import EndpointView, is_ready, node_of, parse_time, pod_name
 from whisper_operator.status.issue import command, joined, quoted
 from whisper_operator.status.mounts import preparing
 from whisper_operator.status.pod_issue import Trouble
@@ -81,25 +81,25 @@ class Container:
         return command(text)
 
 
-def trouble_of(pod: Document, seen: Seen) -> Trouble | None:
+def trouble_of(pod: Document, view: EndpointView) -> Trouble | None:
     """Why a pod with a node is not ready; None where it is, or has no node yet."""
     if is_ready(pod) or not node_of(pod):
         return None
     containers = list(_containers(pod))
-    troubles = [found for container in containers if (found := _of_container(container, seen)) is not None]
+    troubles = [found for container in containers if (found := _of_container(container, view)) is not None]
     if troubles:
         return min(troubles)
     if containers and all(container.is_up for container in containers):
         return _of_the_node(pod)
-    return preparing(pod, seen)
+    return preparing(pod, view)
 
 
-def is_loading_in_time(pod: Document, seen: Seen) -> bool:
+def is_loading_in_time(pod: Document, view: EndpointView) -> bool:
     """Whether the server of a pod has run for clearly less than it may take to load its model."""
     for entry in parts(pod, "status", "containerStatuses"):
         began = parse_time(text(entry, "state", "running", "startedAt"))
         if text(entry, "name") == names.CONTAINER and began is not None and not entry.get("started"):
-            return (seen.now - began).total_seconds() < NEARLY_ALL * seen.startup_seconds
+            return (view.now - began).total_seconds() < NEARLY_ALL * view.startup_seconds
     return False
 
 
@@ -115,27 +115,27 @@ def _containers(pod: Document) -> Iterator[Container]:
         yield Container(pod, specs.get(text(entry, "name"), {}), entry)
 
 
-def _of_container(container: Container, seen: Seen) -> Trouble | None:
+def _of_container(container: Container, view: EndpointView) -> Trouble | None:
     waits_for = text(container.waiting, "reason")
     if container.is_up or waits_for == "PodInitializing":
         return None
     if waits_for in _PULL_REASONS or waits_for in {reasons.INVALID_IMAGE_NAME, "ErrImageNeverPull"}:
-        return _image(container, seen)
+        return _image(container, view)
     if container.last_end and waits_for in {"", reasons.CRASH_LOOP, "RunContainerError"}:
-        return _ended(container, seen)
+        return _ended(container, view)
     if waits_for and waits_for != reasons.CONTAINER_CREATING:
         return _not_made(container)
     if value(container.status, "state", "running") is not None:
-        return _not_ready(container, seen)
+        return _not_ready(container, view)
     return None
 
 
-def _image(container: Container, seen: Seen) -> Trouble:
+def _image(container: Container, view: EndpointView) -> Trouble:
     """A failed pull: the same words while it is tried and while the next try is waited for."""
     reason, said = text(container.waiting, "reason"), text(container.waiting, "message")
     words = _BACK_OFF.sub("", said)
     image, field = text(container.spec, "image") or text(container.status, "image"), "pod.image"
-    cache = seen.endpoint.spec.cache if seen.endpoint else None
+    cache = view.endpoint.spec.cache if view.endpoint else None
     if cache and cache.image and cache.image.reference in said:
         image, field = cache.image.reference, "cache.image.reference"
     advice = next((text for signs, text in _PULL_ADVICE if any(sign in words for sign in signs)), "")
@@ -147,7 +147,7 @@ def _image(container: Container, seen: Seen) -> Trouble:
     )
 
 
-def _ended(container: Container, seen: Seen) -> Trouble:
+def _ended(container: Container, view: EndpointView) -> Trouble:
     end, who = container.last_end, container.who
     logs = container.see_logs(previous=True)
     code = number(end, "exitCode")
@@ -159,10 +159,10 @@ def _ended(container: Container, seen: Seen) -> Trouble:
             text=f"{who} was killed for using more memory than {what}.",
             advice="Raise pod.resources.limits.memory (and requests.memory), or serve a smaller model.",
         )
-    if code in {0, 137, 143} and _ran_s(end) >= NEARLY_ALL * seen.startup_seconds:
+    if code in {0, 137, 143} and _ran_s(end) >= NEARLY_ALL * view.startup_seconds:
         return Trouble(
             reason=reasons.STARTUP_TIMEOUT,
-            text=f"{who} was not ready within {seen.startup_seconds} s and was stopped.",
+            text=f"{who} was not ready within {view.startup_seconds} s and was stopped.",
             advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}.",
         )
     said = last_words(text(end, "message"))
@@ -206,7 +206,7 @@ def _not_made(container: Container) -> Trouble:
     )
 
 
-def _not_ready(container: Container, seen: Seen) -> Trouble:
+def _not_ready(container: Container, view: EndpointView) -> Trouble:
     if container.status.get("started"):
         return Trouble(
             reason=reasons.NOT_READY,
@@ -223,7 +223,7 @@ def _not_ready(container: Container, seen: Seen) -> Trouble:
         )
     return Trouble(
         reason=reasons.MODEL_LOADING,
-        text=f"the server runs and loads its model, for which rollout.startupSeconds allows {seen.startup_seconds} s.",
+        text=f"the server runs and loads its model, for which rollout.startupSeconds allows {view.startup_seconds} s.",
         advice=f"Follow it: {container.see_logs(follow=True)}.",
         hard=False,
     )

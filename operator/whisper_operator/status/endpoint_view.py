@@ -21,7 +21,7 @@ ENDED_PHASES = frozenset({"Failed", "Succeeded"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Seen:
+class EndpointView:
     """An endpoint and its surroundings."""
 
     document: Document

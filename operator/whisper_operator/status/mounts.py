@@ -8,7 +8,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import text
 from whisper_operator.status.conditions import condition_of
-from whisper_operator.status.endpoint_view import Seen, node_of, parse_time, pod_name
+from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
 from whisper_operator.status.issue import command, quoted
 from whisper_operator.status.pod_issue import Trouble
 
@@ -20,10 +20,10 @@ _VAGUE = "timed out waiting for the condition"
 _SECRET = re.compile(r'secret "[^"]+" not found|non-existent secret key')
 
 
-def preparing(pod: Document, seen: Seen) -> Trouble:
+def preparing(pod: Document, view: EndpointView) -> Trouble:
     """What keeps a node from starting a pod's containers."""
-    describe = command(f"kubectl describe pod -n {seen.namespace} {pod_name(pod)}")
-    words = _telling_words(pod, seen)
+    describe = command(f"kubectl describe pod -n {view.namespace} {pod_name(pod)}")
+    words = _telling_words(pod, view)
     if words:
         return Trouble(
             reason=reasons.SECRET_MISSING if _SECRET.search(words) else reasons.FAILED_MOUNT,
@@ -39,18 +39,18 @@ def preparing(pod: Document, seen: Seen) -> Trouble:
     )
 
 
-def _telling_words(pod: Document, seen: Seen) -> str:
+def _telling_words(pod: Document, view: EndpointView) -> str:
     if text(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
         return ""  # volumes are mounted: what events say of them has passed
-    events = [event for event in seen.observed.pod_events.get(pod_name(pod), ()) if _tells(event, seen)]
+    events = [event for event in view.observed.pod_events.get(pod_name(pod), ()) if _tells(event, view)]
     # Kinds in a fixed order rather than the newest: two of them take turns, and the message would with them.
     events.sort(key=lambda event: (_VAGUE in text(event, "message"), _TELLING.index(text(event, "reason"))))
     return text(events[0], "message") if events else ""
 
 
-def _tells(event: Document, seen: Seen) -> bool:
+def _tells(event: Document, view: EndpointView) -> bool:
     if text(event, "reason") not in _TELLING:
         return False
     last = text(event, "series", "lastObservedTime") or text(event, "lastTimestamp") or text(event, "eventTime")
     seen_at = parse_time(last)
-    return seen_at is None or (seen.now - seen_at).total_seconds() < FRESH_S
+    return seen_at is None or (view.now - seen_at).total_seconds() < FRESH_S

@@ -10,7 +10,7 @@ from whisper_operator.status import reasons
 from whisper_operator.status.accessors import parts, text
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.containers import trouble_of
-from whisper_operator.status.endpoint_view import Seen, is_ready, parse_time, pod_name
+from whisper_operator.status.endpoint_view import EndpointView, is_ready, parse_time, pod_name
 from whisper_operator.status.issue import Finding, joined, quoted
 from whisper_operator.status.pod_issue import Trouble
 
@@ -19,22 +19,22 @@ REPLACED_WITHIN = timedelta(minutes=2)
 CLOCKS_DIFFER = timedelta(seconds=5)
 
 
-def pod_findings(seen: Seen) -> Iterator[Finding]:
+def pod_findings(view: EndpointView) -> Iterator[Finding]:
     """Worst first. Where a rollout goes on, its pods are judged and not those that they replace."""
-    troubles = [(pod, found) for pod in seen.new_pods if (found := trouble_of(pod, seen)) is not None]
-    troubles += [(pod, _of_failed(pod)) for pod in seen.failed_pods if _is_missed(pod, seen)]
+    troubles = [(pod, found) for pod in view.new_pods if (found := trouble_of(pod, view)) is not None]
+    troubles += [(pod, _of_failed(pod)) for pod in view.failed_pods if _is_missed(pod, view)]
     by_reason: dict[str, list[tuple[Document, Trouble]]] = {}
     for pod, trouble in sorted(troubles, key=lambda each: (each[1].rank, each[1].reason)):
         by_reason.setdefault(trouble.reason, []).append((pod, trouble))
     for reason, group in by_reason.items():
         trouble = group[0][1]
-        who = subject([pod for pod, _ in group], seen)
+        who = subject([pod for pod, _ in group], view)
         yield Finding(reason=reason, message=joined(f"{who}: {trouble.text}", trouble.advice), hard=trouble.hard)
 
 
-def subject(pods: list[Document], seen: Seen) -> str:
+def subject(pods: list[Document], view: EndpointView) -> str:
     """Which pods a message is about: the oldest by name, the others by their number."""
-    name, total = pod_name(pods[0]), max(len(seen.pods), len(pods))
+    name, total = pod_name(pods[0]), max(len(view.pods), len(pods))
     return f"Pod {name}" if total == 1 else f"{len(pods)} of {total} pods ({name})"
 
 
@@ -54,12 +54,12 @@ def _of_failed(pod: Document) -> Trouble:
     )
 
 
-def _is_missed(pod: Document, seen: Seen) -> bool:
+def _is_missed(pod: Document, view: EndpointView) -> bool:
     """Whether the pod that came in place of a failed one is not ready: old failures are nobody's business."""
     failed_at = parse_time(_failed_at(pod))
     if failed_at is None:
         return False
-    made_at = [parse_time(text(other, "metadata", "creationTimestamp")) for other in seen.pods if not is_ready(other)]
+    made_at = [parse_time(text(other, "metadata", "creationTimestamp")) for other in view.pods if not is_ready(other)]
     # Clocks of nodes and control plane differ a little.
     return any(made and -CLOCKS_DIFFER <= made - failed_at <= REPLACED_WITHIN for made in made_at)
 

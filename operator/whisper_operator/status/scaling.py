@@ -9,26 +9,26 @@ from whisper_operator.status import reasons
 from whisper_operator.status.accessors import text
 from whisper_operator.status.child_issues import AUTOSCALER_KIND, refused
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
-from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.issue import Finding, joined, quoted
 
 TYPE = "Autoscaling"
 
 
-def autoscaling(seen: Seen) -> Condition | None:
+def autoscaling(view: EndpointView) -> Condition | None:
     """None where no autoscaling is asked for."""
-    wanted = seen.endpoint.spec.autoscaling if seen.endpoint else None
+    wanted = view.endpoint.spec.autoscaling if view.endpoint else None
     if wanted is None:
-        return None if seen.endpoint else seen.as_before(TYPE)
-    if seen.suspended:
+        return None if view.endpoint else view.as_before(TYPE)
+    if view.suspended:
         message = "spec.suspend is true: there is no autoscaler meanwhile."
         return Condition(type=TYPE, status=Truth.FALSE, reason=reasons.SUSPENDED, message=message)
-    found = refused(frozenset({AUTOSCALER_KIND}), seen)
-    return fails(TYPE, found) if found is not None else _repeated(seen, wanted)
+    found = refused(frozenset({AUTOSCALER_KIND}), view)
+    return fails(TYPE, found) if found is not None else _repeated(view, wanted)
 
 
-def _repeated(seen: Seen, wanted: Autoscaling) -> Condition:
-    conditions = conditions_of(seen.child(AUTOSCALER_KIND) or {})
+def _repeated(view: EndpointView, wanted: Autoscaling) -> Condition:
+    conditions = conditions_of(view.child(AUTOSCALER_KIND) or {})
     failed = next((each for each in map(conditions.get, ("AbleToScale", "ScalingActive")) if _is(each, "False")), None)
     if failed is not None:
         reason = text(failed, "reason") or TYPE

@@ -10,34 +10,34 @@ from collections.abc import Iterator
 from whisper_operator.resource.required_secrets import RequiredSecret, pod_secrets, pull_secrets
 from whisper_operator.snapshot import Found, SecretLookup
 from whisper_operator.status import reasons
-from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.issue import Finding, clipped, command
 
 
-def secret_findings(seen: Seen) -> Iterator[Finding]:
+def secret_findings(view: EndpointView) -> Iterator[Finding]:
     """Missing Secrets of the pods. What could not be looked up is not judged: the node will report it."""
-    if seen.endpoint is None:
+    if view.endpoint is None:
         return
-    for required in pod_secrets(seen.endpoint):
-        yield from secret_issues(required, seen)
-    if not seen.all_ready:
-        for required in pull_secrets(seen.endpoint):
-            yield from secret_issues(required, seen)
+    for required in pod_secrets(view.endpoint):
+        yield from secret_issues(required, view)
+    if not view.all_ready:
+        for required in pull_secrets(view.endpoint):
+            yield from secret_issues(required, view)
 
 
-def secret_issues(required: RequiredSecret, seen: Seen) -> Iterator[Finding]:
+def secret_issues(required: RequiredSecret, view: EndpointView) -> Iterator[Finding]:
     """What a Secret lacks, and the command that creates or completes it."""
-    lookup = seen.observed.secrets.get(required.name)
+    lookup = view.observed.secrets.get(required.name)
     if lookup is None or lookup.satisfies(required):
         return
     is_missing = lookup.found is Found.MISSING
     text = (
-        f"Secret {required.name} is not there in namespace {seen.namespace}"
+        f"Secret {required.name} is not there in namespace {view.namespace}"
         if is_missing
         else _defect(required, lookup)
     )
-    create = command(f"kubectl create secret {required.make.format(required.name)} -n {seen.namespace}")
-    edit = command(f"kubectl edit secret {required.name} -n {seen.namespace}")
+    create = command(f"kubectl create secret {required.make.format(required.name)} -n {view.namespace}")
+    edit = command(f"kubectl edit secret {required.name} -n {view.namespace}")
     advice = f"Make it: {create}." if is_missing else f"Add it: {edit}."
     yield Finding(reason=reasons.SECRET_MISSING, message=f"{text} ({required.field}). {advice}")
 

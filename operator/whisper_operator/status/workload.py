@@ -14,7 +14,7 @@ from whisper_operator.status.child_issues import not_there, pod_refusals, worklo
 from whisper_operator.status.claims import claim_findings
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.containers import is_loading_in_time
-from whisper_operator.status.endpoint_view import Seen
+from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.issue import Finding, command, counted, joined
 from whisper_operator.status.pods import pod_findings
 from whisper_operator.status.scheduling import scheduling_findings
@@ -24,110 +24,110 @@ AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 
 
-def workload_findings(seen: Seen, valid: Condition) -> tuple[Finding, ...]:
+def workload_findings(view: EndpointView, valid: Condition) -> tuple[Finding, ...]:
     """What somebody must see to first; then what passes by itself."""
-    found = list(_all_findings(seen))
-    if not valid.holds and seen.deployment is None:
+    found = list(_all_findings(view))
+    if not valid.holds and view.deployment is None:
         found.insert(0, Finding(reason=valid.reason, message=valid.message))
     return tuple(sorted(found, key=lambda each: not each.hard))
 
 
-def _all_findings(seen: Seen) -> Iterator[Finding]:
-    yield from workload_refusals(seen)
-    if seen.n_wanted == 0:
+def _all_findings(view: EndpointView) -> Iterator[Finding]:
+    yield from workload_refusals(view)
+    if view.n_wanted == 0:
         return
-    yield from secret_findings(seen)
-    yield from claim_findings(seen)
-    yield from pod_refusals(seen)
-    of_pods = (*pod_findings(seen), *scheduling_findings(seen))
+    yield from secret_findings(view)
+    yield from claim_findings(view)
+    yield from pod_refusals(view)
+    of_pods = (*pod_findings(view), *scheduling_findings(view))
     yield from of_pods
-    yield from _deadline(seen, of_pods)
+    yield from _deadline(view, of_pods)
 
 
-def _deadline(seen: Seen, of_pods: tuple[Finding, ...]) -> Iterator[Finding]:
+def _deadline(view: EndpointView, of_pods: tuple[Finding, ...]) -> Iterator[Finding]:
     """The rollout's time is over. Pods that waited long and load now still have theirs: the kubelet sees to that."""
-    condition = condition_of(seen.deployment, PROGRESSING)
-    if not seen.deployment_is_current or text(condition, "reason") != "ProgressDeadlineExceeded":
+    condition = condition_of(view.deployment, PROGRESSING)
+    if not view.deployment_is_current or text(condition, "reason") != "ProgressDeadlineExceeded":
         return
-    if any(is_loading_in_time(pod, seen) for pod in seen.new_pods):
+    if any(is_loading_in_time(pod, view) for pod in view.new_pods):
         return
-    over = f"No further pod became ready in the time that a rollout may take (rollout.startupSeconds is {seen.startup_seconds})."
-    logs = command(f"kubectl logs -n {seen.namespace} deployment/{seen.name} --tail=50")
+    over = f"No further pod became ready in the time that a rollout may take (rollout.startupSeconds is {view.startup_seconds})."
+    logs = command(f"kubectl logs -n {view.namespace} deployment/{view.name} --tail=50")
     waits_for = of_pods[0].message if of_pods else f"See {logs}."
     yield Finding(reason=reasons.STARTUP_TIMEOUT, message=joined(over, waits_for))
 
 
-def available(seen: Seen, findings: tuple[Finding, ...]) -> Condition:
+def available(view: EndpointView, findings: tuple[Finding, ...]) -> Condition:
     """Whether enough pods serve, of whatever settings."""
-    count = f"{counted(seen.n_ready, seen.n_wanted)} {'is' if seen.n_ready == 1 else 'are'} ready."
-    if seen.n_wanted == 0:
-        return fails(AVAILABLE, no_pods_wanted(seen))
-    if seen.n_ready and _deployment_suffices(seen):
+    count = f"{counted(view.n_ready, view.n_wanted)} {'is' if view.n_ready == 1 else 'are'} ready."
+    if view.n_wanted == 0:
+        return fails(AVAILABLE, no_pods_wanted(view))
+    if view.n_ready and _deployment_suffices(view):
         return Condition(type=AVAILABLE, status=Truth.TRUE, reason=reasons.AVAILABLE, message=count)
-    if seen.deployment is None:
-        return fails(AVAILABLE, findings[0] if findings else _not_made(seen))
+    if view.deployment is None:
+        return fails(AVAILABLE, findings[0] if findings else _not_made(view))
     if findings:
-        partly = f"Only {count}" if seen.n_ready else ""
+        partly = f"Only {count}" if view.n_ready else ""
         return fails(AVAILABLE, Finding(reason=findings[0].reason, message=joined(partly, findings[0].message)))
-    if seen.n_ready:
+    if view.n_ready:
         return fails(AVAILABLE, Finding(reason=reasons.TOO_FEW_READY_PODS, message=f"Only {count}"))
     return fails(AVAILABLE, Finding(reason=reasons.NO_READY_PODS, message=count))
 
 
-def _deployment_suffices(seen: Seen) -> bool:
+def _deployment_suffices(view: EndpointView) -> bool:
     """Whether the Deployment calls itself available; while its status lags behind its spec, what held so far.
 
     It counts from how many pods there should be: scaled up, it is unavailable at once. Here, that takes a pod that is lost.
     """
-    held = text(seen.previous.get(AVAILABLE, {}), "status") == "True"
-    if not seen.deployment_is_current:
+    held = text(view.previous.get(AVAILABLE, {}), "status") == "True"
+    if not view.deployment_is_current:
         return held
-    says = text(condition_of(seen.deployment, AVAILABLE), "status") == "True"
-    return says or (held and seen.n_ready >= seen.n_ready_before)
+    says = text(condition_of(view.deployment, AVAILABLE), "status") == "True"
+    return says or (held and view.n_ready >= view.n_ready_before)
 
 
-def _not_made(seen: Seen) -> Finding:
-    return Finding(reason=reasons.CREATING, message=not_there("Deployment", seen), hard=False)
+def _not_made(view: EndpointView) -> Finding:
+    return Finding(reason=reasons.CREATING, message=not_there("Deployment", view), hard=False)
 
 
-def no_pods_wanted(seen: Seen) -> Finding:
-    if seen.suspended:
+def no_pods_wanted(view: EndpointView) -> Finding:
+    if view.suspended:
         return Finding(
             reason=reasons.SUSPENDED, message="spec.suspend is true: there are no pods. Set it to false to start them."
         )
-    scale = command(f"kubectl scale wep -n {seen.namespace} {seen.name} --replicas=1")
+    scale = command(f"kubectl scale wep -n {view.namespace} {view.name} --replicas=1")
     return Finding(
         reason=reasons.SCALED_TO_ZERO, message=f"spec.replicas is 0: there are no pods. To start one: {scale}."
     )
 
 
-def progressing(seen: Seen, findings: tuple[Finding, ...]) -> Condition:
+def progressing(view: EndpointView, findings: tuple[Finding, ...]) -> Condition:
     """True while pods come up, and once all have; False where something keeps them from it."""
     if findings and findings[0].hard:
         return fails(PROGRESSING, findings[0])
-    if seen.n_wanted == 0 and not seen.pods:
-        off = no_pods_wanted(seen)
+    if view.n_wanted == 0 and not view.pods:
+        off = no_pods_wanted(view)
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=off.reason, message=off.message)
-    if seen.deployment is None:
-        waiting = _not_made(seen)
+    if view.deployment is None:
+        waiting = _not_made(view)
         return Condition(type=PROGRESSING, status=Truth.UNKNOWN, reason=waiting.reason, message=waiting.message)
     if findings:
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=findings[0].reason, message=findings[0].message)
-    if is_rolled_out(seen):
+    if is_rolled_out(view):
         message = "All pods run what the spec asks for."
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLED_OUT, message=message)
-    return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLING_OUT, message=_under_way(seen))
+    return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLING_OUT, message=_under_way(view))
 
 
-def is_rolled_out(seen: Seen) -> bool:
-    """As `kubectl rollout status` judges it, and the pods seen agree."""
-    status = seen.deployment_status
+def is_rolled_out(view: EndpointView) -> bool:
+    """As `kubectl rollout status` judges it, and the pods view agree."""
+    status = view.deployment_status
     counts = [number(status, key) for key in ("updatedReplicas", "replicas", "availableReplicas")]
-    return seen.deployment_is_current and set(counts) == {seen.n_wanted} and seen.n_ready == seen.n_wanted
+    return view.deployment_is_current and set(counts) == {view.n_wanted} and view.n_ready == view.n_wanted
 
 
-def _under_way(seen: Seen) -> str:
-    if not seen.deployment_is_current:
+def _under_way(view: EndpointView) -> str:
+    if not view.deployment_is_current:
         return "The Deployment controller has not taken up the newest settings yet."
-    updated = number(seen.deployment_status, "updatedReplicas")
-    return f"{updated} of {seen.n_wanted} pods have the newest settings, {seen.n_ready} of all are ready."
+    updated = number(view.deployment_status, "updatedReplicas")
+    return f"{updated} of {view.n_wanted} pods have the newest settings, {view.n_ready} of all are ready."

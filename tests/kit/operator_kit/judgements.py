@@ -27,7 +27,7 @@ RESOLVED = Resolved(
 )
 
 
-def seen(
+def snapshot_of(
     *children: Document, pods: Sequence[Document] = (), served_kinds: frozenset[str] = frozenset(), **more: Any
 ) -> Observed:
     by_key = {ChildKey(child["kind"], child["metadata"]["name"]): child for child in children}

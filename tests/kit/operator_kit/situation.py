@@ -8,7 +8,7 @@ from typing import Any
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import seen
+from operator_kit.judgements import snapshot_of
 from whisper_operator.errors import SpecError
 from whisper_operator.snapshot import ChildKey, Found, Observed, Refusal, SecretLookup
 
@@ -85,20 +85,20 @@ def held_back(reason: str, **more: str) -> dict[str, str]:
 
 
 def one_pod(state: live.Document, **more: Any) -> Observed:
-    return seen(live.deployment(), pods=[live_pods.pod(state=state)], **more)
+    return snapshot_of(live.deployment(), pods=[live_pods.pod(state=state)], **more)
 
 
 def being_made(*events: live.Document, has_sandbox: bool = False) -> Observed:
     pod = live_pods.pod(state=CREATING, has_sandbox=has_sandbox)
-    return seen(live.deployment(), pods=[pod], pod_events={pod["metadata"]["name"]: events})
+    return snapshot_of(live.deployment(), pods=[pod], pod_events={pod["metadata"]["name"]: events})
 
 
 def serving(*children: live.Document, **more: Any) -> Observed:
-    return seen(live.deployment(ready=1), *children, pods=[live_pods.pod()], **more)
+    return snapshot_of(live.deployment(ready=1), *children, pods=[live_pods.pod()], **more)
 
 
 def no_node(words: str) -> Observed:
-    return seen(live.deployment(), pods=[live_pods.unscheduled(words)])
+    return snapshot_of(live.deployment(), pods=[live_pods.unscheduled(words)])
 
 
 def refused(kind: str, name: str, code: int, reason: str, message: str) -> Refusal:
