@@ -73,7 +73,7 @@ class Refusal:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Observed:
+class ClusterSnapshot:
     """All that status is made from, besides the endpoint itself."""
 
     children: Mapping[ChildKey, Document] = dataclasses.field(default_factory=dict)

@@ -60,4 +60,4 @@ def test_a_moment_on_the_way_is_no_event() -> None:
 
 def test_suspending_is_no_warning() -> None:
     situation = SITUATIONS["suspended"]
-    assert told(judged({}, serving()), judged(situation.spec, situation.observed)) == [("Normal", "Suspended")]
+    assert told(judged({}, serving()), judged(situation.spec, situation.snapshot)) == [("Normal", "Suspended")]

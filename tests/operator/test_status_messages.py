@@ -78,5 +78,5 @@ MESSAGES = {
 @pytest.mark.parametrize("name", MESSAGES)
 def test_ready_says_what_to_do(name: str) -> None:
     situation = SITUATIONS[name]
-    status = judged(situation.spec, situation.observed, problem=situation.problem, parsed=situation.parsed)
+    status = judged(situation.spec, situation.snapshot, problem=situation.problem, parsed=situation.parsed)
     assert message(status) == MESSAGES[name]

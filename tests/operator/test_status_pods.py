@@ -14,8 +14,8 @@ PREVIOUS = f"See `kubectl logs -n team-a {POD} -c server --previous`."
 
 
 def ready_of(state: live.Document, **of_pod: object) -> tuple[str, str, str]:
-    observed = snapshot_of(live.deployment(), pods=[live_pods.pod(state=state, **of_pod)])  # type: ignore[arg-type]
-    return by_type(judged({}, observed))["Ready"]
+    snapshot = snapshot_of(live.deployment(), pods=[live_pods.pod(state=state, **of_pod)])  # type: ignore[arg-type]
+    return by_type(judged({}, snapshot))["Ready"]
 
 
 def test_a_refused_setting_is_told_in_the_servers_own_words() -> None:
@@ -189,8 +189,8 @@ def test_a_ready_pod_that_is_leaving_does_not_count() -> None:
 
 def test_available_with_no_pods_of_the_deployments_own_making() -> None:
     """One replica, maxUnavailable 1: the Deployment calls itself available while nothing serves."""
-    observed = snapshot_of(live.deployment(ready=0, available=True), pods=[live_pods.pod(state=live_pods.loading())])
-    assert short(judged({}, observed))["Available"] == "False ModelLoading"
+    snapshot = snapshot_of(live.deployment(ready=0, available=True), pods=[live_pods.pod(state=live_pods.loading())])
+    assert short(judged({}, snapshot))["Available"] == "False ModelLoading"
 
 
 def test_an_old_failure_is_forgotten_once_its_successor_is_up() -> None:

@@ -67,8 +67,8 @@ def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:
 def test_a_secret_of_a_variable() -> None:
     env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
     env += [{"name": "Y", "valueFrom": {"secretKeyRef": {"name": "y", "key": "k", "optional": True}}}]
-    observed = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
-    assert message(judged({"pod": {"env": env}}, observed)).startswith(
+    snapshot = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
+    assert message(judged({"pod": {"env": env}}, snapshot)).startswith(
         "Secret x is not there in namespace team-a (pod.env[0])."
     )
 

@@ -86,7 +86,7 @@ def test_a_new_generation_is_noted_in_every_condition() -> None:
 
 
 def lagging(**more: object) -> live.Document:
-    return live.deployment(ready=1, generation=2, observed=1, **more)  # type: ignore[arg-type]
+    return live.deployment(ready=1, generation=2, snapshot=1, **more)  # type: ignore[arg-type]
 
 
 def test_what_the_deployment_said_before_its_newest_spec_does_not_count() -> None:
@@ -182,8 +182,8 @@ def test_what_somebody_must_see_to_goes_before_what_passes() -> None:
 
 
 def test_a_cause_goes_before_its_effect() -> None:
-    observed = one_pod(live_pods.waiting("CreateContainerConfigError", "no"), secrets={"clients": MISSING})
-    assert short(judged(KEYS, observed))["Ready"] == "False SecretMissing"
+    snapshot = one_pod(live_pods.waiting("CreateContainerConfigError", "no"), secrets={"clients": MISSING})
+    assert short(judged(KEYS, snapshot))["Ready"] == "False SecretMissing"
 
 
 def test_the_way_in_goes_before_a_slow_start_and_after_a_crash() -> None:

@@ -1,4 +1,4 @@
-"""One endpoint from wish to status, as often as somebody asks: children applied, the world observed, status written.
+"""One endpoint from wish to status, as often as somebody asks: children applied, the world snapshot, status written.
 
 Level-triggered: it looks only at what is, never at what happened, and may be killed at any point. What belongs to an
 endpoint that is gone or on its way out is left alone. The decisions are elsewhere: what children are (`manifests`), what
@@ -22,7 +22,7 @@ from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.apply import GONE_SOON_S, Applier, Result
 from whisper_operator.reconcile.lookups import Looker, Lookups
 from whisper_operator.reconcile.route_conflicts import Contention
-from whisper_operator.reconcile.snapshot_builder import Observation, Observer, patience_s
+from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, patience_s
 from whisper_operator.reconcile.store import Key, Store
 from whisper_operator.reconcile.work_queue import Outcome
 from whisper_operator.resource.fields import Document
@@ -77,7 +77,7 @@ class Reconciler:
         self._applier = Applier(cluster, store, metrics, clock)
         self.contention = Contention(store, wake)
         self.looker = Looker(cluster, settings, clock)
-        self._observer = Observer(store, self.looker, settings.missing_seconds)
+        self._snapshots = SnapshotBuilder(store, self.looker, settings.missing_seconds)
         self._settled: dict[Key, Inputs] = {}
         self._refused_since: dict[Key, float] = {}
         self._uids: dict[Key, str] = {}
@@ -118,8 +118,8 @@ class Reconciler:
                 result = await self._applier.bring_about(endpoint, await self._wishes(endpoint, inputs))
             except SpecError as error:
                 problem = error
-        observation = await self._report(document, endpoint, problem, inputs, result)
-        return self._settle(key, inputs, result, observation)
+        built = await self._report(document, endpoint, problem, inputs, result)
+        return self._settle(key, inputs, result, built)
 
     async def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
         ingress_class = inputs.lookups.ingress_class or NO_CLASS
@@ -145,9 +145,9 @@ class Reconciler:
 
     async def _report(
         self, document: Document, endpoint: Endpoint | None, problem: SpecError | None, inputs: Inputs, result: Result
-    ) -> Observation:
+    ) -> SnapshotResult:
         """Write the status if it says anything new."""
-        observation = await self._observer.observe(
+        built = await self._snapshots.build(
             document,
             inputs.lookups,
             served_kinds=inputs.served_kinds,
@@ -159,14 +159,14 @@ class Reconciler:
             endpoint,
             problem,
             document=document,
-            observed=observation.observed,
+            snapshot=built.snapshot,
             resolved=manifests.resolve(endpoint, self._settings) if endpoint and problem is None else None,
             url=manifests.url_of(endpoint, self._settings) if endpoint else "",
             now=self._now(),
         )
         if new != document.get("status"):
             await self._write(document, new, result)
-        return observation
+        return built
 
     async def _write(self, document: Document, new: dict[str, Any], result: Result) -> None:
         metadata = document["metadata"]
@@ -194,8 +194,8 @@ class Reconciler:
                 document, type_=event.type, reason=event.reason, message=event.message, action=event.action
             )
 
-    def _settle(self, key: Key, inputs: Inputs, result: Result, observation: Observation) -> tuple[str, Outcome]:
-        waits = [wait for wait in (observation.again_s, inputs.lookups.again_s, result.again_s) if wait is not None]
+    def _settle(self, key: Key, inputs: Inputs, result: Result, built: SnapshotResult) -> tuple[str, Outcome]:
+        waits = [wait for wait in (built.again_s, inputs.lookups.again_s, result.again_s) if wait is not None]
         if result.refusals:
             # What a user or an administrator must mend: soon noticed at first, then ever more rarely asked for.
             now = self._clock()
@@ -203,7 +203,7 @@ class Reconciler:
             waits.append(patience_s(self._settings.missing_seconds, now - since))
         else:
             self._refused_since.pop(key, None)
-        if result.refusals or result.errors or result.again_s is not None or not observation.is_steady:
+        if result.refusals or result.errors or result.again_s is not None or not built.is_steady:
             self._settled.pop(key, None)
         else:
             # If anybody else has changed something meanwhile, this does not hold; an event has brought the key up again.

@@ -13,7 +13,7 @@ from whisper_operator.kinds import CLAIM
 from whisper_operator.reconcile.lookups import Looker, Lookups
 from whisper_operator.reconcile.store import Key, Store, controller_of
 from whisper_operator.resource.fields import Document
-from whisper_operator.snapshot import ChildKey, Observed, Refusal
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Refusal
 
 STUCK_AFTER_S = 3.0
 """A pod that has been on its node so long, and whose container says nothing, is asked about."""
@@ -22,10 +22,10 @@ SILENT = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
 @dataclass(frozen=True)
-class Observation:
+class SnapshotResult:
     """What was seen, and for how long it holds."""
 
-    observed: Observed
+    snapshot: ClusterSnapshot
     again_s: float | None
     """When to look again although nothing happened; None: no need."""
     is_steady: bool
@@ -37,7 +37,7 @@ def patience_s(first_s: float, age_s: float) -> float:
     return min(max(first_s, age_s / 10), max(LONGEST_WAIT_S, first_s))
 
 
-class Observer:
+class SnapshotBuilder:
     """Gathers."""
 
     def __init__(self, store: Store, looker: Looker, missing_s: float) -> None:
@@ -45,7 +45,7 @@ class Observer:
         self._looker = looker
         self._missing_s = missing_s
 
-    async def observe(
+    async def build(
         self,
         document: Document,
         lookups: Lookups,
@@ -54,7 +54,7 @@ class Observer:
         route_owner: str,
         refusals: tuple[Refusal, ...],
         now: datetime,
-    ) -> Observation:
+    ) -> SnapshotResult:
         metadata = document["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
         children = {
@@ -64,7 +64,7 @@ class Observer:
         quiet = [pod for pod in pods if waits_without_words(pod)]
         stuck = [pod for pod in quiet if age_s(pod, now) >= STUCK_AFTER_S]
         claims = [claim for claim in (*_claims(children), lookups.existing_claim) if claim and is_pending(claim)]
-        observed = Observed(
+        snapshot = ClusterSnapshot(
             children=children,
             pods=pods,
             secrets=lookups.secrets,
@@ -77,7 +77,7 @@ class Observer:
             refusals=refusals,
         )
         waits = [patience_s(self._missing_s, age_s(waiting, now)) for waiting in (*quiet, *claims)]
-        return Observation(observed, min(waits, default=None), is_steady=not waits and not any(map(starts, pods)))
+        return SnapshotResult(snapshot, min(waits, default=None), is_steady=not waits and not any(map(starts, pods)))
 
 
 def is_owned(child: Document, uid: str) -> bool:

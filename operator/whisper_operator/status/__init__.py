@@ -1,6 +1,6 @@
 """What a WhisperEndpoint's status says: conditions, their reasons and messages, and Events for what changed.
 
-Pure functions of what was observed. Each subject has a module of its own; `whole` puts them together.
+Pure functions of what was snapshot. Each subject has a module of its own; `whole` puts them together.
 """
 
 from whisper_operator.status.build import make_status

@@ -11,7 +11,7 @@ from whisper_operator.resource.declared import declared_fields
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.resource.status import Resolved
-from whisper_operator.snapshot import Observed
+from whisper_operator.snapshot import ClusterSnapshot
 from whisper_operator.status.accessors import number, part, text
 from whisper_operator.status.conditions import as_documents
 from whisper_operator.status.endpoint_view import EndpointView
@@ -27,7 +27,7 @@ def make_status(
     problem: SpecError | None,
     *,
     document: Document,
-    observed: Observed,
+    snapshot: ClusterSnapshot,
     resolved: Resolved | None,
     url: str,
     now: datetime,
@@ -39,7 +39,7 @@ def make_status(
     FailedMount event is.
     """
     before = part(document, "status")
-    view = EndpointView(document=document, endpoint=endpoint, observed=observed, now=now)
+    view = EndpointView(document=document, endpoint=endpoint, snapshot=snapshot, now=now)
     address = url or text(before, "url")
     is_valid = valid(view, problem)
     findings = workload_findings(view, is_valid)

@@ -77,7 +77,7 @@ def refusal_finding(refusal: Refusal, view: EndpointView) -> Finding:
 
 def workload_refusals(view: EndpointView) -> Iterator[Finding]:
     """All but those that have a condition of their own, or make the endpoint invalid."""
-    for refusal in view.observed.refusals:
+    for refusal in view.snapshot.refusals:
         found = refusal_finding(refusal, view)
         if refusal.key.kind not in ROUTE_KINDS | {AUTOSCALER_KIND} and found.reason not in SPEC_REASONS:
             yield found
@@ -85,13 +85,13 @@ def workload_refusals(view: EndpointView) -> Iterator[Finding]:
 
 def refused(kinds: frozenset[str], view: EndpointView) -> Finding | None:
     """What happened to an object of these kinds, if it was refused."""
-    found = (refusal for refusal in view.observed.refusals if refusal.key.kind in kinds)
+    found = (refusal for refusal in view.snapshot.refusals if refusal.key.kind in kinds)
     return next((refusal_finding(refusal, view) for refusal in found), None)
 
 
 def invalid_child(view: EndpointView) -> Finding | None:
     """The first refusal that speaks of the endpoint itself."""
-    findings = (refusal_finding(refusal, view) for refusal in view.observed.refusals)
+    findings = (refusal_finding(refusal, view) for refusal in view.snapshot.refusals)
     return next((found for found in findings if found.reason in SPEC_REASONS), None)
 
 
@@ -126,7 +126,7 @@ _OF_KUBERNETES = frozenset({"foregroundDeletion", "orphan"})
 def not_there(kind: str, view: EndpointView) -> str:
     """Why there is no child of this kind: it has yet to be made, or an earlier one has yet to go."""
     name = names.child_name(view.name)
-    found = view.observed.children.get(ChildKey(kind, name))
+    found = view.snapshot.children.get(ChildKey(kind, name))
     if found is None or not is_terminating(found):
         return f"{kind} {name} is not there yet."
     foreign = _foreign_finalizers(found)

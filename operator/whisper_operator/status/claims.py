@@ -20,9 +20,9 @@ def claim_findings(view: EndpointView) -> Iterator[Finding]:
     cache = view.endpoint.spec.cache if view.endpoint else None
     if cache and cache.persistent_volume_claim:
         key = ChildKey("PersistentVolumeClaim", names.cache_claim_name(view.name))
-        yield from _judge(view.observed.children.get(key), key.name, view)
+        yield from _judge(view.snapshot.children.get(key), key.name, view)
     elif cache and cache.existing_claim:
-        yield from _judge(view.observed.existing_claim, cache.existing_claim, view, is_ours=False)
+        yield from _judge(view.snapshot.existing_claim, cache.existing_claim, view, is_ours=False)
 
 
 def _judge(claim: Document | None, name: str, view: EndpointView, *, is_ours: bool = True) -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def _pending(claim: Document, name: str, see: str, view: EndpointView) -> Findin
     """Waiting is in order for as long as nobody complains: many storage classes make a volume once a pod needs it."""
     storage_class = text(claim, "spec", "storageClassName")
     of_class = f" (storage class {storage_class})" if storage_class else " (it names no storage class)"
-    events = [event for event in view.observed.claim_events if text(event, "reason") in _COMPLAINTS]
+    events = [event for event in view.snapshot.claim_events if text(event, "reason") in _COMPLAINTS]
     if events:
         words = f"Kubernetes says: {quoted(text(events[0], 'message'))}"
         remedy = "" if storage_class else "Set cache.persistentVolumeClaim.storageClassName, or a default StorageClass."

@@ -1,4 +1,4 @@
-"""What is judged: an endpoint beside what was observed of it, with what several judgements ask for worked out once.
+"""What is judged: an endpoint beside what was snapshot of it, with what several judgements ask for worked out once.
 
 Pods that are going away are no part of any judgement; those that failed are kept apart from those that live.
 """
@@ -13,7 +13,7 @@ from functools import cached_property
 from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
-from whisper_operator.snapshot import ChildKey, Observed
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot
 from whisper_operator.status.accessors import number, part, text, value
 from whisper_operator.status.conditions import Condition, Truth, condition_of, conditions_of
 
@@ -28,7 +28,7 @@ class EndpointView:
     """The WhisperEndpoint as the API server has it."""
     endpoint: Endpoint | None
     """None where it could not be parsed."""
-    observed: Observed
+    snapshot: ClusterSnapshot
     now: datetime
 
     @property
@@ -59,7 +59,7 @@ class EndpointView:
 
     def child(self, kind: str, name: str = "") -> Document | None:
         """A child that is there to stay."""
-        found = self.observed.children.get(ChildKey(kind, name or names.child_name(self.name)))
+        found = self.snapshot.children.get(ChildKey(kind, name or names.child_name(self.name)))
         return None if found is None or is_terminating(found) else found
 
     @cached_property
@@ -80,16 +80,16 @@ class EndpointView:
     @cached_property
     def pods(self) -> tuple[Document, ...]:
         """Those that live, oldest first."""
-        return tuple(pod for pod in self.observed.pods if not is_terminating(pod) and not has_ended(pod))
+        return tuple(pod for pod in self.snapshot.pods if not is_terminating(pod) and not has_ended(pod))
 
     @cached_property
     def failed_pods(self) -> tuple[Document, ...]:
-        return tuple(pod for pod in self.observed.pods if not is_terminating(pod) and has_ended(pod))
+        return tuple(pod for pod in self.snapshot.pods if not is_terminating(pod) and has_ended(pod))
 
     @cached_property
     def leaving_pods(self) -> tuple[Document, ...]:
         """Those that are being deleted but still have their node, and its GPU."""
-        leaving = (pod for pod in self.observed.pods if is_terminating(pod) and not has_ended(pod))
+        leaving = (pod for pod in self.snapshot.pods if is_terminating(pod) and not has_ended(pod))
         return tuple(pod for pod in leaving if node_of(pod))
 
     @cached_property

@@ -42,7 +42,7 @@ def preparing(pod: Document, view: EndpointView) -> Trouble:
 def _telling_words(pod: Document, view: EndpointView) -> str:
     if text(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
         return ""  # volumes are mounted: what events say of them has passed
-    events = [event for event in view.observed.pod_events.get(pod_name(pod), ()) if _tells(event, view)]
+    events = [event for event in view.snapshot.pod_events.get(pod_name(pod), ()) if _tells(event, view)]
     # Kinds in a fixed order rather than the newest: two of them take turns, and the message would with them.
     events.sort(key=lambda event: (_VAGUE in text(event, "message"), _TELLING.index(text(event, "reason"))))
     return text(events[0], "message") if events else ""

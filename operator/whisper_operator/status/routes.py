@@ -40,7 +40,7 @@ def _pending(message: str) -> Condition:
 
 
 def _conflict(where: str, field: str, view: EndpointView) -> Finding | None:
-    owner = view.observed.route_owner
+    owner = view.snapshot.route_owner
     if not owner:
         return None
     message = f"{where} belongs to the older WhisperEndpoint {owner}: change {field}, or delete that one."
@@ -69,7 +69,7 @@ def _by_ingress(ingress: Ingress, view: EndpointView) -> Condition:
 
 
 def _class_missing(ingress: Ingress, view: EndpointView) -> Finding | None:
-    if view.observed.ingress_class is not None or CLASS_ANNOTATION in ingress.annotations:
+    if view.snapshot.ingress_class is not None or CLASS_ANNOTATION in ingress.annotations:
         return None
     if ingress.class_name:
         what = f"There is no IngressClass {ingress.class_name}"
@@ -85,7 +85,7 @@ def _addresses(document: Document) -> Iterator[str]:
 
 
 def _by_gateway(gateway: Gateway, view: EndpointView) -> Condition:
-    if "HTTPRoute" not in view.observed.served_kinds:
+    if "HTTPRoute" not in view.snapshot.served_kinds:
         message = "The cluster does not know HTTPRoute (gateway.networking.k8s.io/v1): install the Gateway API, or use exposure.ingress."
         return fails(TYPE, Finding(reason=reasons.GATEWAY_API_MISSING, message=message))
     where = f"{', '.join(gateway.hostnames) or 'Any host'}{gateway.path} of Gateway {_names(gateway)}"

@@ -27,7 +27,7 @@ def secret_findings(view: EndpointView) -> Iterator[Finding]:
 
 def secret_issues(required: RequiredSecret, view: EndpointView) -> Iterator[Finding]:
     """What a Secret lacks, and the command that creates or completes it."""
-    lookup = view.observed.secrets.get(required.name)
+    lookup = view.snapshot.secrets.get(required.name)
     if lookup is None or lookup.satisfies(required):
         return
     is_missing = lookup.found is Found.MISSING

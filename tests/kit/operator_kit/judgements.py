@@ -11,7 +11,7 @@ from operator_kit.live_objects import NOW, Document
 from whisper_operator.errors import SpecError
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.status import Resolved
-from whisper_operator.snapshot import ChildKey, Observed
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot
 from whisper_operator.status import make_status
 
 URL = "http://speech.team-a.svc.cluster.local/v1"
@@ -29,14 +29,14 @@ RESOLVED = Resolved(
 
 def snapshot_of(
     *children: Document, pods: Sequence[Document] = (), served_kinds: frozenset[str] = frozenset(), **more: Any
-) -> Observed:
+) -> ClusterSnapshot:
     by_key = {ChildKey(child["kind"], child["metadata"]["name"]): child for child in children}
-    return Observed(children=by_key, pods=tuple(pods), served_kinds=served_kinds, **more)
+    return ClusterSnapshot(children=by_key, pods=tuple(pods), served_kinds=served_kinds, **more)
 
 
 def judged(
     spec: Mapping[str, Any] | None,
-    observed: Observed,
+    snapshot: ClusterSnapshot,
     *,
     before: Mapping[str, Any] | None = None,
     generation: int = 1,
@@ -52,7 +52,7 @@ def judged(
         parse_endpoint(document) if parsed else None,
         problem,
         document=document,
-        observed=observed,
+        snapshot=snapshot,
         resolved=RESOLVED if parsed else None,
         url=URL if parsed else "",
         now=now,

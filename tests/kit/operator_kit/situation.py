@@ -10,7 +10,7 @@ from operator_kit import live_objects as live
 from operator_kit import live_pods
 from operator_kit.judgements import snapshot_of
 from whisper_operator.errors import SpecError
-from whisper_operator.snapshot import ChildKey, Found, Observed, Refusal, SecretLookup
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Found, Refusal, SecretLookup
 
 GPU = {"gpu": {"class": "t4"}}
 CPU = {"gpu": {"class": "none"}}
@@ -54,7 +54,7 @@ class Situation:
     """What is asked for and what is seen; `differs` from an endpoint that is well."""
 
     spec: Mapping[str, Any]
-    observed: Observed
+    snapshot: ClusterSnapshot
     differs: Mapping[str, str]
     problem: SpecError | None = None
     parsed: bool = True
@@ -84,20 +84,20 @@ def held_back(reason: str, **more: str) -> dict[str, str]:
     return {"Ready": f"False {reason}", **more}
 
 
-def one_pod(state: live.Document, **more: Any) -> Observed:
+def one_pod(state: live.Document, **more: Any) -> ClusterSnapshot:
     return snapshot_of(live.deployment(), pods=[live_pods.pod(state=state)], **more)
 
 
-def being_made(*events: live.Document, has_sandbox: bool = False) -> Observed:
+def being_made(*events: live.Document, has_sandbox: bool = False) -> ClusterSnapshot:
     pod = live_pods.pod(state=CREATING, has_sandbox=has_sandbox)
     return snapshot_of(live.deployment(), pods=[pod], pod_events={pod["metadata"]["name"]: events})
 
 
-def serving(*children: live.Document, **more: Any) -> Observed:
+def serving(*children: live.Document, **more: Any) -> ClusterSnapshot:
     return snapshot_of(live.deployment(ready=1), *children, pods=[live_pods.pod()], **more)
 
 
-def no_node(words: str) -> Observed:
+def no_node(words: str) -> ClusterSnapshot:
     return snapshot_of(live.deployment(), pods=[live_pods.unscheduled(words)])
 
 
