@@ -21,7 +21,7 @@ class ChildKey:
     name: str
 
 
-class Found(Enum):
+class Presence(Enum):
     """Whether an object is there."""
 
     PRESENT = "present"
@@ -46,8 +46,8 @@ class SecretLookup:
 
     def satisfies(self, required: RequiredSecret) -> bool:
         """Whether nothing is missing. A Secret that the operator may not read counts as complete: the node will report it."""
-        if self.found is not Found.PRESENT:
-            return self.found is Found.UNKNOWN
+        if self.presence is not Presence.PRESENT:
+            return self.presence is Presence.UNKNOWN
         if required.any_key and not self.keys_with_value:
             return False
         return not self.absent_keys(required) and not self.empty_keys(required)

@@ -16,7 +16,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.resource.required_secrets import RequiredSecret, pod_secrets, pull_secrets, route_secrets
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
-from whisper_operator.snapshot import Found, SecretLookup
+from whisper_operator.snapshot import Presence, SecretLookup
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
@@ -82,21 +82,23 @@ class Looker:
 
     async def _secret(self, namespace: str, name: str, required: Sequence[RequiredSecret]) -> SecretLookup:
         if not self._settings.read_secrets:
-            return SecretLookup(found=Found.UNKNOWN)
+            return SecretLookup(presence=Presence.UNKNOWN)
 
         async def ask() -> tuple[SecretLookup, bool]:
             secret = await self._cluster.get(SECRET.api_version, SECRET.kind, namespace, name)
             if secret is None:
-                return SecretLookup(found=Found.MISSING), False
+                return SecretLookup(presence=Presence.MISSING), False
             data = secret.get("data") or {}
             empty = frozenset(key for key, held in data.items() if not held)
-            found = SecretLookup(found=Found.PRESENT, keys=frozenset(data), empty=empty, type=secret.get("type", ""))
+            found = SecretLookup(
+                presence=Presence.PRESENT, keys=frozenset(data), empty=empty, type=secret.get("type", "")
+            )
             return found, all(found.satisfies(one) for one in required)
 
         # What suffices for one endpoint may lack a key that another one in the namespace needs.
         wanted = sorted({key for one in required for key in one.keys})
         lookup: SecretLookup | None = await self._remembered(("secret", namespace, name, *wanted), ask)
-        return lookup or SecretLookup(found=Found.UNKNOWN)
+        return lookup or SecretLookup(presence=Presence.UNKNOWN)
 
     async def _object(self, kind: Kind, namespace: str, name: str) -> Document | None:
         async def ask() -> tuple[Document | None, bool]:

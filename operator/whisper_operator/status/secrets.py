@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from whisper_operator.resource.required_secrets import RequiredSecret, pod_secrets, pull_secrets
-from whisper_operator.snapshot import Found, SecretLookup
+from whisper_operator.snapshot import Presence, SecretLookup
 from whisper_operator.status import reasons
 from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.issue import Finding, clipped, command
@@ -30,7 +30,7 @@ def secret_issues(required: RequiredSecret, view: EndpointView) -> Iterator[Find
     lookup = view.snapshot.secrets.get(required.name)
     if lookup is None or lookup.satisfies(required):
         return
-    is_missing = lookup.found is Found.MISSING
+    is_missing = lookup.presence is Presence.MISSING
     text = (
         f"Secret {required.name} is not there in namespace {view.namespace}"
         if is_missing

@@ -10,7 +10,7 @@ from operator_kit import live_objects as live
 from operator_kit import live_pods
 from operator_kit.judgements import snapshot_of
 from whisper_operator.errors import SpecError
-from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Found, Refusal, SecretLookup
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Presence, Refusal, SecretLookup
 
 GPU = {"gpu": {"class": "t4"}}
 CPU = {"gpu": {"class": "none"}}
@@ -105,7 +105,7 @@ def refused(kind: str, name: str, code: int, reason: str, message: str) -> Refus
     return Refusal(key=ChildKey(kind, name), code=code, reason=reason, message=message)
 
 
-MISSING = SecretLookup(found=Found.MISSING)
+MISSING = SecretLookup(presence=Presence.MISSING)
 CLASS = {"ingress_class": live.ingress_class("contour")}
 ROUTES = {"served_kinds": frozenset({"HTTPRoute"})}
 NO_POD = {"Scheduled": "Unknown NoPods"}

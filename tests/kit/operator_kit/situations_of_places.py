@@ -29,7 +29,7 @@ from operator_kit.situation import (
     serving,
     stuck,
 )
-from whisper_operator.snapshot import Found, SecretLookup
+from whisper_operator.snapshot import Presence, SecretLookup
 
 OF_PLACES: Mapping[str, Situation] = {
     # ── pods have no node ──
@@ -106,7 +106,9 @@ OF_PLACES: Mapping[str, Situation] = {
     "no API keys any more": Situation(
         KEYS, serving(secrets={"clients": MISSING}), held_back("SecretMissing", Progressing="False SecretMissing")
     ),
-    "Secrets cannot be read": Situation(KEYS, serving(secrets={"clients": SecretLookup(found=Found.UNKNOWN)}), {}),
+    "Secrets cannot be read": Situation(
+        KEYS, serving(secrets={"clients": SecretLookup(presence=Presence.UNKNOWN)}), {}
+    ),
     "no claim": Situation(
         OTHERS_CLAIM,
         no_node('persistentvolumeclaim "models" not found'),
