@@ -117,7 +117,7 @@ class Work:
         """Every endpoint once in the period, evenly spread."""
         while True:
             keys = list(self._store.endpoints())
-            reconciler.looker.forget_old()
+            reconciler.reader.forget_old()
             for number, key in enumerate(keys):
                 queue.add_after(key, self._settings.drift_seconds * (number + 1) / len(keys))
             await asyncio.sleep(self._settings.drift_seconds)

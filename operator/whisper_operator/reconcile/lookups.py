@@ -25,7 +25,7 @@ SECONDS_A_LOOK = 0.2
 
 
 @dataclass(frozen=True)
-class Lookups:
+class LookupResults:
     """What was found for an endpoint."""
 
     secrets: Mapping[str, SecretLookup]
@@ -35,7 +35,7 @@ class Lookups:
     """When to look again: no event tells that something is there, or there no more."""
 
 
-class Looker:
+class CachedReader:
     """Looks things up."""
 
     def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float]) -> None:
@@ -45,7 +45,7 @@ class Looker:
         self._kept: dict[tuple[str, ...], tuple[float, Any]] = {}
         self._users_of_classes: dict[tuple[str, str], float] = {}
 
-    async def look(self, endpoint: Endpoint) -> Lookups:
+    async def read(self, endpoint: Endpoint) -> LookupResults:
         namespace, spec = endpoint.namespace, endpoint.spec
         required = [*pod_secrets(endpoint), *pull_secrets(endpoint), *route_secrets(endpoint)]
         secrets = {
@@ -64,7 +64,7 @@ class Looker:
             ingress is not None and found_class is None,
         ]
         again_s = self._settings.missing_seconds if any(missing) else self._settled_s if secrets or ingress else None
-        return Lookups(secrets, found_claim, found_class, again_s)
+        return LookupResults(secrets, found_claim, found_class, again_s)
 
     async def events(self, regarding: Document) -> tuple[Document, ...]:
         """Events about a pod or a claim, newest first."""

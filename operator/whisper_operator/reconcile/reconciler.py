@@ -20,7 +20,7 @@ from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.apply import GONE_SOON_S, Applier, Result
-from whisper_operator.reconcile.lookups import Looker, Lookups
+from whisper_operator.reconcile.lookups import CachedReader, LookupResults
 from whisper_operator.reconcile.route_conflicts import Contention
 from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, patience_s
 from whisper_operator.reconcile.store import Key, Store
@@ -33,7 +33,7 @@ from whisper_operator.snapshot import ChildKey
 
 log = logging.getLogger(__name__)
 
-NOTHING = Lookups({}, None, None, None)
+NOTHING = LookupResults({}, None, None, None)
 NO_CLASS: Document = {"metadata": {"name": ""}, "spec": {}}
 ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
 
@@ -47,7 +47,7 @@ class Inputs:
     """All that a reconciliation depends on. The same again: nothing to do."""
 
     changes: int
-    lookups: Lookups
+    lookups: LookupResults
     route_owner: str
     served_kinds: frozenset[str]
 
@@ -76,8 +76,8 @@ class Reconciler:
         self._now = now
         self._applier = Applier(cluster, store, metrics, clock)
         self.contention = Contention(store, wake)
-        self.looker = Looker(cluster, settings, clock)
-        self._snapshots = SnapshotBuilder(store, self.looker, settings.missing_seconds)
+        self.reader = CachedReader(cluster, settings, clock)
+        self._snapshots = SnapshotBuilder(store, self.reader, settings.missing_seconds)
         self._settled: dict[Key, Inputs] = {}
         self._refused_since: dict[Key, float] = {}
         self._uids: dict[Key, str] = {}
@@ -108,7 +108,7 @@ class Reconciler:
             self._applier.forget(self._uids[key])
             self._uids[key] = uid
         endpoint, problem = _parsed(document)
-        lookups = await self.looker.look(endpoint) if endpoint else NOTHING
+        lookups = await self.reader.read(endpoint) if endpoint else NOTHING
         inputs = Inputs(changes, lookups, self.contention.holder(key), self._served_kinds)
         if self._settled.get(key) == inputs:
             return "unchanged", Outcome(again_s=lookups.again_s)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from whisper_operator.kinds import CLAIM
-from whisper_operator.reconcile.lookups import Looker, Lookups
+from whisper_operator.reconcile.lookups import CachedReader, LookupResults
 from whisper_operator.reconcile.store import Key, Store, controller_of
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Refusal
@@ -40,15 +40,15 @@ def patience_s(first_s: float, age_s: float) -> float:
 class SnapshotBuilder:
     """Gathers."""
 
-    def __init__(self, store: Store, looker: Looker, missing_s: float) -> None:
+    def __init__(self, store: Store, reader: CachedReader, missing_s: float) -> None:
         self._store = store
-        self._looker = looker
+        self._reader = reader
         self._missing_s = missing_s
 
     async def build(
         self,
         document: Document,
-        lookups: Lookups,
+        lookups: LookupResults,
         *,
         served_kinds: frozenset[str],
         route_owner: str,
@@ -71,8 +71,8 @@ class SnapshotBuilder:
             existing_claim=lookups.existing_claim,
             ingress_class=lookups.ingress_class,
             served_kinds=served_kinds,
-            pod_events={pod["metadata"]["name"]: await self._looker.events(pod) for pod in stuck},
-            claim_events=await self._looker.events(claims[0]) if claims else (),
+            pod_events={pod["metadata"]["name"]: await self._reader.events(pod) for pod in stuck},
+            claim_events=await self._reader.events(claims[0]) if claims else (),
             route_owner=route_owner,
             refusals=refusals,
         )
