@@ -8,7 +8,7 @@ from typing import Any
 from whisper_operator.resource.fields import Document
 
 
-def value(document: Document, *path: str) -> Any:
+def get_value(document: Document, *path: str) -> Any:
     """What is there; None where nothing is."""
     node: Any = document
     for key in path:
@@ -16,25 +16,25 @@ def value(document: Document, *path: str) -> Any:
     return node
 
 
-def part(document: Document, *path: str) -> Document:
+def get_map(document: Document, *path: str) -> Document:
     """A map within a document; an empty one where there is none."""
-    found = value(document, *path)
+    found = get_value(document, *path)
     return found if isinstance(found, Mapping) else {}
 
 
-def parts(document: Document, *path: str) -> Sequence[Document]:
+def get_list(document: Document, *path: str) -> Sequence[Document]:
     """A list of maps within a document; an empty one where there is none."""
-    found = value(document, *path)
+    found = get_value(document, *path)
     return [entry for entry in found if isinstance(entry, Mapping)] if isinstance(found, Sequence) else []
 
 
-def text(document: Document, *path: str) -> str:
+def get_str(document: Document, *path: str) -> str:
     """A text within a document; empty where there is none."""
-    found = value(document, *path)
+    found = get_value(document, *path)
     return found if isinstance(found, str) else ""
 
 
-def number(document: Document, *path: str) -> int:
+def get_int(document: Document, *path: str) -> int:
     """A whole number within a document; 0 where there is none."""
-    found = value(document, *path)
+    found = get_value(document, *path)
     return found if isinstance(found, int) else 0

@@ -12,7 +12,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.resource.status import Resolved
 from whisper_operator.snapshot import ClusterSnapshot
-from whisper_operator.status.accessors import number, part, text
+from whisper_operator.status.accessors import get_int, get_map, get_str
 from whisper_operator.status.conditions import as_documents
 from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.readiness import ready, valid
@@ -38,9 +38,9 @@ def make_status(
     not be parsed. A condition keeps its lastTransitionTime while its status stays; nothing else depends on time but how old a
     FailedMount event is.
     """
-    before = part(document, "status")
+    before = get_map(document, "status")
     view = EndpointView(document=document, endpoint=endpoint, snapshot=snapshot, now=now)
-    address = url or text(before, "url")
+    address = url or get_str(before, "url")
     is_valid = valid(view, problem)
     findings = workload_findings(view, is_valid)
     is_available, is_exposed = available(view, findings), exposed(view)
@@ -48,15 +48,15 @@ def make_status(
     optional = (is_exposed, autoscaling(view))
     conditions = (is_ready, is_available, progressing(view, findings), scheduled(view), is_valid)
     present = (*conditions, *(condition for condition in optional if condition is not None))
-    generation = number(document, "metadata", "generation")
+    generation = get_int(document, "metadata", "generation")
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "replicas": number(view.deployment_status, "replicas"),
+        "replicas": get_int(view.deployment_status, "replicas"),
         "readyReplicas": view.n_ready,
         "selector": names.selector_text(view.name),
         "conditions": as_documents(present, previous=view.previous, generation=generation, now=now),
     }
-    resolution = _resolution(resolved) or part(before, "resolved")
+    resolution = _resolution(resolved) or get_map(before, "resolved")
     return status | ({"url": address} if address else {}) | ({"resolved": dict(resolution)} if resolution else {})
 
 

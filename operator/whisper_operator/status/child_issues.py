@@ -9,7 +9,7 @@ from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import ChildKey, Refusal
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import text, value
+from whisper_operator.status.accessors import get_str, get_value
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.endpoint_view import EndpointView, is_terminating
 from whisper_operator.status.issue import Finding, command, joined, quoted
@@ -98,9 +98,9 @@ def invalid_child(view: EndpointView) -> Finding | None:
 def pod_refusals(view: EndpointView) -> Iterator[Finding]:
     """Pods that the Deployment's controller could not create: its condition ReplicaFailure."""
     condition = condition_of(view.deployment, "ReplicaFailure")
-    if not view.deployment_is_current or text(condition, "status") != "True":
+    if not view.deployment_is_current or get_str(condition, "status") != "True":
         return
-    words = text(condition, "message")
+    words = get_str(condition, "message")
     if "is forbidden" in words or _BY_LIMIT_RANGE.search(words):
         yield _forbidden("a pod", words, view)
     else:
@@ -140,5 +140,5 @@ def not_there(kind: str, view: EndpointView) -> str:
 
 
 def _foreign_finalizers(document: Document) -> list[str]:
-    held_by = value(document, "metadata", "finalizers")
+    held_by = get_value(document, "metadata", "finalizers")
     return [str(each) for each in held_by if each not in _OF_KUBERNETES] if isinstance(held_by, list) else []

@@ -8,7 +8,7 @@ from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import ChildKey
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import text
+from whisper_operator.status.accessors import get_str
 from whisper_operator.status.endpoint_view import EndpointView, is_terminating, node_of, pod_name
 from whisper_operator.status.issue import Finding, command, joined, quoted
 
@@ -40,7 +40,7 @@ def _judge(claim: Document | None, name: str, view: EndpointView, *, is_ours: bo
             )
     elif is_terminating(claim):
         yield _deleted(name, view, is_ours=is_ours)
-    elif (phase := text(claim, "status", "phase")) == "Lost":
+    elif (phase := get_str(claim, "status", "phase")) == "Lost":
         remedy = (
             f"Delete it, and a new one is made: {command(f'kubectl delete pvc -n {view.namespace} {name}')}."
             if is_ours
@@ -66,11 +66,11 @@ def _deleted(name: str, view: EndpointView, *, is_ours: bool) -> Finding:
 
 def _pending(claim: Document, name: str, see: str, view: EndpointView) -> Finding:
     """Waiting is in order for as long as nobody complains: many storage classes make a volume once a pod needs it."""
-    storage_class = text(claim, "spec", "storageClassName")
+    storage_class = get_str(claim, "spec", "storageClassName")
     of_class = f" (storage class {storage_class})" if storage_class else " (it names no storage class)"
-    events = [event for event in view.snapshot.claim_events if text(event, "reason") in _COMPLAINTS]
+    events = [event for event in view.snapshot.claim_events if get_str(event, "reason") in _COMPLAINTS]
     if events:
-        words = f"Kubernetes says: {quoted(text(events[0], 'message'))}"
+        words = f"Kubernetes says: {quoted(get_str(events[0], 'message'))}"
         remedy = "" if storage_class else "Set cache.persistentVolumeClaim.storageClassName, or a default StorageClass."
         return Finding(
             reason=reasons.CLAIM_PENDING,

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from whisper_operator.resource.fields import Document
-from whisper_operator.status.accessors import parts, text
+from whisper_operator.status.accessors import get_list, get_str
 from whisper_operator.status.issue import Finding, clipped
 
 
@@ -42,7 +42,7 @@ def fails(type_: str, finding: Finding) -> Condition:
 
 def conditions_of(document: Document) -> Mapping[str, Document]:
     """The conditions of any object, by type."""
-    return {text(entry, "type"): entry for entry in parts(document, "status", "conditions")}
+    return {get_str(entry, "type"): entry for entry in get_list(document, "status", "conditions")}
 
 
 def condition_of(document: Document | None, type_: str) -> Document:

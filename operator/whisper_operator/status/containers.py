@@ -14,7 +14,7 @@ from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import number, part, parts, text, value
+from whisper_operator.status.accessors import get_int, get_list, get_map, get_str, get_value
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.endpoint_view import EndpointView, is_ready, node_of, parse_time, pod_name
 from whisper_operator.status.issue import command, joined, quoted
@@ -51,7 +51,7 @@ class Container:
 
     @property
     def name(self) -> str:
-        return text(self.status, "name")
+        return get_str(self.status, "name")
 
     @property
     def namespace(self) -> str:
@@ -63,13 +63,13 @@ class Container:
 
     @property
     def waiting(self) -> Document:
-        return part(self.status, "state", "waiting")
+        return get_map(self.status, "state", "waiting")
 
     @property
     def last_end(self) -> Document:
         """How it ended, now or the last time; empty where it never did, or where that was no fault of its own."""
-        ended = part(self.status, "state", "terminated") or part(self.status, "lastState", "terminated")
-        return {} if text(ended, "reason") in _NOT_A_CRASH else ended
+        ended = get_map(self.status, "state", "terminated") or get_map(self.status, "lastState", "terminated")
+        return {} if get_str(ended, "reason") in _NOT_A_CRASH else ended
 
     @property
     def is_up(self) -> bool:
@@ -96,9 +96,9 @@ def trouble_of(pod: Document, view: EndpointView) -> Trouble | None:
 
 def is_loading_in_time(pod: Document, view: EndpointView) -> bool:
     """Whether the server of a pod has run for clearly less than it may take to load its model."""
-    for entry in parts(pod, "status", "containerStatuses"):
-        began = parse_time(text(entry, "state", "running", "startedAt"))
-        if text(entry, "name") == names.CONTAINER and began is not None and not entry.get("started"):
+    for entry in get_list(pod, "status", "containerStatuses"):
+        began = parse_time(get_str(entry, "state", "running", "startedAt"))
+        if get_str(entry, "name") == names.CONTAINER and began is not None and not entry.get("started"):
             return (view.now - began).total_seconds() < NEARLY_ALL * view.startup_seconds
     return False
 
@@ -106,17 +106,19 @@ def is_loading_in_time(pod: Document, view: EndpointView) -> bool:
 def _containers(pod: Document) -> Iterator[Container]:
     """Those that matter now: init containers that have not done their part, and all others."""
     specs = {
-        text(entry, "name"): entry for key in ("initContainers", "containers") for entry in parts(pod, "spec", key)
+        get_str(entry, "name"): entry
+        for key in ("initContainers", "containers")
+        for entry in get_list(pod, "spec", key)
     }
-    for entry in parts(pod, "status", "initContainerStatuses"):
+    for entry in get_list(pod, "status", "initContainerStatuses"):
         if not entry.get("ready"):
-            yield Container(pod, specs.get(text(entry, "name"), {}), entry)
-    for entry in parts(pod, "status", "containerStatuses"):
-        yield Container(pod, specs.get(text(entry, "name"), {}), entry)
+            yield Container(pod, specs.get(get_str(entry, "name"), {}), entry)
+    for entry in get_list(pod, "status", "containerStatuses"):
+        yield Container(pod, specs.get(get_str(entry, "name"), {}), entry)
 
 
 def _of_container(container: Container, view: EndpointView) -> Trouble | None:
-    waits_for = text(container.waiting, "reason")
+    waits_for = get_str(container.waiting, "reason")
     if container.is_up or waits_for == "PodInitializing":
         return None
     if waits_for in _PULL_REASONS or waits_for in {reasons.INVALID_IMAGE_NAME, "ErrImageNeverPull"}:
@@ -125,16 +127,16 @@ def _of_container(container: Container, view: EndpointView) -> Trouble | None:
         return _ended(container, view)
     if waits_for and waits_for != reasons.CONTAINER_CREATING:
         return _not_made(container)
-    if value(container.status, "state", "running") is not None:
+    if get_value(container.status, "state", "running") is not None:
         return _not_ready(container, view)
     return None
 
 
 def _image(container: Container, view: EndpointView) -> Trouble:
     """A failed pull: the same words while it is tried and while the next try is waited for."""
-    reason, said = text(container.waiting, "reason"), text(container.waiting, "message")
+    reason, said = get_str(container.waiting, "reason"), get_str(container.waiting, "message")
     words = _BACK_OFF.sub("", said)
-    image, field = text(container.spec, "image") or text(container.status, "image"), "pod.image"
+    image, field = get_str(container.spec, "image") or get_str(container.status, "image"), "pod.image"
     cache = view.endpoint.spec.cache if view.endpoint else None
     if cache and cache.image and cache.image.reference in said:
         image, field = cache.image.reference, "cache.image.reference"
@@ -150,9 +152,9 @@ def _image(container: Container, view: EndpointView) -> Trouble:
 def _ended(container: Container, view: EndpointView) -> Trouble:
     end, who = container.last_end, container.who
     logs = container.see_logs(previous=True)
-    code = number(end, "exitCode")
-    if text(end, "reason") == reasons.OUT_OF_MEMORY:
-        limit = value(container.spec, "resources", "limits", "memory")
+    code = get_int(end, "exitCode")
+    if get_str(end, "reason") == reasons.OUT_OF_MEMORY:
+        limit = get_value(container.spec, "resources", "limits", "memory")
         what = f"its limit of {limit}" if limit else "its node had left (it has no limit of its own)"
         return Trouble(
             reason=reasons.OUT_OF_MEMORY,
@@ -165,7 +167,7 @@ def _ended(container: Container, view: EndpointView) -> Trouble:
             text=f"{who} was not ready within {view.startup_seconds} s and was stopped.",
             advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}.",
         )
-    said = last_words(text(end, "message"))
+    said = last_words(get_str(end, "message"))
     return Trouble(
         reason=reasons.CRASH_LOOP,
         text=joined(f"{who} ended with {_exit(code)}.", f"Its last words: {quoted(said)}" if said else ""),
@@ -192,12 +194,12 @@ def _exit(code: int) -> str:
 
 
 def _ran_s(end: Document) -> float:
-    began, ended = parse_time(text(end, "startedAt")), parse_time(text(end, "finishedAt"))
+    began, ended = parse_time(get_str(end, "startedAt")), parse_time(get_str(end, "finishedAt"))
     return (ended - began).total_seconds() if began and ended else 0.0
 
 
 def _not_made(container: Container) -> Trouble:
-    reason, words = text(container.waiting, "reason"), text(container.waiting, "message")
+    reason, words = get_str(container.waiting, "reason"), get_str(container.waiting, "message")
     secret = _MISSING_SECRET.search(words)
     return Trouble(
         reason=reasons.SECRET_MISSING if secret else reason,
@@ -232,8 +234,8 @@ def _not_ready(container: Container, view: EndpointView) -> Trouble:
 def _of_the_node(pod: Document) -> Trouble:
     """All containers are up, the pod is not: its node is silent, or a readiness gate of somebody's is closed."""
     node, condition = node_of(pod), condition_of(pod, "Ready")
-    if text(condition, "reason") == "ReadinessGatesNotReady":
-        words = quoted(text(condition, "message"))
+    if get_str(condition, "reason") == "ReadinessGatesNotReady":
+        words = quoted(get_str(condition, "message"))
         return Trouble(reason=reasons.NOT_READY, text=f"a readiness gate is closed: {words}", advice="", hard=False)
     return Trouble(
         reason=reasons.NODE_NOT_READY,

@@ -14,7 +14,7 @@ from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.snapshot import ChildKey, ClusterSnapshot
-from whisper_operator.status.accessors import number, part, text, value
+from whisper_operator.status.accessors import get_int, get_map, get_str, get_value
 from whisper_operator.status.conditions import Condition, Truth, condition_of, conditions_of
 
 ENDED_PHASES = frozenset({"Failed", "Succeeded"})
@@ -47,7 +47,7 @@ class EndpointView:
     @property
     def n_ready_before(self) -> int:
         """As the status says that is replaced now."""
-        return number(self.document, "status", "readyReplicas")
+        return get_int(self.document, "status", "readyReplicas")
 
     def as_before(self, type_: str) -> Condition | None:
         """A condition that stays what it was: the spec cannot be read, and the children are left untouched."""
@@ -71,11 +71,13 @@ class EndpointView:
         """Whether the Deployment's status speaks of its newest spec."""
         if self.deployment is None:
             return False
-        return number(self.deployment_status, "observedGeneration") >= number(self.deployment, "metadata", "generation")
+        return get_int(self.deployment_status, "observedGeneration") >= get_int(
+            self.deployment, "metadata", "generation"
+        )
 
     @cached_property
     def deployment_status(self) -> Document:
-        return part(self.deployment or {}, "status")
+        return get_map(self.deployment or {}, "status")
 
     @cached_property
     def pods(self) -> tuple[Document, ...]:
@@ -107,18 +109,18 @@ class EndpointView:
 
     @property
     def _settings_hash(self) -> str:
-        return settings_hash(part(self.deployment or {}, "spec", "template"))
+        return settings_hash(get_map(self.deployment or {}, "spec", "template"))
 
     @cached_property
     def n_ready(self) -> int:
         """Ready pods: both the pods and their Deployment must say so, whichever was heard of first."""
-        return min(number(self.deployment_status, "readyReplicas"), sum(is_ready(pod) for pod in self.pods))
+        return min(get_int(self.deployment_status, "readyReplicas"), sum(is_ready(pod) for pod in self.pods))
 
     @cached_property
     def suspended(self) -> bool:
         if self.endpoint is not None:
             return self.endpoint.spec.suspend
-        return value(self.document, "spec", "suspend") is True
+        return get_value(self.document, "spec", "suspend") is True
 
     @cached_property
     def n_wanted(self) -> int:
@@ -127,7 +129,7 @@ class EndpointView:
             return 0
         if self.endpoint is not None:
             return self.endpoint.spec.replicas
-        return number(self.deployment or {"spec": {"replicas": 1}}, "spec", "replicas")
+        return get_int(self.deployment or {"spec": {"replicas": 1}}, "spec", "replicas")
 
     @cached_property
     def startup_seconds(self) -> int:
@@ -139,24 +141,24 @@ class EndpointView:
 
 
 def is_terminating(document: Document) -> bool:
-    return bool(text(document, "metadata", "deletionTimestamp"))
+    return bool(get_str(document, "metadata", "deletionTimestamp"))
 
 
 def has_ended(pod: Document) -> bool:
-    return text(pod, "status", "phase") in ENDED_PHASES
+    return get_str(pod, "status", "phase") in ENDED_PHASES
 
 
 def is_ready(pod: Document) -> bool:
-    return text(condition_of(pod, "Ready"), "status") == "True"
+    return get_str(condition_of(pod, "Ready"), "status") == "True"
 
 
 def settings_hash(pod_or_template: Document) -> str:
-    return text(pod_or_template, "metadata", "annotations", names.SETTINGS_HASH_ANNOTATION)
+    return get_str(pod_or_template, "metadata", "annotations", names.SETTINGS_HASH_ANNOTATION)
 
 
 def node_of(pod: Document) -> str:
     """The node that a pod has been given; empty: none yet."""
-    return text(pod, "spec", "nodeName")
+    return get_str(pod, "spec", "nodeName")
 
 
 def pod_name(pod: Document) -> str:

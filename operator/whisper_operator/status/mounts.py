@@ -6,7 +6,7 @@ import re
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import text
+from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
 from whisper_operator.status.issue import command, quoted
@@ -40,17 +40,19 @@ def preparing(pod: Document, view: EndpointView) -> Trouble:
 
 
 def _telling_words(pod: Document, view: EndpointView) -> str:
-    if text(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
+    if get_str(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
         return ""  # volumes are mounted: what events say of them has passed
     events = [event for event in view.snapshot.pod_events.get(pod_name(pod), ()) if _tells(event, view)]
     # Kinds in a fixed order rather than the newest: two of them take turns, and the message would with them.
-    events.sort(key=lambda event: (_VAGUE in text(event, "message"), _TELLING.index(text(event, "reason"))))
-    return text(events[0], "message") if events else ""
+    events.sort(key=lambda event: (_VAGUE in get_str(event, "message"), _TELLING.index(get_str(event, "reason"))))
+    return get_str(events[0], "message") if events else ""
 
 
 def _tells(event: Document, view: EndpointView) -> bool:
-    if text(event, "reason") not in _TELLING:
+    if get_str(event, "reason") not in _TELLING:
         return False
-    last = text(event, "series", "lastObservedTime") or text(event, "lastTimestamp") or text(event, "eventTime")
+    last = (
+        get_str(event, "series", "lastObservedTime") or get_str(event, "lastTimestamp") or get_str(event, "eventTime")
+    )
     seen_at = parse_time(last)
     return seen_at is None or (view.now - seen_at).total_seconds() < FRESH_S

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import parts, text
+from whisper_operator.status.accessors import get_list, get_str
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.containers import trouble_of
 from whisper_operator.status.endpoint_view import EndpointView, is_ready, parse_time, pod_name
@@ -40,7 +40,7 @@ def subject(pods: list[Document], view: EndpointView) -> str:
 
 def _of_failed(pod: Document) -> Trouble:
     """A pod that its node evicted, refused or ended."""
-    reason, message = text(pod, "status", "reason"), text(pod, "status", "message")
+    reason, message = get_str(pod, "status", "reason"), get_str(pod, "status", "message")
     if reason == reasons.EVICTED:
         advice = "If it goes on: pod.resources.requests and limits, and cache.emptyDir.sizeLimit, must leave room for the model."
         return Trouble(
@@ -59,14 +59,16 @@ def _is_missed(pod: Document, view: EndpointView) -> bool:
     failed_at = parse_time(_failed_at(pod))
     if failed_at is None:
         return False
-    made_at = [parse_time(text(other, "metadata", "creationTimestamp")) for other in view.pods if not is_ready(other)]
+    made_at = [
+        parse_time(get_str(other, "metadata", "creationTimestamp")) for other in view.pods if not is_ready(other)
+    ]
     # Clocks of nodes and control plane differ a little.
     return any(made and -CLOCKS_DIFFER <= made - failed_at <= REPLACED_WITHIN for made in made_at)
 
 
 def _failed_at(pod: Document) -> str:
-    disruption = text(condition_of(pod, "DisruptionTarget"), "lastTransitionTime")
+    disruption = get_str(condition_of(pod, "DisruptionTarget"), "lastTransitionTime")
     ends: Iterable[str] = (
-        text(entry, "state", "terminated", "finishedAt") for entry in parts(pod, "status", "containerStatuses")
+        get_str(entry, "state", "terminated", "finishedAt") for entry in get_list(pod, "status", "containerStatuses")
     )
-    return disruption or max(ends, default="") or text(pod, "status", "startTime")
+    return disruption or max(ends, default="") or get_str(pod, "status", "startTime")

@@ -11,7 +11,7 @@ from whisper_operator.resource.access import CLASS_ANNOTATION, Gateway, Ingress
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.required_secrets import route_secrets
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import number, part, parts, text
+from whisper_operator.status.accessors import get_int, get_list, get_map, get_str
 from whisper_operator.status.child_issues import ROUTE_KINDS, not_there, refused
 from whisper_operator.status.conditions import Condition, Truth, fails
 from whisper_operator.status.endpoint_view import EndpointView
@@ -80,8 +80,8 @@ def _class_missing(ingress: Ingress, view: EndpointView) -> Finding | None:
 
 
 def _addresses(document: Document) -> Iterator[str]:
-    for entry in parts(document, "status", "loadBalancer", "ingress"):
-        yield text(entry, "hostname") or text(entry, "ip") or "an address"
+    for entry in get_list(document, "status", "loadBalancer", "ingress"):
+        yield get_str(entry, "hostname") or get_str(entry, "ip") or "an address"
 
 
 def _by_gateway(gateway: Gateway, view: EndpointView) -> Condition:
@@ -99,15 +99,15 @@ def _by_gateway(gateway: Gateway, view: EndpointView) -> Condition:
 
 
 def _of_parents(route: Document, gateway: Gateway, view: EndpointView) -> Condition:
-    generation = number(route, "metadata", "generation")
+    generation = get_int(route, "metadata", "generation")
     answered = set()
-    for parent in parts(route, "status", "parents"):
-        current = [each for each in parts(parent, "conditions") if number(each, "observedGeneration") >= generation]
+    for parent in get_list(route, "status", "parents"):
+        current = [each for each in get_list(parent, "conditions") if get_int(each, "observedGeneration") >= generation]
         for condition in current:
             if condition.get("type") in {"Accepted", "ResolvedRefs"} and condition.get("status") == "False":
                 return fails(TYPE, _not_accepted(parent, condition, view))
             if condition.get("type") == "Accepted" and condition.get("status") == "True":
-                answered.add(_parent_key(part(parent, "parentRef"), view))
+                answered.add(_parent_key(get_map(parent, "parentRef"), view))
     silent = [ref for ref in gateway.parent_refs if _parent_key(ref, view) not in answered]
     if silent:
         name = _parent_name(silent[0], view)
@@ -118,8 +118,8 @@ def _of_parents(route: Document, gateway: Gateway, view: EndpointView) -> Condit
 
 
 def _not_accepted(parent: Document, condition: Document, view: EndpointView) -> Finding:
-    name = _parent_name(part(parent, "parentRef"), view)
-    words = quoted(f"{text(condition, 'reason')}: {text(condition, 'message')}")
+    name = _parent_name(get_map(parent, "parentRef"), view)
+    words = quoted(f"{get_str(condition, 'reason')}: {get_str(condition, 'message')}")
     message = joined(
         f"Gateway {name} does not take the HTTPRoute. It says {words}", "Check exposure.gateway against its listeners."
     )
@@ -127,7 +127,7 @@ def _not_accepted(parent: Document, condition: Document, view: EndpointView) -> 
 
 
 def _parent_name(ref: Document, view: EndpointView) -> str:
-    return f"{text(ref, 'namespace') or view.namespace}/{text(ref, 'name')}"
+    return f"{get_str(ref, 'namespace') or view.namespace}/{get_str(ref, 'name')}"
 
 
 def _parent_key(ref: Document, view: EndpointView) -> tuple[str, ...]:

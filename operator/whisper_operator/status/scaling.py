@@ -6,7 +6,7 @@ from whisper_operator.resource.choices import ScalingMetric
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Autoscaling
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import text
+from whisper_operator.status.accessors import get_str
 from whisper_operator.status.child_issues import AUTOSCALER_KIND, refused
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
 from whisper_operator.status.endpoint_view import EndpointView
@@ -31,8 +31,8 @@ def _repeated(view: EndpointView, wanted: Autoscaling) -> Condition:
     conditions = conditions_of(view.child(AUTOSCALER_KIND) or {})
     failed = next((each for each in map(conditions.get, ("AbleToScale", "ScalingActive")) if _is(each, "False")), None)
     if failed is not None:
-        reason = text(failed, "reason") or TYPE
-        message = joined(quoted(text(failed, "message")), _advice(reason, wanted))
+        reason = get_str(failed, "reason") or TYPE
+        message = joined(quoted(get_str(failed, "message")), _advice(reason, wanted))
         return fails(TYPE, Finding(reason=reason, message=message))
     active, limited = conditions.get("ScalingActive"), conditions.get("ScalingLimited")
     if active is None or not _is(active, "True"):
@@ -41,8 +41,8 @@ def _repeated(view: EndpointView, wanted: Autoscaling) -> Condition:
     if limited and _is(limited, "True") and limited.get("reason") == reasons.TOO_MANY_REPLICAS:
         message = f"The autoscaler would go beyond autoscaling.maxReplicas ({wanted.max_replicas})."
         return Condition(type=TYPE, status=Truth.TRUE, reason=reasons.TOO_MANY_REPLICAS, message=message)
-    message = quoted(text(active, "message"))
-    return Condition(type=TYPE, status=Truth.TRUE, reason=text(active, "reason") or TYPE, message=message)
+    message = quoted(get_str(active, "message"))
+    return Condition(type=TYPE, status=Truth.TRUE, reason=get_str(active, "reason") or TYPE, message=message)
 
 
 def _is(condition: Document | None, status: str) -> bool:

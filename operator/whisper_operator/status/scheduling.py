@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import text
+from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
 from whisper_operator.status.issue import Finding, command, joined, quoted
@@ -82,16 +82,16 @@ def scheduling_findings(view: EndpointView) -> Iterator[Finding]:
 
 def _is_overdue(pod: Document, view: EndpointView) -> bool:
     """Whether the scheduler should have decided by now. A new pod beside others is no reason to doubt."""
-    created = parse_time(text(pod, "metadata", "creationTimestamp"))
+    created = parse_time(get_str(pod, "metadata", "creationTimestamp"))
     return created is None or (view.now - created).total_seconds() >= DECIDES_WITHIN_S
 
 
 def _refusal(pod: Document) -> str:
     """The scheduler's words, without what it says of preemption, which changes from try to try."""
     condition = condition_of(pod, "PodScheduled")
-    if node_of(pod) or text(condition, "status") != "False":
+    if node_of(pod) or get_str(condition, "status") != "False":
         return ""
-    words = text(condition, "message") or text(condition, "reason") or "Unschedulable"
+    words = get_str(condition, "message") or get_str(condition, "reason") or "Unschedulable"
     return _PREEMPTION.split(words)[0]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import number, text
+from whisper_operator.status.accessors import get_int, get_str
 from whisper_operator.status.child_issues import not_there, pod_refusals, workload_refusals
 from whisper_operator.status.claims import claim_findings
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
@@ -47,7 +47,7 @@ def _all_findings(view: EndpointView) -> Iterator[Finding]:
 def _deadline(view: EndpointView, of_pods: tuple[Finding, ...]) -> Iterator[Finding]:
     """The rollout's time is over. Pods that waited long and load now still have theirs: the kubelet sees to that."""
     condition = condition_of(view.deployment, PROGRESSING)
-    if not view.deployment_is_current or text(condition, "reason") != "ProgressDeadlineExceeded":
+    if not view.deployment_is_current or get_str(condition, "reason") != "ProgressDeadlineExceeded":
         return
     if any(is_loading_in_time(pod, view) for pod in view.new_pods):
         return
@@ -79,10 +79,10 @@ def _deployment_suffices(view: EndpointView) -> bool:
 
     It counts from how many pods there should be: scaled up, it is unavailable at once. Here, that takes a pod that is lost.
     """
-    held = text(view.previous.get(AVAILABLE, {}), "status") == "True"
+    held = get_str(view.previous.get(AVAILABLE, {}), "status") == "True"
     if not view.deployment_is_current:
         return held
-    says = text(condition_of(view.deployment, AVAILABLE), "status") == "True"
+    says = get_str(condition_of(view.deployment, AVAILABLE), "status") == "True"
     return says or (held and view.n_ready >= view.n_ready_before)
 
 
@@ -122,12 +122,12 @@ def progressing(view: EndpointView, findings: tuple[Finding, ...]) -> Condition:
 def is_rolled_out(view: EndpointView) -> bool:
     """As `kubectl rollout status` judges it, and the pods view agree."""
     status = view.deployment_status
-    counts = [number(status, key) for key in ("updatedReplicas", "replicas", "availableReplicas")]
+    counts = [get_int(status, key) for key in ("updatedReplicas", "replicas", "availableReplicas")]
     return view.deployment_is_current and set(counts) == {view.n_wanted} and view.n_ready == view.n_wanted
 
 
 def _under_way(view: EndpointView) -> str:
     if not view.deployment_is_current:
         return "The Deployment controller has not taken up the newest settings yet."
-    updated = number(view.deployment_status, "updatedReplicas")
+    updated = get_int(view.deployment_status, "updatedReplicas")
     return f"{updated} of {view.n_wanted} pods have the newest settings, {view.n_ready} of all are ready."
