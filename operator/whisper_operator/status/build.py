@@ -19,7 +19,7 @@ from whisper_operator.status.readiness import ready, valid
 from whisper_operator.status.routes import exposed
 from whisper_operator.status.scaling import autoscaling
 from whisper_operator.status.scheduling import scheduled
-from whisper_operator.status.workload import available, progressing, workload_findings
+from whisper_operator.status.workload import available, progressing, workload_issues
 
 
 def make_status(
@@ -42,11 +42,11 @@ def make_status(
     view = EndpointView(document=document, endpoint=endpoint, snapshot=snapshot, now=now)
     address = url or get_str(before, "url")
     is_valid = valid(view, problem)
-    findings = workload_findings(view, is_valid)
-    is_available, is_exposed = available(view, findings), exposed(view)
-    is_ready = ready(view, findings, valid=is_valid, available=is_available, exposed=is_exposed, url=address)
+    issues = workload_issues(view, is_valid)
+    is_available, is_exposed = available(view, issues), exposed(view)
+    is_ready = ready(view, issues, valid=is_valid, available=is_available, exposed=is_exposed, url=address)
     optional = (is_exposed, autoscaling(view))
-    conditions = (is_ready, is_available, progressing(view, findings), scheduled(view), is_valid)
+    conditions = (is_ready, is_available, progressing(view, issues), scheduled(view), is_valid)
     present = (*conditions, *(condition for condition in optional if condition is not None))
     generation = get_int(document, "metadata", "generation")
     status: dict[str, Any] = {

@@ -12,7 +12,7 @@ from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_str, get_value
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.endpoint_view import EndpointView, is_terminating
-from whisper_operator.status.issue import Finding, command, joined, quoted
+from whisper_operator.status.issue import Issue, command, joined, quoted
 
 ROUTE_KINDS = frozenset({"Ingress", "HTTPRoute"})
 KINDS_OF_PODS = frozenset({"PersistentVolumeClaim", "ServiceAccount"})
@@ -51,7 +51,7 @@ _HINTS = (
 )
 
 
-def refusal_finding(refusal: Refusal, view: EndpointView) -> Finding:
+def refusal_issue(refusal: Refusal, view: EndpointView) -> Issue:
     """What one refused object means."""
     what = f"{refusal.key.kind} {refusal.key.name}"
     if refusal.reason == reasons.NAME_TAKEN:
@@ -59,7 +59,7 @@ def refusal_finding(refusal: Refusal, view: EndpointView) -> Finding:
         left = "it is left untouched"
         if refusal.key.kind in KINDS_OF_PODS:
             left += ", and so is the Deployment, whose pods would use it"
-        return Finding(
+        return Issue(
             reason=reasons.NAME_TAKEN,
             message=joined(
                 f"{what} is there already and does not belong to this endpoint: {left}.",
@@ -68,34 +68,34 @@ def refusal_finding(refusal: Refusal, view: EndpointView) -> Finding:
         )
     if refusal.code in {400, 422}:
         message = joined(f"The API server refused {what}: {quoted(refusal.message)}", "Change the spec accordingly.")
-        return Finding(reason=reasons.CHILD_INVALID, message=message)
+        return Issue(reason=reasons.CHILD_INVALID, message=message)
     if refusal.code == 403:
         return _forbidden(what, refusal.message, view)
     message = joined(f"{what} could not be written: {quoted(refusal.message or refusal.reason)}", "It is tried again.")
-    return Finding(reason=reasons.APPLY_FAILED, message=message, hard=400 <= refusal.code < 500 and refusal.code != 429)
+    return Issue(reason=reasons.APPLY_FAILED, message=message, hard=400 <= refusal.code < 500 and refusal.code != 429)
 
 
-def workload_refusals(view: EndpointView) -> Iterator[Finding]:
+def workload_refusals(view: EndpointView) -> Iterator[Issue]:
     """All but those that have a condition of their own, or make the endpoint invalid."""
     for refusal in view.snapshot.refusals:
-        found = refusal_finding(refusal, view)
+        found = refusal_issue(refusal, view)
         if refusal.key.kind not in ROUTE_KINDS | {AUTOSCALER_KIND} and found.reason not in SPEC_REASONS:
             yield found
 
 
-def refused(kinds: frozenset[str], view: EndpointView) -> Finding | None:
+def refused(kinds: frozenset[str], view: EndpointView) -> Issue | None:
     """What happened to an object of these kinds, if it was refused."""
     found = (refusal for refusal in view.snapshot.refusals if refusal.key.kind in kinds)
-    return next((refusal_finding(refusal, view) for refusal in found), None)
+    return next((refusal_issue(refusal, view) for refusal in found), None)
 
 
-def invalid_child(view: EndpointView) -> Finding | None:
+def invalid_child(view: EndpointView) -> Issue | None:
     """The first refusal that speaks of the endpoint itself."""
-    findings = (refusal_finding(refusal, view) for refusal in view.snapshot.refusals)
-    return next((found for found in findings if found.reason in SPEC_REASONS), None)
+    issues = (refusal_issue(refusal, view) for refusal in view.snapshot.refusals)
+    return next((found for found in issues if found.reason in SPEC_REASONS), None)
 
 
-def pod_refusals(view: EndpointView) -> Iterator[Finding]:
+def pod_refusals(view: EndpointView) -> Iterator[Issue]:
     """Pods that the Deployment's controller could not create: its condition ReplicaFailure."""
     condition = condition_of(view.deployment, "ReplicaFailure")
     if not view.deployment_is_current or get_str(condition, "status") != "True":
@@ -106,17 +106,17 @@ def pod_refusals(view: EndpointView) -> Iterator[Finding]:
     else:
         see = command(f"kubectl describe rs -n {view.namespace}")
         message = joined(f"A pod could not be created: {quoted(_WHOSE.sub('', words))}", f"See {see}.")
-        yield Finding(reason=reasons.FAILED_CREATE, message=message)
+        yield Issue(reason=reasons.FAILED_CREATE, message=message)
 
 
-def _forbidden(what: str, words: str, view: EndpointView) -> Finding:
+def _forbidden(what: str, words: str, view: EndpointView) -> Issue:
     said = quoted(_WHOSE.sub("", words))
     if "exceeded quota" in words:
         see = f"Raise the quota or free something: {command(f'kubectl describe quota -n {view.namespace}')}."
-        return Finding(reason=reasons.QUOTA_EXCEEDED, message=joined(f"There is no room for {what}: {said}", see))
+        return Issue(reason=reasons.QUOTA_EXCEEDED, message=joined(f"There is no room for {what}: {said}", see))
     hint = next((text for sign, text in _HINTS if sign in words), "")
     message = joined(f"The API server forbids {what}: {said}", hint)
-    return Finding(reason=reasons.FORBIDDEN, message=message)
+    return Issue(reason=reasons.FORBIDDEN, message=message)
 
 
 _OF_KUBERNETES = frozenset({"foregroundDeletion", "orphan"})

@@ -10,12 +10,12 @@ from whisper_operator.snapshot import ChildKey
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_str
 from whisper_operator.status.endpoint_view import EndpointView, is_terminating, node_of, pod_name
-from whisper_operator.status.issue import Finding, command, joined, quoted
+from whisper_operator.status.issue import Issue, command, joined, quoted
 
 _COMPLAINTS = frozenset({"ProvisioningFailed", "FailedBinding"})
 
 
-def claim_findings(view: EndpointView) -> Iterator[Finding]:
+def claim_issues(view: EndpointView) -> Iterator[Issue]:
     """What is wrong with the claim that the pods need; nothing where they need none."""
     cache = view.endpoint.spec.cache if view.endpoint else None
     if cache and cache.persistent_volume_claim:
@@ -25,16 +25,16 @@ def claim_findings(view: EndpointView) -> Iterator[Finding]:
         yield from _judge(view.snapshot.existing_claim, cache.existing_claim, view, is_ours=False)
 
 
-def _judge(claim: Document | None, name: str, view: EndpointView, *, is_ours: bool = True) -> Iterator[Finding]:
+def _judge(claim: Document | None, name: str, view: EndpointView, *, is_ours: bool = True) -> Iterator[Issue]:
     see = command(f"kubectl describe pvc -n {view.namespace} {name}")
     if claim is None:
         if not is_ours:
-            yield Finding(
+            yield Issue(
                 reason=reasons.CLAIM_MISSING,
                 message=f"PersistentVolumeClaim {name} (cache.existingClaim) is not there: make it in namespace {view.namespace}, or name another.",
             )
         elif view.deployment is not None:
-            yield Finding(
+            yield Issue(
                 reason=reasons.CLAIM_MISSING,
                 message=f"PersistentVolumeClaim {name} is not there: it is being made again.",
             )
@@ -46,25 +46,25 @@ def _judge(claim: Document | None, name: str, view: EndpointView, *, is_ours: bo
             if is_ours
             else "Name another one in cache.existingClaim."
         )
-        yield Finding(
+        yield Issue(
             reason=reasons.CLAIM_LOST, message=joined(f"The volume of PersistentVolumeClaim {name} is gone.", remedy)
         )
     elif phase != "Bound" and not view.all_ready:
         yield _pending(claim, name, see, view)
 
 
-def _deleted(name: str, view: EndpointView, *, is_ours: bool) -> Finding:
+def _deleted(name: str, view: EndpointView, *, is_ours: bool) -> Issue:
     users = [pod_name(pod) for pod in view.pods if node_of(pod)]
     then = "a new, empty one is made" if is_ours else "nothing takes its place: name another in cache.existingClaim"
     delete = command(f"kubectl delete pod -n {view.namespace} {users[0]}") if users else ""
     holds = f"It goes when pod {users[0]}, which uses it, does: {delete}." if users else ""
-    return Finding(
+    return Issue(
         reason=reasons.CLAIM_MISSING,
         message=joined(f"PersistentVolumeClaim {name} is being deleted; once it is gone, {then}.", holds),
     )
 
 
-def _pending(claim: Document, name: str, see: str, view: EndpointView) -> Finding:
+def _pending(claim: Document, name: str, see: str, view: EndpointView) -> Issue:
     """Waiting is in order for as long as nobody complains: many storage classes make a volume once a pod needs it."""
     storage_class = get_str(claim, "spec", "storageClassName")
     of_class = f" (storage class {storage_class})" if storage_class else " (it names no storage class)"
@@ -72,11 +72,11 @@ def _pending(claim: Document, name: str, see: str, view: EndpointView) -> Findin
     if events:
         words = f"Kubernetes says: {quoted(get_str(events[0], 'message'))}"
         remedy = "" if storage_class else "Set cache.persistentVolumeClaim.storageClassName, or a default StorageClass."
-        return Finding(
+        return Issue(
             reason=reasons.CLAIM_PENDING,
             message=joined(f"PersistentVolumeClaim {name}{of_class} has no volume.", words, remedy, f"See {see}."),
         )
-    return Finding(
+    return Issue(
         reason=reasons.CLAIM_PENDING,
         message=joined(f"PersistentVolumeClaim {name}{of_class} has no volume yet.", f"If it takes long, see {see}."),
         hard=False,

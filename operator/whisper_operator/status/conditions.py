@@ -10,7 +10,7 @@ from typing import Any
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status.accessors import get_list, get_str
-from whisper_operator.status.issue import Finding, clipped
+from whisper_operator.status.issue import Issue, clipped
 
 
 class Truth(StrEnum):
@@ -35,9 +35,9 @@ class Condition:
         return self.status is Truth.TRUE
 
 
-def fails(type_: str, finding: Finding) -> Condition:
+def fails(type_: str, issue: Issue) -> Condition:
     """A condition that does not hold, for this reason."""
-    return Condition(type=type_, status=Truth.FALSE, reason=finding.reason, message=finding.message)
+    return Condition(type=type_, status=Truth.FALSE, reason=issue.reason, message=issue.message)
 
 
 def conditions_of(document: Document) -> Mapping[str, Document]:

@@ -19,7 +19,7 @@ from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.endpoint_view import EndpointView, is_ready, node_of, parse_time, pod_name
 from whisper_operator.status.issue import command, joined, quoted
 from whisper_operator.status.mounts import preparing
-from whisper_operator.status.pod_issue import Trouble
+from whisper_operator.status.pod_issue import PodIssue
 from whisper_operator.status.termination_message import last_words
 
 NEARLY_ALL = 0.9
@@ -81,14 +81,14 @@ class Container:
         return command(text)
 
 
-def trouble_of(pod: Document, view: EndpointView) -> Trouble | None:
+def pod_issue_of(pod: Document, view: EndpointView) -> PodIssue | None:
     """Why a pod with a node is not ready; None where it is, or has no node yet."""
     if is_ready(pod) or not node_of(pod):
         return None
     containers = list(_containers(pod))
-    troubles = [found for container in containers if (found := _of_container(container, view)) is not None]
-    if troubles:
-        return min(troubles)
+    pod_issues = [found for container in containers if (found := _of_container(container, view)) is not None]
+    if pod_issues:
+        return min(pod_issues)
     if containers and all(container.is_up for container in containers):
         return _of_the_node(pod)
     return preparing(pod, view)
@@ -117,7 +117,7 @@ def _containers(pod: Document) -> Iterator[Container]:
         yield Container(pod, specs.get(get_str(entry, "name"), {}), entry)
 
 
-def _of_container(container: Container, view: EndpointView) -> Trouble | None:
+def _of_container(container: Container, view: EndpointView) -> PodIssue | None:
     waits_for = get_str(container.waiting, "reason")
     if container.is_up or waits_for == "PodInitializing":
         return None
@@ -132,7 +132,7 @@ def _of_container(container: Container, view: EndpointView) -> Trouble | None:
     return None
 
 
-def _image(container: Container, view: EndpointView) -> Trouble:
+def _image(container: Container, view: EndpointView) -> PodIssue:
     """A failed pull: the same words while it is tried and while the next try is waited for."""
     reason, said = get_str(container.waiting, "reason"), get_str(container.waiting, "message")
     words = _BACK_OFF.sub("", said)
@@ -142,33 +142,33 @@ def _image(container: Container, view: EndpointView) -> Trouble:
         image, field = cache.image.reference, "cache.image.reference"
     advice = next((text for signs, text in _PULL_ADVICE if any(sign in words for sign in signs)), "")
     stable = reasons.IMAGE_PULL if reason == "ErrImagePull" else reason
-    return Trouble(
+    return PodIssue(
         reason=stable,
         text=joined(f"image {image} cannot be pulled.", f"The node says: {quoted(words)}" if words else ""),
         advice=f"Check {field}{f': {advice}' if advice else ''}.",
     )
 
 
-def _ended(container: Container, view: EndpointView) -> Trouble:
+def _ended(container: Container, view: EndpointView) -> PodIssue:
     end, who = container.last_end, container.who
     logs = container.see_logs(previous=True)
     code = get_int(end, "exitCode")
     if get_str(end, "reason") == reasons.OUT_OF_MEMORY:
         limit = get_value(container.spec, "resources", "limits", "memory")
         what = f"its limit of {limit}" if limit else "its node had left (it has no limit of its own)"
-        return Trouble(
+        return PodIssue(
             reason=reasons.OUT_OF_MEMORY,
             text=f"{who} was killed for using more memory than {what}.",
             advice="Raise pod.resources.limits.memory (and requests.memory), or serve a smaller model.",
         )
     if code in {0, 137, 143} and _ran_s(end) >= NEARLY_ALL * view.startup_seconds:
-        return Trouble(
+        return PodIssue(
             reason=reasons.STARTUP_TIMEOUT,
             text=f"{who} was not ready within {view.startup_seconds} s and was stopped.",
             advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}.",
         )
     said = last_words(get_str(end, "message"))
-    return Trouble(
+    return PodIssue(
         reason=reasons.CRASH_LOOP,
         text=joined(f"{who} ended with {_exit(code)}.", f"Its last words: {quoted(said)}" if said else ""),
         advice=joined(_in_the_spec(said), f"See {logs}."),
@@ -198,32 +198,32 @@ def _ran_s(end: Document) -> float:
     return (ended - began).total_seconds() if began and ended else 0.0
 
 
-def _not_made(container: Container) -> Trouble:
+def _not_made(container: Container) -> PodIssue:
     reason, words = get_str(container.waiting, "reason"), get_str(container.waiting, "message")
     secret = _MISSING_SECRET.search(words)
-    return Trouble(
+    return PodIssue(
         reason=reasons.SECRET_MISSING if secret else reason,
         text=joined(f"{container.who} cannot be started.", f"The node says: {quoted(words)}" if words else ""),
         advice=f"See {command(f'kubectl describe pod -n {container.namespace} {pod_name(container.pod)}')}.",
     )
 
 
-def _not_ready(container: Container, view: EndpointView) -> Trouble:
+def _not_ready(container: Container, view: EndpointView) -> PodIssue:
     if container.status.get("started"):
-        return Trouble(
+        return PodIssue(
             reason=reasons.NOT_READY,
             text=f"{container.who} has been up but says now that it is not ready.",
             advice=f"See {container.see_logs()}.",
             hard=False,
         )
     if container.name != names.CONTAINER:
-        return Trouble(
+        return PodIssue(
             reason=reasons.NOT_READY,
             text=f"{container.who} is not ready.",
             advice=f"See {container.see_logs()}.",
             hard=False,
         )
-    return Trouble(
+    return PodIssue(
         reason=reasons.MODEL_LOADING,
         text=f"the server runs and loads its model, for which rollout.startupSeconds allows {view.startup_seconds} s.",
         advice=f"Follow it: {container.see_logs(follow=True)}.",
@@ -231,13 +231,13 @@ def _not_ready(container: Container, view: EndpointView) -> Trouble:
     )
 
 
-def _of_the_node(pod: Document) -> Trouble:
+def _of_the_node(pod: Document) -> PodIssue:
     """All containers are up, the pod is not: its node is silent, or a readiness gate of somebody's is closed."""
     node, condition = node_of(pod), condition_of(pod, "Ready")
     if get_str(condition, "reason") == "ReadinessGatesNotReady":
         words = quoted(get_str(condition, "message"))
-        return Trouble(reason=reasons.NOT_READY, text=f"a readiness gate is closed: {words}", advice="", hard=False)
-    return Trouble(
+        return PodIssue(reason=reasons.NOT_READY, text=f"a readiness gate is closed: {words}", advice="", hard=False)
+    return PodIssue(
         reason=reasons.NODE_NOT_READY,
         text=f"the server is up, but node {node}, where it runs, seems to be lost.",
         advice=f"See {command(f'kubectl describe node {node}')}.",

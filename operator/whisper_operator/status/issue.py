@@ -16,7 +16,7 @@ _HEX_ID = re.compile(r"\b[0-9a-f]{32,64}\b")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Finding:
+class Issue:
     """Something that is not as the spec asks."""
 
     reason: str

@@ -10,7 +10,7 @@ from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
 from whisper_operator.status.issue import command, quoted
-from whisper_operator.status.pod_issue import Trouble
+from whisper_operator.status.pod_issue import PodIssue
 
 FRESH_S = 300
 """The kubelet repeats a failed mount every two minutes at the latest: what is older has passed."""
@@ -20,18 +20,18 @@ _VAGUE = "timed out waiting for the condition"
 _SECRET = re.compile(r'secret "[^"]+" not found|non-existent secret key')
 
 
-def preparing(pod: Document, view: EndpointView) -> Trouble:
+def preparing(pod: Document, view: EndpointView) -> PodIssue:
     """What keeps a node from starting a pod's containers."""
     describe = command(f"kubectl describe pod -n {view.namespace} {pod_name(pod)}")
     words = _telling_words(pod, view)
     if words:
-        return Trouble(
+        return PodIssue(
             reason=reasons.SECRET_MISSING if _SECRET.search(words) else reasons.FAILED_MOUNT,
             text=f"its node cannot prepare it. The node says: {quoted(words)}",
             advice=f"See {describe}.",
         )
     node = node_of(pod)
-    return Trouble(
+    return PodIssue(
         reason=reasons.CONTAINER_CREATING,
         text=f"node {node} is preparing it: volumes are mounted and the image is pulled.",
         advice=f"If it takes long, see {describe}.",

@@ -27,7 +27,7 @@ _RANKS = {reason: rank for rank, reason in enumerate(_WORST_FIRST)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trouble:
+class PodIssue:
     """Why a pod is not ready. `text` goes after the pod's name and a colon."""
 
     reason: str
@@ -39,5 +39,5 @@ class Trouble:
     def rank(self) -> int:
         return _RANKS.get(self.reason, _RANKS[""])
 
-    def __lt__(self, other: Trouble) -> bool:
+    def __lt__(self, other: PodIssue) -> bool:
         return self.rank < other.rank

@@ -9,27 +9,27 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_list, get_str
 from whisper_operator.status.conditions import condition_of
-from whisper_operator.status.containers import trouble_of
+from whisper_operator.status.containers import pod_issue_of
 from whisper_operator.status.endpoint_view import EndpointView, is_ready, parse_time, pod_name
-from whisper_operator.status.issue import Finding, joined, quoted
-from whisper_operator.status.pod_issue import Trouble
+from whisper_operator.status.issue import Issue, joined, quoted
+from whisper_operator.status.pod_issue import PodIssue
 
 REPLACED_WITHIN = timedelta(minutes=2)
 """A pod that is made so soon after another failed is taken for what replaces it."""
 CLOCKS_DIFFER = timedelta(seconds=5)
 
 
-def pod_findings(view: EndpointView) -> Iterator[Finding]:
+def pod_issues(view: EndpointView) -> Iterator[Issue]:
     """Worst first. Where a rollout goes on, its pods are judged and not those that they replace."""
-    troubles = [(pod, found) for pod in view.new_pods if (found := trouble_of(pod, view)) is not None]
-    troubles += [(pod, _of_failed(pod)) for pod in view.failed_pods if _is_missed(pod, view)]
-    by_reason: dict[str, list[tuple[Document, Trouble]]] = {}
-    for pod, trouble in sorted(troubles, key=lambda each: (each[1].rank, each[1].reason)):
-        by_reason.setdefault(trouble.reason, []).append((pod, trouble))
+    pod_issues = [(pod, found) for pod in view.new_pods if (found := pod_issue_of(pod, view)) is not None]
+    pod_issues += [(pod, _of_failed(pod)) for pod in view.failed_pods if _is_missed(pod, view)]
+    by_reason: dict[str, list[tuple[Document, PodIssue]]] = {}
+    for pod, pod_issue in sorted(pod_issues, key=lambda each: (each[1].rank, each[1].reason)):
+        by_reason.setdefault(pod_issue.reason, []).append((pod, pod_issue))
     for reason, group in by_reason.items():
-        trouble = group[0][1]
+        pod_issue = group[0][1]
         who = subject([pod for pod, _ in group], view)
-        yield Finding(reason=reason, message=joined(f"{who}: {trouble.text}", trouble.advice), hard=trouble.hard)
+        yield Issue(reason=reason, message=joined(f"{who}: {pod_issue.text}", pod_issue.advice), hard=pod_issue.hard)
 
 
 def subject(pods: list[Document], view: EndpointView) -> str:
@@ -38,15 +38,15 @@ def subject(pods: list[Document], view: EndpointView) -> str:
     return f"Pod {name}" if total == 1 else f"{len(pods)} of {total} pods ({name})"
 
 
-def _of_failed(pod: Document) -> Trouble:
+def _of_failed(pod: Document) -> PodIssue:
     """A pod that its node evicted, refused or ended."""
     reason, message = get_str(pod, "status", "reason"), get_str(pod, "status", "message")
     if reason == reasons.EVICTED:
         advice = "If it goes on: pod.resources.requests and limits, and cache.emptyDir.sizeLimit, must leave room for the model."
-        return Trouble(
+        return PodIssue(
             reason=reasons.EVICTED, text=f"evicted by its node: {quoted(message)}", advice=advice, hard=False
         )
-    return Trouble(
+    return PodIssue(
         reason=reasons.POD_FAILED,
         text=f"its node ended it or did not take it: {quoted(': '.join(filter(None, (reason, message))))}",
         advice="",

@@ -15,7 +15,7 @@ from whisper_operator.status.accessors import get_int, get_list, get_map, get_st
 from whisper_operator.status.child_issues import ROUTE_KINDS, not_there, refused
 from whisper_operator.status.conditions import Condition, Truth, fails
 from whisper_operator.status.endpoint_view import EndpointView
-from whisper_operator.status.issue import Finding, joined, quoted
+from whisper_operator.status.issue import Issue, joined, quoted
 from whisper_operator.status.secrets import secret_issues
 
 TYPE = "Exposed"
@@ -39,12 +39,12 @@ def _pending(message: str) -> Condition:
     return Condition(type=TYPE, status=Truth.UNKNOWN, reason=reasons.ROUTE_PENDING, message=message)
 
 
-def _conflict(where: str, field: str, view: EndpointView) -> Finding | None:
+def _conflict(where: str, field: str, view: EndpointView) -> Issue | None:
     owner = view.snapshot.route_owner
     if not owner:
         return None
     message = f"{where} belongs to the older WhisperEndpoint {owner}: change {field}, or delete that one."
-    return Finding(reason=reasons.ROUTE_CONFLICT, message=message)
+    return Issue(reason=reasons.ROUTE_CONFLICT, message=message)
 
 
 def _by_ingress(ingress: Ingress, view: EndpointView) -> Condition:
@@ -68,7 +68,7 @@ def _by_ingress(ingress: Ingress, view: EndpointView) -> Condition:
     return _holds(reasons.EXPOSED, f"Ingress {view.name} is served at {', '.join(addresses)}.")
 
 
-def _class_missing(ingress: Ingress, view: EndpointView) -> Finding | None:
+def _class_missing(ingress: Ingress, view: EndpointView) -> Issue | None:
     if view.snapshot.ingress_class is not None or CLASS_ANNOTATION in ingress.annotations:
         return None
     if ingress.class_name:
@@ -76,7 +76,7 @@ def _class_missing(ingress: Ingress, view: EndpointView) -> Finding | None:
     else:
         what = "exposure.ingress.className is not set and the cluster has no default IngressClass"
     message = f"{what}: no controller serves the Ingress. Set exposure.ingress.className to one of `kubectl get ingressclass`, or install an ingress controller."
-    return Finding(reason=reasons.INGRESS_CLASS_MISSING, message=message)
+    return Issue(reason=reasons.INGRESS_CLASS_MISSING, message=message)
 
 
 def _addresses(document: Document) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _addresses(document: Document) -> Iterator[str]:
 def _by_gateway(gateway: Gateway, view: EndpointView) -> Condition:
     if "HTTPRoute" not in view.snapshot.served_kinds:
         message = "The cluster does not know HTTPRoute (gateway.networking.k8s.io/v1): install the Gateway API, or use exposure.ingress."
-        return fails(TYPE, Finding(reason=reasons.GATEWAY_API_MISSING, message=message))
+        return fails(TYPE, Issue(reason=reasons.GATEWAY_API_MISSING, message=message))
     where = f"{', '.join(gateway.hostnames) or 'Any host'}{gateway.path} of Gateway {_names(gateway)}"
     found = _conflict(where, "exposure.gateway.hostnames or path", view) or refused(ROUTE_KINDS, view)
     if found is not None:
@@ -117,13 +117,13 @@ def _of_parents(route: Document, gateway: Gateway, view: EndpointView) -> Condit
     return _holds(reasons.EXPOSED, f"HTTPRoute {view.name} is accepted by {_names(gateway)}.")
 
 
-def _not_accepted(parent: Document, condition: Document, view: EndpointView) -> Finding:
+def _not_accepted(parent: Document, condition: Document, view: EndpointView) -> Issue:
     name = _parent_name(get_map(parent, "parentRef"), view)
     words = quoted(f"{get_str(condition, 'reason')}: {get_str(condition, 'message')}")
     message = joined(
         f"Gateway {name} does not take the HTTPRoute. It says {words}", "Check exposure.gateway against its listeners."
     )
-    return Finding(reason=reasons.ROUTE_NOT_ACCEPTED, message=message)
+    return Issue(reason=reasons.ROUTE_NOT_ACCEPTED, message=message)
 
 
 def _parent_name(ref: Document, view: EndpointView) -> str:

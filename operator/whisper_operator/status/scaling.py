@@ -10,7 +10,7 @@ from whisper_operator.status.accessors import get_str
 from whisper_operator.status.child_issues import AUTOSCALER_KIND, refused
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
 from whisper_operator.status.endpoint_view import EndpointView
-from whisper_operator.status.issue import Finding, joined, quoted
+from whisper_operator.status.issue import Issue, joined, quoted
 
 TYPE = "Autoscaling"
 
@@ -33,7 +33,7 @@ def _repeated(view: EndpointView, wanted: Autoscaling) -> Condition:
     if failed is not None:
         reason = get_str(failed, "reason") or TYPE
         message = joined(quoted(get_str(failed, "message")), _advice(reason, wanted))
-        return fails(TYPE, Finding(reason=reason, message=message))
+        return fails(TYPE, Issue(reason=reason, message=message))
     active, limited = conditions.get("ScalingActive"), conditions.get("ScalingLimited")
     if active is None or not _is(active, "True"):
         message = "The autoscaler has not decided anything yet."

@@ -15,7 +15,7 @@ from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
-from whisper_operator.status.issue import Finding, command, joined, quoted
+from whisper_operator.status.issue import Issue, command, joined, quoted
 from whisper_operator.status.pods import subject
 
 TYPE = "Scheduled"
@@ -44,7 +44,7 @@ _WORST_FIRST = (
 
 def scheduled(view: EndpointView) -> Condition:
     """The condition Scheduled: every pod that lives has a node."""
-    found = next(scheduling_findings(view), None)
+    found = next(scheduling_issues(view), None)
     if found is not None:
         return fails(TYPE, found)
     placed = [bool(node_of(pod)) for pod in view.pods if node_of(pod) or _is_overdue(pod, view)]
@@ -61,7 +61,7 @@ def scheduled(view: EndpointView) -> Condition:
     return Condition(type=TYPE, status=Truth.UNKNOWN, reason=reason, message=message)
 
 
-def scheduling_findings(view: EndpointView) -> Iterator[Finding]:
+def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
     """What the scheduler says of pods without a node, worst first."""
     by_reason: dict[str, list[tuple[Document, str]]] = {}
     for pod in view.pods:
@@ -77,7 +77,7 @@ def scheduling_findings(view: EndpointView) -> Iterator[Finding]:
             f"The scheduler says: {quoted(group[0][1])}",
             _advice(reason, group[0][1], view),
         )  # fmt: skip
-        yield Finding(reason=reason, message=message, hard=not passes)
+        yield Issue(reason=reason, message=message, hard=not passes)
 
 
 def _is_overdue(pod: Document, view: EndpointView) -> bool:

@@ -11,10 +11,10 @@ from whisper_operator.resource.required_secrets import RequiredSecret, pod_secre
 from whisper_operator.snapshot import Presence, SecretLookup
 from whisper_operator.status import reasons
 from whisper_operator.status.endpoint_view import EndpointView
-from whisper_operator.status.issue import Finding, clipped, command
+from whisper_operator.status.issue import Issue, clipped, command
 
 
-def secret_findings(view: EndpointView) -> Iterator[Finding]:
+def secret_issues(view: EndpointView) -> Iterator[Issue]:
     """Missing Secrets of the pods. What could not be looked up is not judged: the node will report it."""
     if view.endpoint is None:
         return
@@ -25,7 +25,7 @@ def secret_findings(view: EndpointView) -> Iterator[Finding]:
             yield from secret_issues(required, view)
 
 
-def secret_issues(required: RequiredSecret, view: EndpointView) -> Iterator[Finding]:
+def secret_issues(required: RequiredSecret, view: EndpointView) -> Iterator[Issue]:
     """What a Secret lacks, and the command that creates or completes it."""
     lookup = view.snapshot.secrets.get(required.name)
     if lookup is None or lookup.satisfies(required):
@@ -39,7 +39,7 @@ def secret_issues(required: RequiredSecret, view: EndpointView) -> Iterator[Find
     create = command(f"kubectl create secret {required.make.format(required.name)} -n {view.namespace}")
     edit = command(f"kubectl edit secret {required.name} -n {view.namespace}")
     advice = f"Make it: {create}." if is_missing else f"Add it: {edit}."
-    yield Finding(reason=reasons.SECRET_MISSING, message=f"{text} ({required.field}). {advice}")
+    yield Issue(reason=reasons.SECRET_MISSING, message=f"{text} ({required.field}). {advice}")
 
 
 def _defect(required: RequiredSecret, lookup: SecretLookup) -> str:

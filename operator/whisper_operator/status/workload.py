@@ -11,40 +11,40 @@ from collections.abc import Iterator
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_int, get_str
 from whisper_operator.status.child_issues import not_there, pod_refusals, workload_refusals
-from whisper_operator.status.claims import claim_findings
+from whisper_operator.status.claims import claim_issues
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.containers import is_loading_in_time
 from whisper_operator.status.endpoint_view import EndpointView
-from whisper_operator.status.issue import Finding, command, counted, joined
-from whisper_operator.status.pods import pod_findings
-from whisper_operator.status.scheduling import scheduling_findings
-from whisper_operator.status.secrets import secret_findings
+from whisper_operator.status.issue import Issue, command, counted, joined
+from whisper_operator.status.pods import pod_issues
+from whisper_operator.status.scheduling import scheduling_issues
+from whisper_operator.status.secrets import secret_issues
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 
 
-def workload_findings(view: EndpointView, valid: Condition) -> tuple[Finding, ...]:
+def workload_issues(view: EndpointView, valid: Condition) -> tuple[Issue, ...]:
     """What somebody must see to first; then what passes by itself."""
-    found = list(_all_findings(view))
+    found = list(_all_issues(view))
     if not valid.holds and view.deployment is None:
-        found.insert(0, Finding(reason=valid.reason, message=valid.message))
+        found.insert(0, Issue(reason=valid.reason, message=valid.message))
     return tuple(sorted(found, key=lambda each: not each.hard))
 
 
-def _all_findings(view: EndpointView) -> Iterator[Finding]:
+def _all_issues(view: EndpointView) -> Iterator[Issue]:
     yield from workload_refusals(view)
     if view.n_wanted == 0:
         return
-    yield from secret_findings(view)
-    yield from claim_findings(view)
+    yield from secret_issues(view)
+    yield from claim_issues(view)
     yield from pod_refusals(view)
-    of_pods = (*pod_findings(view), *scheduling_findings(view))
+    of_pods = (*pod_issues(view), *scheduling_issues(view))
     yield from of_pods
     yield from _deadline(view, of_pods)
 
 
-def _deadline(view: EndpointView, of_pods: tuple[Finding, ...]) -> Iterator[Finding]:
+def _deadline(view: EndpointView, of_pods: tuple[Issue, ...]) -> Iterator[Issue]:
     """The rollout's time is over. Pods that waited long and load now still have theirs: the kubelet sees to that."""
     condition = condition_of(view.deployment, PROGRESSING)
     if not view.deployment_is_current or get_str(condition, "reason") != "ProgressDeadlineExceeded":
@@ -54,10 +54,10 @@ def _deadline(view: EndpointView, of_pods: tuple[Finding, ...]) -> Iterator[Find
     over = f"No further pod became ready in the time that a rollout may take (rollout.startupSeconds is {view.startup_seconds})."
     logs = command(f"kubectl logs -n {view.namespace} deployment/{view.name} --tail=50")
     waits_for = of_pods[0].message if of_pods else f"See {logs}."
-    yield Finding(reason=reasons.STARTUP_TIMEOUT, message=joined(over, waits_for))
+    yield Issue(reason=reasons.STARTUP_TIMEOUT, message=joined(over, waits_for))
 
 
-def available(view: EndpointView, findings: tuple[Finding, ...]) -> Condition:
+def available(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
     """Whether enough pods serve, of whatever settings."""
     count = f"{counted(view.n_ready, view.n_wanted)} {'is' if view.n_ready == 1 else 'are'} ready."
     if view.n_wanted == 0:
@@ -65,13 +65,13 @@ def available(view: EndpointView, findings: tuple[Finding, ...]) -> Condition:
     if view.n_ready and _deployment_suffices(view):
         return Condition(type=AVAILABLE, status=Truth.TRUE, reason=reasons.AVAILABLE, message=count)
     if view.deployment is None:
-        return fails(AVAILABLE, findings[0] if findings else _not_made(view))
-    if findings:
+        return fails(AVAILABLE, issues[0] if issues else _not_made(view))
+    if issues:
         partly = f"Only {count}" if view.n_ready else ""
-        return fails(AVAILABLE, Finding(reason=findings[0].reason, message=joined(partly, findings[0].message)))
+        return fails(AVAILABLE, Issue(reason=issues[0].reason, message=joined(partly, issues[0].message)))
     if view.n_ready:
-        return fails(AVAILABLE, Finding(reason=reasons.TOO_FEW_READY_PODS, message=f"Only {count}"))
-    return fails(AVAILABLE, Finding(reason=reasons.NO_READY_PODS, message=count))
+        return fails(AVAILABLE, Issue(reason=reasons.TOO_FEW_READY_PODS, message=f"Only {count}"))
+    return fails(AVAILABLE, Issue(reason=reasons.NO_READY_PODS, message=count))
 
 
 def _deployment_suffices(view: EndpointView) -> bool:
@@ -86,33 +86,33 @@ def _deployment_suffices(view: EndpointView) -> bool:
     return says or (held and view.n_ready >= view.n_ready_before)
 
 
-def _not_made(view: EndpointView) -> Finding:
-    return Finding(reason=reasons.CREATING, message=not_there("Deployment", view), hard=False)
+def _not_made(view: EndpointView) -> Issue:
+    return Issue(reason=reasons.CREATING, message=not_there("Deployment", view), hard=False)
 
 
-def no_pods_wanted(view: EndpointView) -> Finding:
+def no_pods_wanted(view: EndpointView) -> Issue:
     if view.suspended:
-        return Finding(
+        return Issue(
             reason=reasons.SUSPENDED, message="spec.suspend is true: there are no pods. Set it to false to start them."
         )
     scale = command(f"kubectl scale wep -n {view.namespace} {view.name} --replicas=1")
-    return Finding(
+    return Issue(
         reason=reasons.SCALED_TO_ZERO, message=f"spec.replicas is 0: there are no pods. To start one: {scale}."
     )
 
 
-def progressing(view: EndpointView, findings: tuple[Finding, ...]) -> Condition:
+def progressing(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
     """True while pods come up, and once all have; False where something keeps them from it."""
-    if findings and findings[0].hard:
-        return fails(PROGRESSING, findings[0])
+    if issues and issues[0].hard:
+        return fails(PROGRESSING, issues[0])
     if view.n_wanted == 0 and not view.pods:
         off = no_pods_wanted(view)
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=off.reason, message=off.message)
     if view.deployment is None:
         waiting = _not_made(view)
         return Condition(type=PROGRESSING, status=Truth.UNKNOWN, reason=waiting.reason, message=waiting.message)
-    if findings:
-        return Condition(type=PROGRESSING, status=Truth.TRUE, reason=findings[0].reason, message=findings[0].message)
+    if issues:
+        return Condition(type=PROGRESSING, status=Truth.TRUE, reason=issues[0].reason, message=issues[0].message)
     if is_rolled_out(view):
         message = "All pods run what the spec asks for."
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLED_OUT, message=message)
