@@ -20,7 +20,7 @@ from whisper_operator.status.endpoint_view import EndpointView, is_ready, node_o
 from whisper_operator.status.issue import command, joined, quoted
 from whisper_operator.status.mounts import preparing
 from whisper_operator.status.pod_issue import PodIssue
-from whisper_operator.status.termination_message import last_words
+from whisper_operator.status.termination_message import most_telling_line
 
 NEARLY_ALL = 0.9
 """Of the time allowed for the start: probes and clocks are not exact."""
@@ -167,7 +167,7 @@ def _ended(container: Container, view: EndpointView) -> PodIssue:
             text=f"{who} was not ready within {view.startup_seconds} s and was stopped.",
             advice=f"Raise rollout.startupSeconds, or see what takes so long: {logs}.",
         )
-    said = last_words(get_str(end, "message"))
+    said = most_telling_line(get_str(end, "message"))
     return PodIssue(
         reason=reasons.CRASH_LOOP,
         text=joined(f"{who} ended with {_exit(code)}.", f"Its last words: {quoted(said)}" if said else ""),

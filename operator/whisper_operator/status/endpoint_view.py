@@ -89,10 +89,10 @@ class EndpointView:
         return tuple(pod for pod in self.snapshot.pods if not is_terminating(pod) and has_ended(pod))
 
     @cached_property
-    def leaving_pods(self) -> tuple[Document, ...]:
+    def terminating_pods(self) -> tuple[Document, ...]:
         """Those that are being deleted but still have their node, and its GPU."""
-        leaving = (pod for pod in self.snapshot.pods if is_terminating(pod) and not has_ended(pod))
-        return tuple(pod for pod in leaving if node_of(pod))
+        terminating = (pod for pod in self.snapshot.pods if is_terminating(pod) and not has_ended(pod))
+        return tuple(pod for pod in terminating if node_of(pod))
 
     @cached_property
     def new_pods(self) -> tuple[Document, ...]:

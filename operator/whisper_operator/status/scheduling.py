@@ -70,7 +70,7 @@ def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
             by_reason.setdefault(_reason(words, view), []).append((pod, words))
     for reason in sorted(by_reason, key=_WORST_FIRST.index):
         group = by_reason[reason]
-        passes = reason == reasons.INSUFFICIENT_GPU and bool(view.leaving_pods)
+        passes = reason == reasons.INSUFFICIENT_GPU and bool(view.terminating_pods)
         message = joined(
             f"{subject([pod for pod, _ in group], view)} has no node." if len(group) == 1 else
             f"{subject([pod for pod, _ in group], view)} have no node.",
@@ -174,9 +174,9 @@ def _allowed(view: EndpointView) -> str:
 
 
 def _gpu_advice(words: str, view: EndpointView, taints: str) -> str:
-    if view.leaving_pods:
-        leaving = pod_name(view.leaving_pods[0])
-        return f"Pod {leaving}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
+    if view.terminating_pods:
+        terminating = pod_name(view.terminating_pods[0])
+        return f"Pod {terminating}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
     resource, terms, cordoned = _gpu_resource(view), _own_terms(view), bool(_CORDONED.search(words))
     if f"Insufficient {resource}" in words:
         allow = f"{_allowed(view)}, with {terms}, allows" if terms else f"{_allowed(view)} allows"

@@ -22,7 +22,7 @@ _ERROR = re.compile(r"\b\w*(?:Error|Exception)\b\s*:")
 _ELSEWHERE = "See root cause above"
 
 
-def last_words(message: str) -> str:
+def most_telling_line(message: str) -> str:
     """The line of a termination message that tells most; empty where there is none."""
     lines = [line for line in map(_plain, message.splitlines()) if line]
     if not lines:

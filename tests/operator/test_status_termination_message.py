@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_operator.status.termination_message import last_words
+from whisper_operator.status.termination_message import most_telling_line
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ from whisper_operator.status.termination_message import last_words
     ],
 )
 def test_last_words(said: str, told: str) -> None:
-    assert last_words(said) == told
+    assert most_telling_line(said) == told
 
 
 def test_last_words_are_short() -> None:
-    assert len(last_words("word " * 1000)) <= 500
+    assert len(most_telling_line("word " * 1000)) <= 500
