@@ -31,18 +31,18 @@ def digest(value: Any) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def projected(live: Any, wish: Any) -> Any:
-    """The live value where the wish has one: of objects its keys only, of lists all if there are more or fewer items."""
-    if isinstance(wish, Mapping) and isinstance(live, Mapping):
-        return {key: projected(live[key], wish[key]) for key in wish if key in live}
-    if isinstance(wish, list | tuple) and isinstance(live, list) and len(wish) == len(live):
-        return [projected(one, wanted) for one, wanted in zip(live, wish, strict=True)]
+def projected(live: Any, desired: Any) -> Any:
+    """The live value where the desired has one: of objects its keys only, of lists all if there are more or fewer items."""
+    if isinstance(desired, Mapping) and isinstance(live, Mapping):
+        return {key: projected(live[key], desired[key]) for key in desired if key in live}
+    if isinstance(desired, list | tuple) and isinstance(live, list) and len(desired) == len(live):
+        return [projected(one, wanted) for one, wanted in zip(live, desired, strict=True)]
     return live
 
 
-def fingerprint(live: Document, wish: Document) -> bytes:
+def fingerprint(live: Document, desired: Document) -> bytes:
     """Of a live object, cached through what was wished for."""
-    return digest(projected(live, wish))
+    return digest(projected(live, desired))
 
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ USED_BY_PODS = frozenset({ACCOUNT.kind, CLAIM.kind})
 class Applied:
     """A child as we brought it about."""
 
-    wish: bytes
+    desired: bytes
     live: bytes
     n_drifts: int = 0
     quiet_until: float = 0.0
@@ -98,32 +98,32 @@ class Applier:
     def forget(self, uid: str) -> None:
         self._applied.pop(uid, None)
 
-    async def bring_about(self, endpoint: Endpoint, wishes: Iterable[Document]) -> Result:
+    async def apply_children(self, endpoint: Endpoint, desired_children: Iterable[Document]) -> Result:
         """Raises ApiError where the API server does not answer at all."""
         result = Result()
-        wished: set[ChildKey] = set()
-        for wish in wishes:
-            key = ChildKey(wish["kind"], wish["metadata"]["name"])
-            wished.add(key)
+        desired_keys: set[ChildKey] = set()
+        for desired in desired_children:
+            key = ChildKey(desired["kind"], desired["metadata"]["name"])
+            desired_keys.add(key)
             if key.kind == DEPLOYMENT.kind and any(other.kind in USED_BY_PODS for other in result.not_ours):
                 continue
             try:
-                await self._apply(endpoint, key, wish, result)
+                await self._apply(endpoint, key, desired, result)
             except ApiError as error:
                 self._metrics.applies.labels(key.kind, "error").inc()
                 self._judge(error, key, result)
-        await self._delete_others(endpoint, wished, result)
+        await self._delete_others(endpoint, desired_keys, result)
         return result
 
-    async def _apply(self, endpoint: Endpoint, key: ChildKey, wish: Document, result: Result) -> None:
-        live = await self.live(endpoint.namespace, key, wish["apiVersion"])
+    async def _apply(self, endpoint: Endpoint, key: ChildKey, desired: Document, result: Result) -> None:
+        live = await self.live(endpoint.namespace, key, desired["apiVersion"])
         if live is not None and not self._is_ours_to_write(live, endpoint, key, result):
             return
         remembered = self._applied.setdefault(endpoint.uid, {})
-        known, wanted = remembered.get(key), digest(wish)
+        known, desired_digest = remembered.get(key), digest(desired)
         drifted = False
-        if known is not None and known.wish == wanted:
-            drifted = live is None or fingerprint(live, wish) != known.live
+        if known is not None and known.desired == desired_digest:
+            drifted = live is None or fingerprint(live, desired) != known.live
             if not drifted:
                 return
             now = self._clock()
@@ -131,11 +131,15 @@ class Applier:
                 result.wait(known.quiet_until - now)
                 return
         # With the uid the API server refuses where the object is another one by now, instead of taking it over.
-        sent = wish if live is None else {**wish, "metadata": {**wish["metadata"], "uid": live["metadata"]["uid"]}}
+        sent = (
+            desired
+            if live is None
+            else {**desired, "metadata": {**desired["metadata"], "uid": live["metadata"]["uid"]}}
+        )
         after = await self._cluster.apply(sent)
         result.n_written += Key(endpoint.namespace, endpoint.name) in self._store.put(after)
         self._metrics.applies.labels(key.kind, "ok").inc()
-        remembered[key] = Applied(wanted, fingerprint(after, wish))
+        remembered[key] = Applied(desired_digest, fingerprint(after, desired))
         if drifted and known is not None:
             self._note_drift(endpoint, key, remembered[key], known)
 
@@ -176,11 +180,11 @@ class Applier:
         fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
         log.info("put back what somebody had changed", extra={"fields": fields})
 
-    async def _delete_others(self, endpoint: Endpoint, wished: set[ChildKey], result: Result) -> None:
+    async def _delete_others(self, endpoint: Endpoint, desired_keys: set[ChildKey], result: Result) -> None:
         for key, child in self._store.children(Key(endpoint.namespace, endpoint.name)).items():
             owner = controller_of(child)
             is_owned = owner is not None and owner["uid"] == endpoint.uid
-            if key in wished or not is_owned or child["metadata"].get("deletionTimestamp"):
+            if key in desired_keys or not is_owned or child["metadata"].get("deletionTimestamp"):
                 continue
             try:
                 await self._cluster.delete(child)

@@ -115,13 +115,13 @@ class Reconciler:
         result = Result()
         if endpoint is not None:
             try:
-                result = await self._applier.bring_about(endpoint, await self._wishes(endpoint, inputs))
+                result = await self._applier.apply_children(endpoint, await self._desired_children(endpoint, inputs))
             except SpecError as error:
                 problem = error
         built = await self._report(document, endpoint, problem, inputs, result)
         return self._settle(key, inputs, result, built)
 
-    async def _wishes(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
+    async def _desired_children(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
         ingress_class = inputs.lookups.ingress_class or NO_CLASS
         children = manifests.make_children(
             endpoint,
@@ -170,14 +170,14 @@ class Reconciler:
 
     async def _write(self, document: Document, new: dict[str, Any], result: Result) -> None:
         metadata = document["metadata"]
-        wish = {
+        desired = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
             "metadata": {key: metadata[key] for key in ("namespace", "name", "uid")},
             "status": new,
         }
         try:
-            after = await self._cluster.apply_status(wish)
+            after = await self._cluster.apply_status(desired)
         except ApiError as error:
             # Gone, or another one of that name: an event is on its way.
             if error.code in (404, 409):
