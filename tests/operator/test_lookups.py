@@ -68,10 +68,10 @@ async def test_a_secret_that_was_deleted_is_missed_before_the_next_drift_check()
     bench.cluster.put(shared_secret("token"))
     bench.ask({"model": {"id": "a/b", "tokenSecretRef": {"name": "shared", "key": "token"}}})
     outcome = await bench.settle()
-    assert outcome.again_s is not None
-    assert outcome.again_s <= 10 < bench.settings.drift_seconds
+    assert outcome.requeue_after_s is not None
+    assert outcome.requeue_after_s <= 10 < bench.settings.drift_seconds
     bench.cluster.remove("Secret", KEY.namespace, "shared")
-    bench.elapsed_s += outcome.again_s
+    bench.elapsed_s += outcome.requeue_after_s
     await bench.settle()
     assert bench.conditions()["Ready"]["reason"] == "SecretMissing"
 
@@ -119,10 +119,10 @@ async def test_a_class_that_was_deleted_is_missed_before_the_next_drift_check() 
     bench.cluster.put(default_class("nginx"))
     bench.ask({"exposure": {"ingress": {"host": "a.example.com", "className": "nginx"}}})
     outcome = await bench.settle()
-    assert outcome.again_s is not None
-    assert outcome.again_s <= 10 < bench.settings.drift_seconds
+    assert outcome.requeue_after_s is not None
+    assert outcome.requeue_after_s <= 10 < bench.settings.drift_seconds
     bench.cluster.remove("IngressClass", "", "nginx")
-    bench.elapsed_s += outcome.again_s
+    bench.elapsed_s += outcome.requeue_after_s
     await bench.settle()
     assert bench.conditions()["Exposed"]["reason"] == "IngressClassMissing"
 
@@ -135,4 +135,4 @@ async def test_of_many_endpoints_not_more_than_a_few_a_second_are_looked_at_for_
         bench.ask({"exposure": {"ingress": {"host": f"{number}.example.com"}}}, key)
         await bench.settle(key)
     outcome = await bench.settle(keys[0])
-    assert outcome.again_s == pytest.approx(20)
+    assert outcome.requeue_after_s == pytest.approx(20)

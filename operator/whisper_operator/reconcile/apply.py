@@ -66,11 +66,11 @@ class Applied:
 
 
 @dataclass
-class Result:
+class ApplyResult:
     """What came of it."""
 
     refusals: list[Refusal] = field(default_factory=list)
-    again_s: float | None = None
+    requeue_after_s: float | None = None
     """Something is about to change."""
     errors: list[ApiError] = field(default_factory=list)
     """The API server did not do what it could have done: another attempt may help."""
@@ -81,8 +81,8 @@ class Result:
     n_written: int = 0
     """Changes to what the store holds of the endpoint that are our own doing."""
 
-    def wait(self, delay_s: float) -> None:
-        self.again_s = delay_s if self.again_s is None else min(self.again_s, delay_s)
+    def requeue_after(self, delay_s: float) -> None:
+        self.requeue_after_s = delay_s if self.requeue_after_s is None else min(self.requeue_after_s, delay_s)
 
 
 class Applier:
@@ -98,9 +98,9 @@ class Applier:
     def forget(self, uid: str) -> None:
         self._applied.pop(uid, None)
 
-    async def apply_children(self, endpoint: Endpoint, desired_children: Iterable[Document]) -> Result:
+    async def apply_children(self, endpoint: Endpoint, desired_children: Iterable[Document]) -> ApplyResult:
         """Raises ApiError where the API server does not answer at all."""
-        result = Result()
+        result = ApplyResult()
         desired_keys: set[ChildKey] = set()
         for desired in desired_children:
             key = ChildKey(desired["kind"], desired["metadata"]["name"])
@@ -115,7 +115,7 @@ class Applier:
         await self._delete_others(endpoint, desired_keys, result)
         return result
 
-    async def _apply(self, endpoint: Endpoint, key: ChildKey, desired: Document, result: Result) -> None:
+    async def _apply(self, endpoint: Endpoint, key: ChildKey, desired: Document, result: ApplyResult) -> None:
         live = await self.live(endpoint.namespace, key, desired["apiVersion"])
         if live is not None and not self._is_ours_to_write(live, endpoint, key, result):
             return
@@ -128,7 +128,7 @@ class Applier:
                 return
             now = self._clock()
             if now < known.quiet_until:
-                result.wait(known.quiet_until - now)
+                result.requeue_after(known.quiet_until - now)
                 return
         # With the uid the API server refuses where the object is another one by now, instead of taking it over.
         sent = (
@@ -151,14 +151,14 @@ class Applier:
         # Not watched is all that does not carry our labels: it may be somebody else's, or they were taken off.
         return await self._cluster.get(api_version, key.kind, namespace, key.name)
 
-    def _is_ours_to_write(self, live: Document, endpoint: Endpoint, key: ChildKey, result: Result) -> bool:
+    def _is_ours_to_write(self, live: Document, endpoint: Endpoint, key: ChildKey, result: ApplyResult) -> bool:
         metadata = live["metadata"]
         owner = controller_of(live)
         if owner is not None and owner["uid"] == endpoint.uid:
             # On its way out: nothing can be made of it, and its end is an event.
             return not metadata.get("deletionTimestamp")
         if owner is not None and is_endpoint(owner) and owner["name"] == endpoint.name:
-            result.wait(GONE_SOON_S)
+            result.requeue_after(GONE_SOON_S)
             result.not_ours.add(key)
             return False
         # Left behind by `kubectl delete --cascade=orphan`.
@@ -180,7 +180,7 @@ class Applier:
         fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
         log.info("put back what somebody had changed", extra={"fields": fields})
 
-    async def _delete_others(self, endpoint: Endpoint, desired_keys: set[ChildKey], result: Result) -> None:
+    async def _delete_others(self, endpoint: Endpoint, desired_keys: set[ChildKey], result: ApplyResult) -> None:
         for key, child in self._store.children(Key(endpoint.namespace, endpoint.name)).items():
             owner = controller_of(child)
             is_owned = owner is not None and owner["uid"] == endpoint.uid
@@ -195,12 +195,12 @@ class Applier:
             self._applied.get(endpoint.uid, {}).pop(key, None)
 
     @staticmethod
-    def _judge(error: ApiError, key: ChildKey, result: Result) -> None:
+    def _judge(error: ApiError, key: ChildKey, result: ApplyResult) -> None:
         """No answer ends it all; 409 means that something changed underneath; other 4xx are for the user to read."""
         if error.code in (0, 401, 429):
             raise error
         if error.code == 409:
-            result.wait(GONE_SOON_S)
+            result.requeue_after(GONE_SOON_S)
         elif error.code >= 500:
             result.errors.append(error)
         else:

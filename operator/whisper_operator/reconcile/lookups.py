@@ -31,7 +31,7 @@ class LookupResults:
     secrets: Mapping[str, SecretLookup]
     existing_claim: Document | None
     ingress_class: Document | None
-    again_s: float | None = field(compare=False)
+    requeue_after_s: float | None = field(compare=False)
     """When to look again: no event tells that something is there, or there no more."""
 
 
@@ -63,8 +63,10 @@ class CachedReader:
             claim is not None and (found_claim is None or found_claim.get("status", {}).get("phase") != "Bound"),
             ingress is not None and found_class is None,
         ]
-        again_s = self._settings.missing_seconds if any(missing) else self._settled_s if secrets or ingress else None
-        return LookupResults(secrets, found_claim, found_class, again_s)
+        requeue_after_s = (
+            self._settings.missing_seconds if any(missing) else self._settled_s if secrets or ingress else None
+        )
+        return LookupResults(secrets, found_claim, found_class, requeue_after_s)
 
     async def events(self, regarding: Document) -> tuple[Document, ...]:
         """Events about a pod or a claim, newest first."""

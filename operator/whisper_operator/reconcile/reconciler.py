@@ -19,12 +19,12 @@ from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.metrics import Metrics
-from whisper_operator.reconcile.apply import GONE_SOON_S, Applier, Result
+from whisper_operator.reconcile.apply import GONE_SOON_S, Applier, ApplyResult
 from whisper_operator.reconcile.lookups import CachedReader, LookupResults
 from whisper_operator.reconcile.route_conflicts import Contention
-from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, patience_s
+from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, poll_delay_s
 from whisper_operator.reconcile.store import Key, Store
-from whisper_operator.reconcile.work_queue import Outcome
+from whisper_operator.reconcile.work_queue import Result
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.spec import Endpoint
@@ -82,27 +82,27 @@ class Reconciler:
         self._refused_since: dict[Key, float] = {}
         self._uids: dict[Key, str] = {}
 
-    async def reconcile(self, key: Key) -> Outcome:
+    async def reconcile(self, key: Key) -> Result:
         """Never raises ApiError: what the API server did not do is tried again."""
         started_s = self._clock()
         try:
             result, outcome = await self._reconcile(key)
         except ApiError as error:
             self._settled.pop(key, None)
-            result, outcome = "failed", Outcome(again_s=error.retry_after_s, failed=True)
+            result, outcome = "failed", Result(requeue_after_s=error.retry_after_s, failed=True)
             log.warning("cannot reconcile now: %s", error, extra={"fields": {"endpoint": "/".join(key)}})
         self._metrics.reconciles.labels(result).inc()
         if result not in ("unchanged", "gone"):
             self._metrics.reconcile_seconds.observe(self._clock() - started_s)
         return outcome
 
-    async def _reconcile(self, key: Key) -> tuple[str, Outcome]:
+    async def _reconcile(self, key: Key) -> tuple[str, Result]:
         changes = self._store.changes(key)
         self.contention.look_at(key)
         document = self._store.endpoint(key)
         if document is None or document["metadata"].get("deletionTimestamp"):
             self._forget(key)
-            return "gone", Outcome()
+            return "gone", Result()
         uid = document["metadata"]["uid"]
         if self._uids.setdefault(key, uid) != uid:
             self._applier.forget(self._uids[key])
@@ -111,8 +111,8 @@ class Reconciler:
         lookups = await self.reader.read(endpoint) if endpoint else NOTHING
         inputs = Inputs(changes, lookups, self.contention.holder(key), self._served_kinds)
         if self._settled.get(key) == inputs:
-            return "unchanged", Outcome(again_s=lookups.again_s)
-        result = Result()
+            return "unchanged", Result(requeue_after_s=lookups.requeue_after_s)
+        result = ApplyResult()
         if endpoint is not None:
             try:
                 result = await self._applier.apply_children(endpoint, await self._desired_children(endpoint, inputs))
@@ -144,7 +144,12 @@ class Reconciler:
             return None
 
     async def _report(
-        self, document: Document, endpoint: Endpoint | None, problem: SpecError | None, inputs: Inputs, result: Result
+        self,
+        document: Document,
+        endpoint: Endpoint | None,
+        problem: SpecError | None,
+        inputs: Inputs,
+        result: ApplyResult,
     ) -> SnapshotResult:
         """Write the status if it says anything new."""
         built = await self._snapshots.build(
@@ -168,7 +173,7 @@ class Reconciler:
             await self._write(document, new, result)
         return built
 
-    async def _write(self, document: Document, new: dict[str, Any], result: Result) -> None:
+    async def _write(self, document: Document, new: dict[str, Any], result: ApplyResult) -> None:
         metadata = document["metadata"]
         desired = {
             "apiVersion": names.API_VERSION,
@@ -181,36 +186,40 @@ class Reconciler:
         except ApiError as error:
             # Gone, or another one of that name: an event is on its way.
             if error.code in (404, 409):
-                result.wait(GONE_SOON_S)
+                result.requeue_after(GONE_SOON_S)
                 return
             raise
         result.n_written += Key(metadata["namespace"], metadata["name"]) in self._store.put(after)
         if _essence(after) != _essence(document):
             # The answer is the first to tell of a newer spec: its event will be no news any more.
-            result.wait(0)
+            result.requeue_after(0)
         self._metrics.applies.labels("WhisperEndpointStatus", "ok").inc()
         for event in status.events_between(document, new):
             await self._cluster.record_event(
                 document, type_=event.type, reason=event.reason, message=event.message, action=event.action
             )
 
-    def _settle(self, key: Key, inputs: Inputs, result: Result, built: SnapshotResult) -> tuple[str, Outcome]:
-        waits = [wait for wait in (built.again_s, inputs.lookups.again_s, result.again_s) if wait is not None]
+    def _settle(self, key: Key, inputs: Inputs, result: ApplyResult, built: SnapshotResult) -> tuple[str, Result]:
+        waits = [
+            wait
+            for wait in (built.requeue_after_s, inputs.lookups.requeue_after_s, result.requeue_after_s)
+            if wait is not None
+        ]
         if result.refusals:
             # What a user or an administrator must mend: soon noticed at first, then ever more rarely asked for.
             now = self._clock()
             since = self._refused_since.setdefault(key, now)
-            waits.append(patience_s(self._settings.missing_seconds, now - since))
+            waits.append(poll_delay_s(self._settings.missing_seconds, now - since))
         else:
             self._refused_since.pop(key, None)
-        if result.refusals or result.errors or result.again_s is not None or not built.is_steady:
+        if result.refusals or result.errors or result.requeue_after_s is not None or not built.is_steady:
             self._settled.pop(key, None)
         else:
             # If anybody else has changed something meanwhile, this does not hold; an event has brought the key up again.
             self._settled[key] = replace(inputs, changes=inputs.changes + result.n_written)
         if result.errors:
-            return "failed", Outcome(again_s=result.errors[0].retry_after_s, failed=True)
-        return ("refused" if result.refusals else "done"), Outcome(again_s=min(waits, default=None))
+            return "failed", Result(requeue_after_s=result.errors[0].retry_after_s, failed=True)
+        return ("refused" if result.refusals else "done"), Result(requeue_after_s=min(waits, default=None))
 
     def _forget(self, key: Key) -> None:
         self._settled.pop(key, None)

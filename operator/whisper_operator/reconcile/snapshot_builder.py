@@ -26,13 +26,13 @@ class SnapshotResult:
     """What was seen, and for how long it holds."""
 
     snapshot: ClusterSnapshot
-    again_s: float | None
+    requeue_after_s: float | None
     """When to look again although nothing happened; None: no need."""
     is_steady: bool
     """The same seen again will mean the same, however much later."""
 
 
-def patience_s(first_s: float, age_s: float) -> float:
+def poll_delay_s(first_s: float, age_s: float) -> float:
     """How long to wait before looking again for what has been missing for some time: ever more rarely, but at last every minute."""
     return min(max(first_s, age_s / 10), max(LONGEST_WAIT_S, first_s))
 
@@ -76,7 +76,7 @@ class SnapshotBuilder:
             route_owner=route_owner,
             refusals=refusals,
         )
-        waits = [patience_s(self._missing_s, age_s(waiting, now)) for waiting in (*quiet, *claims)]
+        waits = [poll_delay_s(self._missing_s, age_s(waiting, now)) for waiting in (*quiet, *claims)]
         return SnapshotResult(snapshot, min(waits, default=None), is_steady=not waits and not any(map(starts, pods)))
 
 

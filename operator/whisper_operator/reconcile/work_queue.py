@@ -21,26 +21,26 @@ K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Result:
     """What became of a key's turn."""
 
-    again_s: float | None = None
+    requeue_after_s: float | None = None
     """When to look at it again, were there no event."""
     failed: bool = False
-    """Again after a back-off, or `again_s` if that is later."""
+    """Again after a back-off, or `requeue_after_s` if that is later."""
 
 
 @dataclass(frozen=True)
 class BackOff:
-    """How long a key that fails waits: `first_s`, doubled each time up to `longest_s`, each more or less by `jitter`."""
+    """How long a key that fails waits: `first_s`, doubled each time up to `max_s`, each more or less by `jitter`."""
 
     first_s: float = 0.5
-    longest_s: float = 60
+    max_s: float = 60
     jitter: float = 0.25
 
     def after(self, n_failures: int, random_number: float) -> float:
         """`n_failures` from 1 on, the random number from 0 to 1."""
-        wait_s = min(self.longest_s, self.first_s * 2 ** min(n_failures - 1, 30))
+        wait_s = min(self.max_s, self.first_s * 2 ** min(n_failures - 1, 30))
         return float(wait_s * (1 + self.jitter * (2 * random_number - 1)))
 
 
@@ -49,7 +49,7 @@ class WorkQueue(Generic[K]):
 
     def __init__(
         self,
-        work: Callable[[K], Awaitable[Outcome]],
+        work: Callable[[K], Awaitable[Result]],
         *,
         back_off: BackOff = BackOff(),
         clock: Callable[[], float] | None = None,
@@ -60,8 +60,8 @@ class WorkQueue(Generic[K]):
         self._clock = clock
         self._random_number = random_number
         self._ready: dict[K, None] = {}
-        self._busy: set[K] = set()
-        self._again: set[K] = set()
+        self._processing: set[K] = set()
+        self._dirty: set[K] = set()
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
@@ -72,25 +72,25 @@ class WorkQueue(Generic[K]):
     @property
     def depth(self) -> int:
         """Keys that could be worked on now."""
-        return len(self._ready) + len(self._again)
+        return len(self._ready) + len(self._dirty)
 
     @property
     def idle(self) -> bool:
         """Nothing to do now, and nobody at work."""
-        return not self._ready and not self._busy
+        return not self._ready and not self._processing
 
     def add(self, key: K) -> None:
         """As soon as may be."""
         self._due.pop(key, None)
-        if key in self._busy:
-            self._again.add(key)
+        if key in self._processing:
+            self._dirty.add(key)
         else:
             self._ready[key] = None
             self._news.set()
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Not before this time is over, unless it is added otherwise."""
-        if key in self._ready or key in self._again:
+        if key in self._ready or key in self._dirty:
             return
         due = self._now() + delay_s
         if due < self._due.get(key, float("inf")):
@@ -101,45 +101,45 @@ class WorkQueue(Generic[K]):
     async def run(self, n_workers: int) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._wake(), name="queue: delays")
+            group.create_task(self._release_due(), name="queue: delays")
             for number in range(n_workers):
-                group.create_task(self._serve(), name=f"queue: worker {number}")
+                group.create_task(self._run_worker(), name=f"queue: worker {number}")
 
-    async def _serve(self) -> None:
+    async def _run_worker(self) -> None:
         while True:
             while not self._ready:
                 self._news.clear()
                 await self._news.wait()
             key = next(iter(self._ready))
             del self._ready[key]
-            self._busy.add(key)
+            self._processing.add(key)
             try:
                 outcome = await self._work(key)
             # One endpoint's bad luck must not stop the others; what it was is logged and tried again.
             except Exception:
                 log.exception("work failed", extra={"fields": {"key": str(key)}})
-                outcome = Outcome(failed=True)
+                outcome = Result(failed=True)
             finally:
-                self._busy.discard(key)
+                self._processing.discard(key)
             self._settle(key, outcome)
 
-    def _settle(self, key: K, outcome: Outcome) -> None:
+    def _settle(self, key: K, outcome: Result) -> None:
         if outcome.failed:
             self._failures[key] = self._failures.get(key, 0) + 1
         else:
             self._failures.pop(key, None)
-        if key in self._again:
-            self._again.discard(key)
+        if key in self._dirty:
+            self._dirty.discard(key)
             self._ready[key] = None
             self._news.set()
             return
         if outcome.failed:
             wait_s = self._back_off.after(self._failures[key], self._random_number())
-            self.add_after(key, max(wait_s, outcome.again_s or 0))
-        elif outcome.again_s is not None:
-            self.add_after(key, outcome.again_s)
+            self.add_after(key, max(wait_s, outcome.requeue_after_s or 0))
+        elif outcome.requeue_after_s is not None:
+            self.add_after(key, outcome.requeue_after_s)
 
-    async def _wake(self) -> None:
+    async def _release_due(self) -> None:
         """Makes ready what is due."""
         while True:
             now = self._now()

@@ -10,7 +10,7 @@ from operator_kit.memory_cluster import Killed, MemoryCluster
 from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.reconciler import Reconciler
 from whisper_operator.reconcile.store import Identity, Key, Store
-from whisper_operator.reconcile.work_queue import Outcome
+from whisper_operator.reconcile.work_queue import Result
 from whisper_operator.settings import Settings
 
 SETTINGS = Settings(server_image_gpu="registry.test/gpu:1", server_image_cpu="registry.test/cpu:1")
@@ -68,10 +68,10 @@ class Bench:
             document["status"] = old.get("status", {})
         return self.cluster.put(document)
 
-    async def reconcile(self, key: Key = KEY) -> Outcome:
+    async def reconcile(self, key: Key = KEY) -> Result:
         return await self.reconciler.reconcile(key)
 
-    async def settle(self, key: Key = KEY) -> Outcome:
+    async def settle(self, key: Key = KEY) -> Result:
         """Until two looks in a row write nothing; the last outcome."""
         for _ in range(20):
             n_calls = len(self.written())
