@@ -376,9 +376,9 @@ async def test_of_two_endpoints_on_one_route_the_older_has_it() -> None:
     assert [name for name in bench.children() if name.startswith("Ingress")] == ["Ingress/older"]
     assert bench.conditions(younger)["Exposed"]["reason"] == "RouteConflict"
     assert "team-b/older" in bench.conditions(younger)["Exposed"]["message"]
-    bench.woken.clear()
+    bench.enqueued.clear()
     bench.cluster.remove("WhisperEndpoint", *older)
-    assert bench.woken == [younger]
+    assert bench.enqueued == [younger]
     await bench.settle(younger)
     assert [name for name in bench.children() if name.startswith("Ingress")] == ["Ingress/younger"]
     assert bench.conditions(younger)["Exposed"]["reason"] != "RouteConflict"

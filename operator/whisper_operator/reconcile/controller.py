@@ -61,7 +61,7 @@ class Work:
             *(kind for kind in kinds.CHILDREN if kind not in kinds.OPTIONAL or kind.kind in served),
         ]
 
-        def wake(key: Key) -> None:
+        def enqueue(key: Key) -> None:
             queue.add(key)
 
         reconciler = Reconciler(
@@ -70,11 +70,11 @@ class Work:
             settings=self._settings,
             metrics=self._metrics,
             served_kinds=served,
-            wake=wake,
+            enqueue=enqueue,
         )
         queue = WorkQueue[Key](reconciler.reconcile)
 
-        def concerns(key: Key) -> None:
+        def on_change(key: Key) -> None:
             reconciler.contention.look_at(key)
             queue.add(key)
 
@@ -83,7 +83,7 @@ class Work:
         started_s = time.monotonic()
         await resync.fill()
         for key in self._store.endpoints():
-            concerns(key)
+            on_change(key)
         fields = {"endpoints": queue.depth, "seconds": round(time.monotonic() - started_s, 1)}
         log.info("knows the cluster", extra={"fields": fields})
         watcher = Watcher(
@@ -93,7 +93,7 @@ class Work:
             self._meter,
             kinds=watched,
             namespaces=namespaces,
-            concerns=concerns,
+            enqueue=on_change,
         )
         self._metrics.watch(lambda: queue.depth, self._meter.age_s)
         self._metrics.watch_endpoints(self._by_reason)
@@ -101,7 +101,7 @@ class Work:
             queue.run(self._settings.workers),
             self._watch(watcher, kopf_started),
             self._look_for_drift(queue, reconciler),
-            self._compare(resync, concerns),
+            self._compare(resync, on_change),
             self._look_at_kinds(),
         )
 
@@ -122,12 +122,12 @@ class Work:
                 queue.add_after(key, self._settings.drift_seconds * (number + 1) / len(keys))
             await asyncio.sleep(self._settings.drift_seconds)
 
-    async def _compare(self, resync: Resync, concerns: Callable[[Key], None]) -> None:
+    async def _compare(self, resync: Resync, on_change: Callable[[Key], None]) -> None:
         while True:
             await asyncio.sleep(RESYNC_EVERY_DRIFTS * self._settings.drift_seconds)
             try:
                 for key in await resync.compare():
-                    concerns(key)
+                    on_change(key)
             except ApiError as error:
                 log.warning("the store could not be compared: %s", error)
 

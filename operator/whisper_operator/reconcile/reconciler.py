@@ -53,7 +53,7 @@ class Inputs:
 
 
 class Reconciler:
-    """Work for a WorkQueue of Keys. `wake`: another endpoint should be looked at, too."""
+    """Work for a WorkQueue of Keys. `enqueue`: another endpoint should be looked at, too."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Reconciler:
         settings: Settings,
         metrics: Metrics,
         served_kinds: frozenset[str],
-        wake: Callable[[Key], None],
+        enqueue: Callable[[Key], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -75,7 +75,7 @@ class Reconciler:
         self._clock = clock
         self._now = now
         self._applier = Applier(cluster, store, metrics, clock)
-        self.contention = Contention(store, wake)
+        self.contention = Contention(store, enqueue)
         self.reader = CachedReader(cluster, settings, clock)
         self._snapshots = SnapshotBuilder(store, self.reader, settings.missing_seconds)
         self._settled: dict[Key, Inputs] = {}

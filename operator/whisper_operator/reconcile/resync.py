@@ -82,14 +82,14 @@ class Resync:
 
     async def compare(self) -> set[Key]:
         """Correct what no event has told of; the endpoints that this concerns."""
-        concerned: set[Key] = set()
+        affected: set[Key] = set()
         for kind in self._kinds:
             suspects = await self._suspects(kind)
             if suspects:
                 await self._sleep(SETTLE_S)
                 for identity in [one for one, listed in suspects.items() if self._differs(one, listed)]:
-                    concerned |= await self._correct(kind, identity)
-        return concerned
+                    affected |= await self._correct(kind, identity)
+        return affected
 
     async def _suspects(self, kind: Kind) -> dict[Identity, tuple[str, str] | None]:
         """What is held otherwise than listed: its uid and version there, None where it is not there."""
@@ -115,15 +115,15 @@ class Resync:
         found = await self._cluster.get(kind.api_version, kind.kind, identity.namespace, identity.name)
         if found is not None and not _is_watched(kind, found):
             found = None
-        concerned: set[Key] = set()
+        affected: set[Key] = set()
         if held is not None and (found is None or found["metadata"]["uid"] != held.uid):
-            concerned |= self._store.remove(identity, held.uid, held.version)
+            affected |= self._store.remove(identity, held.uid, held.version)
         if found is not None:
-            concerned |= self._store.put(found)
-        if concerned:
+            affected |= self._store.put(found)
+        if affected:
             self._metrics.missed_events.labels(kind.kind).inc()
             log.info("no event told of a change", extra={"fields": identity._asdict()})
-        return concerned
+        return affected
 
 
 def _versions(kind: Kind, page: Iterable[dict[str, Any]]) -> dict[Identity, tuple[str, str]]:

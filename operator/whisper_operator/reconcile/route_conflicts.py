@@ -71,9 +71,9 @@ class Routes:
 class Contention:
     """What all endpoints ask for."""
 
-    def __init__(self, store: Store, wake: Callable[[Key], None]) -> None:
+    def __init__(self, store: Store, enqueue: Callable[[Key], None]) -> None:
         self._store = store
-        self._wake = wake
+        self._enqueue = wake
         self._routes = Routes()
         self._known: dict[Key, str] = {}
 
@@ -88,7 +88,7 @@ class Contention:
         else:
             self._known[key] = version
         for rival in self._ask(key, cached):
-            self._wake(rival)
+            self._enqueue(rival)
 
     def holder(self, key: Key) -> str:
         """`namespace/name` of the endpoint that has what this one asks for; empty: it has it itself."""

@@ -83,20 +83,20 @@ class Store:
 
     def _replace(self, identity: Identity, new: CachedObject | None) -> set[Key]:
         old = self._objects.pop(identity, None)
-        concerned: set[Key] = set()
+        affected: set[Key] = set()
         if old is not None and old.owner is not None:
-            concerned.add(old.owner)
+            affected.add(old.owner)
             self._of[old.owner].discard(identity)
             if not self._of[old.owner]:
                 del self._of[old.owner]
         if new is not None:
             self._objects[identity] = new
             if new.owner is not None:
-                concerned.add(new.owner)
+                affected.add(new.owner)
                 self._of[new.owner].add(identity)
-        for key in concerned:
+        for key in affected:
             self._changes[key] += 1
-        return concerned
+        return affected
 
     def changes(self, key: Key) -> int:
         """Grows with everything that happens to an endpoint and what belongs to it."""

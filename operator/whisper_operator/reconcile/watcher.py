@@ -45,7 +45,7 @@ class Watcher:
         *,
         kinds: Sequence[Kind],
         namespaces: Sequence[str],
-        concerns: Callable[[Key], None],
+        enqueue: Callable[[Key], None],
     ) -> None:
         self._connection = connection
         self._store = store
@@ -53,7 +53,7 @@ class Watcher:
         self._meter = meter
         self._kinds = kinds
         self._namespaces = namespaces
-        self._concerns = concerns
+        self._enqueue = enqueue
         self._generation: int | None = None
 
     async def run(self, started: Callable[[], object]) -> None:
@@ -96,13 +96,13 @@ class Watcher:
             if event["type"] == "DELETED":
                 metadata = document["metadata"]
                 identity = Identity(kind.kind, metadata.get("namespace", ""), metadata["name"])
-                concerned = self._store.remove(identity, metadata["uid"], metadata.get("resourceVersion", ""))
+                affected = self._store.remove(identity, metadata["uid"], metadata.get("resourceVersion", ""))
             else:
                 document.setdefault("apiVersion", kind.api_version)
                 document.setdefault("kind", kind.kind)
-                concerned = self._store.put(document)
-            for key in concerned:
-                self._concerns(key)
+                affected = self._store.put(document)
+            for key in affected:
+                self._enqueue(key)
 
         return on_event
 

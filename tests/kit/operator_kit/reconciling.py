@@ -32,14 +32,14 @@ class Bench:
     def restart(self) -> None:
         self.store = Store()
         self.metrics = Metrics()
-        self.woken: list[Key] = []
+        self.enqueued: list[Key] = []
         self.reconciler = Reconciler(
             cluster=self.cluster,
             store=self.store,
             settings=self.settings,
             metrics=self.metrics,
             served_kinds=frozenset(),
-            wake=self.woken.append,
+            enqueue=self.enqueued.append,
             clock=lambda: self.elapsed_s,
             now=lambda: START + timedelta(seconds=self.elapsed_s),
         )
@@ -51,12 +51,12 @@ class Bench:
         metadata = document["metadata"]
         if type_ == "DELETED":
             identity = Identity(document["kind"], metadata["namespace"], metadata["name"])
-            concerned = self.store.remove(identity, metadata["uid"], metadata["resourceVersion"])
+            affected = self.store.remove(identity, metadata["uid"], metadata["resourceVersion"])
         elif document["kind"] == "WhisperEndpoint" or "app.kubernetes.io/managed-by" in metadata.get("labels", {}):
-            concerned = self.store.put(document)
+            affected = self.store.put(document)
         else:
             return
-        for key in concerned:
+        for key in affected:
             self.reconciler.contention.look_at(key)
 
     def ask(self, spec: dict[str, Any] | None = None, key: Key = KEY, **metadata: Any) -> dict[str, Any]:
