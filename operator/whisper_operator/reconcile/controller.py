@@ -75,7 +75,7 @@ class Work:
         queue = WorkQueue[Key](reconciler.reconcile)
 
         def on_change(key: Key) -> None:
-            reconciler.contention.look_at(key)
+            reconciler.route_conflicts.update(key)
             queue.add(key)
 
         namespaces = self._settings.watch_namespaces

@@ -21,7 +21,7 @@ from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.apply import GONE_SOON_S, Applier, ApplyResult
 from whisper_operator.reconcile.lookups import CachedReader, LookupResults
-from whisper_operator.reconcile.route_conflicts import Contention
+from whisper_operator.reconcile.route_conflicts import RouteConflicts
 from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, poll_delay_s
 from whisper_operator.reconcile.store import Key, Store
 from whisper_operator.reconcile.work_queue import Result
@@ -75,7 +75,7 @@ class Reconciler:
         self._clock = clock
         self._now = now
         self._applier = Applier(cluster, store, metrics, clock)
-        self.contention = Contention(store, enqueue)
+        self.route_conflicts = RouteConflicts(store, enqueue)
         self.reader = CachedReader(cluster, settings, clock)
         self._snapshots = SnapshotBuilder(store, self.reader, settings.missing_seconds)
         self._settled: dict[Key, Inputs] = {}
@@ -98,7 +98,7 @@ class Reconciler:
 
     async def _reconcile(self, key: Key) -> tuple[str, Result]:
         changes = self._store.changes(key)
-        self.contention.look_at(key)
+        self.route_conflicts.update(key)
         document = self._store.endpoint(key)
         if document is None or document["metadata"].get("deletionTimestamp"):
             self._forget(key)
@@ -109,7 +109,7 @@ class Reconciler:
             self._uids[key] = uid
         endpoint, problem = _parsed(document)
         lookups = await self.reader.read(endpoint) if endpoint else NOTHING
-        inputs = Inputs(changes, lookups, self.contention.holder(key), self._served_kinds)
+        inputs = Inputs(changes, lookups, self.route_conflicts.owner_of(key), self._served_kinds)
         if self._settled.get(key) == inputs:
             return "unchanged", Result(requeue_after_s=lookups.requeue_after_s)
         result = ApplyResult()

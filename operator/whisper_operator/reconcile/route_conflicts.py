@@ -15,17 +15,17 @@ from whisper_operator.reconcile.store import CachedObject, Key, Store
 from whisper_operator.resource.parse import parse_endpoint
 
 
-class Routes:
+class RouteIndex:
     """The routes that endpoints ask for."""
 
     def __init__(self) -> None:
-        self._asked: dict[Key, tuple[str, frozenset[str]]] = {}
+        self._wanted: dict[Key, tuple[str, frozenset[str]]] = {}
         self._by_route: defaultdict[str, set[Key]] = defaultdict(set)
 
-    def ask(self, key: Key, created_at: str, routes: Iterable[str]) -> set[Key]:
+    def set(self, key: Key, created_at: str, routes: Iterable[str]) -> set[Key]:
         """What an endpoint asks for now. The others whose chances this changes."""
         new = frozenset(routes)
-        old_created_at, old = self._asked.get(key, ("", frozenset()))
+        old_created_at, old = self._wanted.get(key, ("", frozenset()))
         if old == new and (not new or old_created_at == created_at):
             return set()
         before = self._contenders(old)
@@ -36,26 +36,26 @@ class Routes:
         for route in new:
             self._by_route[route].add(key)
         if new:
-            self._asked[key] = (created_at, new)
+            self._wanted[key] = (created_at, new)
         else:
-            self._asked.pop(key, None)
+            self._wanted.pop(key, None)
         return (before | self._contenders(new)) - {key}
 
-    def holder(self, key: Key) -> Key | None:
+    def owner_of(self, key: Key) -> Key | None:
         """An older endpoint that has one of this one's routes. Who yields itself has none, and stands in nobody's way."""
         taken: dict[str, Key] = {}
-        _, wanted = self._asked.get(key, ("", frozenset()))
+        _, wanted = self._wanted.get(key, ("", frozenset()))
         for rival in sorted(self._contenders(wanted), key=self._age):
-            routes = self._asked[rival][1]
-            holders = [taken[route] for route in routes if route in taken]
+            routes = self._wanted[rival][1]
+            owners = [taken[route] for route in routes if route in taken]
             if rival == key:
-                return min(holders, key=self._age, default=None)
-            if not holders:
+                return min(owners, key=self._age, default=None)
+            if not owners:
                 taken |= dict.fromkeys(routes, rival)
         return None
 
     def _age(self, key: Key) -> tuple[str, Key]:
-        return self._asked[key][0], key
+        return self._wanted[key][0], key
 
     def _contenders(self, routes: Iterable[str]) -> set[Key]:
         """All that ask for one of the routes, for a route of one of those, and so on."""
@@ -64,20 +64,20 @@ class Routes:
         while waiting:
             new = self._by_route.get(waiting.pop(), set()) - found
             found |= new
-            waiting += [route for key in new for route in self._asked[key][1]]
+            waiting += [route for key in new for route in self._wanted[key][1]]
         return found
 
 
-class Contention:
+class RouteConflicts:
     """What all endpoints ask for."""
 
     def __init__(self, store: Store, enqueue: Callable[[Key], None]) -> None:
         self._store = store
         self._enqueue = wake
-        self._routes = Routes()
+        self._routes = RouteIndex()
         self._known: dict[Key, str] = {}
 
-    def look_at(self, key: Key) -> None:
+    def update(self, key: Key) -> None:
         """Note what an endpoint asks for now."""
         cached = self._store.cached(ENDPOINT.kind, *key)
         version = "" if cached is None else cached.version
@@ -87,19 +87,19 @@ class Contention:
             del self._known[key]
         else:
             self._known[key] = version
-        for rival in self._ask(key, cached):
+        for rival in self._set(key, cached):
             self._enqueue(rival)
 
-    def holder(self, key: Key) -> str:
+    def owner_of(self, key: Key) -> str:
         """`namespace/name` of the endpoint that has what this one asks for; empty: it has it itself."""
-        return "/".join(self._routes.holder(key) or ())
+        return "/".join(self._routes.owner_of(key) or ())
 
-    def _ask(self, key: Key, cached: CachedObject | None) -> set[Key]:
+    def _set(self, key: Key, cached: CachedObject | None) -> set[Key]:
         document = None if cached is None else cached.document
         if document is None or document["metadata"].get("deletionTimestamp"):
-            return self._routes.ask(key, "", ())
+            return self._routes.set(key, "", ())
         try:
             endpoint = parse_endpoint(document)
         except SpecError:
             return set()  # its Ingress is left alone, so what it asked for last is still its own
-        return self._routes.ask(key, endpoint.created_at, manifests.route_keys(endpoint))
+        return self._routes.set(key, endpoint.created_at, manifests.route_keys(endpoint))

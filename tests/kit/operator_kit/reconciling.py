@@ -57,7 +57,7 @@ class Bench:
         else:
             return
         for key in affected:
-            self.reconciler.contention.look_at(key)
+            self.reconciler.route_conflicts.update(key)
 
     def ask(self, spec: dict[str, Any] | None = None, key: Key = KEY, **metadata: Any) -> dict[str, Any]:
         """As a user: apply a WhisperEndpoint."""
