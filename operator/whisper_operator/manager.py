@@ -24,7 +24,7 @@ from whisper_operator.leadership import Leadership, LeaseLost
 from whisper_operator.logs import configure_logging, hush
 from whisper_operator.metrics import Metrics
 from whisper_operator.probes import Probes
-from whisper_operator.reconcile.controller import StartAnew, Work
+from whisper_operator.reconcile.controller import Controller, RestartRequired
 from whisper_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def run(settings: Settings) -> NoReturn:
     configure_logging(settings.log_format, settings.log_level)
     loop = asyncio.new_event_loop()
     try:
-        code = loop.run_until_complete(Operator(settings).run())
+        code = loop.run_until_complete(Manager(settings).run())
     except StartError:
         loop.close()
         raise
@@ -49,7 +49,7 @@ def run(settings: Settings) -> NoReturn:
     os._exit(code)
 
 
-class Operator:
+class Manager:
     """One process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -67,7 +67,7 @@ class Operator:
             lease_s=settings.lease_seconds,
         )
         self._waits_for = "it has just started"
-        self._work: Work | None = None
+        self._controller: Controller | None = None
         self._probes = Probes(
             self._metrics,
             unhealthy=self._unhealthy,
@@ -117,7 +117,7 @@ class Operator:
         self._metrics.leader.set(1)
         try:
             return await self._lead()
-        except StartAnew as reason:
+        except RestartRequired as reason:
             log.warning("ends, to be started anew: %s", reason)
             return 0
         except ApiError as error:
@@ -129,10 +129,13 @@ class Operator:
 
     async def _lead(self) -> int:
         """The work and the Lease: whichever ends, ends all."""
-        self._work = Work(self._settings, self._connection, self._cluster, self._metrics)
+        self._controller = Controller(self._settings, self._connection, self._cluster, self._metrics)
         parts = [
             asyncio.create_task(one, name=name)
-            for name, one in {"lease": self._keep_lease(), "work": self._work.run(self._listen_to_signals)}.items()
+            for name, one in {
+                "lease": self._keep_lease(),
+                "controller": self._controller.run(self._listen_to_signals),
+            }.items()
         ]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -165,8 +168,8 @@ class Operator:
             await asyncio.sleep(LOOK_S)
 
     def _unhealthy(self) -> str:
-        if self._work is not None and self._work.watch_age_s() > SILENT_WATCH_S:
-            return f"a watch has been silent for {self._work.watch_age_s():.0f} s"
+        if self._controller is not None and self._controller.watch_age_s() > SILENT_WATCH_S:
+            return f"a watch has been silent for {self._controller.watch_age_s():.0f} s"
         return ""
 
     def _listen_to_signals(self) -> None:

@@ -1,6 +1,6 @@
 """What the leading operator does: store, watches, queue and drift checks, put together and kept running.
 
-It ends only by an error, cancelled, or by StartAnew. No decisions about endpoints here.
+It ends only by an error, cancelled, or by RestartRequired. No decisions about endpoints here.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ KINDS_EVERY_S = 10.0
 RESYNC_EVERY_DRIFTS = 5
 
 
-class StartAnew(Exception):
+class RestartRequired(Exception):
     """The cluster serves other kinds than at the start."""
 
 
-class Work:
+class Controller:
     """All that runs while this operator leads."""
 
     def __init__(
@@ -139,11 +139,11 @@ class Work:
 
     async def _check_kinds(self) -> None:
         if not await self._cluster.serves(kinds.ENDPOINT.api_version, kinds.ENDPOINT.kind):
-            raise StartAnew("WhisperEndpoints are not served any more")
+            raise RestartRequired("WhisperEndpoints are not served any more")
         now = await self._served()
         if now != self._served_at_start:
             changed = ", ".join(sorted(now ^ self._served_at_start))
-            raise StartAnew(f"the cluster has begun or ceased to serve {changed}")
+            raise RestartRequired(f"the cluster has begun or ceased to serve {changed}")
 
     async def _served(self) -> frozenset[str]:
         return frozenset(

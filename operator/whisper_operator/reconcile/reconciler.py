@@ -53,7 +53,7 @@ class Inputs:
 
 
 class Reconciler:
-    """Work for a WorkQueue of Keys. `enqueue`: another endpoint should be looked at, too."""
+    """Controller for a WorkQueue of Keys. `enqueue`: another endpoint should be looked at, too."""
 
     def __init__(
         self,

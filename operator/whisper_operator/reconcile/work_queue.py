@@ -99,7 +99,7 @@ class WorkQueue(Generic[K]):
             self._later.set()
 
     async def run(self, n_workers: int) -> None:
-        """Work until cancelled."""
+        """Controller until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._release_due(), name="queue: delays")
             for number in range(n_workers):
