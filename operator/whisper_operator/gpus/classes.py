@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from whisper_operator.resource.choices import GpuClass
 
-LARGEST_MIB: Mapping[GpuClass, int] = {
+MAX_MEMORY_MIB: Mapping[GpuClass, int] = {
     GpuClass.T4: 15_360,
     GpuClass.AMPERE: 81_920,  # A100 80 GB
     GpuClass.ADA: 49_140,  # RTX 6000 Ada

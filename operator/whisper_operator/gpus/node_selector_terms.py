@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus.classes import LARGEST_MIB
+from whisper_operator.gpus.classes import MAX_MEMORY_MIB
 from whisper_operator.gpus.products import PRODUCTS, Product
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Gpu
@@ -47,7 +47,7 @@ def node_terms(gpu: Gpu) -> list[dict[str, Any]]:
 
 
 def _refuse_too_much(gpu: Gpu) -> None:
-    largest = LARGEST_MIB.get(gpu.class_)
+    largest = MAX_MEMORY_MIB.get(gpu.class_)
     if largest is not None and gpu.min_memory_gib is not None and gpu.min_memory_gib * 1024 > largest:
         raise SpecError(
             "gpu.minMemoryGiB",

@@ -28,10 +28,10 @@ from whisper_operator.settings import Settings
 
 REVISION = 1
 """Raised when a change of the template must reach pods that run: it restarts all of them."""
-MOST_BYTES = 1024 * 1024
+MAX_TEMPLATE_BYTES = 1024 * 1024
 """Of a template. Whoever may write Deployments could otherwise make a memory that unpacks to more than the operator has."""
 
-MOST_PACKED_CHARS = 128 * 1024
+MAX_PACKED_CHARS = 128 * 1024
 """Of what is remembered. All annotations of an object have 256 KiB together, and some are the users'."""
 
 
@@ -59,7 +59,7 @@ def as_text(template: Document) -> str:
     """
     text = json.dumps(template, sort_keys=True, separators=(",", ":"))
     packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-    return packed if len(packed) <= MOST_PACKED_CHARS else ""
+    return packed if len(packed) <= MAX_PACKED_CHARS else ""
 
 
 def template_of(deployed: Document | None, digest: str) -> dict[str, Any] | None:
@@ -67,7 +67,7 @@ def template_of(deployed: Document | None, digest: str) -> dict[str, Any] | None
     annotations = ((deployed or {}).get("metadata") or {}).get("annotations") or {}
     try:
         packed = base64.b64decode(annotations[names.TEMPLATE_ANNOTATION], validate=True)
-        template = json.loads(zlib.decompressobj().decompress(packed, MOST_BYTES))
+        template = json.loads(zlib.decompressobj().decompress(packed, MAX_TEMPLATE_BYTES))
         told = template["metadata"]["annotations"][names.SETTINGS_HASH_ANNOTATION]
     except (KeyError, TypeError, ValueError, RecursionError, binascii.Error, zlib.error):
         return None  # there is none, or somebody wrote over it

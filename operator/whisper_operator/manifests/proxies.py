@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from whisper_operator.resource.pod import Rollout
 
-PATIENCE_S = 3600
-_ALB_MOST_S = 3600
+TIMEOUT_S = 3600
+_MAX_ALB_TIMEOUT_S = 3600
 _RETRIES = 10
 """Of connections that were refused. With Envoy's pauses, 25 to 250 ms, they last until a killed pod is known to be dead."""
 
@@ -38,24 +38,24 @@ _ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
         "nginx.ingress.kubernetes.io/proxy-buffering": "off",
         "nginx.ingress.kubernetes.io/proxy-http-version": "1.1",
         "nginx.ingress.kubernetes.io/proxy-next-upstream": "error timeout",  # a POST that was sent is not sent again
-        "nginx.ingress.kubernetes.io/proxy-read-timeout": str(PATIENCE_S),
+        "nginx.ingress.kubernetes.io/proxy-read-timeout": str(TIMEOUT_S),
         "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
-        "nginx.ingress.kubernetes.io/proxy-send-timeout": str(PATIENCE_S),
+        "nginx.ingress.kubernetes.io/proxy-send-timeout": str(TIMEOUT_S),
         "nginx.org/client-max-body-size": "0",
         "nginx.org/proxy-buffering": "False",
-        "nginx.org/proxy-read-timeout": f"{PATIENCE_S}s",
-        "nginx.org/proxy-send-timeout": f"{PATIENCE_S}s",
+        "nginx.org/proxy-read-timeout": f"{TIMEOUT_S}s",
+        "nginx.org/proxy-send-timeout": f"{TIMEOUT_S}s",
     },
     "haproxy": {
-        "haproxy.org/timeout-server": f"{PATIENCE_S}s",
-        "haproxy-ingress.github.io/timeout-server": f"{PATIENCE_S}s",
+        "haproxy.org/timeout-server": f"{TIMEOUT_S}s",
+        "haproxy-ingress.github.io/timeout-server": f"{TIMEOUT_S}s",
     },
     "alb": {
         "alb.ingress.kubernetes.io/healthcheck-path": "/ready",
-        "alb.ingress.kubernetes.io/load-balancer-attributes": f"idle_timeout.timeout_seconds={PATIENCE_S}",
+        "alb.ingress.kubernetes.io/load-balancer-attributes": f"idle_timeout.timeout_seconds={TIMEOUT_S}",
         "alb.ingress.kubernetes.io/target-type": "ip",
     },
-    "openshift": {"haproxy.router.openshift.io/timeout": f"{PATIENCE_S}s"},
+    "openshift": {"haproxy.router.openshift.io/timeout": f"{TIMEOUT_S}s"},
 }
 _SERVICE_ANNOTATIONS: Mapping[str, Mapping[str, str]] = {"contour": {"projectcontour.io/max-retries": "1024"}}
 """At the same time, of all clients: Envoy's own 3 are nothing while half of the pods are away."""
@@ -70,7 +70,7 @@ def proxy_annotations(controller: str, rollout: Rollout, *, has_tls: bool = Fals
     known = _known(controller)
     annotations = {**_ANNOTATIONS.get(known, {}), **(_REDIRECT.get(known, {}) if has_tls else {})}
     if known == "alb":
-        ending_s = min(_ALB_MOST_S, rollout.drain_seconds + rollout.shutdown_seconds)
+        ending_s = min(_MAX_ALB_TIMEOUT_S, rollout.drain_seconds + rollout.shutdown_seconds)
         annotations["alb.ingress.kubernetes.io/target-group-attributes"] = (
             f"deregistration_delay.timeout_seconds={ending_s}"
         )

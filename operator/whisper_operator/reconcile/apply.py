@@ -47,9 +47,9 @@ def fingerprint(live: Document, desired: Document) -> bytes:
 
 log = logging.getLogger(__name__)
 
-GONE_SOON_S = 1.0
+DELETION_POLL_S = 1.0
 """Until the children of an endpoint's predecessor should be gone."""
-QUARREL_S = 60.0
+MAX_CONFLICT_BACK_OFF_S = 60.0
 """Longest time between two attempts at putting back what somebody keeps changing."""
 USED_BY_PODS = frozenset({ACCOUNT.kind, CLAIM.kind})
 """Pods name these, and would take anybody's: models would be written into a stranger's volume."""
@@ -158,7 +158,7 @@ class Applier:
             # On its way out: nothing can be made of it, and its end is an event.
             return not metadata.get("deletionTimestamp")
         if owner is not None and is_endpoint(owner) and owner["name"] == endpoint.name:
-            result.requeue_after(GONE_SOON_S)
+            result.requeue_after(DELETION_POLL_S)
             result.not_ours.add(key)
             return False
         # Left behind by `kubectl delete --cascade=orphan`.
@@ -173,9 +173,9 @@ class Applier:
     def _note_drift(self, endpoint: Endpoint, key: ChildKey, applied: Applied, before: Applied) -> None:
         """Somebody who keeps changing it must not keep us busy: the second time we wait a little, and then longer."""
         now = self._clock()
-        settled = now > before.quiet_until + QUARREL_S
+        settled = now > before.quiet_until + MAX_CONFLICT_BACK_OFF_S
         applied.n_drifts = 1 if settled else before.n_drifts + 1
-        applied.quiet_until = now + min(QUARREL_S, 0.25 * 2 ** min(applied.n_drifts, 30))
+        applied.quiet_until = now + min(MAX_CONFLICT_BACK_OFF_S, 0.25 * 2 ** min(applied.n_drifts, 30))
         self._metrics.drifts.labels(key.kind).inc()
         fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
         log.info("put back what somebody had changed", extra={"fields": fields})
@@ -200,7 +200,7 @@ class Applier:
         if error.code in (0, 401, 429):
             raise error
         if error.code == 409:
-            result.requeue_after(GONE_SOON_S)
+            result.requeue_after(DELETION_POLL_S)
         elif error.code >= 500:
             result.errors.append(error)
         else:

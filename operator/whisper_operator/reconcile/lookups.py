@@ -20,7 +20,7 @@ from whisper_operator.snapshot import Presence, SecretLookup
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
-SECONDS_A_LOOK = 0.2
+SECONDS_PER_READ = 0.2
 """Of looking at each Secret or class again: that one was deleted is seen in ten seconds where fifty are used."""
 
 
@@ -144,8 +144,8 @@ class CachedReader:
     def _settled_s(self) -> float:
         """How long what is there is taken to be there."""
         settings = self._settings
-        n_looks = max(len(self._kept), len(self._users_of_classes))
-        return min(settings.drift_seconds, max(settings.missing_seconds, SECONDS_A_LOOK * n_looks))
+        n_reads = max(len(self._kept), len(self._users_of_classes))
+        return min(settings.drift_seconds, max(settings.missing_seconds, SECONDS_PER_READ * n_reads))
 
     def forget_old(self) -> None:
         """What nobody has asked for in a long time."""

@@ -19,7 +19,7 @@ from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.metrics import Metrics
-from whisper_operator.reconcile.apply import GONE_SOON_S, Applier, ApplyResult
+from whisper_operator.reconcile.apply import DELETION_POLL_S, Applier, ApplyResult
 from whisper_operator.reconcile.lookups import CachedReader, LookupResults
 from whisper_operator.reconcile.route_conflicts import RouteConflicts
 from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, poll_delay_s
@@ -186,7 +186,7 @@ class Reconciler:
         except ApiError as error:
             # Gone, or another one of that name: an event is on its way.
             if error.code in (404, 409):
-                result.requeue_after(GONE_SOON_S)
+                result.requeue_after(DELETION_POLL_S)
                 return
             raise
         result.n_written += Key(metadata["namespace"], metadata["name"]) in self._store.put(after)

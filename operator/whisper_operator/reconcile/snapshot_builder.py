@@ -17,7 +17,7 @@ from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Refusal
 
 STUCK_AFTER_S = 3.0
 """A pod that has been on its node so long, and whose container says nothing, is asked about."""
-LONGEST_WAIT_S = 60.0
+MAX_POLL_DELAY_S = 60.0
 SILENT = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
@@ -34,7 +34,7 @@ class SnapshotResult:
 
 def poll_delay_s(first_s: float, age_s: float) -> float:
     """How long to wait before looking again for what has been missing for some time: ever more rarely, but at last every minute."""
-    return min(max(first_s, age_s / 10), max(LONGEST_WAIT_S, first_s))
+    return min(max(first_s, age_s / 10), max(MAX_POLL_DELAY_S, first_s))
 
 
 class SnapshotBuilder:

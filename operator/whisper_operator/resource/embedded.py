@@ -75,7 +75,7 @@ _REQUIREMENT: Mapping[str, Mapping[str, Any]] = {
 }
 """Fields of what selects by labels."""
 _LABEL_OPERATORS = {"enum": ["DoesNotExist", "Exists", "In", "NotIn"]}
-_MOST_ITEMS = 32
+_MAX_ITEMS = 32
 
 _LISTS: Mapping[str, Mapping[str, Any]] = {
     "io.k8s.api.core.v1.EnvVar": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
@@ -109,7 +109,7 @@ def list_keywords(type_name: str) -> dict[str, Any]:
 def _bound(schema: dict[str, Any]) -> None:
     """Limits that do not depend on the type."""
     if schema.get("type") == "array":
-        schema.setdefault("maxItems", _MOST_ITEMS)
+        schema.setdefault("maxItems", _MAX_ITEMS)
     properties = schema.get("properties", {})
     if _is_requirement(schema):
         for name, limits in _REQUIREMENT.items():
