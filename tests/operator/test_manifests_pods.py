@@ -9,7 +9,7 @@ import pytest
 from operator_kit.chosen import CPU_IMAGE, GPU_IMAGE, operator_settings
 from operator_kit.endpoints import parsed_endpoint
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import node_terms
+from whisper_operator.gpus import node_selector_terms
 from whisper_operator.manifests import Resolved, make_children, resolve
 from whisper_operator.manifests.documents import from_registry
 from whisper_operator.resource.choices import GpuClass
@@ -51,7 +51,7 @@ def affinity_with(spec: Document, affinity: Document) -> Document:
 
 def test_a_users_terms_for_nodes_and_ours_must_both_hold() -> None:
     terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A, THIS_NODE]}}})
-    ours = node_terms(Gpu(class_=GpuClass.T4))
+    ours = node_selector_terms(Gpu(class_=GpuClass.T4))
     assert len(ours) == 5
     expected = []
     for term in ours:
@@ -66,7 +66,7 @@ def test_a_users_other_affinity_stays() -> None:
     found = affinity_with(T4, {"nodeAffinity": {PREFERRED: preferred}, "podAntiAffinity": apart})
     assert found["podAntiAffinity"] == apart
     assert found["nodeAffinity"][PREFERRED] == preferred
-    assert found["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == node_terms(Gpu(class_=GpuClass.T4))
+    assert found["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == node_selector_terms(Gpu(class_=GpuClass.T4))
 
 
 def test_without_a_gpu_a_users_affinity_is_all() -> None:
@@ -81,7 +81,9 @@ def test_any_shared_gpu_needs_no_affinity() -> None:
 
 def test_a_term_that_fits_no_node_does_not_come_to_fit_ours() -> None:
     terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}, ZONE_A]}}})
-    assert len(terms["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]) == len(node_terms(Gpu(class_=GpuClass.T4)))
+    assert len(terms["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]) == len(
+        node_selector_terms(Gpu(class_=GpuClass.T4))
+    )
     with pytest.raises(SpecError, match=r"spec\.pod\.affinity\.nodeAffinity\..*fits no node"):
         affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}]}}})
 

@@ -7,6 +7,6 @@ are found. Nothing here knows an endpoint.
 from __future__ import annotations
 
 from whisper_operator.gpus.classes import CLASS_ENVIRONMENT
-from whisper_operator.gpus.node_selector_terms import TAINT, node_terms
+from whisper_operator.gpus.node_selector_terms import TAINT, node_selector_terms
 
-__all__ = ["CLASS_ENVIRONMENT", "TAINT", "node_terms"]
+__all__ = ["CLASS_ENVIRONMENT", "TAINT", "node_selector_terms"]

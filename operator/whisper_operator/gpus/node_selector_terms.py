@@ -32,7 +32,7 @@ _AWS = ("karpenter.k8s.aws", "eks.amazonaws.com")
 _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 
-def node_terms(gpu: Gpu) -> list[dict[str, Any]]:
+def node_selector_terms(gpu: Gpu) -> list[dict[str, Any]]:
     """The terms; none: any node that has the resource will do. SpecError where no GPU can be meant."""
     if gpu.class_ is GpuClass.NONE:
         return []

@@ -6,7 +6,7 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.errors import SpecError
-from whisper_operator.manifests import pinned_template as kept
+from whisper_operator.manifests import pinned_template
 from whisper_operator.manifests.documents import metadata, pod_selector
 from whisper_operator.manifests.pods import grace_period_s, make_pod_template
 from whisper_operator.manifests.resolved import uses_gpu
@@ -24,10 +24,10 @@ def make_deployment(endpoint: Endpoint, settings: Settings, deployed: Document |
 
     `deployed` is the one that there is; its pods' template stays as long as their settings do.
     """
-    digest = kept.settings_hash(endpoint, settings)
+    digest = pinned_template.settings_hash(endpoint, settings)
     written = make_pod_template(endpoint, settings, digest)
-    template = kept.template_of(deployed, digest) or written
-    packed = kept.as_text(template)
+    template = pinned_template.template_of(deployed, digest) or written
+    packed = pinned_template.as_text(template)
     remembered = {names.TEMPLATE_ANNOTATION: packed} if packed else {}
     return {
         "apiVersion": "apps/v1",

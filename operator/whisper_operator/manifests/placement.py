@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import TAINT, node_terms
+from whisper_operator.gpus import TAINT, node_selector_terms
 from whisper_operator.manifests.documents import plain, pod_selector, present
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.fields import Document
@@ -24,7 +24,7 @@ def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     tolerations = [ON_GPU_NODES] if uses_gpu(endpoint) else []
     return present(
         nodeSelector={**defaults.node_selector, **pod.node_selector},
-        affinity=_affinity(pod.affinity or {}, node_terms(endpoint.spec.gpu)),
+        affinity=_affinity(pod.affinity or {}, node_selector_terms(endpoint.spec.gpu)),
         tolerations=_different([*tolerations, *defaults.tolerations, *pod.tolerations]),
         topologySpreadConstraints=[
             {"labelSelector": pod_selector(endpoint), **plain(constraint)}

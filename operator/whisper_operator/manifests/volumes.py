@@ -47,7 +47,7 @@ def may_be_held_by_one_node(endpoint: Endpoint) -> bool:
 
 
 def cache_folder(endpoint: Endpoint) -> str:
-    """Where downloaded and converted models are kept."""
+    """Where downloaded and converted models are pinned_template."""
     return CLAIM if claim_name(endpoint) else f"{SCRATCH}/models"
 
 
