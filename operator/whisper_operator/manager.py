@@ -1,7 +1,7 @@
-"""The life of the operator: probes, the CRD, the Lease, the work, the end. The composition root.
+"""The operator's process from start to shutdown: probes, CRD, Lease, controller. The composition root.
 
-Whatever it cannot go on without ends the process, and the kubelet starts it anew: a lost Lease at once and with code 1, a
-vanished CRD or a kind that appeared with code 0.
+If something that the operator needs goes away, the process exits and the kubelet restarts it: after a lost Lease at once
+and with code 1, after a CRD was removed or an optional kind appeared with code 0.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from whisper_operator.leadership import Leadership, LeaseLost
 from whisper_operator.logs import configure_logging, hush
 from whisper_operator.metrics import Metrics
 from whisper_operator.probes import Probes
-from whisper_operator.reconcile.controller import Controller, RestartRequired
+from whisper_operator.reconcile.controller import Controller, RestartRequired, run_until_first_ends
 from whisper_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 2.0
+CRD_POLL_S = 2.0
 STOP_S = 3.0
 SILENT_WATCH_S = 180.0
-"""Bookmarks come every minute, and kopf opens a watch anew that was silent for 70 s."""
+"""Bookmarks come every minute, and kopf reopens a watch that has been silent for 70 s."""
 
 
 def run(settings: Settings) -> NoReturn:
-    """Ends the process. Raises StartError."""
+    """Runs the operator and exits the process. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
     loop = asyncio.new_event_loop()
     try:
@@ -44,13 +44,13 @@ def run(settings: Settings) -> NoReturn:
     except StartError:
         loop.close()
         raise
-    # What kopf leaves behind when it fails (watches without an owner) ends with the process, and in no other way.
+    # When kopf fails it leaves watches behind that nothing but the end of the process stops.
     logging.shutdown()
     os._exit(code)
 
 
 class Manager:
-    """One process."""
+    """One operator process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -66,7 +66,7 @@ class Manager:
             identity=identity,
             lease_s=settings.lease_seconds,
         )
-        self._waits_for = "it has just started"
+        self._waits_for = "starting"
         self._controller: Controller | None = None
         self._probes = Probes(
             self._metrics,
@@ -100,58 +100,44 @@ class Manager:
         if done:
             await self._leadership.release()
         else:
-            # Whatever still runs may write: nobody takes over before the Lease has run out.
-            log.warning("not everything could be ended in time")
+            # Running tasks may still write: keep the Lease, so that no standby takes over before it expires.
+            log.warning("shutdown timed out: the Lease is not released")
         await self._probes.stop()
         await self._connection.close()
         if not done or life.cancelled():
-            log.info("stopped as asked")
+            log.info("shutdown complete")
             return 0
         return life.result()
 
     async def _live(self) -> int:
         await self._wait_for_crd()
-        # A standby is ready: a rollout or a disruption budget that waits for it must not wait for the other's end.
+        # A standby is ready: a rollout or a disruption budget must not wait until it becomes the leader.
         self._waits_for = ""
         await self._leadership.acquire()
         self._metrics.leader.set(1)
         try:
             return await self._lead()
         except RestartRequired as reason:
-            log.warning("ends, to be started anew: %s", reason)
+            log.warning("restarting: %s", reason)
             return 0
         except ApiError as error:
-            log.critical("ends, to be tried again: the API server says %s", error)
+            log.critical("restarting: the API server answered %s", error)
             return 1
         except Exception:
-            log.exception("ends by an error")
+            log.exception("fatal error")
             return 1
 
     async def _lead(self) -> int:
-        """The work and the Lease: whichever ends, ends all."""
+        """Runs the controller and renews the Lease; the end of one ends the other."""
         self._controller = Controller(self._settings, self._connection, self._cluster, self._metrics)
-        parts = [
-            asyncio.create_task(one, name=name)
-            for name, one in {
-                "lease": self._keep_lease(),
-                "controller": self._controller.run(self._listen_to_signals),
-            }.items()
-        ]
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                part.result()
-        finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+        await run_until_first_ends(self._keep_lease(), self._controller.run(self._listen_to_signals))
         return 1
 
     async def _keep_lease(self) -> None:
         try:
             await self._leadership.keep()
         except LeaseLost as reason:
-            log.critical("ends at once, another operator may be at work: %s", reason)
+            log.critical("lost the lease, exiting at once: another operator may be the leader: %s", reason)
             os._exit(1)
 
     async def _wait_for_crd(self) -> None:
@@ -163,9 +149,9 @@ class Manager:
             except ApiError as error:
                 problem = f"the API server does not answer: {error}"
             if problem != self._waits_for:
-                log.warning("waits: %s", problem)
+                log.warning("waiting: %s", problem)
                 self._waits_for = problem
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CRD_POLL_S)
 
     def _unhealthy(self) -> str:
         if self._controller is not None and self._controller.watch_age_s() > SILENT_WATCH_S:

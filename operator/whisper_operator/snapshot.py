@@ -1,6 +1,6 @@
-"""What was seen of the cluster when an endpoint was reconciled: data that `status` judges and `reconcile` gathers.
+"""The state of the cluster for one reconciliation of an endpoint: `reconcile` gathers it, `status` judges it.
 
-No API calls here and no judgement: documents as they came, and what had to be looked up beside the watches.
+Data only: documents as the API server returned them, from the watches and from single reads.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ class ChildKey:
 
 
 class Presence(Enum):
-    """Whether an object is there."""
+    """Whether an object exists."""
 
     PRESENT = "present"
     MISSING = "missing"
     UNKNOWN = "unknown"
-    """The operator may not look (rbac.readSecrets=false), or the API server did not answer."""
+    """The operator may not read it (rbac.readSecrets=false), or the API server did not answer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SecretLookup:
-    """A Secret that the spec names. Its content is never kept: only the names of its keys."""
+    """A Secret that the spec names. Its content is never stored, only the names of its keys."""
 
-    found: Found
+    presence: Presence
     keys: frozenset[str] = frozenset()
     empty: frozenset[str] = frozenset()
-    """Those of them without a value."""
+    """Keys without a value."""
     type: str = ""
 
     @property
@@ -62,37 +62,37 @@ class SecretLookup:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A child that could not be applied: what the API server said, or why it was not asked."""
+    """A child that could not be applied: the API server's answer, or why the operator did not try."""
 
     key: ChildKey
     code: int
-    """HTTP status: 403 quota or right, 409 conflict, 422 invalid; 0: the operator refused by itself."""
+    """HTTP status: 403 quota or missing right, 409 conflict, 422 invalid; 0: the operator did not send it."""
     reason: str
-    """Kubernetes' word (Forbidden, Invalid, AlreadyExists …), or NameTaken: an object of that name is not ours."""
+    """Kubernetes' reason (Forbidden, Invalid, AlreadyExists …), or NameTaken: an object of that name is not ours."""
     message: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClusterSnapshot:
-    """All that status is made from, besides the endpoint itself."""
+    """Everything that the status is computed from, except the endpoint itself."""
 
     children: Mapping[ChildKey, Document] = dataclasses.field(default_factory=dict)
-    """Owned by this endpoint (by uid), by kind and name. Pods are apart."""
+    """Children owned by this endpoint (by uid), by kind and name, without pods."""
     pods: tuple[Document, ...] = ()
-    """Of this endpoint, oldest first."""
+    """Pods of this endpoint, oldest first."""
     secrets: Mapping[str, SecretLookup] = dataclasses.field(default_factory=dict)
-    """By name, for each Secret that the spec names."""
+    """By name, one for each Secret that the spec names."""
     existing_claim: Document | None = None
-    """`cache.existingClaim`, if it is there."""
+    """`cache.existingClaim`, if it exists."""
     ingress_class: Document | None = None
-    """The IngressClass that `exposure.ingress` means: by name, or the cluster's default."""
+    """The IngressClass of `exposure.ingress`: by name, or the cluster's default."""
     served_kinds: frozenset[str] = frozenset()
     """Optional kinds that the cluster serves: HTTPRoute, PodMonitor."""
     pod_events: Mapping[str, tuple[Document, ...]] = dataclasses.field(default_factory=dict)
-    """Warning events by pod name, newest first; looked up only for pods whose status says nothing (FailedMount)."""
+    """Warning events by pod name, newest first; read only for pods whose status gives no reason (FailedMount)."""
     claim_events: tuple[Document, ...] = ()
-    """Events of the cache's claim, Normal ones too, newest first; looked up only while it is Pending (storage class's reason)."""
+    """Events of the cache's claim, including Normal ones, newest first; read only while it is Pending (the provisioner's reason)."""
     route_owner: str = ""
-    """`namespace/name` of an older endpoint that already has this class, host and path; empty: none."""
+    """`namespace/name` of the older endpoint that owns this class, host and path; empty: none."""
     refusals: tuple[Refusal, ...] = ()
-    """What the last apply could not bring about."""
+    """Children that the last apply could not write."""

@@ -83,7 +83,7 @@ def test_the_page_and_the_schema_tell_all_conditions() -> None:
     document = make_stored_endpoint({**ACCEPTED["gateway"], **ACCEPTED["scaled-to-a-fixed-number"]})
     endpoint = parse_endpoint(document)
     now = datetime.now(UTC)
-    status = make_status(endpoint, None, document=document, observed=ClusterSnapshot(), resolved=None, url="", now=now)
+    status = make_status(endpoint, None, document=document, snapshot=ClusterSnapshot(), resolved=None, url="", now=now)
     types = {condition["type"] for condition in status["conditions"]}
     assert set(re.findall(r"^\| `([A-Z][a-z]+)` \| .*\|.*\|$", PAGE.split("### Reasons")[0], re.MULTILINE)) == types
     schema = SCHEMA["properties"]["status"]["properties"]["conditions"]["items"]["properties"]["type"]

@@ -10,10 +10,11 @@ from operator_kit.chosen import CPU_IMAGE, GPU_IMAGE, operator_settings
 from operator_kit.endpoints import parsed_endpoint
 from whisper_operator.errors import SpecError
 from whisper_operator.gpus import node_selector_terms
-from whisper_operator.manifests import Resolved, make_children, resolve
+from whisper_operator.manifests import make_children, resolve
 from whisper_operator.manifests.documents import from_registry
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Gpu
+from whisper_operator.resource.status import Resolved
 
 Document = dict[str, Any]
 CPU: Document = {"gpu": {"class": "none"}}

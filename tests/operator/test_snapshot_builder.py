@@ -3,7 +3,13 @@ from typing import Any
 
 import pytest
 
-from whisper_operator.reconcile.snapshot_builder import age_s, is_pending, patience_s, starts, waits_without_words
+from whisper_operator.reconcile.snapshot_builder import (
+    age_s,
+    is_pending,
+    is_starting,
+    poll_delay_s,
+    waits_without_reason,
+)
 
 NOW = datetime(2026, 1, 2, 3, 5, 5, tzinfo=UTC)
 
@@ -31,22 +37,22 @@ def pod(
         ({**pod(), "metadata": {"name": "p", "deletionTimestamp": "2026-01-02T03:04:06Z"}}, False),
     ],
 )
-def test_who_waits_without_words(document: dict[str, Any], expected: bool) -> None:
-    assert waits_without_words(document) is expected
+def test_who_waits_without_reason(document: dict[str, Any], expected: bool) -> None:
+    assert waits_without_reason(document) is expected
 
 
 def test_time_tells_something_of_pods_that_start() -> None:
-    assert starts(pod("Running"))
-    assert starts(pod())
-    assert not starts(pod("Running", ready=True))
-    assert not starts(pod(node=""))
+    assert is_starting(pod("Running"))
+    assert is_starting(pod())
+    assert not is_starting(pod("Running", ready=True))
+    assert not is_starting(pod(node=""))
 
 
 @pytest.mark.parametrize(
     ("first_s", "age_s", "expected_s"), [(5, 0, 5), (5, 50, 5), (5, 100, 10), (5, 10_000, 60), (120, 10_000, 120)]
 )
 def test_patience_grows_up_to_a_minute(first_s: float, age_s: float, expected_s: float) -> None:
-    assert patience_s(first_s, age_s) == expected_s
+    assert poll_delay_s(first_s, age_s) == expected_s
 
 
 def test_ages_and_claims() -> None:

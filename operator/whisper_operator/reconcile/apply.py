@@ -26,38 +26,41 @@ from whisper_operator.snapshot import ChildKey, Refusal
 
 
 def digest(value: Any) -> bytes:
-    """The same for equal values, whatever the order of keys."""
+    """Hash of a JSON value that does not depend on the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def projected(live: Any, desired: Any) -> Any:
-    """The live value where the desired has one: of objects its keys only, of lists all if there are more or fewer items."""
+    """The part of the live value that the desired value covers.
+
+    Of an object only the desired keys are kept. A list with more or fewer items than desired is kept whole.
+    """
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
         return {key: projected(live[key], desired[key]) for key in desired if key in live}
     if isinstance(desired, list | tuple) and isinstance(live, list) and len(desired) == len(live):
-        return [projected(one, wanted) for one, wanted in zip(live, desired, strict=True)]
+        return [projected(one, other) for one, other in zip(live, desired, strict=True)]
     return live
 
 
 def fingerprint(live: Document, desired: Document) -> bytes:
-    """Of a live object, cached through what was wished for."""
+    """Hash of a live object, reduced to the fields of the desired object."""
     return digest(projected(live, desired))
 
 
 log = logging.getLogger(__name__)
 
 DELETION_POLL_S = 1.0
-"""Until the children of an endpoint's predecessor should be gone."""
+"""How soon to look again for children of a deleted endpoint of the same name."""
 MAX_CONFLICT_BACK_OFF_S = 60.0
-"""Longest time between two attempts at putting back what somebody keeps changing."""
+"""Longest back-off between two reverts of a child that another writer keeps changing."""
 USED_BY_PODS = frozenset({ACCOUNT.kind, CLAIM.kind})
-"""Pods name these, and would take anybody's: models would be written into a stranger's volume."""
+"""Pods refer to these by name: with another owner's claim, models would be written into that owner's volume."""
 
 
 @dataclass
 class Applied:
-    """A child as we brought it about."""
+    """What was applied for a child: digests of the desired object and of the live object afterwards."""
 
     desired: bytes
     live: bytes
@@ -67,26 +70,26 @@ class Applied:
 
 @dataclass
 class ApplyResult:
-    """What came of it."""
+    """Outcome of applying an endpoint's children."""
 
     refusals: list[Refusal] = field(default_factory=list)
     requeue_after_s: float | None = None
-    """Something is about to change."""
+    """When to reconcile again, because something is about to change."""
     errors: list[ApiError] = field(default_factory=list)
-    """The API server did not do what it could have done: another attempt may help."""
+    """Errors of the API server that another attempt may not meet."""
 
     not_ours: set[ChildKey] = field(default_factory=set)
-    """Names that we need and objects of others have."""
+    """Children whose names are taken by objects of other owners."""
 
     n_written: int = 0
-    """Changes to what the store holds of the endpoint that are our own doing."""
+    """Changes in the store that this reconciliation made itself."""
 
     def requeue_after(self, delay_s: float) -> None:
         self.requeue_after_s = delay_s if self.requeue_after_s is None else min(self.requeue_after_s, delay_s)
 
 
 class Applier:
-    """Applies, and remembers what it applied."""
+    """Applies children, and remembers what it applied."""
 
     def __init__(self, cluster: Cluster, store: Store, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -99,7 +102,7 @@ class Applier:
         self._applied.pop(uid, None)
 
     async def apply_children(self, endpoint: Endpoint, desired_children: Iterable[Document]) -> ApplyResult:
-        """Raises ApiError where the API server does not answer at all."""
+        """Applies the children in order and deletes the others. Raises ApiError if the API server does not answer."""
         result = ApplyResult()
         desired_keys: set[ChildKey] = set()
         for desired in desired_children:
@@ -130,7 +133,7 @@ class Applier:
             if now < known.quiet_until:
                 result.requeue_after(known.quiet_until - now)
                 return
-        # With the uid the API server refuses where the object is another one by now, instead of taking it over.
+        # With the uid the API server refuses the apply if the object was replaced meanwhile, instead of taking it over.
         sent = (
             desired
             if live is None
@@ -144,18 +147,18 @@ class Applier:
             self._note_drift(endpoint, key, remembered[key], known)
 
     async def live(self, namespace: str, key: ChildKey, api_version: str) -> Document | None:
-        """A child as it is, whoever it belongs to."""
+        """The live child, whatever its owner."""
         cached = self._store.cached(key.kind, namespace, key.name)
         if cached is not None:
             return cached.document
-        # Not watched is all that does not carry our labels: it may be somebody else's, or they were taken off.
+        # Objects without our labels are not watched: it may have another owner, or somebody removed the labels.
         return await self._cluster.get(api_version, key.kind, namespace, key.name)
 
     def _is_ours_to_write(self, live: Document, endpoint: Endpoint, key: ChildKey, result: ApplyResult) -> bool:
         metadata = live["metadata"]
         owner = controller_of(live)
         if owner is not None and owner["uid"] == endpoint.uid:
-            # On its way out: nothing can be made of it, and its end is an event.
+            # A terminating child cannot be applied; its deletion will be an event.
             return not metadata.get("deletionTimestamp")
         if owner is not None and is_endpoint(owner) and owner["name"] == endpoint.name:
             result.requeue_after(DELETION_POLL_S)
@@ -171,14 +174,14 @@ class Applier:
         return False
 
     def _note_drift(self, endpoint: Endpoint, key: ChildKey, applied: Applied, before: Applied) -> None:
-        """Somebody who keeps changing it must not keep us busy: the second time we wait a little, and then longer."""
+        """Conflict back-off: the more often another writer changes a child, the longer we wait before the next revert."""
         now = self._clock()
         settled = now > before.quiet_until + MAX_CONFLICT_BACK_OFF_S
         applied.n_drifts = 1 if settled else before.n_drifts + 1
         applied.quiet_until = now + min(MAX_CONFLICT_BACK_OFF_S, 0.25 * 2 ** min(applied.n_drifts, 30))
         self._metrics.drifts.labels(key.kind).inc()
         fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
-        log.info("put back what somebody had changed", extra={"fields": fields})
+        log.info("reverted drift", extra={"fields": fields})
 
     async def _delete_others(self, endpoint: Endpoint, desired_keys: set[ChildKey], result: ApplyResult) -> None:
         for key, child in self._store.children(Key(endpoint.namespace, endpoint.name)).items():
@@ -196,7 +199,7 @@ class Applier:
 
     @staticmethod
     def _judge(error: ApiError, key: ChildKey, result: ApplyResult) -> None:
-        """No answer ends it all; 409 means that something changed underneath; other 4xx are for the user to read."""
+        """No answer ends the reconciliation; 409 means that the object changed meanwhile; other 4xx go into the status."""
         if error.code in (0, 401, 429):
             raise error
         if error.code == 409:

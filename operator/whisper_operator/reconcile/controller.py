@@ -1,6 +1,6 @@
-"""What the leading operator does: store, watches, queue and drift checks, put together and kept running.
+"""The controller that the leader runs: store, watches, work queue and resync, composed and kept running.
 
-It ends only by an error, cancelled, or by RestartRequired. No decisions about endpoints here.
+It ends only by an error, by cancellation, or by RestartRequired. It makes no decisions about endpoints.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from whisper_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-KINDS_EVERY_S = 10.0
-RESYNC_EVERY_DRIFTS = 5
+KINDS_POLL_S = 10.0
+COMPARE_EVERY_RESYNCS = 5
 
 
 class RestartRequired(Exception):
-    """The cluster serves other kinds than at the start."""
+    """The cluster now serves other kinds than at start."""
 
 
 class Controller:
-    """All that runs while this operator leads."""
+    """Everything that runs while this operator is the leader."""
 
     def __init__(
         self, settings: Settings, connection: Connection, cluster: KubernetesCluster, metrics: Metrics
@@ -85,7 +85,7 @@ class Controller:
         for key in self._store.endpoints():
             on_change(key)
         fields = {"endpoints": queue.depth, "seconds": round(time.monotonic() - started_s, 1)}
-        log.info("knows the cluster", extra={"fields": fields})
+        log.info("caches synced", extra={"fields": fields})
         watcher = Watcher(
             self._connection,
             self._store,
@@ -97,53 +97,54 @@ class Controller:
         )
         self._metrics.watch(lambda: queue.depth, self._meter.age_s)
         self._metrics.watch_endpoints(self._by_reason)
-        await _first_of(
+        await run_until_first_ends(
             queue.run(self._settings.workers),
             self._watch(watcher, kopf_started),
-            self._look_for_drift(queue, reconciler),
-            self._compare(resync, on_change),
-            self._look_at_kinds(),
+            self._resync_endpoints(queue, reconciler),
+            self._compare_store(resync, on_change),
+            self._poll_kinds(),
         )
 
     async def _watch(self, watcher: Watcher, kopf_started: Callable[[], None]) -> None:
         try:
             await watcher.run(kopf_started)
-        # Kopf gives up on what it is not served any more. Whatever else it was ends the process, too, but as an error.
+        # Kopf fails when a kind is no longer served: then restart. Any other failure ends the process as an error.
         except Exception:
             await self._check_kinds()
             raise
 
-    async def _look_for_drift(self, queue: WorkQueue[Key], reconciler: Reconciler) -> None:
-        """Every endpoint once in the period, evenly spread."""
+    async def _resync_endpoints(self, queue: WorkQueue[Key], reconciler: Reconciler) -> None:
+        """Enqueues every endpoint once per resync period, evenly spread."""
+        period_s = self._settings.drift_seconds
         while True:
             keys = list(self._store.endpoints())
             reconciler.reader.forget_old()
             for number, key in enumerate(keys):
-                queue.add_after(key, self._settings.drift_seconds * (number + 1) / len(keys))
-            await asyncio.sleep(self._settings.drift_seconds)
+                queue.add_after(key, period_s * (number + 1) / len(keys))
+            await asyncio.sleep(period_s)
 
-    async def _compare(self, resync: Resync, on_change: Callable[[Key], None]) -> None:
+    async def _compare_store(self, resync: Resync, on_change: Callable[[Key], None]) -> None:
         while True:
-            await asyncio.sleep(RESYNC_EVERY_DRIFTS * self._settings.drift_seconds)
+            await asyncio.sleep(COMPARE_EVERY_RESYNCS * self._settings.drift_seconds)
             try:
                 for key in await resync.compare():
                     on_change(key)
             except ApiError as error:
-                log.warning("the store could not be compared: %s", error)
+                log.warning("resync failed: %s", error)
 
-    async def _look_at_kinds(self) -> None:
+    async def _poll_kinds(self) -> None:
         while True:
-            await asyncio.sleep(KINDS_EVERY_S)
+            await asyncio.sleep(KINDS_POLL_S)
             with suppress(ApiError):
                 await self._check_kinds()
 
     async def _check_kinds(self) -> None:
         if not await self._cluster.serves(kinds.ENDPOINT.api_version, kinds.ENDPOINT.kind):
-            raise RestartRequired("WhisperEndpoints are not served any more")
+            raise RestartRequired("the cluster no longer serves WhisperEndpoints")
         now = await self._served()
         if now != self._served_at_start:
             changed = ", ".join(sorted(now ^ self._served_at_start))
-            raise RestartRequired(f"the cluster has begun or ceased to serve {changed}")
+            raise RestartRequired(f"the cluster started or stopped serving {changed}")
 
     async def _served(self) -> frozenset[str]:
         return frozenset(
@@ -160,8 +161,8 @@ class Controller:
         return dict(counts)
 
 
-async def _first_of(*parts: Coroutine[None, None, None]) -> None:
-    """Run all until one ends; its error is ours."""
+async def run_until_first_ends(*parts: Coroutine[None, None, None]) -> None:
+    """Runs all until one ends, cancels the others, and raises its error."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

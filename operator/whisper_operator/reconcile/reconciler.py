@@ -1,8 +1,8 @@
-"""One endpoint from wish to status, as often as somebody asks: children applied, the world snapshot, status written.
+"""Reconciles one endpoint: applies its children, takes a snapshot of the cluster, writes the status.
 
-Level-triggered: it looks only at what is, never at what happened, and may be killed at any point. What belongs to an
-endpoint that is gone or on its way out is left alone. The decisions are elsewhere: what children are (`manifests`), what
-a status says (`status`), how often all this runs (`work_queue`).
+Level-triggered: it depends only on the current state, never on events, and may be killed at any point. It does not touch
+the children of an endpoint that is deleted or terminating. The decisions are elsewhere: what the children are
+(`manifests`), what the status says (`status`), when a reconciliation runs (`work_queue`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.apply import DELETION_POLL_S, Applier, ApplyResult
-from whisper_operator.reconcile.lookups import CachedReader, LookupResults
+from whisper_operator.reconcile.cached_reader import CachedReader, LookupResults
 from whisper_operator.reconcile.route_conflicts import RouteConflicts
 from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, poll_delay_s
 from whisper_operator.reconcile.store import Key, Store
@@ -33,7 +33,7 @@ from whisper_operator.snapshot import ChildKey
 
 log = logging.getLogger(__name__)
 
-NOTHING = LookupResults({}, None, None, None)
+NO_RESULTS = LookupResults({}, None, None, None)
 NO_CLASS: Document = {"metadata": {"name": ""}, "spec": {}}
 ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
 
@@ -44,7 +44,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a reconciliation depends on. The same again: nothing to do."""
+    """Everything that a reconciliation depends on. If it is unchanged, there is nothing to do."""
 
     changes: int
     lookups: LookupResults
@@ -53,7 +53,7 @@ class Inputs:
 
 
 class Reconciler:
-    """Controller for a WorkQueue of Keys. `enqueue`: another endpoint should be looked at, too."""
+    """Work for a WorkQueue of Keys. `enqueue` is called for other endpoints that a change affects."""
 
     def __init__(
         self,
@@ -78,19 +78,19 @@ class Reconciler:
         self.route_conflicts = RouteConflicts(store, enqueue)
         self.reader = CachedReader(cluster, settings, clock)
         self._snapshots = SnapshotBuilder(store, self.reader, settings.missing_seconds)
-        self._settled: dict[Key, Inputs] = {}
+        self._done_inputs: dict[Key, Inputs] = {}
         self._refused_since: dict[Key, float] = {}
         self._uids: dict[Key, str] = {}
 
     async def reconcile(self, key: Key) -> Result:
-        """Never raises ApiError: what the API server did not do is tried again."""
+        """Never raises ApiError: after an error of the API server the endpoint is requeued."""
         started_s = self._clock()
         try:
             result, outcome = await self._reconcile(key)
         except ApiError as error:
-            self._settled.pop(key, None)
+            self._done_inputs.pop(key, None)
             result, outcome = "failed", Result(requeue_after_s=error.retry_after_s, failed=True)
-            log.warning("cannot reconcile now: %s", error, extra={"fields": {"endpoint": "/".join(key)}})
+            log.warning("reconcile failed, will retry: %s", error, extra={"fields": {"endpoint": "/".join(key)}})
         self._metrics.reconciles.labels(result).inc()
         if result not in ("unchanged", "gone"):
             self._metrics.reconcile_seconds.observe(self._clock() - started_s)
@@ -108,9 +108,9 @@ class Reconciler:
             self._applier.forget(self._uids[key])
             self._uids[key] = uid
         endpoint, problem = _parsed(document)
-        lookups = await self.reader.read(endpoint) if endpoint else NOTHING
+        lookups = await self.reader.read(endpoint) if endpoint else NO_RESULTS
         inputs = Inputs(changes, lookups, self.route_conflicts.owner_of(key), self._served_kinds)
-        if self._settled.get(key) == inputs:
+        if self._done_inputs.get(key) == inputs:
             return "unchanged", Result(requeue_after_s=lookups.requeue_after_s)
         result = ApplyResult()
         if endpoint is not None:
@@ -138,7 +138,7 @@ class Reconciler:
         try:
             return await self._applier.live(endpoint.namespace, deployment, DEPLOYMENT.api_version)
         except ApiError as error:
-            # What may not be read is not written either, and that refusal is told in the status.
+            # Without the right to read it, writing it fails too, and that refusal is in the status.
             if error.code != 403:
                 raise
             return None
@@ -151,7 +151,7 @@ class Reconciler:
         inputs: Inputs,
         result: ApplyResult,
     ) -> SnapshotResult:
-        """Write the status if it says anything new."""
+        """Writes the status if it has changed."""
         built = await self._snapshots.build(
             document,
             inputs.lookups,
@@ -184,14 +184,14 @@ class Reconciler:
         try:
             after = await self._cluster.apply_status(desired)
         except ApiError as error:
-            # Gone, or another one of that name: an event is on its way.
+            # The endpoint was deleted or replaced: an event will follow.
             if error.code in (404, 409):
                 result.requeue_after(DELETION_POLL_S)
                 return
             raise
         result.n_written += Key(metadata["namespace"], metadata["name"]) in self._store.put(after)
-        if _essence(after) != _essence(document):
-            # The answer is the first to tell of a newer spec: its event will be no news any more.
+        if _relevant_fields(after) != _relevant_fields(document):
+            # The answer already holds a newer spec, so its event will not count as a change.
             result.requeue_after(0)
         self._metrics.applies.labels("WhisperEndpointStatus", "ok").inc()
         for event in status.events_between(document, new):
@@ -206,23 +206,23 @@ class Reconciler:
             if wait is not None
         ]
         if result.refusals:
-            # What a user or an administrator must mend: soon noticed at first, then ever more rarely asked for.
+            # A user or an administrator must fix it: poll often at first, then more and more rarely.
             now = self._clock()
             since = self._refused_since.setdefault(key, now)
             waits.append(poll_delay_s(self._settings.missing_seconds, now - since))
         else:
             self._refused_since.pop(key, None)
         if result.refusals or result.errors or result.requeue_after_s is not None or not built.is_steady:
-            self._settled.pop(key, None)
+            self._done_inputs.pop(key, None)
         else:
-            # If anybody else has changed something meanwhile, this does not hold; an event has brought the key up again.
-            self._settled[key] = replace(inputs, changes=inputs.changes + result.n_written)
+            # If something else changed meanwhile, the counts differ, and the event has enqueued the key again.
+            self._done_inputs[key] = replace(inputs, changes=inputs.changes + result.n_written)
         if result.errors:
             return "failed", Result(requeue_after_s=result.errors[0].retry_after_s, failed=True)
         return ("refused" if result.refusals else "done"), Result(requeue_after_s=min(waits, default=None))
 
     def _forget(self, key: Key) -> None:
-        self._settled.pop(key, None)
+        self._done_inputs.pop(key, None)
         self._refused_since.pop(key, None)
         self._applier.forget(self._uids.pop(key, ""))
         self._store.forget(key)
@@ -235,7 +235,7 @@ def _parsed(document: Document) -> tuple[Endpoint | None, SpecError | None]:
         return None, error
 
 
-def _essence(document: Document) -> tuple[object, ...]:
-    """What a reconciliation depends on, of the endpoint itself."""
+def _relevant_fields(document: Document) -> tuple[object, ...]:
+    """The fields of the endpoint that a reconciliation depends on."""
     metadata = document["metadata"]
     return tuple(metadata.get(name) for name in ("generation", "labels", "annotations", "deletionTimestamp"))

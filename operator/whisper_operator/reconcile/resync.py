@@ -1,7 +1,7 @@
-"""The store against the cluster: filled once at the start, compared now and then.
+"""Fills the store at start, and compares it with the cluster from time to time.
 
-Watches alone do not suffice: what is deleted while a watch is down, and the server has forgotten that it was, is never
-told. Comparing takes lists of metadata only; what differs is given time to arrive by itself, and then read.
+Watches are not enough: if an object is deleted while a watch is down and the server has dropped that event, nothing
+reports it. The comparison lists metadata only; a difference gets time to arrive as an event, and is then read.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 LIST_AGAIN_S = 1.0
 SETTLE_S = 5.0
-"""How late an event may be."""
+"""How late an event may arrive."""
 OURS = f"{names.MANAGED_BY_LABEL}={names.FIELD_MANAGER}"
 
 
 def selector_of(kind: Kind) -> str:
-    """What is watched of a kind."""
+    """Label selector of what is watched of a kind."""
     return "" if kind == ENDPOINT else OURS
 
 
 class Lister(Protocol):
-    """Lists in pages; see `cluster`."""
+    """Lists page by page; see `cluster`."""
 
     def pages(
         self, kind: Kind, namespace: str, label_selector: str, *, metadata_only: bool = False
@@ -41,7 +41,7 @@ class Lister(Protocol):
 
 
 class Resync:
-    """Both of it, for some kinds in some namespaces ('' is all)."""
+    """Fills and compares, for some kinds in some namespaces ('' is all)."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Resync:
         self._sleep = sleep
 
     async def fill(self) -> None:
-        """Put everything into the store. What passes is waited for: a new CRD is served before it can be listed."""
+        """Lists everything into the store. Temporary errors are retried: a new CRD is served before it can be listed."""
         for kind in self._kinds:
             for namespace in self._namespaces:
                 while not await self._filled(kind, namespace):
@@ -73,15 +73,15 @@ class Resync:
                 for document in page:
                     self._store.put(document)
         except ApiError as error:
-            if 400 <= error.code < 500 and error.code not in (410, 429):  # 410: the next page is too old by now
+            if 400 <= error.code < 500 and error.code not in (410, 429):  # 410: the list expired between two pages
                 raise
-            log.warning("%s cannot be listed yet: %s", kind.plural, error)
+            log.warning("cannot list %s yet: %s", kind.plural, error)
             await self._sleep(error.retry_after_s or LIST_AGAIN_S)
             return False
         return True
 
     async def compare(self) -> set[Key]:
-        """Correct what no event has told of; the endpoints that this concerns."""
+        """Corrects what no event reported; returns the affected endpoints."""
         affected: set[Key] = set()
         for kind in self._kinds:
             suspects = await self._suspects(kind)
@@ -92,13 +92,13 @@ class Resync:
         return affected
 
     async def _suspects(self, kind: Kind) -> dict[Identity, tuple[str, str] | None]:
-        """What is held otherwise than listed: its uid and version there, None where it is not there."""
+        """Objects that differ between store and list, with uid and version from the list; None if the list lacks it."""
         listed: dict[Identity, tuple[str, str]] = {}
         for namespace in self._namespaces:
             async for page in self._cluster.pages(kind, namespace, selector_of(kind), metadata_only=True):
                 listed |= _versions(kind, page)
         suspects: dict[Identity, tuple[str, str] | None] = {}
-        for identity in listed.keys() | self._store.held(kind.kind).keys():
+        for identity in listed.keys() | self._store.of_kind(kind.kind).keys():
             if self._differs(identity, listed.get(identity)):
                 suspects[identity] = listed.get(identity)
         return suspects
@@ -122,7 +122,7 @@ class Resync:
             affected |= self._store.put(found)
         if affected:
             self._metrics.missed_events.labels(kind.kind).inc()
-            log.info("no event told of a change", extra={"fields": identity._asdict()})
+            log.info("resync found a missed change", extra={"fields": identity._asdict()})
         return affected
 
 

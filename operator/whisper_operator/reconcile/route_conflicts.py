@@ -1,6 +1,6 @@
-"""Which endpoint has which route: of two with the same class, host and path, the older one.
+"""Which endpoint owns a route: of two with the same class, host and path, the older one.
 
-An index in memory, filled from the specs in the store. `manifests` decides what a route's identity is.
+An index in memory, filled from the specs in the store. `manifests.route_keys` defines when two routes are the same.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from whisper_operator.resource.parse import parse_endpoint
 
 
 class RouteIndex:
-    """The routes that endpoints ask for."""
+    """The routes that endpoints want, and who owns them."""
 
     def __init__(self) -> None:
         self._wanted: dict[Key, tuple[str, frozenset[str]]] = {}
         self._by_route: defaultdict[str, set[Key]] = defaultdict(set)
 
-    def set(self, key: Key, created_at: str, routes: Iterable[str]) -> set[Key]:
-        """What an endpoint asks for now. The others whose chances this changes."""
+    def replace(self, key: Key, created_at: str, routes: Iterable[str]) -> set[Key]:
+        """Sets the routes that an endpoint wants; returns the other endpoints that this may affect."""
         new = frozenset(routes)
         old_created_at, old = self._wanted.get(key, ("", frozenset()))
         if old == new and (not new or old_created_at == created_at):
@@ -42,7 +42,10 @@ class RouteIndex:
         return (before | self._contenders(new)) - {key}
 
     def owner_of(self, key: Key) -> Key | None:
-        """An older endpoint that has one of this one's routes. Who yields itself has none, and stands in nobody's way."""
+        """The older endpoint that owns one of this endpoint's routes, or None.
+
+        An endpoint that has itself lost a route owns none, so it does not block others.
+        """
         taken: dict[str, Key] = {}
         _, wanted = self._wanted.get(key, ("", frozenset()))
         for rival in sorted(self._contenders(wanted), key=self._age):
@@ -58,7 +61,7 @@ class RouteIndex:
         return self._wanted[key][0], key
 
     def _contenders(self, routes: Iterable[str]) -> set[Key]:
-        """All that ask for one of the routes, for a route of one of those, and so on."""
+        """All endpoints that want one of the routes, or a route of one of these endpoints, and so on."""
         found: set[Key] = set()
         waiting = list(routes)
         while waiting:
@@ -69,16 +72,16 @@ class RouteIndex:
 
 
 class RouteConflicts:
-    """What all endpoints ask for."""
+    """The routes of all endpoints in the store."""
 
     def __init__(self, store: Store, enqueue: Callable[[Key], None]) -> None:
         self._store = store
-        self._enqueue = wake
+        self._enqueue = enqueue
         self._routes = RouteIndex()
         self._known: dict[Key, str] = {}
 
     def update(self, key: Key) -> None:
-        """Note what an endpoint asks for now."""
+        """Reads the endpoint's routes from the store, and enqueues the endpoints that a change affects."""
         cached = self._store.cached(ENDPOINT.kind, *key)
         version = "" if cached is None else cached.version
         if self._known.get(key, "") == version:
@@ -87,19 +90,19 @@ class RouteConflicts:
             del self._known[key]
         else:
             self._known[key] = version
-        for rival in self._set(key, cached):
+        for rival in self._replace(key, cached):
             self._enqueue(rival)
 
     def owner_of(self, key: Key) -> str:
-        """`namespace/name` of the endpoint that has what this one asks for; empty: it has it itself."""
+        """`namespace/name` of the older endpoint that owns one of the routes; empty: there is none."""
         return "/".join(self._routes.owner_of(key) or ())
 
-    def _set(self, key: Key, cached: CachedObject | None) -> set[Key]:
+    def _replace(self, key: Key, cached: CachedObject | None) -> set[Key]:
         document = None if cached is None else cached.document
         if document is None or document["metadata"].get("deletionTimestamp"):
-            return self._routes.set(key, "", ())
+            return self._routes.replace(key, "", ())
         try:
             endpoint = parse_endpoint(document)
         except SpecError:
-            return set()  # its Ingress is left alone, so what it asked for last is still its own
-        return self._routes.set(key, endpoint.created_at, manifests.route_keys(endpoint))
+            return set()  # its Ingress stays as it is, so it keeps the routes that it wanted last
+        return self._routes.replace(key, endpoint.created_at, manifests.route_keys(endpoint))

@@ -1,6 +1,6 @@
-"""Gathers what an endpoint's status is made from: what the store holds, what was looked up, and Events of what is stuck.
+"""Builds the ClusterSnapshot of an endpoint: objects from the store, what was read, and Events of stuck objects.
 
-Says, too, when to look again: pods that start, and what waits without a word, change with time alone.
+It also decides when to look again: for starting pods and for objects that wait without a reason, time alone matters.
 """
 
 from __future__ import annotations
@@ -10,40 +10,40 @@ from datetime import datetime
 from typing import Any
 
 from whisper_operator.kinds import CLAIM
-from whisper_operator.reconcile.lookups import CachedReader, LookupResults
+from whisper_operator.reconcile.cached_reader import CachedReader, LookupResults
 from whisper_operator.reconcile.store import Key, Store, controller_of
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Refusal
 
 STUCK_AFTER_S = 3.0
-"""A pod that has been on its node so long, and whose container says nothing, is asked about."""
+"""Events are read for a pod that has been on its node for this long and whose containers give no reason."""
 MAX_POLL_DELAY_S = 60.0
 SILENT = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
 @dataclass(frozen=True)
 class SnapshotResult:
-    """What was seen, and for how long it holds."""
+    """A snapshot, and for how long it is valid."""
 
     snapshot: ClusterSnapshot
     requeue_after_s: float | None
-    """When to look again although nothing happened; None: no need."""
+    """When to look again even without an event; None: not needed."""
     is_steady: bool
-    """The same seen again will mean the same, however much later."""
+    """True if the same state, observed later, cannot change the status."""
 
 
 def poll_delay_s(first_s: float, age_s: float) -> float:
-    """How long to wait before looking again for what has been missing for some time: ever more rarely, but at last every minute."""
+    """Poll delay for something that has been missing for `age_s`: a tenth of its age, at least `first_s`, at most a minute."""
     return min(max(first_s, age_s / 10), max(MAX_POLL_DELAY_S, first_s))
 
 
 class SnapshotBuilder:
-    """Gathers."""
+    """Builds snapshots."""
 
-    def __init__(self, store: Store, reader: CachedReader, missing_s: float) -> None:
+    def __init__(self, store: Store, reader: CachedReader, poll_s: float) -> None:
         self._store = store
         self._reader = reader
-        self._missing_s = missing_s
+        self._poll_s = poll_s
 
     async def build(
         self,
@@ -61,7 +61,7 @@ class SnapshotBuilder:
             name: found for name, found in self._store.children(key).items() if is_owned(found, metadata["uid"])
         }
         pods = self._store.pods(key)
-        quiet = [pod for pod in pods if waits_without_words(pod)]
+        quiet = [pod for pod in pods if waits_without_reason(pod)]
         stuck = [pod for pod in quiet if age_s(pod, now) >= STUCK_AFTER_S]
         claims = [claim for claim in (*_claims(children), lookups.existing_claim) if claim and is_pending(claim)]
         snapshot = ClusterSnapshot(
@@ -76,8 +76,10 @@ class SnapshotBuilder:
             route_owner=route_owner,
             refusals=refusals,
         )
-        waits = [poll_delay_s(self._missing_s, age_s(waiting, now)) for waiting in (*quiet, *claims)]
-        return SnapshotResult(snapshot, min(waits, default=None), is_steady=not waits and not any(map(starts, pods)))
+        waits = [poll_delay_s(self._poll_s, age_s(waiting, now)) for waiting in (*quiet, *claims)]
+        return SnapshotResult(
+            snapshot, min(waits, default=None), is_steady=not waits and not any(map(is_starting, pods))
+        )
 
 
 def is_owned(child: Document, uid: str) -> bool:
@@ -85,8 +87,8 @@ def is_owned(child: Document, uid: str) -> bool:
     return owner is not None and owner["uid"] == uid
 
 
-def starts(pod: Document) -> bool:
-    """Whether time alone tells something of a pod: not of one that is ready, nor of one that has no node yet."""
+def is_starting(pod: Document) -> bool:
+    """Whether a pod may change its state with time alone: it has a node, but is not ready."""
     if not pod.get("spec", {}).get("nodeName"):
         return False
     return not is_ready(pod)
@@ -106,8 +108,8 @@ def age_s(document: Document, now: datetime) -> float:
     return (now - datetime.fromisoformat(document["metadata"]["creationTimestamp"])).total_seconds()
 
 
-def waits_without_words(pod: Document) -> bool:
-    """Whether a pod that has a node neither runs nor says what holds it up."""
+def waits_without_reason(pod: Document) -> bool:
+    """Whether a pod has a node but neither runs nor gives a reason for waiting."""
     status = pod.get("status", {})
     if status.get("phase", "Pending") != "Pending" or pod["metadata"].get("deletionTimestamp"):
         return False

@@ -1,7 +1,7 @@
-"""What was last cached of endpoints, their children and their pods: an index in memory, kept packed.
+"""The cache of endpoints, their children and their pods.
 
-Documents are held as JSON without managedFields (a thousand endpoints in tens of megabytes) and unpacked when asked
-for. What is older than what is held is ignored, so that events, lists and answers may come in any order. No API here.
+Documents are stored as JSON text without managedFields (a thousand endpoints take tens of megabytes) and parsed on
+request. Older versions are ignored, so that events, lists and answers may arrive in any order. No API calls here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Key(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """An object that is held."""
+    """Kind, namespace and name of an object."""
 
     kind: str
     namespace: str
@@ -33,7 +33,7 @@ class Identity(NamedTuple):
 
 
 class CachedObject(NamedTuple):
-    """An object as it was last cached."""
+    """An object in its latest known version."""
 
     uid: str
     version: str
@@ -50,7 +50,7 @@ GONE_REMEMBERED = 4096
 
 
 class Store:
-    """All that is watched."""
+    """Every watched object."""
 
     def __init__(self) -> None:
         self._objects: dict[Identity, CachedObject] = {}
@@ -59,7 +59,7 @@ class Store:
         self._gone: OrderedDict[str, str] = OrderedDict()
 
     def put(self, document: Document) -> set[Key]:
-        """Keep it if it is news. The endpoints that this concerns; none where it was known."""
+        """Stores the object if it is newer. Returns the affected endpoints; none if nothing is new."""
         metadata = document["metadata"]
         identity = Identity(document["kind"], metadata.get("namespace", ""), metadata["name"])
         uid, version = metadata.get("uid", ""), metadata.get("resourceVersion", "")
@@ -72,7 +72,7 @@ class Store:
         return self._replace(identity, CachedObject(uid, version, owner_of(document), packed))
 
     def remove(self, identity: Identity, uid: str, version: str) -> set[Key]:
-        """It is gone, or is not ours to see any more, since this version. The endpoints that this concerns."""
+        """Removes an object that was deleted, or lost our labels, at this version. Returns the affected endpoints."""
         self._gone[uid] = version
         if len(self._gone) > GONE_REMEMBERED:
             self._gone.popitem(last=False)
@@ -99,16 +99,16 @@ class Store:
         return affected
 
     def changes(self, key: Key) -> int:
-        """Grows with everything that happens to an endpoint and what belongs to it."""
+        """Counter of changes to an endpoint and its objects."""
         return self._changes[key]
 
     def forget(self, key: Key) -> None:
-        """Of an endpoint that is no more, with nothing left of it."""
+        """Drops the counter of an endpoint that has no objects left."""
         if key not in self._of:
             self._changes.pop(key, None)
 
     def endpoints(self) -> Iterator[Key]:
-        """All that are there now."""
+        """All endpoints."""
         for identity in list(self._objects):
             if identity.kind == ENDPOINT.kind:
                 yield Key(identity.namespace, identity.name)
@@ -121,7 +121,7 @@ class Store:
         return self._objects.get(Identity(kind, namespace, name))
 
     def children(self, key: Key) -> dict[ChildKey, dict[str, Any]]:
-        """What belongs to an endpoint of this name, by its owner reference or else by its label. Pods are apart."""
+        """Objects of an endpoint of this name, by owner reference or else by label, without pods."""
         found = sorted(identity for identity in self._of.get(key, ()) if identity.kind not in (ENDPOINT.kind, POD.kind))
         return {ChildKey(one.kind, one.name): self._objects[one].document for one in found}
 
@@ -132,20 +132,20 @@ class Store:
             sorted(found, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
         )
 
-    def held(self, kind: str) -> Mapping[Identity, CachedObject]:
-        """All of a kind."""
+    def of_kind(self, kind: str) -> Mapping[Identity, CachedObject]:
+        """All objects of a kind."""
         return {identity: cached for identity, cached in self._objects.items() if identity.kind == kind}
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Kubernetes orders the versions of one resource as numbers; what is no number is taken for newer."""
+    """Compares resourceVersions as numbers; a version that is not a number counts as newer if it differs."""
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than
 
 
 def owner_of(document: Document) -> Key | None:
-    """The endpoint that an object belongs to; itself, for an endpoint."""
+    """The endpoint that an object belongs to; for an endpoint, itself."""
     metadata = document["metadata"]
     namespace = metadata.get("namespace", "")
     if document["kind"] == ENDPOINT.kind:
@@ -158,7 +158,7 @@ def owner_of(document: Document) -> Key | None:
 
 
 def controller_of(document: Document) -> Document | None:
-    """The owner reference of what controls an object."""
+    """The owner reference with controller: true."""
     references = document["metadata"].get("ownerReferences") or ()
     return next((reference for reference in references if reference.get("controller")), None)
 

@@ -1,7 +1,8 @@
-"""Kopf as the source of events: it lists and watches, and its handlers put what they are shown into the store.
+"""The source of watch events: kopf lists and watches, and its handlers put the objects into the store.
 
-Only `on.event` handlers: they need no finalizer, leave no annotation, and kopf patches nothing. It scans no CRDs and no
-namespaces either: which kinds there are is known at the start, and its session is ours (see `watch_meter`).
+Kopf is used for nothing else. There are only `on.event` handlers: they need no finalizer, leave no annotation, and kopf
+patches nothing. It does not scan CRDs or namespaces, because the kinds are known at start. Its session is ours (see
+`watch_meter`).
 """
 
 from __future__ import annotations
@@ -25,16 +26,15 @@ from whisper_operator.reconcile.watch_meter import WatchMeter
 log = logging.getLogger(__name__)
 
 PEER = "whisper-operator"
-"""What kopf calls itself to other operators, of which there are none. Unasked it would look up the user's name, and the
-image's user has none.
-"""
+"""Kopf's peering identity, which no other operator reads. Without it kopf looks up the user's name, and the image's user
+has none."""
 STOP_S = 2.0
 RETRY_S = (0.5, 1, 1, 2, 2, 3, 3) + (5,) * 60
-"""Between attempts of kopf at a request: an API server may be away for minutes."""
+"""Delays between kopf's attempts at a request: an API server may be away for minutes."""
 
 
 class Watcher:
-    """Watches some kinds in some namespaces (none: all), until it is cancelled."""
+    """Watches some kinds in some namespaces (none: all) until cancelled."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Watcher:
         self._generation: int | None = None
 
     async def run(self, started: Callable[[], object]) -> None:
-        """Returns only by an error, or cancelled. `started`: kopf has taken the process's signals to itself by then."""
+        """Runs until an error or cancellation. `started` is called once kopf has installed its own signal handlers."""
         self._meter.expect(kind.path(namespace) for kind in self._kinds for namespace in self._namespaces or [""])
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
@@ -68,14 +68,14 @@ class Watcher:
             identity=cast("Any", PEER),
         )
         started()
-        # Not kopf.run_tasks: it would end every task that is not kopf's, too.
+        # Not kopf.run_tasks: it would also cancel tasks that are not kopf's.
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            raise RuntimeError("kopf has ended by itself")
+            raise RuntimeError("kopf stopped by itself")
         finally:
-            await _ended(tasks)
+            await _cancel(tasks)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -111,7 +111,7 @@ class Watcher:
         settings.scanning.disabled = True
         settings.posting.enabled = False
         settings.process.ultimate_exiting_timeout = None
-        settings.persistence.diffbase_storage = NothingKept()
+        settings.persistence.diffbase_storage = NoDiffBase()
         settings.watching.server_timeout = 300
         settings.watching.client_timeout = 310
         settings.watching.connect_timeout = 10
@@ -128,7 +128,7 @@ class Watcher:
         return settings
 
     async def _login(self, **_: object) -> kopf.AiohttpSession:
-        """Called again whenever the API server says 401."""
+        """Kopf calls it at start and after each 401."""
         connection = self._connection
         if self._generation is not None:
             await connection.load(refused=self._generation)
@@ -149,17 +149,17 @@ class Watcher:
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=session)
 
 
-async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     done, _ = await asyncio.wait(tasks, timeout=STOP_S)
     for task in done:
         if not task.cancelled() and task.exception() is not None:
-            log.debug("kopf's task %s ended by %r", task.get_name(), task.exception())
+            log.debug("kopf's task %s ended with %r", task.get_name(), task.exception())
 
 
-class NothingKept(kopf.DiffBaseStorage):
-    """Kopf would work out, for every event, what has changed since the last: nobody here asks."""
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Turns off kopf's diff against the previous version of an object, which no handler uses."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return kopf.BodyEssence({})

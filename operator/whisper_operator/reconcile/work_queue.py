@@ -1,7 +1,9 @@
-"""Keys that wait for a worker: each once, however often it is added, and never with two workers at a time.
+"""A work queue of keys, with client-go's semantics.
 
-A key may be due later (the earliest time wins); one whose work fails comes back after a time that doubles. Knows nothing
-of what is done with a key.
+- A key that waits is in the queue once, however often it is added.
+- Two workers never process the same key at the same time; a key added meanwhile is processed once more afterwards.
+- A key can be added with a delay; of several delays the earliest time counts.
+- A key whose work fails is requeued with an exponential back-off.
 """
 
 from __future__ import annotations
@@ -22,24 +24,24 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a key's turn."""
+    """Result of processing a key, as in controller-runtime."""
 
     requeue_after_s: float | None = None
-    """When to look at it again, were there no event."""
+    """When to process the key again if no event arrives first."""
     failed: bool = False
-    """Again after a back-off, or `requeue_after_s` if that is later."""
+    """Requeue after a back-off, or after `requeue_after_s` if that is later."""
 
 
 @dataclass(frozen=True)
 class BackOff:
-    """How long a key that fails waits: `first_s`, doubled each time up to `max_s`, each more or less by `jitter`."""
+    """Delay of a key that fails: `first_s`, doubled each time up to `max_s`, each varied by the fraction `jitter`."""
 
     first_s: float = 0.5
     max_s: float = 60
     jitter: float = 0.25
 
     def after(self, n_failures: int, random_number: float) -> float:
-        """`n_failures` from 1 on, the random number from 0 to 1."""
+        """`n_failures` counts from 1, `random_number` is from 0 to 1."""
         wait_s = min(self.max_s, self.first_s * 2 ** min(n_failures - 1, 30))
         return float(wait_s * (1 + self.jitter * (2 * random_number - 1)))
 
@@ -71,16 +73,16 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """Keys that could be worked on now."""
+        """Number of keys that wait for a worker."""
         return len(self._ready) + len(self._dirty)
 
     @property
     def idle(self) -> bool:
-        """Nothing to do now, and nobody at work."""
+        """No key waits for a worker, and none is being processed. Tests wait for it."""
         return not self._ready and not self._processing
 
     def add(self, key: K) -> None:
-        """As soon as may be."""
+        """Adds a key to be processed as soon as a worker is free."""
         self._due.pop(key, None)
         if key in self._processing:
             self._dirty.add(key)
@@ -89,7 +91,7 @@ class WorkQueue(Generic[K]):
             self._news.set()
 
     def add_after(self, key: K, delay_s: float) -> None:
-        """Not before this time is over, unless it is added otherwise."""
+        """Adds a key to be processed after a delay, unless it is added again before."""
         if key in self._ready or key in self._dirty:
             return
         due = self._now() + delay_s
@@ -99,7 +101,7 @@ class WorkQueue(Generic[K]):
             self._later.set()
 
     async def run(self, n_workers: int) -> None:
-        """Controller until cancelled."""
+        """Processes keys until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._release_due(), name="queue: delays")
             for number in range(n_workers):
@@ -114,17 +116,17 @@ class WorkQueue(Generic[K]):
             del self._ready[key]
             self._processing.add(key)
             try:
-                outcome = await self._work(key)
-            # One endpoint's bad luck must not stop the others; what it was is logged and tried again.
+                result = await self._work(key)
+            # A bug that one endpoint triggers must not stop the others: log it and retry.
             except Exception:
-                log.exception("work failed", extra={"fields": {"key": str(key)}})
-                outcome = Result(failed=True)
+                log.exception("reconcile failed", extra={"fields": {"key": str(key)}})
+                result = Result(failed=True)
             finally:
                 self._processing.discard(key)
-            self._settle(key, outcome)
+            self._settle(key, result)
 
-    def _settle(self, key: K, outcome: Result) -> None:
-        if outcome.failed:
+    def _settle(self, key: K, result: Result) -> None:
+        if result.failed:
             self._failures[key] = self._failures.get(key, 0) + 1
         else:
             self._failures.pop(key, None)
@@ -133,14 +135,14 @@ class WorkQueue(Generic[K]):
             self._ready[key] = None
             self._news.set()
             return
-        if outcome.failed:
+        if result.failed:
             wait_s = self._back_off.after(self._failures[key], self._random_number())
-            self.add_after(key, max(wait_s, outcome.requeue_after_s or 0))
-        elif outcome.requeue_after_s is not None:
-            self.add_after(key, outcome.requeue_after_s)
+            self.add_after(key, max(wait_s, result.requeue_after_s or 0))
+        elif result.requeue_after_s is not None:
+            self.add_after(key, result.requeue_after_s)
 
     async def _release_due(self) -> None:
-        """Makes ready what is due."""
+        """Moves delayed keys into the queue when they are due."""
         while True:
             now = self._now()
             while self._heap and self._heap[0][0] <= now:

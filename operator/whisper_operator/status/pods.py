@@ -21,10 +21,10 @@ CLOCKS_DIFFER = timedelta(seconds=5)
 
 def pod_issues(view: EndpointView) -> Iterator[Issue]:
     """Worst first. Where a rollout goes on, its pods are judged and not those that they replace."""
-    pod_issues = [(pod, found) for pod in view.new_pods if (found := pod_issue_of(pod, view)) is not None]
-    pod_issues += [(pod, _of_failed(pod)) for pod in view.failed_pods if _is_missed(pod, view)]
+    found_issues = [(pod, found) for pod in view.new_pods if (found := pod_issue_of(pod, view)) is not None]
+    found_issues += [(pod, _of_failed(pod)) for pod in view.failed_pods if _is_missed(pod, view)]
     by_reason: dict[str, list[tuple[Document, PodIssue]]] = {}
-    for pod, pod_issue in sorted(pod_issues, key=lambda each: (each[1].rank, each[1].reason)):
+    for pod, pod_issue in sorted(found_issues, key=lambda each: (each[1].rank, each[1].reason)):
         by_reason.setdefault(pod_issue.reason, []).append((pod, pod_issue))
     for reason, group in by_reason.items():
         pod_issue = group[0][1]

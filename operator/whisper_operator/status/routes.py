@@ -16,7 +16,7 @@ from whisper_operator.status.child_issues import ROUTE_KINDS, not_there, refused
 from whisper_operator.status.conditions import Condition, Truth, fails
 from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.issue import Issue, joined, quoted
-from whisper_operator.status.secrets import secret_issues
+from whisper_operator.status.secrets import issues_of_secret
 
 TYPE = "Exposed"
 
@@ -56,7 +56,7 @@ def _by_ingress(ingress: Ingress, view: EndpointView) -> Condition:
     if found is None and not addresses:
         found = _class_missing(ingress, view)
     if found is None and view.endpoint is not None:
-        found = next((each for secret in route_secrets(view.endpoint) for each in secret_issues(secret, view)), None)
+        found = next((each for secret in route_secrets(view.endpoint) for each in issues_of_secret(secret, view)), None)
     if found is not None:
         return fails(TYPE, found)
     if document is None:

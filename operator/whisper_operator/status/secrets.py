@@ -19,13 +19,13 @@ def secret_issues(view: EndpointView) -> Iterator[Issue]:
     if view.endpoint is None:
         return
     for required in pod_secrets(view.endpoint):
-        yield from secret_issues(required, view)
+        yield from issues_of_secret(required, view)
     if not view.all_ready:
         for required in pull_secrets(view.endpoint):
-            yield from secret_issues(required, view)
+            yield from issues_of_secret(required, view)
 
 
-def secret_issues(required: RequiredSecret, view: EndpointView) -> Iterator[Issue]:
+def issues_of_secret(required: RequiredSecret, view: EndpointView) -> Iterator[Issue]:
     """What a Secret lacks, and the command that creates or completes it."""
     lookup = view.snapshot.secrets.get(required.name)
     if lookup is None or lookup.satisfies(required):

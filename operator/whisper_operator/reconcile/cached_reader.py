@@ -1,7 +1,7 @@
-"""What is not watched but read one by one: Secrets, IngressClasses, claims of users, and the Events of stuck pods.
+"""Reads objects that are not watched: Secrets, IngressClasses, users' claims, and the Events of stuck pods.
 
-Answers are kept for a while: what is missing until it is looked for again, Secrets and classes that are there so long that not more
-than a few a second are looked at, however many there are. Of a Secret nothing is kept but the names of its keys, and which are empty.
+Answers are cached. A missing object is read again after MISSING_SECONDS. Secrets and classes that exist are cached longer, so
+that only a few are read per second, however many there are. Of a Secret only the names of its keys are stored, and which are empty.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from whisper_operator.snapshot import Presence, SecretLookup
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
 SECONDS_PER_READ = 0.2
-"""Of looking at each Secret or class again: that one was deleted is seen in ten seconds where fifty are used."""
+"""Budget for re-reading each Secret or IngressClass: with 50 in use each is re-read every 10 s, so a deletion is noticed
+within 10 s."""
 
 
 @dataclass(frozen=True)
 class LookupResults:
-    """What was found for an endpoint."""
+    """What was read for an endpoint."""
 
     secrets: Mapping[str, SecretLookup]
     existing_claim: Document | None
     ingress_class: Document | None
     requeue_after_s: float | None = field(compare=False)
-    """When to look again: no event tells that something is there, or there no more."""
+    """When to read again: no event reports that such an object appeared or was deleted."""
 
 
 class CachedReader:
-    """Looks things up."""
+    """Reads, and caches the answers."""
 
     def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float]) -> None:
         self._cluster = cluster
         self._settings = settings
         self._clock = clock
-        self._kept: dict[tuple[str, ...], tuple[float, Any]] = {}
+        self._answers: dict[tuple[str, ...], tuple[float, Any]] = {}
         self._users_of_classes: dict[tuple[str, str], float] = {}
 
     async def read(self, endpoint: Endpoint) -> LookupResults:
@@ -73,20 +74,20 @@ class CachedReader:
         metadata = regarding["metadata"]
         selector = f"involvedObject.uid={metadata['uid']}"
 
-        async def ask() -> tuple[tuple[Document, ...], bool]:
+        async def fetch() -> tuple[tuple[Document, ...], bool]:
             found = await self._cluster.list(
                 CORE_EVENT.api_version, CORE_EVENT.kind, metadata["namespace"], field_selector=selector
             )
             return tuple(sorted(found, key=_last_seen, reverse=True)[:10]), False
 
-        events: tuple[Document, ...] = await self._remembered(("events", metadata["uid"]), ask) or ()
+        events: tuple[Document, ...] = await self._cached(("events", metadata["uid"]), fetch) or ()
         return events
 
     async def _secret(self, namespace: str, name: str, required: Sequence[RequiredSecret]) -> SecretLookup:
         if not self._settings.read_secrets:
             return SecretLookup(presence=Presence.UNKNOWN)
 
-        async def ask() -> tuple[SecretLookup, bool]:
+        async def fetch() -> tuple[SecretLookup, bool]:
             secret = await self._cluster.get(SECRET.api_version, SECRET.kind, namespace, name)
             if secret is None:
                 return SecretLookup(presence=Presence.MISSING), False
@@ -97,22 +98,22 @@ class CachedReader:
             )
             return found, all(found.satisfies(one) for one in required)
 
-        # What suffices for one endpoint may lack a key that another one in the namespace needs.
+        # Two endpoints of a namespace may need different keys of the same Secret.
         wanted = sorted({key for one in required for key in one.keys})
-        lookup: SecretLookup | None = await self._remembered(("secret", namespace, name, *wanted), ask)
+        lookup: SecretLookup | None = await self._cached(("secret", namespace, name, *wanted), fetch)
         return lookup or SecretLookup(presence=Presence.UNKNOWN)
 
     async def _object(self, kind: Kind, namespace: str, name: str) -> Document | None:
-        async def ask() -> tuple[Document | None, bool]:
+        async def fetch() -> tuple[Document | None, bool]:
             found = await self._cluster.get(kind.api_version, kind.kind, namespace, name)
-            # A claim is not done with before it is bound.
+            # A claim is polled until it is bound.
             return found, False
 
-        found: Document | None = await self._remembered((kind.kind, namespace, name), ask)
+        found: Document | None = await self._cached((kind.kind, namespace, name), fetch)
         return found
 
     async def _ingress_class(self, name: str | None) -> Document | None:
-        async def ask() -> tuple[Document | None, bool]:
+        async def fetch() -> tuple[Document | None, bool]:
             found: Document | None
             if name is not None:
                 found = await self._cluster.get(INGRESS_CLASS.api_version, INGRESS_CLASS.kind, "", name)
@@ -122,40 +123,40 @@ class CachedReader:
             return found, False
 
         unknown: Document = {"metadata": {"name": name or ""}, "spec": {}}
-        answer: Document | None = await self._remembered(("class", name or ""), ask, unknown=unknown)
+        answer: Document | None = await self._cached(("class", name or ""), fetch, unknown=unknown)
         return answer
 
-    async def _remembered(self, key: tuple[str, ...], ask: Any, unknown: Any = None) -> Any:
-        """The answer, asked for anew if it is too old. `unknown`: where the operator may not ask."""
+    async def _cached(self, key: tuple[str, ...], fetch: Any, unknown: Any = None) -> Any:
+        """The cached answer, or a new one if it has expired. `unknown` is the answer after a 403."""
         now = self._clock()
-        if key in self._kept and now < self._kept[key][0]:
-            return self._kept[key][1]
+        if key in self._answers and now < self._answers[key][0]:
+            return self._answers[key][1]
         try:
-            answer, is_settled = await ask()
+            answer, is_settled = await fetch()
         except ApiError as error:
             if error.code != 403:
                 raise
             answer, is_settled = unknown, True
         lasts_s = self._settled_s if is_settled else self._settings.missing_seconds
-        self._kept[key] = (now + 0.9 * lasts_s, answer)
+        self._answers[key] = (now + 0.9 * lasts_s, answer)
         return answer
 
     @property
     def _settled_s(self) -> float:
-        """How long what is there is taken to be there."""
+        """How long the answer for an existing object is cached."""
         settings = self._settings
-        n_reads = max(len(self._kept), len(self._users_of_classes))
+        n_reads = max(len(self._answers), len(self._users_of_classes))
         return min(settings.drift_seconds, max(settings.missing_seconds, SECONDS_PER_READ * n_reads))
 
     def forget_old(self) -> None:
-        """What nobody has asked for in a long time."""
+        """Drops answers that were not used for a long time."""
         before = self._clock() - FORGET_AFTER_S
-        self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > before}
+        self._answers = {key: answer for key, answer in self._answers.items() if answer[0] > before}
         self._users_of_classes = {key: at for key, at in self._users_of_classes.items() if at > before}
 
 
 def default_of(classes: Iterable[Document]) -> Document | None:
-    """Of several default classes the one that the API server takes: the newest, then the first by name."""
+    """The default class as the API server chooses it: the newest, then the first by name."""
     defaults = [one for one in classes if (one["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"]
     by_name = sorted(defaults, key=lambda one: str(one["metadata"]["name"]))
     return max(by_name, key=lambda one: str(one["metadata"].get("creationTimestamp")), default=None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from operator_kit.reconciling import KEY, Bench
-from whisper_operator.reconcile.lookups import default_of
+from whisper_operator.reconcile.cached_reader import default_of
 from whisper_operator.reconcile.store import Key
 
 OTHER = Key(KEY.namespace, "other")
