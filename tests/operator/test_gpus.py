@@ -10,7 +10,7 @@ import pytest
 from cluster_kit.simulated_nodes import CATALOGUE, discovered
 from operator_kit.node_affinity import fits_one_of
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import CLASS_ENVIRONMENT, node_selector_terms
+from whisper_operator.gpus import node_selector_terms
 from whisper_operator.gpus.products import PRODUCTS, Product
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Gpu
@@ -201,24 +201,3 @@ def test_clouds_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> N
 def test_a_machine_is_in_the_table_once() -> None:
     names = [name for product in PRODUCTS for name in (*product.gke, *product.instance_types)]
     assert sorted(names) == sorted(set(names))
-
-
-def test_what_a_class_is_told() -> None:
-    newer = {"ENGINE": "vllm", "DTYPE": "bfloat16", "VLLM_KV_CACHE_DTYPE": "fp16"}
-    expected = {
-        "auto": {},
-        "none": {"ENGINE": "ctranslate2"},
-        "t4": {
-            "ENGINE": "vllm",
-            "DTYPE": "half",
-            "VLLM_KV_CACHE_DTYPE": "fp16",
-            "VLLM_ATTENTION_BACKEND": "TRITON_ATTN",
-            "VLLM_USE_FLASHINFER": "0",
-            "VLLM_MAX_NUM_BATCHED_TOKENS": "4096",
-        },
-        "ampere": newer,
-        "ada": {**newer, "VLLM_MAX_NUM_BATCHED_TOKENS": "16384"},
-        "hopper": {**newer, "VLLM_MAX_NUM_BATCHED_TOKENS": "32768"},
-        "blackwell": {**newer, "VLLM_MAX_NUM_BATCHED_TOKENS": "32768"},
-    }
-    assert expected == CLASS_ENVIRONMENT

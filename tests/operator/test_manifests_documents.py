@@ -390,7 +390,6 @@ def test_a_t4_with_everything_runs_as_it_was_written() -> None:
         {"name": "DTYPE", "value": "half"},
         {"name": "VLLM_KV_CACHE_DTYPE", "value": "fp16"},
         {"name": "VLLM_ATTENTION_BACKEND", "value": "TRITON_ATTN"},
-        {"name": "VLLM_USE_FLASHINFER", "value": "0"},
         {"name": "VLLM_MAX_NUM_BATCHED_TOKENS", "value": "3000"},
         {"name": "VLLM_GPU_MEMORY_UTILIZATION", "value": "0.85"},
         {"name": "LANGUAGE_FORCE", "value": "fa"},

@@ -122,28 +122,17 @@ def test_labels_of_the_operator_win() -> None:
     [
         ("auto", {}),
         ("none", {"ENGINE": "ctranslate2"}),
-        (
-            "t4",
-            {
-                "ENGINE": "vllm",
-                "DTYPE": "half",
-                "VLLM_KV_CACHE_DTYPE": "fp16",
-                "VLLM_ATTENTION_BACKEND": "TRITON_ATTN",
-                "VLLM_USE_FLASHINFER": "0",
-                "VLLM_MAX_NUM_BATCHED_TOKENS": "4096",
-            },
-        ),
-        ("ampere", {"ENGINE": "vllm", "DTYPE": "bfloat16", "VLLM_KV_CACHE_DTYPE": "fp16"}),
+        *((gpu_class, {"ENGINE": "vllm"}) for gpu_class in ("t4", "ampere", "ada", "hopper", "blackwell")),
     ],
 )
-def test_the_class_says_what_the_engine_is_told(gpu_class: str, expected: dict[str, str]) -> None:
+def test_gpu_class_decides_the_engine_and_nothing_else(gpu_class: str, expected: dict[str, str]) -> None:
     found = env({"gpu": {"class": gpu_class}})
     kept = {name: value for name, value in found.items() if name.startswith(("ENGINE", "DTYPE", "VLLM_"))}
     kept.pop("VLLM_CACHE_ROOT")
     assert kept == expected
 
 
-def test_the_spec_outweighs_the_class() -> None:
+def test_engine_fields_of_the_spec_reach_the_server() -> None:
     engine = {
         "type": "vllm",
         "dtype": "float32",
@@ -305,7 +294,7 @@ def test_a_mirror_is_for_images_that_name_no_registry(image: str, expected: str)
     [
         ({}, ("auto", "auto", "auto", "auto", GPU_IMAGE, "none")),
         (CPU, ("ctranslate2", "none", "auto", "none", CPU_IMAGE, "none")),
-        (T4, ("vllm", "t4", "half", "fp16", GPU_IMAGE, "none")),
+        (T4, ("vllm", "t4", "auto", "auto", GPU_IMAGE, "none")),
         (
             {
                 "model": {"id": "openai/whisper-large-v3", "revision": "v1"},

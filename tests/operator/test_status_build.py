@@ -52,7 +52,7 @@ def test_an_endpoint_that_serves() -> None:
                 "reason": "Scheduled",
                 "message": "Every pod has a node.",
             },
-            {"type": "Valid", "status": "True", **common, "reason": "Valid", "message": "The spec can be carried out."},
+            {"type": "Valid", "status": "True", **common, "reason": "Valid", "message": "The spec can be applied."},
         ],
     }
 
@@ -99,7 +99,7 @@ def test_what_the_deployment_said_before_its_newest_spec_does_not_count() -> Non
         "Scheduled": "True Scheduled",
         "Valid": "True Valid",
     }
-    assert message(status, "Progressing") == "The Deployment controller has not taken up the newest settings yet."
+    assert message(status, "Progressing") == "The Deployment controller has not observed the newest settings yet."
 
 
 def test_asking_for_more_pods_does_not_make_those_that_serve_unavailable() -> None:
@@ -150,7 +150,7 @@ def test_an_unreadable_spec_leaves_everything_else_as_it_is() -> None:
     assert short(status) == {**short(before), "Ready": "False InvalidSpec", "Valid": "False InvalidSpec"}
     assert (status["url"], status["resolved"], status["observedGeneration"]) == (URL, before["resolved"], 2)
     assert by_type(status)["Valid"][2] == (
-        "spec.gpu.class: is turing: write one of auto, none, t4. Nothing is changed until it is mended."
+        "spec.gpu.class: is turing: write one of auto, none, t4. Nothing is changed until it is fixed."
     )
 
 

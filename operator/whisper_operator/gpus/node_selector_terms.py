@@ -1,8 +1,8 @@
-"""Which nodes have the GPUs that a spec asks for, as nodeSelectorTerms: a node must meet one of them.
+"""The nodes with the GPUs that a spec asks for, as nodeSelectorTerms: a node must match one of them.
 
-GPU feature discovery (GFD) labels nodes with what the driver reports. Where its labels are absent, a cloud's own are
-asked for; they name products, whose memory is in `products`. Products are never matched in GFD's labels: sharing and
-MIG change them there. Node autoscalers find nodes to make by the same terms.
+GPU feature discovery (GFD) labels nodes with what the driver reports. On nodes without its labels the terms match a cloud's
+labels, which name products; their memory is in `products`. We never match product names in GFD's labels, because sharing and
+MIG change them. Node autoscalers use the same terms to choose new nodes.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus.classes import MAX_MEMORY_MIB
-from whisper_operator.gpus.products import PRODUCTS, Product
+from whisper_operator.gpus.products import MAX_MEMORY_MIB, PRODUCTS, Product
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Gpu
 
 Expression = dict[str, Any]
 
 TAINT = "nvidia.com/gpu"
-"""Of GPU nodes, with any value: GKE writes `present`, others `true`."""
+"""Key of the taint of GPU nodes. Its value varies: GKE writes `present`, others `true`."""
 
 _GPU = "nvidia.com/gpu"
 _MAJOR = f"{_GPU}.compute.major"
@@ -28,15 +27,15 @@ _GKE = "cloud.google.com/gke-accelerator"
 _GKE_SHARING = "cloud.google.com/gke-gpu-sharing-strategy"
 _GKE_SLICE = "cloud.google.com/gke-gpu-partition-size"
 _AWS = ("karpenter.k8s.aws", "eks.amazonaws.com")
-"""Karpenter and EKS Auto Mode: the same labels, each in its own domain."""
+"""Karpenter and EKS Auto Mode use the same labels, each in its own domain."""
 _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 
 def node_selector_terms(gpu: Gpu) -> list[dict[str, Any]]:
-    """The terms; none: any node that has the resource will do. SpecError where no GPU can be meant."""
+    """The terms; none: any node with the resource matches. Raises SpecError if no GPU can match."""
     if gpu.class_ is GpuClass.NONE:
         return []
-    _refuse_too_much(gpu)
+    _check_memory(gpu)
     if gpu.class_ is GpuClass.AUTO and gpu.min_memory_gib is None:
         anywhere = [] if gpu.shared else [*_whole_by_gfd(gpu), *_whole_on_gke(), *_whole_by_instance_type()]
         families = [anywhere]
@@ -46,7 +45,7 @@ def node_selector_terms(gpu: Gpu) -> list[dict[str, Any]]:
     return [{"matchExpressions": expressions} for expressions in families if expressions]
 
 
-def _refuse_too_much(gpu: Gpu) -> None:
+def _check_memory(gpu: Gpu) -> None:
     largest = MAX_MEMORY_MIB.get(gpu.class_)
     if largest is not None and gpu.min_memory_gib is not None and gpu.min_memory_gib * 1024 > largest:
         raise SpecError(
@@ -59,7 +58,7 @@ def _refuse_too_much(gpu: Gpu) -> None:
 def _by_gfd(gpu: Gpu) -> list[Expression]:
     expressions = list(_capability(gpu.class_))
     if gpu.min_memory_gib is not None:
-        # MIG devices of a resource of their own have labels of their own.
+        # MIG devices with their own resource name have their own labels.
         resource = gpu.resource_name if _is_mig(gpu) else _GPU
         expressions.append(
             {"key": f"{resource}.memory", "operator": "Gt", "values": [str(gpu.min_memory_gib * 1024 - 1)]}
@@ -74,7 +73,7 @@ def _capability(gpu_class: GpuClass) -> Iterator[Expression]:
             yield _in(_MINOR, "5")
         case GpuClass.AMPERE:
             yield _in(_MAJOR, "8")
-            yield {"key": _MINOR, "operator": "Exists"}  # NotIn alone holds where there is no label at all
+            yield {"key": _MINOR, "operator": "Exists"}  # NotIn alone also matches nodes without the label
             yield _not_in(_MINOR, "9")
         case GpuClass.ADA:
             yield _in(_MAJOR, "8")
@@ -86,7 +85,7 @@ def _capability(gpu_class: GpuClass) -> Iterator[Expression]:
 
 
 def _whole_by_gfd(gpu: Gpu) -> Iterator[Expression]:
-    """GPUs that nobody else has a part of. All of these hold where the label is absent."""
+    """Matches GPUs that are not shared. All of these also match nodes without the label."""
     for resource in dict.fromkeys((_GPU, gpu.resource_name)):
         yield _not_in(f"{resource}.sharing-strategy", "time-slicing", "mps")
     if not _is_mig(gpu):
@@ -103,9 +102,9 @@ def _whole_by_instance_type() -> Iterator[Expression]:
 
 
 def _by_cloud(gpu: Gpu) -> Iterator[list[Expression]]:
-    """One list for each family of labels. Empty: the family has no such product."""
+    """One list per family of labels. Empty: the family has no such product."""
     if _is_mig(gpu) and gpu.min_memory_gib is not None:
-        return  # the table knows whole GPUs
+        return  # the table has whole GPUs only
     wanted = [product for product in PRODUCTS if _is_wanted(product, gpu)]
     yield _by_gke(wanted, gpu)
     for domain in _AWS:
@@ -135,7 +134,7 @@ def _by_aws(domain: str, wanted: Sequence[Product]) -> list[Expression]:
     names = list(dict.fromkeys(product.aws for product in wanted if product.aws))
     if not names:
         return []
-    # One name may stand for GPUs of several sizes.
+    # One name may stand for GPUs with different memory sizes.
     smaller = [each.aws_memory_mib for each in PRODUCTS if each.aws in names and each not in wanted]
     expressions = [_in(f"{domain}/instance-gpu-name", *names)]
     if smaller:

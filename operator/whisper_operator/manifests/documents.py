@@ -1,7 +1,7 @@
-"""What the manifests share: copies of Kubernetes' JSON, the children's metadata, names of images.
+"""Building blocks of all manifests: copies of JSON, the children's metadata, image names.
 
-A document never shares anything with the spec that came in. Nothing of the endpoint's own metadata is copied: annotations
-of tools mean the endpoint, not its children. No tag is put on an image.
+A manifest never shares mutable data with the spec. The endpoint's own labels and annotations are not copied, because tools
+set them for the endpoint, not for its children. No tag is added to an image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from whisper_operator.resource.spec import Endpoint
 
 
 def plain(value: Any) -> Any:
-    """A copy all the way down."""
+    """A deep copy as plain dicts and lists."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -23,7 +23,7 @@ def plain(value: Any) -> Any:
 
 
 def present(**fields: Any) -> dict[str, Any]:
-    """An object without the fields that are None or empty: for the API server they would be the same as absent."""
+    """An object without fields that are None or empty, which the API server treats like absent ones."""
     return {name: value for name, value in fields.items() if value not in (None, "", [], {})}
 
 
@@ -59,7 +59,7 @@ def pod_selector(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def from_registry(image: str, registry: str) -> str:
-    """The image out of that registry, unless it names one itself."""
+    """The image with the registry as prefix, unless it names a registry itself."""
     first, slash, _ = image.partition("/")
     names_one = bool(slash) and ("." in first or ":" in first or first == "localhost")
     return image if names_one or not registry else f"{registry.rstrip('/')}/{image}"

@@ -1,8 +1,8 @@
-"""Pods keep the template that they were started with while their settings are the same.
+"""The pinned template: while their settings are the same, pods keep the template that they were started with.
 
-A newer operator may write another template for the same settings: it knows more GPUs, or a better probe. Its upgrade
-restarts nothing by itself nevertheless: the Deployment remembers the template, and for which settings it was written.
-What was changed by hand is not kept: that would be in the Deployment, not in what it remembers.
+A newer operator may write another template for the same settings, for example with a better probe. Its upgrade does not
+restart the pods: an annotation of the Deployment holds the template and a hash of its settings. Edits by hand are not
+kept, because they change the Deployment, not the annotation.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from whisper_operator.resource.spec import Endpoint, Spec
 from whisper_operator.settings import Settings
 
 REVISION = 1
-"""Raised when a change of the template must reach pods that run: it restarts all of them."""
+"""Increment it if a change of the template must reach running pods: this restarts all of them."""
 MAX_TEMPLATE_BYTES = 1024 * 1024
-"""Of a template. Whoever may write Deployments could otherwise make a memory that unpacks to more than the operator has."""
+"""Of an unpacked template. Otherwise a user who may write Deployments could exhaust the operator's memory (zip bomb)."""
 
 MAX_PACKED_CHARS = 128 * 1024
-"""Of what is remembered. All annotations of an object have 256 KiB together, and some are the users'."""
+"""Of the annotation. All annotations of an object share 256 KiB, and some belong to users."""
 
 
 def settings_hash(endpoint: Endpoint, settings: Settings) -> str:
-    """A name for what the pods are told. What differs from no default is left out: new fields change nothing."""
+    """Hash of the settings that affect the pods. Defaults are left out, so that new fields do not change the hash."""
     cache = endpoint.spec.cache
     registry = settings.defaults.image_registry
-    told = {
+    relevant = {
         "revision": REVISION,
         "image": image_of(endpoint, settings),
         "modelImage": from_registry(cache.image.reference, registry) if cache and cache.image else "",
@@ -48,14 +48,14 @@ def settings_hash(endpoint: Endpoint, settings: Settings) -> str:
         "spec": _chosen(_of_pods(endpoint.spec)),
         "defaults": _chosen(dataclasses.replace(settings.defaults, image_registry="")),
     }
-    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def as_text(template: Document) -> str:
-    """What the Deployment remembers; empty where it is too long for an annotation, as of very much in `pod.env`.
+    """The annotation's text; empty if it is too long, as with very large values in `pod.env`.
 
-    Such a template is not kept: an upgrade of the operator that writes another one restarts the pods.
+    Such a template is not pinned: an upgrade of the operator that writes another one restarts the pods.
     """
     text = json.dumps(template, sort_keys=True, separators=(",", ":"))
     packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
@@ -63,19 +63,19 @@ def as_text(template: Document) -> str:
 
 
 def template_of(deployed: Document | None, digest: str) -> dict[str, Any] | None:
-    """The template that a Deployment remembers, if it was written for these settings."""
+    """The pinned template of a Deployment, if it was written for these settings."""
     annotations = ((deployed or {}).get("metadata") or {}).get("annotations") or {}
     try:
         packed = base64.b64decode(annotations[names.TEMPLATE_ANNOTATION], validate=True)
         template = json.loads(zlib.decompressobj().decompress(packed, MAX_TEMPLATE_BYTES))
-        told = template["metadata"]["annotations"][names.SETTINGS_HASH_ANNOTATION]
+        written_for = template["metadata"]["annotations"][names.SETTINGS_HASH_ANNOTATION]
     except (KeyError, TypeError, ValueError, RecursionError, binascii.Error, zlib.error):
-        return None  # there is none, or somebody wrote over it
-    return dict(template) if told == digest else None
+        return None  # there is none, or somebody has overwritten it
+    return dict(template) if written_for == digest else None
 
 
 def _of_pods(spec: Spec) -> Spec:
-    """The spec without what pods never see, or see as something else that counts by itself."""
+    """The spec without fields that do not reach the pods, or that the hash holds in another form."""
     cache = spec.cache or Cache()
     folder = None if cache.empty_dir == EmptyDir() else cache.empty_dir
     return dataclasses.replace(
@@ -93,7 +93,7 @@ def _of_pods(spec: Spec) -> Spec:
 
 
 def _chosen(value: Any) -> Any:
-    """What differs from the defaults, as JSON."""
+    """Values that differ from their defaults, as JSON."""
     if isinstance(value, tuple):
         return [_chosen(each) for each in value]
     if not dataclasses.is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Where the pods may run: affinity, tolerations, node labels. A user's own wishes are added, never dropped."""
+"""Where the pods may run: affinity, tolerations, node labels. The user's own settings are always kept."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
 
 
 def _affinity(affinity: Document, ours: Sequence[Document]) -> dict[str, Any]:
-    """The user's, with our terms for nodes. Terms are alternatives: both hold where each of ours meets each of theirs."""
+    """The user's affinity combined with our node selector terms.
+
+    Terms are alternatives, so both lists hold if every term of ours is combined with every term of theirs.
+    """
     node: Mapping[str, Any] = affinity.get("nodeAffinity") or {}
     required = node.get(REQUIRED)
     if not ours:

@@ -1,4 +1,4 @@
-"""What protects the pods: from all being evicted at once, and from who has no business with them."""
+"""PodDisruptionBudget and NetworkPolicy of the pods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whisper_operator.settings import Settings
 
 
 def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
-    """One pod at a time. One that is not ready never holds up a node that is drained."""
+    """One pod may be evicted at a time. A pod that is not ready never blocks a node drain."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -25,7 +25,7 @@ def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
-    """HTTP for all, or for those whom the spec names; metrics for the own namespace and the monitoring one."""
+    """HTTP for everyone, or for the peers in the spec; metrics for the endpoint's namespace and the monitoring namespace."""
     wanted = endpoint.spec.access.network_policy
     if not wanted.enabled:
         return None

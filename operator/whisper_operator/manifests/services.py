@@ -1,6 +1,6 @@
 """The Service, the ServiceAccount and the PodMonitor.
 
-Metrics have no place in the Service: Prometheus scrapes pod by pod.
+The Service has no metrics port, because Prometheus scrapes each pod.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from whisper_operator.settings import Settings
 
 
 def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
-    """Port 80 to the server's. `controller` is that of the Ingress, if there is one."""
+    """Port 80 to the server's port. `controller` is the Ingress controller, if there is one."""
     has_ingress = endpoint.spec.exposure is not None and endpoint.spec.exposure.ingress is not None
-    told = service_annotations(controller) if has_ingress else {}
+    of_controller = service_annotations(controller) if has_ingress else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(endpoint, annotations={**told, **endpoint.spec.service.annotations}),
+        "metadata": metadata(endpoint, annotations={**of_controller, **endpoint.spec.service.annotations}),
         "spec": {
             "type": str(endpoint.spec.service.type),
             "selector": names.selector_of(endpoint.name),
@@ -30,7 +30,7 @@ def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
                     "name": names.HTTP_PORT_NAME,
                     "port": names.SERVICE_PORT,
                     "targetPort": names.HTTP_PORT_NAME,
-                    "protocol": "TCP",  # no appProtocol: Azure would ask for / to see whether the pods are well
+                    "protocol": "TCP",  # no appProtocol: with it Azure probes / for the health of the pods
                 }
             ],
         },
@@ -38,7 +38,7 @@ def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
 
 
 def make_service_account(endpoint: Endpoint) -> dict[str, Any] | None:
-    """An account without rights and without a token; none where the spec names another."""
+    """A ServiceAccount without rights and without a token; none if the spec names another one."""
     if endpoint.spec.pod.service_account_name:
         return None
     return {
@@ -50,11 +50,11 @@ def make_service_account(endpoint: Endpoint) -> dict[str, Any] | None:
 
 
 ENDPOINT_SERIES_LABEL = "whisper_endpoint"
-"""On all series of the pods: the endpoint's name. `endpoint` is taken by Prometheus' operator."""
+"""Label of all series of the pods: the endpoint's name. Prometheus' operator already uses `endpoint`."""
 
 
 def make_pod_monitor(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
-    """The PodMonitor, unless the chart turned them off."""
+    """The PodMonitor, unless the chart turns PodMonitors off."""
     if not settings.pod_monitors:
         return None
     source = "__meta_kubernetes_pod_label_" + names.ENDPOINT_LABEL.translate(str.maketrans("./-", "___"))

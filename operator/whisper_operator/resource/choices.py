@@ -1,4 +1,4 @@
-"""The fields of the spec that are one of a few words: an enum each. Data only."""
+"""Enums of the spec, and the codes of Whisper's languages. Data only."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AttentionBackend(StrEnum):
 
 
 class Timestamps(StrEnum):
-    """Whether the model is asked for timestamps."""
+    """Whether the model writes timestamps."""
 
     AUTO = "auto"
     NONE = "none"
@@ -102,4 +102,4 @@ LANGUAGES: tuple[str, ...] = (
     "my", "ne", "nl", "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "sn", "so", "sq",
     "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz", "vi", "yi", "yo", "yue", "zh",
 )
-"""Codes, sorted."""
+"""Codes of Whisper's languages, sorted."""

@@ -1,6 +1,6 @@
-"""What a WhisperEndpoint's status says: conditions, their reasons and messages, and Events for what changed.
+"""The status of a WhisperEndpoint: conditions with reasons and messages, and Events for their changes.
 
-Pure functions of what was snapshot. Each subject has a module of its own; `whole` puts them together.
+Pure functions of an endpoint and its ClusterSnapshot. Each subject has its own module; `build` combines them.
 """
 
 from whisper_operator.status.build import make_status

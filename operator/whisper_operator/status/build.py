@@ -1,4 +1,4 @@
-"""The whole status of a WhisperEndpoint, put together from its parts. Pure: the same input gives the same status."""
+"""Builds the whole status of a WhisperEndpoint. Pure: the same input gives the same status."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def make_status(
 ) -> dict[str, Any]:
     """The status to write.
 
-    `document` is the WhisperEndpoint as the API server has it, with the status so far; `endpoint` is None where its spec could
-    not be parsed. A condition keeps its lastTransitionTime while its status stays; nothing else depends on time but how old a
-    FailedMount event is.
+    `document` is the WhisperEndpoint as the API server has it, with its previous status; `endpoint` is None if the spec could
+    not be parsed. A condition keeps its lastTransitionTime while its status is the same. Apart from that only the age of
+    pods and of FailedMount events depends on `now`.
     """
     before = get_map(document, "status")
     view = EndpointView(document=document, endpoint=endpoint, snapshot=snapshot, now=now)

@@ -1,4 +1,4 @@
-"""Children that the API server refused, and children that are not there yet. Pure."""
+"""Children that the API server refused, and children that do not exist yet. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROUTE_KINDS = frozenset({"Ingress", "HTTPRoute"})
 KINDS_OF_PODS = frozenset({"PersistentVolumeClaim", "ServiceAccount"})
 AUTOSCALER_KIND = "HorizontalPodAutoscaler"
 SPEC_REASONS = frozenset({reasons.NAME_TAKEN, reasons.CHILD_INVALID})
-"""These speak of the endpoint itself and make it invalid; the others, of its surroundings."""
+"""Reasons that lie in the endpoint itself and make it invalid; the others lie in its namespace or cluster."""
 
 _WHOSE = re.compile(r'^[\w.]+ "[^"]*" is (?:forbidden|invalid): ')
-"""Repeats the object's name: for a pod a new one with every try."""
+"""The prefix with the object's name, which for a pod is different with every attempt."""
 _BY_LIMIT_RANGE = re.compile(
     r"must be less than or equal to \S+ limit|\b(?:maximum|minimum|max|min) .* per (?:Container|Pod)\b"
 )
-"""Pods get a LimitRange's defaults: with them a request can exceed a limit, though not so in the Deployment."""
+"""A LimitRange adds defaults to pods, so that a request can exceed a limit although it does not in the Deployment."""
 _HINTS = (
     ("violates PodSecurity", "Relax the namespace's pod-security.kubernetes.io/enforce label, or what pod.* asks for."),
     ("service account", "Check pod.serviceAccountName."),
@@ -46,13 +46,13 @@ _HINTS = (
     ("cannot create resource", "The operator lacks this right: see its ClusterRole (or Role)."),
     (
         "only dynamically provisioned pvc can be resized",
-        "Its storage class cannot grow volumes: write cache {emptyDir: {}} (the volume is deleted), then persistentVolumeClaim anew.",
+        "Its storage class cannot grow volumes: write cache {emptyDir: {}} (the volume is deleted), then persistentVolumeClaim again.",
     ),
 )
 
 
 def refusal_issue(refusal: Refusal, view: EndpointView) -> Issue:
-    """What one refused object means."""
+    """The issue behind one refused object."""
     what = f"{refusal.key.kind} {refusal.key.name}"
     if refusal.reason == reasons.NAME_TAKEN:
         get = command(f"kubectl get {refusal.key.kind.lower()} -n {view.namespace} {refusal.key.name} -o yaml")
@@ -76,7 +76,7 @@ def refusal_issue(refusal: Refusal, view: EndpointView) -> Issue:
 
 
 def workload_refusals(view: EndpointView) -> Iterator[Issue]:
-    """All but those that have a condition of their own, or make the endpoint invalid."""
+    """Refusals that neither have their own condition nor make the endpoint invalid."""
     for refusal in view.snapshot.refusals:
         found = refusal_issue(refusal, view)
         if refusal.key.kind not in ROUTE_KINDS | {AUTOSCALER_KIND} and found.reason not in SPEC_REASONS:
@@ -84,13 +84,13 @@ def workload_refusals(view: EndpointView) -> Iterator[Issue]:
 
 
 def refused(kinds: frozenset[str], view: EndpointView) -> Issue | None:
-    """What happened to an object of these kinds, if it was refused."""
+    """The issue of the first refused object of these kinds."""
     found = (refusal for refusal in view.snapshot.refusals if refusal.key.kind in kinds)
     return next((refusal_issue(refusal, view) for refusal in found), None)
 
 
 def invalid_child(view: EndpointView) -> Issue | None:
-    """The first refusal that speaks of the endpoint itself."""
+    """The first refusal whose reason lies in the endpoint itself."""
     issues = (refusal_issue(refusal, view) for refusal in view.snapshot.refusals)
     return next((found for found in issues if found.reason in SPEC_REASONS), None)
 
@@ -120,11 +120,11 @@ def _forbidden(what: str, words: str, view: EndpointView) -> Issue:
 
 
 _OF_KUBERNETES = frozenset({"foregroundDeletion", "orphan"})
-"""The garbage collector takes these off by itself."""
+"""The garbage collector removes these by itself."""
 
 
 def not_there(kind: str, view: EndpointView) -> str:
-    """Why there is no child of this kind: it has yet to be made, or an earlier one has yet to go."""
+    """Why there is no child of this kind: it is not created yet, or an earlier one is still being deleted."""
     name = names.child_name(view.name)
     found = view.snapshot.children.get(ChildKey(kind, name))
     if found is None or not is_terminating(found):

@@ -1,4 +1,4 @@
-"""The PersistentVolumeClaim of the cache: ours, which is made for the endpoint, or one that the spec names. Pure."""
+"""The PersistentVolumeClaim of the cache: created by the operator, or named in the spec. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMPLAINTS = frozenset({"ProvisioningFailed", "FailedBinding"})
 
 
 def claim_issues(view: EndpointView) -> Iterator[Issue]:
-    """What is wrong with the claim that the pods need; nothing where they need none."""
+    """Issues of the claim that the pods need, if they need one."""
     cache = view.endpoint.spec.cache if view.endpoint else None
     if cache and cache.persistent_volume_claim:
         key = ChildKey("PersistentVolumeClaim", names.cache_claim_name(view.name))
@@ -65,7 +65,7 @@ def _deleted(name: str, view: EndpointView, *, is_ours: bool) -> Issue:
 
 
 def _pending(claim: Document, name: str, see: str, view: EndpointView) -> Issue:
-    """Waiting is in order for as long as nobody complains: many storage classes make a volume once a pod needs it."""
+    """Pending is fine as long as no event complains: many storage classes create a volume only when a pod needs it."""
     storage_class = get_str(claim, "spec", "storageClassName")
     of_class = f" (storage class {storage_class})" if storage_class else " (it names no storage class)"
     events = [event for event in view.snapshot.claim_events if get_str(event, "reason") in _COMPLAINTS]

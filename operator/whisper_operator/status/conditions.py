@@ -1,4 +1,4 @@
-"""Conditions as the status holds them. One keeps its time for as long as its status stays what it was. Pure."""
+"""Conditions of the status. A condition keeps its lastTransitionTime while its status is the same. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Condition:
 
 
 def fails(type_: str, issue: Issue) -> Condition:
-    """A condition that does not hold, for this reason."""
+    """A condition with status False, for this issue."""
     return Condition(type=type_, status=Truth.FALSE, reason=issue.reason, message=issue.message)
 
 
@@ -46,14 +46,14 @@ def conditions_of(document: Document) -> Mapping[str, Document]:
 
 
 def condition_of(document: Document | None, type_: str) -> Document:
-    """One condition of an object; empty where it, or the object, is not there."""
+    """One condition of an object; empty if the condition or the object is missing."""
     return conditions_of(document or {}).get(type_, {})
 
 
 def as_documents(
     conditions: Iterable[Condition], *, previous: Mapping[str, Document], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
-    """Conditions for the status; `previous` are those that it held before, by type."""
+    """Conditions as the status stores them; `previous` are the stored ones, by type."""
     return [
         {
             "type": condition.type,

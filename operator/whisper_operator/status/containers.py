@@ -1,6 +1,6 @@
-"""What keeps one pod from being ready, from its own status: crashes, memory, images, and slow starts that are none of these.
+"""Why one pod is not ready, from its own status: crashes, memory, images, or just a slow start.
 
-Whether it has a node is judged in `scheduling`; what several pods' troubles come to is in `pods`.
+Pods without a node are handled in `scheduling`; `pods` combines the issues of several pods.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from whisper_operator.status.pod_issue import PodIssue
 from whisper_operator.status.termination_message import most_telling_line
 
 NEARLY_ALL = 0.9
-"""Of the time allowed for the start: probes and clocks are not exact."""
+"""Fraction of the startup time that counts as all of it: probes and clocks are not exact."""
 _PULL_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed", "ImageInspectError"}
 )
@@ -38,12 +38,12 @@ _PULL_ADVICE = (
 _MISSING_SECRET = re.compile(r'secret "[^"]+" not found|couldn\'t find key \S+ in Secret|non-existent secret key')
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*\b")
 _NOT_A_CRASH = frozenset({"Unknown", "ContainerStatusUnknown"})
-"""Ends that came with the node: it was restarted, or lost sight of the container."""
+"""Terminations that the node caused: it restarted, or lost track of the container."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """A container of a pod: what it is to be, and what has become of it."""
+    """A container of a pod: its spec and its status."""
 
     pod: Document
     spec: Document
@@ -67,7 +67,7 @@ class Container:
 
     @property
     def last_end(self) -> Document:
-        """How it ended, now or the last time; empty where it never did, or where that was no fault of its own."""
+        """Its current or last termination; empty if it never terminated, or if the node caused it."""
         ended = get_map(self.status, "state", "terminated") or get_map(self.status, "lastState", "terminated")
         return {} if get_str(ended, "reason") in _NOT_A_CRASH else ended
 
@@ -82,7 +82,7 @@ class Container:
 
 
 def pod_issue_of(pod: Document, view: EndpointView) -> PodIssue | None:
-    """Why a pod with a node is not ready; None where it is, or has no node yet."""
+    """Why a pod with a node is not ready; None if it is ready or has no node yet."""
     if is_ready(pod) or not node_of(pod):
         return None
     containers = list(_containers(pod))
@@ -95,7 +95,7 @@ def pod_issue_of(pod: Document, view: EndpointView) -> PodIssue | None:
 
 
 def is_loading_in_time(pod: Document, view: EndpointView) -> bool:
-    """Whether the server of a pod has run for clearly less than it may take to load its model."""
+    """Whether the server of a pod has run clearly less than the time allowed for loading the model."""
     for entry in get_list(pod, "status", "containerStatuses"):
         began = parse_time(get_str(entry, "state", "running", "startedAt"))
         if get_str(entry, "name") == names.CONTAINER and began is not None and not entry.get("started"):
@@ -104,7 +104,7 @@ def is_loading_in_time(pod: Document, view: EndpointView) -> bool:
 
 
 def _containers(pod: Document) -> Iterator[Container]:
-    """Those that matter now: init containers that have not done their part, and all others."""
+    """Init containers that have not finished, and all other containers."""
     specs = {
         get_str(entry, "name"): entry
         for key in ("initContainers", "containers")
@@ -133,7 +133,7 @@ def _of_container(container: Container, view: EndpointView) -> PodIssue | None:
 
 
 def _image(container: Container, view: EndpointView) -> PodIssue:
-    """A failed pull: the same words while it is tried and while the next try is waited for."""
+    """A failed pull. The text is the same during an attempt and during the back-off."""
     reason, said = get_str(container.waiting, "reason"), get_str(container.waiting, "message")
     words = _BACK_OFF.sub("", said)
     image, field = get_str(container.spec, "image") or get_str(container.status, "image"), "pod.image"
@@ -176,7 +176,7 @@ def _ended(container: Container, view: EndpointView) -> PodIssue:
 
 
 def _in_the_spec(said: str) -> str:
-    """The server speaks of its variables; the person who reads it has written fields."""
+    """Fields of the spec for the variables that the server's message names."""
     known = [name for name in dict.fromkeys(_VARIABLE.findall(said)) if RESERVED_ENV.get(name)]
     return f"In the spec, {', '.join(f'{name} is {RESERVED_ENV[name]}' for name in known)}." if known else ""
 
@@ -212,7 +212,7 @@ def _not_ready(container: Container, view: EndpointView) -> PodIssue:
     if container.status.get("started"):
         return PodIssue(
             reason=reasons.NOT_READY,
-            text=f"{container.who} has been up but says now that it is not ready.",
+            text=f"{container.who} was ready before but now reports that it is not ready.",
             advice=f"See {container.see_logs()}.",
             hard=False,
         )
@@ -232,7 +232,7 @@ def _not_ready(container: Container, view: EndpointView) -> PodIssue:
 
 
 def _of_the_node(pod: Document) -> PodIssue:
-    """All containers are up, the pod is not: its node is silent, or a readiness gate of somebody's is closed."""
+    """All containers are up, but the pod is not: its node does not report, or a readiness gate is closed."""
     node, condition = node_of(pod), condition_of(pod, "Ready")
     if get_str(condition, "reason") == "ReadinessGatesNotReady":
         words = quoted(get_str(condition, "message"))

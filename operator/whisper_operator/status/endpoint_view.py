@@ -1,6 +1,6 @@
-"""What is judged: an endpoint beside what was snapshot of it, with what several judgements ask for worked out once.
+"""What a status is computed from: an endpoint and its ClusterSnapshot, with derived values that several modules use.
 
-Pods that are going away are no part of any judgement; those that failed are kept apart from those that live.
+Terminating pods are never judged; failed pods are separate from live ones.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ ENDED_PHASES = frozenset({"Failed", "Succeeded"})
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EndpointView:
-    """An endpoint and its surroundings."""
+    """An endpoint, its ClusterSnapshot, and values derived from both."""
 
     document: Document
     """The WhisperEndpoint as the API server has it."""
     endpoint: Endpoint | None
-    """None where it could not be parsed."""
+    """None if the spec could not be parsed."""
     snapshot: ClusterSnapshot
     now: datetime
 
@@ -41,16 +41,16 @@ class EndpointView:
 
     @cached_property
     def previous(self) -> Mapping[str, Document]:
-        """The conditions that the endpoint has had so far, by type."""
+        """The conditions of the previous status, by type."""
         return conditions_of(self.document)
 
     @property
     def n_ready_before(self) -> int:
-        """As the status says that is replaced now."""
+        """`readyReplicas` of the previous status."""
         return get_int(self.document, "status", "readyReplicas")
 
     def as_before(self, type_: str) -> Condition | None:
-        """A condition that stays what it was: the spec cannot be read, and the children are left untouched."""
+        """The previous condition, unchanged: if the spec cannot be parsed, the children are left untouched."""
         before = self.previous.get(type_)
         if before is None:
             return None
@@ -58,7 +58,7 @@ class EndpointView:
         return Condition(type=type_, status=Truth(before["status"]), reason=str(before["reason"]), message=message)
 
     def child(self, kind: str, name: str = "") -> Document | None:
-        """A child that is there to stay."""
+        """A child that exists and is not terminating."""
         found = self.snapshot.children.get(ChildKey(kind, name or names.child_name(self.name)))
         return None if found is None or is_terminating(found) else found
 
@@ -68,7 +68,7 @@ class EndpointView:
 
     @cached_property
     def deployment_is_current(self) -> bool:
-        """Whether the Deployment's status speaks of its newest spec."""
+        """Whether the Deployment's status refers to its newest spec."""
         if self.deployment is None:
             return False
         return get_int(self.deployment_status, "observedGeneration") >= get_int(
@@ -81,7 +81,7 @@ class EndpointView:
 
     @cached_property
     def pods(self) -> tuple[Document, ...]:
-        """Those that live, oldest first."""
+        """Live pods, oldest first."""
         return tuple(pod for pod in self.snapshot.pods if not is_terminating(pod) and not has_ended(pod))
 
     @cached_property
@@ -90,20 +90,20 @@ class EndpointView:
 
     @cached_property
     def terminating_pods(self) -> tuple[Document, ...]:
-        """Those that are being deleted but still have their node, and its GPU."""
+        """Pods that are being deleted but still hold their node and its GPU."""
         terminating = (pod for pod in self.snapshot.pods if is_terminating(pod) and not has_ended(pod))
         return tuple(pod for pod in terminating if node_of(pod))
 
     @cached_property
     def new_pods(self) -> tuple[Document, ...]:
-        """Those with the Deployment's newest settings; all where none has them yet."""
+        """Pods with the Deployment's newest settings; all pods if none has them yet."""
         wanted = self._settings_hash
         new = tuple(pod for pod in self.pods if wanted and settings_hash(pod) == wanted)
         return new or self.pods
 
     @cached_property
     def has_old_pods(self) -> bool:
-        """Whether pods of earlier settings are still there beside newer ones, or instead of them."""
+        """Whether pods with earlier settings still exist."""
         wanted = self._settings_hash
         return any(wanted and settings_hash(pod) != wanted for pod in self.pods)
 
@@ -113,7 +113,7 @@ class EndpointView:
 
     @cached_property
     def n_ready(self) -> int:
-        """Ready pods: both the pods and their Deployment must say so, whichever was heard of first."""
+        """Ready pods: the smaller count of the pods and of their Deployment, whichever event arrived first."""
         return min(get_int(self.deployment_status, "readyReplicas"), sum(is_ready(pod) for pod in self.pods))
 
     @cached_property
@@ -124,7 +124,7 @@ class EndpointView:
 
     @cached_property
     def n_wanted(self) -> int:
-        """Pods that the spec asks for; where it cannot be read, those that the Deployment has been told to have."""
+        """Pods that the spec asks for; if it cannot be parsed, the Deployment's replicas."""
         if self.suspended:
             return 0
         if self.endpoint is not None:
@@ -157,7 +157,7 @@ def settings_hash(pod_or_template: Document) -> str:
 
 
 def node_of(pod: Document) -> str:
-    """The node that a pod has been given; empty: none yet."""
+    """The node that a pod is bound to; empty: none yet."""
     return get_str(pod, "spec", "nodeName")
 
 
@@ -166,7 +166,7 @@ def pod_name(pod: Document) -> str:
 
 
 def parse_time(text: str) -> datetime | None:
-    """A time as Kubernetes writes it; None where there is none."""
+    """Parses a Kubernetes time; None if there is none."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Our own Events: what changed from one status to the next, as far as a person wants to read of it. Pure."""
+"""Kubernetes Events for the changes between two statuses that a person wants to know. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whisper_operator.status.scheduling import TYPE as SCHEDULED
 from whisper_operator.status.workload import PROGRESSING
 
 NORMAL, WARNING = "Normal", "Warning"
-_TOLD = (READY, VALID, SCHEDULED, PROGRESSING, EXPOSED, AUTOSCALING)
+_REPORTED = (READY, VALID, SCHEDULED, PROGRESSING, EXPOSED, AUTOSCALING)
 _HARMLESS = frozenset(
     {
         reasons.SUSPENDED,
@@ -28,7 +28,7 @@ _HARMLESS = frozenset(
     }
 )
 _SILENT = frozenset({reasons.CREATING, reasons.NO_READY_PODS})
-"""Moments on the way."""
+"""Transient states that get no Event."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,13 @@ class EventToRecord:
 
 
 def events_between(previous: Document, status: Document) -> tuple[EventToRecord, ...]:
-    """What is worth an Event: each trouble once, and that all is well again.
+    """Events for a new status: each issue once, and the recovery.
 
-    `previous` is the WhisperEndpoint with the status that it had, `status` the one that takes its place.
+    `previous` is the WhisperEndpoint with its previous status, `status` the new one.
     """
     before, after = conditions_of(previous), conditions_of({"status": status})
     events: dict[str, EventToRecord] = {}
-    for type_ in _TOLD:
+    for type_ in _REPORTED:
         for event in _of(type_, before, after):
             events.setdefault(event.reason, event)
     if reasons.READY in events:

@@ -1,6 +1,6 @@
-"""What a judgement comes to: a reason, a message for the person who can mend it, and whether somebody must.
+"""An issue: a reason, a message for the person who can fix it, and whether it needs a fix.
 
-Also how messages are kept short and steady: the same trouble gives the same text, however often it happens.
+Also functions that keep messages short and stable: the same issue gives the same text, however often it happens.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import re
 
 MAX_MESSAGE = 1024
 MAX_WORDS = 600
-"""Of what Kubernetes or a container said: enough room is left for what to do about it."""
+"""Longest quote of Kubernetes or a container, which leaves room for the remedy."""
 
 _HEX_ID = re.compile(r"\b[0-9a-f]{32,64}\b")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Issue:
-    """Something that is not as the spec asks."""
+    """Something that keeps the endpoint from its desired state."""
 
     reason: str
     message: str
     hard: bool = True
-    """Does not pass by itself: it holds back Ready even while other pods serve."""
+    """It does not resolve by itself, so Ready is False even while other pods serve."""
 
 
 def clipped(text: str, limit: int = MAX_MESSAGE) -> str:
@@ -35,21 +35,21 @@ def clipped(text: str, limit: int = MAX_MESSAGE) -> str:
 
 
 def quoted(words: str, limit: int = MAX_WORDS) -> str:
-    """Somebody else's words on one line, without ids that change with every try, and with one full stop at the end."""
+    """A quoted message on one line, without ids that change with every attempt, and with one full stop at the end."""
     steady = _HEX_ID.sub("…", " ".join(words.split()))
     return (clipped(steady, limit).rstrip("., ") or "nothing") + "."
 
 
 def command(text: str) -> str:
-    """Something to type, marked so that it can be copied whole."""
+    """A shell command in backquotes, so that it can be copied."""
     return f"`{text}`"
 
 
 def counted(n: int, of: int) -> str:
-    """Pods: `1 of 3 pods`, or `3 pods` where that is all."""
+    """A count of pods: `1 of 3 pods`, or `3 pods` if that is all."""
     return f"{n} of {of} pods" if n < of else "1 pod" if n == 1 else f"{n} pods"
 
 
 def joined(*sentences: str) -> str:
-    """A message of the sentences that say something."""
+    """A message from the sentences that are not empty."""
     return clipped(" ".join(sentence for sentence in sentences if sentence))

@@ -1,4 +1,4 @@
-"""Pods whose node is still preparing them: their status says nothing, so Events may. Pure."""
+"""Pods whose node is still preparing them: their status gives no reason, but Events may. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from whisper_operator.status.issue import command, quoted
 from whisper_operator.status.pod_issue import PodIssue
 
 FRESH_S = 300
-"""The kubelet repeats a failed mount every two minutes at the latest: what is older has passed."""
+"""Newest age of an Event that counts: the kubelet repeats a failed mount at least every two minutes."""
 
-_TELLING = ("FailedAttachVolume", "FailedMapVolume", "FailedMount", "FailedCreatePodSandBox")
+_RELEVANT = ("FailedAttachVolume", "FailedMapVolume", "FailedMount", "FailedCreatePodSandBox")
 _VAGUE = "timed out waiting for the condition"
 _SECRET = re.compile(r'secret "[^"]+" not found|non-existent secret key')
 
 
 def preparing(pod: Document, view: EndpointView) -> PodIssue:
-    """What keeps a node from starting a pod's containers."""
+    """Why a node has not started a pod's containers."""
     describe = command(f"kubectl describe pod -n {view.namespace} {pod_name(pod)}")
-    words = _telling_words(pod, view)
+    words = _event_message(pod, view)
     if words:
         return PodIssue(
             reason=reasons.SECRET_MISSING if _SECRET.search(words) else reasons.FAILED_MOUNT,
@@ -39,20 +39,20 @@ def preparing(pod: Document, view: EndpointView) -> PodIssue:
     )
 
 
-def _telling_words(pod: Document, view: EndpointView) -> str:
+def _event_message(pod: Document, view: EndpointView) -> str:
     if get_str(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
-        return ""  # volumes are mounted: what events say of them has passed
-    events = [event for event in view.snapshot.pod_events.get(pod_name(pod), ()) if _tells(event, view)]
-    # Kinds in a fixed order rather than the newest: two of them take turns, and the message would with them.
-    events.sort(key=lambda event: (_VAGUE in get_str(event, "message"), _TELLING.index(get_str(event, "reason"))))
+        return ""  # volumes are mounted, so events about them are out of date
+    events = [event for event in view.snapshot.pod_events.get(pod_name(pod), ()) if _is_relevant(event, view)]
+    # A fixed order of reasons instead of the newest event: two of them alternate, and the message would too.
+    events.sort(key=lambda event: (_VAGUE in get_str(event, "message"), _RELEVANT.index(get_str(event, "reason"))))
     return get_str(events[0], "message") if events else ""
 
 
-def _tells(event: Document, view: EndpointView) -> bool:
-    if get_str(event, "reason") not in _TELLING:
+def _is_relevant(event: Document, view: EndpointView) -> bool:
+    if get_str(event, "reason") not in _RELEVANT:
         return False
     last = (
         get_str(event, "series", "lastObservedTime") or get_str(event, "lastTimestamp") or get_str(event, "eventTime")
     )
-    seen_at = parse_time(last)
-    return seen_at is None or (view.now - seen_at).total_seconds() < FRESH_S
+    last_at = parse_time(last)
+    return last_at is None or (view.now - last_at).total_seconds() < FRESH_S

@@ -1,4 +1,4 @@
-"""What is wrong with one pod, and which troubles are worse than others."""
+"""An issue of one pod, and the order of severity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORST_FIRST = (
     reasons.STARTUP_TIMEOUT,
     reasons.IMAGE_PULL,
     reasons.FAILED_MOUNT,
-    "",  # whatever else the kubelet says
+    "",  # any other reason of the kubelet
     reasons.NODE_NOT_READY,
     reasons.POD_FAILED,
     reasons.EVICTED,
@@ -28,7 +28,7 @@ _RANKS = {reason: rank for rank, reason in enumerate(_WORST_FIRST)}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PodIssue:
-    """Why a pod is not ready. `text` goes after the pod's name and a colon."""
+    """Why a pod is not ready. `text` follows the pod's name and a colon."""
 
     reason: str
     text: str

@@ -1,4 +1,4 @@
-"""What the troubles of all pods come to: the worst kind first, one message a kind, with a count and one pod's name."""
+"""Combines the issues of all pods: worst first, one message per reason, with a count and the name of one pod."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from whisper_operator.status.issue import Issue, joined, quoted
 from whisper_operator.status.pod_issue import PodIssue
 
 REPLACED_WITHIN = timedelta(minutes=2)
-"""A pod that is made so soon after another failed is taken for what replaces it."""
+"""A pod that is created this soon after another one failed counts as its replacement."""
 CLOCKS_DIFFER = timedelta(seconds=5)
 
 
 def pod_issues(view: EndpointView) -> Iterator[Issue]:
-    """Worst first. Where a rollout goes on, its pods are judged and not those that they replace."""
+    """Issues of the pods, worst first. During a rollout only the new pods are judged."""
     found_issues = [(pod, found) for pod in view.new_pods if (found := pod_issue_of(pod, view)) is not None]
     found_issues += [(pod, _of_failed(pod)) for pod in view.failed_pods if _is_missed(pod, view)]
     by_reason: dict[str, list[tuple[Document, PodIssue]]] = {}
@@ -33,13 +33,13 @@ def pod_issues(view: EndpointView) -> Iterator[Issue]:
 
 
 def subject(pods: list[Document], view: EndpointView) -> str:
-    """Which pods a message is about: the oldest by name, the others by their number."""
+    """The subject of a message: the name of the oldest pod, and how many there are."""
     name, total = pod_name(pods[0]), max(len(view.pods), len(pods))
     return f"Pod {name}" if total == 1 else f"{len(pods)} of {total} pods ({name})"
 
 
 def _of_failed(pod: Document) -> PodIssue:
-    """A pod that its node evicted, refused or ended."""
+    """A pod that its node evicted, rejected or ended."""
     reason, message = get_str(pod, "status", "reason"), get_str(pod, "status", "message")
     if reason == reasons.EVICTED:
         advice = "If it goes on: pod.resources.requests and limits, and cache.emptyDir.sizeLimit, must leave room for the model."
@@ -55,14 +55,14 @@ def _of_failed(pod: Document) -> PodIssue:
 
 
 def _is_missed(pod: Document, view: EndpointView) -> bool:
-    """Whether the pod that came in place of a failed one is not ready: old failures are nobody's business."""
+    """Whether the replacement of a failed pod is not ready; otherwise the failure no longer matters."""
     failed_at = parse_time(_failed_at(pod))
     if failed_at is None:
         return False
     made_at = [
         parse_time(get_str(other, "metadata", "creationTimestamp")) for other in view.pods if not is_ready(other)
     ]
-    # Clocks of nodes and control plane differ a little.
+    # The clocks of nodes and control plane differ a little.
     return any(made and -CLOCKS_DIFFER <= made - failed_at <= REPLACED_WITHIN for made in made_at)
 
 

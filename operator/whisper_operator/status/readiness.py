@@ -1,8 +1,8 @@
-"""The conditions Valid and Ready. Ready carries what a person must see to first, whichever condition it comes from.
+"""The conditions Valid and Ready. Ready repeats the issue that a person must fix first, from whichever condition it comes.
 
-Ready=True: the endpoint is valid, available and exposed, and nothing is wrong that does not pass by itself. So a rollout that
-goes well stays Ready (as KServe has it: earlier pods serve), and one that fails does not (as Knative has it: what was asked
-for is not there), while Available goes on telling that earlier pods serve. Autoscaling does not hold back Ready.
+Ready=True: the endpoint is valid, available and exposed, and there is no issue that needs a fix. So a rollout without
+problems stays Ready (as in KServe: earlier pods serve), and a failed one does not (as in Knative: the desired state is not
+reached), while Available still says that earlier pods serve. Autoscaling does not affect Ready.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ READY = "Ready"
 
 
 def valid(view: EndpointView, problem: SpecError | None) -> Condition:
-    """Whether the spec can be carried out. Running pods stay as they are while it cannot."""
+    """Whether the spec can be applied. While it cannot, running pods stay as they are."""
     if problem is not None:
-        message = joined(quoted(str(problem), limit=900), "Nothing is changed until it is mended.")
+        message = joined(quoted(str(problem), limit=900), "Nothing is changed until it is fixed.")
         return fails(VALID, Issue(reason=problem.reason, message=message))
     found = invalid_child(view)
     if found is not None:
         return fails(VALID, found)
-    return Condition(type=VALID, status=Truth.TRUE, reason=reasons.VALID, message="The spec can be carried out.")
+    return Condition(type=VALID, status=Truth.TRUE, reason=reasons.VALID, message="The spec can be applied.")
 
 
 def ready(
@@ -39,7 +39,7 @@ def ready(
     exposed: Condition | None,
     url: str,
 ) -> Condition:
-    """In this order: an invalid spec, no pods wanted, what somebody must see to, the way in, what passes by itself."""
+    """In this order: an invalid spec, no desired pods, issues that need a fix, the route, issues that resolve by themselves."""
     off = fails(READY, no_pods_wanted(view)) if view.n_wanted == 0 else None
     stuck = fails(READY, issues[0]) if issues and issues[0].hard else None
     unreachable = exposed if exposed is not None and exposed.status is Truth.FALSE else None

@@ -1,6 +1,6 @@
-"""Whether an endpoint is reached from outside as its `exposure` asks: the condition Exposed.
+"""The condition Exposed: whether the route that `exposure` asks for is in place.
 
-An address that no load balancer has published yet does not count against it: some controllers never publish one.
+It does not depend on the load balancer's address, because some controllers never publish one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPE = "Exposed"
 
 
 def exposed(view: EndpointView) -> Condition | None:
-    """None where no exposure is asked for."""
+    """None without `exposure`."""
     exposure = view.endpoint.spec.exposure if view.endpoint else None
     if exposure and exposure.ingress:
         return _by_ingress(exposure.ingress, view)
@@ -86,7 +86,7 @@ def _addresses(document: Document) -> Iterator[str]:
 
 def _by_gateway(gateway: Gateway, view: EndpointView) -> Condition:
     if "HTTPRoute" not in view.snapshot.served_kinds:
-        message = "The cluster does not know HTTPRoute (gateway.networking.k8s.io/v1): install the Gateway API, or use exposure.ingress."
+        message = "The cluster does not serve HTTPRoute (gateway.networking.k8s.io/v1): install the Gateway API, or use exposure.ingress."
         return fails(TYPE, Issue(reason=reasons.GATEWAY_API_MISSING, message=message))
     where = f"{', '.join(gateway.hostnames) or 'Any host'}{gateway.path} of Gateway {_names(gateway)}"
     found = _conflict(where, "exposure.gateway.hostnames or path", view) or refused(ROUTE_KINDS, view)
@@ -121,7 +121,8 @@ def _not_accepted(parent: Document, condition: Document, view: EndpointView) -> 
     name = _parent_name(get_map(parent, "parentRef"), view)
     words = quoted(f"{get_str(condition, 'reason')}: {get_str(condition, 'message')}")
     message = joined(
-        f"Gateway {name} does not take the HTTPRoute. It says {words}", "Check exposure.gateway against its listeners."
+        f"Gateway {name} does not accept the HTTPRoute. It says {words}",
+        "Check exposure.gateway against its listeners.",
     )
     return Issue(reason=reasons.ROUTE_NOT_ACCEPTED, message=message)
 

@@ -1,4 +1,4 @@
-"""The condition Autoscaling: what the HorizontalPodAutoscaler says of itself, in its own words. Pure."""
+"""The condition Autoscaling: what the HorizontalPodAutoscaler reports, in its own words. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TYPE = "Autoscaling"
 
 
 def autoscaling(view: EndpointView) -> Condition | None:
-    """None where no autoscaling is asked for."""
+    """None without `autoscaling`."""
     wanted = view.endpoint.spec.autoscaling if view.endpoint else None
     if wanted is None:
         return None if view.endpoint else view.as_before(TYPE)
     if view.suspended:
-        message = "spec.suspend is true: there is no autoscaler meanwhile."
+        message = "spec.suspend is true: there is no autoscaler until it is false."
         return Condition(type=TYPE, status=Truth.FALSE, reason=reasons.SUSPENDED, message=message)
     found = refused(frozenset({AUTOSCALER_KIND}), view)
     return fails(TYPE, found) if found is not None else _repeated(view, wanted)

@@ -1,7 +1,7 @@
-"""Whether the pods have nodes, and what the scheduler says where one has none. Its words are repeated, its advice is ours.
+"""The condition Scheduled: whether every pod has a node, and otherwise the scheduler's words with our advice.
 
-The scheduler names per node only the first thing that does not fit: with a GPU class, nodes of other kinds fail on their
-labels (or taints) and a full one on `Insufficient nvidia.com/gpu`. For a GPU endpoint both mean that no GPU is left.
+For each node the scheduler reports only the first mismatch: with a GPU class, nodes of other kinds fail on their labels (or
+taints), and a full one on `Insufficient nvidia.com/gpu`. For a GPU endpoint both mean that no GPU is left.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WORST_FIRST = (
 
 
 def scheduled(view: EndpointView) -> Condition:
-    """The condition Scheduled: every pod that lives has a node."""
+    """The condition Scheduled: every live pod has a node."""
     found = next(scheduling_issues(view), None)
     if found is not None:
         return fails(TYPE, found)
@@ -62,7 +62,7 @@ def scheduled(view: EndpointView) -> Condition:
 
 
 def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
-    """What the scheduler says of pods without a node, worst first."""
+    """Issues of pods without a node, worst first."""
     by_reason: dict[str, list[tuple[Document, str]]] = {}
     for pod in view.pods:
         words = _refusal(pod)
@@ -81,13 +81,13 @@ def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
 
 
 def _is_overdue(pod: Document, view: EndpointView) -> bool:
-    """Whether the scheduler should have decided by now. A new pod beside others is no reason to doubt."""
+    """Whether the scheduler should have decided by now. A new pod alone does not make the condition Unknown."""
     created = parse_time(get_str(pod, "metadata", "creationTimestamp"))
     return created is None or (view.now - created).total_seconds() >= DECIDES_WITHIN_S
 
 
 def _refusal(pod: Document) -> str:
-    """The scheduler's words, without what it says of preemption, which changes from try to try."""
+    """The scheduler's message without the part about preemption, which changes with every attempt."""
     condition = condition_of(pod, "PodScheduled")
     if node_of(pod) or get_str(condition, "status") != "False":
         return ""
@@ -96,7 +96,7 @@ def _refusal(pod: Document) -> str:
 
 
 def _reason(words: str, view: EndpointView) -> str:
-    """The first that the words speak of: what lies in the pod's own way before what nodes lack."""
+    """The reason for the scheduler's message: the pod's own volumes before what nodes lack."""
     resource = _gpu_resource(view)
     no_such_node = _NO_LABELS in words or _NO_NODES in words
     signs = (
@@ -118,12 +118,12 @@ def _gpu_resource(view: EndpointView) -> str:
 
 
 def _foreign_taints(words: str) -> list[str]:
-    """Taints by name (older schedulers tell them) that are not Kubernetes' own of control planes and ailing nodes."""
+    """Keys of taints (only older schedulers report them), without Kubernetes' own for control planes and unhealthy nodes."""
     return [key for key in _TAINT.findall(words) if key and not key.startswith(_USUAL_TAINTS)]
 
 
 def _own_terms(view: EndpointView) -> str:
-    """What the spec itself asks of nodes, beside their GPU; empty: nothing."""
+    """Fields of the spec that restrict the nodes in addition to `gpu`; empty: none."""
     pod = view.endpoint.spec.pod if view.endpoint else None
     asked = {
         "pod.nodeSelector": bool(pod and pod.node_selector),
@@ -150,7 +150,7 @@ def _advice(reason: str, words: str, view: EndpointView) -> str:
 
 
 def _taint_advice(words: str) -> str:
-    """Nothing of taints that Kubernetes sets: they are not in the way of what is meant for such a node."""
+    """Advice about taints, except those that Kubernetes sets itself."""
     foreign = _foreign_taints(words)
     if foreign:
         return f"If a node with taint {foreign[0]} is meant for it, name that taint in pod.tolerations."

@@ -1,6 +1,6 @@
-"""What a container said before it ended, as its termination message has it (FallbackToLogsOnError: the log's last lines).
+"""Picks the most telling line of a termination message (FallbackToLogsOnError: the last lines of the log).
 
-One line is kept: the one that tells most, without times and process ids, so that the same failure reads the same.
+Times and process ids are removed, so that the same failure gives the same text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from whisper_operator.status.issue import clipped
 MAX_LENGTH = 500
 
 OUR_PREFIX = "whisper-server: "
-"""How the server begins the line that tells why it cannot start."""
+"""Prefix of the line in which the server says why it cannot start."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PROCESS = re.compile(r"^\([^()]*pid=\d+\)\s*")
@@ -23,7 +23,7 @@ _ELSEWHERE = "See root cause above"
 
 
 def most_telling_line(message: str) -> str:
-    """The line of a termination message that tells most; empty where there is none."""
+    """The server's own line, else the last error, else the last line; empty if there is none."""
     lines = [line for line in map(_plain, message.splitlines()) if line]
     if not lines:
         return ""
@@ -42,7 +42,7 @@ def _plain(line: str) -> str:
 
 
 def _of_record(line: str) -> str:
-    """A line of a log in JSON: its message and the last line of its traceback."""
+    """A JSON log line: its message and the last line of its traceback."""
     try:
         record = json.loads(line)
     except ValueError:

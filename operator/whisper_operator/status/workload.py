@@ -1,7 +1,8 @@
-"""All that keeps pods from coming up, in the order in which a person should look at it; and the conditions that follow from it.
+"""Everything that keeps pods from starting, in the order in which a person should fix it; and the conditions Available and Progressing.
 
-Available is about who is served now: the Deployment's own condition, but never without a ready pod (a Deployment that may be
-without its only pod calls that available), and not lost by asking for more pods. Progressing is about what comes next: False where it is stuck.
+Available is about requests now: the Deployment's own condition, but never True without a ready pod (a Deployment whose only
+pod may be unavailable calls itself available), and it stays True when more pods are requested. Progressing is about the
+rollout: False if it is stuck.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PROGRESSING = "Progressing"
 
 
 def workload_issues(view: EndpointView, valid: Condition) -> tuple[Issue, ...]:
-    """What somebody must see to first; then what passes by itself."""
+    """Issues that need a fix, then issues that resolve by themselves."""
     found = list(_all_issues(view))
     if not valid.holds and view.deployment is None:
         found.insert(0, Issue(reason=valid.reason, message=valid.message))
@@ -45,7 +46,7 @@ def _all_issues(view: EndpointView) -> Iterator[Issue]:
 
 
 def _deadline(view: EndpointView, of_pods: tuple[Issue, ...]) -> Iterator[Issue]:
-    """The rollout's time is over. Pods that waited long and load now still have theirs: the kubelet sees to that."""
+    """The rollout exceeded its deadline. Pods that waited long and load now still have time, which the kubelet enforces."""
     condition = condition_of(view.deployment, PROGRESSING)
     if not view.deployment_is_current or get_str(condition, "reason") != "ProgressDeadlineExceeded":
         return
@@ -58,7 +59,7 @@ def _deadline(view: EndpointView, of_pods: tuple[Issue, ...]) -> Iterator[Issue]
 
 
 def available(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
-    """Whether enough pods serve, of whatever settings."""
+    """Whether enough pods serve, with new or earlier settings."""
     count = f"{counted(view.n_ready, view.n_wanted)} {'is' if view.n_ready == 1 else 'are'} ready."
     if view.n_wanted == 0:
         return fails(AVAILABLE, no_pods_wanted(view))
@@ -75,9 +76,9 @@ def available(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
 
 
 def _deployment_suffices(view: EndpointView) -> bool:
-    """Whether the Deployment calls itself available; while its status lags behind its spec, what held so far.
+    """Whether the Deployment is available; while its status lags behind its spec, the previous value.
 
-    It counts from how many pods there should be: scaled up, it is unavailable at once. Here, that takes a pod that is lost.
+    A Deployment that is scaled up becomes unavailable at once. Here Available stays True unless a ready pod is lost.
     """
     held = get_str(view.previous.get(AVAILABLE, {}), "status") == "True"
     if not view.deployment_is_current:
@@ -102,7 +103,7 @@ def no_pods_wanted(view: EndpointView) -> Issue:
 
 
 def progressing(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
-    """True while pods come up, and once all have; False where something keeps them from it."""
+    """True while pods start and once all have started; False if an issue prevents it."""
     if issues and issues[0].hard:
         return fails(PROGRESSING, issues[0])
     if view.n_wanted == 0 and not view.pods:
@@ -116,18 +117,18 @@ def progressing(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
     if is_rolled_out(view):
         message = "All pods run what the spec asks for."
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLED_OUT, message=message)
-    return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLING_OUT, message=_under_way(view))
+    return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLING_OUT, message=_rollout_progress(view))
 
 
 def is_rolled_out(view: EndpointView) -> bool:
-    """As `kubectl rollout status` judges it, and the pods view agree."""
+    """As `kubectl rollout status` decides it, if the pods agree."""
     status = view.deployment_status
     counts = [get_int(status, key) for key in ("updatedReplicas", "replicas", "availableReplicas")]
     return view.deployment_is_current and set(counts) == {view.n_wanted} and view.n_ready == view.n_wanted
 
 
-def _under_way(view: EndpointView) -> str:
+def _rollout_progress(view: EndpointView) -> str:
     if not view.deployment_is_current:
-        return "The Deployment controller has not taken up the newest settings yet."
+        return "The Deployment controller has not observed the newest settings yet."
     updated = get_int(view.deployment_status, "updatedReplicas")
     return f"{updated} of {view.n_wanted} pods have the newest settings, {view.n_ready} of all are ready."
