@@ -1,6 +1,6 @@
-"""Reading one environment variable: its text becomes a value, or a ValueError that says what it may be.
+"""Parsers for one environment variable: text to value, or a ValueError that says what is allowed.
 
-Nothing here knows which variables there are (that is `settings`), and nothing reads `os.environ`.
+This module does not know which variables exist (see `settings`), and does not read `os.environ`.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def flag(text: str) -> bool:
-    """Yes or no."""
+    """A boolean."""
     if text.lower() not in _FLAGS:
         raise ValueError("0 or 1")
     return _FLAGS[text.lower()]
 
 
 def matching(pattern: str, expected: str) -> Callable[[str], str]:
-    """Text that a regular expression matches as a whole."""
+    """Text that matches a regular expression in full."""
 
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -71,7 +71,7 @@ def matching(pattern: str, expected: str) -> Callable[[str], str]:
 
 
 def namespaces(text: str) -> tuple[str, ...]:
-    """Names of namespaces between commas, each once, in order."""
+    """Comma-separated names of namespaces, without duplicates, in order."""
     found = tuple(part.strip() for part in text.split(","))
     if any(not re.fullmatch(DNS_LABEL, name) for name in found) or len(set(found)) < len(found):
         raise ValueError("different names of namespaces between commas")

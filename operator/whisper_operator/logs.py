@@ -1,6 +1,6 @@
-"""How log lines look: one line each, as JSON or as text. Kopf, kubernetes and aiohttp say only what is worth a line.
+"""Log format: one record per line, as JSON or as text. Routine messages of kopf, kubernetes and aiohttp are muted.
 
-What users wrote into objects is escaped: no line can be forged. `extra={"fields": {...}}` adds values to a message.
+Text that users wrote into objects is escaped, so that nobody can forge a log line. `extra={"fields": {...}}` adds values to a message.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ QUIET = (
     "kopf.objects",
     "kopf._core.reactor.running",
 )
-"""Their news are none: each request, each login, each event that came."""
+"""Muted below WARNING: they log every request, login and event."""
 
 
 def configure_logging(log_format: str, level: str, stream: TextIO | None = None) -> None:
-    """Send everything to stderr (or `stream`), one line a record."""
+    """Send everything to stderr (or `stream`), one line per record."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.addFilter(_is_news)
@@ -34,19 +34,19 @@ def configure_logging(log_format: str, level: str, stream: TextIO | None = None)
     logging.getLogger("kopf").setLevel(max(logging.INFO, root.level))
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    # Of a kubeconfig that is not there we tell ourselves.
+    # A missing kubeconfig is reported by `cluster.connection`.
     logging.getLogger("kubernetes").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
 
 
 def hush() -> None:
-    """On the way out: what others say of tasks that are ended is no news."""
+    """During shutdown: mutes what kopf and asyncio log about cancelled tasks."""
     for name in ("kopf", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Kopf tells of each attempt at a request as an error; what came of them is told by the last one."""
+    """Drops kopf's error for each failed attempt at a request; the last attempt is logged anyway."""
     return not (record.name.startswith("kopf.") and "failed; will retry" in str(record.msg))
 
 
@@ -60,7 +60,7 @@ def _time_of(record: logging.LogRecord) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -72,12 +72,12 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        # ASCII only: json then escapes every control character, the Unicode line ends too.
+        # ASCII only: json then escapes every control character, including Unicode line separators.
         return json.dumps(line, ensure_ascii=True, default=str)
 
 
 class TextFormatter(logging.Formatter):
-    """`time level logger message key=value …`; a traceback follows on lines of its own."""
+    """`time level logger message key=value …`; a traceback follows on separate, indented lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         parts = [_time_of(record), f"{record.levelname:<7}", record.name, escaped(record.getMessage())]
@@ -90,7 +90,7 @@ class TextFormatter(logging.Formatter):
 
 
 def escaped(text: str) -> str:
-    """The text with everything that is not printable written as an escape."""
+    """The text with every unprintable character replaced by an escape."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape", "replace").decode("ascii")
         for character in text

@@ -1,7 +1,7 @@
-"""All settings of the operator: one frozen dataclass, read from the environment and one file of defaults, once.
+"""All settings of the operator: one frozen dataclass, read once from the environment and one file of defaults.
 
-A field is named as its variable in lower case; how it is read, its default and its help are in its metadata, as in the
-server's settings. What the chart calls `defaults` (for every endpoint) is the file DEFAULTS_FILE; see `defaults`.
+A field has the name of its variable in lower case; its parser, default and help text are in its metadata, as in the
+server's settings. The chart's `defaults` (for every endpoint) come from the file DEFAULTS_FILE; see `defaults`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _IMAGE = env.matching(r"[a-zA-Z0-9][!-~]{0,511}", "an image such as ghcr.io/exam
 
 
 def _setting(parse: Callable[[str], Any], default: str | None, help_text: str) -> Any:
-    """A field: how it is read, its default as one would write it (None: required), what the documentation says."""
+    """A field: its parser, its default as text (None: required), its help text."""
     metadata = {"parse": parse, "default": default, "help": help_text}
     if default is None:
         return dataclasses.field(metadata=metadata)
@@ -38,23 +38,25 @@ def _empty(parse: Callable[[str], Any]) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What was chosen for this operator."""
+    """The settings of one operator process."""
 
     server_image_gpu: str = _setting(_IMAGE, None, "image of servers that have a GPU")
     server_image_cpu: str = _setting(_IMAGE, None, "image of servers that have none")
     watch_namespaces: tuple[str, ...] = _setting(
-        env.namespaces, "", "namespaces whose endpoints are looked after, between commas; empty: the whole cluster"
+        env.namespaces, "", "namespaces whose endpoints are reconciled, separated by commas; empty: the whole cluster"
     )
     operator_namespace: str = _setting(
-        env.matching(env.DNS_LABEL, "the name of a namespace"), "default", "where the operator's Lease lives"
+        env.matching(env.DNS_LABEL, "the name of a namespace"), "default", "namespace of the operator's Lease"
     )
     lease_name: str = _setting(
-        env.matching(_DNS_NAME, "the name of a Lease"), "whisper-operator", "operators with the same one share the work"
+        env.matching(_DNS_NAME, "the name of a Lease"),
+        "whisper-operator",
+        "name of the Lease; of operators with the same Lease one is the leader",
     )
     identity: str = _setting(
         env.matching(r"[!-~]{1,128}", "a name without spaces"),
         "",
-        "who holds the Lease; must differ between replicas; empty: the host's name with a random part",
+        "name that this replica writes into the Lease; must differ between replicas; empty: the host's name with a random part",
     )
     kubeconfig: str = _setting(
         env.matching(r".+", "paths"), "", "kubeconfig files; empty: the pod's own account, else `~/.kube/config`"
@@ -66,32 +68,36 @@ class Settings:
     interface: str = _setting(
         env.matching(r"[0-9A-Za-z.:_-]+", "an address such as 0.0.0.0 or ::"), "0.0.0.0", "address listened on"
     )
-    workers: int = _setting(env.whole_number(1, 256), "16", "endpoints that are reconciled at a time")
+    workers: int = _setting(env.whole_number(1, 256), "16", "endpoints reconciled at the same time")
     drift_seconds: float = _setting(
-        env.number(1, 86_400), "60", "how often every endpoint is looked at again, were there no event"
+        env.number(1, 86_400), "60", "resync period: how often every endpoint is reconciled even without an event"
     )
     missing_seconds: float = _setting(
-        env.number(0.1, 3600), "5", "how often what an endpoint misses (a Secret …) is looked for"
+        env.number(0.1, 3600),
+        "5",
+        "poll period: how often the operator checks for an object that an endpoint lacks (a Secret …)",
     )
     lease_seconds: float = _setting(
-        env.number(2, 3600), "15", "how long after the last sign of life of one operator another takes over"
+        env.number(2, 3600), "15", "how long after the leader's last renewal a standby takes over"
     )
     read_secrets: bool = _setting(
-        env.flag, "1", "whether Secrets that endpoints name are looked up, to say which one or which key is missing"
+        env.flag,
+        "1",
+        "whether the operator reads the Secrets that endpoints name, to report which one or which key is missing",
     )
     monitoring_namespace: str = _setting(
         env.matching(env.DNS_LABEL, "the name of a namespace"),
         "",
-        "whose pods may reach the metrics port, besides the endpoint's own namespace",
+        "namespace whose pods may reach the metrics port, in addition to the endpoint's own namespace",
     )
-    pod_monitors: bool = _setting(env.flag, "1", "whether PodMonitors are made where the cluster has that kind")
+    pod_monitors: bool = _setting(env.flag, "1", "whether PodMonitors are created if the cluster has that kind")
     pod_monitor_labels: Mapping[str, str] = _setting(
         env.string_map, "", "labels that Prometheus selects PodMonitors by, as a JSON object"
     )
     ingress_controller: str = _setting(
         env.one_of("contour", "nginx", "haproxy", "alb", "openshift", "none"),
         "",
-        "whose annotations Ingresses get, whatever their class says; empty: by the class",
+        "controller whose annotations Ingresses get, whatever their class; empty: decided by the class",
     )
     cluster_domain: str = _setting(env.matching(_DNS_NAME, "a domain"), "cluster.local", "domain of Services")
     log_level: str = _setting(
@@ -102,7 +108,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], read: Callable[[str], str]) -> Settings:
-        """The settings that the variables ask for; `read` opens DEFAULTS_FILE. StartError tells all that is wrong."""
+        """Parses the variables; `read` reads DEFAULTS_FILE. The StartError names every problem."""
         problems: list[str] = []
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
@@ -121,7 +127,7 @@ class Settings:
 
 
 def _value_of(field: dataclasses.Field[Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the variable of a field says; nothing where it is not set. An empty variable is not set."""
+    """The value of a field's variable; nothing if it is unset. An empty variable counts as unset."""
     name = field.name.upper()
     text = environ.get(name, "").strip()
     if not text:

@@ -110,7 +110,7 @@ def test_asked_to_stop_it_ends_in_time_and_gives_the_lease_back(
     assert operator.stop() == 0
     assert time.monotonic() - started_s < STOP_S
     assert cluster.get("lease", namespace)["spec"]["holderIdentity"] == ""
-    assert operator.messages()[-1] == "stopped as asked"
+    assert operator.messages()[-1] == "shutdown complete"
     cluster.delete("lease", namespace)
 
 

@@ -37,7 +37,7 @@ def two(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[tuple[Oper
             operator.wait("up", lambda operator=operator: operator.ask("/readyz")[0] == 200)  # type: ignore[misc]
             if operator is first:
                 first.wait_until_leading()
-        second.wait("waiting", lambda: "another operator does the work, this one waits" in second.messages())
+        second.wait("waiting", lambda: any(line.startswith("standby: lease held by") for line in second.messages()))
         yield first, second
     cluster.delete("lease", namespace)
 
@@ -86,6 +86,6 @@ def test_one_that_was_frozen_ends_when_it_wakes(
     second.wait("leading", lambda: second.leads, LEASE_S + SLACK_S)
     first.popen.send_signal(signal.SIGCONT)
     assert first.popen.wait(10) == 1
-    assert any("another operator may be at work" in message for message in first.messages())
+    assert any("lost the lease" in message for message in first.messages())
     assert second.leads
     works(cluster, namespace, "speech")

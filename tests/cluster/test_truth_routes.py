@@ -129,7 +129,7 @@ def test_what_only_the_operator_can_see(endpoint: LiveEndpoint) -> None:
     endpoint.apply({**t4, "pod": {"affinity": {"nodeAffinity": terms}}})
     told = endpoint.expect(SOON_S, Ready="False InvalidSpec", Valid="False InvalidSpec", Available="True Available")
     assert told["Valid"].startswith("spec.pod.affinity.nodeAffinity.")
-    assert told["Valid"].endswith("write one, or leave the terms out. Nothing is changed until it is mended.")
+    assert told["Valid"].endswith("write one, or leave the terms out. Nothing is changed until it is fixed.")
     assert told["Ready"].endswith("Meanwhile 1 pod serves.")
     assert [pod["metadata"]["uid"] for pod in endpoint.pods()] == before
     endpoint.apply(t4)

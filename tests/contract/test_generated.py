@@ -13,12 +13,12 @@ import yaml
 from operator_kit.endpoints import make_stored_endpoint
 from operator_kit.specs import ACCEPTED
 from whisper_operator.manifests import make_children
-from whisper_operator.observed import Observed
+from whisper_operator.resource.choices import LANGUAGES
 from whisper_operator.resource.crd import make_crd
-from whisper_operator.resource.languages import LANGUAGES
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.settings import Settings
+from whisper_operator.snapshot import ClusterSnapshot
 from whisper_operator.status import make_status
 from whisper_runtime.languages import NAME_OF_CODE
 from whisper_server.settings import Settings as ServerSettings
@@ -83,7 +83,7 @@ def test_the_page_and_the_schema_tell_all_conditions() -> None:
     document = make_stored_endpoint({**ACCEPTED["gateway"], **ACCEPTED["scaled-to-a-fixed-number"]})
     endpoint = parse_endpoint(document)
     now = datetime.now(UTC)
-    status = make_status(endpoint, None, document=document, observed=Observed(), resolved=None, url="", now=now)
+    status = make_status(endpoint, None, document=document, snapshot=ClusterSnapshot(), resolved=None, url="", now=now)
     types = {condition["type"] for condition in status["conditions"]}
     assert set(re.findall(r"^\| `([A-Z][a-z]+)` \| .*\|.*\|$", PAGE.split("### Reasons")[0], re.MULTILINE)) == types
     schema = SCHEMA["properties"]["status"]["properties"]["conditions"]["items"]["properties"]["type"]

@@ -1,4 +1,4 @@
-"""The fields of the spec that are one of a few words: an enum each. Data only."""
+"""Enums of the spec, and the codes of Whisper's languages. Data only."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AttentionBackend(StrEnum):
 
 
 class Timestamps(StrEnum):
-    """Whether the model is asked for timestamps."""
+    """Whether the model writes timestamps."""
 
     AUTO = "auto"
     NONE = "none"
@@ -92,3 +92,14 @@ class ScalingMetric(StrEnum):
     CPU = "cpu"
     QUEUE = "queue"
     RUNNING = "running"
+
+
+# fmt: off
+LANGUAGES: tuple[str, ...] = (
+    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "es",
+    "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he", "hi", "hr", "ht", "hu", "hy", "id", "is", "it", "ja",
+    "jw", "ka", "kk", "km", "kn", "ko", "la", "lb", "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn", "mr", "ms", "mt",
+    "my", "ne", "nl", "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "sn", "so", "sq",
+    "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz", "vi", "yi", "yo", "yue", "zh",
+)
+"""Codes of Whisper's languages, sorted."""

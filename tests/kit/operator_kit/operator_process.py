@@ -149,7 +149,7 @@ class OperatorProcess:
             time.sleep(0.05)
 
     def wait_until_leading(self, limit_s: float = START_LIMIT_S) -> None:
-        self.wait("leading", lambda: self.leads and "knows the cluster" in self.messages(), limit_s)
+        self.wait("leading", lambda: self.leads and "caches synced" in self.messages(), limit_s)
 
     @contextmanager
     def running(self) -> Iterator[OperatorProcess]:
