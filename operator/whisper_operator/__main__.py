@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_env(os.environ, lambda path: Path(path).read_text(encoding="utf-8"))
         # Importing kopf and the client takes a second; a wrong setting is reported before that.
-        from whisper_operator.manager import run
+        from whisper_operator.controller_manager import run
 
         run(settings)
     except StartError as problem:
