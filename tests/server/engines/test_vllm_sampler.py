@@ -8,7 +8,7 @@ import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: it comes with whisper-server[vllm]")
 
-from whisper_server.engines.vllm.wire import Vocabulary, WhisperOutput, WhisperParams  # noqa: E402 - torch decides
+from whisper_server.engines.vllm.wire import Vocabulary, WhisperParams  # noqa: E402 - torch decides
 from whisper_server.engines.vllm.worker.sampler import WhisperSampler  # noqa: E402
 
 END, SOT, NOSPEECH, NOTIMESTAMPS = 60, 61, 70, 71
@@ -112,15 +112,6 @@ def test_first_rows_are_those_of_new_requests_of_ours() -> None:
     assert not sampler.sample(torch.randn(4, VOCABULARY.n_tokens), slots).first_rows.size
 
 
-def test_output_survives_the_wire() -> None:
-    output = WhisperOutput((5, 70_000, 60), (-0.5, -1.25e-7, 0.0), (-1003.25, float("-inf")))
-    received = WhisperOutput.from_wire(output.to_wire())
-    assert received == WhisperOutput(
-        output.tokens, tuple(float(np.float32(value)) for value in output.logprobs), output.side_channel
-    )
-    assert all(isinstance(number, int) for number in output.to_wire())
-
-
 def test_drawn_tokens_follow_temperature_and_rules() -> None:
     sampler = WhisperSampler(VOCABULARY, 3000, torch.device("cpu"))
     row = np.random.default_rng(2).normal(scale=2, size=VOCABULARY.n_tokens).astype(np.float32)
@@ -152,10 +143,3 @@ def test_drawn_tokens_keep_the_timestamp_rules() -> None:
             allowed = reference(logits[slot], tokens[slot], timed=True)
             assert np.isfinite(allowed[int(sampled.tokens[slot])])
             tokens[slot].append(int(sampled.tokens[slot]))
-
-
-def test_vocabulary_and_params_survive_the_wire() -> None:
-    assert Vocabulary.from_config(VOCABULARY.to_config()) == VOCABULARY
-    params = WhisperParams(n_task_tokens=4, timestamps=True, temperature=0.4)
-    assert WhisperParams.from_extra_args(params.to_extra_args()) == params
-    assert WhisperParams.from_extra_args(None) == WhisperParams()

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from whisper_server.engines.vllm.wire import Vocabulary, WhisperOutput, WhisperParams
-from whisper_server.engines.vllm.worker.scheduling import FinalOnlyOutputs, ThrottledPrefills
+from whisper_server.engines.vllm.worker.scheduling import (
+    ClientOutputs,
+    FinalOnlyOutputs,
+    RequestOutput,
+    ThrottledPrefills,
+)
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 N_FULL_BATCH, MAX_RUNNING = 4, 10
@@ -83,22 +88,22 @@ VOCABULARY = Vocabulary(
 class Output:
     request_id: str
     new_token_ids: list[int]
-    finish_reason: str | None = None
-    new_logprobs: Any = "vLLM's"
+    finish_reason: object = None
+    new_logprobs: object = "vLLM's"
 
 
 @dataclass
 class Outputs:
-    outputs: list[Output]
+    outputs: list[RequestOutput]
     finished_requests: set[str] | None = None
-    scheduler_stats: Any = None
+    scheduler_stats: object = None
 
 
 @dataclass
 class OutputDouble:
     vllm_config: Any
     added: list[str] = field(default_factory=list)
-    returned: dict[int, Outputs] = field(default_factory=dict)
+    returned: dict[int, ClientOutputs] = field(default_factory=dict)
 
     def add_request(self, request: Any) -> None:
         self.added.append(request.request_id)
@@ -106,7 +111,7 @@ class OutputDouble:
     def finish_requests(self, request_ids: list[str], _: str) -> list[Any]:
         return [SimpleNamespace(request_id=request_id) for request_id in request_ids]
 
-    def update_from_output(self, _: Any, __: Any) -> dict[int, Outputs]:
+    def update_from_output(self, _: object, __: object) -> dict[int, ClientOutputs]:
         return dict(self.returned)
 
 
@@ -124,7 +129,9 @@ def add(scheduler: BufferingScheduler, name: str, params: WhisperParams) -> None
     scheduler.add_request(SimpleNamespace(request_id=name, sampling_params=parameters))
 
 
-def step(scheduler: BufferingScheduler, outputs: list[Output], rows: dict[str, list[float]]) -> list[Output]:
+def step(
+    scheduler: BufferingScheduler, outputs: list[RequestOutput], rows: dict[str, list[float]]
+) -> list[RequestOutput]:
     """Those of a step's outputs that are returned; `rows` holds the log-probabilities of every request in the batch."""
     scheduler.returned = {0: Outputs(outputs)}
     width = max(map(len, rows.values()))

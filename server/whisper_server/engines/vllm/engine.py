@@ -78,7 +78,7 @@ class VllmEngine:
         self._config = config
         self.audio_pool = SharedAudioPool.create(self.facts.n_windows_in_flight)
         """One slot for each window in flight."""
-        self._llm: Any = None
+        self._llm: AsyncLLM | None = None
         self._is_stopped = False
         self._ids = itertools.count()
         self._align_batcher = AlignBatcher(self._align_windows)
@@ -180,7 +180,7 @@ class VllmEngine:
             results = await self._call_worker("align_windows", [task.to_wire() for task in tasks])
         return [AlignResult.from_wire(result) for result in results]
 
-    async def _call_worker(self, method: str, *args: Any) -> Any:
+    async def _call_worker(self, method: str, *args: object) -> Any:
         """Call a method of WorkerExtension. Raises EngineDeadError, where vLLM would wait forever."""
         llm = self._loaded()
         call = asyncio.ensure_future(llm.collective_rpc(method, args=args))
@@ -194,7 +194,7 @@ class VllmEngine:
         (result,) = call.result()
         return result
 
-    def _loaded(self) -> Any:
+    def _loaded(self) -> AsyncLLM:
         if self._llm is None:
             raise Unavailable("The server is shutting down." if self._is_stopped else "The model is not loaded.")
         return self._llm
@@ -216,7 +216,7 @@ def _vllm_errors(action: str) -> Iterator[None]:
         ) from error
 
 
-def _engine_input(slot: AudioSlot, prompt: Sequence[int], request_id: str) -> dict[str, Any]:
+def _engine_input(slot: AudioSlot, prompt: Sequence[int], request_id: str) -> dict[str, object]:
     """A request as vLLM's own preprocessing makes it, which would add a start token and compute features."""
     field = MultiModalBatchedField()
     item = MultiModalKwargsItem(

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from whisper_server.engines.vllm.engine_config import EngineConfig
 from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.errors import StartError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 WORKER_EXTENSION = "whisper_server.engines.vllm.worker.extension.WorkerExtension"
 LOGITS_PROCESSOR = "whisper_server.engines.vllm.worker.v1_logits_processor:WhisperLogitsProcessor"
@@ -24,9 +28,11 @@ UNIPROC_EXECUTOR = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 would be ready after 63 s instead of 40."""
 
 
-def engine_args(files: ModelFiles, config: EngineConfig, audio_pool: dict[str, Any], *, on_cpu: bool) -> dict[str, Any]:
+def engine_args(
+    files: ModelFiles, config: EngineConfig, audio_pool: Mapping[str, object], *, on_cpu: bool
+) -> dict[str, object]:
     """For vLLM's AsyncEngineArgs; `audio_pool` is the config of the SharedAudioPool."""
-    args: dict[str, Any] = {
+    args: dict[str, object] = {
         "model": str(files.folder),
         "dtype": config.dtype,
         "kv_cache_dtype": config.kv_cache_dtype,
@@ -36,7 +42,7 @@ def engine_args(files: ModelFiles, config: EngineConfig, audio_pool: dict[str, A
         "gpu_memory_utilization": config.memory_utilization,
         "enforce_eager": not config.cuda_graph_sizes,
         "limit_mm_per_prompt": {"audio": 1},
-        "additional_config": files.vocabulary.to_config() | audio_pool,
+        "additional_config": {**files.vocabulary.to_config(), **audio_pool},
         "worker_extension_cls": WORKER_EXTENSION,
         "scheduler_cls": f"{SCHEDULERS}.{'WhisperScheduler' if on_cpu else 'AsyncWhisperScheduler'}",
         "async_scheduling": not on_cpu,
@@ -60,7 +66,7 @@ def engine_args(files: ModelFiles, config: EngineConfig, audio_pool: dict[str, A
     return args
 
 
-def known_args(args: dict[str, Any], arguments: type[Any]) -> dict[str, Any]:
+def known_args(args: Mapping[str, object], arguments: type[DataclassInstance]) -> dict[str, object]:
     """Those of `args` that the installed vLLM has."""
     known = {field.name for field in dataclasses.fields(arguments)}
     return {name: value for name, value in args.items() if name in known}

@@ -60,7 +60,7 @@ class SharedAudioPool:
         source = config[CONFIG_KEY]
         return cls(os.open(f"/proc/{source['pid']}/fd/{source['descriptor']}", os.O_RDWR), source["n_slots"])
 
-    def to_config(self) -> dict[str, Any]:
+    def to_config(self) -> dict[str, object]:
         """For `additional_config`."""
         return {CONFIG_KEY: {"pid": os.getpid(), "descriptor": self._descriptor, "n_slots": len(self.samples)}}
 

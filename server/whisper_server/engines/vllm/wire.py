@@ -47,7 +47,7 @@ class Vocabulary:
         """Id of `<|0.00|>`; all higher ids are timestamps."""
         return self.notimestamps + 1
 
-    def to_config(self) -> dict[str, Any]:
+    def to_config(self) -> dict[str, object]:
         """For `additional_config`."""
         return {CONFIG_KEY: asdict(self)}
 
@@ -72,7 +72,7 @@ class WhisperParams:
     detects_language: bool = False
     """One step that returns the probabilities of the languages."""
 
-    def to_extra_args(self) -> dict[str, Any]:
+    def to_extra_args(self) -> dict[str, object]:
         """For `SamplingParams.extra_args`."""
         return {CONFIG_KEY: asdict(self)}
 
@@ -127,7 +127,7 @@ class AlignTask:
         """The decoder's input, as in `find_alignment` of openai/whisper's `timing.py`."""
         return (*self.sot_sequence, self.notimestamps, *self.text_tokens, self.endoftext)
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_wire(self) -> dict[str, object]:
         """An argument of `collective_rpc`."""
         return asdict(self)
 
@@ -153,7 +153,7 @@ class AlignResult:
     probabilities: tuple[float, ...]
     """One per text token."""
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_wire(self) -> dict[str, object]:
         """A result of `collective_rpc`."""
         return {
             "shape": list(self.attention.shape),

@@ -7,7 +7,7 @@ Follows `find_alignment` of openai/whisper's `timing.py` on vLLM's own weights; 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -15,10 +15,13 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from whisper_server.engines.vllm.wire import AlignResult, AlignTask
 from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
+if TYPE_CHECKING:
+    from whisper_server.engines.vllm.worker.model import ServedWhisper
+
 
 @torch.inference_mode()
-def align(model: Any, tasks: Sequence[AlignTask]) -> list[AlignResult]:
-    """One result per task; `model` is a ServedWhisper."""
+def align(model: ServedWhisper, tasks: Sequence[AlignTask]) -> list[AlignResult]:
+    """One result per task."""
     device = next(model.parameters()).device
     states = torch.stack(model.encode([task.slot for task in tasks], [task.scale for task in tasks]))
     rows = [list(task.tokens) for task in tasks]
@@ -37,7 +40,7 @@ def align(model: Any, tasks: Sequence[AlignTask]) -> list[AlignResult]:
 
 
 def _decode(
-    decoder: Any, tokens: torch.Tensor, states: torch.Tensor, heads: Sequence[tuple[int, int]]
+    decoder: torch.nn.Module, tokens: torch.Tensor, states: torch.Tensor, heads: Sequence[tuple[int, int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states (window, token, width), and scores of the alignment heads (window, head, token, position)."""
     positions = torch.arange(tokens.shape[1], device=tokens.device)
@@ -73,7 +76,7 @@ def _sharpen(scores: torch.Tensor) -> torch.Tensor:
     return weights.mean(dim=0)
 
 
-def _linear(layer: Any, values: torch.Tensor) -> torch.Tensor:
+def _linear(layer: torch.nn.Module, values: torch.Tensor) -> torch.Tensor:
     """Apply one of vLLM's layers, which take rows and return a tuple: the result, and a bias that they did not add."""
     result: torch.Tensor = layer(values.reshape(-1, values.shape[-1]))[0]
     return result.view(*values.shape[:-1], -1)

@@ -6,10 +6,10 @@ All of it runs on the device of the model, a batch of windows at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from transformers import WhisperConfig
 from transformers.audio_utils import mel_filter_bank
 
 from whisper_server.engines.vllm.shared_audio import SharedAudioPool
@@ -21,8 +21,10 @@ from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SA
 class WindowEncoder:
     """Encodes windows from shared memory, up to `max_windows` in one batch."""
 
-    def __init__(self, encoder: Any, config: Any, audio_pool: SharedAudioPool, max_windows: int) -> None:
-        """`encoder` and `config` are vLLM's WhisperEncoder and the checkpoint's WhisperConfig."""
+    def __init__(
+        self, encoder: torch.nn.Module, config: WhisperConfig, audio_pool: SharedAudioPool, max_windows: int
+    ) -> None:
+        """`encoder` is vLLM's WhisperEncoder."""
         weight = encoder.conv1.weight
         self._max_windows = max_windows
         self._dtype = weight.dtype

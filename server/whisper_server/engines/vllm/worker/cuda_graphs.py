@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -59,7 +59,7 @@ def capture(
 class GraphedEncoder:
     """`encoder.encode` for batches of up to `max_windows` windows, with a graph for each number of windows."""
 
-    def __init__(self, encoder: Any, n_heads: int, max_windows: int) -> None:
+    def __init__(self, encoder: torch.nn.Module, n_heads: int, max_windows: int) -> None:
         self._encoder = encoder
         self._n_heads = n_heads
         self._max_windows = max_windows

@@ -6,15 +6,13 @@ them. `cuda_graphs` captures these functions instead.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 Weights = tuple[torch.Tensor, ...]
 
 
-def layer_weights(layer: Any) -> Weights:
+def layer_weights(layer: torch.nn.Module) -> Weights:
     """Weights and biases of one of vLLM's encoder layers, in the order in which `encoder_layer` takes them."""
     attention, norm, last_norm, mlp = layer.self_attn, layer.self_attn_layer_norm, layer.final_layer_norm, layer.mlp
     modules = (norm, attention.qkv_proj, attention.out_proj, last_norm, mlp.fc1, mlp.fc2)
@@ -37,7 +35,7 @@ def encoder_layer(hidden: torch.Tensor, weights: Weights, n_heads: int) -> torch
     return hidden
 
 
-def encode(features: torch.Tensor, encoder: Any, layers: list[Weights], n_heads: int) -> torch.Tensor:
+def encode(features: torch.Tensor, encoder: torch.nn.Module, layers: list[Weights], n_heads: int) -> torch.Tensor:
     """Features (window, band, frame) → hidden states (window, position, width)."""
     embedded = F.gelu(encoder.conv2(F.gelu(encoder.conv1(features))))
     hidden = (embedded.transpose(1, 2) + encoder.embed_positions.weight).to(features.dtype).contiguous()

@@ -6,7 +6,7 @@ Sizes and weights are vLLM's own. `extension` registers this class.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
@@ -15,6 +15,9 @@ from whisper_server.engines.vllm.shared_audio import SharedAudioPool
 from whisper_server.engines.vllm.wire import SCALE, SLOT
 from whisper_server.engines.vllm.worker.audio_frontend import WindowEncoder
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
+
+if TYPE_CHECKING:
+    from whisper_server.engines.vllm.worker.v2_sampler import WhisperModelState
 
 
 class ServedWhisper(WhisperForConditionalGeneration):
@@ -29,13 +32,19 @@ class ServedWhisper(WhisperForConditionalGeneration):
         """Input tokens and hidden states of the last step that prefilled requests."""
 
     @staticmethod
-    def get_model_state_cls() -> type[Any]:
+    def get_model_state_cls() -> type[WhisperModelState]:
         """For the V2 model runner only; it needs a GPU's libraries, so it is imported here."""
         from whisper_server.engines.vllm.worker.v2_sampler import WhisperModelState
 
         return WhisperModelState
 
-    def forward(self, input_ids: Any, positions: Any, encoder_outputs: Any = None, **kwargs: Any) -> torch.Tensor:
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor,
+        encoder_outputs: list[torch.Tensor] | None = None,
+        **kwargs: object,
+    ) -> torch.Tensor:
         """VLLM's own step; keeps the hidden states of prefills for `logprobs_at`."""
         hidden: torch.Tensor = super().forward(input_ids, positions, encoder_outputs, **kwargs)
         if encoder_outputs:
@@ -47,10 +56,11 @@ class ServedWhisper(WhisperForConditionalGeneration):
         logits: torch.Tensor = self.compute_logits(self.prefill_hidden[token_indices])
         return logits.float().log_softmax(-1)
 
-    def embed_multimodal(self, **kwargs: Any) -> Any:
+    def embed_multimodal(self, **kwargs: Any) -> list[torch.Tensor]:
         """Hidden states of the encoder, from slots; from features where vLLM measures the encoder's memory."""
         if SLOT not in kwargs:
-            return super().embed_multimodal(**kwargs)
+            measured: list[torch.Tensor] = super().embed_multimodal(**kwargs)
+            return measured
         return self.encode(kwargs[SLOT], kwargs[SCALE])
 
     def encode(self, slots: Sequence[int], scales: Sequence[float]) -> list[torch.Tensor]:

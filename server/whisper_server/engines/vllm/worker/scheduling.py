@@ -6,13 +6,43 @@ Mixed into vLLM's schedulers by `scheduler`. Imports neither torch nor vllm.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from whisper_server.engines.vllm.wire import Vocabulary, WhisperOutput, WhisperParams
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
+
+
+class SamplingParams(Protocol):
+    """What is used of vLLM's SamplingParams."""
+
+    extra_args: dict[str, Any] | None
+
+
+class Request(Protocol):
+    """What is used of vLLM's Request."""
+
+    request_id: str
+    sampling_params: SamplingParams
+
+
+class RequestOutput(Protocol):
+    """What is used of vLLM's EngineCoreOutput: a step's output for one request."""
+
+    request_id: str
+    new_token_ids: list[int]
+    new_logprobs: object
+    finish_reason: object
+
+
+class ClientOutputs(Protocol):
+    """What is used of vLLM's EngineCoreOutputs: a step's outputs for one client of the engine."""
+
+    outputs: list[RequestOutput]
+    finished_requests: set[str] | None
+    scheduler_stats: object
 
 
 class ThrottledPrefills:
@@ -23,14 +53,14 @@ class ThrottledPrefills:
     wait for one step, unless a full batch of them is ready.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._encoder_budget: int = self.max_num_encoder_input_tokens
         self._full_batch = self._encoder_budget // N_AUDIO_POSITIONS
         self._last_step_had_prefills = False
 
-    def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """The next step."""
+    def schedule(self, *args: object, **kwargs: object) -> Any:
+        """The next step, as vLLM's SchedulerOutput."""
         self.max_num_encoder_input_tokens = self._encoder_budget if self._may_prefill() else 0
         step = super().schedule(*args, **kwargs)  # type: ignore[misc]
         self._last_step_had_prefills = bool(step.scheduled_encoder_inputs)
@@ -73,28 +103,28 @@ class FinalOnlyOutputs:
     than decoding it.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         config = self.vllm_config.additional_config  # type: ignore[attr-defined]
         self._n_languages = len(Vocabulary.from_config(config).languages)
         self._buffered: dict[str, BufferedOutput] = {}
 
-    def add_request(self, request: Any) -> None:
+    def add_request(self, request: Request) -> None:
         """Start a buffer for the request."""
         params = WhisperParams.from_extra_args(request.sampling_params.extra_args)
         self._buffered[request.request_id] = BufferedOutput(self._n_languages if params.detects_language else 1)
         super().add_request(request)  # type: ignore[misc]
 
-    def finish_requests(self, *args: Any, **kwargs: Any) -> Any:
+    def finish_requests(self, *args: object, **kwargs: object) -> list[Request]:
         """Drop the buffers of requests that end early: their clients have disconnected, or the engine stops."""
-        requests = super().finish_requests(*args, **kwargs)  # type: ignore[misc]
+        requests: list[Request] = super().finish_requests(*args, **kwargs)  # type: ignore[misc]
         for request in requests:
             self._buffered.pop(request.request_id, None)
         return requests
 
-    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> dict[int, Any]:
+    def update_from_output(self, scheduler_output: object, model_runner_output: Any) -> dict[int, ClientOutputs]:
         """The outputs by client, without those of requests that have not ended."""
-        outputs_of_client: dict[int, Any] = super().update_from_output(scheduler_output, model_runner_output)  # type: ignore[misc]
+        outputs_of_client: dict[int, ClientOutputs] = super().update_from_output(scheduler_output, model_runner_output)  # type: ignore[misc]
         logprobs, row_of_request = model_runner_output.logprobs, model_runner_output.req_id_to_index
         for client, outputs in list(outputs_of_client.items()):
             ended = []
@@ -109,7 +139,7 @@ class FinalOnlyOutputs:
                 del outputs_of_client[client]
         return outputs_of_client
 
-    def _final(self, output: Any) -> Any:
+    def _final(self, output: RequestOutput) -> RequestOutput:
         """The last output of a request, with all of its tokens."""
         output.new_token_ids = self._buffered.pop(output.request_id).to_wire()
         output.new_logprobs = None

@@ -7,7 +7,7 @@ channel, whose log-probabilities are offset so far that vLLM never samples them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,12 +17,15 @@ from whisper_server.engines.vllm.wire import SIDE_CHANNEL_OFFSET, Vocabulary, Wh
 from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler
 from whisper_server.engines.vllm.worker.token_rules import MINUS_INF
 
+if TYPE_CHECKING:
+    from whisper_server.engines.vllm.worker.model import ServedWhisper
+
 
 class WhisperLogitsProcessor(LogitsProcessor):
     """Assigns a slot of the sampler to every request, and follows the requests as they move between rows."""
 
-    model: Any = None
-    """The ServedWhisper; WorkerExtension sets it before the first request."""
+    model: ServedWhisper
+    """WorkerExtension sets it before the first request."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:  # noqa: ARG002 - vLLM's signature
         self._vocabulary = Vocabulary.from_config(vllm_config.additional_config)

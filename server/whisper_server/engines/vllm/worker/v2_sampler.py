@@ -7,7 +7,8 @@ may bring its own sampler (`ModelState.custom_sampler`). It returns columns of o
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +23,16 @@ from whisper_server.engines.vllm.worker.cuda_graphs import GraphedStep
 from whisper_server.engines.vllm.worker.pinned_memory import to_device
 from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler
 
+if TYPE_CHECKING:
+    from whisper_server.engines.vllm.worker.model import ServedWhisper
+
 
 class V2Sampler(Sampler):
     """Samples by Whisper's rules; of the base class only the states that the model runner reads are used."""
 
-    def __init__(self, base: Sampler, model: Any, vocabulary: Vocabulary, n_slots: int, sizes: list[int]) -> None:
+    def __init__(
+        self, base: Sampler, model: ServedWhisper, vocabulary: Vocabulary, n_slots: int, sizes: list[int]
+    ) -> None:
         self.__dict__.update(vars(base))
         self._model = model
         self._vocabulary = vocabulary
@@ -66,14 +72,14 @@ class V2Sampler(Sampler):
             num_rejected=num_rejected,
         )
 
-    def _logprobs(self, sampled: SampledBatch, slots: Rows, starts: Any) -> LogprobsTensors:
+    def _logprobs(self, sampled: SampledBatch, slots: Rows, starts: Rows) -> LogprobsTensors:
         if sampled.first_rows.size:
             columns = self._with_side_channel(sampled, slots, starts)
         else:
             columns = sampled.logprobs.unsqueeze(1)
         return LogprobsTensors(self._ids[: columns.numel()].view_as(columns), columns, self._ranks[: len(columns)])
 
-    def _with_side_channel(self, sampled: SampledBatch, slots: Rows, starts: Any) -> torch.Tensor:
+    def _with_side_channel(self, sampled: SampledBatch, slots: Rows, starts: Rows) -> torch.Tensor:
         """Columns: the token's log-probability, then in first rows that of "no speech", or of each language.
 
         `starts` holds the index of each row's first token in the step's input, and one more for the end.
@@ -98,13 +104,18 @@ class V2Sampler(Sampler):
 class WhisperModelState(EncoderDecoderModelState):
     """Provides the sampler, passes it the tokens of preempted requests, and passes new windows to the encoder."""
 
-    def custom_sampler(self, sampler: Any) -> tuple[Any, Any]:
+    def custom_sampler(self, sampler: Sampler) -> tuple[V2Sampler, None]:
         vocabulary = Vocabulary.from_config(self.vllm_config.additional_config)
         sizes = self.vllm_config.compilation_config.cudagraph_capture_sizes or [self.max_num_reqs]
         self._v2_sampler = V2Sampler(sampler, self.model, vocabulary, self.max_num_reqs, list(sizes))
         return self._v2_sampler, None
 
-    def get_mm_embeddings(self, scheduled_encoder_inputs: Any, input_batch: Any, req_states: Any) -> None:  # noqa: ARG002 - vLLM's signature
+    def get_mm_embeddings(
+        self,
+        scheduled_encoder_inputs: Mapping[str, Sequence[int]],
+        input_batch: Any,
+        req_states: object,  # noqa: ARG002 - vLLM's signature
+    ) -> None:
         """Encode the windows of new requests, in the order of the batch."""
         items = [
             self.encoder_cache.mm_features[req_id][number].data
