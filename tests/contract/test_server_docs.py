@@ -146,6 +146,12 @@ def test_pictures_can_be_read_and_say_what_they_show(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_of_code_are_there(path: Path) -> None:
+    named = re.findall(r"`((?:server|operator|tests|scripts|charts)/[\w./-]+)`", path.read_text())
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     page = path.read_text()
     for link, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", page):
