@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 
 from model_kit.demo import DEMO
-from whisper_server.engine_protocol import Engine
 from whisper_server.engines import load
 from whisper_server.settings import Settings
-from whisper_server.tokens import WhisperTokenizer
+from whisper_server.whisper.engine_protocol import Engine
+from whisper_server.whisper.tokens import WhisperTokenizer
 
 OPTIONS = {"ctranslate2": {"CPU_THREADS": "2", "MAX_BATCH_WINDOWS": "4"}, "vllm": {}}
 """Batches that a few windows fill."""

@@ -1,4 +1,4 @@
-"""What every engine must do, whatever it computes with: `whisper_server.engine_protocol`, line by line.
+"""What every engine must do, whatever it computes with: `whisper_server.whisper.engine_protocol`, line by line.
 
 The last tests end the engine.
 """
@@ -21,10 +21,10 @@ import pytest
 from speech_kit.scores import word_errors
 from speech_kit.sentences import LANGUAGES, spoken
 from speech_kit.sounds import silence, white_noise
-from whisper_server.engine_protocol import Decoded, DecodeRequest, Engine, EngineWindow
 from whisper_server.errors import Unavailable
-from whisper_server.tokens import WhisperTokenizer
-from whisper_server.transcript import Task
+from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest, Engine, EngineWindow
+from whisper_server.whisper.tokens import WhisperTokenizer
+from whisper_server.whisper.transcript import Task
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -65,7 +65,7 @@ async def decoded(engine: Engine, wanted: DecodeRequest, samples: Any = SAMPLES)
 
 
 def n_errors(tokenizer: WhisperTokenizer, tokens: Sequence[int], text: str = ENGLISH.text) -> int:
-    return word_errors([text], [tokenizer.decode_text(tokenizer.text_tokens(tokens))]).n_edits
+    return word_errors([text], [tokenizer.detokenize(tokenizer.text_tokens(tokens))]).n_edits
 
 
 # ---- facts
@@ -112,7 +112,7 @@ async def test_detection_changes_no_later_decode(engine: Engine, tokenizer: Whis
 async def test_words_are_right(engine: Engine, tokenizer: WhisperTokenizer, language: str) -> None:
     utterance = spoken(language, 5)
     found = await decoded(engine, request(tokenizer, language), utterance.samples)
-    assert word_errors([utterance.text], [tokenizer.decode_text(found.tokens)]).rate <= 0.25
+    assert word_errors([utterance.text], [tokenizer.detokenize(found.tokens)]).rate <= 0.25
     assert not found.hit_length_limit
 
 
@@ -141,7 +141,7 @@ async def test_any_length_of_window_is_decoded(engine: Engine, tokenizer: Whispe
 async def test_silence_is_known_by_its_probability(engine: Engine, tokenizer: WhisperTokenizer) -> None:
     quiet = await decoded(engine, request(tokenizer), silence(3.0))
     assert quiet.no_speech_prob > 0.6
-    assert not tokenizer.decode_text(quiet.tokens).strip()
+    assert not tokenizer.detokenize(quiet.tokens).strip()
     assert (await decoded(engine, request(tokenizer))).no_speech_prob < 0.1
 
 
