@@ -62,6 +62,7 @@ def _running() -> Cluster | None:
 
 def _started() -> Cluster:
     asked = nodes()
+    lifecycle.check_free(folder())  # before minutes of building
     tools.build(tools.FOR[asked])
     if asked == REAL:
         bring_up.prepare(folder())  # refuses a machine that cannot before anything is built

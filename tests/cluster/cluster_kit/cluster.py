@@ -24,14 +24,13 @@ from cluster_kit.api_reader import ApiReader, ReadFailed
 from cluster_kit.audit import Request
 from cluster_kit.layout import Layout, load
 from cluster_kit.real_node.node import RealNode
+from suite_kit.slow import SLOW
 
 Document = dict[str, Any]
 """A Kubernetes object."""
 
 
 T = TypeVar("T")
-SLOW = float(os.environ.get("SLOW", "1"))
-"""How many times longer what is bounded may take on this machine now: `make test` loads both lanes, and sets it."""
 APISERVER = "kube-apiserver"
 
 
