@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +11,15 @@ from pathlib import Path
 from whisper_operator import __version__
 from whisper_operator.errors import StartError
 from whisper_operator.settings import Settings
+from whisper_runtime.command import exit_on_signals
+from whisper_runtime.settings import settings_help
 
 CANNOT_START = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code of the process: 0 after SIGTERM or to be restarted, 1 after a fatal error, 2 if it could not start."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # The kernel drops SIGTERM for process 1 of a container until that process installs a handler.
-        signal.signal(number, lambda *_: os._exit(0))
+    exit_on_signals()
     _parser().parse_args(arguments)
     try:
         settings = Settings.from_env(os.environ, lambda path: Path(path).read_text(encoding="utf-8"))
@@ -38,26 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whisper-operator",
         description="Creates and maintains what each WhisperEndpoint needs. Runs in a pod, or anywhere with a kubeconfig.",
-        epilog=settings_help(),
+        epilog=settings_help(
+            Settings,
+            "  DEFAULTS_FILE (default empty)",
+            "      JSON file with the defaults for every endpoint's pods; see the chart",
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"whisper-operator {__version__}")
     return parser
-
-
-def settings_help() -> str:
-    """The table of variables, from the dataclass that reads them."""
-    lines = ["Settings are environment variables:"]
-    for field in dataclasses.fields(Settings):
-        if "help" in field.metadata:
-            default = field.metadata["default"]
-            shown = "required" if default is None else f"default {default}" if default else "default empty"
-            lines += [f"  {field.name.upper()} ({shown})", f"      {field.metadata['help']}"]
-    lines += [
-        "  DEFAULTS_FILE (default empty)",
-        "      JSON file with the defaults for every endpoint's pods; see the chart",
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+
+from whisper_runtime.metrics import PrefixedMetrics
 
 _SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -27,38 +28,33 @@ class _Endpoints(Collector):
         yield family
 
 
-class Metrics:
+class Metrics(PrefixedMetrics):
     """Counters, gauges and histograms as attributes; every name begins with `whisper_operator_`."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        self.build_info = self._gauge("build_info", "Always 1; the version is in the label", ["version"])
-        self.leader = self._gauge("leader", "1 while this replica is the leader")
-        self.reconciles = self._counter(
+        super().__init__("whisper_operator_", registry)
+        self.build_info = self.gauge("build_info", "Always 1; the version is in the label", ["version"])
+        self.leader = self.gauge("leader", "1 while this replica is the leader")
+        self.reconciles = self.counter(
             "reconciles",
             "Reconciliations: done, unchanged, refused (by the API server), failed (will be retried), gone",
             ["result"],
         )
-        self.reconcile_seconds = Histogram(
-            "whisper_operator_reconcile_seconds",
+        self.reconcile_seconds = self.histogram(
+            "reconcile_seconds",
             "Duration of reconciliations that had something to do, until the status was written",
-            registry=self.registry,
             buckets=_SECONDS_BUCKETS,
         )
-        self.applies = self._counter("applies", "Children and statuses written, by kind", ["kind", "result"])
-        self.deletes = self._counter("deletes", "Children deleted, by kind", ["kind"])
-        self.drifts = self._counter("drifts", "Children whose drift was reverted, by kind", ["kind"])
-        self.api_errors = self._counter(
-            "api_errors", "Requests that the API server refused or did not answer", ["code"]
-        )
-        self.watch_events = self._counter("watch_events", "Watch events received, by kind", ["kind"])
-        self.missed_events = self._counter(
+        self.applies = self.counter("applies", "Children and statuses written, by kind", ["kind", "result"])
+        self.deletes = self.counter("deletes", "Children deleted, by kind", ["kind"])
+        self.drifts = self.counter("drifts", "Children whose drift was reverted, by kind", ["kind"])
+        self.api_errors = self.counter("api_errors", "Requests that the API server refused or did not answer", ["code"])
+        self.watch_events = self.counter("watch_events", "Watch events received, by kind", ["kind"])
+        self.missed_events = self.counter(
             "missed_events", "Changes that a resync found and no watch event reported, by kind", ["kind"]
         )
-        self.queue_depth = self._gauge("queue_depth", "Endpoints waiting for a worker")
-        self.watch_age_seconds = self._gauge("watch_age_seconds", "Time since the quietest watch received data")
+        self.queue_depth = self.gauge("queue_depth", "Endpoints waiting for a worker")
+        self.watch_age_seconds = self.gauge("watch_age_seconds", "Time since the quietest watch received data")
 
     def watch(self, depth: Callable[[], float], watch_age_s: Callable[[], float]) -> None:
         """Calls these at every scrape."""
@@ -68,14 +64,3 @@ class Metrics:
     def watch_endpoints(self, by_reason: Callable[[], dict[tuple[str, str], int]]) -> None:
         """Calls this at every scrape: number of endpoints by status and reason of Ready."""
         self.registry.register(_Endpoints(by_reason))
-
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All metrics in the format that the scraper accepts, and the content type of that format."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
-
-    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
-        return Counter(f"whisper_operator_{name}", text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, labels: list[str] | None = None) -> Gauge:
-        return Gauge(f"whisper_operator_{name}", text, labels or [], registry=self.registry)

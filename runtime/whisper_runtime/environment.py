@@ -6,6 +6,7 @@ Which variables there are is in the settings of server and operator. Nothing her
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 Choice = TypeVar("Choice", bound=StrEnum)
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+"""Name of a namespace (RFC 1123)."""
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -83,6 +86,17 @@ def choice(choices: type[Choice], synonyms: Mapping[str, str] | None = None) -> 
     return parse
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    """One of these words, which are in lower case; case is ignored. Empty text stays empty."""
+
+    def parse(text: str) -> str:
+        if text and text.lower() not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return text.lower()
+
+    return parse
+
+
 def optional(parse: Callable[[str], Choice]) -> Callable[[str], Choice | None]:
     """As `parse`, but empty text gives None."""
     return lambda text: parse(text) if text else None
@@ -112,6 +126,25 @@ def names(text: str) -> tuple[str, ...]:
     if any(not re.fullmatch(r"[!-+\--~]{1,256}", name) for name in found) or len(set(found)) < len(found):
         raise ValueError("different names between commas, without spaces")
     return found
+
+
+def namespaces(text: str) -> tuple[str, ...]:
+    """Different names of namespaces, separated by commas, in order."""
+    found = tuple(part.strip() for part in text.split(",")) if text else ()
+    if any(not re.fullmatch(DNS_LABEL, name) for name in found) or len(set(found)) < len(found):
+        raise ValueError("different names of namespaces between commas")
+    return found
+
+
+def string_map(text: str) -> Mapping[str, str]:
+    """A JSON object of strings; empty text gives an empty one."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError('a JSON object of strings such as {"release": "prometheus"}')
+    return value
 
 
 def origins(text: str) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def _value_of(field: dataclasses.Field[Any], environ: Mapping[str, str]) -> dict
         if field.metadata["default"] is None:
             raise ValueError(f"{name} must be set{field.metadata['hint']}")
         return {}
-    parsed = {}
+    parsed: dict[str, Any] = {}
     for spelling in spellings:
         text = environ[spelling].strip()
         try:
@@ -85,6 +85,7 @@ def _value_of(field: dataclasses.Field[Any], environ: Mapping[str, str]) -> dict
         except ValueError as error:
             shown = "its value" if field.metadata["secret"] else repr(text)
             raise ValueError(f"{spelling} must be {error}, not {shown}") from None
-    if len(set(parsed.values())) > 1:
+    value = parsed[spellings[0]]
+    if any(other != value for other in parsed.values()):
         raise ValueError(f"{' and '.join(spellings)} mean the same and must not differ: set one of them")
-    return {field.name: parsed[spellings[0]]}
+    return {field.name: value}

@@ -13,14 +13,12 @@ import yaml
 from operator_kit.endpoints import make_stored_endpoint
 from operator_kit.specs import ACCEPTED
 from whisper_operator.manifests import make_children
-from whisper_operator.resource.choices import LANGUAGES
 from whisper_operator.resource.crd import make_crd
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.settings import Settings
 from whisper_operator.snapshot import ClusterSnapshot
 from whisper_operator.status import make_status
-from whisper_runtime.languages import NAME_OF_CODE
 from whisper_server.settings import Settings as ServerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,10 +39,6 @@ def test_the_chart_and_the_page_are_up_to_date() -> None:
 def test_kubectl_apply_without_server_side_can_hold_the_crd() -> None:
     # It keeps the whole document in an annotation, and annotations have 262144 bytes together.
     assert len(json.dumps(make_crd())) < 200_000
-
-
-def test_languages_are_those_of_the_server() -> None:
-    assert list(LANGUAGES) == sorted(NAME_OF_CODE)
 
 
 @pytest.mark.parametrize("name", ACCEPTED)

@@ -105,7 +105,8 @@ def test_statuses_are_those_of_the_code() -> None:
 
 
 def test_start_refusals_are_in_the_code() -> None:
-    code = " ".join(path.read_text() for path in (ROOT / "server" / "whisper_server").rglob("*.py"))
+    packages = (ROOT / "server" / "whisper_server", ROOT / "runtime" / "whisper_runtime")
+    code = " ".join(path.read_text() for package in packages for path in package.rglob("*.py"))
     code = re.sub(r'"\s+f?"', "", code)  # literals that Python joins
     quoted = [
         text

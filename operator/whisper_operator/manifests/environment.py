@@ -16,10 +16,10 @@ from whisper_operator.manifests import volumes
 from whisper_operator.manifests.documents import plain
 from whisper_operator.manifests.resolved import engine_of
 from whisper_operator.manifests.routes import root_path
-from whisper_operator.resource.choices import DType, EngineType, Timestamps
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.resource.spec import Endpoint, Transcription
 from whisper_operator.settings import Defaults, Settings
+from whisper_runtime.choices import DType, EngineName, Timestamps
 
 Variable = dict[str, Any]
 Pairs = Iterator[tuple[str, str]]
@@ -65,7 +65,7 @@ def _token(endpoint: Endpoint) -> list[Variable]:
 
 def _engine(endpoint: Endpoint) -> Pairs:
     engine = endpoint.spec.engine
-    if engine_of(endpoint) is not EngineType.AUTO:
+    if engine_of(endpoint) is not EngineName.AUTO:
         yield "ENGINE", str(engine_of(endpoint))
     if engine.dtype is not DType.AUTO:
         yield "DTYPE", str(engine.dtype)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from whisper_operator.manifests.documents import from_registry
-from whisper_operator.resource.choices import EngineType, GpuClass
+from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.resource.status import Resolved
 from whisper_operator.settings import Settings
+from whisper_runtime.choices import EngineName
 
 AUTO = "auto"
 NONE = "none"
@@ -17,16 +18,16 @@ def uses_gpu(endpoint: Endpoint) -> bool:
     return endpoint.spec.gpu.class_ is not GpuClass.NONE
 
 
-def engine_of(endpoint: Endpoint) -> EngineType:
+def engine_of(endpoint: Endpoint) -> EngineName:
     """The engine that the spec or the GPU class decides; AUTO: the server decides by the GPU that it finds.
 
     This is all that a class says to the server: dtype, attention backend and token budget depend on the GPU, which the
     server sees, and the server's choice is the measured one (`docs/vllm.md`).
     """
     engine = endpoint.spec.engine.type
-    if engine is not EngineType.AUTO or endpoint.spec.gpu.class_ is GpuClass.AUTO:
+    if engine is not EngineName.AUTO or endpoint.spec.gpu.class_ is GpuClass.AUTO:
         return engine
-    return EngineType.VLLM if uses_gpu(endpoint) else EngineType.CTRANSLATE2
+    return EngineName.VLLM if uses_gpu(endpoint) else EngineName.CTRANSLATE2
 
 
 def resolve(endpoint: Endpoint, settings: Settings) -> Resolved:

@@ -1,4 +1,4 @@
-"""Enums of the spec, and the codes of Whisper's languages. Data only."""
+"""Enumerations of the spec that the server does not have; `whisper_runtime.choices` has the others. Data only."""
 
 from __future__ import annotations
 
@@ -15,51 +15,6 @@ class GpuClass(StrEnum):
     ADA = "ada"
     HOPPER = "hopper"
     BLACKWELL = "blackwell"
-
-
-class EngineType(StrEnum):
-    """What runs the model."""
-
-    AUTO = "auto"
-    VLLM = "vllm"
-    CTRANSLATE2 = "ctranslate2"
-
-
-class DType(StrEnum):
-    """The numbers that the model computes in."""
-
-    AUTO = "auto"
-    HALF = "half"
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
-    INT8 = "int8"
-
-
-class KvCacheDType(StrEnum):
-    """The numbers that vLLM's attention cache holds."""
-
-    AUTO = "auto"
-    FP16 = "fp16"
-    FP8 = "fp8"
-    FP32 = "fp32"
-
-
-class AttentionBackend(StrEnum):
-    """vLLM's attention backends."""
-
-    FLASH_ATTN = "FLASH_ATTN"
-    TRITON_ATTN = "TRITON_ATTN"
-    FLASHINFER = "FLASHINFER"
-    FLEX_ATTENTION = "FLEX_ATTENTION"
-    XFORMERS = "XFORMERS"
-
-
-class Timestamps(StrEnum):
-    """Whether the model writes timestamps."""
-
-    AUTO = "auto"
-    NONE = "none"
-    SEGMENTS = "segments"
 
 
 class ServiceType(StrEnum):
@@ -95,11 +50,3 @@ class ScalingMetric(StrEnum):
 
 
 # fmt: off
-LANGUAGES: tuple[str, ...] = (
-    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "es",
-    "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he", "hi", "hr", "ht", "hu", "hy", "id", "is", "it", "ja",
-    "jw", "ka", "kk", "km", "kn", "ko", "la", "lb", "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn", "mr", "ms", "mt",
-    "my", "ne", "nl", "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "sn", "so", "sq",
-    "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz", "vi", "yi", "yo", "yue", "zh",
-)
-"""Codes of Whisper's languages, sorted."""

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 
 from whisper_operator.resource import choices
 from whisper_operator.resource.access import Access, Exposure, Service
-from whisper_operator.resource.choices import LANGUAGES
 from whisper_operator.resource.fields import EXTENDED_RESOURCE, OBJECT_NAME, REQUIRED, spec_field
 from whisper_operator.resource.pod import Cache, Pod, Rollout
+from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType, Timestamps
+from whisper_runtime.languages import NAME_OF_CODE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,18 +76,18 @@ class Gpu:
 class Engine:
     """The engine that runs the model."""
 
-    type: choices.EngineType = spec_field(
+    type: EngineName = spec_field(
         "What runs the model: vllm on GPUs, ctranslate2 on CPUs, auto the one that fits gpu.class.",
-        choices.EngineType.AUTO,
+        EngineName.AUTO,
     )
-    dtype: choices.DType = spec_field(
+    dtype: DType = spec_field(
         "Number format of the computation. auto: half on a t4, bfloat16 on later GPUs, int8 on CPUs.",
-        choices.DType.AUTO,
+        DType.AUTO,
     )
-    kv_cache_dtype: choices.KvCacheDType | None = spec_field(
+    kv_cache_dtype: KvCacheDType | None = spec_field(
         "Number format of vLLM's attention cache. Absent: 16 bits. fp8 needs compute capability 8.9 or later."
     )
-    attention_backend: choices.AttentionBackend | None = spec_field(
+    attention_backend: AttentionBackend | None = spec_field(
         "vLLM's attention backend. Absent: TRITON_ATTN on a t4, otherwise the server's choice for the GPU."
     )
     max_batched_tokens: int | None = spec_field(
@@ -106,10 +107,10 @@ class Transcription:
     language_force: str = spec_field(
         'Language of all recordings, such as fa, whatever a request says. Empty: the request\'s, or detected. Norwegian is "no", with quotes.',
         "",
-        enum=["", *LANGUAGES],
+        enum=["", *sorted(NAME_OF_CODE)],
     )
-    timestamps: choices.Timestamps = spec_field(
-        "auto: timestamps if the response format needs them; none: never; segments: always.", choices.Timestamps.AUTO
+    timestamps: Timestamps = spec_field(
+        "auto: timestamps if the response format needs them; none: never; segments: always.", Timestamps.AUTO
     )
     max_audio_seconds: int | None = spec_field(
         "Longer recordings are refused. Absent: only the server's own limit of four hours holds.",

@@ -7,8 +7,8 @@ may bring its own sampler (`ModelState.custom_sampler`). It returns columns of o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,15 +23,21 @@ from whisper_server.engines.vllm.worker.cuda_graphs import GraphedStep
 from whisper_server.engines.vllm.worker.pinned_memory import to_device
 from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler
 
-if TYPE_CHECKING:
-    from whisper_server.engines.vllm.worker.model import ServedWhisper
+
+class PrefillModel(Protocol):
+    """What the sampler needs of the served model."""
+
+    def parameters(self) -> Iterator[torch.Tensor]: ...
+
+    def logprobs_at(self, token_indices: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of the next token after these tokens of the last prefill step."""
 
 
 class V2Sampler(Sampler):
     """Samples by Whisper's rules; of the base class only the states that the model runner reads are used."""
 
     def __init__(
-        self, base: Sampler, model: ServedWhisper, vocabulary: Vocabulary, n_slots: int, sizes: list[int]
+        self, base: Sampler, model: PrefillModel, vocabulary: Vocabulary, n_slots: int, sizes: list[int]
     ) -> None:
         self.__dict__.update(vars(base))
         self._model = model
