@@ -1,4 +1,4 @@
-"""What is looked up for endpoints, and for how long it is believed."""
+"""What is read for endpoints, and for how long it is cached."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ async def test_deleted_secret_is_noticed_before_the_next_resync() -> None:
     bench = Bench()
     bench.cluster.put(shared_secret("token"))
     bench.ask({"model": {"id": "a/b", "tokenSecretRef": {"name": "shared", "key": "token"}}})
-    outcome = await bench.settle()
-    assert outcome.requeue_after_s is not None
-    assert outcome.requeue_after_s <= 10 < bench.settings.drift_seconds
+    result = await bench.settle()
+    assert result.requeue_after_s is not None
+    assert result.requeue_after_s <= 10 < bench.settings.drift_seconds
     bench.cluster.remove("Secret", KEY.namespace, "shared")
-    bench.elapsed_s += outcome.requeue_after_s
+    bench.elapsed_s += result.requeue_after_s
     await bench.settle()
     assert bench.conditions()["Ready"]["reason"] == "SecretMissing"
 
@@ -116,11 +116,11 @@ async def test_deleted_class_is_noticed_before_the_next_resync() -> None:
     bench = Bench()
     bench.cluster.put(default_class("nginx"))
     bench.ask({"exposure": {"ingress": {"host": "a.example.com", "className": "nginx"}}})
-    outcome = await bench.settle()
-    assert outcome.requeue_after_s is not None
-    assert outcome.requeue_after_s <= 10 < bench.settings.drift_seconds
+    result = await bench.settle()
+    assert result.requeue_after_s is not None
+    assert result.requeue_after_s <= 10 < bench.settings.drift_seconds
     bench.cluster.remove("IngressClass", "", "nginx")
-    bench.elapsed_s += outcome.requeue_after_s
+    bench.elapsed_s += result.requeue_after_s
     await bench.settle()
     assert bench.conditions()["Exposed"]["reason"] == "IngressClassMissing"
 
@@ -132,5 +132,5 @@ async def test_only_a_few_ingress_classes_are_read_per_second() -> None:
     for number, key in enumerate(keys):
         bench.ask({"exposure": {"ingress": {"host": f"{number}.example.com"}}}, key)
         await bench.settle(key)
-    outcome = await bench.settle(keys[0])
-    assert outcome.requeue_after_s == pytest.approx(20)
+    result = await bench.settle(keys[0])
+    assert result.requeue_after_s == pytest.approx(20)

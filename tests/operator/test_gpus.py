@@ -1,4 +1,4 @@
-"""Which nodes a class of GPUs means, on labels of every family, and what its server is told."""
+"""The nodes of a GPU class, with labels of every family."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ LEASE_S = 15.0
 
 
 class Time:
-    """Time that passes only where everybody sleeps."""
+    """A clock that advances only when all tasks sleep."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -44,7 +44,7 @@ class Time:
 
 
 class Contender:
-    """One that acquires and keeps, and says how long it was at work."""
+    """A candidate that acquires and keeps the Lease, and records how long it was the leader."""
 
     def __init__(self, cluster: MemoryCluster, time: Time, identity: str) -> None:
         self.leadership = Leadership(

@@ -1,4 +1,4 @@
-"""Defects that other platforms had in what they put on clusters (by their number in our list), one test each."""
+"""Defects in the manifests of other platforms (by their number in our list), one test each."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_make_children_is_pure(spec: Document) -> None:
 
 
 def scribble(document: Any) -> None:
-    """Write over everything that can be written over."""
+    """Overwrites every mutable value."""
     if isinstance(document, dict):
         for value in document.values():
             scribble(value)

@@ -1,4 +1,4 @@
-"""Whole documents: the least that one can write, a T4 with everything, and a server on CPUs."""
+"""Complete documents: a minimal spec, a full T4 spec, and a CPU server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways in from outside: what is routed, what proxies are told, which address that makes, who is in whose way."""
+"""Routes from outside: paths, annotations for proxies, the URL, conflicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents into `Endpoint`: the CRD's defaults, every field under its name, clear words for what has no meaning."""
+"""Documents into `Endpoint`: the CRD's defaults, every field under its name, clear messages for invalid values."""
 
 from __future__ import annotations
 

@@ -138,8 +138,8 @@ async def test_failing_child_does_not_block_the_others() -> None:
     bench = Bench()
     bench.ask()
     bench.cluster.before = failing(SERVER_ERROR, "NetworkPolicy")  # type: ignore[assignment]
-    outcome = await bench.reconcile()
-    assert outcome.failed
+    result = await bench.reconcile()
+    assert result.failed
     assert list(bench.children()) == [name for name in PLAIN if not name.startswith("NetworkPolicy")]
     assert bench.endpoint()["status"]["observedGeneration"] == 1
 
@@ -150,9 +150,9 @@ async def test_refused_child_is_reported_and_retried_less_and_less() -> None:
     bench.cluster.before = failing(FORBIDDEN, "Deployment")  # type: ignore[assignment]
     waits = []
     for bench.elapsed_s in (1000, 1010, 1100, 1300, 3000):
-        outcome = await bench.reconcile()
-        assert not outcome.failed
-        waits.append(outcome.requeue_after_s)
+        result = await bench.reconcile()
+        assert not result.failed
+        waits.append(result.requeue_after_s)
     assert waits == [5, 5, 10, 30, 60]
     assert bench.conditions()["Ready"]["reason"] == "QuotaExceeded"
     assert "exceeded quota: pods" in bench.conditions()["Ready"]["message"]
@@ -249,9 +249,9 @@ async def test_conflict_with_another_writer_backs_off() -> None:
         if live["spec"]["replicas"] == 1:
             bench.cluster.put({**live, "spec": {**live["spec"], "replicas": 5}})
         bench.cluster.calls.clear()
-        outcome = await bench.reconcile()
+        result = await bench.reconcile()
         n_applies.append(len(bench.cluster.called("apply")))
-        assert n_applies[-1] or outcome.requeue_after_s
+        assert n_applies[-1] or result.requeue_after_s
     assert n_applies[0] == 1
     assert sum(n_applies) < 20
     bench.elapsed_s += 1000
@@ -270,8 +270,8 @@ async def test_object_with_a_taken_name_is_left_alone_and_reported() -> None:
         }
     )
     bench.ask()
-    outcome = await bench.reconcile()
-    assert outcome == Result(requeue_after_s=5)
+    result = await bench.reconcile()
+    assert result == Result(requeue_after_s=5)
     assert bench.cluster.objects["Service", *KEY] == theirs
     assert bench.conditions()["Ready"]["reason"] == "NameTaken"
     assert "Deployment/speech" in bench.children()

@@ -29,7 +29,7 @@ def service(name: str = "speech", **more: Any) -> dict[str, Any]:
 
 
 class Bench:
-    """A cluster, and a store that was filled from it and has heard of nothing since."""
+    """A cluster, and a store that was filled from it and has received no event since."""
 
     def __init__(self, *namespaces: str) -> None:
         self.cluster = MemoryCluster()

@@ -37,7 +37,7 @@ def pod(
         ({**pod(), "metadata": {"name": "p", "deletionTimestamp": "2026-01-02T03:04:06Z"}}, False),
     ],
 )
-def test_who_waits_without_reason(document: dict[str, Any], expected: bool) -> None:
+def test_pod_waits_without_reason_only_on_its_node(document: dict[str, Any], expected: bool) -> None:
     assert waits_without_reason(document) is expected
 
 

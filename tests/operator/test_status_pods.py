@@ -1,4 +1,4 @@
-"""Troubles of pods: what is told of one, and which of several comes first."""
+"""Issues of pods: the message of each, and the order of several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a controller or a kubelet leaves out of an object, there is a status, and it is the same the next time."""
+"""With any field missing from an object there is a status, and it is stable."""
 
 from __future__ import annotations
 

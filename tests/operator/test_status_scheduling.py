@@ -1,4 +1,4 @@
-"""The scheduler's words, and the advice that goes with them: it names what can be the reason, and nothing else."""
+"""The scheduler's message and our advice, which names only possible reasons."""
 
 from __future__ import annotations
 

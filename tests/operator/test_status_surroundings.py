@@ -1,4 +1,4 @@
-"""Secrets that are missing, and objects that the API server does not take: what is said, and in which condition."""
+"""Missing Secrets and refused objects: the message and its condition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children that are being deleted: what holds them is told, and how to let them go."""
+"""Terminating children: the message names what blocks the deletion, and the remedy."""
 
 from __future__ import annotations
 

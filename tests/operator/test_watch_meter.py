@@ -12,7 +12,7 @@ PODS, SERVICES = "/api/v1/pods", "/api/v1/services"
 
 
 class Bench:
-    """A server whose watches say something when they are told to."""
+    """A server whose watches send data on command."""
 
     def __init__(self) -> None:
         self.now_s = 100.0

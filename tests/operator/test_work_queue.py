@@ -12,7 +12,7 @@ QUICK = BackOff(first_s=0.02, max_s=0.1, jitter=0)
 
 
 class Work:
-    """Counts turns, and holds them up until it is told."""
+    """Counts calls, and blocks them until the gate opens."""
 
     def __init__(self) -> None:
         self.turns: Counter[str] = Counter()
@@ -20,7 +20,7 @@ class Work:
         self.most = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.outcome: Callable[[str], Result] = lambda key: DONE
+        self.result: Callable[[str], Result] = lambda key: DONE
 
     async def __call__(self, key: str) -> Result:
         self.turns[key] += 1
@@ -30,7 +30,7 @@ class Work:
         await self.gate.wait()
         await asyncio.sleep(0)
         self.at_once[key] -= 1
-        return self.outcome(key)
+        return self.result(key)
 
 
 @asynccontextmanager
@@ -114,7 +114,7 @@ async def test_keys_run_in_the_order_in_which_they_were_added() -> None:
 
 async def test_failed_key_is_requeued_and_successful_key_is_not() -> None:
     work = Work()
-    work.outcome = lambda key: Result(failed=key == "bad" and work.turns["bad"] < 4)
+    work.result = lambda key: Result(failed=key == "bad" and work.turns["bad"] < 4)
     queue = WorkQueue(work, back_off=QUICK)
     async with running(queue):
         queue.add("bad")
@@ -127,12 +127,12 @@ async def test_failed_key_is_requeued_and_successful_key_is_not() -> None:
 async def test_exception_counts_as_failure_and_stops_no_worker(caplog: pytest.LogCaptureFixture) -> None:
     work = Work()
 
-    def outcome(key: str) -> Result:
+    def result(key: str) -> Result:
         if key == "bad" and work.turns["bad"] == 1:
             raise ZeroDivisionError
         return DONE
 
-    work.outcome = outcome
+    work.result = result
     queue = WorkQueue(work, back_off=QUICK)
     async with running(queue, n_workers=1):
         queue.add("bad")
@@ -143,7 +143,7 @@ async def test_exception_counts_as_failure_and_stops_no_worker(caplog: pytest.Lo
 
 async def test_new_event_does_not_wait_for_the_back_off() -> None:
     work = Work()
-    work.outcome = lambda key: Result(failed=work.turns["a"] == 1)
+    work.result = lambda key: Result(failed=work.turns["a"] == 1)
     queue = WorkQueue(work, back_off=BackOff(first_s=3600))
     async with running(queue):
         queue.add("a")
@@ -168,7 +168,7 @@ async def test_earliest_of_several_delays_counts() -> None:
 
 async def test_result_with_requeue_after_runs_again() -> None:
     work = Work()
-    work.outcome = lambda key: Result(requeue_after_s=0.02 if work.turns["a"] < 3 else None)
+    work.result = lambda key: Result(requeue_after_s=0.02 if work.turns["a"] < 3 else None)
     queue = WorkQueue(work)
     async with running(queue):
         queue.add("a")
@@ -180,7 +180,7 @@ async def test_result_with_requeue_after_runs_again() -> None:
 async def test_failed_key_waits_at_least_requeue_after() -> None:
     clock = [0.0]
     work = Work()
-    work.outcome = lambda key: Result(failed=True, requeue_after_s=7)
+    work.result = lambda key: Result(failed=True, requeue_after_s=7)
     queue = WorkQueue(work, back_off=QUICK, clock=lambda: clock[0])
     async with running(queue):
         queue.add("a")
