@@ -56,7 +56,7 @@ push: ## those that are built, to IMAGE=registry/prefix
 generate: python ## write what comes from the code: CRD, schemas, tables, API reference
 	@$(PY)/python scripts/generate.py
 	@$(PY)/python scripts/generate_charts.py
-	@$(PY)/python scripts/generate_server_docs.py
+	@$(PY)/python scripts/generate_docs.py
 
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py
