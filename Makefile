@@ -46,6 +46,7 @@ check: setup ## style, types, layers, locks
 	$(PY)/lint-imports --no-cache
 	shellcheck $(SHELL_SCRIPTS)
 	scripts/lock.sh --check
+	$(PY)/python scripts/count_mannerisms.py --max 10
 
 build: ## the images; TARGETS="cpu gpu operator", IMAGE=registry/prefix, BASE_IMAGE=…
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" scripts/build.sh $(TARGETS)
