@@ -46,6 +46,7 @@ check: setup ## style, types, layers, locks
 	$(PY)/lint-imports --no-cache
 	shellcheck $(SHELL_SCRIPTS)
 	scripts/lock.sh --check
+	$(PY)/python scripts/count_mannerisms.py --max 10
 
 build: ## the images; TARGETS="cpu gpu operator", IMAGE=registry/prefix, BASE_IMAGE=…
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" scripts/build.sh $(TARGETS)
@@ -56,7 +57,7 @@ push: ## those that are built, to IMAGE=registry/prefix
 generate: python ## write what comes from the code: CRD, schemas, tables, API reference
 	@$(PY)/python scripts/generate.py
 	@$(PY)/python scripts/generate_charts.py
-	@$(PY)/python scripts/generate_server_docs.py
+	@$(PY)/python scripts/generate_docs.py
 
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py

@@ -18,7 +18,7 @@ from aiohttp import BodyPartReader, ClientResponse, MultipartReader, StreamReade
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "upgrading-dependencies.md").read_text()
-PACKAGES = [ROOT / "server" / "whisper_server", ROOT / "operator" / "whisper_operator"]
+PACKAGES = sorted(ROOT.glob("*/whisper_*/"))
 TREES = {path: ast.parse(path.read_text()) for package in PACKAGES for path in package.rglob("*.py")}
 
 PRIVATE_OF_AIOHTTP = {

@@ -52,7 +52,7 @@ def anchors(page: str) -> set[str]:
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "generate_server_docs.py"), "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "generate_docs.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
