@@ -63,6 +63,8 @@ def lanes(arguments: list[str]) -> list[list[Step]]:
     waiting = [
         Step("cluster-tools", (*tools, "simulated"), kits, has_report=False),
         Step("cluster", (*pytest, "tests/cluster", f"-n{N_CLUSTERS}", *several, *arguments)),
+        Step("node-tools", (*tools, "real"), kits, has_report=False),
+        Step("images", ("scripts/build.sh", "archives"), has_report=False),
         Step("e2e", (*pytest, "tests/e2e", *arguments)),
     ]
     computing = [
