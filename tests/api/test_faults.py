@@ -93,7 +93,6 @@ def _check_clips(clips: list[Future[httpx.Response]]) -> None:
     assert word_errors([spoken("en", index).text for index in range(len(clips))], texts).rate <= 0.10
 
 
-@pytest.mark.on_both_engines
 def test_sigterm_under_load_gives_every_accepted_request_its_full_answer(tmp_path: Path) -> None:
     """Eight requests run, one upload is half there, one connection idles; more come while the server drains."""
     before = shared_files()
