@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from whisper_runtime.command import exit_on_signals
+from whisper_runtime.command import exit_on_signals, settings_help
 from whisper_server import __version__
 from whisper_server.errors import StartError
 
@@ -28,7 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from whisper_runtime.settings import settings_help
     from whisper_server.settings import Settings
     from whisper_server.transcribe_files import add_arguments
 
