@@ -1,4 +1,4 @@
-"""Everything that transcribes, started in order and stopped in reverse: engine, pipeline, decoding processes."""
+"""Engine, pipeline and decoding processes: started in order, stopped in reverse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from whisper_server import engines
 from whisper_server.audio.limits import DecodeLimits
 from whisper_server.audio.pool import DecodePool
-from whisper_server.background import running
+from whisper_server.event_loop import running
 from whisper_server.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
@@ -30,14 +30,14 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
             slots, estimator = transcriber.slots, transcriber.wait_estimator
             metrics.watch_windows(lambda: slots.n_held, lambda: max(0, estimator.n_open - slots.n_held))
             freeze_loaded_objects()
-            heap = trim_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.transcriptions))
-            async with running(heap):
+            trimming = trim_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.transcriptions))
+            async with running(trimming):
                 yield Backend(transcriber.engine, transcriber, pool)
 
 
 @asynccontextmanager
 async def decoding_processes(settings: Settings) -> AsyncIterator[DecodePool]:
-    """Started; stopped on leaving. Raises StartError."""
+    """The decoding processes, started; leaving stops them. Raises StartError."""
     pool = DecodePool(
         settings.n_decode_workers,
         DecodeLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
@@ -53,9 +53,9 @@ async def decoding_processes(settings: Settings) -> AsyncIterator[DecodePool]:
 async def loaded_model(
     settings: Settings, on_fallback: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Transcriber]:
-    """The model, loaded and warm, with all that makes transcripts of it. Raises StartError."""
+    """The pipeline with its model, loaded and warmed up. Raises StartError."""
     async with AsyncExitStack() as stack:
-        # Quick, and may fail: before the model, which is slow.
+        # Quick, and may fail: before the model, which loads slowly.
         voice = await asyncio.to_thread(VoiceDetector)
         engine, tokenizer = await engines.load(settings)
         stack.push_async_callback(engine.stop)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from whisper_operator.status.reasons import AVAILABLE, EXPOSED, READY, REASONS, ROLLED_OUT, SCHEDULED, VALID
-from whisper_server.api.fields import ResponseFormat
+from whisper_server.api.options import ResponseFormat
 from whisper_server.api.served_models import DEFAULT_NAMES
 from whisper_server.errors import ApiError
 from whisper_server.http.openapi import DocumentFacts, openapi_document

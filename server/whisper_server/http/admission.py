@@ -1,6 +1,6 @@
-"""Who may come in: the memory budget of uploads and samples, and the wait that a request would have.
+"""Admission of requests: the memory budget of uploads and samples, and the limit of the queue.
 
-Numbers in, refusals out; nothing here waits, and nothing knows HTTP.
+Pure: numbers in, refusals out.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class Reservation:
 
 
 def check_budget(budget: MemoryBudget, n_bytes: int) -> None:
-    """Raise MemoryFull where a body of the length that its header tells has no room."""
+    """Raises MemoryFull if the budget has no room for a body of `n_bytes`."""
     if budget.used_bytes + n_bytes > budget.limit_bytes:
         raise MemoryFull
 
 
 def check_wait(estimated_wait_s: float, max_queue_s: float) -> None:
-    """Raise Overloaded where what is queued already takes longer than MAX_QUEUE_SECONDS."""
+    """Raises Overloaded if the queued work takes longer than MAX_QUEUE_SECONDS."""
     if estimated_wait_s > max_queue_s:
         raise Overloaded(
             f"About {estimated_wait_s:.0f} s of work are queued; at most {max_queue_s:.0f} s are accepted. "

@@ -1,7 +1,7 @@
-"""API keys from a folder, as a mounted Kubernetes Secret has them: a file a client, named after it.
+"""API keys from a folder such as a mounted Kubernetes Secret: one file per client, named after the client.
 
-The folder is read again every few seconds, whole: a Secret's update swaps a symlink below the file
-names, which no time add_common_headers of theirs shows. Keys are kept as digests only.
+The whole folder is read again every few seconds: an update of a Secret swaps a symlink below the file names, which
+the files' time stamps do not show. Keys are kept as digests only.
 """
 
 from __future__ import annotations
@@ -20,25 +20,23 @@ from whisper_server.errors import InvalidApiKey
 log = logging.getLogger(__name__)
 
 MAX_KEY_BYTES = 4096
-
-
 GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
-"""What is wrong with the folder itself. Anything else is wrong with the machine, for now: too many open files, a disk's hiccup."""
+"""Errors of the folder itself. Any other error is temporary: too many open files, a disk that fails to answer."""
 
 
 @dataclass(frozen=True)
 class KeysFound:
-    """What the folder held when it was last read."""
+    """The folder's keys when it was last read."""
 
     digests: Mapping[str, bytes]
-    """By client's name."""
+    """Digest of the key, by client."""
     problems: tuple[str, ...] = ()
     is_certain: bool = True
-    """Whether the folder was read, or is known to hold nothing that can be."""
+    """False if a temporary error hid the folder's content."""
 
 
 class KeyRing:
-    """The keys that open this server; a ring without a folder leaves it open to everyone."""
+    """The accepted keys; without a folder the server needs no key."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -48,11 +46,11 @@ class KeyRing:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody needs a key."""
+        """True if no key is needed."""
         return self._folder is None
 
     def client_of(self, authorization: str | None) -> str:
-        """Name of the client that this header belongs to. Raises InvalidApiKey."""
+        """Name of the client whose key is in this header. Raises InvalidApiKey."""
         if self._folder is None:
             return ""
         key = bearer_token(authorization)
@@ -63,22 +61,22 @@ class KeyRing:
         digest = _digest(key)
         found = ""
         for name, known in self._found.digests.items() if self._found else ():
-            # No early exit: the time taken must not tell which key came close.
+            # No early exit: the time must not reveal which key is similar.
             if hmac.compare_digest(digest, known):
                 found = name
         if not found:
-            raise InvalidApiKey("Incorrect API key provided. Ask whoever runs this server for a valid one.")
+            raise InvalidApiKey("Incorrect API key provided. Ask the administrator of this server for a valid one.")
         return found
 
     async def keep_fresh(self, every_s: float) -> None:
-        """Read the folder again and again, off the event loop, until cancelled."""
+        """Loop: read the folder every `every_s` seconds, off the event loop, until cancelled."""
         while self._folder is not None:
             await asyncio.sleep(every_s)
             self._keep(await asyncio.to_thread(read_keys, self._folder))
 
     def _keep(self, found: KeysFound) -> None:
         if not found.is_certain and self._found is not None:
-            log.warning("API_KEYS_DIR=%s: %s; the keys from before stay", self._folder, "; ".join(found.problems))
+            log.warning("API_KEYS_DIR=%s: %s; keeping the previous keys", self._folder, "; ".join(found.problems))
             return
         if found == self._found:
             return
@@ -97,17 +95,17 @@ def bearer_token(authorization: str | None) -> bytes | None:
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         return None
-    # aiohttp hands over bytes that are no UTF-8 as surrogates.
+    # aiohttp passes bytes that are not UTF-8 as surrogates.
     return token.encode("utf-8", "surrogateescape")
 
 
 def read_keys(folder: Path) -> KeysFound:
-    """Every key of the folder; none where it is missing or cannot be read."""
+    """Every key of the folder; none if it is missing or cannot be read."""
     for _attempt in range(3):
         try:
             return _read_once(folder)
         except FileNotFoundError:
-            # Swapped while we read: the listing named a file that is gone. The next one does not.
+            # The Secret was swapped while we read: the listing named a file that is gone. The next listing does not.
             continue
         except OSError as problem:
             return KeysFound({}, (f"cannot be read: {problem.strerror}",), is_certain=problem.errno in GONE)
@@ -118,7 +116,7 @@ def _read_once(folder: Path) -> KeysFound:
     digests: dict[str, bytes] = {}
     problems: list[str] = []
     for path in sorted(folder.iterdir()):
-        # `..data` and its timestamped target are how the kubelet swaps a Secret at one stroke.
+        # `..data` and its timestamped target are how the kubelet swaps a Secret atomically.
         if path.name.startswith(".") or not path.is_file():
             continue
         try:

@@ -60,7 +60,7 @@ class Transcriber:
         self.transcriptions: set[Transcription] = set()
         self.n_opened = 0
 
-    def open(self, samples: Samples, options: Options) -> Transcription:
+    def transcribe(self, samples: Samples, options: Options) -> Transcription:
         """The transcription of one recording, not started. Raises BadRequest for a language that the model lacks."""
         known = self.tokenizer.languages
         for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):

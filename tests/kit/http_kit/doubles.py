@@ -1,4 +1,4 @@
-"""Doubles of engine, pipeline and decoder. They never ship: what they do is what a test tells them."""
+"""Doubles of engine, pipeline and decoder that answer, stall and fail as a test chooses."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ class PipelineDouble:
     n_open: int = 0
     n_left_early: int = 0
 
-    def open(self, samples: Samples, options: Options) -> JobDouble:
+    def transcribe(self, samples: Samples, options: Options) -> TranscriptionDouble:
         self.options.append(options)
-        return JobDouble(self, options)
+        return TranscriptionDouble(self, options)
 
     def queued_audio_s(self) -> float:
         return self.queued_s
@@ -105,7 +105,7 @@ class PipelineDouble:
         return self.wait_s
 
 
-class JobDouble:
+class TranscriptionDouble:
     def __init__(self, pipeline: PipelineDouble, options: Options) -> None:
         self._pipeline = pipeline
         self._options = options

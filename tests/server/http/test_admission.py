@@ -30,7 +30,7 @@ def test_a_reservation_takes_and_gives_back() -> None:
 
 
 @pytest.mark.parametrize(("wait_s", "retry_after"), [(300.5, "1"), (330, "30"), (9000, "60")])
-def test_come_back_within_a_minute(wait_s: float, retry_after: str) -> None:
+def test_retry_after_is_at_most_a_minute(wait_s: float, retry_after: str) -> None:
     with pytest.raises(Overloaded) as caught:
         check_wait(wait_s, 300)
 

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from openapi_schema_validator import OAS31Validator
 
-from whisper_server.api.fields import Granularity, ResponseFormat
-from whisper_server.api.formats import format_transcript
+from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
+from whisper_server.api.options import Granularity, ResponseFormat
 from whisper_server.api.served_models import model_object
-from whisper_server.api.usage import tokens_usage, usage_of
 from whisper_server.errors import ApiError, BadRequest, InternalError, InvalidApiKey, Overloaded
 from whisper_server.http.openapi import DocumentFacts, openapi_document
 from whisper_server.http.sse import delta_event, done_event

@@ -21,8 +21,9 @@ from aiohttp import web
 
 from audio_kit.decoding import Budget
 from whisper_runtime.choices import Timestamps
+from whisper_server.api.options import Policy
 from whisper_server.errors import ApiError
-from whisper_server.http.forms import FormLimits, Policy, read_form
+from whisper_server.http.forms import FormLimits, read_form
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.whisper.transcript import Task
 
@@ -169,7 +170,7 @@ class CountedThrottle(LoopThrottle):
         await super().acquire()
 
 
-async def test_a_recording_is_read_piece_by_piece_at_the_pace_given(server: Server) -> None:
+async def test_recording_is_read_in_throttled_pieces(server: Server) -> None:
     server.throttle = throttle = CountedThrottle()
     first, second = await asyncio.gather(ask(server), ask(server))
     assert base64.b64decode(first["file"]) == base64.b64decode(second["file"]) == SOUND
@@ -302,7 +303,9 @@ async def test_translations_take_the_language_spoken(server: Server) -> None:
         (Timestamps.AUTO, "srt", True),
     ],
 )
-async def test_the_operators_timestamps(server: Server, mode: Timestamps, format_: str, expected: bool) -> None:
+async def test_timestamps_setting_overrides_the_format(
+    server: Server, mode: Timestamps, format_: str, expected: bool
+) -> None:
     server.policy = Policy(timestamps=mode)
     assert (await ask(server, ("response_format", format_)))["options"]["timestamps"] is expected
 
@@ -314,7 +317,7 @@ async def test_words_do_not_need_timestamp_tokens(server: Server) -> None:
     assert (options["words"], options["timestamps"]) == (True, False)
 
 
-async def test_the_operators_language_wins(server: Server) -> None:
+async def test_language_force_overrides_the_request(server: Server) -> None:
     server.policy = Policy(language_force="fa")
     assert (await ask(server, ("language", "de")))["options"]["language"] == "fa"
     answer = await ask(server, ("languages[]", "de"))
@@ -473,7 +476,7 @@ async def test_other_content_types(server: Server, content_type: str, said: str)
     assert said in error["message"]
 
 
-async def test_a_declared_length_over_the_limit_is_refused_unread(server: Server) -> None:
+async def test_declared_length_over_limit_is_refused_unread(server: Server) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(
         b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000001\r\n"
@@ -486,7 +489,7 @@ async def test_a_declared_length_over_the_limit_is_refused_unread(server: Server
 
 
 @pytest.mark.parametrize("preamble", [b"", b"no boundary here\r\n"])
-async def test_an_undeclared_length_over_the_limit_is_refused_while_it_streams(server: Server, preamble: bytes) -> None:
+async def test_undeclared_length_over_limit_is_refused_in_stream(server: Server, preamble: bytes) -> None:
     n_sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -504,7 +507,7 @@ async def test_an_undeclared_length_over_the_limit_is_refused_while_it_streams(s
     assert server.outcomes[0].status == 413
 
 
-async def test_a_compressed_body_counts_as_what_it_unpacks_to(server: Server) -> None:
+async def test_compressed_body_counts_by_its_unpacked_size(server: Server) -> None:
     packed = zlib.compress(body_of(part("file", b"\0" * 5_000_000)))
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", "Content-Encoding": "deflate"}
     async with aiohttp.ClientSession() as session, session.post(server.url, data=packed, headers=headers) as response:
@@ -512,7 +515,7 @@ async def test_a_compressed_body_counts_as_what_it_unpacks_to(server: Server) ->
     assert len(packed) < 10_000
 
 
-async def test_a_slow_upload_times_out(server: Server) -> None:
+async def test_slow_upload_times_out(server: Server) -> None:
     server.limits = replace(LIMITS, upload_timeout_s=0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(
@@ -528,14 +531,14 @@ async def test_a_slow_upload_times_out(server: Server) -> None:
     writer.close()
 
 
-async def test_no_room_in_memory(server: Server) -> None:
+async def test_full_memory_budget_is_a_429(server: Server) -> None:
     server.reservation = Budget(70_000)
     error = await refusal(server, form_body(), status=429)
     assert error["code"] == "overloaded"
     assert "MEMORY_BUDGET_BYTES" in error["message"]
 
 
-async def test_a_refused_upload_holds_no_memory_while_the_rest_of_it_is_thrown_away(server: Server) -> None:
+async def test_refused_upload_holds_no_memory_while_discarded(server: Server) -> None:
     _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(
         b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n"
@@ -585,4 +588,4 @@ async def test_a_refused_body_is_read_to_its_end(server: Server) -> None:
 async def test_ignored_fields_leave_one_log_line(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="whisper_server")
     await ask(server, ("hotwords", "x"), ("seed", "3"), ("seed", "4"), ("top_p", ""))
-    assert [record.getMessage() for record in caplog.records] == ["fields passed over: hotwords, seed"]
+    assert [record.getMessage() for record in caplog.records] == ["Ignored fields: hotwords, seed"]

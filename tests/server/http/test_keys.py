@@ -86,7 +86,7 @@ def test_clients_by_file_name(tmp_path: Path) -> None:
         "Bearer \udcff",
     ],
 )
-def test_refused(header: str | None, tmp_path: Path) -> None:
+def test_invalid_authorization_is_refused(header: str | None, tmp_path: Path) -> None:
     Secret(tmp_path, ada="key-a")
 
     with pytest.raises(InvalidApiKey) as caught:
@@ -118,7 +118,7 @@ async def test_rotation_without_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", ["missing", "empty"])
-async def test_without_keys_everybody_is_refused(gone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_empty_folder_refuses_every_request(gone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "keys"
     if gone == "empty":
         folder.mkdir()
@@ -144,7 +144,7 @@ async def test_a_folder_that_appears_later_opens(tmp_path: Path) -> None:
     assert ring.client_of("Bearer k") == "ada"
 
 
-async def test_a_folder_that_cannot_be_read_for_now_closes_to_nobody(tmp_path: Path) -> None:
+async def test_unreadable_folder_keeps_the_previous_keys(tmp_path: Path) -> None:
     """No descriptor is left to read it with."""
     secret = Secret(tmp_path, ada="key-a")
     ring = KeyRing(tmp_path)
@@ -170,11 +170,11 @@ def test_keys_stay_out_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "s3cret" not in caplog.text
 
 
-def test_bearer_token_survives_bytes_that_are_no_text() -> None:
+def test_bearer_token_may_have_bytes_that_are_not_text() -> None:
     assert bearer_token("Bearer \udcff\udcfe") == b"\xff\xfe"
 
 
-async def test_what_needs_a_key_and_what_does_not(tmp_path: Path) -> None:
+async def test_only_v1_routes_need_a_key(tmp_path: Path) -> None:
     Secret(tmp_path, ada="key-a")
     headers = {"Content-Type": FORM_TYPE}
     async with running(API_KEYS_DIR=str(tmp_path)) as server, aiohttp.ClientSession(server.url) as session:

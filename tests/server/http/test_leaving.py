@@ -24,7 +24,7 @@ async def leave(server: Running, request: bytes, *, when: Callable[[], object], 
 
 @pytest.mark.parametrize("abort", [False, True])
 @pytest.mark.parametrize("stream", ["true", "false"])
-async def test_transcribing(stream: str, abort: bool) -> None:
+async def test_abandoned_transcription_frees_everything(stream: str, abort: bool) -> None:
     doubles = Doubles(pipeline=PipelineDouble(hold=asyncio.Event()))
     body = form_body({"stream": stream})
     async with running(doubles) as server:
@@ -41,7 +41,7 @@ async def test_transcribing(stream: str, abort: bool) -> None:
     assert "whisper_requests_running 0.0" in metrics
 
 
-async def test_in_the_middle_of_the_events() -> None:
+async def test_client_that_leaves_in_mid_stream_frees_everything() -> None:
     doubles = Doubles(pipeline=PipelineDouble(words=(" word",) * 1000, pause_s=0.02))
     body = form_body({"stream": "true"})
     async with running(doubles) as server:
@@ -54,7 +54,7 @@ async def test_in_the_middle_of_the_events() -> None:
     assert doubles.pipeline.n_left_early == 1
 
 
-async def test_uploading() -> None:
+async def test_abandoned_upload_frees_everything() -> None:
     body = form_body(audio=bytes(100_000))
     async with running() as server:
         request = post_head(Content_Length=len(body)) + body[:90_000]
@@ -65,7 +65,7 @@ async def test_uploading() -> None:
     assert server.doubles.decoder.n_calls == 0
 
 
-async def test_nothing_is_left_of_many_that_leave_at_once() -> None:
+async def test_many_clients_that_leave_at_once_free_everything() -> None:
     doubles = Doubles(pipeline=PipelineDouble(hold=asyncio.Event()))
     body = form_body()
     request = post_head(Content_Length=len(body)) + body

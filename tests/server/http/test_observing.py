@@ -73,7 +73,7 @@ async def test_metrics_count_what_was_done() -> None:
     assert metrics["whisper_engine_up"] == 1
 
 
-async def test_running_requests_and_memory_while_they_run() -> None:
+async def test_metrics_show_running_requests_and_their_memory() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
@@ -94,7 +94,7 @@ def test_two_servers_in_one_process_do_not_share_metrics() -> None:
     assert b'reason="x"' not in other.exposition("")[0]
 
 
-async def test_openmetrics_for_those_who_ask() -> None:
+async def test_openmetrics_is_sent_if_accepted() -> None:
     async with running() as server, aiohttp.ClientSession(server.url) as session:
         answer = await session.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
 
@@ -104,7 +104,7 @@ async def test_openmetrics_for_those_who_ask() -> None:
 @pytest.mark.parametrize(
     "accept", ['text/plain;version="0.0.4"', "application/openmetrics-text; version=latest", "text/plain;version=1.0.x"]
 )
-async def test_a_version_that_is_none_gets_the_usual_format(accept: str) -> None:
+async def test_unknown_accept_version_gets_the_text_format(accept: str) -> None:
     async with running() as server, aiohttp.ClientSession(server.url) as session:
         answer = await session.get("/metrics", headers={"Accept": accept})
         text = await answer.text()
@@ -113,7 +113,9 @@ async def test_a_version_that_is_none_gets_the_usual_format(accept: str) -> None
     assert "whisper_requests_running 0.0" in text
 
 
-async def test_one_line_a_request_without_probes(lines: io.StringIO, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_every_request_but_probes_is_logged_once(
+    lines: io.StringIO, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     keys = tmp_path_factory.mktemp("keys")
     (keys / "ada").write_text("s3cret-key")
     async with running(API_KEYS_DIR=str(keys)) as server, aiohttp.ClientSession(server.url) as session:
@@ -132,7 +134,7 @@ async def test_one_line_a_request_without_probes(lines: io.StringIO, tmp_path_fa
     assert "wr0ng" not in lines.getvalue()
 
 
-async def test_lines_within_a_request_carry_its_id(lines: io.StringIO) -> None:
+async def test_log_lines_of_a_request_carry_its_id(lines: io.StringIO) -> None:
     doubles = Doubles()
     doubles.decoder.error = ZeroDivisionError("a bug")
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
@@ -170,7 +172,7 @@ def test_text_lines_keep_tracebacks_apart(lines: io.StringIO) -> None:
     assert "\x07" not in lines.getvalue()
 
 
-async def test_loading_is_neither_a_line_nor_a_rejection_for_a_probe_but_a_dead_engine_is_a_line(
+async def test_probe_is_logged_only_if_the_engine_is_dead(
     lines: io.StringIO,
 ) -> None:
     doubles = Doubles()
@@ -185,7 +187,7 @@ async def test_loading_is_neither_a_line_nor_a_rejection_for_a_probe_but_a_dead_
     assert not [name for name in metrics if name.startswith("whisper_rejected")]
 
 
-async def test_a_stream_read_to_its_end_counts_as_answered() -> None:
+async def test_stream_that_is_read_to_its_end_counts_as_answered() -> None:
     async with running() as server, aiohttp.ClientSession(server.url) as session:
         for _ in range(20):
             answer = await session.post(

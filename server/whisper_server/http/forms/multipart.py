@@ -79,7 +79,7 @@ def too_large(limits: FormLimits) -> UploadTooLarge:
 
 
 def refuse_by_headers(headers: Mapping[str, str], limits: FormLimits) -> None:
-    """What can be refused before a byte of the body is read (and before `100 Continue` is sent)."""
+    """Refuse what can be refused before the body is read (and before `100 Continue` is sent). Raises ApiError."""
     mimetype = parse_mimetype(headers.get(hdrs.CONTENT_TYPE, ""))
     if (mimetype.type, mimetype.subtype) != ("multipart", "form-data"):
         raise BadRequest(
