@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from pathlib import Path
 
 from suite_kit.lanes import Run, Step
@@ -64,6 +66,19 @@ def test_failed_preparation_is_no_failure_of_a_test(tmp_path: Path) -> None:
     run = Run(tmp_path / "logs", lambda _: None)
     run.run([[Step("tools", (sys.executable, "-c", "raise SystemExit(1)"), has_report=False)]])
     assert not run.finished[0].is_failure
+
+
+def test_ended_run_interrupts_what_is_at_work(tmp_path: Path) -> None:
+    run = Run(tmp_path / "logs", lambda _: None)
+    asleep = Step("asleep", ("sh", "-c", "trap 'exit 7' INT; while :; do sleep 0.1; done"), has_report=False)
+    lane = threading.Thread(target=run.run, args=([[asleep, step(tmp_path, "never", PASSES)]],))
+    lane.start()
+    while not (tmp_path / "logs" / "asleep.log").exists():
+        time.sleep(0.05)
+    while lane.is_alive():
+        run.end()
+        lane.join(0.2)
+    assert [finished.step.name for finished in run.finished] == ["asleep"]
 
 
 def test_slowest_are_ten_over_all_steps() -> None:
