@@ -9,13 +9,13 @@ from aiohttp.typedefs import Handler, Middleware
 
 from whisper_server import __version__, routes
 from whisper_server.access_log import AccessLog
-from whisper_server.admission import MemoryBudget
 from whisper_server.connection import ConnectionTimes
 from whisper_server.cors import cors_headers, preflight_headers
 from whisper_server.docs import docs_routes
 from whisper_server.forms import FormLimits, Policy
 from whisper_server.http_protocol import HttpRunner, expect_later
 from whisper_server.keys import KeyRing
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.openapi import DocumentFacts
 from whisper_server.pace import Pace

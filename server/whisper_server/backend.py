@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from whisper_server import engines
-from whisper_server.audio.limits import DecodeLimits
-from whisper_server.audio.pool import DecodePool
+from whisper_server.audio.limits import DecoderLimits
+from whisper_server.audio.pool import AudioDecoderPool
 from whisper_server.background import running
 from whisper_server.heap import give_back_when_idle, keep_what_is_loaded
 from whisper_server.metrics import Metrics
@@ -36,11 +36,11 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
 
 
 @asynccontextmanager
-async def decoding_processes(settings: Settings) -> AsyncIterator[DecodePool]:
+async def decoding_processes(settings: Settings) -> AsyncIterator[AudioDecoderPool]:
     """Started; stopped on leaving. Raises StartError."""
-    pool = DecodePool(
+    pool = AudioDecoderPool(
         settings.n_decode_workers,
-        DecodeLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
+        DecoderLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
     )
     await pool.start()
     try:

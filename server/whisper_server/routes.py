@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from whisper_server.admission import MemoryBudget, check_budget, check_wait
+from whisper_server.admission import check_budget, check_wait
 from whisper_server.errors import ApiError
 from whisper_server.formats import format_transcript
 from whisper_server.forms import Form, FormLimits, Policy, read_form, refuse_by_headers
 from whisper_server.http_protocol import send_continue
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.pace import Pace
 from whisper_server.request_record import RequestRecord
@@ -69,7 +70,7 @@ async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
             note_form(record, form)
             find_model(parts.models, form.model)
             with timed(record, "decode_s"):
-                sound = await backend.decoder.decode(form.file, sound_bytes)
+                sound = await backend.decoder.read_audio(form.file, sound_bytes)
         upload.release()
         with sound, timed(record, "transcribe_s"):
             await parts.recording_pace.step()

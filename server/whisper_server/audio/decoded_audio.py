@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Reservation
+from whisper_server.memory_budget import Reservation
 from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
 
 _SAMPLE_BYTES = 4

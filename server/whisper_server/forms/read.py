@@ -15,7 +15,6 @@ from typing import Self
 from aiohttp import web
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
 from whisper_server.fields import Granularity, ResponseFormat
 from whisper_server.forms.multipart import FormLimits, Part, PartReader, discard, refuse_by_headers
@@ -27,6 +26,7 @@ from whisper_server.forms.values import (
     parse_name,
     parse_values,
 )
+from whisper_server.memory_budget import Reservation
 from whisper_server.pace import Pace
 from whisper_server.transcript import Options, Task
 

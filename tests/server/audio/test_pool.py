@@ -21,10 +21,8 @@ import pytest
 from audio_kit import files
 from audio_kit.decoding import Budget, decoded, memory_file
 from audio_kit.signals import best_match, expected, sweep
-from whisper_server.admission import MemoryBudget
-from whisper_server.audio.limits import DecodeLimits
-from whisper_server.audio.pool import DecodePool
-from whisper_server.audio.reservation import Reservation
+from whisper_server.audio.limits import DecoderLimits
+from whisper_server.audio.pool import AudioDecoderPool
 from whisper_server.errors import (
     ApiError,
     AudioTooLong,
@@ -35,6 +33,7 @@ from whisper_server.errors import (
     Overloaded,
     Unavailable,
 )
+from whisper_server.memory_budget import MemoryBudget, Reservation
 
 WAV = files.wav(sweep(3, 24_000), 24_000)
 LONG = files.wav(sweep(90, 16_000), 16_000)
@@ -43,8 +42,8 @@ HALF_AS_LONG = files.wav(sweep(45, 16_000), 16_000)
 
 
 @asynccontextmanager
-async def running(n_workers: int = 1, limits: DecodeLimits | None = None) -> AsyncIterator[DecodePool]:
-    pool = DecodePool(n_workers, limits or DecodeLimits())
+async def running(n_workers: int = 1, limits: DecoderLimits | None = None) -> AsyncIterator[AudioDecoderPool]:
+    pool = AudioDecoderPool(n_workers, limits or DecoderLimits())
     await pool.start()
     try:
         yield pool
@@ -54,11 +53,11 @@ async def running(n_workers: int = 1, limits: DecodeLimits | None = None) -> Asy
         assert not any(map(exists, pids))
 
 
-async def decode(pool: DecodePool, content: bytes, budget: Reservation | None = None) -> float:
+async def decode(pool: AudioDecoderPool, content: bytes, budget: Reservation | None = None) -> float:
     """The duration; everything is closed again."""
     with memory_file(content) as file:
         async with asyncio.timeout(60):
-            with await pool.decode(file, budget) as audio:
+            with await pool.read_audio(file, budget) as audio:
                 return audio.duration_s
 
 
@@ -90,7 +89,7 @@ async def test_samples_come_back_read_only_and_are_those_of_the_decoder() -> Non
     async with running() as pool:
         budget = Budget()
         with memory_file(WAV) as file:
-            audio = await pool.decode(file, budget)
+            audio = await pool.read_audio(file, budget)
         assert audio.duration_s == 3
         assert np.array_equal(audio.samples, decoded(WAV))
         assert best_match(audio.samples, expected(3))[0] > 0.999
@@ -130,7 +129,7 @@ async def test_first_come_first_served() -> None:
 
 
 async def test_refusals_leave_the_worker_in_service() -> None:
-    async with running(1, DecodeLimits(max_audio_s=60)) as pool:
+    async with running(1, DecoderLimits(max_audio_s=60)) as pool:
         pids = pool.worker_pids
         for content, kind in (
             (b"no audio", InvalidAudio),
@@ -235,7 +234,7 @@ async def test_a_budget_that_refuses_is_an_overload_and_holds_nothing() -> None:
         with pytest.raises(Overloaded) as caught:
             await decode(pool, LONG, budget)
         assert 1 <= caught.value.retry_after_s <= 60
-        assert 0 < budget.most_bytes <= 3 << 20
+        assert 0 < budget.max_held_bytes <= 3 << 20
         assert budget.held_bytes == 0
         assert await decode(pool, LONG, Budget()) == 90
         assert pool.worker_pids == pids
@@ -284,15 +283,15 @@ async def test_a_reservation_that_raises_ends_the_job_with_what_it_raised() -> N
 
 
 async def test_nothing_is_decoded_past_the_limit() -> None:
-    async with running(1, DecodeLimits(max_audio_s=120)) as pool:
+    async with running(1, DecoderLimits(max_audio_s=120)) as pool:
         budget = Budget()
         with pytest.raises(AudioTooLong):
             await decode(pool, files.hours_of_silence(hours=1), budget)
-        assert budget.most_bytes <= 1.5 * 120 * 16_000 * 4
+        assert budget.max_held_bytes <= 1.5 * 120 * 16_000 * 4
 
 
 async def test_a_file_that_eats_processor_time_is_stopped_by_the_kernel() -> None:
-    async with running(1, DecodeLimits(cpu_base_s=0.01, cpu_per_audio_s=0)) as pool:
+    async with running(1, DecoderLimits(cpu_base_s=0.01, cpu_per_audio_s=0)) as pool:
         with pytest.raises(InvalidAudio, match="processor time"):
             await decode(pool, files.hours_of_silence(hours=1) * 3)
         await eventually(lambda: len(pool.worker_pids) == 1)
@@ -322,7 +321,7 @@ async def test_why_a_worker_died_is_known_though_it_is_reaped_late(monkeypatch: 
 
 async def test_a_file_that_eats_memory_is_refused_and_the_worker_goes_on() -> None:
     greedy = files.wav(sweep(2, 192_000, n_channels=6), 192_000, "DOUBLE")
-    async with running(1, DecodeLimits(memory_bytes=2 << 20)) as pool:
+    async with running(1, DecoderLimits(memory_bytes=2 << 20)) as pool:
         pids = pool.worker_pids
         with pytest.raises(InvalidAudio, match="more than 2 MiB of memory"):
             await decode(pool, greedy)
@@ -331,7 +330,7 @@ async def test_a_file_that_eats_memory_is_refused_and_the_worker_goes_on() -> No
 
 
 async def test_a_worker_that_stalls_is_replaced() -> None:
-    async with running(1, DecodeLimits(stall_s=5)) as pool:
+    async with running(1, DecoderLimits(stall_s=5)) as pool:
         (pid,) = pool.worker_pids
         with pytest.raises(InternalError, match="no progress"):
             await decode(pool, LONG, Budget(on_grow=lambda: os.kill(pid, signal.SIGSTOP)))
@@ -340,7 +339,7 @@ async def test_a_worker_that_stalls_is_replaced() -> None:
 
 
 async def test_a_worker_is_replaced_after_its_share_of_jobs() -> None:
-    async with running(1, DecodeLimits(n_jobs_a_worker=3)) as pool:
+    async with running(1, DecoderLimits(max_jobs_per_worker=3)) as pool:
         pids = []
         for _ in range(7):
             assert await decode(pool, WAV) == 3
@@ -350,7 +349,7 @@ async def test_a_worker_is_replaced_after_its_share_of_jobs() -> None:
 
 
 async def test_stop_ends_what_runs_and_what_waits() -> None:
-    pool = DecodePool(1, DecodeLimits())
+    pool = AudioDecoderPool(1, DecoderLimits())
     await pool.start()
     pids = pool.worker_pids
     jobs = [asyncio.create_task(decode(pool, LONG)) for _ in range(3)]
@@ -368,7 +367,7 @@ async def test_no_descriptor_is_left_open() -> None:
     async with running(1) as pool:
         await decode(pool, WAV)
     before = n_descriptors()
-    async with running(2, DecodeLimits(n_jobs_a_worker=2)) as pool:
+    async with running(2, DecoderLimits(max_jobs_per_worker=2)) as pool:
         for _ in range(3):
             (pid, *_) = pool.worker_pids
             killer = Budget(on_grow=partial(kill, pid))

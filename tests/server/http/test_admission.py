@@ -9,7 +9,7 @@ import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import form_body, post_head, read_answer, running, until
-from whisper_server.admission import MemoryBudget, check_wait
+from whisper_server.admission import check_wait
 from whisper_server.errors import Overloaded
 
 

@@ -33,8 +33,8 @@ CODECS = (
 _DECLARES_LENGTH = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
 """Formats whose header states the length (wav's is read by `wav_length`: FFmpeg corrects it silently)."""
 _HAS_TIME_LINE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg")
-_SMALLEST_GAP_S = 0.2
-_LARGEST_GAP_S = 30.0
+_MIN_GAP_S = 0.2
+_MAX_GAP_S = 30.0
 """A longer one is a joint, not a gap: people put the head of a webm stream before a later piece of it."""
 _RATES_HZ = range(1_000, 768_001)
 _MAX_BLOCK_VALUES = 1 << 20
@@ -48,7 +48,7 @@ _NOT_AUDIO = (
 
 
 @dataclass
-class Recording:
+class AudioFile:
     """An open file and its best audio stream; counts what it meets on the way."""
 
     container: InputContainer
@@ -60,7 +60,7 @@ class Recording:
     n_bad: int = 0
 
     @classmethod
-    def open(cls, file: UploadReader) -> Recording:
+    def open(cls, file: UploadReader) -> AudioFile:
         """Raises InvalidAudio."""
         try:
             container = av.open(
@@ -116,9 +116,9 @@ class Recording:
             if has_time_line and frame.time is not None:
                 start_s = frame.time if start_s is None else start_s
                 gap_s = frame.time - start_s - decoded_s
-                if gap_s > _LARGEST_GAP_S:
+                if gap_s > _MAX_GAP_S:
                     start_s += gap_s
-                elif gap_s > _SMALLEST_GAP_S:
+                elif gap_s > _MIN_GAP_S:
                     yield gap_s
                     decoded_s += gap_s
             yield frame

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from whisper_server.audio.limits import DecodeLimits
+from whisper_server.audio.audio_file import AudioFile
+from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.ogg_links import ogg_links
-from whisper_server.audio.recording import Recording
 from whisper_server.audio.resample import Block, Silence, resample
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
@@ -21,10 +21,10 @@ _MISSING_S = 1.0
 """A file that lacks no more than this of its declared length is whole enough."""
 
 
-def decode(file: UploadReader, limits: DecodeLimits) -> Iterator[Samples]:
+def read_audio(file: UploadReader, limits: DecoderLimits) -> Iterator[Samples]:
     """Raises InvalidAudio, AudioTooShort, AudioTooLong. What was yielded before an error is void."""
     first_part, *later_parts = ogg_links(file)
-    with closing(Recording.open(first_part)) as recording:
+    with closing(AudioFile.open(first_part)) as recording:
         length = wav_length(file) if recording.container.format.name == "wav" else None
         if length is not None:
             _check_complete(length.declared_s, length.held_s)
@@ -41,11 +41,11 @@ def decode(file: UploadReader, limits: DecodeLimits) -> Iterator[Samples]:
         limits.check_not_too_short(n_samples)
 
 
-def _blocks(recording: Recording, later_parts: list[UploadReader]) -> Iterator[Block | Silence]:
+def _blocks(recording: AudioFile, later_parts: list[UploadReader]) -> Iterator[Block | Silence]:
     yield from recording.blocks()
     for part in later_parts:
         try:
-            with closing(Recording.open(part)) as later:
+            with closing(AudioFile.open(part)) as later:
                 yield from later.blocks()
         except InvalidAudio:
             recording.n_bad += 1  # a damaged link, after which another may follow
@@ -62,7 +62,7 @@ def _check_complete(declared_s: float, held_s: float) -> None:
         )
 
 
-def _check_sound(recording: Recording) -> None:
+def _check_sound(recording: AudioFile) -> None:
     if recording.n_good == 0:
         raise InvalidAudio("The file holds no audio: not one sample of it could be decoded.")
     if recording.n_bad > recording.n_good:
