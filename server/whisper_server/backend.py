@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from whisper_server import engines
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.pool import AudioDecoderPool
+from whisper_server.audio.sandbox import forbid_memory_access
 from whisper_server.background import running
 from whisper_server.heap import give_back_when_idle, keep_what_is_loaded
 from whisper_server.metrics import Metrics
@@ -25,7 +26,7 @@ from whisper_server.window_transcription import DecodingPolicy
 async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
     """Raises StartError."""
     async with decoding_processes(settings) as pool:
-        metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
+        metrics.watch_worker_deaths(lambda: pool.n_worker_deaths, lambda: pool.n_sandbox_kills)
         async with loaded_model(settings, metrics.ladder_fallbacks.inc) as transcriber:
             turns, speed = transcriber.turns, transcriber.speed
             metrics.watch_windows(lambda: turns.n_held, lambda: max(0, speed.n_open - turns.n_held))
@@ -38,6 +39,7 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
 @asynccontextmanager
 async def decoding_processes(settings: Settings) -> AsyncIterator[AudioDecoderPool]:
     """Started; stopped on leaving. Raises StartError."""
+    forbid_memory_access()  # keys and other clients' recordings are in this process
     pool = AudioDecoderPool(
         settings.n_decode_workers,
         DecoderLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),

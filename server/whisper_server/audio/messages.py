@@ -73,7 +73,9 @@ class Crashed:
 
 
 Message = DecodeJob | Grant | Ready | Grow | Done | Refused | Crashed
-_TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in (DecodeJob, Grant, Ready, Grow, Done, Refused, Crashed)}
+_TYPES: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (DecodeJob, Grant, Ready, Grow, Done, Refused, Crashed)
+}
 _FIELD_TYPES: dict[str, type] = {"bool": bool, "int": int, "str": str}
 
 

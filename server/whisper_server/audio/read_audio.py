@@ -1,6 +1,6 @@
-"""One uploaded file → pieces of mono float32 at 16 kHz, or the reason why not. Runs in a worker only.
+"""One uploaded file → pieces of mono float32 at 16 kHz, or a refusal. Runs in a worker only.
 
-A generator: whoever consumes it decides what becomes of the samples, and nothing is decoded ahead of them.
+A generator: the caller decides where the samples go, and nothing is decoded before the caller asks for it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from whisper_server.audio.audio_file import AudioFile
+from whisper_server.audio.audio_file import AudioFile, open_audible
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.ogg_links import ogg_links
 from whisper_server.audio.resample import Block, Silence, resample
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
+from whisper_server.audio.wav_parts import wav_parts
 from whisper_server.errors import InvalidAudio
 from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
 
@@ -22,10 +23,10 @@ _MISSING_S = 1.0
 
 
 def read_audio(file: UploadReader, limits: DecoderLimits) -> Iterator[Samples]:
-    """Raises InvalidAudio, AudioTooShort, AudioTooLong. What was yielded before an error is void."""
-    first_part, *later_parts = ogg_links(file)
-    with closing(AudioFile.open(first_part)) as recording:
-        length = wav_length(file) if recording.container.format.name == "wav" else None
+    """Raises InvalidAudio, AudioTooShort, AudioTooLong; the samples yielded before an error are then void."""
+    first_part, *later_parts = wav_parts(file) or ogg_links(file)
+    with closing(open_audible(first_part)) as recording:
+        length = wav_length(first_part) if recording.container.format.name == "wav" else None
         if length is not None:
             _check_complete(length.declared_s, length.held_s)
             limits.check_not_too_long(length.held_s)
@@ -45,10 +46,10 @@ def _blocks(recording: AudioFile, later_parts: list[UploadReader]) -> Iterator[B
     yield from recording.blocks()
     for part in later_parts:
         try:
-            with closing(AudioFile.open(part)) as later:
+            with closing(open_audible(part)) as later:
                 yield from later.blocks()
         except InvalidAudio:
-            recording.n_bad += 1  # a damaged link, after which another may follow
+            recording.n_bad += 1  # a damaged part, after which another may follow
             continue
         recording.n_good += later.n_good
         recording.n_bad += later.n_bad

@@ -76,7 +76,8 @@ def enter(memory: MemoryMeter, limits: DecoderLimits, *, n_descriptors: int) -> 
 
 
 def _limit_resources(memory: MemoryMeter, limits: DecoderLimits, *, n_descriptors: int) -> None:
-    cpu_s = math.ceil(cpu_time_s(os.getpid()) + limits.max_cpu_per_worker_s)
+    # Above every soft limit: a job that is stopped gets SIGXCPU, not the SIGKILL of the hard limit.
+    cpu_s = math.ceil(cpu_time_s(os.getpid()) + limits.max_cpu_per_worker_s) + 2
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),

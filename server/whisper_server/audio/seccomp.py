@@ -17,6 +17,7 @@ from dataclasses import dataclass
 SOCKET_FD = 3
 """The worker's only socket. Messages go through this descriptor alone."""
 
+STDERR_FD = 2
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
 _RET_KILL_PROCESS = 0x8000_0000
@@ -54,6 +55,7 @@ ALLOWED = (
     Call("lseek", 8, 62),
     Call("fcntl", 72, 25, argument=1, equals=fcntl.F_ADD_SEALS),
     Call("close", 3, 57),
+    Call("write", 1, 64, argument=0, equals=STDERR_FD),  # the interpreter's last words; /dev/null in the sandbox
     # Memory, none of it executable.
     Call("mmap", 9, 222, argument=2, without=mmap.PROT_EXEC),
     Call("mprotect", 10, 226, argument=2, without=mmap.PROT_EXEC),

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 class UploadReader(io.RawIOBase):
     """Reads a descriptor that the caller owns, or a part of it. Reads past the end return nothing."""
 
-    def __init__(self, fd: int, start: int = 0, end: int | None = None) -> None:
+    def __init__(
+        self, fd: int, start: int = 0, end: int | None = None, *, patch: tuple[int, bytes] = (0, b"")
+    ) -> None:
         super().__init__()
         self._fd = fd
         self._start = start
         self._position = 0
+        self._patch = patch
         # Not `fstat`: the sandbox lets a worker ask nothing of a path, and glibc's fstat is a call that could.
         self.n_bytes = (os.lseek(fd, 0, os.SEEK_END) if end is None else end) - start
 
@@ -29,6 +32,10 @@ class UploadReader(io.RawIOBase):
         """At most `n_bytes` from `position`. Does not move the position."""
         return os.pread(self._fd, max(0, min(n_bytes, self.n_bytes - position)), self._start + position)
 
+    def patched(self, position: int, content: bytes) -> UploadReader:
+        """The same file, read as if `content` stood at `position`."""
+        return UploadReader(self._fd, self._start, self._start + self.n_bytes, patch=(position, content))
+
     def readable(self) -> bool:
         return True
 
@@ -38,6 +45,9 @@ class UploadReader(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         target = memoryview(buffer)[: max(0, self.n_bytes - self._position)]
         n_read = os.preadv(self._fd, [target], self._start + self._position) if target else 0
+        at, content = self._patch
+        for position in range(max(at, self._position), min(at + len(content), self._position + n_read)):
+            target[position - self._position] = content[position - at]
         self._position += n_read
         return n_read
 

@@ -7,6 +7,7 @@ sandbox denies them. Imports only what decoding needs (numpy, PyAV, soxr), so th
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import pkgutil
@@ -32,6 +33,8 @@ from whisper_server.errors import ApiError
 _N_DESCRIPTORS = 7
 """stdin, stdout, stderr, the socket, /proc/self/statm, upload, samples. No other descriptor can be opened."""
 _UNUSED_MODULES = ("av.__main__", "av.datasets")
+_CHARACTER_SETS = ("ISO6937", *(f"ISO-8859-{n}" for n in range(1, 17)), "UCS-2BE", "KSC_5601", "GB2312", "BIG5")
+"""Those that FFmpeg converts the service names of MPEG transport streams from (`getstr8` in libavformat/mpegts.c)."""
 
 
 class ServerGone(Exception):
@@ -113,8 +116,13 @@ def _traceback_of(error: BaseException) -> str:
 def warm_up() -> None:
     """Import and run everything once, because soon no file can be opened.
 
-    PyAV imports the class of a stream when it meets the first one: a subtitle track would need a file.
+    PyAV imports the class of a stream when it meets the first one, and glibc the module of a character set when it
+    converts from it: a subtitle track or the name of a television station would need a file.
     """
+    iconv_open = ctypes.CDLL(None).iconv_open
+    iconv_open.restype = ctypes.c_void_p
+    for name in _CHARACTER_SETS:
+        iconv_open(b"UTF-8", name.encode())  # never closed, so that the module stays loaded
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if module.name not in _UNUSED_MODULES:
             importlib.import_module(module.name)
@@ -133,7 +141,8 @@ def warm_up() -> None:
 
 
 def _keep_quiet() -> None:
-    """Warnings and errors in destructors print source lines, which opens files."""
+    """Nothing prints source lines, because that opens files: no warning, no error in a destructor or in PyAV."""
+    sys.tracebacklimit = 0
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda _unraisable: None
 

@@ -27,10 +27,11 @@ def decoded(content: bytes, limits: DecoderLimits | None = None) -> Samples:
 
 
 class Budget(Reservation):
-    """A reservation with a limit, which counts; `on_grow` runs in the middle of a worker's job."""
+    """A reservation with a limit of its own, which counts and can be shared by jobs; `on_grow` runs in the middle of a worker's job."""
 
     def __init__(self, limit_bytes: int = 1 << 40, on_grow: Callable[[], object] = lambda: None) -> None:
         super().__init__(MemoryBudget(limit_bytes))
+        self.limit_bytes = limit_bytes
         self.on_grow = on_grow
         self.held_bytes = 0
         self.max_held_bytes = 0
@@ -40,15 +41,15 @@ class Budget(Reservation):
     def grow(self, n_bytes: int) -> bool:
         self.n_grows += 1
         self.on_grow()
-        granted = super().grow(n_bytes)
-        self.held_bytes += n_bytes if granted else 0
+        if self.held_bytes + n_bytes > self.limit_bytes:
+            return False
+        self.held_bytes += n_bytes
         self.max_held_bytes = max(self.max_held_bytes, self.held_bytes)
-        return granted
+        return True
 
     def shrink(self, n_bytes: int) -> None:
-        super().shrink(n_bytes)
         self.held_bytes -= n_bytes
 
     def release(self) -> None:
-        super().release()
         self.n_releases += 1
+        self.held_bytes = 0

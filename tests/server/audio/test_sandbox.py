@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from audio_kit import files
+from audio_kit.decoding import memory_file
 from audio_kit.escapes import ESCAPED, ESCAPES
 from audio_kit.signals import sweep
 from whisper_server.audio import seccomp
@@ -78,8 +79,7 @@ def test_escape_without_sandbox_succeeds(name: str, outcomes: dict[str, list[str
 def test_allowed_system_calls_are_these() -> None:
     """A longer list is a decision about security: change it here, and say in the commit why decoding needs the call."""
     assert sorted(call.name for call in seccomp.ALLOWED) == sorted(
-        "brk clock_gettime close exit exit_group fcntl futex lseek madvise mmap mprotect mremap munmap pread64 preadv "
-        "preadv2 pwrite64 recvfrom recvmsg restart_syscall rt_sigreturn sched_yield sendto".split()
+        ["brk", "clock_gettime", "close", "exit", "exit_group", "fcntl", "futex", "lseek", "madvise", "mmap", "mprotect", "mremap", "munmap", "pread64", "preadv", "preadv2", "pwrite64", "recvfrom", "recvmsg", "restart_syscall", "rt_sigreturn", "sched_yield", "sendto", "write"]
     )
     conditions = {call.name: (call.argument, call.equals, call.without) for call in seccomp.ALLOWED}
     assert {name: condition for name, condition in conditions.items() if condition[0] is not None} == {
@@ -89,6 +89,7 @@ def test_allowed_system_calls_are_these() -> None:
         "recvfrom": (0, 3, 0),
         "recvmsg": (0, 3, 0),
         "sendto": (0, 3, 0),
+        "write": (0, 2, 0),
     }
 
 
@@ -116,6 +117,48 @@ async def test_pool_logs_sandbox_once_at_start(caplog: pytest.LogCaptureFixture)
     assert re.fullmatch(
         r"audio decoder sandbox: seccomp on, landlock (off|ABI \d+), no_new_privs on, dumpable off", lines[0]
     )
+
+
+async def test_rich_containers_pass_sandbox() -> None:
+    """Tracks besides the sound need no module, no file and no system call that is not there yet."""
+    async with asyncio.timeout(120):
+        pool = AudioDecoderPool(1, DecoderLimits())
+        await pool.start()
+        for container in ("mp4", "matroska", "mov"):
+            content = files.with_all_kinds_of_streams(sweep(2, 48_000), 48_000, container)
+            with memory_file(content) as file, await pool.read_audio(file) as audio:
+                assert audio.duration_s == pytest.approx(2, abs=0.05)
+        await pool.stop()
+    assert (pool.n_worker_deaths, pool.n_sandbox_kills) == (0, 0)
+
+
+def test_reading_imports_no_module_after_warm_up(tmp_path: Path) -> None:
+    paths = []
+    for n, container in enumerate(("mp4", "matroska", "mov")):
+        paths.append(tmp_path / str(n))
+        paths[-1].write_bytes(files.with_all_kinds_of_streams(sweep(2, 48_000), 48_000, container))
+    code = """
+import os, sys
+from whisper_server.audio.limits import DecoderLimits
+from whisper_server.audio.read_audio import read_audio
+from whisper_server.audio.upload_reader import UploadReader
+from whisper_server.audio.worker import warm_up
+
+warm_up()
+before = set(sys.modules)
+for path in sys.argv[1:]:
+    assert sum(map(len, read_audio(UploadReader(os.open(path, os.O_RDONLY)), DecoderLimits()))) > 31_000
+print(*set(sys.modules) - before)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    imported = subprocess.run(
+        [sys.executable, "-P", "-c", code, *map(str, paths)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert imported.stdout.split() == []
 
 
 async def test_a_worker_holds_no_secret_opens_no_file_and_yields(monkeypatch: pytest.MonkeyPatch) -> None:
