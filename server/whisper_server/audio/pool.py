@@ -157,7 +157,7 @@ class AudioDecoderPool:
             return _mapped(samples, done, reservation)
 
     async def _take_with_job(self, source: MemoryFile, samples: MemoryFile) -> WorkerProcess:
-        """A worker that has the job. A worker that died while idle has seen nothing of it, so the next one gets it."""
+        """A worker that has the job. A worker that died while idle has not seen the job, so the next one gets it."""
         while True:
             worker = await self._take()
             if worker.send_job(source.fileno(), samples.fileno()):

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 class UploadReader(io.RawIOBase):
     """Reads a descriptor that the caller owns, or a part of it. Reads past the end return nothing."""
 
-    def __init__(
-        self, fd: int, start: int = 0, end: int | None = None, *, patch: tuple[int, bytes] = (0, b"")
-    ) -> None:
+    def __init__(self, fd: int, start: int = 0, end: int | None = None, *, patch: tuple[int, bytes] = (0, b"")) -> None:
         super().__init__()
         self._fd = fd
         self._start = start
