@@ -12,14 +12,14 @@ from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.pool import AudioDecoderPool
 from whisper_server.audio.sandbox import forbid_memory_access
 from whisper_server.background import running
-from whisper_server.heap import give_back_when_idle, keep_what_is_loaded
+from whisper_server.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
-from whisper_server.transcribe import Transcriber
-from whisper_server.vad import VoiceDetector
-from whisper_server.warm_up import warm_up
-from whisper_server.window_transcription import DecodingPolicy
+from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.vad import VoiceDetector
+from whisper_server.speech.warm_up import warm_up
+from whisper_server.speech.window_transcription import DecodingPolicy
 
 
 @asynccontextmanager
@@ -27,11 +27,11 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
     """Raises StartError."""
     async with decoding_processes(settings) as pool:
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths, lambda: pool.n_sandbox_kills)
-        async with loaded_model(settings, metrics.ladder_fallbacks.inc) as transcriber:
-            turns, speed = transcriber.turns, transcriber.speed
-            metrics.watch_windows(lambda: turns.n_held, lambda: max(0, speed.n_open - turns.n_held))
-            keep_what_is_loaded()
-            heap = give_back_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.jobs))
+        async with loaded_model(settings, metrics.temperature_fallbacks.inc) as transcriber:
+            slots, estimator = transcriber.slots, transcriber.wait_estimator
+            metrics.watch_windows(lambda: slots.n_held, lambda: max(0, estimator.n_open - slots.n_held))
+            freeze_loaded_objects()
+            heap = trim_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.transcriptions))
             async with running(heap):
                 yield Backend(transcriber.engine, transcriber, pool)
 
@@ -72,7 +72,7 @@ async def loaded_model(
             tokenizer,
             voice,
             policy,
-            longest_window_s=settings.whisper_segment_duration_sec,
+            max_window_s=settings.whisper_segment_duration_sec,
             clock=time.monotonic,
             on_fallback=on_fallback,
         )

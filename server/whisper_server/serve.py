@@ -18,14 +18,14 @@ from functools import partial
 from aiohttp import web
 
 from whisper_server import __version__
-from whisper_server.app import build_app, build_metrics_app, make_runner, parts_of
 from whisper_server.background import running
 from whisper_server.children import children, kill
 from whisper_server.errors import StartError
-from whisper_server.heap import limit_arenas
-from whisper_server.http_protocol import HttpRunner
-from whisper_server.keys import KeyRing
+from whisper_server.http.app import app_state, build_app, build_metrics_app, make_runner
+from whisper_server.http.keys import KeyRing
+from whisper_server.http.protocol import HttpRunner
 from whisper_server.logs import configure_logging
+from whisper_server.malloc import limit_arenas
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend, Service
 from whisper_server.settings import Settings
@@ -39,7 +39,7 @@ Holder = Callable[[asyncio.Event], Coroutine[None, None, None]]
 """Loads the backend and keeps it until the event is set."""
 
 KEYS_REREAD_S = 2.0
-MOST_OPEN_FILES = 65_536
+MAX_OPEN_FILES = 65_536
 SETTLE_S = 0.05
 """For requests that were on their way when the listeners closed."""
 
@@ -105,7 +105,7 @@ def run(settings: Settings, load: Loader) -> int:
 def _allow_open_files() -> None:
     """Each request holds two or three descriptors; the usual 1024 would do for a few hundred."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_OPEN_FILES)), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_OPEN_FILES)), hard))
 
 
 async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> Outcome:
@@ -114,16 +114,16 @@ async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int
     signals.install()
     metrics, service = Metrics(), Service()
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
-    parts = parts_of(settings, service, metrics)
+    state = app_state(settings, service, metrics)
     keys = KeyRing(settings.api_keys_dir)
     async with AsyncExitStack() as stack:
         stack.callback(signals.uninstall)
         await stack.enter_async_context(running(keys.keep_fresh(KEYS_REREAD_S)))
         if settings.metrics_port:
-            metrics_runner = make_runner(build_metrics_app(parts), settings)
+            metrics_runner = make_runner(build_metrics_app(state), settings)
             await _listen(metrics_runner, settings.interface, settings.metrics_port, "METRICS_PORT")
             stack.push_async_callback(metrics_runner.cleanup)
-        runner = make_runner(build_app(settings, parts, keys), settings)
+        runner = make_runner(build_app(settings, state, keys), settings)
         port = await _listen(runner, settings.interface, settings.port, "PORT")
         stack.push_async_callback(runner.cleanup)
         if on_listening is not None:
@@ -178,12 +178,12 @@ async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, servi
         await site.stop()
     await asyncio.sleep(SETTLE_S)
     server.close_idle()
-    log.info("Listeners closed: %d requests get up to %g s", len(server.under_way), settings.shutdown_seconds)
-    ended = asyncio.create_task(server.under_way.finished(settings.shutdown_seconds))
+    log.info("Listeners closed: %d requests get up to %g s", len(server.in_flight), settings.shutdown_seconds)
+    ended = asyncio.create_task(server.in_flight.finished(settings.shutdown_seconds))
     cut = asyncio.create_task(signals.wait(3))
     await asyncio.wait({ended, cut}, return_when=asyncio.FIRST_COMPLETED)
-    if len(server.under_way):
-        log.warning("%d requests did not end in time and are cut off", len(server.under_way))
+    if len(server.in_flight):
+        log.warning("%d requests did not end in time and are cut off", len(server.in_flight))
     for task in (ended, cut):
         task.cancel()
     await asyncio.gather(ended, cut, return_exceptions=True)

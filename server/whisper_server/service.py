@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.engine_protocol import Engine
 from whisper_server.errors import Unavailable
 from whisper_server.memory_budget import Reservation
-from whisper_server.transcript import Options, Samples, Transcript, WindowTranscript
+from whisper_server.whisper.engine_protocol import Engine
+from whisper_server.whisper.transcript import Options, Samples, Transcript, WindowTranscript
 
 
 class Sound(Protocol):
@@ -41,7 +41,7 @@ class Decoder(Protocol):
         """Raises ApiError; a cancelled call stops the work. The reservation is released with the sound."""
 
 
-class Job(Protocol):
+class Transcription(Protocol):
     """One recording in the pipeline; leaving it ends its work."""
 
     def windows(self) -> AsyncIterator[WindowTranscript]:
@@ -57,7 +57,7 @@ class Job(Protocol):
 class Pipeline(Protocol):
     """Samples to transcripts."""
 
-    def open(self, samples: Samples, options: Options) -> AbstractAsyncContextManager[Job]:
+    def open(self, samples: Samples, options: Options) -> AbstractAsyncContextManager[Transcription]:
         """No work yet."""
 
     def queued_audio_s(self) -> float: ...

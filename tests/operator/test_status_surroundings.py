@@ -1,4 +1,4 @@
-"""Secrets that are missing, and objects that the API server does not take: what is said, and in which condition."""
+"""Missing Secrets and refused objects: the message and its condition."""
 
 from __future__ import annotations
 
@@ -6,57 +6,57 @@ import pytest
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import judged, message, seen, short
+from operator_kit.judgements import judged, message, short, snapshot_of
 from operator_kit.situation import KEYS, MISSING, one_pod, refused, serving
-from whisper_operator.observed import Found, SecretLookup
+from whisper_operator.snapshot import Presence, SecretLookup
 
 
 @pytest.mark.parametrize(
     ("lookup", "told"),
     [
         (
-            SecretLookup(found=Found.PRESENT, keys=frozenset({"a", "b"})),
+            SecretLookup(presence=Presence.PRESENT, keys=frozenset({"a", "b"})),
             "Secret hub has no key token, only a, b (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
         ),
         (
-            SecretLookup(found=Found.PRESENT, keys=frozenset({"token"}), empty=frozenset({"token"})),
+            SecretLookup(presence=Presence.PRESENT, keys=frozenset({"token"}), empty=frozenset({"token"})),
             "Key token of Secret hub has no value (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
         ),
         (
-            SecretLookup(found=Found.PRESENT),
+            SecretLookup(presence=Presence.PRESENT),
             "Secret hub has no key token (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
         ),
     ],
 )
-def test_a_secret_without_its_key(lookup: SecretLookup, told: str) -> None:
+def test_secret_without_the_key_is_reported(lookup: SecretLookup, told: str) -> None:
     token = {"model": {"tokenSecretRef": {"name": "hub", "key": "token"}}}
     assert message(judged(token, one_pod(live_pods.loading(), secrets={"hub": lookup}))) == told
 
 
-def test_no_key_of_any_client() -> None:
-    status = judged(KEYS, serving(secrets={"clients": SecretLookup(found=Found.PRESENT)}))
+def test_api_key_secret_without_keys_is_reported() -> None:
+    status = judged(KEYS, serving(secrets={"clients": SecretLookup(presence=Presence.PRESENT)}))
     assert message(status).startswith(
         "Secret clients has no keys, so that no client is let in (access.apiKeysSecretRef)."
     )
 
 
-def test_keys_of_clients_without_values() -> None:
+def test_api_key_secret_without_values_is_reported() -> None:
     names = frozenset({"a", "b"})
-    some = SecretLookup(found=Found.PRESENT, keys=names, empty=frozenset({"a"}))
+    some = SecretLookup(presence=Presence.PRESENT, keys=names, empty=frozenset({"a"}))
     assert short(judged(KEYS, serving(secrets={"clients": some})))["Ready"] == "True Ready"
-    none = SecretLookup(found=Found.PRESENT, keys=names, empty=names)
+    none = SecretLookup(presence=Presence.PRESENT, keys=names, empty=names)
     assert message(judged(KEYS, serving(secrets={"clients": none}))).startswith(
         "Secret clients has no value in any of its keys, so that no client is let in (access.apiKeysSecretRef)."
     )
 
 
-def test_a_variable_may_be_empty() -> None:
+def test_secret_of_a_variable_may_be_empty() -> None:
     env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
-    empty = SecretLookup(found=Found.PRESENT, keys=frozenset({"k"}), empty=frozenset({"k"}))
+    empty = SecretLookup(presence=Presence.PRESENT, keys=frozenset({"k"}), empty=frozenset({"k"}))
     assert short(judged({"pod": {"env": env}}, serving(secrets={"x": empty})))["Ready"] == "True Ready"
 
 
-def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:
+def test_missing_pull_secret_counts_only_while_a_pod_is_down() -> None:
     spec = {"pod": {"imagePullSecrets": [{"name": "registry"}]}}
     missing = {"secrets": {"registry": MISSING}}
     assert short(judged(spec, serving(**missing)))["Ready"] == "True Ready"
@@ -64,16 +64,16 @@ def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:
     assert message(status).startswith("Secret registry is not there in namespace team-a (pod.imagePullSecrets[0]).")
 
 
-def test_a_secret_of_a_variable() -> None:
+def test_missing_secret_of_a_variable_is_reported() -> None:
     env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
     env += [{"name": "Y", "valueFrom": {"secretKeyRef": {"name": "y", "key": "k", "optional": True}}}]
-    observed = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
-    assert message(judged({"pod": {"env": env}}, observed)).startswith(
+    snapshot = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
+    assert message(judged({"pod": {"env": env}}, snapshot)).startswith(
         "Secret x is not there in namespace team-a (pod.env[0])."
     )
 
 
-def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
+def test_refusal_appears_in_the_condition_of_its_kind() -> None:
     quota = 'services "speech" is forbidden: exceeded quota: few, requested: services=1, used: services=1, limited: services=1'
     status = judged({}, serving(refusals=(refused("Service", "speech", 403, "Forbidden", quota),)))
     assert short(status)["Progressing"] == short(status)["Ready"] == "False QuotaExceeded"
@@ -98,20 +98,22 @@ def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
         "maximum memory usage per Pod is 1Gi, but limit is 2Gi",
     ],
 )
-def test_a_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
-    status = judged({}, seen(live.deployment(total=0, failure=words)))
+def test_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
+    status = judged({}, snapshot_of(live.deployment(total=0, failure=words)))
     assert short(status)["Ready"] == "False Forbidden"
     assert "LimitRange" in message(status)
     assert "pod.resources" in message(status)
 
 
 @pytest.mark.parametrize("words", ['pods "speech-{}" is forbidden: exceeded quota: x', 'Pod "speech-{}" is invalid: x'])
-def test_a_pod_whose_name_changes_with_every_try_is_not_named(words: str) -> None:
-    one, other = (judged({}, seen(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb"))
+def test_refusal_omits_the_changing_pod_name(words: str) -> None:
+    one, other = (
+        judged({}, snapshot_of(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb")
+    )
     assert one == other
 
 
-def test_a_very_long_message_is_cut() -> None:
+def test_long_message_is_truncated() -> None:
     status = judged({}, one_pod(live_pods.waiting("CreateContainerError", "word " * 1000)))
     assert len(message(status)) < 1024
     assert message(status).endswith(f"See `kubectl describe pod -n team-a {'speech-5c9-aaaaa'}`."), "the advice is kept"

@@ -15,7 +15,8 @@ import numpy as np
 
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.memory_budget import Reservation
-from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples
 
 _SAMPLE_BYTES = 4
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from whisper_server.errors import AudioTooLong, AudioTooShort
-from whisper_server.transcript import SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 _CODEC_PADDING_S = 0.1
 """Encoders pad to whole frames: 60 s of mp3 must pass a limit of 60 s."""

@@ -16,7 +16,8 @@ from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
 from whisper_server.audio.wav_parts import wav_parts
 from whisper_server.errors import InvalidAudio
-from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples
 
 _MISSING_S = 1.0
 """A file that lacks no more than this of its declared length is whole enough."""

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from whisper_server.transcript import SAMPLE_RATE_HZ, Samples
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples
 
 _FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31, np.dtype(np.uint8): 2.0**7}
 

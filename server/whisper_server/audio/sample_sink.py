@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from whisper_server.transcript import Samples
+from whisper_server.whisper.transcript import Samples
 
 _MIN_STEP_BYTES = 1 << 20
 _MAX_STEP_BYTES = 1 << 24

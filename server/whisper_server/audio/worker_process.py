@@ -19,7 +19,7 @@ from whisper_server.audio.cpu_time import CpuAllowance, cpu_time_s
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.messages import BadMessage, Crashed, DecodeJob, Done, Grant, Grow, Message, Ready, Refused
 from whisper_server.audio.sandbox import SandboxReport
-from whisper_server.transcript import SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 _MIN_PROGRESS_CPU_S = 0.001
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")

@@ -12,12 +12,12 @@ import os
 import sys
 from pathlib import Path
 
+from whisper_server.api.fields import Granularity, ResponseFormat
+from whisper_server.api.values import FieldName, Policy, granularities_of, options_of, parse_values
 from whisper_server.errors import BadRequest
-from whisper_server.fields import Granularity, ResponseFormat
-from whisper_server.forms.values import FieldName, Policy, granularities_of, options_of, parse_values
 from whisper_server.settings import Settings
-from whisper_server.transcribe_files.plan import SUFFIXES, Recording, Wanted, output_paths
-from whisper_server.transcript import Task
+from whisper_server.transcribe_files.plan import SUFFIXES, RunOptions, SourceFile, output_paths
+from whisper_server.whisper.transcript import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,16 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, args: argparse.Namespace) -> int:
     """Exit code: 0 done, 1 some file failed, 2 wrong arguments, 128 + n stopped by signal n. Raises StartError."""
     try:
-        wanted = _wanted(settings, args)
+        options = _options(settings, args)
         _prepare(args.output_dir)
     except BadRequest as error:
         print(f"whisper-server: {error.message}", file=sys.stderr)  # noqa: T201 - for the person who started it
         return 2
     from whisper_server.transcribe_files.work import work_until_signal
 
-    outputs = output_paths(args.files, args.output_dir, SUFFIXES[wanted.response_format])
-    recordings = [Recording(source, output) for source, output in zip(args.files, outputs, strict=True)]
-    return asyncio.run(work_until_signal(settings, wanted, recordings))
+    outputs = output_paths(args.files, args.output_dir, SUFFIXES[options.response_format])
+    recordings = [SourceFile(source, output) for source, output in zip(args.files, outputs, strict=True)]
+    return asyncio.run(work_until_signal(settings, options, recordings))
 
 
 def _prepare(folder: Path | None) -> None:
@@ -62,7 +62,7 @@ def _prepare(folder: Path | None) -> None:
         raise BadRequest(f"--output-dir {folder} cannot be written to: {error.strerror}") from error
 
 
-def _wanted(settings: Settings, args: argparse.Namespace) -> Wanted:
+def _options(settings: Settings, args: argparse.Namespace) -> RunOptions:
     timed = args.word_timestamps
     if timed and args.format != ResponseFormat.VERBOSE_JSON:
         raise BadRequest("--word-timestamps needs --format verbose_json: the other formats have no place for them")
@@ -83,4 +83,4 @@ def _wanted(settings: Settings, args: argparse.Namespace) -> Wanted:
         ((FieldName(name, None), text) for name, texts in values.items() for text in texts), task
     ).fields
     options = options_of(fields, task, Policy(settings.language_force, settings.timestamps))
-    return Wanted(options, fields.response_format, granularities_of(fields))
+    return RunOptions(options, fields.response_format, granularities_of(fields))

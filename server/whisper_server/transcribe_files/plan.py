@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_server.fields import Granularity, ResponseFormat
-from whisper_server.transcript import Options
+from whisper_server.api.fields import Granularity, ResponseFormat
+from whisper_server.whisper.transcript import Options
 
 SUFFIXES = {
     ResponseFormat.SRT: ".srt",
@@ -19,7 +19,7 @@ SUFFIXES = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RunOptions:
     """What to do with every file."""
 
     options: Options
@@ -28,7 +28,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Recording:
+class SourceFile:
     """A file, and where its transcript goes."""
 
     source: Path

@@ -11,24 +11,24 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from whisper_server.api.formats import format_transcript
+from whisper_server.api.usage import usage_of
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.backend import load_backend
 from whisper_server.errors import ApiError, BadRequest
-from whisper_server.formats import format_transcript
 from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.output import Progress, print_transcript, write_whole
-from whisper_server.transcribe_files.plan import Recording, Wanted
-from whisper_server.usage import usage_of
+from whisper_server.transcribe_files.plan import RunOptions, SourceFile
 
 _CHUNK_BYTES = 1 << 20
-_MOST_BYTES_AT_ONCE = 32 << 20
+_MAX_BYTES_AT_ONCE = 32 << 20
 """Small files are transcribed side by side, to fill the engine's batches; large ones fill them alone."""
 
 
-async def work_until_signal(settings: Settings, wanted: Wanted, recordings: Sequence[Recording]) -> int:
+async def work_until_signal(settings: Settings, options: RunOptions, recordings: Sequence[SourceFile]) -> int:
     """The first signal ends the work in good order, a second one at once."""
     work = asyncio.current_task()
     received: list[int] = []
@@ -43,7 +43,7 @@ async def work_until_signal(settings: Settings, wanted: Wanted, recordings: Sequ
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         async with load_backend(settings, Metrics()) as backend:
-            n_failed = await Transcription(backend, wanted, recordings).run(settings.max_batch_windows)
+            n_failed = await FileRun(backend, options, recordings).run(settings.max_batch_windows)
     except asyncio.CancelledError:
         if not received:
             raise
@@ -51,16 +51,16 @@ async def work_until_signal(settings: Settings, wanted: Wanted, recordings: Sequ
     return 1 if n_failed else 0
 
 
-class Transcription:
+class FileRun:
     """All files, some at a time."""
 
-    def __init__(self, backend: Backend, wanted: Wanted, recordings: Sequence[Recording]) -> None:
+    def __init__(self, backend: Backend, options: RunOptions, recordings: Sequence[SourceFile]) -> None:
         self._backend = backend
-        self._wanted = wanted
+        self._options = options
         self._recordings = recordings
         self._progress = Progress(sum(recording.n_bytes for recording in recordings))
 
-    async def run(self, most_at_once: int) -> int:
+    async def run(self, max_at_once: int) -> int:
         """How many failed."""
         tasks: list[asyncio.Task[bool]] = []
         running: dict[asyncio.Task[bool], int] = {}
@@ -69,7 +69,7 @@ class Transcription:
                 for recording in self._recordings:
                     n_bytes = recording.n_bytes
                     while running and (
-                        len(running) >= most_at_once or sum(running.values()) + n_bytes > _MOST_BYTES_AT_ONCE
+                        len(running) >= max_at_once or sum(running.values()) + n_bytes > _MAX_BYTES_AT_ONCE
                     ):
                         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                         running = {task: size for task, size in running.items() if task not in done}
@@ -78,7 +78,7 @@ class Transcription:
                     running[task] = n_bytes
         return sum(not task.result() for task in tasks)
 
-    async def _one(self, recording: Recording, before: asyncio.Task[bool] | None) -> bool:
+    async def _one(self, recording: SourceFile, before: asyncio.Task[bool] | None) -> bool:
         """Whether it worked; if not, it has been said why. On stdout, transcripts keep the files' order."""
         try:
             self._refuse_to_overwrite(recording)
@@ -101,7 +101,7 @@ class Transcription:
         self._progress.say(f"{recording.source}: {problem}")
         return False
 
-    def _refuse_to_overwrite(self, recording: Recording) -> None:
+    def _refuse_to_overwrite(self, recording: SourceFile) -> None:
         output = recording.output
         if output is None or not output.exists():
             return
@@ -109,14 +109,14 @@ class Transcription:
             if other.source.exists() and output.samefile(other.source):
                 raise BadRequest(f"its transcript would overwrite the input {other.source}; take another --output-dir")
 
-    async def _transcript(self, recording: Recording) -> str:
-        wanted = self._wanted
+    async def _transcript(self, recording: SourceFile) -> str:
+        options = self._options
         with await asyncio.to_thread(_read, recording.source) as file:
             sound = await self._backend.decoder.read_audio(file, MemoryBudget.unlimited().reservation())
         with sound:
             heard_s = 0.0
             self._progress.expect(recording.n_bytes, sound.duration_s)
-            async with self._backend.pipeline.open(sound.samples, wanted.options) as job:
+            async with self._backend.pipeline.open(sound.samples, options.options) as job:
                 windows = []
                 async for window in job.windows():
                     windows.append(window)
@@ -125,8 +125,8 @@ class Transcription:
                     heard_s = until_s
                 transcript = job.assemble(windows)
             self._progress.advance(sound.duration_s - heard_s)
-        usage = usage_of(transcript, "whisper-1", wanted.response_format)
-        return format_transcript(transcript, wanted.response_format, wanted.granularities, usage)[0]
+        usage = usage_of(transcript, "whisper-1", options.response_format)
+        return format_transcript(transcript, options.response_format, options.granularities, usage)[0]
 
 
 def _write(output: Path, body: str) -> None:

@@ -11,7 +11,7 @@ from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.read_audio import read_audio
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.memory_budget import MemoryBudget, Reservation
-from whisper_server.transcript import Samples
+from whisper_server.whisper.transcript import Samples
 
 
 def memory_file(content: bytes) -> MemoryFile:

@@ -11,11 +11,11 @@ from typing import Self
 import numpy as np
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.engine_protocol import EngineWindow, ModelFacts
 from whisper_server.errors import Overloaded
 from whisper_server.memory_budget import Reservation
 from whisper_server.service import Backend
-from whisper_server.transcript import Options, Samples, Segment, TokenLogprob, Transcript, WindowTranscript
+from whisper_server.whisper.engine_protocol import EngineWindow, ModelFacts
+from whisper_server.whisper.transcript import Options, Samples, Segment, TokenLogprob, Transcript, WindowTranscript
 
 DURATION_S = 2.5
 
@@ -141,7 +141,6 @@ class JobDouble:
         return Transcript(
             task=self._options.task,
             language=self._options.language or "en",
-            language_probability=1.0,
             duration_s=DURATION_S,
             text="".join(window.text for window in windows),
             segments=tuple(segment for window in windows for segment in window.segments),

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from http_kit.doubles import Doubles
-from whisper_server.app import build_app, make_runner, parts_of
-from whisper_server.connection import ConnectionTimes
-from whisper_server.http_protocol import HttpServer
-from whisper_server.keys import KeyRing
+from whisper_server.http.app import app_state, build_app, make_runner
+from whisper_server.http.connection import ConnectionTimes
+from whisper_server.http.keys import KeyRing
+from whisper_server.http.protocol import HttpServer
+from whisper_server.http.routes import AppState
 from whisper_server.metrics import Metrics
-from whisper_server.routes import Parts
 from whisper_server.service import Service
 from whisper_server.settings import Settings
 
@@ -30,7 +30,7 @@ FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 class Running:
     port: int
     doubles: Doubles
-    parts: Parts
+    state: AppState
     http: HttpServer
     keys: KeyRing
 
@@ -40,7 +40,7 @@ class Running:
 
     @property
     def service(self) -> Service:
-        return self.parts.service
+        return self.state.service
 
 
 @asynccontextmanager
@@ -50,7 +50,7 @@ async def running(
     loaded: bool = True,
     heartbeat_s: float = 15.0,
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
-    most_connections: int | None = None,
+    max_connections: int | None = None,
     **variables: str,
 ) -> AsyncIterator[Running]:
     """Settings by their variables."""
@@ -60,14 +60,14 @@ async def running(
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
     if loaded:
         service.load(doubles.backend())
-    parts = parts_of(settings, service, metrics, heartbeat_s=heartbeat_s)
+    state = app_state(settings, service, metrics, heartbeat_s=heartbeat_s)
     keys = KeyRing(settings.api_keys_dir)
-    runner = make_runner(build_app(settings, parts, keys), settings, times, most_connections)
+    runner = make_runner(build_app(settings, state, keys), settings, times, max_connections)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        yield Running(site.port, doubles, parts, runner.http_server, keys)
+        yield Running(site.port, doubles, state, runner.http_server, keys)
     finally:
         await runner.cleanup()
 

@@ -1,4 +1,4 @@
-"""The pipeline on the engine's double, and recordings whose windows tell their number."""
+"""The pipeline with an engine double, and recordings whose samples encode the number of each window."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from model_kit.demo import demo_tokenizer
-from model_kit.engine_double import EarsDouble, EngineDouble, said
-from whisper_server.engine_protocol import Decoded, DecodeRequest
-from whisper_server.transcribe import Transcriber
-from whisper_server.transcript import Options, Samples, VoiceActivity
-from whisper_server.window_transcription import DecodingPolicy
+from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
+from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
+from whisper_server.whisper.transcript import Options, Samples, VoiceActivity
 
 RATE_HZ = 16_000
 
@@ -37,28 +37,28 @@ def spans(n_windows: int) -> tuple[tuple[int, int], ...]:
     return tuple((n * RATE_HZ, (n + 1) * RATE_HZ) for n in range(n_windows))
 
 
-def pipeline(engine: EngineDouble, ears: EarsDouble | None = None) -> Transcriber:
+def pipeline(engine: EngineDouble, voice: VoiceDetectorDouble | None = None) -> Transcriber:
     return Transcriber(
         engine,
         demo_tokenizer(),
-        ears or EarsDouble(spans=spans(100)),
+        voice or VoiceDetectorDouble(spans=spans(100)),
         DecodingPolicy(1, (0.0,), 0, 448),
-        longest_window_s=1.0,
+        max_window_s=1.0,
         clock=time.monotonic,
     )
 
 
 def options(**changes: Any) -> Options:
-    """Cut by the double's ears: a window for every second."""
+    """Voice activity from the double: one window per second."""
     return Options(**{"voice_activity": VoiceActivity(), "language": "en", **changes})
 
 
 def assert_idle(transcriber: Transcriber, engine: EngineDouble) -> None:
     assert transcriber.queued_audio_s() == 0
-    assert transcriber.speed.n_open == 0
-    assert (transcriber.turns.n_waiting, transcriber.turns.n_held) == (0, 0)
+    assert transcriber.wait_estimator.n_open == 0
+    assert (transcriber.slots.n_waiting, transcriber.slots.n_held) == (0, 0)
     assert engine.n_open == 0
-    assert not [task for task in asyncio.all_tasks() if "whisper_server/transcribe" in repr(task)]
+    assert not [task for task in asyncio.all_tasks() if "whisper_server/speech/transcribe" in repr(task)]
 
 
 def hold_window(engine: EngineDouble, held: int) -> asyncio.Event:

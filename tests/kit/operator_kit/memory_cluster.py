@@ -1,4 +1,4 @@
-"""A double of the Protocol `Cluster` in memory, which fails on purpose. Also of what leadership and resync ask for.
+"""A double of the Protocol `Cluster` in memory, which fails on purpose. It also implements the Protocols of leadership and resync.
 
 It knows just enough: uids, resourceVersions, server-side apply of one manager, owner references. Real behaviour is tested
 on the real API server, in tests/cluster.
@@ -42,17 +42,17 @@ class MemoryCluster:
         self.after: Callable[[str, str, str], None] = lambda method, kind, name: None
         """Likewise after its effect: the answer gets lost."""
         self.watch: Callable[[str, dict[str, Any]], None] = lambda type_, document: None
-        """Told of each change, as kopf would be."""
+        """Called with each change, like kopf's handlers."""
         self._applied: dict[Identity, dict[str, Any]] = {}
         self._versions = itertools.count(100)
         self._uids = itertools.count(1)
 
     def called(self, method: str) -> list[str]:
-        """Kinds and names that were asked of in this way."""
+        """Kinds and names of the calls of a method."""
         return [f"{kind}/{name}" for what, kind, name in self.calls if what == method]
 
     def put(self, document: Document) -> dict[str, Any]:
-        """As somebody else would have written it."""
+        """Writes an object as another client would."""
         identity = _identity(document)
         old = self.objects.get(identity)
         new = copy.deepcopy(dict(document))
@@ -64,7 +64,7 @@ class MemoryCluster:
         return copy.deepcopy(new)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Gone, and with it what it owned."""
+        """Deletes an object and the objects that it owns."""
         gone = self.objects.pop((kind, namespace, name))
         self._applied.pop((kind, namespace, name), None)
         self.watch("DELETED", copy.deepcopy(gone))
@@ -151,12 +151,12 @@ class MemoryCluster:
     def _apply(self, document: Document) -> dict[str, Any]:
         identity = _identity(document)
         old = self.objects.get(identity)
-        wish = copy.deepcopy(dict(document))
-        uid = wish["metadata"].pop("uid", None)
+        desired = copy.deepcopy(dict(document))
+        uid = desired["metadata"].pop("uid", None)
         if uid is not None and (old is None or old["metadata"]["uid"] != uid):
             raise ApiError(409, "Conflict", "the UID in the precondition does not match")
-        new = merged(without(old or {}, self._applied.get(identity, {}), wish), wish)
-        self._applied[identity] = wish
+        new = merged(without(old or {}, self._applied.get(identity, {}), desired), desired)
+        self._applied[identity] = desired
         return copy.deepcopy(old) if old is not None and new == old else self.put(new)
 
     def _apply_status(self, document: Document) -> dict[str, Any]:
@@ -178,13 +178,15 @@ def merged(under: Any, over: Any) -> Any:
     return copy.deepcopy(over)
 
 
-def without(live: Any, applied: Any, wish: Any) -> Any:
-    """What was applied before and is not wished for any more goes."""
+def without(live: Any, applied: Any, desired: Any) -> Any:
+    """Removes fields that were applied before and are no longer desired."""
     if not (isinstance(live, dict) and isinstance(applied, dict)):
         return live
-    wished = wish if isinstance(wish, dict) else {}
-    gone = {key for key in applied if key not in wished}
-    return {key: without(value, applied.get(key), wished.get(key)) for key, value in live.items() if key not in gone}
+    desired_keys = desired if isinstance(desired, dict) else {}
+    gone = {key for key in applied if key not in desired_keys}
+    return {
+        key: without(value, applied.get(key), desired_keys.get(key)) for key, value in live.items() if key not in gone
+    }
 
 
 def _identity(document: Document) -> Identity:

@@ -79,7 +79,32 @@ def test_escape_without_sandbox_succeeds(name: str, outcomes: dict[str, list[str
 def test_allowed_system_calls_are_these() -> None:
     """A longer list is a decision about security: change it here, and say in the commit why decoding needs the call."""
     assert sorted(call.name for call in seccomp.ALLOWED) == sorted(
-        ["brk", "clock_gettime", "close", "exit", "exit_group", "fcntl", "futex", "lseek", "madvise", "mmap", "mprotect", "mremap", "munmap", "pread64", "preadv", "preadv2", "pwrite64", "recvfrom", "recvmsg", "restart_syscall", "rt_sigreturn", "sched_yield", "sendto", "write"]
+        [
+            "brk",
+            "clock_gettime",
+            "close",
+            "exit",
+            "exit_group",
+            "fcntl",
+            "futex",
+            "lseek",
+            "madvise",
+            "mmap",
+            "mprotect",
+            "mremap",
+            "munmap",
+            "pread64",
+            "preadv",
+            "preadv2",
+            "pwrite64",
+            "recvfrom",
+            "recvmsg",
+            "restart_syscall",
+            "rt_sigreturn",
+            "sched_yield",
+            "sendto",
+            "write",
+        ]
     )
     conditions = {call.name: (call.argument, call.equals, call.without) for call in seccomp.ALLOWED}
     assert {name: condition for name, condition in conditions.items() if condition[0] is not None} == {

@@ -9,8 +9,9 @@ import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import form_body, post_head, read_answer, running, until
-from whisper_server.admission import check_wait
 from whisper_server.errors import Overloaded
+from whisper_server.http.admission import check_wait
+from whisper_server.memory_budget import MemoryBudget
 
 
 def test_a_reservation_takes_and_gives_back() -> None:
@@ -57,7 +58,7 @@ async def test_queue_that_fills_during_the_upload_is_refused_too() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post_head(Content_Length=len(body)))
         # Once it is under way it is let in: nothing is waited for in between.
-        await until(lambda: server.http.under_way)
+        await until(lambda: server.http.in_flight)
         doubles.pipeline.wait_s = 340
         writer.write(body)
         status, headers, _ = await read_answer(reader)
@@ -65,7 +66,7 @@ async def test_queue_that_fills_during_the_upload_is_refused_too() -> None:
 
     assert (status, headers["retry-after"]) == (429, "40")
     assert doubles.pipeline.options == []
-    assert server.parts.budget.used_bytes == 0
+    assert server.state.budget.used_bytes == 0
 
 
 async def test_memory_is_bounded_over_all_requests() -> None:
@@ -84,11 +85,11 @@ async def test_memory_is_bounded_over_all_requests() -> None:
 
         running_requests = [asyncio.create_task(one()) for _ in range(12)]
         await until(lambda: sum(task.done() for task in running_requests) + doubles.pipeline.n_open == 12)
-        assert server.parts.budget.used_bytes <= 1024 * 1024
+        assert server.state.budget.used_bytes <= 1024 * 1024
         assert doubles.pipeline.hold is not None
         doubles.pipeline.hold.set()
         statuses = await asyncio.gather(*running_requests)
 
         assert set(statuses) == {200, 429}
         assert statuses.count(200) >= 5
-        assert server.parts.budget.used_bytes == 0
+        assert server.state.budget.used_bytes == 0

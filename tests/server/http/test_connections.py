@@ -15,7 +15,7 @@ async def test_the_longest_silent_connections_make_room() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
     body = form_body()
-    async with running(doubles, most_connections=10) as server, AsyncExitStack() as stack:
+    async with running(doubles, max_connections=10) as server, AsyncExitStack() as stack:
 
         async def connected() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -48,7 +48,7 @@ async def test_requests_that_run_are_never_closed_for_others() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
     body = form_body()
-    async with running(doubles, most_connections=3) as server, AsyncExitStack() as stack:
+    async with running(doubles, max_connections=3) as server, AsyncExitStack() as stack:
         readers = []
         for _ in range(6):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

@@ -114,7 +114,7 @@ async def test_error_in_mid_stream_is_an_event_that_the_client_raises(error: Exc
         with pytest.raises(openai.APIError) as caught:
             async for event in stream:
                 deltas.append(event)
-        rejected = server.parts.metrics.rejected.labels("internal_error")._value.get()
+        rejected = server.state.metrics.rejected.labels("internal_error")._value.get()
 
     assert len(deltas) == 1
     assert caught.value.code == "internal_error"

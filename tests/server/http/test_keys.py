@@ -14,11 +14,11 @@ import pytest
 
 from http_kit.running import FORM_TYPE, form_body, running, until
 from whisper_server.errors import InvalidApiKey
-from whisper_server.keys import KeyRing, bearer_token
+from whisper_server.http.keys import KeyRing, bearer_token
 
 
 class Secret:
-    """A mounted Secret: names → ..data → a folder with a time stamp, swapped at one stroke."""
+    """A mounted Secret: names → ..data → a folder with a time add_common_headers, swapped at one stroke."""
 
     def __init__(self, folder: Path, **files: str) -> None:
         self.folder = folder

@@ -31,11 +31,11 @@ async def test_transcribing(stream: str, abort: bool) -> None:
         request = post_head(Content_Length=len(body)) + body
         await leave(server, request, when=lambda: doubles.pipeline.n_open, abort=abort)
         await until(lambda: not doubles.pipeline.n_open)
-        await until(lambda: not server.http.under_way)
+        await until(lambda: not server.http.in_flight)
 
         assert doubles.pipeline.n_left_early == 1
-        assert server.parts.budget.used_bytes == 0
-        metrics = server.parts.metrics.exposition("")[0].decode()
+        assert server.state.budget.used_bytes == 0
+        metrics = server.state.metrics.exposition("")[0].decode()
 
     assert 'status="499"' in metrics
     assert "whisper_requests_running 0.0" in metrics
@@ -58,9 +58,9 @@ async def test_uploading() -> None:
     body = form_body(audio=bytes(100_000))
     async with running() as server:
         request = post_head(Content_Length=len(body)) + body[:90_000]
-        await leave(server, request, when=lambda: server.parts.budget.used_bytes, abort=False)
-        await until(lambda: not server.parts.budget.used_bytes)
-        await until(lambda: not server.http.under_way)
+        await leave(server, request, when=lambda: server.state.budget.used_bytes, abort=False)
+        await until(lambda: not server.state.budget.used_bytes)
+        await until(lambda: not server.http.in_flight)
 
     assert server.doubles.decoder.n_calls == 0
 
@@ -74,9 +74,9 @@ async def test_nothing_is_left_of_many_that_leave_at_once() -> None:
         # Those that are gone before they were read, and those that are not.
         await asyncio.gather(*(leave(server, request, when=lambda: True, abort=True) for _ in range(50)))
         await asyncio.sleep(0.2)
-        await until(lambda: not server.http.under_way)
+        await until(lambda: not server.http.in_flight)
+        await until(lambda: not server.http.connections)
         await until(lambda: len(asyncio.all_tasks()) == n_tasks)
 
-        assert server.http.connections == []
-        assert server.parts.budget.used_bytes == 0
+        assert server.state.budget.used_bytes == 0
         assert doubles.pipeline.n_open == 0

@@ -52,7 +52,7 @@ async def scrape(session: aiohttp.ClientSession) -> dict[str, float]:
 async def test_metrics_count_what_was_done() -> None:
     doubles = Doubles(pipeline=PipelineDouble(queued_s=61, wait_s=3))
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
-        server.parts.metrics.watch_worker_deaths(lambda: 4, lambda: 1)
+        server.state.metrics.watch_worker_deaths(lambda: 4, lambda: 1)
         await transcribe(session)
         await session.get("/v1/made-up")
         await session.get("/v1/models/made-up")
@@ -123,7 +123,7 @@ async def test_one_line_a_request_without_probes(lines: io.StringIO, tmp_path_fa
         for path in ("/health", "/ready", "/metrics"):
             await session.get(path)
 
-    good, bad = (record for record in records(lines) if record["logger"] == "whisper_server.access_log")
+    good, bad = (record for record in records(lines) if record["logger"] == "whisper_server.http.access_log")
     assert good["message"] == "POST /v1/audio/transcriptions 200"
     assert (good["request_id"], good["client"], good["model"], good["format"]) == ("r-1", "ada", "whisper-1", "json")
     assert good["audio_s"] == 2.5

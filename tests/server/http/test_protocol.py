@@ -12,7 +12,7 @@ import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import LIMIT_S, form_body, post_head, read_answer, running, talk, until
-from whisper_server.connection import ConnectionTimes
+from whisper_server.http.connection import ConnectionTimes
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
 CHUNKED = post_head(Transfer_Encoding="chunked")
@@ -80,7 +80,7 @@ async def test_bad_chunks_get_one_400_and_no_traceback(
 ) -> None:
     async with running() as server:
         [(status, headers, answer)] = answers_in(await talk(server.port, CHUNKED, body, pause_s=pause_s))
-        assert server.parts.budget.used_bytes == 0
+        assert server.state.budget.used_bytes == 0
 
     assert (status, headers["connection"]) == (400, "close")
     assert json.loads(answer)["error"]["type"] == "invalid_request_error"
@@ -214,7 +214,7 @@ async def test_too_large_without_a_length_is_found_while_it_streams_in() -> None
         writer.close()
 
     assert status == 413
-    assert server.parts.budget.used_bytes == 0
+    assert server.state.budget.used_bytes == 0
 
 
 async def test_endless_sender_is_answered_and_cut() -> None:
@@ -290,6 +290,6 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut(stream: str) -> 
             client.sendall(post_head(Content_Length=len(body)) + body)
             await until(lambda: doubles.decoder.n_calls and not server.http.connections)
 
-    assert not server.http.under_way
+    assert not server.http.in_flight
     assert doubles.pipeline.n_open == 0
-    assert server.parts.budget.used_bytes == 0
+    assert server.state.budget.used_bytes == 0

@@ -90,7 +90,7 @@ async def test_what_the_decoder_refuses_is_the_clients_400() -> None:
         "param": "file",
         "code": "invalid_audio",
     }
-    assert server.parts.budget.used_bytes == 0
+    assert server.state.budget.used_bytes == 0
 
 
 async def test_a_crash_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:

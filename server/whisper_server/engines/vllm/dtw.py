@@ -1,6 +1,7 @@
-"""The path of dynamic time warping through attention: from tokens to times. Neither torch nor vllm.
+"""Dynamic time warping: from the attention between tokens and audio to the tokens' times.
 
-The path of openai/whisper's `timing.py` (`dtw_cpu`), found a row at a time instead of a cell at a time.
+Computes the same path as `dtw_cpu` of openai/whisper's `timing.py`, a row at a time in numpy: 225 tokens over 30 s take
+milliseconds, without numba, which openai/whisper compiles for it. Imports neither torch nor vllm.
 """
 
 from __future__ import annotations
@@ -8,12 +9,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-POSITION_S = 0.02
-"""Seconds that one encoder position stands for."""
+from whisper_server.whisper.constants import POSITION_S
 
 
 def token_starts(attention: npt.NDArray[np.float32]) -> tuple[float, ...]:
-    """For every row of attention (token, position), the seconds at which the path first comes to it."""
+    """Start of each token in seconds: where the path enters its row of the attention (token, position)."""
     totals = _totals(-attention.astype(np.float64))
     row, column = attention.shape
     starts = [0] * row
@@ -30,10 +30,10 @@ def token_starts(attention: npt.NDArray[np.float32]) -> tuple[float, ...]:
 
 
 def _totals(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Cost of the cheapest path to every cell, with a row and a column of walls before them.
+    """Cost of the cheapest path to every cell, after a first row and column of infinities.
 
-    Along a row a path may go on from the left: total[j] = cost[j] + min(above[j], total[j - 1]). Less the sum of
-    the costs up to there, that is a running minimum.
+    Within a row, total[j] = cost[j] + min(above[j], total[j - 1]), where `above` is the cheaper of the two cells above.
+    Minus the row's cumulative costs, that is a running minimum, which numpy computes at once.
     """
     n_rows, n_columns = costs.shape
     totals = np.full((n_rows + 1, n_columns + 1), np.inf)

@@ -1,6 +1,6 @@
-"""What the engine must know of a checkpoint before vLLM loads it: sizes, token ids, alignment heads.
+"""What the engine needs from a checkpoint before vLLM loads it: sizes, token ids, alignment heads.
 
-Reads JSON only; what is missing or no Whisper is refused here, before a GPU is touched.
+Reads JSON only. Refuses incomplete checkpoints and other models than Whisper before a GPU is used.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from whisper_server.engines.checkpoint import open_tensors, read_json, read_optional_json, require_whisper
-from whisper_server.engines.vllm.plans import Vocabulary
-from whisper_server.engines.vllm.profile import ModelShape
+from whisper_server.engines.vllm.engine_config import ModelShape
+from whisper_server.engines.vllm.wire import Vocabulary
 from whisper_server.errors import StartError
-from whisper_server.tokens import WhisperTokenizer
+from whisper_server.whisper.tokens import WhisperTokenizer
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ModelFiles:
 
 
 def read_model_files(folder: Path) -> ModelFiles:
-    """Raises StartError for what is no whole Whisper checkpoint."""
+    """Raises StartError for anything but a whole Whisper checkpoint."""
     if (folder / "model.bin").exists() and not (folder / "model.safetensors").exists():
         raise StartError(
             f"MODEL_ID: {folder} is a CTranslate2 model, which vLLM cannot load; set it to a Hugging Face checkpoint, "
@@ -44,7 +44,7 @@ def read_model_files(folder: Path) -> ModelFiles:
     config = read_json(folder, "config.json")
     require_whisper(config, folder)
     with open_tensors(folder):
-        pass  # they are whole; vLLM reads them
+        pass  # checks that the files are whole; vLLM reads them
     generation = read_optional_json(folder, "generation_config.json")
     tokenizer = WhisperTokenizer.from_folder(folder, is_multilingual=_is_multilingual(config, generation))
     try:
@@ -63,9 +63,9 @@ def read_model_files(folder: Path) -> ModelFiles:
 
 
 def _is_multilingual(config: dict[str, Any], generation: dict[str, Any]) -> bool:
-    """As generation_config.json says; OpenAI's models without one are told apart by the size of their vocabulary."""
-    said = generation.get("is_multilingual")
-    return bool(said) if said is not None else config.get("vocab_size", 0) != 51864
+    """As in generation_config.json; without it, by the vocabulary's size: 51,864 in the `.en` models."""
+    value = generation.get("is_multilingual")
+    return bool(value) if value is not None else config.get("vocab_size", 0) != 51864
 
 
 def _shape(config: dict[str, Any]) -> ModelShape:

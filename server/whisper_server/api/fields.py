@@ -1,0 +1,220 @@
+"""The form of a request, as types: what `forms` parses is what `openapi` documents.
+
+One model a route; a field's alias is the name on the wire ("keywords[]" is a list). The file is not among
+them: it is no value but a stream, and is described by FILE_FIELD. What fields mean together (a format that
+cannot stream, say) is decided in `forms.values`, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError, from_json
+
+from whisper_runtime.languages import NAME_OF_CODE
+from whisper_server.whisper.languages import parse_language
+from whisper_server.whisper.transcript import VoiceActivity
+
+
+class ResponseFormat(StrEnum):
+    """How the transcript is written."""
+
+    JSON = "json"
+    TEXT = "text"
+    SRT = "srt"
+    VERBOSE_JSON = "verbose_json"
+    VTT = "vtt"
+
+
+class Granularity(StrEnum):
+    """What verbose_json gives times of."""
+
+    WORD = "word"
+    SEGMENT = "segment"
+
+
+class Include(StrEnum):
+    """What json gives besides the text."""
+
+    LOGPROBS = "logprobs"
+
+
+FILE_FIELD: Mapping[str, str] = {
+    "name": "file",
+    "description": (
+        "The recording: flac, mp3, mp4, mpeg, mpga, m4a, ogg, opus, wav or webm, at any sampling rate and with any "
+        "number of channels. The format is found from the content, not from the name."
+    ),
+}
+
+
+def _language(value: str) -> str | None:
+    """A Whisper code; None: detect. "auto" is what whisper.cpp and its clients send for that."""
+    if value.lower() == "auto":
+        return None
+    code = parse_language(value)
+    if code is None:
+        raise PydanticCustomError(
+            "language",
+            "unknown language; use an ISO-639-1 code, a name or a tag (de, German, de-AT), one of {codes}",
+            {"codes": ", ".join(NAME_OF_CODE)},
+        )
+    return code
+
+
+def _language_choice(value: str) -> str:
+    code = _language(value)
+    if code is None:
+        raise PydanticCustomError("language", "'auto' is no language; leave the field out to choose among all of them")
+    return code
+
+
+def _keyword(value: str) -> str:
+    if any(character in value for character in "<>\r\n"):
+        raise PydanticCustomError("keyword", "a keyword is one line without < and >")
+    return value
+
+
+def _flag(value: object) -> bool:
+    """Only what OpenAI's clients and curl users write: pydantic itself would take "off" and "y" as well."""
+    flag = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+    if flag is None:
+        raise PydanticCustomError("flag", "use true or false")
+    return flag
+
+
+def _chunking(value: object) -> object:
+    """Either "auto" or the object: as JSON text, or already put together from chunking_strategy[…] fields."""
+    if not isinstance(value, str):
+        return value
+    if value == "auto":
+        return {"type": "server_vad"}
+    try:
+        parsed = from_json(value, allow_inf_nan=False)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise PydanticCustomError("chunking", 'use auto or a JSON object such as {"type": "server_vad"}')
+    return parsed
+
+
+class ServerVad(BaseModel):
+    """Voice activity detection, tuned by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["server_vad"]
+    threshold: float = Field(
+        default=VoiceActivity.threshold,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How sure it must be that somebody speaks.",
+    )
+    prefix_padding_ms: int = Field(
+        default=VoiceActivity.prefix_padding_ms, ge=0, le=30_000, description="Sound kept before speech begins."
+    )
+    silence_duration_ms: int = Field(
+        default=VoiceActivity.silence_duration_ms, ge=0, le=60_000, description="Silence after which speech has ended."
+    )
+
+
+Language = Annotated[str | None, AfterValidator(_language), WithJsonSchema({"type": "string", "examples": ["auto"]})]
+LanguageChoice = Annotated[str, AfterValidator(_language_choice), WithJsonSchema({"type": "string"})]
+Keyword = Annotated[
+    str, AfterValidator(_keyword), WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^<>\\r\\n]+$"})
+]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Chunking = Annotated[
+    ServerVad | None,
+    BeforeValidator(_chunking),
+    # The empty value is what /docs fills in: nobody who tries the page out is to get this unasked.
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "enum": ["", "auto"]}, {"$ref": "#/components/schemas/ServerVad"}], "default": ""}
+    ),
+]
+
+
+class FormFields(BaseModel):
+    """The fields of both routes: the union of OpenAI's whisper-1 and gpt-transcribe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    model: str = Field(min_length=1, description="One of the names that GET /v1/models lists.")
+    language: Language = Field(
+        default=None,
+        description=(
+            "The language spoken: an ISO-639-1 code (`de`), a name (`German`) or a tag (`de-AT`). "
+            "Left out or `auto`: detected. The operator of the server may force another one (LANGUAGE_FORCE)."
+        ),
+    )
+    languages: tuple[LanguageChoice, ...] = Field(
+        default=(),
+        alias="languages[]",
+        description="Languages that detection chooses from; not together with `language`. One field each.",
+    )
+    prompt: str = Field(
+        default="",
+        description="Text before the recording, in its language: style, spelling, names. The last 223 tokens count.",
+    )
+    keywords: tuple[Keyword, ...] = Field(
+        default=(),
+        alias="keywords[]",
+        description="Words to expect. One field each, one line, without `<` and `>`.",
+    )
+    response_format: ResponseFormat = Field(default=ResponseFormat.JSON, description="How the transcript is written.")
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        examples=[0],
+        description=(
+            "Left out or 0: the most likely words, and higher temperatures only for a window whose "
+            "result looks wrong. Above 0: that temperature for all of it."
+        ),
+    )
+    include: tuple[Include, ...] = Field(
+        default=(),
+        alias="include[]",
+        description="`logprobs`: the log-probability of every token. With `response_format=json` only.",
+    )
+    timestamp_granularities: tuple[Granularity, ...] = Field(
+        default=(),
+        alias="timestamp_granularities[]",
+        description="What to give times of; `segment` if left out. With `response_format=verbose_json` only.",
+    )
+    stream: Flag = Field(
+        default=False,
+        description="Send the text as it is ready, as server-sent events. With `json` and `text` only.",
+    )
+    chunking_strategy: Chunking = Field(
+        default=None,
+        description=(
+            "`auto` or an object (as JSON, or as fields `chunking_strategy[type]` …): leave out what is no speech, "
+            "found by voice activity detection. Left out: all of the recording is transcribed."
+        ),
+    )
+
+
+class TranscriptionFields(FormFields):
+    """Fields of POST /v1/audio/transcriptions."""
+
+
+class TranslationFields(FormFields):
+    """Fields of POST /v1/audio/translations: all of a transcription's, where OpenAI has five of them."""
+
+    prompt: str = Field(default="", description="English text before the recording: style, spelling, names.")
+
+
+def wire_names(model: type[FormFields]) -> Mapping[str, bool]:
+    """The bare name of every field, and whether it is a list."""
+    return {name: (field.alias or "").endswith("[]") for name, field in model.model_fields.items()}
+
+
+def list_names(model: type[FormFields]) -> tuple[str, ...]:
+    """The names on the wire of the fields that may be repeated."""
+    return tuple(f"{name}[]" for name, is_list in wire_names(model).items() if is_list)

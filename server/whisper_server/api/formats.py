@@ -1,0 +1,157 @@
+"""A transcript as each response format writes it: json, text, srt, vtt, verbose_json.
+
+Pure: a transcript in, text and its content type out. What `usage` holds is decided in `usage`; which format may
+go with which field, in `forms`. Formats and granularities are named by their words on the wire.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from whisper_server.whisper.languages import language_name
+from whisper_server.whisper.transcript import Segment, Task, TokenLogprob, Transcript, Word
+
+Usage = Mapping[str, Any]
+
+_JSON = "application/json; charset=utf-8"
+
+
+def format_transcript(
+    transcript: Transcript, response_format: str, granularities: Collection[str], usage: Usage
+) -> tuple[str, str]:
+    """Body and content type. `granularities` (word, segment) count for verbose_json only; none means segment."""
+    match response_format:
+        case "json":
+            return to_json(transcript, usage), _JSON
+        case "text":
+            return to_text(transcript), "text/plain; charset=utf-8"
+        case "srt":
+            return to_srt(transcript), "application/x-subrip; charset=utf-8"
+        case "vtt":
+            return to_vtt(transcript), "text/vtt; charset=utf-8"
+        case "verbose_json":
+            return to_verbose_json(transcript, granularities, usage), _JSON
+    raise ValueError(f"no such format: {response_format}")
+
+
+def to_json(transcript: Transcript, usage: Usage) -> str:
+    """Text and usage; log-probabilities where the transcript has them."""
+    body: dict[str, Any] = {"text": transcript.text}
+    if transcript.logprobs:
+        body["logprobs"] = logprob_objects(transcript.logprobs)
+    return _json(body | {"languages": language_objects(transcript.language), "usage": dict(usage)})
+
+
+def logprob_objects(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
+    """As OpenAI writes them, in events too."""
+    return [{"token": one.token, "bytes": list(one.bytes), "logprob": _finite(one.logprob)} for one in logprobs]
+
+
+def language_objects(code: str) -> list[dict[str, str]]:
+    """The one language that was heard, as OpenAI's gpt-transcribe lists languages."""
+    return [{"code": code}]
+
+
+def to_text(transcript: Transcript) -> str:
+    """The text and, as OpenAI has it, a line end."""
+    return f"{transcript.text}\n"
+
+
+def to_srt(transcript: Transcript) -> str:
+    """SubRip: numbered cues, a blank line after each. It has no escapes: an arrow in the text gets shorter."""
+    return "".join(
+        f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n{cue.text.replace('-->', '->')}\n\n"
+        for number, cue in enumerate(_cues(transcript), start=1)
+    )
+
+
+def to_vtt(transcript: Transcript) -> str:
+    """WebVTT; `&`, `<` and `>`, and so the arrow, are written as its escapes."""
+    return "WEBVTT\n\n" + "".join(
+        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{html.escape(cue.text, quote=False)}\n\n"
+        for cue in _cues(transcript)
+    )
+
+
+def to_verbose_json(transcript: Transcript, granularities: Collection[str], usage: Usage) -> str:
+    """Everything that is known, with times for what `granularities` name."""
+    translated = transcript.task is Task.TRANSLATE
+    body: dict[str, Any] = {
+        "task": transcript.task.value,
+        # Of what is written, not of what was said: a translation is always into English.
+        "language": "english" if translated else language_name(transcript.language),
+        "duration": _seconds(transcript.duration_s),
+        "text": transcript.text,
+    }
+    if "segment" in granularities or not granularities:
+        body["segments"] = [_segment(segment) for segment in transcript.segments]
+    if "word" in granularities:
+        body["words"] = [_word(word) for word in transcript.words if word.word.strip()]
+    return _json(body | {"usage": dict(usage)})
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        "id": segment.id,
+        "seek": segment.seek,
+        "start": _seconds(segment.start_s),
+        "end": _seconds(segment.end_s),
+        "text": segment.text,
+        "tokens": list(segment.tokens),
+        "temperature": _finite(segment.temperature),
+        "avg_logprob": _finite(segment.avg_logprob),
+        "compression_ratio": _finite(segment.compression_ratio),
+        "no_speech_prob": _finite(segment.no_speech_prob),
+    }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {"word": word.word.strip(), "start": _seconds(word.start_s), "end": _seconds(word.end_s)}
+
+
+@dataclass(frozen=True)
+class _Cue:
+    start_ms: int
+    end_ms: int
+    text: str
+
+
+def _cues(transcript: Transcript) -> Iterator[_Cue]:
+    """A segment each. Players want at least one line, no blank ones, and an end after the start."""
+    for segment in transcript.segments:
+        lines = (" ".join(line.split()) for line in segment.text.splitlines())
+        text = "\n".join(line for line in lines if line)
+        if text:
+            start_ms = _milliseconds(segment.start_s)
+            yield _Cue(start_ms, max(_milliseconds(segment.end_s), start_ms + 1), text)
+
+
+def _clock(at_ms: int, decimal_mark: str) -> str:
+    """HH:MM:SS,mmm; hours take as many digits as they need."""
+    seconds, milliseconds = divmod(at_ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{decimal_mark}{milliseconds:03d}"
+
+
+def _milliseconds(at_s: float) -> int:
+    return max(0, round(_finite(at_s) * 1000))
+
+
+def _seconds(at_s: float) -> float:
+    """To the millisecond, as the subtitles have it: binary fractions say nothing more."""
+    return _milliseconds(at_s) / 1000
+
+
+def _finite(number: float) -> float:
+    """JSON has no NaN and no infinity."""
+    return float(number) if math.isfinite(number) else 0.0
+
+
+def _json(body: Mapping[str, Any]) -> str:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

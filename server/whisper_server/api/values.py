@@ -1,0 +1,210 @@
+"""From the text fields of a form to what the pipeline is asked for. Pure: names and strings in, values out.
+
+How the parts of a body are read is `forms.multipart`'s affair; which fields there are, that of `fields`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from whisper_runtime.choices import Timestamps
+from whisper_server.api.fields import (
+    FormFields,
+    Granularity,
+    Include,
+    ResponseFormat,
+    ServerVad,
+    TranscriptionFields,
+    TranslationFields,
+    wire_names,
+)
+from whisper_server.api.ignored_fields import IGNORED_FIELDS, refused_fields
+from whisper_server.errors import BadRequest
+from whisper_server.whisper.transcript import Options, Task, VoiceActivity
+
+FORM_OF_TASK: Mapping[Task, type[FormFields]] = {
+    Task.TRANSCRIBE: TranscriptionFields,
+    Task.TRANSLATE: TranslationFields,
+}
+_NAME = re.compile(r"(?P<base>[A-Za-z0-9_-]+)(?:\[(?P<key>[A-Za-z0-9_]*)\])?")
+_KEPT_AS_WRITTEN = frozenset({"prompt", "keywords"})
+_TIMED_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT, ResponseFormat.VERBOSE_JSON})
+_STREAMED_FORMATS = frozenset({ResponseFormat.JSON, ResponseFormat.TEXT})
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the operator of the server has decided for every request."""
+
+    language_force: str = ""
+    """A Whisper code; empty: the request decides."""
+    timestamps: Timestamps = Timestamps.AUTO
+
+
+@dataclass(frozen=True)
+class FieldName:
+    """The name of a part: `base[key]`."""
+
+    base: str
+    key: str | None
+    """What is in the brackets; "" for empty ones; None without brackets."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """The text fields of a form, checked."""
+
+    fields: FormFields
+    ignored: tuple[str, ...]
+    """Vendor fields that were passed over."""
+
+
+def quoted(text: str) -> str:
+    """What a client wrote, fit for a message or a log: printable and short."""
+    return ascii(text if len(text) <= 64 else text[:64] + "…")
+
+
+def parse_name(name: str, task: Task) -> FieldName:
+    """The field that a part belongs to; refuses what this route does not know."""
+    match = _NAME.fullmatch(name)
+    field = FieldName(match["base"], match["key"]) if match else None
+    if field is None or not _is_known(field, task):
+        known = ", ".join(wire_names(FORM_OF_TASK[task]))
+        raise BadRequest(f"Unknown field {quoted(name)}. The fields of this route: file, {known}.", param=name[:64])
+    return field
+
+
+def _is_known(field: FieldName, task: Task) -> bool:
+    if field.base in IGNORED_FIELDS or field.base in refused_fields(task):
+        return True
+    is_list = wire_names(FORM_OF_TASK[task]).get(field.base)
+    if is_list is None:
+        return False
+    if is_list:
+        return not field.key or field.key.isdecimal()
+    return field.key is None or (field.base == "chunking_strategy" and field.key != "")
+
+
+def parse_values(pairs: Iterable[tuple[FieldName, str]], task: Task) -> Values:
+    """Check the text fields of a form. An empty value is an absent one."""
+    form = FORM_OF_TASK[task]
+    is_list = wire_names(form)
+    refused = refused_fields(task)
+    raw: dict[str, Any] = {}
+    ignored: list[str] = []
+    for field, text in pairs:
+        value = text if field.base in _KEPT_AS_WRITTEN else text.strip()
+        if not value.strip():
+            continue
+        if field.base in refused:
+            if value.lower() not in refused[field.base].harmless:
+                raise BadRequest(f"{field.base}: {refused[field.base].reason}.", param=field.base)
+        elif field.base in IGNORED_FIELDS:
+            ignored.append(field.base)
+        elif is_list[field.base]:
+            raw.setdefault(field.base, []).append(value)
+        else:
+            _put(raw, field, value)
+    return Values(_validated(form, raw), tuple(dict.fromkeys(ignored)))
+
+
+def _put(raw: dict[str, Any], field: FieldName, value: str) -> None:
+    """Set a field that has one value, or one key of a field that is an object."""
+    place: Any = raw
+    key = field.base
+    if field.key is not None:
+        place, key = raw.setdefault(field.base, {}), field.key
+    if not isinstance(place, dict) or key in place:
+        raise BadRequest(f"{field.base} is given more than once; give it once.", param=field.base)
+    place[key] = value
+
+
+def _validated(form: type[FormFields], raw: dict[str, Any]) -> FormFields:
+    if "model" not in raw:
+        raise BadRequest("The field model is missing; GET /v1/models lists the names served here.", param="model")
+    if raw.get("response_format") == "diarized_json":
+        raise BadRequest(
+            "response_format diarized_json: this server does not tell speakers apart (no diarization); "
+            f"use one of {', '.join(ResponseFormat)}.",
+            param="response_format",
+        )
+    try:
+        fields = form.model_validate(raw)
+    except ValidationError as error:
+        raise _as_bad_request(error) from None
+    _refuse_contradictions(fields)
+    return fields
+
+
+def _as_bad_request(error: ValidationError) -> BadRequest:
+    """The first problem that pydantic found, in one sentence that begins with the field."""
+    problem = error.errors(include_url=False)[0]
+    path = [str(step).removesuffix("[]") for step in problem["loc"]]
+    place = ".".join(step for step in path if not step.isdecimal())
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    got = problem["input"]
+    if problem["type"] == "missing":
+        return BadRequest(f"{place}: field missing.", param=path[0])
+    seen = f" (got {quoted(str(got))})" if isinstance(got, str | int | float) else ""
+    return BadRequest(f"{place}: {message}{seen}.", param=path[0])
+
+
+def _refuse_contradictions(fields: FormFields) -> None:
+    """What each field may be by itself, but not together with the others."""
+    format_ = fields.response_format
+    if fields.language is not None and fields.languages:
+        raise BadRequest("language and languages cannot be combined; give one of them.", param="languages")
+    if fields.timestamp_granularities and format_ is not ResponseFormat.VERBOSE_JSON:
+        raise BadRequest(
+            f"timestamp_granularities needs response_format=verbose_json, not {format_}.",
+            param="timestamp_granularities",
+        )
+    if fields.include and format_ is not ResponseFormat.JSON:
+        raise BadRequest(f"include=logprobs needs response_format=json, not {format_}.", param="include")
+    if fields.stream and format_ not in _STREAMED_FORMATS:
+        raise BadRequest(
+            f"stream=true needs response_format json or text, not {format_}; leave stream out.", param="stream"
+        )
+
+
+def _wants_timestamps(response_format: ResponseFormat, mode: Timestamps) -> bool:
+    if mode is Timestamps.AUTO:
+        return response_format in _TIMED_FORMATS
+    return mode is Timestamps.SEGMENTS
+
+
+def options_of(fields: FormFields, task: Task, policy: Policy) -> Options:
+    """What the pipeline is asked for.
+
+    With TIMESTAMPS=none, words still have times (they come from alignment, not from timestamp tokens),
+    and a segment spans its window.
+    """
+    forced = policy.language_force
+    return Options(
+        task=task,
+        language=forced or fields.language,
+        languages=() if forced else tuple(dict.fromkeys(fields.languages)),
+        prompt=fields.prompt,
+        keywords=fields.keywords,
+        temperature=fields.temperature,
+        timestamps=_wants_timestamps(fields.response_format, policy.timestamps),
+        words=Granularity.WORD in fields.timestamp_granularities,
+        logprobs=Include.LOGPROBS in fields.include,
+        voice_activity=_voice_activity(fields.chunking_strategy),
+    )
+
+
+def _voice_activity(vad: ServerVad | None) -> VoiceActivity | None:
+    if vad is None:
+        return None
+    return VoiceActivity(vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms)
+
+
+def granularities_of(fields: FormFields) -> tuple[Granularity, ...]:
+    """What verbose_json gives times of: segments, if nothing was said."""
+    return tuple(dict.fromkeys(fields.timestamp_granularities)) or (Granularity.SEGMENT,)

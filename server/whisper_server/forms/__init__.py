@@ -1,7 +1,0 @@
-"""The forms of the two audio routes: from a multipart body to what the pipeline is asked for."""
-
-from whisper_server.forms.multipart import FormLimits, refuse_by_headers
-from whisper_server.forms.read import Form, read_form
-from whisper_server.forms.values import Policy
-
-__all__ = ["Form", "FormLimits", "Policy", "read_form", "refuse_by_headers"]

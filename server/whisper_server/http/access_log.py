@@ -1,0 +1,84 @@
+"""One log line and one set of numbers for every request that ends, however it ends."""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import web
+
+from whisper_server.http.in_flight import RECORD
+from whisper_server.http.request_record import RequestRecord
+from whisper_server.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+CLIENT_LEFT_STATUS = 499
+"""As nginx has it; never sent, as nobody is there."""
+
+_EXPECTED = frozenset({"loading", "draining"})
+
+
+class AccessLog:
+    """Told of every request by the HTTP server."""
+
+    def __init__(self, metrics: Metrics, *, audio_routes: frozenset[str], quiet_routes: frozenset[str]) -> None:
+        self._metrics = metrics
+        self._audio_routes = audio_routes
+        """Counted as running transcriptions."""
+        self._quiet_routes = quiet_routes
+        """Probes: a line only where they tell of a failure; that the model loads, they ask every few seconds."""
+
+    def begun(self, request: web.BaseRequest) -> None:
+        """The head was read."""
+        self._metrics.requests_in_flight.inc()
+        if request.path in self._audio_routes:
+            self._metrics.requests_running.inc()
+
+    def ended(self, request: web.BaseRequest, response: web.StreamResponse | None) -> None:
+        """Answered, or the client left."""
+        record = request[RECORD]
+        status = CLIENT_LEFT_STATUS if response is None else response.status
+        is_probe = request.path in self._quiet_routes
+        self._count(request, record, status, is_probe=is_probe)
+        quiet = is_probe and (status < 400 or record.error_code in _EXPECTED)
+        log.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "%s %s %d",
+            request.method,
+            request.path,
+            status,
+            extra={"fields": {"request_id": record.request_id} | _fields(request, record)},
+        )
+
+    def _count(self, request: web.BaseRequest, record: RequestRecord, status: int, *, is_probe: bool) -> None:
+        metrics = self._metrics
+        metrics.requests_in_flight.dec()
+        if request.path in self._audio_routes:
+            metrics.requests_running.dec()
+        # Methods are the client's to invent; labels are not.
+        method = request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+        metrics.requests.labels(record.route, method, str(status), record.response_format).inc()
+        metrics.request_seconds.labels(record.route).observe(record.elapsed_s())
+        if record.error_code and not is_probe:
+            metrics.rejected.labels(record.error_code).inc()
+
+
+def _fields(request: web.BaseRequest, record: RequestRecord) -> dict[str, object]:
+    seconds = {
+        "duration_s": record.elapsed_s(),
+        "upload_s": record.upload_s,
+        "decode_s": record.decode_s,
+        "transcribe_s": record.transcribe_s,
+        "audio_s": record.audio_s,
+    }
+    known: dict[str, object] = {
+        "client": record.client,
+        "remote": request.remote,
+        "model": record.model,
+        "format": record.response_format,
+        "stream": record.streamed,
+        "error": record.error_code,
+    }
+    return {key: value for key, value in known.items() if value} | {
+        key: round(value, 3) for key, value in seconds.items() if value
+    }

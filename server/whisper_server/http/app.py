@@ -1,0 +1,156 @@
+"""The aiohttp application: which path leads to which handler, who needs a key, what every answer carries."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from whisper_server import __version__
+from whisper_server.api.served_models import served_models
+from whisper_server.http import routes
+from whisper_server.http.access_log import AccessLog
+from whisper_server.http.connection import ConnectionTimes
+from whisper_server.http.cors import cors_headers, preflight_headers
+from whisper_server.http.docs import docs_routes
+from whisper_server.http.forms import FormLimits, Policy
+from whisper_server.http.in_flight import RECORD
+from whisper_server.http.keys import KeyRing
+from whisper_server.http.loop_throttle import LoopThrottle
+from whisper_server.http.openapi import DocumentFacts
+from whisper_server.http.protocol import HttpRunner, expect_later
+from whisper_server.http.routes import APP_STATE, AppState
+from whisper_server.memory_budget import MemoryBudget
+from whisper_server.metrics import Metrics
+from whisper_server.service import Service
+from whisper_server.settings import Settings
+
+STEPS_PER_ITERATION = 2
+"""Of one kind, each of a quarter to half a millisecond; a probe that comes in between waits for two or three rounds."""
+PROBES = {"/health": routes.health, "/ready": routes.ready}
+
+
+def app_state(settings: Settings, service: Service, metrics: Metrics, *, heartbeat_s: float = 15.0) -> AppState:
+    """What the handlers work with, from the settings."""
+    return AppState(
+        service=service,
+        models=served_models(settings.served_model_names, settings.model_id, created=int(time.time())),
+        budget=MemoryBudget(settings.memory_budget_bytes),
+        limits=FormLimits(settings.max_upload_bytes, settings.upload_timeout_seconds),
+        policy=Policy(settings.language_force, settings.timestamps),
+        max_queue_s=settings.max_queue_seconds,
+        metrics=metrics,
+        heartbeat_s=heartbeat_s,
+        upload_pace=LoopThrottle(STEPS_PER_ITERATION),
+        recording_pace=LoopThrottle(STEPS_PER_ITERATION),
+    )
+
+
+def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Application:
+    """Every route of the server; `/metrics` only where it has no port of its own."""
+    prefix = settings.root_path
+    app = web.Application(middlewares=[_named, _preflight(settings), _authorized(f"{prefix}/v1/", keys)])
+    app[APP_STATE] = state
+    add = app.router.add_route
+    add(hdrs.METH_POST, f"{prefix}/v1/audio/transcriptions", routes.transcriptions, expect_handler=expect_later)
+    add(hdrs.METH_POST, f"{prefix}/v1/audio/translations", routes.translations, expect_handler=expect_later)
+    app.router.add_get(f"{prefix}/v1/models", routes.list_models)
+    app.router.add_get(f"{prefix}/v1/models/{{id:.+}}", routes.one_model)
+    facts = DocumentFacts(
+        version=__version__,
+        model_names=tuple(state.models),
+        root_path=prefix,
+        needs_key=not keys.is_open,
+        shows_metrics=not settings.metrics_port,
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    app.router.add_routes(docs_routes(facts))
+    shown = PROBES if settings.metrics_port else PROBES | {"/metrics": routes.metrics}
+    for path, handler in shown.items():
+        # Kubelet and Prometheus come without the prefix, straight to the pod.
+        for place in {path, prefix + path}:
+            app.router.add_get(place, handler)
+    return app
+
+
+def build_metrics_app(state: AppState) -> web.Application:
+    """What METRICS_PORT serves."""
+    app = web.Application(middlewares=[_named])
+    app[APP_STATE] = state
+    app.router.add_get("/metrics", routes.metrics)
+    return app
+
+
+def make_runner(
+    app: web.Application,
+    settings: Settings,
+    times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
+    max_connections: int | None = None,
+) -> HttpRunner:
+    """The application on its way to a socket."""
+    state = app[APP_STATE]
+    prefix = settings.root_path
+
+    def add_common_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+        response.headers["x-request-id"] = request[RECORD].request_id
+        response.headers[hdrs.SERVER] = "whisper-server"
+        response.headers.update(cors_headers(settings.cors_allow_origins, request.headers.get(hdrs.ORIGIN)))
+        if state.service.draining:
+            response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"
+
+    async def add_to_prepared(request: web.Request, response: web.StreamResponse) -> None:
+        # Streams are prepared by their handler, before the protocol sees them.
+        add_common_headers(request, response)
+
+    app.on_response_prepare.append(add_to_prepared)
+    observer = AccessLog(
+        state.metrics,
+        audio_routes=frozenset({f"{prefix}/v1/audio/transcriptions", f"{prefix}/v1/audio/translations"}),
+        quiet_routes=frozenset({path for probe in (*PROBES, "/metrics") for path in (probe, prefix + probe)}),
+    )
+    return HttpRunner(
+        app, add_common_headers=add_common_headers, observer=observer, times=times, max_connections=max_connections
+    )
+
+
+@web.middleware
+async def _named(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Note the route by its pattern: a label must not grow with what clients make up."""
+    resource = request.match_info.route.resource
+    if resource is not None:
+        request[RECORD].route = resource.canonical
+    return await handler(request)
+
+
+def _preflight(settings: Settings) -> Middleware:
+    """Answer a browser that asks whether a page may call."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = request.match_info.http_exception
+        asks = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        allowed = hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in cors_headers(
+            settings.cors_allow_origins, request.headers.get(hdrs.ORIGIN)
+        )
+        # The path exists, but has no OPTIONS of its own.
+        if asks and allowed and isinstance(refusal, web.HTTPMethodNotAllowed):
+            asked_headers = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS)
+            return web.Response(status=204, headers=preflight_headers(asked_headers))
+        return await handler(request)
+
+    return middleware
+
+
+def _authorized(below: str, keys: KeyRing) -> Middleware:
+    """Ask for a key for all routes below that path, before anything of the body is read."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if resource is not None and resource.canonical.startswith(below):
+            request[RECORD].client = keys.client_of(request.headers.get(hdrs.AUTHORIZATION))
+        return await handler(request)
+
+    return middleware

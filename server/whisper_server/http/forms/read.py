@@ -1,0 +1,138 @@
+"""From a request on a socket to a checked form, whose recording lies in memory outside the heap.
+
+The only place that knows the order of things: headers, parts as they arrive, values, time limit, and that
+nothing stays open when any of it fails. What fields mean is in `forms.values`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Self
+
+from aiohttp import web
+
+from whisper_server.api.fields import Granularity, ResponseFormat
+from whisper_server.api.values import (
+    FieldName,
+    Policy,
+    granularities_of,
+    options_of,
+    parse_name,
+    parse_values,
+)
+from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
+from whisper_server.http.forms.multipart import FormLimits, FormPart, FormPartReader, discard, refuse_by_headers
+from whisper_server.http.loop_throttle import LoopThrottle
+from whisper_server.memory_budget import Reservation
+from whisper_server.whisper.transcript import Options, Task
+
+_DISCARD_S = 10.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One request, checked. Leaving it as a context manager frees the recording."""
+
+    file: MemoryFile
+    model: str
+    """As asked for; whether it is served is not checked here."""
+    options: Options
+    response_format: ResponseFormat
+    stream: bool
+    granularities: tuple[Granularity, ...]
+
+    def close(self) -> None:
+        """Free the recording."""
+        self.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def read_form(
+    request: web.BaseRequest,
+    task: Task,
+    limits: FormLimits,
+    policy: Policy,
+    reservation: Reservation,
+    *,
+    throttle: LoopThrottle,
+) -> Form:
+    """Read and check the form of a request. With a form, the reservation is the caller's to give back.
+
+    Pieces of recordings are taken at `pace`.
+    """
+    refuse_by_headers(request.headers, limits)
+    try:
+        async with asyncio.timeout(limits.upload_timeout_s):
+            return await _read(request, task, limits, policy, reservation, throttle=throttle)
+    except TimeoutError:
+        raise UploadTimeout(
+            f"The request body did not arrive within {limits.upload_timeout_s:g} s (UPLOAD_TIMEOUT_SECONDS)."
+        ) from None
+    except (BadRequest, MemoryFull):
+        reservation.release()  # nothing is kept of it: others need not wait for the rest to be thrown away
+        with suppress(TimeoutError):
+            await asyncio.wait_for(discard(request, limits), _DISCARD_S)
+        raise
+
+
+async def _read(
+    request: web.BaseRequest,
+    task: Task,
+    limits: FormLimits,
+    policy: Policy,
+    reservation: Reservation,
+    *,
+    throttle: LoopThrottle,
+) -> Form:
+    with ExitStack() as stack:
+        file = stack.enter_context(MemoryFile.create("upload"))
+        texts: list[tuple[FieldName, str]] = []
+        n_text_bytes = 0
+        parts = FormPartReader(request, limits)
+        while (part := await parts.next()) is not None:
+            if part.name == "file":
+                if file.n_bytes:
+                    raise BadRequest("The form has more than one file; send one request a file.", param="file")
+                await _receive(part, file, reservation, throttle)
+                continue
+            field = parse_name(part.name, task)
+            texts.append((field, await part.text()))
+            n_text_bytes += len(texts[-1][1])
+            if n_text_bytes > limits.max_text_bytes:
+                raise BadRequest(f"The text fields are longer than {limits.max_text_bytes} bytes.", param=field.base)
+        values = parse_values(texts, task)
+        if not file.n_bytes:
+            raise BadRequest("The field file is missing or empty; it holds the recording.", param="file")
+        if values.ignored:
+            _log.info("fields passed over: %s", ", ".join(values.ignored))
+        form = Form(
+            file=file,
+            model=values.fields.model,
+            options=options_of(values.fields, task, policy),
+            response_format=values.fields.response_format,
+            stream=values.fields.stream,
+            granularities=granularities_of(values.fields),
+        )
+        stack.pop_all()
+        return form
+
+
+async def _receive(part: FormPart, file: MemoryFile, reservation: Reservation, throttle: LoopThrottle) -> None:
+    while True:
+        await throttle.acquire()
+        chunk = await part.read()
+        if not chunk:
+            return
+        if not reservation.grow(len(chunk)):
+            raise MemoryFull
+        file.write(chunk)

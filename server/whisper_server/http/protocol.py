@@ -1,0 +1,173 @@
+"""aiohttp's server, bent to one shape of error and to a drain that loses nothing.
+
+aiohttp answers what its router refuses in text, and forgets requests whose client left. Here each request gets a
+record, an answer in OpenAI's error shape, and one call of the observer at its end. What routes do is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+
+from whisper_server.errors import ApiError
+from whisper_server.http.connection import AddCommonHeaders, Connection, ConnectionTimes
+from whisper_server.http.error_responses import RoutingError, body_error, crash_error, error_response
+from whisper_server.http.in_flight import RECORD, InFlightRequests, RequestObserver
+from whisper_server.http.request_record import RequestRecord, request_id_from
+
+log = logging.getLogger(__name__)
+
+
+async def expect_later(request: web.Request) -> None:
+    """The hook for `Expect`: no `100 Continue` yet; `send_continue` follows where the request is let in."""
+    if request.version >= HttpVersion11 and not _wants_continue(request):
+        raise web.HTTPExpectationFailed
+
+
+async def send_continue(request: web.Request) -> None:
+    """Ask a client that waits for it to send the body now."""
+    if request.version < HttpVersion11 or not _wants_continue(request):
+        return
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # What counts as the begun answer starts after this.
+    request.writer.output_size = 0
+
+
+def _wants_continue(request: web.Request) -> bool:
+    return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+
+
+class HttpServer(web.Server):
+    """Makes connections, and answers every request with something."""
+
+    def __init__(
+        self,
+        answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        *,
+        app: web.Application,
+        make_request: Callable[..., web.BaseRequest],
+        add_common_headers: AddCommonHeaders,
+        observer: RequestObserver,
+        max_connections: int,
+        connection_options: dict[str, Any],
+    ) -> None:
+        super().__init__(cast("Any", self._answer), request_factory=self._make_recorded, handler_cancellation=True)
+        self._app_answer = answer
+        self._app = app
+        self._app_request = make_request
+        self._add_common_headers = add_common_headers
+        self.in_flight = InFlightRequests(observer)
+        self._max_connections = max_connections
+        self._connection_options = connection_options
+
+    def __call__(self) -> Connection:
+        return Connection(
+            self, self.in_flight, self._add_common_headers, loop=asyncio.get_running_loop(), **self._connection_options
+        )
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self._connections) > self._max_connections:
+            silent = next((each for each in self._connections if cast("Connection", each).waits_for_head), None)
+            if silent is not None:
+                silent.force_close()
+
+    def _make_recorded(self, message: Any, *args: Any) -> web.BaseRequest:
+        request = self._app_request(message, *args)
+        request[RECORD] = RequestRecord(request_id_from(request.headers.get("x-request-id")))
+        return request
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.in_flight.begin(request)
+        # The longest silent connection stays first.
+        self._connections[request.protocol] = self._connections.pop(request.protocol)
+        try:
+            if request.headers.get(hdrs.EXPECT):
+                await self._refuse_unroutable(request)
+            return await self._app_answer(request)
+        except asyncio.CancelledError:
+            self.in_flight.end(request, None)
+            raise
+        except Exception as exc:  # noqa: BLE001 - every request gets an answer
+            return self._refusal(request, exc)
+
+    async def _refuse_unroutable(self, request: web.Request) -> None:
+        # aiohttp would say `100 Continue` first and 404 when the body is there.
+        match = await self._app.router.resolve(request)
+        if match.http_exception is not None:
+            raise match.http_exception
+
+    def _refusal(self, request: web.Request, exc: Exception) -> web.StreamResponse:
+        if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
+            # Half an answer is out, or nobody is there to read one: all that is left is to hang up.
+            if not isinstance(exc, ConnectionError):
+                log.error("Request failed in the middle of its answer", exc_info=exc)
+            self.in_flight.end(request, None)
+            raise ConnectionResetError from exc
+        if isinstance(exc, web.HTTPException):
+            if exc.status < 400:
+                raise exc
+            error: ApiError = RoutingError(request, exc)
+        elif isinstance(exc, ApiError):
+            error = exc
+        elif isinstance(exc, web.RequestPayloadError | HttpProcessingError):
+            error = body_error()
+        else:
+            log.error("Request failed", exc_info=exc)
+            error = crash_error()
+        request[RECORD].error_code = error.code or str(error.status)
+        return error_response(error)
+
+    def close_idle(self) -> None:
+        """Hang up on every connection that has no request running."""
+        for connection in self.connections:
+            if self.in_flight.on(connection) is None:
+                connection.force_close()
+
+
+class HttpRunner(web.AppRunner):
+    """AppRunner that serves the application through HttpServer."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        add_common_headers: AddCommonHeaders,
+        observer: RequestObserver,
+        times: ConnectionTimes,
+        max_connections: int | None = None,
+    ) -> None:
+        """`max_connections` that may be open; beyond that the longest silent is closed. None: half of the open files."""
+        # After the drain only what refuses to end is left: it gets a second.
+        super().__init__(app, access_log=None, shutdown_timeout=1.0)
+        self._add_common_headers = add_common_headers
+        self._observer = observer
+        self._max_connections = max_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._connection_options: dict[str, Any] = {
+            "times": times,
+            "access_log": None,
+        }
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return HttpServer(
+            cast("Any", made.request_handler),
+            app=self.app,
+            make_request=made.request_factory,
+            add_common_headers=self._add_common_headers,
+            observer=self._observer,
+            max_connections=self._max_connections,
+            connection_options=self._connection_options,
+        )
+
+    @property
+    def http_server(self) -> HttpServer:
+        """Once set up."""
+        return cast("HttpServer", self.server)

@@ -1,0 +1,103 @@
+"""Decides whether a decoded window is accepted, is silence, or is decoded again at a higher temperature.
+
+Thresholds and order are those of openai/whisper's `transcribe.py` (`decode_with_fallback`). Pure functions:
+this module does not decode.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisper_server.whisper.engine_protocol import Decoded
+
+MAX_COMPRESSION_RATIO = 2.4
+MIN_AVG_LOGPROB = -1.0
+MAX_NO_SPEECH_PROB = 0.6
+DOUBTFUL_AVG_LOGPROB = -0.3
+"""A text below it counts as speech only if the voice detector finds speech too. Clear speech stays above (0 of 40
+sentences fall below); short tones and chords, which pass every other threshold, fall below (-0.41 … -0.97)."""
+MAX_TEMPERATURE_WITH_PROMPT = 0.5
+"""Above this temperature the prompt is left out (openai/whisper: `condition_on_previous_text`)."""
+MAX_REPEATED_TOKENS = 32
+"""Maximum length of a phrase that is recognised as a repetition."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One decoding of a window, with the figures that decide whether it is accepted."""
+
+    decoded: Decoded
+    text: str
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+
+    @property
+    def is_silence(self) -> bool:
+        """The model reports no speech, and the words are unlikely too (openai/whisper: `should_skip`)."""
+        return self.decoded.no_speech_prob > MAX_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB
+
+    @property
+    def is_wordless(self) -> bool:
+        """Silence, or an empty text."""
+        return self.is_silence or not self.text.strip()
+
+    @property
+    def needs_fallback(self) -> bool:
+        """The text repeats itself or is too unlikely, and the window is not silence."""
+        too_repetitive = self.compression_ratio > MAX_COMPRESSION_RATIO
+        return (too_repetitive or self.avg_logprob < MIN_AVG_LOGPROB) and not self.is_silence
+
+    @property
+    def is_doubtful(self) -> bool:
+        """The text failed, or is so unlikely that the model may have invented it in a window without speech."""
+        return self.needs_fallback or self.avg_logprob < DOUBTFUL_AVG_LOGPROB
+
+
+def make_attempt(decoded: Decoded, text: str, temperature: float) -> Attempt:
+    """Compute the figures of one decoding."""
+    return Attempt(
+        decoded=decoded,
+        text=text,
+        temperature=temperature,
+        avg_logprob=decoded.sum_logprob / (len(decoded.tokens) + 1),
+        compression_ratio=compression_ratio(text),
+    )
+
+
+def compression_ratio(text: str) -> float:
+    """Length of the text per length after zlib; a text above 2.4 repeats itself. 0 for an empty text."""
+    data = text.strip().encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
+def temperatures(requested: float | None, fallback: Sequence[float]) -> tuple[float, ...]:
+    """The temperatures to try in order: `fallback`, unless the request names one above 0."""
+    return (requested,) if requested else tuple(fallback)
+
+
+def best(attempts: Sequence[Attempt]) -> Attempt:
+    """The attempt to keep when all failed: the likeliest of those that do not repeat themselves, if there are any."""
+    not_repetitive = [attempt for attempt in attempts if attempt.compression_ratio <= MAX_COMPRESSION_RATIO]
+    if not_repetitive:
+        return max(not_repetitive, key=lambda attempt: attempt.avg_logprob)
+    return min(attempts, key=lambda attempt: attempt.compression_ratio)
+
+
+def repetition_end(tokens: Sequence[int]) -> int:
+    """The number of tokens to keep so that a phrase repeated at the end of the text remains once.
+
+    A repetition is a phrase of 1–32 tokens that ends the text at least three times in a row; a last copy that
+    is cut off belongs to it. If several phrases qualify ("no no no, no no no, …"), the one that leaves the
+    fewest tokens is used.
+    """
+    ends = [len(tokens)]
+    for length in range(1, MAX_REPEATED_TOKENS + 1):
+        run = length
+        while run < len(tokens) and tokens[-run - 1] == tokens[-run - 1 + length]:
+            run += 1
+        if run >= 3 * length:
+            ends.append(len(tokens) - run + length)
+    return min(ends)

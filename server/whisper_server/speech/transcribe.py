@@ -1,0 +1,223 @@
+"""The pipeline: cuts a recording into windows, transcribes them concurrently and joins the results.
+
+Uses the engine through its Protocol only. `window_transcription` handles a single window. This module does not
+depend on HTTP, files or formats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from whisper_server.errors import BadRequest
+from whisper_server.speech.fair_semaphore import FairSemaphore
+from whisper_server.speech.vad import Spans, VoiceDetector
+from whisper_server.speech.voice_activity import first_with_speech, speech_spans, split_windows
+from whisper_server.speech.wait_estimator import WaitEstimator
+from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
+from whisper_server.speech.windows import Window, cut, cut_by_speech
+from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
+from whisper_server.whisper.engine_protocol import Engine, EngineWindow
+from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
+from whisper_server.whisper.tokens import WhisperTokenizer
+from whisper_server.whisper.transcript import Options, Samples, Task, Transcript, WindowTranscript
+
+
+@dataclass(frozen=True)
+class WindowSlot:
+    """A window inside the engine, with the slot that it occupies."""
+
+    engine_window: EngineWindow
+    release: AsyncExitStack
+    """Closes the window and releases the slot."""
+
+
+class Transcriber:
+    """Turns recordings into transcripts; the windows of all recordings share the engine fairly."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: WhisperTokenizer,
+        voice: VoiceDetector,
+        policy: DecodingPolicy,
+        *,
+        max_window_s: float,
+        clock: Callable[[], float],
+        on_fallback: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.voice = voice
+        self.policy = policy
+        self.max_window_s = max_window_s
+        self.on_fallback = on_fallback
+        self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
+        self.wait_estimator = WaitEstimator(clock)
+        self.transcriptions: set[Transcription] = set()
+        self.n_opened = 0
+
+    def open(self, samples: Samples, options: Options) -> Transcription:
+        """The transcription of one recording, not started. Raises BadRequest for a language that the model lacks."""
+        known = self.tokenizer.languages
+        for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
+            if code is not None and code not in known:
+                raise BadRequest(
+                    f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
+                )
+        self.n_opened += 1
+        return Transcription(self, samples, options)
+
+    def queued_audio_s(self) -> float:
+        """Seconds of audio in all recordings that are queued or running."""
+        return sum(one.duration_s for one in self.transcriptions)
+
+    def estimated_wait_s(self) -> float:
+        """Seconds until all windows that are open now are finished, at the recent throughput."""
+        return self.wait_estimator.wait_s()
+
+
+class Transcription:
+    """One recording. An async context manager: leaving it cancels and frees all of its work."""
+
+    def __init__(self, transcriber: Transcriber, samples: Samples, options: Options) -> None:
+        self._transcriber = transcriber
+        self._samples = samples
+        self._options = options
+        self._previous: tuple[int, ...] = ()
+        """Tokens of prompt and keywords, the same for every window."""
+        self._tasks: list[asyncio.Task[WindowTranscript]] = []
+        self._language: asyncio.Task[str] | None = None
+        self._detection_slots: dict[Window, WindowSlot] = {}
+        """The window of language detection: it is encoded already, and keeps its slot until it is decoded."""
+        self._n_unfinished = 0
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording."""
+        return len(self._samples) / SAMPLE_RATE_HZ
+
+    async def __aenter__(self) -> Self:
+        self._transcriber.transcriptions.add(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *([self._language] if self._language else [])]
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # a second cancellation must not leave the transcription counted as open
+            for slot in self._detection_slots.values():
+                await slot.release.aclose()
+            self._transcriber.wait_estimator.drop(self._n_unfinished)
+            self._transcriber.transcriptions.discard(self)
+
+    async def windows(self) -> AsyncIterator[WindowTranscript]:
+        """The windows in order, each as soon as it is accepted. Raises ApiError."""
+        voice, activity = self._transcriber.voice, self._options.voice_activity
+        speech = None if activity is None else await speech_spans(voice, self._samples, activity)
+        windows, self._previous = await asyncio.to_thread(self._prepare, speech)
+        if speech is None:
+            windows = await split_windows(voice, self._samples, windows)
+        self._language = asyncio.create_task(self._detect_language(windows))
+        self._n_unfinished = len(windows)
+        self._transcriber.wait_estimator.add(len(windows))
+        self._tasks = [asyncio.create_task(self._transcribe(window)) for window in windows]
+        has_text = False
+        for task in self._tasks:
+            window = await task
+            window = replace(window, text=self._joined(window.text, has_text=has_text))
+            has_text = has_text or bool(window.text)
+            yield window
+        await self._language
+
+    async def transcript(self) -> Transcript:
+        """The whole recording. Raises ApiError."""
+        return self.assemble([window async for window in self.windows()])
+
+    def assemble(self, windows: Sequence[WindowTranscript]) -> Transcript:
+        """Join the results of `windows`, after it has ended."""
+        assert self._language is not None, "windows() has not ended"
+        options = self._options
+        segments = (segment for window in windows for segment in window.segments)
+        return Transcript(
+            task=options.task,
+            language=self._language.result(),
+            duration_s=self.duration_s,
+            text="".join(window.text for window in windows),
+            segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
+            logprobs=tuple(logprob for window in windows for logprob in window.logprobs),
+            n_prompt_tokens=len(self._previous),
+            n_audio_tokens=-(-len(self._samples) * AUDIO_POSITIONS_PER_S // SAMPLE_RATE_HZ),
+            n_output_tokens=sum(window.n_output_tokens for window in windows),
+        )
+
+    def _prepare(self, speech: Spans | None) -> tuple[Sequence[Window], tuple[int, ...]]:
+        """The windows, and the tokens of prompt and keywords. Both are slow for long input, so this runs in a thread.
+
+        `speech` is given if voice activity was requested; then the windows cover only that.
+        """
+        options, max_s = self._options, self._transcriber.max_window_s
+        windows = cut(self._samples, max_s) if speech is None else cut_by_speech(self._samples, speech, max_s)
+        return windows, self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
+
+    async def _open(self, window: Window) -> WindowSlot:
+        """Wait for a slot of the engine, and open the window in it."""
+        async with AsyncExitStack() as opening:
+            await opening.enter_async_context(self._transcriber.slots.slot(self))
+            engine_window = self._transcriber.engine.open_window(window.of(self._samples))
+            opening.callback(engine_window.close)
+            release = opening.pop_all()
+        return WindowSlot(engine_window, release)
+
+    async def _detect_language(self, windows: Sequence[Window]) -> str:
+        """The language that the request names, or else that of the first window with speech."""
+        options, tokenizer = self._options, self._transcriber.tokenizer
+        if options.language is not None:
+            return options.language
+        if not tokenizer.is_multilingual:
+            return "en"
+        window = await self._first_with_speech(windows)
+        self._detection_slots[window] = await self._open(window)
+        guess = await self._detection_slots[window].engine_window.detect_language()
+        probabilities = dict(guess.probabilities)
+        return max(options.languages or tokenizer.languages, key=lambda code: probabilities.get(code, 0.0))
+
+    async def _first_with_speech(self, windows: Sequence[Window]) -> Window:
+        found = await first_with_speech(self._transcriber.voice, self._samples, windows)
+        if found is not None:
+            return found
+        max_samples = round(self._transcriber.max_window_s * SAMPLE_RATE_HZ)
+        return windows[0] if windows else Window(0, min(len(self._samples), max_samples))
+
+    async def _transcribe(self, window: Window) -> WindowTranscript:
+        assert self._language is not None
+        language = await asyncio.shield(self._language)
+        transcriber = self._transcriber
+        single = WindowTranscriber(
+            tokenizer=transcriber.tokenizer,
+            policy=transcriber.policy,
+            has_speech=transcriber.voice.has_speech,
+            options=self._options,
+            language=language,
+            previous=self._previous,
+            on_fallback=transcriber.on_fallback,
+        )
+        slot = self._detection_slots.pop(window, None) or await self._open(window)
+        async with slot.release:
+            result = await single.transcribe(slot.engine_window, window.of(self._samples), window)
+        transcriber.wait_estimator.finish()
+        self._n_unfinished -= 1
+        return result
+
+    def _joined(self, text: str, *, has_text: bool) -> str:
+        """The window's text, to be appended to the text so far: with a space between words, none at the start."""
+        if not has_text:
+            return text.lstrip()
+        assert self._language is not None
+        spaced = self._options.task is Task.TRANSLATE or self._language.result() not in WRITTEN_WITHOUT_SPACES
+        return f" {text}" if text and spaced and not text.startswith(" ") else text

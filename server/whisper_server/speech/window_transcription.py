@@ -1,0 +1,202 @@
+"""One window from decoding to text: temperature fallback, the check for invented speech, segments and words.
+
+Follows `decode_with_fallback` of openai/whisper's `transcribe.py`. `transcribe` decides the number and the order
+of windows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from whisper_server.speech import temperature_fallback
+from whisper_server.speech.temperature_fallback import Attempt
+from whisper_server.speech.timestamps import TokenSpan, split_segments
+from whisper_server.speech.windows import Window
+from whisper_server.speech.words import TimedWord, clip_to_sound, split_words, time_words
+from whisper_server.whisper.constants import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ
+from whisper_server.whisper.engine_protocol import DecodeRequest, EngineWindow
+from whisper_server.whisper.tokens import WhisperTokenizer
+from whisper_server.whisper.transcript import Options, Samples, Segment, Task, TokenLogprob, WindowTranscript, Word
+
+MAX_OVERRUN_S = 0.2
+EXHAUSTED_FALLBACK_SPEECH_THRESHOLD = 0.7
+"""Threshold of the voice detector after all temperatures failed: speech in noise as loud as the speech passes 0.9, drums
+and arpeggios pass at most 0.5."""
+
+
+class HasSpeech(Protocol):
+    """Whether `samples` have speech in them (`VoiceDetector.has_speech`)."""
+
+    def __call__(self, samples: Samples, *, threshold: float = ...) -> bool: ...
+
+
+@dataclass(frozen=True)
+class DecodingPolicy:
+    """Decoding settings of the server."""
+
+    beam_size: int
+    fallback_temperatures: tuple[float, ...]
+    max_new_tokens: int
+    """0: half of the model's context."""
+    n_text_positions: int
+
+
+@dataclass(frozen=True)
+class WindowTranscriber:
+    """Transcribes single windows of one request in a given language."""
+
+    tokenizer: WhisperTokenizer
+    policy: DecodingPolicy
+    has_speech: HasSpeech
+    options: Options
+    language: str
+    previous: tuple[int, ...]
+    """Tokens of prompt and keywords."""
+    on_fallback: Callable[[], None]
+
+    async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
+        """Decode until a text is accepted. `samples` are those of the window. Raises ApiError."""
+        attempt = await self._decode_with_fallback(engine_window, samples)
+        if attempt is None:
+            return WindowTranscript("", ())
+        tokens = attempt.decoded.tokens
+        spans = split_segments(tokens, self.tokenizer.timestamp_s, window.duration_s)
+        words = await self._words(engine_window, samples, tokens) if self.options.words else ()
+        segments = tuple(self._segments(attempt, spans, words, window))
+        return WindowTranscript(
+            text=self.tokenizer.detokenize(tokens).rstrip(),
+            segments=segments,
+            logprobs=self._logprobs(attempt) if self.options.logprobs else (),
+            n_output_tokens=len(self.tokenizer.text_tokens(tokens)),
+        )
+
+    async def _decode_with_fallback(self, engine_window: EngineWindow, samples: Samples) -> Attempt | None:
+        """The accepted attempt; None for a window without speech."""
+        attempts: list[Attempt] = []
+        for temperature in temperature_fallback.temperatures(
+            self.options.temperature, self.policy.fallback_temperatures
+        ):
+            if attempts:
+                self.on_fallback()
+            attempt = await self._attempt(engine_window, samples, temperature)
+            if attempt.is_wordless:
+                return None
+            # For tones, hum and music the model does not report "no speech" but invents words.
+            if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.has_speech, samples):
+                return None
+            if not attempt.needs_fallback and not self._overruns(attempt, samples):
+                return attempt
+            attempts.append(attempt)
+        if not await asyncio.to_thread(self.has_speech, samples, threshold=EXHAUSTED_FALLBACK_SPEECH_THRESHOLD):
+            return None
+        return self._without_repetition(temperature_fallback.best(attempts))
+
+    def _overruns(self, attempt: Attempt, samples: Samples) -> bool:
+        """Whether there are words after the window's end: the model invented them in the silence that pads it."""
+        now_s = 0.0
+        for token in attempt.decoded.tokens:
+            time_s = self.tokenizer.timestamp_s(token)
+            if time_s is None and now_s >= len(samples) / SAMPLE_RATE_HZ + MAX_OVERRUN_S:
+                return True
+            now_s = now_s if time_s is None else time_s
+        return False
+
+    async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
+        previous = self.previous if temperature <= temperature_fallback.MAX_TEMPERATURE_WITH_PROMPT else ()
+        attempt = await self._decode(engine_window, previous, temperature)
+        if previous and await self._is_derailed_by_prompt(attempt, samples):
+            attempt = await self._decode(engine_window, (), temperature)
+        return attempt
+
+    async def _is_derailed_by_prompt(self, attempt: Attempt, samples: Samples) -> bool:
+        """Whether the model continued the prompt instead of transcribing, or returned no words for speech."""
+        if attempt.decoded.hit_length_limit:
+            return True
+        return attempt.is_wordless and await asyncio.to_thread(self.has_speech, samples)
+
+    async def _decode(self, engine_window: EngineWindow, previous: Sequence[int], temperature: float) -> Attempt:
+        decoded = await engine_window.decode(self._request(previous, temperature))
+        return temperature_fallback.make_attempt(decoded, self.tokenizer.detokenize(decoded.tokens), temperature)
+
+    def _request(self, previous: Sequence[int], temperature: float) -> DecodeRequest:
+        prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
+            self.language, self.options.task, previous=previous, timestamps=self.options.timestamps
+        )
+        # The alignment decodes the text once more, between `<|notimestamps|>` and `<|endoftext|>`.
+        n_aligned_with = len(self.tokenizer.sot_sequence(self.language, self.options.task)) + 2
+        room = self.policy.n_text_positions - max(len(prompt_tokens), n_aligned_with)
+        return DecodeRequest(
+            prompt_tokens=prompt_tokens,
+            n_task_tokens=n_task_tokens,
+            temperature=temperature,
+            beam_size=self.policy.beam_size,
+            # Half of the context is openai/whisper's limit (`sample_len`); a repetition loop should not cost twice that.
+            max_new_tokens=min(room, self.policy.max_new_tokens or self.policy.n_text_positions // 2),
+            logprobs=self.options.logprobs,
+        )
+
+    def _without_repetition(self, attempt: Attempt) -> Attempt:
+        """The attempt, with a phrase that is repeated at its end kept once."""
+        text_tokens = self.tokenizer.text_tokens(attempt.decoded.tokens)
+        n_kept = temperature_fallback.repetition_end(text_tokens)
+        if n_kept == len(text_tokens):
+            return attempt
+        kept = text_tokens[:n_kept]
+        logprobs = tuple(
+            logprob
+            for token, logprob in zip(attempt.decoded.tokens, attempt.decoded.token_logprobs, strict=False)
+            if self.tokenizer.is_text(token)
+        )[:n_kept]
+        decoded = replace(attempt.decoded, tokens=kept, token_logprobs=logprobs)
+        return replace(attempt, decoded=decoded, text=self.tokenizer.detokenize(kept))
+
+    async def _words(
+        self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int]
+    ) -> tuple[TimedWord, ...]:
+        text_tokens = self.tokenizer.text_tokens(tokens)
+        sot_sequence = self.tokenizer.sot_sequence(self.language, self.options.task)
+        alignment = await engine_window.align(sot_sequence, text_tokens)
+        spoken = "en" if self.options.task is Task.TRANSLATE else self.language
+        words = split_words(text_tokens, self.tokenizer.detokenize, spoken)
+        return clip_to_sound(time_words(words, alignment), samples)
+
+    def _segments(
+        self, attempt: Attempt, spans: Sequence[TokenSpan], words: Sequence[TimedWord], window: Window
+    ) -> Iterator[Segment]:
+        first_word = n_left = 0  # n_left is negative if a word reaches into the next segment
+        for index, span in enumerate(spans):
+            tokens = attempt.decoded.tokens[span.first : span.end]
+            n_left += len(self.tokenizer.text_tokens(tokens))
+            end_word = first_word
+            while n_left > 0 and end_word < len(words):
+                n_left -= words[end_word].n_tokens
+                end_word += 1
+            yield Segment(
+                id=index,
+                seek=window.start_sample // MEL_HOP_SAMPLES,
+                start_s=window.start_s + span.start_s,
+                end_s=window.start_s + span.end_s,
+                text=self.tokenizer.detokenize(tokens),
+                tokens=tuple(tokens),
+                temperature=attempt.temperature,
+                avg_logprob=attempt.avg_logprob,
+                compression_ratio=attempt.compression_ratio,
+                no_speech_prob=attempt.decoded.no_speech_prob,
+                words=tuple(_word(word, window.start_s) for word in words[first_word:end_word]),
+            )
+            first_word = end_word
+
+    def _logprobs(self, attempt: Attempt) -> tuple[TokenLogprob, ...]:
+        pairs = zip(attempt.decoded.tokens, attempt.decoded.token_logprobs, strict=True)
+        return tuple(
+            TokenLogprob(self.tokenizer.detokenize([token]), self.tokenizer.token_bytes(token), logprob)
+            for token, logprob in pairs
+            if self.tokenizer.is_text(token)
+        )
+
+
+def _word(word: TimedWord, offset_s: float) -> Word:
+    return Word(word.text.strip(), offset_s + word.start_s, offset_s + word.end_s, word.probability)

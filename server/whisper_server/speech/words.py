@@ -1,0 +1,168 @@
+"""Words of one window: the tokens of each word, and its start and end.
+
+Splitting, merging of punctuation and the caps on long words follow openai/whisper's `tokenizer.py`
+(`split_to_word_tokens`) and `timing.py`. The engine computes the alignment.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+
+import numpy as np
+import numpy.typing as npt
+
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.engine_protocol import Alignment
+from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
+from whisper_server.whisper.transcript import Samples
+
+PREPENDED_PUNCTUATION = "\"'“¿¡([{-"
+APPENDED_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
+SENTENCE_ENDS = ".。!！?？"
+MAX_MEDIAN_WORD_S = 0.7
+LOUDNESS_FRAME_S = 0.01
+MIN_PAUSE_S = 0.1
+"""A shorter silence may be the closure of a plosive, which is part of the word."""
+SILENCE_BELOW_DB = 35.0
+REPLACEMENT = "\ufffd"
+"""The decoder's output for bytes that are not a whole character yet."""
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word of a window; `n_tokens` is the number of text tokens in it."""
+
+    text: str
+    n_tokens: int
+    start_s: float
+    end_s: float
+    probability: float
+
+
+def split_words(
+    text_tokens: Sequence[int], decode: Callable[[Sequence[int]], str], language: str
+) -> tuple[tuple[str, int], ...]:
+    """(word, number of its tokens): split at spaces, or at characters in languages written without spaces."""
+    characters = _split_on_characters(text_tokens, decode)
+    return characters if language in WRITTEN_WITHOUT_SPACES else _split_on_spaces(characters)
+
+
+def time_words(words: Sequence[tuple[str, int]], alignment: Alignment) -> tuple[TimedWord, ...]:
+    """Words with the times of their tokens; punctuation is merged into the adjacent word."""
+    timed: list[TimedWord] = []
+    first = 0
+    for text, n_tokens in words:
+        end = first + n_tokens
+        probability = fmean(alignment.token_probabilities[first:end])
+        timed.append(
+            TimedWord(text, n_tokens, alignment.token_starts_s[first], alignment.token_starts_s[end], probability)
+        )
+        first = end
+    return _merge_punctuation(_cap_at_sentence_ends(timed))
+
+
+def _split_on_characters(
+    text_tokens: Sequence[int], decode: Callable[[Sequence[int]], str]
+) -> tuple[tuple[str, int], ...]:
+    """The smallest groups of tokens that decode to whole characters."""
+    full_text = decode(text_tokens)
+    groups: list[tuple[str, int]] = []
+    pending: list[int] = []
+    offset = 0
+    for token in text_tokens:
+        pending.append(token)
+        text = decode(pending)
+        hole = text.find(REPLACEMENT)
+        if hole < 0 or full_text[offset + hole : offset + hole + 1] == REPLACEMENT:
+            groups.append((text, len(pending)))
+            offset += len(text)
+            pending = []
+    if pending:
+        groups.append((decode(pending), len(pending)))
+    return tuple(groups)
+
+
+def _split_on_spaces(groups: Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    words: list[tuple[str, int]] = []
+    for text, n_tokens in groups:
+        starts_word = text.startswith(" ") or text.strip() in string.punctuation
+        if starts_word or not words:
+            words.append((text, n_tokens))
+        else:
+            words[-1] = (words[-1][0] + text, words[-1][1] + n_tokens)
+    return tuple(words)
+
+
+def _cap_at_sentence_ends(words: Sequence[TimedWord]) -> list[TimedWord]:
+    """Shorten a full stop or a next word that the alignment stretches over the pause between sentences."""
+    durations_s = [word.end_s - word.start_s for word in words if word.end_s > word.start_s]
+    if not durations_s:
+        return list(words)
+    max_s = 2 * min(MAX_MEDIAN_WORD_S, median(durations_s))
+    capped = list(words)
+    for index in range(1, len(capped)):
+        word = capped[index]
+        if word.end_s - word.start_s <= max_s:
+            continue
+        if word.text.strip() in SENTENCE_ENDS:
+            capped[index] = replace(word, end_s=word.start_s + max_s)
+        elif capped[index - 1].text.strip() in SENTENCE_ENDS:
+            capped[index] = replace(word, start_s=word.end_s - max_s)
+    return capped
+
+
+def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
+    """Merge opening marks into the next word, closing marks into the previous one; the word keeps its own times."""
+    with_openings: list[TimedWord] = []
+    for word in reversed(words):
+        if with_openings and word.text.startswith(" ") and word.text.strip() in PREPENDED_PUNCTUATION:
+            following = with_openings[-1]
+            merged = replace(following, text=word.text + following.text, n_tokens=word.n_tokens + following.n_tokens)
+            with_openings[-1] = merged
+        else:
+            with_openings.append(word)
+    merged_words: list[TimedWord] = []
+    for word in reversed(with_openings):
+        if merged_words and not merged_words[-1].text.endswith(" ") and word.text in APPENDED_PUNCTUATION:
+            previous = merged_words[-1]
+            merged_words[-1] = replace(
+                previous, text=previous.text + word.text, n_tokens=previous.n_tokens + word.n_tokens
+            )
+        else:
+            merged_words.append(word)
+    return tuple(merged_words)
+
+
+def clip_to_sound(words: Sequence[TimedWord], samples: Samples) -> tuple[TimedWord, ...]:
+    """Clip words to their window of `samples`, and cut pauses off their start and end.
+
+    The alignment assigns a pause to one of the two words around it. A word that would start or end with 0.1 s
+    or more of near silence starts or ends where it becomes audible instead.
+    """
+    end_s = len(samples) / SAMPLE_RATE_HZ
+    loud_frames = np.flatnonzero(_is_loud(samples))
+    clipped = []
+    for word in words:
+        start_s, stop_s = min(word.start_s, end_s), min(word.end_s, end_s)
+        first, stop = np.searchsorted(loud_frames, (start_s / LOUDNESS_FRAME_S, stop_s / LOUDNESS_FRAME_S))
+        if stop > first:
+            sound_start_s = float(loud_frames[first]) * LOUDNESS_FRAME_S
+            sound_stop_s = float(loud_frames[stop - 1] + 1) * LOUDNESS_FRAME_S
+            start_s = sound_start_s if sound_start_s - start_s >= MIN_PAUSE_S else start_s
+            stop_s = sound_stop_s if stop_s - sound_stop_s >= MIN_PAUSE_S else stop_s
+        clipped.append(replace(word, start_s=start_s, end_s=stop_s))
+    return tuple(clipped)
+
+
+def _is_loud(samples: Samples) -> npt.NDArray[np.bool_]:
+    """Per 10 ms: whether it is louder than near silence, relative to the loudest parts of the window."""
+    n_frame_samples = round(LOUDNESS_FRAME_S * SAMPLE_RATE_HZ)
+    n_frames = len(samples) // n_frame_samples
+    frames = samples[: n_frames * n_frame_samples].reshape(n_frames, n_frame_samples)
+    power = np.square(frames).mean(axis=1)
+    loudest = np.quantile(power, 0.95) if n_frames else 0.0
+    loud: npt.NDArray[np.bool_] = power > loudest * 10 ** (-SILENCE_BELOW_DB / 10)
+    return loud

@@ -1,0 +1,131 @@
+"""Input and output of the pipeline: the options of a request, and the transcript.
+
+Frozen data only. `http.forms` parses the options, `api.formats` writes the transcript.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+"""Mono audio at 16 kHz, −1 … 1, shape (n_samples,)."""
+
+
+class Task(StrEnum):
+    """The decoder's task; the value is the name of its token."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+@dataclass(frozen=True)
+class VoiceActivity:
+    """OpenAI's `chunking_strategy` of type `server_vad`."""
+
+    threshold: float = 0.5
+    prefix_padding_ms: int = 300
+    silence_duration_ms: int = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one request."""
+
+    task: Task = Task.TRANSCRIBE
+    language: str | None = None
+    """A language code; None: detect it."""
+    languages: tuple[str, ...] = ()
+    """Codes that detection may choose; empty: all languages of the model."""
+    prompt: str = ""
+    keywords: tuple[str, ...] = ()
+    temperature: float | None = None
+    """None or 0: temperature fallback; any other value: only that temperature."""
+    timestamps: bool = False
+    """Segments from timestamp tokens; False: a segment spans its window."""
+    words: bool = False
+    logprobs: bool = False
+    voice_activity: VoiceActivity | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One text token and the log-probability that it was decoded with."""
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its punctuation; times in seconds from the start of the recording."""
+
+    word: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment; times in seconds from the start of the recording."""
+
+    id: int
+    seek: int
+    """Start of the segment's window, in mel frames of 10 ms."""
+    start_s: float
+    end_s: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class WindowTranscript:
+    """One accepted window. The `text` of all of them, joined, is the transcript's text."""
+
+    text: str
+    segments: tuple[Segment, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    n_output_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The transcript of a whole recording."""
+
+    task: Task
+    language: str
+    """Code of the language that was detected or given."""
+    duration_s: float
+    text: str
+    segments: tuple[Segment, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    n_prompt_tokens: int = 0
+    """Number of text tokens of prompt and keywords."""
+    n_audio_tokens: int = 0
+    """Encoder positions of the recording's length: 50 per second."""
+    n_output_tokens: int = 0
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words in order."""
+        return tuple(word for segment in self.segments for word in segment.words)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model name that requests may use."""
+
+    id: str
+    created: int
+    """Unix time."""
+    owned_by: str = "whisper-server"

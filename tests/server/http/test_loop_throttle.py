@@ -1,0 +1,74 @@
+"""However many come at once, a round of the event loop holds so many of their steps, and nobody is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from whisper_server.http.loop_throttle import LoopThrottle
+
+
+class Rounds:
+    """Counts the event loop's rounds, and who came in which."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.steps: list[tuple[int, int]] = []
+        """(round, who)"""
+        self._counting = asyncio.get_running_loop().call_soon(self._count)
+
+    def _count(self) -> None:
+        self.number += 1
+        self._counting = asyncio.get_running_loop().call_soon(self._count)
+
+    def end(self) -> None:
+        self._counting.cancel()
+
+    async def walk(self, throttle: LoopThrottle, who: int, n_steps: int = 1) -> None:
+        for _ in range(n_steps):
+            await throttle.acquire()
+            self.steps.append((self.number, who))
+
+
+async def test_a_round_holds_so_many_steps_in_the_order_of_arrival() -> None:
+    throttle, rounds = LoopThrottle(3), Rounds()
+    await asyncio.gather(*(rounds.walk(throttle, who) for who in range(20)))
+    rounds.end()
+    assert [who for _, who in rounds.steps] == list(range(20))
+    a_round = Counter(number for number, _ in rounds.steps)
+    assert max(a_round.values()) == 3
+    assert sum(a_round.values()) == 20
+    assert rounds.steps[-1][0] - rounds.steps[0][0] <= 20 / 3 + 1, "more than one round without a step"
+
+
+async def test_who_comes_alone_never_waits() -> None:
+    throttle = LoopThrottle(1)
+    for _ in range(3):
+        step = throttle.acquire()
+        try:
+            step.send(None)
+        except StopIteration:
+            pass
+        else:
+            raise AssertionError("waited, with nobody else there")
+        await asyncio.sleep(0)
+
+
+async def test_who_walks_on_and_on_lets_others_pass() -> None:
+    throttle, rounds = LoopThrottle(1), Rounds()
+    await asyncio.gather(*(rounds.walk(throttle, who, n_steps=5) for who in range(3)))
+    rounds.end()
+    assert [who for _, who in rounds.steps[:8]] == [0, 0, 1, 2, 0, 1, 2, 0]
+    assert Counter(number for number, _ in rounds.steps).most_common(1)[0][1] == 1
+
+
+async def test_who_gives_up_takes_nobodys_step() -> None:
+    throttle, rounds = LoopThrottle(1), Rounds()
+    walks = [asyncio.create_task(rounds.walk(throttle, who)) for who in range(6)]
+    await asyncio.sleep(0)
+    for who in (2, 3, 4):
+        walks[who].cancel()
+    await asyncio.gather(*walks, return_exceptions=True)
+    rounds.end()
+    assert [who for _, who in rounds.steps] == [0, 1, 5]
+    assert rounds.steps[2][0] == rounds.steps[1][0] + 1

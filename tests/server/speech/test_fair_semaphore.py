@@ -1,0 +1,120 @@
+"""Slots go to owners round-robin, and no slot is lost when waiters are cancelled or fail."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from whisper_server.speech.fair_semaphore import FairSemaphore
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_slots_alternate_between_owners() -> None:
+    slots = FairSemaphore(1)
+    order: list[str] = []
+
+    async def work(owner: str, number: int) -> None:
+        async with slots.slot(owner):
+            order.append(f"{owner}{number}")
+            await asyncio.sleep(0)
+
+    async with slots.slot("before them"):
+        tasks = [asyncio.create_task(work("long", number)) for number in range(4)]
+        tasks += [asyncio.create_task(work("short", number)) for number in range(2)]
+        await settle_started(slots, 6)
+    await asyncio.gather(*tasks)
+    assert order == ["long0", "short0", "long1", "short1", "long2", "long3"]
+
+
+async def settle_started(slots: FairSemaphore, n_waiting: int) -> None:
+    await asyncio.sleep(0)
+    assert slots.n_waiting == n_waiting
+
+
+async def test_number_of_held_slots_never_exceeds_limit() -> None:
+    slots = FairSemaphore(3)
+    n_held = max_held = 0
+
+    async def work(owner: int) -> None:
+        nonlocal n_held, max_held
+        async with slots.slot(owner):
+            n_held += 1
+            max_held = max(max_held, n_held)
+            await asyncio.sleep(0)
+            n_held -= 1
+
+    await asyncio.gather(*(work(n % 4) for n in range(40)))
+    assert (max_held, n_held, slots.n_waiting) == (3, 0, 0)
+
+
+async def test_cancelled_waiter_is_skipped() -> None:
+    slots = FairSemaphore(1)
+    got: list[str] = []
+
+    async def work(name: str) -> None:
+        async with slots.slot(name):
+            got.append(name)
+
+    async with slots.slot("first"):
+        leaver, stayer = asyncio.create_task(work("leaver")), asyncio.create_task(work("stayer"))
+        await settle_started(slots, 2)
+        leaver.cancel()
+        await settle()
+        assert slots.n_waiting == 1
+    await stayer
+    assert got == ["stayer"]
+
+
+async def test_slot_assigned_to_cancelled_waiter_goes_to_next() -> None:
+    slots = FairSemaphore(1)
+    first = slots.slot("first")
+    await first.__aenter__()
+    leaver = asyncio.create_task(slots.slot("leaver").__aenter__())
+    await settle_started(slots, 1)
+    await first.__aexit__(None, None, None)  # assigns the slot to the leaver, whose task has not run yet
+    leaver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    async with asyncio.timeout(1), slots.slot("next"):
+        pass
+
+
+async def test_failure_inside_releases_slot() -> None:
+    slots = FairSemaphore(1)
+    with pytest.raises(ZeroDivisionError):
+        async with slots.slot("one"):
+            raise ZeroDivisionError
+    async with asyncio.timeout(1), slots.slot("two"):
+        pass
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_no_slot_is_lost_by_random_cancels_and_failures(seed: int) -> None:
+    rng = random.Random(seed)
+    slots = FairSemaphore(4)
+
+    async def work(owner: int) -> None:
+        async with slots.slot(owner):
+            for _ in range(rng.randrange(3)):
+                await asyncio.sleep(0)
+            if rng.random() < 0.2:
+                raise ValueError
+
+    tasks = [asyncio.create_task(work(rng.randrange(6))) for _ in range(100)]
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        rng.choice(tasks).cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert slots.n_waiting == 0
+    async with asyncio.timeout(1), slots.slot(1), slots.slot(2), slots.slot(3), slots.slot(4):
+        fifth = asyncio.create_task(slots.slot(5).__aenter__())
+        await settle_started(slots, 1)
+        fifth.cancel()
+        await settle()
