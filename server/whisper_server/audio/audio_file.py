@@ -16,6 +16,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 
 from whisper_server.audio.resample import Block, MonoMixer, Silence
 from whisper_server.audio.upload_reader import UploadReader
@@ -217,7 +218,7 @@ def _has_sound(file: UploadReader, track: int) -> bool:
 
 
 def _audio_stream(container: InputContainer, track: int | None) -> AudioStream:
-    stream = container.streams.best("audio") if track is None else container.streams[track]
+    stream: Stream | None = container.streams.best("audio") if track is None else container.streams[track]
     if stream is None:
         raise InvalidAudio("The file holds no audio stream.")
     if not isinstance(stream, AudioStream) or stream.codec_context is None:

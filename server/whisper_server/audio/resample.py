@@ -19,6 +19,9 @@ from whisper_server.whisper.transcript import Samples
 
 _FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31, np.dtype(np.uint8): 2.0**7}
 
+_STEP = 8
+"""Of eight frames one is enough to compare the power of channels; all of them cost 5 % of the time that flac takes."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -49,32 +52,34 @@ class MonoMixer:
 
     def mix(self, values: npt.NDArray[Any]) -> Samples:
         """(n_channels, n_frames) of any sample type → (n_frames,) float32, −1 … 1."""
-        channels = _to_float(values)
+        channels, full_scale = _to_float(values)
         n_channels = len(channels)
-        if n_channels == 1:
-            return channels[0]
         # A product of matrices: `mean` takes fifty times as long on interleaved channels.
-        mono: Samples = np.full(n_channels, 1 / n_channels, np.float32) @ channels
-        powers = np.einsum("ij,ij->i", channels, channels)
+        mono: Samples = np.full(n_channels, 1 / (n_channels * full_scale), np.float32) @ channels
+        if n_channels == 1:
+            return mono
+        sample, mono_sample = channels[:, ::_STEP].copy(), mono[::_STEP].copy()
+        powers = np.einsum("ij,ij->i", sample, sample)
         loudest = int(powers.argmax())
-        if powers[loudest] <= 4 * n_channels**2 * float(mono @ mono):
+        if powers[loudest] <= 4 * (n_channels * full_scale) ** 2 * float(mono_sample @ mono_sample):
             return mono
         # Channels in opposite phase are equally loud: changing between them would turn the phase at each block.
         if self._channel >= n_channels or powers[self._channel] < powers[loudest] / 2:
             self._channel = loudest
-        return np.ascontiguousarray(channels[self._channel])
+        taken: Samples = channels[self._channel] / np.float32(full_scale)
+        return taken
 
 
-def _to_float(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _to_float(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], float]:
+    """Samples around 0 as float32, and the value of full scale."""
     full_scale = _FULL_SCALE.get(values.dtype)
     if full_scale is None:
-        finite = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
-        return np.clip(finite, -1, 1, out=finite).astype(np.float32, copy=False)
-    scaled = values.astype(np.float32)
-    scaled *= np.float32(1 / full_scale)
+        finite: npt.NDArray[np.float32] = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+        return np.clip(finite, -1, 1, out=finite).astype(np.float32, copy=False), 1.0
+    channels = values.astype(np.float32)
     if values.dtype == np.uint8:
-        scaled -= 1
-    return scaled
+        channels -= 128
+    return channels, full_scale
 
 
 def resample(blocks: Iterable[Block | Silence]) -> Iterator[Samples]:
