@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import cast
 
 import av
 import numpy as np
@@ -143,7 +144,7 @@ class AudioFile:
 
     def _late_start_s(self, first_frame_s: float) -> float:
         """How long after the picture or another stream the sound starts: players count time from the earliest."""
-        start = self.container.start_time
+        start = cast("int | None", self.container.start_time)  # PyAV's stub leaves the None out
         if start is None or len(self.container.streams) == 1:
             return 0.0
         late_s = first_frame_s - start / av.time_base
