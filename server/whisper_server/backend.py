@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from whisper_server import engines
-from whisper_server.audio.limits import DecodeLimits
-from whisper_server.audio.pool import DecodePool
+from whisper_server.audio.limits import DecoderLimits
+from whisper_server.audio.pool import AudioDecoderPool
+from whisper_server.audio.sandbox import forbid_memory_access
 from whisper_server.event_loop import running
 from whisper_server.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
@@ -25,7 +26,7 @@ from whisper_server.speech.window_transcription import DecodingPolicy
 async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
     """Raises StartError."""
     async with decoding_processes(settings) as pool:
-        metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
+        metrics.watch_worker_deaths(lambda: pool.n_worker_deaths, lambda: pool.n_sandbox_kills)
         async with loaded_model(settings, metrics.temperature_fallbacks.inc) as transcriber:
             slots, estimator = transcriber.slots, transcriber.wait_estimator
             metrics.watch_windows(lambda: slots.n_held, lambda: max(0, estimator.n_open - slots.n_held))
@@ -36,11 +37,12 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
 
 
 @asynccontextmanager
-async def decoding_processes(settings: Settings) -> AsyncIterator[DecodePool]:
-    """The decoding processes, started; leaving stops them. Raises StartError."""
-    pool = DecodePool(
+async def decoding_processes(settings: Settings) -> AsyncIterator[AudioDecoderPool]:
+    """The audio decoders, started; leaving stops them. Raises StartError."""
+    forbid_memory_access()  # keys and other clients' recordings are in this process
+    pool = AudioDecoderPool(
         settings.n_decode_workers,
-        DecodeLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
+        DecoderLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
     )
     await pool.start()
     try:

@@ -17,12 +17,18 @@ _SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class _Deaths(Collector):
-    def __init__(self, n_deaths: Callable[[], int]) -> None:
+    def __init__(self, n_deaths: Callable[[], int], n_sandbox_kills: Callable[[], int]) -> None:
         self._n_deaths = n_deaths
+        self._n_sandbox_kills = n_sandbox_kills
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(
             "whisper_decode_worker_deaths", "Decoding processes that died of themselves", value=self._n_deaths()
+        )
+        yield CounterMetricFamily(
+            "whisper_decode_worker_sandbox_kills",
+            "Decoding processes that were killed because a file made them try a forbidden system call",
+            value=self._n_sandbox_kills(),
         )
 
 
@@ -73,6 +79,6 @@ class Metrics(PrefixedMetrics):
         self.windows_running.set_function(n_running)
         self.windows_waiting.set_function(n_waiting)
 
-    def watch_worker_deaths(self, n_deaths: Callable[[], int]) -> None:
+    def watch_worker_deaths(self, n_deaths: Callable[[], int], n_sandbox_kills: Callable[[], int] = lambda: 0) -> None:
         """Ask this at every scrape: the pool of decoding processes counts for itself."""
-        self.registry.register(_Deaths(n_deaths))
+        self.registry.register(_Deaths(n_deaths, n_sandbox_kills))

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import Draining, ModelLoading, Unavailable
+from whisper_server.memory_budget import Reservation
 from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.transcript import Options, Samples, Transcript, WindowTranscript
 
@@ -37,7 +37,7 @@ class Sound(Protocol):
 class Decoder(Protocol):
     """Decodes files to samples."""
 
-    async def decode(self, source: MemoryFile, reservation: Reservation) -> Sound:
+    async def read_audio(self, source: MemoryFile, reservation: Reservation) -> Sound:
         """Raises ApiError; a cancelled call stops the work. The reservation is released with the sound."""
 
 

@@ -12,7 +12,6 @@ from whisper_server.api.options import Policy
 from whisper_server.api.served_models import served_models
 from whisper_server.http import routes
 from whisper_server.http.access_log import AccessLog
-from whisper_server.http.admission import MemoryBudget
 from whisper_server.http.connection import ConnectionTimes
 from whisper_server.http.cors import cors_headers, preflight
 from whisper_server.http.forms import FormLimits
@@ -22,6 +21,7 @@ from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.openapi import DocumentFacts, docs_routes
 from whisper_server.http.protocol import HttpRunner, expect_later
 from whisper_server.http.routes import APP_STATE, AppState
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Service
 from whisper_server.settings import Settings

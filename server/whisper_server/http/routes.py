@@ -17,13 +17,14 @@ from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
 from whisper_server.api.options import Policy
 from whisper_server.api.served_models import find_model, model_object
 from whisper_server.errors import ApiError
-from whisper_server.http.admission import MemoryBudget, check_budget, check_wait
+from whisper_server.http.admission import check_budget, check_wait
 from whisper_server.http.forms import Form, FormLimits, read_form, refuse_by_headers
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import send_continue
 from whisper_server.http.request_record import RequestRecord
 from whisper_server.http.sse import Event, EventSender, delta_event, done_event
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend, Service, Transcription
 from whisper_server.whisper.transcript import ServedModel, Task, Transcript
@@ -69,7 +70,7 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
             note_form(record, form)
             find_model(state.models, form.model)
             with timed(record, "decode_s"):
-                sound = await backend.decoder.decode(form.file, sound_bytes)
+                sound = await backend.decoder.read_audio(form.file, sound_bytes)
         upload.release()
         with sound, timed(record, "transcribe_s"):
             await state.recording_throttle.acquire()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from whisper_server.api.formats import duration_usage, format_transcript
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Unlimited
 from whisper_server.backend import load_backend
 from whisper_server.errors import ApiError, BadRequest
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
@@ -108,7 +108,7 @@ class FileRun:
     async def _transcript(self, recording: SourceFile) -> str:
         options = self._options
         with await asyncio.to_thread(_read, recording.source) as file:
-            sound = await self._backend.decoder.decode(file, Unlimited())
+            sound = await self._backend.decoder.read_audio(file, MemoryBudget.unlimited().reservation())
         with sound:
             done_s = 0.0
             self._progress.expect(recording.n_bytes, sound.duration_s)

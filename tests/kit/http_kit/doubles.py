@@ -11,8 +11,8 @@ from typing import Self
 import numpy as np
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import Overloaded
+from whisper_server.memory_budget import Reservation
 from whisper_server.service import Backend
 from whisper_server.whisper.engine_protocol import EngineWindow, ModelFacts
 from whisper_server.whisper.transcript import Options, Samples, Segment, TokenLogprob, Transcript, WindowTranscript
@@ -67,7 +67,7 @@ class DecoderDouble:
     n_calls: int = 0
     error: Exception | None = None
 
-    async def decode(self, source: MemoryFile, reservation: Reservation) -> SoundDouble:
+    async def read_audio(self, source: MemoryFile, reservation: Reservation) -> SoundDouble:
         self.n_calls += 1
         if self.error is not None:
             raise self.error

@@ -10,7 +10,8 @@ import pytest
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import form_body, post_head, read_answer, running, until
 from whisper_server.errors import Overloaded
-from whisper_server.http.admission import MemoryBudget, check_wait
+from whisper_server.http.admission import check_wait
+from whisper_server.memory_budget import MemoryBudget
 
 
 def test_a_reservation_takes_and_gives_back() -> None:

@@ -52,7 +52,7 @@ async def scrape(session: aiohttp.ClientSession) -> dict[str, float]:
 async def test_metrics_count_what_was_done() -> None:
     doubles = Doubles(pipeline=PipelineDouble(queued_s=61, wait_s=3))
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
-        server.state.metrics.watch_worker_deaths(lambda: 4)
+        server.state.metrics.watch_worker_deaths(lambda: 4, lambda: 1)
         await transcribe(session)
         await session.get("/v1/made-up")
         await session.get("/v1/models/made-up")
@@ -69,6 +69,7 @@ async def test_metrics_count_what_was_done() -> None:
     assert metrics["whisper_requests_in_flight"] == 1, "the scrape itself"
     assert (metrics["whisper_queue_audio_seconds"], metrics["whisper_queue_wait_seconds"]) == (61, 3)
     assert metrics["whisper_decode_worker_deaths_total"] == 4
+    assert metrics["whisper_decode_worker_sandbox_kills_total"] == 1
     assert metrics["whisper_memory_reserved_bytes"] == 0
     assert metrics["whisper_engine_up"] == 1
 
