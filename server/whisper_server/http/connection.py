@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
+from whisper_server.http.bodies import WRITE_BUFFER_BYTES
 from whisper_server.http.error_responses import error_response, parser_error
 from whisper_server.http.in_flight import RECORD, InFlightRequests
 
@@ -63,6 +64,8 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             # A client that stops reading would otherwise keep its answer and the connection without limit.

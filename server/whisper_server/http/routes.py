@@ -17,7 +17,8 @@ from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
 from whisper_server.api.options import Policy
 from whisper_server.api.served_models import find_model, model_object
 from whisper_server.errors import ApiError
-from whisper_server.http.admission import MemoryBudget, check_budget, check_wait
+from whisper_server.http.admission import MemoryBudget, Reservation, check_budget, check_wait
+from whisper_server.http.bodies import PiecewiseBody
 from whisper_server.http.forms import Form, FormLimits, read_form, refuse_by_headers
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.loop_throttle import LoopThrottle
@@ -84,7 +85,7 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
                 # A GPU finishes many recordings at once.
                 await state.recording_throttle.acquire()
         # Formatting hours of speech takes long: not on the event loop.
-        return await asyncio.to_thread(_response_of, transcript, form)
+        return await asyncio.to_thread(_response_of, transcript, form, state.budget.reservation())
 
 
 def _admit(request: web.Request, state: AppState) -> Backend:
@@ -96,10 +97,10 @@ def _admit(request: web.Request, state: AppState) -> Backend:
     return backend
 
 
-def _response_of(transcript: Transcript, form: Form) -> web.Response:
+def _response_of(transcript: Transcript, form: Form, reservation: Reservation) -> web.Response:
     usage = usage_of(transcript, form.model, form.response_format)
     body, content_type = format_transcript(transcript, form.response_format, form.granularities, usage)
-    return web.Response(body=body.encode(), headers={"Content-Type": content_type})
+    return web.Response(body=PiecewiseBody(body.encode(), content_type, reservation))
 
 
 async def _stream(request: web.Request, transcription: Transcription, form: Form) -> web.StreamResponse:
