@@ -16,6 +16,8 @@ from whisper_server.audio.reservation import Reservation
 PIECE_BYTES = 16_384
 WRITE_BUFFER_BYTES = 16_384
 """Of a connection: the transport holds at most this and one piece."""
+SEND_BUFFER_BYTES = 65_536
+"""Of a connection, in the kernel, which takes twice as much."""
 
 
 class PiecewiseBody(payload.Payload):

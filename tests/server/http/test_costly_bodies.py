@@ -129,13 +129,13 @@ class MeteredServer:
 def server() -> Iterator[MeteredServer]:
     meter = MeteredSelector()
     started: Future[int] = Future()
-    ended: list[Callable[[], None]] = []
+    ended: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         async with running(MAX_UPLOAD_BYTES=str(32 * MIB)) as server:
-            ended.append(lambda: loop.call_soon_threadsafe(stop.set) and None)
+            ended.append((loop, stop))
             started.set_result(server.port)
             await stop.wait()
 
@@ -146,7 +146,8 @@ def server() -> Iterator[MeteredServer]:
     thread = threading.Thread(target=run)
     thread.start()
     yield MeteredServer(started.result(60), meter)
-    ended[0]()
+    loop, stop = ended[0]
+    loop.call_soon_threadsafe(stop.set)
     thread.join()
 
 
