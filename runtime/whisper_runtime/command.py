@@ -9,11 +9,11 @@ from typing import Any
 
 
 def exit_on_signals() -> None:
-    """End the process with code 0 on SIGTERM and SIGINT, until the program installs handlers of its own.
+    """End the process with code 0 on a signal that stops the program, until the program installs handlers of its own.
 
     As process 1 of a container it would otherwise ignore SIGTERM while it loads.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda *_: os._exit(0))
 
 

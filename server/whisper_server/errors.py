@@ -11,6 +11,7 @@
     ├── RoutingError            404, 405, 417, from the router
     ├── UploadTimeout           408 upload_timeout
     ├── UploadTooLarge          413 upload_too_large
+    ├── UnsupportedEncoding     415 unsupported_encoding
     ├── Overloaded              429 with Retry-After
     │   └── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
     ├── InternalError           500
@@ -148,6 +149,14 @@ class UploadTooLarge(ApiError):
     status = 413
     type = "invalid_request_error"
     code = "upload_too_large"
+
+
+class UnsupportedEncoding(ApiError):
+    """The body has a Content-Encoding."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_encoding"
 
 
 class Overloaded(ApiError):

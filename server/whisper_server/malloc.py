@@ -12,7 +12,11 @@ import ctypes
 import gc
 from collections.abc import Callable
 
+import psutil
+
 IDLE_S = 2.0
+MIN_GROWTH_BYTES = 16 << 20
+"""Less is not worth a trim, which blocks for some milliseconds."""
 N_ARENAS = 2
 _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
@@ -41,18 +45,27 @@ def trim() -> None:
         malloc_trim(0)
 
 
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM."""
+    return int(psutil.Process().memory_info().rss)
+
+
 async def trim_when_idle(
-    n_opened: Callable[[], int],
     is_busy: Callable[[], bool],
     *,
     idle_s: float = IDLE_S,
+    resident_bytes: Callable[[], int] = resident_bytes,
     trim: Callable[[], None] = trim,
 ) -> None:
-    """Loop: after each busy period (`n_opened` transcriptions so far), once it has been over for `idle_s`, trim once."""
-    n_trimmed = n_seen = n_opened()
+    """Loop: every `idle_s`, trim if the server is idle and the process has grown since it was smallest after a trim.
+
+    Growth decides, not transcriptions: unread answers and refused uploads fill the heap as well.
+    """
+    smallest = resident_bytes()
     while True:
         await asyncio.sleep(idle_s)
-        n_before, n_seen = n_seen, n_opened()
-        if n_seen == n_before and n_seen != n_trimmed and not is_busy():
+        n_bytes = resident_bytes()
+        smallest = min(smallest, n_bytes)
+        if n_bytes - smallest >= MIN_GROWTH_BYTES and not is_busy():
             await asyncio.to_thread(trim)
-            n_trimmed = n_seen
+            smallest = resident_bytes()

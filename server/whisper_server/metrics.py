@@ -42,6 +42,9 @@ class Metrics(PrefixedMetrics):
         self.build_info = self.gauge(
             "build_info", "Always 1; what runs here is in the labels", ["version", "engine", "model", "device", "dtype"]
         )
+        self.event_loop_lag_seconds = self.gauge(
+            "event_loop_lag_seconds", "Longest time in the last minute for which the event loop answered nothing"
+        )
         self.engine_up = self.gauge("engine_up", "1 while the model is loaded and its engine lives")
 
     def _add_requests(self) -> None:
@@ -73,6 +76,10 @@ class Metrics(PrefixedMetrics):
         """Ask these at every scrape."""
         self.queue_audio_seconds.set_function(audio_s)
         self.queue_wait_seconds.set_function(wait_s)
+
+    def watch_event_loop(self, max_lag_s: Callable[[], float]) -> None:
+        """Ask this at every scrape."""
+        self.event_loop_lag_seconds.set_function(max_lag_s)
 
     def watch_windows(self, n_running: Callable[[], int], n_waiting: Callable[[], int]) -> None:
         """Ask these at every scrape."""

@@ -20,7 +20,7 @@ from aiohttp import web
 from whisper_server import __version__
 from whisper_server.children import children, kill
 from whisper_server.errors import StartError
-from whisper_server.event_loop import first_to_end, running
+from whisper_server.event_loop import LagMeter, first_to_end, running
 from whisper_server.http.app import app_state, build_app, build_metrics_app, make_runner
 from whisper_server.http.keys import KeyRing
 from whisper_server.http.protocol import HttpRunner
@@ -38,6 +38,8 @@ Loader = Callable[[Settings, Metrics], AbstractAsyncContextManager[Backend]]
 BackendRunner = Callable[[asyncio.Event], Coroutine[None, None, None]]
 """Loads the backend and runs it until the event is set."""
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""SIGHUP: a terminal was closed. SIGQUIT: Ctrl-\\, or a container runtime's stop signal."""
 KEYS_REREAD_S = 2.0
 MAX_OPEN_FILES = 65_536
 SETTLE_S = 0.05
@@ -54,19 +56,19 @@ class ServerExit:
 
 
 class Signals:
-    """SIGTERM and SIGINT, counted: the first drains, the second cuts the drain, the third cuts what runs."""
+    """Signals that stop the server, counted: the first drains, the second ends the drain, the third cuts requests."""
 
     def __init__(self) -> None:
         self._events = [asyncio.Event() for _ in range(3)]
 
     def install(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.receive)
 
     def uninstall(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
     def receive(self) -> None:
@@ -114,11 +116,14 @@ async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int
     signals.install()
     metrics, service = Metrics(), Service()
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
+    lag = LagMeter()
+    metrics.watch_event_loop(lag.max_s)
     state = app_state(settings, service, metrics)
     keys = KeyRing(settings.api_keys_dir)
     async with AsyncExitStack() as stack:
         stack.callback(signals.uninstall)
         await stack.enter_async_context(running(keys.keep_fresh(KEYS_REREAD_S)))
+        await stack.enter_async_context(running(lag.run()))
         if settings.metrics_port:
             metrics_runner = make_runner(build_metrics_app(state), settings)
             await _listen(metrics_runner, settings.interface, settings.metrics_port, "METRICS_PORT")

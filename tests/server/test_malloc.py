@@ -1,4 +1,4 @@
-"""The heap is trimmed once after each busy period, and never during one."""
+"""The heap is trimmed once after each growth, and never while there is work."""
 
 from __future__ import annotations
 
@@ -13,21 +13,34 @@ import pytest
 
 from whisper_server.malloc import freeze_loaded_objects, trim, trim_when_idle
 
+MIB = 1 << 20
+
 
 @dataclass
 class Work:
-    n_opened: int = 0
+    """A process of `n_bytes`, of which a trim leaves `n_live_bytes`."""
+
+    n_bytes: int = 100 * MIB
+    n_live_bytes: int = 100 * MIB
     is_busy: bool = False
     n_trims: int = 0
 
+    def grow(self, n_bytes: int, *, n_live_bytes: int = 0) -> None:
+        self.n_bytes += n_bytes
+        self.n_live_bytes += n_live_bytes
+
     def trim(self) -> None:
         self.n_trims += 1
+        self.n_bytes = self.n_live_bytes
 
 
 @pytest.fixture
 async def work() -> AsyncIterator[Work]:
     work = Work()
-    task = asyncio.create_task(trim_when_idle(lambda: work.n_opened, lambda: work.is_busy, idle_s=0.01, trim=work.trim))
+    task = asyncio.create_task(
+        trim_when_idle(lambda: work.is_busy, idle_s=0.01, resident_bytes=lambda: work.n_bytes, trim=work.trim)
+    )
+    await asyncio.sleep(0)
     yield work
     assert not task.done()
     task.cancel()
@@ -40,20 +53,22 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_idle_server_never_trims(work: Work) -> None:
+async def test_process_that_did_not_grow_is_never_trimmed(work: Work) -> None:
+    work.grow(15 * MIB)
     await asyncio.sleep(0.1)
     assert work.n_trims == 0
 
 
 async def test_busy_server_never_trims(work: Work) -> None:
-    work.n_opened, work.is_busy = 1, True
+    work.is_busy = True
+    work.grow(500 * MIB)
     await asyncio.sleep(0.1)
     assert work.n_trims == 0
 
 
-async def test_heap_is_trimmed_once_per_busy_period(work: Work) -> None:
+async def test_heap_is_trimmed_once_per_growth(work: Work) -> None:
     for n_periods in (1, 2, 3):
-        work.n_opened += 5
+        work.grow(100 * MIB, n_live_bytes=20 * MIB)
         await eventually(lambda n=n_periods: work.n_trims == n)  # type: ignore[misc]
         await asyncio.sleep(0.05)
         assert work.n_trims == n_periods

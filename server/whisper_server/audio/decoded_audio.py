@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import warnings
+import weakref
 from typing import Self
 
 import numpy as np
@@ -22,14 +23,16 @@ _SAMPLE_BYTES = 4
 
 
 class DecodedAudio:
-    """Mono float32 samples at 16 kHz, read-only; `close` releases the memory and its reservation.
+    """Mono float32 samples at 16 kHz, read-only. Closing it drops the samples.
 
-    Slices that are still in use stay valid after `close`: the pages are freed with the last of them.
+    Slices that are still referenced stay valid after `close`. The pages go with the last of them, and so does the
+    reservation: the memory budget counts what is really mapped.
     """
 
     def __init__(self, samples: Samples, reservation: Reservation) -> None:
         self._samples: Samples | None = samples
-        self._reservation = reservation
+        # Every slice refers to this array, and it to the mapping.
+        weakref.finalize(samples, reservation.release).atexit = False
         self.duration_s = len(samples) / SAMPLE_RATE_HZ
 
     @classmethod
@@ -52,9 +55,7 @@ class DecodedAudio:
 
     def close(self) -> None:
         """May be called twice."""
-        if self._samples is not None:
-            self._samples = None
-            self._reservation.release()
+        self._samples = None
 
     def __enter__(self) -> Self:
         return self

@@ -133,7 +133,7 @@ def _authorized(below: str, keys: KeyRing) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         if resource is not None and resource.canonical.startswith(below):
-            request[RECORD].client = keys.client_of(request.headers.get(hdrs.AUTHORIZATION))
+            request[RECORD].client = keys.client_of(request.headers)
         return await handler(request)
 
     return middleware

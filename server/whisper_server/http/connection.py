@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import hdrs, web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
+from whisper_server.http.bodies import SEND_BUFFER_BYTES, WRITE_BUFFER_BYTES
 from whisper_server.http.error_responses import error_response, parser_error
+from whisper_server.http.half_close import HalfClosed
 from whisper_server.http.in_flight import RECORD, InFlightRequests
 
 log = logging.getLogger(__name__)
@@ -60,11 +62,16 @@ class Connection(web.RequestHandler):
         self._add_common_headers = add_common_headers
         self._times = times
         self._head_limit: asyncio.TimerHandle | None = None
+        self._half_closed: HalfClosed | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            # Unread answers in the kernel count in the container's memory as well; by itself it takes 4 MB for each.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             # A client that stops reading would otherwise keep its answer and the connection without limit.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._times.stalled_write_s * 1000))
             # A client whose machine vanished would otherwise keep its idle connection for over an hour.
@@ -74,7 +81,25 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._forget_head_limit()
+        if self._half_closed is not None:
+            self._half_closed.stop()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's Protocol allows it: True keeps the connection
+        """The client stops sending: with a whole request it may still wait for the answer."""
+        if self.waits_for_head or self._may_probe() is None or not isinstance(self.transport, asyncio.Transport):
+            return False
+        self._half_closed = HalfClosed(self.transport, self._may_probe)
+        return True
+
+    def _may_probe(self) -> bool | None:
+        """True while a whole request waits for its answer; None if no answer can be waited for."""
+        request = self._in_flight.on(self)
+        if request is None:  # its task starts in the next iteration
+            return None if self._messages and not self._messages[0][1].is_eof() else True
+        if not request.content.is_eof() or request.version < HttpVersion11:
+            return None  # HTTP/1.0 knows no interim answers: its clients count as gone, as with other servers
+        return request.writer.output_size == 0
 
     def _end_without_head(self) -> None:
         self._head_limit = None
@@ -120,6 +145,8 @@ class Connection(web.RequestHandler):
             return await super().finish_response(request, resp, start_time)
         finally:
             self._in_flight.end(request, resp)
+            if self._half_closed is not None and not self._messages:
+                self.close()
 
     def handle_error(
         self,

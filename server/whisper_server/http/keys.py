@@ -19,7 +19,12 @@ from whisper_server.errors import InvalidApiKey
 
 log = logging.getLogger(__name__)
 
+MIN_KEY_BYTES = 8
+MIN_DISTINCT_BYTES = 4
+"""A key that is shorter or more uniform can be guessed by trying."""
 MAX_KEY_BYTES = 4096
+KEY_HEADERS = ("api-key", "x-api-key")
+UTF8_BOM = b"\xef\xbb\xbf"
 GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
 """Errors of the folder itself. Any other error is temporary: too many open files, a disk that fails to answer."""
 
@@ -49,14 +54,15 @@ class KeyRing:
         """True if no key is needed."""
         return self._folder is None
 
-    def client_of(self, authorization: str | None) -> str:
-        """Name of the client whose key is in this header. Raises InvalidApiKey."""
+    def client_of(self, headers: Mapping[str, str]) -> str:
+        """Name of the client whose key is in these headers. Raises InvalidApiKey."""
         if self._folder is None:
             return ""
-        key = bearer_token(authorization)
+        key = key_in(headers)
         if key is None:
             raise InvalidApiKey(
-                "You didn't provide an API key. Send it in an Authorization header: `Authorization: Bearer YOUR_KEY`."
+                "You didn't provide an API key. Send it in an Authorization header: `Authorization: Bearer YOUR_KEY` "
+                "(or in an `api-key` or `x-api-key` header)."
             )
         digest = _digest(key)
         found = ""
@@ -87,6 +93,18 @@ class KeyRing:
             log.info("API keys in use: %s", ", ".join(found.digests))
         else:
             log.error("API_KEYS_DIR=%s holds no key: every request is refused until it does", self._folder)
+
+
+def key_in(headers: Mapping[str, str]) -> bytes | None:
+    """The bearer token; without one, the key in `api-key` (Azure's clients) or `x-api-key` (API gateways')."""
+    token = bearer_token(headers.get("Authorization"))
+    if token is not None:
+        return token
+    for name in KEY_HEADERS:
+        key = headers.get(name, "").strip()
+        if key:
+            return key.encode("utf-8", "surrogateescape")
+    return None
 
 
 def bearer_token(authorization: str | None) -> bytes | None:
@@ -125,11 +143,27 @@ def _read_once(folder: Path) -> KeysFound:
         except PermissionError:
             problems.append(f"{path.name!r} ignored: not readable by this user")
             continue
-        if key and len(key) <= MAX_KEY_BYTES:
-            digests[path.name] = _digest(key)
+        digest = _digest(key)
+        same = next((name for name, known in digests.items() if known == digest), None)
+        problem = _problem_of(key) or (same and f"has the same key as {same!r}; give every client its own")
+        if problem:
+            problems.append(f"{path.name!r} ignored: {problem}")
         else:
-            problems.append(f"{path.name!r} ignored: empty, or longer than {MAX_KEY_BYTES} bytes")
+            digests[path.name] = digest
     return KeysFound(digests, tuple(problems))
+
+
+def _problem_of(key: bytes) -> str | None:
+    if not key or len(key) > MAX_KEY_BYTES:
+        return f"empty, or longer than {MAX_KEY_BYTES} bytes"
+    if key.startswith(UTF8_BOM):
+        return "begins with a byte order mark; save the file as UTF-8 without BOM"
+    if len(key) < MIN_KEY_BYTES or len(set(key)) < MIN_DISTINCT_BYTES:
+        return (
+            f"weak: a key needs {MIN_KEY_BYTES} bytes or more and {MIN_DISTINCT_BYTES} different ones; "
+            "make one with `openssl rand -hex 24`"
+        )
+    return None
 
 
 def _digest(key: bytes) -> bytes:

@@ -13,16 +13,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 
-from whisper_server.errors import ApiError
+from whisper_server.errors import ApiError, MalformedHttp
 from whisper_server.http.connection import AddCommonHeaders, Connection, ConnectionTimes
 from whisper_server.http.error_responses import broken_body_error, error_response, internal_error, routing_error
 from whisper_server.http.in_flight import RECORD, InFlightRequests, RequestObserver
 from whisper_server.http.request_record import RequestRecord, request_id_from
 
 log = logging.getLogger(__name__)
+
+TOO_OLD = web.RequestKey("too_old", bool)
+"""The request came as HTTP/0.9."""
 
 
 async def expect_later(request: web.Request) -> None:
@@ -80,7 +83,11 @@ class HttpServer(web.Server):
                 idle.force_close()
 
     def _make_recorded(self, message: Any, *args: Any) -> web.BaseRequest:
+        is_ancient = message.version < HttpVersion10
+        if is_ancient:
+            message = message._replace(version=HttpVersion10, should_close=True)  # the status line needs a version
         request = self._app_request(message, *args)
+        request[TOO_OLD] = is_ancient
         request[RECORD] = RequestRecord(request_id_from(request.headers.get("x-request-id")))
         return request
 
@@ -89,6 +96,8 @@ class HttpServer(web.Server):
         # The connection that is idle longest stays first.
         self._connections[request.protocol] = self._connections.pop(request.protocol)
         try:
+            if request[TOO_OLD]:
+                raise MalformedHttp("HTTP/0.9 is not supported; use HTTP/1.1.")  # noqa: TRY301 - answered below
             if request.headers.get(hdrs.EXPECT):
                 await self._refuse_unroutable(request)
             return await self._app_answer(request)
@@ -153,6 +162,8 @@ class HttpRunner(web.AppRunner):
         self._connection_options: dict[str, Any] = {
             "times": times,
             "access_log": None,
+            # A body that is small on the wire must not become large: Content-Encoding is refused with 415.
+            "auto_decompress": False,
         }
 
     async def _make_server(self) -> web.Server:

@@ -18,13 +18,14 @@ from whisper_server.api.options import Policy
 from whisper_server.api.served_models import find_model, model_object
 from whisper_server.errors import ApiError
 from whisper_server.http.admission import check_budget, check_wait
+from whisper_server.http.bodies import PiecewiseBody
 from whisper_server.http.forms import Form, FormLimits, read_form, refuse_by_headers
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import send_continue
 from whisper_server.http.request_record import RequestRecord
 from whisper_server.http.sse import Event, EventSender, delta_event, done_event
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory_budget import MemoryBudget, Reservation
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend, Service, Transcription
 from whisper_server.whisper.transcript import ServedModel, Task, Transcript
@@ -85,7 +86,7 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
                 # A GPU finishes many recordings at once.
                 await state.recording_throttle.acquire()
         # Formatting hours of speech takes long: not on the event loop.
-        return await asyncio.to_thread(_response_of, transcript, form)
+        return await asyncio.to_thread(_response_of, transcript, form, state.budget.reservation())
 
 
 def _admit(request: web.Request, state: AppState) -> Backend:
@@ -97,10 +98,10 @@ def _admit(request: web.Request, state: AppState) -> Backend:
     return backend
 
 
-def _response_of(transcript: Transcript, form: Form) -> web.Response:
+def _response_of(transcript: Transcript, form: Form, reservation: Reservation) -> web.Response:
     usage = usage_of(transcript, form.model, form.response_format)
     body, content_type = format_transcript(transcript, form.response_format, form.granularities, usage)
-    return web.Response(body=body.encode(), headers={"Content-Type": content_type})
+    return web.Response(body=PiecewiseBody(body.encode(), content_type, reservation))
 
 
 async def _stream(request: web.Request, transcription: Transcription, form: Form) -> web.StreamResponse:

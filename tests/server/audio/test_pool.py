@@ -103,8 +103,10 @@ async def test_samples_come_back_read_only_and_are_those_of_the_decoder() -> Non
         slice_kept = audio.samples[100:200]
         audio.close()
         audio.close()
-        assert (budget.held_bytes, budget.n_releases) == (0, 1)
+        assert budget.held_bytes > 0, "the pages are still mapped"
         assert slice_kept.any()
+        del slice_kept
+        assert (budget.held_bytes, budget.n_releases) == (0, 1)
         with pytest.raises(ValueError, match="closed"):
             audio.samples.sum()
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import FORM_TYPE, form_body, running, talk, until
+from whisper_server.event_loop import LagMeter
+from whisper_server.event_loop import running as in_background
 from whisper_server.logs import configure_logging
 from whisper_server.metrics import Metrics
 
@@ -201,3 +204,12 @@ async def test_stream_that_is_read_to_its_end_counts_as_answered() -> None:
         metrics = await scrape(session)
 
     assert metrics["whisper_requests_total|json|POST|/v1/audio/transcriptions|200"] == 20
+
+
+async def test_event_loop_lag_is_measured() -> None:
+    lag = LagMeter(period_s=0.01, window_s=60)
+    async with in_background(lag.run()):
+        await asyncio.sleep(0.05)
+        time.sleep(0.2)  # noqa: ASYNC251 - blocks the loop, as costly work would
+        await asyncio.sleep(0.05)
+    assert lag.max_s() >= 0.15

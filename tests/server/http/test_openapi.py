@@ -58,7 +58,7 @@ def test_every_reference_resolves_and_every_schema_is_used() -> None:
 def test_document_has_the_prefix_and_the_key() -> None:
     document = openapi_document(replace(FACTS, root_path="/speech", needs_key=True))
     assert document["servers"] == [{"url": "/speech"}]
-    assert document["paths"]["/v1/models"]["get"]["security"] == [{"bearer": []}]
+    assert document["paths"]["/v1/models"]["get"]["security"] == [{"bearer": []}, {"api-key": []}, {"x-api-key": []}]
     assert "security" not in document["paths"]["/health"]["get"]
     assert "security" not in openapi_document(FACTS)["paths"]["/v1/models"]["get"]
 

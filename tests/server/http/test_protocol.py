@@ -155,22 +155,22 @@ def expecting(path: str = "/v1/audio/transcriptions", **headers: object) -> byte
         pytest.param(expecting(), 401, "invalid_api_key", id="no key"),
         pytest.param(expecting(Authorization="Bearer no"), 401, "invalid_api_key", id="wrong key"),
         pytest.param(
-            expecting(Content_Length=30_000_000, Authorization="Bearer yes"),
+            expecting(Content_Length=30_000_000, Authorization="Bearer key-of-ada"),
             413,
             "upload_too_large",
             id="too large",
         ),
-        pytest.param(expecting(Authorization="Bearer yes", Content_Type="text/plain"), 400, None, id="no form"),
+        pytest.param(expecting(Authorization="Bearer key-of-ada", Content_Type="text/plain"), 400, None, id="no form"),
         pytest.param(expecting("/v1/nowhere"), 404, None, id="no route"),
         pytest.param(expecting("/v1/models"), 405, None, id="no such method"),
-        pytest.param(expecting(Expect="a-miracle", Authorization="Bearer yes"), 417, None, id="other expect"),
+        pytest.param(expecting(Expect="a-miracle", Authorization="Bearer key-of-ada"), 417, None, id="other expect"),
     ],
 )
 async def test_request_is_refused_before_100_continue(
     head: bytes, status: int, code: str | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     keys = tmp_path_factory.mktemp("keys")
-    (keys / "ada").write_text("yes")
+    (keys / "ada").write_text("key-of-ada")
     async with running(API_KEYS_DIR=str(keys)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head)
@@ -293,3 +293,12 @@ async def test_client_that_reads_nothing_is_cut(stream: str) -> None:
     assert not server.http.in_flight
     assert doubles.pipeline.n_open == 0
     assert server.state.budget.used_bytes == 0
+
+
+@pytest.mark.parametrize("line", [b"GET /health\r\n\r\n", b"GET /health HTTP/0.9\r\n\r\n"])
+async def test_http_0_9_is_refused_in_openais_shape(line: bytes) -> None:
+    async with running() as server:
+        answer = await talk(server.port, line)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 400 ")
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"

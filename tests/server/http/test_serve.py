@@ -110,7 +110,7 @@ async def transcribe(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
     return await session.post("/v1/audio/transcriptions", data=form_body(), headers={"Content-Type": FORM_TYPE})
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 async def test_draining_server_serves_all_and_keeps_none_alive(number: signal.Signals) -> None:
     life = Life()
     async with living(life, DRAIN_SECONDS="60") as session:

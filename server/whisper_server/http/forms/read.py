@@ -74,7 +74,7 @@ async def read_form(
     except (BadRequest, MemoryFull):
         reservation.release()  # the upload is freed: other requests need not wait until its rest is discarded
         with suppress(TimeoutError):
-            await asyncio.wait_for(discard(request, limits), _DISCARD_S)
+            await asyncio.wait_for(discard(request, limits, throttle), _DISCARD_S)
         raise
 
 
@@ -91,12 +91,12 @@ async def _read(
         file = stack.enter_context(MemoryFile.create("upload"))
         texts: list[tuple[FieldName, str]] = []
         n_text_bytes = 0
-        parts = FormPartReader(request, limits)
+        parts = FormPartReader(request, limits, throttle)
         while (part := await parts.next()) is not None:
             if part.name == "file":
                 if file.n_bytes:
                     raise BadRequest("The form has more than one file; send one request per file.", param="file")
-                await _receive(part, file, reservation, throttle)
+                await _receive(part, file, reservation)
                 continue
             field = parse_name(part.name, task)
             texts.append((field, await part.text()))
@@ -121,12 +121,8 @@ async def _read(
         return form
 
 
-async def _receive(part: FormPart, file: MemoryFile, reservation: Reservation, throttle: LoopThrottle) -> None:
-    while True:
-        await throttle.acquire()
-        chunk = await part.read()
-        if not chunk:
-            return
-        if not reservation.grow(len(chunk)):
+async def _receive(part: FormPart, file: MemoryFile, reservation: Reservation) -> None:
+    while piece := await part.read():
+        if not reservation.grow(len(piece)):
             raise MemoryFull
-        file.write(chunk)
+        file.write(piece)

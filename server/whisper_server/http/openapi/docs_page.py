@@ -5,11 +5,13 @@ The page works without the internet, and under any prefix: its links are relativ
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
 
+from whisper_server.http.bodies import PiecewiseBody
 from whisper_server.http.openapi.document import openapi_document
 from whisper_server.http.openapi.schemas import DocumentFacts
 
@@ -59,11 +61,11 @@ def docs_asset(name: str) -> bytes | None:
 
 def docs_routes(facts: DocumentFacts) -> list[web.RouteDef]:
     """The document, the page and its files. They need no key: they reveal only the names of the models."""
-    document = openapi_document(facts)
+    document = json.dumps(openapi_document(facts)).encode()
     assets = {name: docs_asset(name) for name in DOCS_ASSETS}
 
     async def openapi(_request: web.Request) -> web.Response:
-        return web.json_response(document)
+        return web.Response(body=PiecewiseBody(document, "application/json; charset=utf-8"))
 
     async def page(_request: web.Request) -> web.Response:
         return web.Response(text=DOCS_HTML, content_type="text/html", headers=DOCS_HEADERS)
@@ -77,7 +79,7 @@ def docs_routes(facts: DocumentFacts) -> list[web.RouteDef]:
         if content is None:
             raise web.HTTPNotFound
         headers = {**DOCS_HEADERS, "Cache-Control": "public, max-age=3600"}
-        return web.Response(body=content, content_type=DOCS_ASSETS[request.match_info["name"]], headers=headers)
+        return web.Response(body=PiecewiseBody(content, DOCS_ASSETS[request.match_info["name"]]), headers=headers)
 
     return [
         web.get(f"{facts.root_path}/openapi.json", openapi),

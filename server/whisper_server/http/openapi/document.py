@@ -17,9 +17,11 @@ from whisper_server.errors import (
     Overloaded,
     RoutingError,
     Unavailable,
+    UnsupportedEncoding,
     UploadTimeout,
     UploadTooLarge,
 )
+from whisper_server.http.keys import KEY_HEADERS
 from whisper_server.http.openapi.schemas import REF, DocumentFacts, Json, schemas
 
 _AUDIO, _MODELS, _SERVICE = "audio", "models", "service"
@@ -31,6 +33,7 @@ _ERRORS: Mapping[int, tuple[str, ApiError]] = {
     405: ("Not with this method.", RoutingError("Method not allowed (GET /v1/audio/transcriptions)", status=405)),
     408: ("The body did not arrive in time (UPLOAD_TIMEOUT_SECONDS).", UploadTimeout("The body did not arrive.")),
     413: ("The body is larger than MAX_UPLOAD_BYTES.", UploadTooLarge("The body is too large.", param="file")),
+    415: ("The body has a Content-Encoding.", UnsupportedEncoding("Content-Encoding 'gzip' is not supported.")),
     417: ("An `Expect` header other than `100-continue`.", RoutingError("Expectation Failed", status=417)),
     429: ("Too much is waiting, or no memory is left.", Overloaded("Try again soon.", retry_after_s=5)),
     500: ("A fault of the server; its log has more under the same `x-request-id`.", InternalError("A fault.")),
@@ -38,7 +41,7 @@ _ERRORS: Mapping[int, tuple[str, ApiError]] = {
 }
 _ALWAYS = (400, 404, 405, 417, 500)
 _WITH_KEY = (*_ALWAYS, 401)
-_WITH_BODY = (*_WITH_KEY, 408, 413, 429, 503)
+_WITH_BODY = (*_WITH_KEY, 408, 413, 415, 429, 503)
 
 _SRT = "1\n00:00:00,000 --> 00:00:01,840\nHello from Kubernetes.\n\n"
 _VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:01.840\nHello from Kubernetes.\n\n"
@@ -72,11 +75,14 @@ def openapi_document(facts: DocumentFacts) -> Json:
         "components": {"schemas": schemas(facts)},
     }
     if facts.needs_key:
-        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            **{name: {"type": "apiKey", "in": "header", "name": name} for name in KEY_HEADERS},
+        }
         for path in document["paths"]:
             for operation in document["paths"][path].values():
                 if operation["tags"] != [_SERVICE]:
-                    operation["security"] = [{"bearer": []}]
+                    operation["security"] = [{scheme: []} for scheme in ("bearer", *KEY_HEADERS)]
     return document
 
 
