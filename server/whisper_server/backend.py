@@ -28,6 +28,9 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
     async with decoding_processes(settings) as pool:
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths, lambda: pool.n_sandbox_kills)
         async with loaded_model(settings, metrics.temperature_fallbacks.inc) as transcriber:
+            # This process holds keys and other clients' recordings. Not before the model is loaded: an engine's process opens
+            # the shared audio memory by way of /proc, which a process that is not root may then no longer do.
+            forbid_memory_access()
             slots, estimator = transcriber.slots, transcriber.wait_estimator
             metrics.watch_windows(lambda: slots.n_held, lambda: max(0, estimator.n_open - slots.n_held))
             freeze_loaded_objects()
@@ -39,7 +42,6 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
 @asynccontextmanager
 async def decoding_processes(settings: Settings) -> AsyncIterator[AudioDecoderPool]:
     """The audio decoders, started; leaving stops them. Raises StartError."""
-    forbid_memory_access()  # keys and other clients' recordings are in this process
     pool = AudioDecoderPool(
         settings.n_decode_workers,
         DecoderLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),

@@ -64,14 +64,14 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
     state, record = request.app[APP_STATE], request[RECORD]
     backend = _admit(request, state)
     await send_continue(request)
-    with state.budget.reservation() as upload, state.budget.reservation() as sound_bytes:
+    with state.budget.reservation() as upload:
         with timed(record, "upload_s"):
             form = await read_form(request, task, state.limits, state.policy, upload, throttle=state.upload_throttle)
         with form:
             note_form(record, form)
             find_model(state.models, form.model)
             with timed(record, "decode_s"):
-                sound = await backend.decoder.read_audio(form.file, sound_bytes)
+                sound = await backend.decoder.read_audio(form.file, state.budget.reservation())
         upload.release()
         with sound, timed(record, "transcribe_s"):
             await state.recording_throttle.acquire()

@@ -43,7 +43,7 @@ class MappingDecoder:
     hold: asyncio.Event | None = None
     n_calls: int = 0
 
-    async def decode(self, source: MemoryFile, reservation: Reservation) -> DecodedAudio:
+    async def read_audio(self, source: MemoryFile, reservation: Reservation) -> DecodedAudio:
         self.n_calls += 1
         if self.hold is not None:
             await self.hold.wait()
