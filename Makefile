@@ -69,6 +69,7 @@ bench-gpu: ## beside vLLM's own server, in one run; needs a GPU and the extra `v
 
 soak: python ## hours in minutes: the server's memory, a thousand endpoints, the operator killed 200 times
 	@PYTHONPATH=tests/kit $(PY)/python bench/soak.py
+	@SOAK_HANG_UPS=500 SOAK_UNREAD_ANSWERS=3000 $(PY)/pytest tests/server/http/test_abandoned_memory.py tests/server/http/test_unread_answers.py
 	@PYTHONPATH=operator:tests/kit:tests/cluster $(PY)/python bench/operator_scale.py --check
 	@WHISPER_KILLS=200 $(PY)/pytest -s tests/cluster/test_level_triggered.py
 	@WHISPER_STILL_SECONDS=600 $(PY)/pytest tests/cluster/test_reconcile_live.py -k nothing_is_written

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import socket
+from collections.abc import Iterator
 
 import aiohttp
 import psutil
+import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import form_body, post_head, read_answer, running, until
@@ -18,6 +21,15 @@ from whisper_server.malloc import trim
 N_CLIENTS = int(os.environ.get("SOAK_UNREAD_ANSWERS", "400"))
 MAX_BYTES_PER_CLIENT = 70_000
 BUNDLE = "swagger-ui-bundle.js"
+
+
+@pytest.fixture(autouse=True)
+def many_open_files() -> Iterator[None]:
+    """Each client takes two descriptors here: its own and the server's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * N_CLIENTS + 500)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def connect(port: int) -> socket.socket:
