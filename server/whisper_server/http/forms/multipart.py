@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import binascii
 import codecs
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ _MAX_BOUNDARY_CHARS = 70
 # Others (idna, punycode, unicode_escape …) take very long or mean something else.
 _CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be"})
 _TRANSFER_ENCODINGS = frozenset({"binary", "8bit", "7bit", "base64"})
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NEEDS_A_NAME = 'every part needs Content-Disposition: form-data; name="…"'
 
 
@@ -132,8 +134,13 @@ class FormPart:
     def __init__(self, segment: multipart.MultipartSegment, reader: FormPartReader, limits: FormLimits) -> None:
         self._reader = reader
         self._limits = limits
-        # The parser decodes headers as Latin-1, as file names may be in any charset.
-        self.name = (segment.name or "").encode("latin-1", "replace").decode("utf-8", "replace")
+        broken = next((header for header, value in segment.headerlist if _CONTROL.search(value)), None)
+        if broken is not None:
+            raise BadRequest(
+                f"The multipart body is malformed: control characters in the header {quoted(broken)} of a part.",
+                param="file",
+            )
+        self.name = _as_utf8(segment.name or "")
         if not self.name:
             raise BadRequest(f"A part has no name; {_NEEDS_A_NAME}.")
         if (segment.content_type or "").startswith("multipart/"):
@@ -176,6 +183,12 @@ class FormPart:
             return content.decode(_known_charset(self._charset))
         except ValueError:
             raise BadRequest(f"{quoted(self.name)} is not text in UTF-8.", param=self.name) from None
+
+
+def _as_utf8(name: str) -> str:
+    """The parser decodes headers as Latin-1, because file names may be in any charset. Bytes that are not UTF-8: "?"."""
+    text = name.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "replace").decode()
 
 
 class _Base64:
