@@ -50,6 +50,7 @@ UNDOCUMENTED_OF_AIOHTTP = {
 NAMED_TUPLE = {"_asdict", "_replace", "_fields"}
 """Documented, underscore or not."""
 MODULES_OF_AIOHTTP = {
+    "aiohttp.abc": {"AbstractStreamWriter"},
     "aiohttp.helpers": {"parse_mimetype"},
     "aiohttp.http": {"HttpVersion10", "HttpVersion11", "RawRequestMessage"},
     "aiohttp.http_exceptions": {"HttpProcessingError", "LineTooLong"},

@@ -16,6 +16,8 @@ from whisper_server.memory_budget import Reservation
 PIECE_BYTES = 16_384
 WRITE_BUFFER_BYTES = 16_384
 """Of a connection: the transport holds at most this and one piece."""
+READ_BYTES = 65_536
+"""At a time from a socket."""
 SEND_BUFFER_BYTES = 65_536
 """Of a connection, in the kernel, which takes twice as much."""
 

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
-from whisper_server.http.bodies import SEND_BUFFER_BYTES, WRITE_BUFFER_BYTES
+from whisper_server.http.bodies import READ_BYTES, SEND_BUFFER_BYTES, WRITE_BUFFER_BYTES
 from whisper_server.http.error_responses import error_response, parser_error
 from whisper_server.http.half_close import HalfClosed
 from whisper_server.http.in_flight import RECORD, InFlightRequests
@@ -68,6 +68,8 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         assert isinstance(transport, asyncio.WriteTransport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        # asyncio reads 256 KiB at a time: in chunks of one byte the parser needs 80 ms for that.
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined] # an attribute of asyncio's own transports
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             # Unread answers in the kernel count in the container's memory as well; by itself it takes 4 MB for each.

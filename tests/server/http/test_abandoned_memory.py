@@ -164,7 +164,7 @@ async def test_budget_counts_a_recording_until_it_is_unmapped() -> None:
     async with serving(parts) as server:
         reservation = server.state.budget.reservation()
         with MemoryFile.create("upload") as source:
-            audio = await parts.decoder.decode(source, reservation)
+            audio = await parts.decoder.read_audio(source, reservation)
         kept = audio.samples[:100]
         audio.close()
         assert server.state.budget.used_bytes == 4 * N_SAMPLES
