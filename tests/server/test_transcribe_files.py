@@ -27,7 +27,7 @@ from whisper_server.transcribe_files.plan import output_paths
 ENGLISH = join([spoken("en", index) for index in range(6)], seed=1)
 GERMAN = join([spoken("de", index) for index in range(3)], seed=2)
 RIGHT_TEXT = 0.2
-"""Tells which recording a text belongs to; how good the words are is measured through the API, on many more."""
+"""Shows which recording a text belongs to; how good the words are is measured through the API, on many more."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A client that stops sending (TCP half-close) after a whole request, and how it differs from one that has left.
 
 Both send a FIN. Only a socket that is closed answers further data with a reset, so the server sends what every HTTP/1.1
-client must ignore, `100 Continue`, and looks for the reset. Go's client accepts five such answers, so few are sent.
+client must ignore, `100 Continue`, and checks for the reset. Go's client accepts five such answers, so few are sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STEPS: tuple[tuple[float, bool], ...] = (
     (240.0, True),
     (0.5, False),
 )
-"""Seconds after the step before, and whether a probe is sent; a reset is looked for in every step."""
+"""Seconds after the previous step, and whether a probe is sent. Every step checks for a reset."""
 
 
 class HalfClosed:

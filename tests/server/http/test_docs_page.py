@@ -73,7 +73,7 @@ async def address() -> AsyncIterator[str]:
 
 
 async def browse(address: str, folder: Path) -> tuple[str, str]:
-    """The page as a browser shows it, which can reach nobody else; and what it said on its console."""
+    """The page as a browser without other hosts shows it, and its console output."""
     assert CHROMIUM is not None
     process = await asyncio.create_subprocess_exec(
         CHROMIUM,

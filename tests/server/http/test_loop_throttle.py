@@ -1,4 +1,4 @@
-"""However many come at once, a round of the event loop holds so many of their steps, and nobody is forgotten."""
+"""An iteration of the event loop runs a limited number of steps, and every caller gets its step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from whisper_server.http.loop_throttle import LoopThrottle
 
 
 class Rounds:
-    """Counts the event loop's rounds, and who came in which."""
+    """Counts the event loop's iterations, and which caller ran in which."""
 
     def __init__(self) -> None:
         self.number = 0
         self.steps: list[tuple[int, int]] = []
-        """(round, who)"""
+        """(iteration, caller)"""
         self._counting = asyncio.get_running_loop().call_soon(self._count)
 
     def _count(self) -> None:
@@ -50,7 +50,7 @@ async def test_single_caller_never_waits() -> None:
         except StopIteration:
             pass
         else:
-            raise AssertionError("waited, with nobody else there")
+            raise AssertionError("the only caller waited")
         await asyncio.sleep(0)
 
 

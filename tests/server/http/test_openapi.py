@@ -109,7 +109,7 @@ def test_the_documents_examples_and_defaults_parse() -> None:
     pairs = [(parse_name(name, Task.TRANSCRIBE), str(value)) for name, value in shown]
     assert len(pairs) >= 4
     fields = parse_values(pairs, Task.TRANSCRIBE).fields
-    # They are what /docs fills in: who only picks a file there gets what a bare request gets.
+    # /docs fills them in: a user that only picks a file there gets the same as with a bare request.
     assert fields == TranscriptionFields(model="whisper", temperature=0)
 
 

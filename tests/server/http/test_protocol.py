@@ -249,7 +249,7 @@ async def test_idle_and_dripping_connections_end() -> None:
 
 
 async def test_idle_connection_of_a_proxy_is_not_closed() -> None:
-    """Who closes first must not be the server: what a proxy sends at that moment would be lost."""
+    """The server must not close first: a request that a proxy sends at that moment would be lost."""
     async with running(times=ConnectionTimes(head_s=0.3)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for _ in range(2):
