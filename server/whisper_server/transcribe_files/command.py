@@ -27,9 +27,7 @@ T = TypeVar("T")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `transcribe`."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, in any format")
-    parser.add_argument(
-        "--format", type=ResponseFormat, choices=list(SUFFIXES), default=ResponseFormat.TEXT, help="default: text"
-    )
+    parser.add_argument("--format", choices=[str(one) for one in SUFFIXES], default="text", help="default: text")
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="write NAME.srt etc. there; default: stdout")
     parser.add_argument("--language", type=_language, help="language spoken, such as de or German; default: detected")
     parser.add_argument("--task", type=Task, choices=list(Task), default=Task.TRANSCRIBE, help="translate: to English")
@@ -77,8 +75,8 @@ def _options(settings: Settings, args: argparse.Namespace) -> RunOptions:
     if len(args.files) > 1 and args.output_dir is None and args.format in {ResponseFormat.SRT, ResponseFormat.VTT}:
         raise BadRequest(f"several files as {args.format} need --output-dir: one after the other they are no subtitles")
     spec = OptionsSpec(
-        task=args.task,
-        response_format=args.format,
+        task=Task(args.task),
+        response_format=ResponseFormat(args.format),
         language=args.language,
         prompt=args.prompt,
         keywords=tuple(args.keyword),
