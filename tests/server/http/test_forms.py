@@ -438,7 +438,7 @@ async def test_chunked_bodies_in_small_pieces(server: Server, size: int) -> None
         (body_of(part("file", "A", "\r\nContent-Transfer-Encoding: base64")), "file", "malformed"),
         (body_of(part("file", "!!!", "\r\nContent-Transfer-Encoding: gzip")), "file", "content-transfer-encoding"),
         (body_of(part("prompt", "x", "\r\nContent-Type: text/plain; charset=idna")), "prompt", "UTF-8"),
-        (body_of(part("prompt", "x", "\r\nContent-Type: text/plain; charset=\0")), "model", "missing"),
+        (body_of(part("prompt", "x", "\r\nContent-Type: text/plain; charset=\0")), "file", "control characters"),
         (body_of(part("_charset_", "x" * 40), part("model", "m")), "_charset_", "Unknown field"),
         (
             body_of(part("file", b"--a\r\n\r\nx\r\n--a--\r\n", "\r\nContent-Type: multipart/mixed; boundary=a")),
