@@ -13,83 +13,26 @@ import binascii
 import codecs
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import multipart
 from aiohttp import ClientError, hdrs, web
-from aiohttp.helpers import parse_mimetype
 from aiohttp.http_exceptions import HttpProcessingError
 
 from whisper_server.api.values import quoted
-from whisper_server.errors import ApiError, BadRequest, UnsupportedEncoding, UploadTooLarge
+from whisper_server.errors import ApiError, BadRequest
+from whisper_server.http.forms.limits import FormLimits, boundary_of, too_large
 from whisper_server.http.loop_throttle import LoopThrottle
 
 _PIECE_BYTES = 65_536
 _MAX_HEADER_BYTES = 8_190
 _MAX_HEADERS_PER_PART = 32
-_MAX_BOUNDARY_CHARS = 70
 # Others (idna, punycode, unicode_escape …) take very long or mean something else.
 _CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be"})
 _TRANSFER_ENCODINGS = frozenset({"binary", "8bit", "7bit", "base64"})
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NEEDS_A_NAME = 'every part needs Content-Disposition: form-data; name="…"'
-
-
-@dataclass(frozen=True)
-class FormLimits:
-    """The limits of a body in bytes, parts and time."""
-
-    max_upload_bytes: int
-    """Of the whole body."""
-    upload_timeout_s: float
-    max_parts: int = 256
-    max_field_bytes: int = 65_536
-    max_text_bytes: int = 262_144
-    """Of all text fields together."""
-
-
-def too_large(limits: FormLimits) -> UploadTooLarge:
-    """The refusal of a body over the limit."""
-    return UploadTooLarge(
-        f"The request body is larger than the {limits.max_upload_bytes} bytes that this server takes "
-        "(MAX_UPLOAD_BYTES); send a shorter recording or a compressed one (opus, mp3, flac).",
-        param="file",
-    )
-
-
-def refuse_by_headers(headers: Mapping[str, str], limits: FormLimits) -> None:
-    """Refuse what can be refused before the body is read (and before `100 Continue` is sent). Raises ApiError."""
-    encoding = headers.get(hdrs.CONTENT_ENCODING, "").strip()
-    if encoding.lower() not in ("", "identity"):
-        # 25 KB of gzip can be 24 MiB of work, and recordings do not get smaller by it.
-        raise UnsupportedEncoding(
-            f"Content-Encoding {quoted(encoding)} is not supported; send the body as it is, "
-            "and a compressed recording (opus, mp3, flac) if it should be smaller."
-        )
-    _boundary(headers)
-    length = headers.get(hdrs.CONTENT_LENGTH, "")
-    if length.isdecimal() and int(length) > limits.max_upload_bytes:
-        raise too_large(limits)
-
-
-def _boundary(headers: Mapping[str, str]) -> str:
-    mimetype = parse_mimetype(headers.get(hdrs.CONTENT_TYPE, ""))
-    if (mimetype.type, mimetype.subtype) != ("multipart", "form-data"):
-        raise BadRequest(
-            "The body must be multipart/form-data with the fields file and model, "
-            f"not {quoted(headers.get(hdrs.CONTENT_TYPE, '')) if mimetype.type else 'a body without a content type'}.",
-            param="file",
-        )
-    boundary = mimetype.parameters.get("boundary", "")
-    if not 1 <= len(boundary) <= _MAX_BOUNDARY_CHARS or not boundary.isascii() or not boundary.isprintable():
-        raise BadRequest(
-            f"The content type multipart/form-data needs a boundary of 1 to {_MAX_BOUNDARY_CHARS} ASCII characters; "
-            "let the HTTP client set the content type itself.",
-            param="file",
-        )
-    return boundary
 
 
 @contextmanager
@@ -228,7 +171,7 @@ class FormPartReader:
         self._events: deque[multipart.MultipartSegment | bytes | None] = deque()
         """What the parser found in the last piece: a part's head, pieces of its content, None at its end."""
         self._parser = multipart.PushMultipartParser(
-            _boundary(request.headers),
+            boundary_of(request.headers),
             max_header_size=_MAX_HEADER_BYTES,
             max_header_count=_MAX_HEADERS_PER_PART,
             header_charset="latin-1",

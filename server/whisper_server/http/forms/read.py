@@ -18,7 +18,8 @@ from whisper_server.api.options import Granularity, Policy, ResponseFormat
 from whisper_server.api.values import FieldName, parse_name, parse_values, spec_of
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
-from whisper_server.http.forms.multipart import FormLimits, FormPart, FormPartReader, discard, refuse_by_headers
+from whisper_server.http.forms.limits import FormLimits, refuse_by_headers
+from whisper_server.http.forms.multipart import FormPart, FormPartReader, discard
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.memory_budget import Reservation
 from whisper_server.whisper.transcript import Options, Task
