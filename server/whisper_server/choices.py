@@ -14,6 +14,7 @@ class EngineName(StrEnum):
     AUTO = "auto"
     CTRANSLATE2 = "ctranslate2"
     VLLM = "vllm"
+    TORCH = "torch"
 
 
 class DType(StrEnum):

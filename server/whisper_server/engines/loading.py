@@ -41,6 +41,8 @@ async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
         hf_home=settings.hf_home,
     )
     _require_sampling_rate(settings.whisper_sampling_rate, folder)
+    if settings.engine is EngineName.TORCH:
+        return await _load_torch(settings, folder)
     return await (_load_vllm(settings, folder, gpu) if on_vllm else _load_ctranslate2(settings, folder))
 
 
@@ -68,11 +70,7 @@ async def _load_ctranslate2(settings: Settings, folder: Path) -> tuple[Engine, W
 
 
 async def _load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple[Engine, WhisperTokenizer]:
-    if settings.beam_size > 1:
-        raise StartError(
-            f"BEAM_SIZE: vLLM decodes without beams, and BEAM_SIZE is {settings.beam_size}; set it to 1, "
-            "or set ENGINE=ctranslate2"
-        )
+    _require_no_beams(settings, "vLLM")
     files = await asyncio.to_thread(read_model_files, folder)
     _require_language(settings.language_force, files.tokenizer)
     profile = _profile(settings, files.shape, gpu)
@@ -89,6 +87,28 @@ async def _load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple
     async with AsyncExitStack() as undo:
         undo.callback(temporary.cleanup)
         engine = await asyncio.to_thread(new_engine)
+        undo.push_async_callback(engine.stop)
+        await engine.start()
+        undo.pop_all()
+    return engine, files.tokenizer
+
+
+async def _load_torch(settings: Settings, folder: Path) -> tuple[Engine, WhisperTokenizer]:
+    from whisper_server.engines.torch.engine import TorchConfig, TorchEngine
+
+    _require_no_beams(settings, "torch")
+    files = await asyncio.to_thread(read_model_files, folder)
+    _require_language(settings.language_force, files.tokenizer)
+    engine = TorchEngine(
+        TorchConfig(
+            settings.model_id,
+            files,
+            dtype=str(settings.dtype),
+            memory_utilization=settings.vllm_gpu_memory_utilization,
+            n_threads=settings.cpu_threads,
+        )
+    )
+    async with AsyncExitStack() as undo:
         undo.push_async_callback(engine.stop)
         await engine.start()
         undo.pop_all()
@@ -122,6 +142,14 @@ def _profile(settings: Settings, shape: ModelShape, gpu: Gpu | None) -> Profile:
         memory_utilization=settings.vllm_gpu_memory_utilization,
     )
     return cpu_profile(wanted) if gpu is None else gpu_profile(gpu, shape, wanted)
+
+
+def _require_no_beams(settings: Settings, engine: str) -> None:
+    if settings.beam_size > 1:
+        raise StartError(
+            f"BEAM_SIZE: {engine} decodes without beams, and BEAM_SIZE is {settings.beam_size}; set it to 1, "
+            "or set ENGINE=ctranslate2"
+        )
 
 
 def _require_language(forced: str, tokenizer: WhisperTokenizer) -> None:
