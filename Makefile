@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 NODES ?= simulated
 
-.PHONY: help setup python demo test vllm e2e check build push generate bench bench-gpu soak cluster-up cluster-down
+.PHONY: help setup python demo test test-all vllm cluster e2e check build push generate bench bench-gpu soak cluster-up cluster-down
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,14 +23,18 @@ python:
 demo: python ## start the server on the demo model, transcribe a clip with OpenAI's client
 	@$(PY)/python demo/demo.py
 
-test: setup ## run every test that this machine can; what it cannot is named, with the reason
-	@status=0; \
-	$(PY)/pytest tests/contract tests/operator tests/server tests/api tests/cluster tests/e2e $(PYTEST_ARGS) || status=$$?; \
-	$(MAKE) vllm || status=$$?; \
-	exit $$status
+test: setup ## all tiers, in two lanes at once; names what it skips, with the reason
+	@PYTHONPATH=tests/kit $(PY)/python -m suite_kit test $(PYTEST_ARGS)
 
-vllm: setup ## the API tests again, on the GPU engine with vLLM's CPU build
-	@scripts/test_vllm.sh $(PYTEST_ARGS)
+test-all: setup ## before a release: the same, with long waits, the test bed's own tests and all API tests on vLLM
+	@PYTHONPATH=tests/kit $(PY)/python -m suite_kit all $(PYTEST_ARGS)
+
+vllm: setup ## the Engine Protocol and some API tests on the GPU engine, with vLLM's CPU build
+	@scripts/test_vllm.sh conformance $(PYTEST_ARGS)
+	@scripts/test_vllm.sh api $(PYTEST_ARGS)
+
+cluster: setup ## the operator on real control planes with simulated nodes, one cluster per worker
+	@$(PY)/pytest tests/cluster -n3 --dist=loadfile $(PYTEST_ARGS)
 
 e2e: setup ## images, a real node, a real Ingress, OpenAI's clients, rollouts and faults under load
 	@$(PY)/pytest tests/e2e $(PYTEST_ARGS)
@@ -49,9 +53,10 @@ build: ## the images; TARGETS="cpu gpu operator", IMAGE=registry/prefix, BASE_IM
 push: ## those that are built, to IMAGE=registry/prefix
 	@IMAGE="$(IMAGE)" scripts/build.sh push $(TARGETS)
 
-generate: python ## write what is made from the spec's dataclasses and the charts' values: CRD, schemas, tables
+generate: python ## write what comes from the code: CRD, schemas, tables, API reference
 	@$(PY)/python scripts/generate.py
 	@$(PY)/python scripts/generate_charts.py
+	@$(PY)/python scripts/generate_server_docs.py
 
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py

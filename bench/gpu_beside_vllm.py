@@ -1,7 +1,8 @@
-"""This server beside vLLM's own on one GPU, in one run: the same weights, recordings, clients and number of tokens.
+"""Compares this server with vLLM's own on one GPU, in one run: the same weights, recordings, clients and token limit.
 
-Starts the servers side by side, each with a share of the GPU's memory (or one after another, where a model needs it
-all), and loads one at a time. Prints a table, writes every figure as JSON, ends all that it started. Needs a GPU.
+Starts the servers at the same time, each with a share of the GPU's memory (or one after the other, where a model needs
+all of it), and loads one at a time. Prints a table, writes every figure as JSON, stops everything that it started. Needs
+a GPU.
 
     make bench-gpu
     make bench-gpu BENCH_ARGS="large-v3 --servers ours,best --measure json,alone"
@@ -31,15 +32,15 @@ from gpu_servers import ROOT, NotThereError, Running, Server, end_all
 from server_kit.process import free_port
 
 SHARES = {"ours": 0.33, "best": 0.3, "default": 0.25}
-ALL_OF_IT = 0.9
-TAKES_THE_WHOLE_GPU = {"large-v3"}
-"""256 recordings' cross-attention takes 63 GB."""
+WHOLE_GPU_SHARE = 0.9
+SHAPES_FOR_ONE_SERVER = {"large-v3"}
+"""The cross-attention cache of 256 windows takes 63 GB."""
 START_LIMIT_S = 400.0
 HEAD = "| server | measured | clients | RTFx | latency p50 / p95 / p99 | /health p99 | failed |\n|---|---|---|---|---|---|---|"
 
 
 def checkpoint(shape: str, work: Path) -> Path:
-    """Weights of that shape, made once."""
+    """A checkpoint of that shape, written once."""
     if shape == "demo":
         return ROOT / "models" / "whisper-demo"
     folder = work / shape
@@ -50,7 +51,7 @@ def checkpoint(shape: str, work: Path) -> Path:
 
 
 def server(name: str, model: Path, args: argparse.Namespace, port: int) -> Server:
-    share = args.share or (ALL_OF_IT if args.one_by_one else SHARES[name])
+    share = args.share or (WHOLE_GPU_SHARE if args.one_by_one else SHARES[name])
     if name == "ours":
         more = dict(pair.split("=", 1) for pair in args.ours_env)
         return gpu_servers.ours(model, share, port, args.work, more)
@@ -63,14 +64,14 @@ def server(name: str, model: Path, args: argparse.Namespace, port: int) -> Serve
 
 @contextlib.contextmanager
 def started(names: list[str], model: Path, args: argparse.Namespace) -> Iterator[dict[str, Running]]:
-    """Those of these servers that came to be ready; all are ended on the way out, whatever happens."""
+    """Those of the servers that become ready; all are stopped at the end, whatever happens."""
     running: dict[str, Running] = {}
     ready: dict[str, Running] = {}
     try:
-        # This one last: its log does not say when it has measured its memory, and the next would wait until it is ready.
+        # Ours last: its log does not say when it has measured its memory, so the next one would wait until it is ready.
         for name in sorted(names, key=lambda name: name == "ours"):
             for one in running.values():
-                with contextlib.suppress(NotThereError):  # is told of below
+                with contextlib.suppress(NotThereError):  # reported below
                     one.wait_for_memory(START_LIMIT_S)
             port = free_port()
             running[name] = Running(server(name, model, args, port), port, args.work / f"{name}-{args.shape}.log")
@@ -105,7 +106,7 @@ def where_and_how() -> dict[str, str]:
 
 
 class Report:
-    """Rows as they come: what was measured before a failure is kept."""
+    """Writes each row as it is measured, so that a failure loses none of them."""
 
     def __init__(self, results: Path) -> None:
         self._results = results
@@ -125,7 +126,7 @@ class Report:
 
 
 def measure_all(running: dict[str, Running], bench: Bench, args: argparse.Namespace, report: Report) -> None:
-    """One server at a time; a measurement that fails costs itself."""
+    """One server at a time; a failed measurement does not stop the others."""
     for name, one in running.items():
         target = one.server
         for what in args.measure.split(","):
@@ -167,7 +168,7 @@ def parse() -> argparse.Namespace:
         if unknown := set(chosen.split(",")) - set(there):
             parser.error(f"{', '.join(unknown)}: there are {', '.join(there)}")
     if args.one_by_one is None:
-        args.one_by_one = args.shape in TAKES_THE_WHOLE_GPU
+        args.one_by_one = args.shape in SHAPES_FOR_ONE_SERVER
     args.results = args.results or args.work / f"beside-vllm-{args.shape}"
     return args
 

@@ -1,8 +1,8 @@
-"""Writes a Whisper checkpoint of a real shape whose words are known in advance, for measuring speed without weights.
+"""Writes a Whisper checkpoint of a real shape with known output, to measure speed without real weights.
 
-Encoder and layers are random and of full size; the embedding of a position leads to one word whatever is heard, so a
-text is confident, does not repeat itself and goes on for as long as it may: what a server does beside the model is
-then what it does with real speech. The tokenizer is the demo model's. Needs torch.
+Encoder and layers are random and of full size. The embedding of each position leads to one word, whatever the audio: so
+the output is confident, does not repeat itself and is as long as the token limit allows, and everything around the model
+does the same work as with real speech. The tokenizer is the demo model's. Needs torch.
 
     python bench/gpu_checkpoint.py turbo OUT_FOLDER
 """
@@ -32,7 +32,7 @@ SIZES = {
     "dtype": "bfloat16",
 }
 QUIET = 1e-3
-"""Standard deviation of what writes into the decoder's stream: it must not drown the position."""
+"""Standard deviation of weights that add to the decoder's residual stream: small, so that the position dominates it."""
 
 
 def write(shape: str, folder: Path) -> None:
@@ -46,7 +46,7 @@ def write(shape: str, folder: Path) -> None:
     _change(folder / "processor_config.json", {"feature_extractor": {"feature_size": 128}})
     heads = [[sizes["decoder_layers"] - 1, head] for head in range(6)]
     _change(folder / "generation_config.json", {"alignment_heads": heads})
-    part = folder / "model.safetensors.part"  # who finds the file finds it whole
+    part = folder / "model.safetensors.part"  # renamed when it is complete
     save_file(_tensors(sizes), part, metadata={"format": "pt"})
     part.rename(folder / "model.safetensors")
 

@@ -1,6 +1,6 @@
-"""One process of clients for `gpu_load`: threads that send the same bytes, or the one that asks /health.
+"""One process of clients for `gpu_load`: threads that send the same bytes, or one that polls /health.
 
-Only the standard library, so that it starts at once and takes little of the machine. Prints JSON.
+Uses only the standard library, so that it starts at once and costs little CPU. Prints JSON.
 
     gpu_clients.py URL BEGIN END send N_CLIENTS BODY_FILE BOUNDARY
     gpu_clients.py URL BEGIN END watch
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-HEALTH_EVERY_S = 0.02
-AFTER_A_FAILURE_S = 0.5
+HEALTH_PERIOD_S = 0.02
+FAILURE_PAUSE_S = 0.5
 TIMEOUT_S = 300.0
 
 
 def send(url: str, begin_s: float, end_s: float, *, n_clients: int, body: bytes, boundary: str) -> dict[str, Any]:
-    """So many clients, each one request after another until `end_s`; what is under way then is waited for."""
+    """`n_clients` clients send one request after the other until `end_s`, and wait for those in flight."""
     spans_s: list[tuple[float, float]] = []
     reasons: list[str] = []
     lengths = [0]
@@ -47,7 +47,7 @@ def send(url: str, begin_s: float, end_s: float, *, n_clients: int, body: bytes,
                 lengths[0] = max(lengths[0], len(text))
             else:
                 reasons.append(f"{status} {text[:300].decode(errors='replace')}")
-                time.sleep(AFTER_A_FAILURE_S)
+                time.sleep(FAILURE_PAUSE_S)
 
     threads = [threading.Thread(target=client) for _ in range(n_clients)]
     time.sleep(max(0.0, begin_s - time.time()))
@@ -67,7 +67,7 @@ def send(url: str, begin_s: float, end_s: float, *, n_clients: int, body: bytes,
 
 
 def watch(url: str, begin_s: float, end_s: float) -> list[tuple[float, float]]:
-    """When /health was asked, and how long the answer took."""
+    """(time of a request to /health, seconds until its response)."""
     taken = []
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
     time.sleep(max(0.0, begin_s - time.time()))
@@ -77,9 +77,9 @@ def watch(url: str, begin_s: float, end_s: float) -> list[tuple[float, float]]:
             connection.getresponse().read()
         except (OSError, http.client.HTTPException):
             connection.close()
-            time.sleep(AFTER_A_FAILURE_S)  # it took at least so long
+            time.sleep(FAILURE_PAUSE_S)  # it took at least so long
         taken.append((now_s, time.time() - now_s))
-        time.sleep(HEALTH_EVERY_S)
+        time.sleep(HEALTH_PERIOD_S)
     return taken
 
 

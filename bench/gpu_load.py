@@ -31,7 +31,7 @@ CLIENTS = Path(__file__).with_name("gpu_clients.py")
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent, by how many, and for how long."""
+    """The request, the number of clients, and the duration."""
 
     url: str
     body: bytes
@@ -44,7 +44,7 @@ class Load:
 
 @dataclass
 class Seen:
-    """What came of it, in the window only."""
+    """Figures of the measured window."""
 
     rtfx: float
     latencies_s: list[float]
@@ -53,12 +53,12 @@ class Seen:
     reasons: list[str]
     n_characters: int
     client_cpu_ms: float
-    """Of a core, a request."""
+    """CPU time of the clients per request, in ms of one core."""
     spans_s: list[tuple[float, float]] = field(default_factory=list)
     """Begin and end of every request that ended well, on time.time()'s clock."""
 
     def figures(self) -> dict[str, Any]:
-        """To be kept."""
+        """For the JSON file."""
         p50_s, p95_s, p99_s = (quantile(self.latencies_s, q) for q in (0.5, 0.95, 0.99))
         return {
             "rtfx": round(self.rtfx, 1),
@@ -91,7 +91,7 @@ def form_body(fields: Mapping[str, str], audio: bytes, filename: str = "clip.wav
 
 
 def run_load(load: Load, begin_s: float | None = None) -> Seen:
-    """Send until the window is over, then wait for what is under way. `begin_s`: when the clients begin."""
+    """Send until the window is over, then wait for requests in flight. `begin_s`: when the clients start."""
     begin_s = begin_s or time.time() + CHILDREN_START_S
     from_s = begin_s + load.warm_up_s
     with tempfile.NamedTemporaryFile() as body:

@@ -23,8 +23,8 @@ from load import Clip, make_clips
 
 from speech_kit.espeak import SAMPLE_RATE_HZ
 
-ALONE_S = 6.0
-AGAIN_S = 5.0
+SINGLE_CLIENT_S = 6.0
+LATER_WARM_UP_S = 5.0
 """Warm-up of a server that was loaded before."""
 LONG_TIMEOUT_S = 200.0
 
@@ -69,7 +69,7 @@ class Bench:
         return out.getvalue()
 
     def prepare(self) -> None:
-        """Speak what is sent: it takes a while, and a server that starts meanwhile does not mind."""
+        """Synthesize the recordings; done while the servers start, because it takes a while."""
         _ = self.clip, self.long_recording
 
     def load(self, target: Target, answer: str, *, n_clients: int, warm_up_s: float, window_s: float) -> Load:
@@ -92,13 +92,17 @@ def with_json(bench: Bench, target: Target) -> Measured:
 
 def alone(bench: Bench, target: Target) -> Measured:
     """One client."""
-    return run_load(bench.load(target, "json", n_clients=1, warm_up_s=ALONE_S / 3, window_s=ALONE_S)), {"n_clients": 1}
+    return run_load(bench.load(target, "json", n_clients=1, warm_up_s=SINGLE_CLIENT_S / 3, window_s=SINGLE_CLIENT_S)), {
+        "n_clients": 1
+    }
 
 
 def with_verbose_json(bench: Bench, target: Target) -> Measured:
     """All clients, with segments and their probabilities."""
     seen = run_load(
-        bench.load(target, "verbose_json", n_clients=bench.n_clients, warm_up_s=AGAIN_S, window_s=bench.window_s * 0.6)
+        bench.load(
+            target, "verbose_json", n_clients=bench.n_clients, warm_up_s=LATER_WARM_UP_S, window_s=bench.window_s * 0.6
+        )
     )
     return seen, {"n_clients": bench.n_clients}
 
@@ -112,8 +116,10 @@ def with_a_long_one(bench: Bench, target: Target) -> Measured:
     )
     begin_s = time.time() + CHILDREN_START_S
     with ThreadPoolExecutor(1) as pool:
-        sent = pool.submit(_send_once, target.url, body, begin_s + AGAIN_S)
-        load = bench.load(target, "json", n_clients=bench.n_clients, warm_up_s=AGAIN_S, window_s=bench.window_s * 1.25)
+        sent = pool.submit(_send_once, target.url, body, begin_s + LATER_WARM_UP_S)
+        load = bench.load(
+            target, "json", n_clients=bench.n_clients, warm_up_s=LATER_WARM_UP_S, window_s=bench.window_s * 1.25
+        )
         seen = run_load(load, begin_s)
         status, from_s, to_s, n_characters, said = sent.result()
     beside_s = [end - begin for begin, end in seen.spans_s if begin < to_s and end > from_s]

@@ -1,12 +1,13 @@
-"""What the pieces that are ours cost on this machine's GPU: the rules a step, log-mel and encoder a window.
+"""Times our own parts of the GPU engine on this machine's GPU: the sampler per step, log-mel and encoder per window.
 
-PYTHONPATH=server python bench/gpu_pieces.py
+PYTHONPATH=runtime:server python bench/gpu_pieces.py
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from whisper_server.engines.vllm.encoder import RecordedEncoder, encode, layer_weights
-from whisper_server.engines.vllm.features import BatchLogMel
-from whisper_server.engines.vllm.plans import Plan, Vocabulary
-from whisper_server.engines.vllm.recorded_step import RecordedStep
-from whisper_server.engines.vllm.rules import Rules
-from whisper_server.engines.vllm.stretches import step_in_place
+from whisper_server.engines.gpu.log_mel import BatchLogMel
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.gpu.token_rules import step_in_place
+from whisper_server.engines.vllm.wire import WhisperParams
+from whisper_server.engines.vllm.worker.cuda_graphs import GraphedEncoder, GraphedStep
+from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
+from whisper_server.engines.vllm.worker.sampler import WhisperSampler
 
 WIDTH, N_HEADS, N_LAYERS, N_MELS, N_INNER = 1280, 20, 32, 128, 5120
 VOCABULARY = Vocabulary(
@@ -35,7 +37,7 @@ VOCABULARY = Vocabulary(
 
 
 def measured_ms(run: Callable[[], Any], *, n_runs: int = 20) -> tuple[float, float]:
-    """Milliseconds on the GPU, and on the processor that starts the work."""
+    """(ms until the GPU has finished, ms until the CPU has launched the work), per run."""
     for _ in range(5):
         run()
     torch.cuda.synchronize()
@@ -48,18 +50,21 @@ def measured_ms(run: Callable[[], Any], *, n_runs: int = 20) -> tuple[float, flo
     return (ended_s - begin_s) / n_runs * 1000, (started_s - begin_s) / n_runs * 1000
 
 
-def rules(device: torch.device) -> None:
-    for kind in ("eager", "recorded"):
+def sampler(device: torch.device) -> None:
+    for kind in ("eager", "CUDA graph"):
         for n_rows in (1, 64, 256):
-            chooser = step_in_place if kind == "eager" else RecordedStep([n_rows], n_rows)
-            ruled = Rules(VOCABULARY, n_rows, device, chooser=chooser)
+            step_function = step_in_place if kind == "eager" else GraphedStep([n_rows], n_rows)
+            whisper_sampler = WhisperSampler(VOCABULARY, n_rows, device, step_function=step_function)
             slots = np.arange(n_rows)
             for slot in range(n_rows):
-                ruled.load(slot, Plan(n_task_tokens=4, timestamps=bool(slot % 2)))
+                whisper_sampler.load(slot, WhisperParams(n_task_tokens=4, timestamps=bool(slot % 2)))
             logits = torch.randn(n_rows, VOCABULARY.n_tokens, device=device, dtype=torch.bfloat16)
-            where = torch.arange(n_rows, device=device)
-            total_ms, start_ms = measured_ms(lambda r=ruled, x=logits, s=slots, w=where: r.choose(x, s, w))  # type: ignore[misc]
-            print(f"rules, {kind}, {n_rows} rows: {total_ms:.2f} ms a step ({start_ms:.2f} ms to start it)", flush=True)
+            device_slots = torch.arange(n_rows, device=device)
+            sample = partial(whisper_sampler.sample, logits, slots, device_slots)
+            total_ms, start_ms = measured_ms(sample)
+            print(
+                f"sampler, {kind}, {n_rows} rows: {total_ms:.2f} ms per step ({start_ms:.2f} ms to launch)", flush=True
+            )
 
 
 def encoder(device: torch.device) -> None:
@@ -83,14 +88,14 @@ def encoder(device: torch.device) -> None:
     )
     log_mel = BatchLogMel(N_MELS, device)
     layers = [layer_weights(one) for one in vllm_like.layers]
-    recorded = RecordedEncoder(vllm_like, N_HEADS, 8)
+    graphed = GraphedEncoder(vllm_like, N_HEADS, 8)
     for n_windows in (8, 4, 2, 1):
-        sound = torch.randint(-9999, 9999, (n_windows, 480_000), dtype=torch.int16, device=device)
+        samples = torch.randint(-9999, 9999, (n_windows, 480_000), dtype=torch.int16, device=device)
         scales = torch.full((n_windows,), 1e-4, device=device)
-        mel_ms, _ = measured_ms(lambda s=sound, c=scales: log_mel(s, c))  # type: ignore[misc]
-        features = log_mel(sound, scales).to(torch.bfloat16)
-        print(f"log-mel, {n_windows} windows: {mel_ms / n_windows:.2f} ms a window", flush=True)
-        kinds: dict[str, Callable[[], Any]] = {"recorded": lambda f=features: recorded(f)}  # type: ignore[misc]
+        mel_ms, _ = measured_ms(lambda s=samples, c=scales: log_mel(s, c))  # type: ignore[misc]
+        features = log_mel(samples, scales).to(torch.bfloat16)
+        print(f"log-mel, {n_windows} windows: {mel_ms / n_windows:.2f} ms per window", flush=True)
+        kinds: dict[str, Callable[[], Any]] = {"CUDA graph": lambda f=features: graphed(f)}  # type: ignore[misc]
         for backend in (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION):
 
             def eagerly(f: Any = features, b: Any = backend) -> Any:
@@ -101,7 +106,7 @@ def encoder(device: torch.device) -> None:
         for kind, run in kinds.items():
             total_ms, start_ms = measured_ms(run, n_runs=10)
             print(
-                f"encoder, {kind}, {n_windows} windows: {total_ms / n_windows:.2f} ms a window, {start_ms:.1f} ms to start",
+                f"encoder, {kind}, {n_windows} windows: {total_ms / n_windows:.2f} ms per window, {start_ms:.1f} ms to launch",
                 flush=True,
             )
 
@@ -109,5 +114,5 @@ def encoder(device: torch.device) -> None:
 if __name__ == "__main__":
     print(torch.cuda.get_device_name())
     with torch.inference_mode():
-        rules(torch.device("cuda"))
+        sampler(torch.device("cuda"))
         encoder(torch.device("cuda"))

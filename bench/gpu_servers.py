@@ -1,4 +1,4 @@
-"""Servers for the GPU benchmark: this one and vLLM's own, started side by side on one GPU, and ended in every case.
+"""Servers for the GPU benchmark: this one and vLLM's own, started on one GPU, and stopped in every case.
 
 What they are asked belongs to `gpu_load` and `gpu_beside_vllm`.
 """
@@ -18,28 +18,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-HAS_ITS_MEMORY = re.compile(r"KV cache size|Available KV cache memory")
-"""In vLLM's log, once it has measured how much memory it may take: before that, nobody else may start to measure."""
+MEMORY_MEASURED = re.compile(r"KV cache size|Available KV cache memory")
+"""In vLLM's log, once it has measured the free memory: no other server may start to measure before."""
 END_LIMIT_S = 20.0
 BEST = ("--max-num-batched-tokens", "32768", "--max-num-seqs", "256", "--api-server-count", "6")
 
 
 @dataclass(frozen=True)
 class Server:
-    """How one is started, and what its clients have to say."""
+    """How a server is started, and the form fields that its clients send."""
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     ready_path: str
     fields: Mapping[str, str] = field(default_factory=dict)
-    """Of its form, for the same work."""
+    """Form fields that make it do the same work."""
 
 
 def ours(model: Path, share: float, port: int, work: Path, more: Mapping[str, str]) -> Server:
     """This server: one temperature, 100 tokens."""
     environment = {
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "server"), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(
+            [*(str(ROOT / part) for part in ("runtime", "server")), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
         "INTERFACE": "127.0.0.1",
         "PORT": str(port),
         "MODEL_ID": str(model),
@@ -48,7 +50,7 @@ def ours(model: Path, share: float, port: int, work: Path, more: Mapping[str, st
         "VLLM_GPU_MEMORY_UTILIZATION": str(share),
         "MAX_NEW_TOKENS": "100",
         "FALLBACK_TEMPERATURES": "0",
-        "MAX_QUEUE_SECONDS": "7200",  # nobody is turned away: 256 clients wait for each other
+        "MAX_QUEUE_SECONDS": "7200",  # no request is refused: 256 clients wait for each other
         "DRAIN_SECONDS": "0",
         "LOG_LEVEL": "warning",
     }
@@ -56,7 +58,7 @@ def ours(model: Path, share: float, port: int, work: Path, more: Mapping[str, st
 
 
 def theirs(name: str, model: Path, share: float, port: int, options: tuple[str, ...]) -> Server:
-    """VLLM's own server."""
+    """The server that vLLM ships (`vllm serve`)."""
     serve = (sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model), "--served-model-name", "whisper-1")
     where = ("--host", "127.0.0.1", "--port", str(port), "--gpu-memory-utilization", str(share))
     asked = {"max_completion_tokens": "100", "temperature": "0"}
@@ -87,7 +89,7 @@ class Running:
 
     def wait_for_memory(self, limit_s: float) -> None:
         """Until another server may start to measure what memory is free."""
-        self._wait(lambda: bool(HAS_ITS_MEMORY.search(self._logged())) or self._answers(), limit_s)
+        self._wait(lambda: bool(MEMORY_MEASURED.search(self._logged())) or self._answers(), limit_s)
 
     def wait_until_ready(self, limit_s: float) -> float:
         """Seconds since its start."""
@@ -112,13 +114,13 @@ class Running:
     def _logged(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def tell_to_end(self) -> None:
+    def terminate(self) -> None:
         """SIGTERM."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
     def end(self, limit_s: float) -> None:
-        """Wait, then SIGKILL for the whole group: nothing of it may hold the GPU."""
+        """Wait, then SIGKILL for the whole group: no process of it may hold the GPU."""
         try:
             self._process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -132,6 +134,6 @@ def end_all(running: Collection[Running]) -> None:
     """All at once, so that it takes no longer than for one."""
     until_s = time.monotonic() + END_LIMIT_S
     for one in running:
-        one.tell_to_end()
+        one.terminate()
     for one in running:
         one.end(max(0.1, until_s - time.monotonic()))

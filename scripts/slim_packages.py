@@ -24,7 +24,7 @@ NOT_READ = re.compile(
     r"|\.(h|hpp|hh|a|c|cpp|pxd|pyx)$"  # what only compilers read (lazy_loader reads .pyi)
     r"|^onnxruntime/capi/libonnxruntime\.so"  # for programs in C: the module beside it has all of it inside
 )
-NOT_COMPILED = re.compile(r"/(sklearn|narwhals|numba/cuda|huggingface_hub/(inference|cli)|faster_whisper)/")
+NOT_COMPILED = re.compile(r"/(numba/cuda|huggingface_hub/(inference|cli))/")
 """What neither server nor operator imports; whoever does waits for the compiler once."""
 SEGMENT = "<IIQQQQQQ"
 LOADED = 1

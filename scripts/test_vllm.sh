@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Runs the API tests, those of tests/vllm and those of tensors on the GPU engine with vLLM's CPU build. Where the machine
-# cannot have that, every test is skipped with the reason.
-#   test_vllm.sh [PYTEST-ARGUMENT…]
+# Runs tests on the GPU engine with vLLM's CPU build. Where the machine cannot have that, every test is skipped with the
+# reason.
+#   test_vllm.sh conformance [PYTEST-ARGUMENT…]  the Engine Protocol, in the process of the tests
+#   test_vllm.sh api [PYTEST-ARGUMENT…]          a server's start, death and API; TEST_ALL=1: the whole API
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 no_tests_selected=5
+what=$1
+shift
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 
@@ -23,5 +26,10 @@ case $status in
 esac
 
 status=0
-.venv/bin/pytest tests/server/engines/test_vllm_{rules,encoder}.py tests/vllm tests/api -o timeout=900 --durations=10 "$@" || status=$?
+limit=--override-ini=timeout=900
+case $what in
+  conformance) "${TEST_PYTHON:-.venv/bin/python}" -m pytest tests/conformance -W default "$limit" "$@" || status=$? ;;
+  api) .venv/bin/pytest tests/server/engines/test_vllm_{sampler,encoder}.py tests/vllm tests/api "$limit" "$@" || status=$? ;;
+  *) echo "test_vllm.sh: conformance or api, not $what" >&2 && exit 2 ;;
+esac
 [ $status -eq $no_tests_selected ] || exit $status

@@ -1,3 +1,3 @@
-"""The operator: turns WhisperEndpoints into what runs them on Kubernetes."""
+"""The operator: creates and maintains the Kubernetes objects that run each WhisperEndpoint."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What `reconcile` needs of a cluster: a Protocol, and the errors that it may raise. The real one is `cluster`.
+"""What `reconcile` needs from a cluster: a Protocol, and the error that its methods raise. `cluster` implements it.
 
 Documents are plain dictionaries. Nothing here imports a client.
 """
@@ -26,13 +26,13 @@ class Cluster(Protocol):
     """A Kubernetes API server."""
 
     async def apply(self, document: Document) -> dict[str, Any]:
-        """Server-side apply under the operator's field manager, forced; returns the object as it is then."""
+        """Server-side apply under the operator's field manager, forced; returns the object as stored."""
 
     async def apply_status(self, document: Document) -> dict[str, Any]:
         """Server-side apply on the status subresource, under the status field manager."""
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        """One object, None where it is not there. `namespace` empty: cluster-scoped."""
+        """One object, or None if it does not exist. `namespace` empty: cluster-scoped."""
 
     async def list(
         self, api_version: str, kind: str, namespace: str, *, label_selector: str = "", field_selector: str = ""
@@ -40,10 +40,10 @@ class Cluster(Protocol):
         """Objects of a kind in a namespace (empty: all)."""
 
     async def delete(self, document: Document) -> None:
-        """Deletes exactly this object (precondition: its uid), in the background. No error where it is gone."""
+        """Deletes exactly this object (precondition: its uid), in the background. No error if it is already gone."""
 
     async def serves(self, api_version: str, kind: str) -> bool:
-        """Whether the cluster has this kind."""
+        """Whether the API server serves this kind."""
 
     async def record_event(self, regarding: Document, *, type_: str, reason: str, message: str, action: str) -> None:
-        """An Event of ours about an object. Never raises: an event that cannot be written is logged."""
+        """Writes an Event about an object. Never raises: an Event that cannot be written is logged."""

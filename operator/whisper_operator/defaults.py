@@ -1,4 +1,4 @@
-"""What every endpoint's pods get unless its spec says otherwise: the chart's `defaults`, read from a JSON file.
+"""Defaults for every endpoint's pods, which its spec can override: the chart's `defaults`, read from a JSON file.
 
 Pure: `parse_defaults` takes the text. A field is named in the file as here, in camelCase.
 """
@@ -65,10 +65,10 @@ def _default(value: Any, parse: Callable[[Any], Any]) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """What every endpoint's pods get unless its spec says otherwise. camelCase in the file."""
+    """Defaults for every endpoint's pods. Names are camelCase in the file."""
 
     image_registry: str = _default("", _text)
-    """Put before images that name no registry of their own: registry.example.com/mirror."""
+    """Prefix for images that do not name a registry: registry.example.com/mirror."""
     image_pull_policy: str = _default("IfNotPresent", _pull_policy)
     image_pull_secrets: tuple[str, ...] = _default((), _texts)
     http_proxy: str = _default("", _text)
@@ -87,7 +87,7 @@ class Defaults:
     pod_annotations: Mapping[str, str] = _default({}, _string_map)
     pod_labels: Mapping[str, str] = _default({}, _string_map)
     env: tuple[Document, ...] = _default((), _documents)
-    """Further environment variables of every server."""
+    """Additional environment variables of every server."""
 
 
 def camel_case(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What stops the operator or one reconciliation, each with a text for the person who can mend it. No API here."""
+"""Errors that stop the operator or one reconciliation, each with a message for the person who can fix it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class StartError(Exception):
 
 
 class SpecError(Exception):
-    """A spec that the API server accepted but that cannot be carried out. `path` is the field, such as `pod.env[2].name`."""
+    """The API server accepted the spec, but the operator cannot apply it. `path` is the field, such as `pod.env[2].name`."""
 
     def __init__(self, path: str, message: str, reason: str = "InvalidSpec") -> None:
         super().__init__(f"{f'spec.{path}' if path else 'spec'}: {message}")

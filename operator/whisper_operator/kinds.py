@@ -1,6 +1,6 @@
-"""The kinds of Kubernetes objects that the operator reads and writes, and their paths. Data only.
+"""The kinds of Kubernetes objects that the operator reads and writes, and their URL paths. Data only.
 
-The chart's RBAC names the same: `CHILDREN` are watched and written, `LOOKED_UP` are read one by one.
+The chart's RBAC lists the same kinds: `CHILDREN` are watched and written, `LOOKED_UP` are read one by one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from whisper_operator import names
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind: what its documents say, and where the API server has it."""
+    """A kind: its apiVersion and kind, and its URL paths."""
 
     api_version: str
     kind: str
     plural: str
-    namespaced: bool = True
 
     @property
     def group(self) -> str:
@@ -31,11 +30,11 @@ class Kind:
 
     @property
     def group_path(self) -> str:
-        """Where its group and version are described."""
+        """Discovery path of its group and version."""
         return f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """Of one object, or of all in a namespace, or of all."""
+        """Path of one object, of all objects in a namespace, or of all objects."""
         parts = [self.group_path, f"namespaces/{quote(namespace)}" if namespace else "", self.plural]
         return "/".join(part for part in [*parts, quote(name), subresource] if part)
 
@@ -49,7 +48,7 @@ CORE_EVENT = Kind("v1", "Event", "events")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
-INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses", namespaced=False)
+INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
@@ -66,9 +65,9 @@ CHILDREN = (
     HTTP_ROUTE,
     POD_MONITOR,
 )
-"""What endpoints are made of, pods apart."""
+"""What an endpoint consists of, except its pods, which belong to its Deployment."""
 OPTIONAL = (HTTP_ROUTE, POD_MONITOR)
-"""Children of kinds that a cluster need not have."""
+"""Child kinds that a cluster may lack."""
 LOOKED_UP = (SECRET, CLAIM, INGRESS_CLASS, CORE_EVENT)
 
 _KNOWN: Mapping[tuple[str, str], Kind] = {
@@ -77,5 +76,5 @@ _KNOWN: Mapping[tuple[str, str], Kind] = {
 
 
 def kind_of(api_version: str, kind: str) -> Kind:
-    """KeyError where the operator has nothing to do with it."""
+    """KeyError for kinds that the operator does not handle."""
     return _KNOWN[api_version, kind]

@@ -1,8 +1,8 @@
-"""Which of several operators does the work: the one that holds a Lease and renews it.
+"""Leader election: of several operators, the one that holds a Lease and renews it is the leader.
 
-Our own loop, because the client's takes the wall clock for the lease's age, writes local times as UTC, ends at a lost
-connection and never gives a Lease back. Here only monotonic time counts: a holder stops well before anybody else may
-take over, and whoever waits measures how long the Lease did not change while it was looking.
+We do not use the client's `leaderelection`: it measures the age of a Lease by the wall clock, writes local time as UTC,
+stops at a lost connection and never releases a Lease. This loop uses monotonic time only: the holder stops well before
+another operator may take over, and a standby measures how long the Lease has not changed while it was watching it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from whisper_operator.resource.fields import Document
 log = logging.getLogger(__name__)
 
 RENEW_EVERY = 0.2
-"""Parts of the lease's time: how often it is renewed, …"""
+"""As fractions of the lease duration: the renewal interval, …"""
 GIVE_UP_AFTER = 0.6
-"""… after how long without success the holder stops, …"""
+"""… how long the holder goes on without a successful renewal before it stops, …"""
 TAKE_OVER_AFTER = 0.85
-"""… and after how long without a change another one takes it; the rest is for looking and for slow clocks."""
-LOOK_EVERY = 0.05
+"""… and how long the Lease must stay unchanged before a standby takes it; the rest allows for polling and slow clocks."""
+POLL_EVERY = 0.05
 RELEASE_S = 1.0
 
 
 class LeaseLost(Exception):
-    """Somebody else may be at work: this process must not go on."""
+    """Another operator may be the leader: this process must stop."""
 
 
 class LeaseStorage(Protocol):
-    """Where Leases are; see `cluster`."""
+    """Reads and writes Leases; see `cluster`."""
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None: ...
 
@@ -46,7 +46,7 @@ class LeaseStorage(Protocol):
 
 
 class Leadership:
-    """One contender."""
+    """One candidate."""
 
     def __init__(
         self,
@@ -66,15 +66,15 @@ class Leadership:
         self._clock = clock
         self._sleep = sleep
         self.problem = ""
-        """Why it is not even known who has the Lease; empty: it is."""
+        """Why the holder of the Lease is unknown; empty if it is known."""
         self._held: dict[str, Any] | None = None
         self._renewed_at = 0.0
-        self._seen: tuple[object, ...] = ()
-        self._seen_at = 0.0
+        self._observed: tuple[object, ...] = ()
+        self._observed_at = 0.0
 
     async def acquire(self) -> None:
-        """Returns when the Lease is ours."""
-        told = ""
+        """Returns once this operator holds the Lease."""
+        logged_holder = ""
         while True:
             started = self._clock()
             try:
@@ -82,21 +82,21 @@ class Leadership:
                 self.problem = ""
             except ApiError as error:
                 holder = "unknown"
-                problem = f"the Lease cannot be had: {error}"
+                problem = f"cannot acquire the Lease: {error}"
                 if problem != self.problem:
                     log.warning("%s", problem)
                 self.problem = problem
             if self._held is not None:
                 self._renewed_at = started
-                log.info("this operator does the work", extra={"fields": {"identity": self._identity}})
+                log.info("became leader", extra={"fields": {"identity": self._identity}})
                 return
-            if holder != told and not self.problem:
-                log.info("another operator does the work, this one waits", extra={"fields": {"holder": holder}})
-                told = holder
-            await self._sleep(min(1.0, LOOK_EVERY * self._lease_s))
+            if holder != logged_holder and not self.problem:
+                log.info("standby: lease held by %s", holder, extra={"fields": {"holder": holder}})
+                logged_holder = holder
+            await self._sleep(min(1.0, POLL_EVERY * self._lease_s))
 
     async def keep(self) -> None:
-        """Renews; raises LeaseLost once that cannot be done in time."""
+        """Renews the Lease; raises LeaseLost when it could not be renewed in time."""
         deadline_s = GIVE_UP_AFTER * self._lease_s
         while True:
             await self._sleep(RENEW_EVERY * self._lease_s)
@@ -109,14 +109,14 @@ class Leadership:
                     async with asyncio.timeout(left_s):
                         await self._renew()
                 except (ApiError, TimeoutError) as error:
-                    log.warning("the Lease could not be renewed yet: %s", str(error) or "no answer")
-                    await self._sleep(min(1.0, LOOK_EVERY * self._lease_s))
+                    log.warning("cannot renew the Lease yet: %s", str(error) or "no answer")
+                    await self._sleep(min(1.0, POLL_EVERY * self._lease_s))
                     continue
                 self._renewed_at = started
                 break
 
     async def release(self) -> None:
-        """Let another one go on at once. Never fails: the Lease runs out by itself."""
+        """Lets a standby take over at once. Never raises: the Lease expires anyway."""
         held, self._held = self._held, None
         if held is None:
             return
@@ -124,29 +124,29 @@ class Leadership:
             async with asyncio.timeout(RELEASE_S):
                 await self._storage.replace({**held, "spec": {**held["spec"], "holderIdentity": ""}})
         except (ApiError, TimeoutError) as error:
-            log.info("the Lease was not given back: %s", str(error) or "no answer")
+            log.info("the Lease was not released: %s", str(error) or "no answer")
 
     async def _try(self) -> str:
-        """Take the Lease if it is free. Who has it otherwise."""
+        """Takes the Lease if it is free; returns the holder."""
         lease = await self._storage.get(LEASE.api_version, LEASE.kind, **self._metadata)
         if lease is None:
             return await self._take(None)
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
-        seen = (holder, spec.get("renewTime"), lease["metadata"].get("resourceVersion"))
+        observed = (holder, spec.get("renewTime"), lease["metadata"].get("resourceVersion"))
         now = self._clock()
-        if seen != self._seen:
-            self._seen, self._seen_at = seen, now
+        if observed != self._observed:
+            self._observed, self._observed_at = observed, now
         lasts_s = float(spec.get("leaseDurationSeconds") or self._lease_s)
-        # A process of the same name is ourselves before a restart.
-        if holder in ("", self._identity) or now - self._seen_at >= TAKE_OVER_AFTER * lasts_s:
+        # The same identity: this operator before a restart.
+        if holder in ("", self._identity) or now - self._observed_at >= TAKE_OVER_AFTER * lasts_s:
             return await self._take(lease)
         return str(holder)
 
     async def _take(self, lease: Document | None) -> str:
         spec = (lease or {}).get("spec") or {}
         now = _micro_time()
-        wanted = {
+        new_spec = {
             "holderIdentity": self._identity,
             "leaseDurationSeconds": math.ceil(self._lease_s),
             "acquireTime": now,
@@ -156,9 +156,9 @@ class Leadership:
         document = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": self._metadata}
         try:
             if lease is None:
-                self._held = await self._storage.create({**document, "spec": wanted})
+                self._held = await self._storage.create({**document, "spec": new_spec})
             else:
-                self._held = await self._storage.replace({**lease, "spec": wanted})
+                self._held = await self._storage.replace({**lease, "spec": new_spec})
         except ApiError as error:
             if error.code != 409:
                 raise
@@ -166,17 +166,17 @@ class Leadership:
         return self._identity
 
     async def _renew(self) -> None:
-        assert self._held is not None, "only what is held is renewed"
+        assert self._held is not None, "the Lease is held before it is renewed"
         spec = {**self._held["spec"], "renewTime": _micro_time()}
         try:
             self._held = await self._storage.replace({**self._held, "spec": spec})
         except ApiError as error:
             if error.code not in (404, 409):
                 raise
-            await self._look_again()
+            await self._recheck()
 
-    async def _look_again(self) -> None:
-        """It was changed or deleted. Still ours: an answer of ours got lost, or somebody put a label on it."""
+    async def _recheck(self) -> None:
+        """The Lease was changed or deleted. It is still ours if our own answer got lost, or if somebody only added a label."""
         found = await self._storage.get(LEASE.api_version, LEASE.kind, **self._metadata)
         if found is None:
             if await self._take(None) == self._identity:
@@ -184,7 +184,7 @@ class Leadership:
             raise LeaseLost("the Lease was deleted, and another operator took it")
         holder = (found.get("spec") or {}).get("holderIdentity")
         if holder != self._identity:
-            raise LeaseLost(f"the Lease is held by {holder or 'nobody'} now")
+            raise LeaseLost(f"the Lease is now held by {holder or 'nobody'}")
         self._held = found
         await self._renew_found()
 

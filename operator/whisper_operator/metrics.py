@@ -1,16 +1,17 @@
-"""What Prometheus may ask: every metric of the operator, in a registry of its own.
+"""Every Prometheus metric of the operator, in its own registry.
 
-Values only; who counts them is elsewhere. Nothing here is global, so that two operators fit into one process.
+Only the metrics; other modules update them. Nothing is global, so that two operators can run in one process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+
+from whisper_runtime.metrics import PrefixedMetrics
 
 _SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -20,58 +21,46 @@ class _Endpoints(Collector):
         self._by_reason = by_reason
 
     def collect(self) -> Iterator[Metric]:
-        text = "WhisperEndpoints, by what their condition Ready says"
+        text = "WhisperEndpoints, by status and reason of their condition Ready"
         family = GaugeMetricFamily("whisper_operator_endpoints", text, labels=["ready", "reason"])
         for labels, count in sorted(self._by_reason().items()):
             family.add_metric(labels, count)
         yield family
 
 
-class Metrics:
+class Metrics(PrefixedMetrics):
     """Counters, gauges and histograms as attributes; every name begins with `whisper_operator_`."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        self.build_info = self._gauge("build_info", "Always 1; the version is in the label", ["version"])
-        self.leader = self._gauge("leader", "1 while this replica does the work")
-        self.reconciles = self._counter(
+        super().__init__("whisper_operator_", registry)
+        self.build_info = self.gauge("build_info", "Always 1; the version is in the label", ["version"])
+        self.leader = self.gauge("leader", "1 while this replica is the leader")
+        self.reconciles = self.counter(
             "reconciles",
-            "Endpoints looked at: done, unchanged, refused (by the API server), failed (will be retried), gone",
+            "Reconciliations: done, unchanged, refused (by the API server), failed (will be retried), gone",
             ["result"],
         )
-        self.reconcile_seconds = Histogram(
-            "whisper_operator_reconcile_seconds",
-            "From taking an endpoint up to its status, where there was something to do",
-            registry=self.registry,
+        self.reconcile_seconds = self.histogram(
+            "reconcile_seconds",
+            "Duration of reconciliations that had something to do, until the status was written",
             buckets=_SECONDS_BUCKETS,
         )
-        self.applies = self._counter("applies", "Children and statuses written, by kind", ["kind", "result"])
-        self.deletes = self._counter("deletes", "Children deleted, by kind", ["kind"])
-        self.drifts = self._counter("drifts", "Children put back because somebody had changed them, by kind", ["kind"])
-        self.api_errors = self._counter("api_errors", "Requests that the API server refused or left", ["code"])
-        self.watch_events = self._counter("watch_events", "Events that came, by kind", ["kind"])
-        self.missed_events = self._counter("missed_events", "Changes that no event told of, by kind", ["kind"])
-        self.queue_depth = self._gauge("queue_depth", "Endpoints that wait for a worker")
-        self.watch_age_seconds = self._gauge("watch_age_seconds", "Since the most silent watch said something")
+        self.applies = self.counter("applies", "Children and statuses written, by kind", ["kind", "result"])
+        self.deletes = self.counter("deletes", "Children deleted, by kind", ["kind"])
+        self.drifts = self.counter("drifts", "Children whose drift was reverted, by kind", ["kind"])
+        self.api_errors = self.counter("api_errors", "Requests that the API server refused or did not answer", ["code"])
+        self.watch_events = self.counter("watch_events", "Watch events received, by kind", ["kind"])
+        self.missed_events = self.counter(
+            "missed_events", "Changes that a resync found and no watch event reported, by kind", ["kind"]
+        )
+        self.queue_depth = self.gauge("queue_depth", "Endpoints waiting for a worker")
+        self.watch_age_seconds = self.gauge("watch_age_seconds", "Time since the quietest watch received data")
 
     def watch(self, depth: Callable[[], float], watch_age_s: Callable[[], float]) -> None:
-        """Ask these at every scrape."""
+        """Calls these at every scrape."""
         self.queue_depth.set_function(depth)
         self.watch_age_seconds.set_function(watch_age_s)
 
     def watch_endpoints(self, by_reason: Callable[[], dict[tuple[str, str], int]]) -> None:
-        """Ask this at every scrape: numbers of endpoints by status and reason of Ready."""
+        """Calls this at every scrape: number of endpoints by status and reason of Ready."""
         self.registry.register(_Endpoints(by_reason))
-
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All of it in the format that the scraper accepts, and that format's content type."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
-
-    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
-        return Counter(f"whisper_operator_{name}", text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, labels: list[str] | None = None) -> Gauge:
-        return Gauge(f"whisper_operator_{name}", text, labels or [], registry=self.registry)

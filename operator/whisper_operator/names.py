@@ -1,4 +1,4 @@
-"""All names that the operator gives: groups, labels, annotations, children. Nothing else builds a name. Pure."""
+"""Every name that the operator uses: groups, labels, annotations, children. Only this module builds names. Pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 ENDPOINT_LABEL = f"{GROUP}/endpoint"
 """On every child and pod: the name of the endpoint."""
 SETTINGS_HASH_ANNOTATION = f"{GROUP}/settings-hash"
-"""On the pods: changes with what they run on, and with nothing else."""
+"""On the pods: a hash of the settings that affect them, and of nothing else."""
 TEMPLATE_ANNOTATION = f"{GROUP}/pod-template"
-"""On the Deployment: the pods' template as it was written for their settings; see `manifests.kept`."""
+"""On the Deployment: the pod template pinned for its settings; see `manifests.pinned_template`."""
 
 CONTAINER = "server"
 HTTP_PORT_NAME = "http"
@@ -44,22 +44,22 @@ def labels_of(endpoint_name: str) -> dict[str, str]:
 
 
 def selector_of(endpoint_name: str) -> dict[str, str]:
-    """What selects the pods of an endpoint. Immutable in a Deployment, hence no more than this."""
+    """Selects the pods of an endpoint. Immutable in a Deployment, so it holds nothing else."""
     return {ENDPOINT_LABEL: endpoint_name}
 
 
 def selector_text(endpoint_name: str) -> str:
-    """The same as a query, for the scale subresource."""
+    """The same selector as text, for the scale subresource."""
     return ",".join(f"{key}={value}" for key, value in selector_of(endpoint_name).items())
 
 
 def child_name(endpoint_name: str) -> str:
-    """Name of an endpoint's Deployment, Service, ServiceAccount and of all else that there is one of."""
+    """Name of an endpoint's Deployment, Service, ServiceAccount and every other child of which there is one."""
     return endpoint_name
 
 
 def cache_claim_name(endpoint_name: str) -> str:
-    """Name of the PersistentVolumeClaim that is made for an endpoint."""
+    """Name of the PersistentVolumeClaim that the operator creates for an endpoint."""
     return f"{endpoint_name}-cache"
 
 

@@ -1,6 +1,6 @@
-"""/healthz, /readyz and /metrics. What is healthy and what is ready is decided by who is asked.
+"""/healthz, /readyz and /metrics. The caller passes in what healthy and ready mean.
 
-Readiness means: working, or waiting for its turn. Liveness fails only where a restart would help.
+Ready: the operator is the leader or a standby. Liveness fails only if a restart would help.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Probes:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
-        """The port that it listens on."""
+        """Starts to listen; returns the port."""
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -58,5 +58,5 @@ class Probes:
 
 
 def _answer(problem: str) -> web.Response:
-    """`problem` empty: all is well."""
+    """`problem` empty: status 200."""
     return web.Response(text=f"{problem or 'ok'}\n", status=503 if problem else 200)

@@ -6,21 +6,19 @@ Imports of weight are inside the functions: a signal that comes while they load 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
+from whisper_runtime.command import exit_on_signals
 from whisper_server import __version__
 from whisper_server.errors import StartError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 as asked, 1 where it could not start, 2 for wrong arguments, 130 for Ctrl-C in `transcribe`."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # As process 1 of a container it would otherwise not even hear SIGTERM before the server listens to it.
-        signal.signal(number, lambda *_: os._exit(0))
+    exit_on_signals()
     args = _parser().parse_args(arguments)
     try:
         return _transcribe(args) if args.command == "transcribe" else _serve()
@@ -30,12 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from whisper_runtime.settings import settings_help
+    from whisper_server.settings import Settings
     from whisper_server.transcribe_files import add_arguments
 
     parser = argparse.ArgumentParser(
         prog="whisper-server",
         description="Speech to text with Whisper behind OpenAI's audio API. Without a command: serve over HTTP.",
-        epilog=_settings_help(),
+        epilog=settings_help(Settings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"whisper-server {__version__}")
@@ -43,18 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="serve over HTTP (the default)")
     add_arguments(commands.add_parser("transcribe", help="transcribe files here and now, without HTTP"))
     return parser
-
-
-def _settings_help() -> str:
-    """The table of variables, from the dataclass that reads them."""
-    from whisper_server.settings import Settings
-
-    lines = ["Settings are environment variables:"]
-    for field in dataclasses.fields(Settings):
-        default = field.metadata["default"]
-        shown = "required" if default is None else f"default {default}" if default else "default empty"
-        lines += [f"  {field.name.upper()} ({shown})", f"      {field.metadata['help']}"]
-    return "\n".join(lines)
 
 
 def _serve() -> int:

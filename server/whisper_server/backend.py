@@ -30,7 +30,7 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
             slots, estimator = transcriber.slots, transcriber.wait_estimator
             metrics.watch_windows(lambda: slots.n_held, lambda: max(0, estimator.n_open - slots.n_held))
             freeze_loaded_objects()
-            heap = trim_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.jobs))
+            heap = trim_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.transcriptions))
             async with running(heap):
                 yield Backend(transcriber.engine, transcriber, pool)
 

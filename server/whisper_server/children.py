@@ -1,47 +1,40 @@
-"""The processes under this one, and an end to them: for what a library has started and does not end itself.
+"""Finds and kills child processes: those that a library has started and does not end itself.
 
-As Linux tells them; without /proc there are none. Processes of our own are ended by who started them.
+The owner of a process of our own ends it; this module is for the others.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 from contextlib import suppress
-from pathlib import Path
+
+import psutil
 
 
-def children(pid: int | None = None) -> frozenset[int]:
-    """Processes that `pid`, or this one, has started and that are still there.
+def children(process: psutil.Process | None = None) -> frozenset[psutil.Process]:
+    """The direct children of `process`, by default of this one.
 
-    Without Python's resource tracker: it ends when the last of the others has, and clears away what they shared.
+    Excludes Python's resource tracker: it ends after the last of the others, and frees the memory that they shared.
     """
-    found: set[int] = set()
-    for path in _threads(pid):
-        with suppress(OSError):  # the thread has ended
-            found |= {int(child) for child in (path / "children").read_text(encoding="ascii").split()}
-    return frozenset(child for child in found if b"resource_tracker" not in _command(child))
+    try:
+        found = (process or psutil.Process()).children()
+    except psutil.NoSuchProcess:
+        return frozenset()
+    return frozenset(child for child in found if not _is_resource_tracker(child))
 
 
-def _threads(pid: int | None) -> tuple[Path, ...]:
-    # Listed in one go: whoever asks first whether the folder is there, as glob() does, may find it gone afterwards.
-    with suppress(OSError):  # the process has ended
-        return tuple(Path(f"/proc/{pid or 'self'}/task").iterdir())
-    return ()
+def kill(processes: frozenset[psutil.Process]) -> None:
+    """SIGKILL these processes and all of their descendants. A parent is stopped first, so that it starts no other."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+        descendants = children(process)
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+        kill(descendants)
 
 
-def _command(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def kill(pids: frozenset[int]) -> None:
-    """SIGKILL to these processes and to all below them; parents first, so that none starts another."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
-        below = children(pid)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        kill(below)
+def _is_resource_tracker(process: psutil.Process) -> bool:
+    try:
+        return any("resource_tracker" in argument for argument in process.cmdline())
+    except psutil.Error:  # it has just ended, or is a zombie
+        return False

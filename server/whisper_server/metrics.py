@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+
+from whisper_runtime.metrics import PrefixedMetrics
 
 _SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -25,43 +26,42 @@ class _Deaths(Collector):
         )
 
 
-class Metrics:
+class Metrics(PrefixedMetrics):
     """Counters, gauges and histograms as attributes; every name begins with `whisper_`."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        super().__init__("whisper_", registry)
         self._add_requests()
         self._add_pipeline()
-        self.build_info = self._gauge(
+        self.build_info = self.gauge(
             "build_info", "Always 1; what runs here is in the labels", ["version", "engine", "model", "device", "dtype"]
         )
-        self.engine_up = self._gauge("engine_up", "1 while the model is loaded and its engine lives")
+        self.engine_up = self.gauge("engine_up", "1 while the model is loaded and its engine lives")
 
     def _add_requests(self) -> None:
-        self.requests = self._counter(
+        self.requests = self.counter(
             "requests", "Requests answered; status 499: the client left first", ["route", "method", "status", "format"]
         )
-        self.request_seconds = self._histogram(
-            "request_seconds", "From the head of the request to the end of the answer", ["route"]
+        self.request_seconds = self.histogram(
+            "request_seconds",
+            "From the head of the request to the end of the answer",
+            ["route"],
+            buckets=_SECONDS_BUCKETS,
         )
-        self.requests_in_flight = self._gauge("requests_in_flight", "HTTP requests being handled, probes included")
-        self.requests_running = self._gauge("requests_running", "Transcriptions and translations being handled")
-        self.rejected = self._counter("rejected", "Requests refused, by the error's code", ["reason"])
-        self.memory_reserved_bytes = self._gauge(
+        self.requests_in_flight = self.gauge("requests_in_flight", "HTTP requests being handled, probes included")
+        self.requests_running = self.gauge("requests_running", "Transcriptions and translations being handled")
+        self.rejected = self.counter("rejected", "Requests refused, by the error's code", ["reason"])
+        self.memory_reserved_bytes = self.gauge(
             "memory_reserved_bytes", "Held by uploads and decoded sound, of MEMORY_BUDGET_BYTES"
         )
 
     def _add_pipeline(self) -> None:
-        self.queue_audio_seconds = self._gauge("queue_audio_seconds", "Sound waiting or being transcribed")
-        self.queue_wait_seconds = self._gauge("queue_wait_seconds", "Wait that a new request must expect")
-        self.windows_running = self._gauge("windows_running", "Windows that have a place at the engine")
-        self.windows_waiting = self._gauge("windows_waiting", "Windows that wait for a place at the engine")
-        self.audio_seconds = self._counter("audio_seconds", "Sound decoded from uploads")
-        self.temperature_fallbacks = self._counter(
-            "temperature_fallbacks", "Windows decoded again at a higher temperature"
-        )
+        self.queue_audio_seconds = self.gauge("queue_audio_seconds", "Sound waiting or being transcribed")
+        self.queue_wait_seconds = self.gauge("queue_wait_seconds", "Wait that a new request must expect")
+        self.windows_running = self.gauge("windows_running", "Windows that have a place at the engine")
+        self.windows_waiting = self.gauge("windows_waiting", "Windows that wait for a place at the engine")
+        self.audio_seconds = self.counter("audio_seconds", "Sound decoded from uploads")
+        self.temperature_fallbacks = self.counter("ladder_fallbacks", "Windows decoded again at a higher temperature")
 
     def watch_queue(self, audio_s: Callable[[], float], wait_s: Callable[[], float]) -> None:
         """Ask these at every scrape."""
@@ -76,20 +76,3 @@ class Metrics:
     def watch_worker_deaths(self, n_deaths: Callable[[], int]) -> None:
         """Ask this at every scrape: the pool of decoding processes counts for itself."""
         self.registry.register(_Deaths(n_deaths))
-
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All of it in the format that the scraper accepts, and that format's content type."""
-        try:
-            encode, content_type = choose_encoder(accept)
-        except TypeError:  # it compares the parts of a version, and one that is no number is a text
-            encode, content_type = choose_encoder("")
-        return encode(self.registry), content_type
-
-    def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
-        return Counter(f"whisper_{name}", text, labels or [], registry=self.registry)
-
-    def _gauge(self, name: str, text: str, labels: list[str] | None = None) -> Gauge:
-        return Gauge(f"whisper_{name}", text, labels or [], registry=self.registry)
-
-    def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
-        return Histogram(f"whisper_{name}", text, labels, registry=self.registry, buckets=_SECONDS_BUCKETS)

@@ -1,32 +1,24 @@
 """All settings of the server: one frozen dataclass, one field a variable, read from the environment once.
 
-A field is named as its variable in lower case and carries default and help in its metadata; README's table is held
-against them by a test. `from_env` is pure. What takes the model or the GPU to judge is judged by the engine.
+A field is named as its variable in lower case and carries default and help in its metadata; the table in
+docs/settings.md is made from them. `from_env` is pure. What takes the model or the GPU to judge is judged by the engine.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from whisper_server import choices
-from whisper_server import environment as env
+from whisper_runtime import choices
+from whisper_runtime import environment as env
+from whisper_runtime.settings import misspelt, read_settings, setting
 from whisper_server.errors import StartError
 from whisper_server.whisper.languages import parse_language
 
 MIB = 1024 * 1024
-
-
-def _setting(parse: Callable[[str], Any], default: str | None, help_text: str, **more: Any) -> Any:
-    """A field: how it is read, its default as one would write it (None: required), what README says of it."""
-    metadata = {"parse": parse, "default": default, "help": help_text, "alias": None, "secret": False, **more}
-    if default is None:
-        return dataclasses.field(metadata=metadata)
-    return dataclasses.field(default=parse(default), metadata=metadata, repr=not metadata["secret"])
 
 
 def _language_code(text: str) -> str:
@@ -37,7 +29,7 @@ def _language_code(text: str) -> str:
 
 
 def _vllm_setting(parse: Callable[[str], Any], default: str, help_text: str) -> Any:
-    return _setting(parse, default, f"{help_text} (`ENGINE=vllm` only)")
+    return setting(parse, default, f"{help_text} (`ENGINE=vllm` only)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,27 +37,28 @@ class Settings:
     """What was chosen for this server."""
 
     # The model
-    model_id: str = _setting(
+    model_id: str = setting(
         env.matching(r"\S.*", "a model"),
         None,
-        "required: `demo`, a Hugging Face id or a folder; see “Models” in README",
+        "required: `demo`, a Hugging Face id or a folder; see “Models” in docs/settings.md",
+        hint=", for example MODEL_ID=demo",
     )
-    model_revision: str = _setting(
+    model_revision: str = setting(
         env.matching(r"\S+", "a name without spaces"), "main", "branch, tag or commit of a Hugging Face id"
     )
-    hf_token: str = _setting(
+    hf_token: str = setting(
         env.matching(r"[!-~]+", "a token without spaces"), "", "key to a model that is not public", secret=True
     )
-    hf_home: Path | None = _setting(env.folder, "", "where downloaded models are kept; empty: `~/.cache/huggingface`")
-    model_cache_dir: Path | None = _setting(
+    hf_home: Path | None = setting(env.folder, "", "where downloaded models are kept; empty: `~/.cache/huggingface`")
+    model_cache_dir: Path | None = setting(
         env.folder, "", "where converted models are kept; empty: `whisper-server` under `HF_HOME` or `~/.cache`"
     )
-    engine: choices.EngineName = _setting(
+    engine: choices.EngineName = setting(
         env.choice(choices.EngineName),
         "auto",
         "`ctranslate2` or `vllm`; `auto`: `vllm` where it is installed and has a GPU, else `ctranslate2`",
     )
-    dtype: choices.DType = _setting(
+    dtype: choices.DType = setting(
         env.choice(choices.DType, choices.DTYPE_SYNONYMS),
         "auto",
         "what the model computes in, where the processor can: `int8` (`ctranslate2` only), `float32`, `half`, `bfloat16`; `auto`: `int8` on a CPU, `bfloat16` on a GPU, `half` on a T4",
@@ -92,83 +85,81 @@ class Settings:
     vllm_gpu_memory_utilization: float = _vllm_setting(
         env.number(0.05, 0.98), "0.9", "share of the GPU's memory that vLLM may take"
     )
-    cpu_threads: int = _setting(env.whole_number(0, 256), "0", "threads that the model computes with; `0`: one a core")
-    max_batch_windows: int = _setting(
+    cpu_threads: int = setting(env.whole_number(0, 256), "0", "threads that the model computes with; `0`: one a core")
+    max_batch_windows: int = setting(
         env.whole_number(1, 256),
         "8",
         "windows of speech that `ctranslate2` decodes at a time; `vllm`: as many as the GPU's memory holds",
     )
 
     # Sound and decoding
-    whisper_sampling_rate: int = _setting(
+    whisper_sampling_rate: int = setting(
         env.whole_number(8000, 192_000), "16000", "must be what the model was trained on: every Whisper, 16000"
     )
-    whisper_segment_duration_sec: float = _setting(env.number(1, 30), "30", "longest window, 1 to 30 seconds")
-    max_audio_seconds: float = _setting(
+    whisper_segment_duration_sec: float = setting(env.number(1, 30), "30", "longest window, 1 to 30 seconds")
+    max_audio_seconds: float = setting(
         env.number(0), "0", "longer recordings are refused, never cut; `0`: only `MAX_DECODED_SECONDS` holds"
     )
-    max_decoded_seconds: float = _setting(
+    max_decoded_seconds: float = setting(
         env.number(1, 604_800), "14400", "longer recordings are refused, whatever `MAX_AUDIO_SECONDS` is"
     )
-    language_force: str = _setting(
+    language_force: str = setting(
         _language_code, "", "language of all recordings, such as `fa`, whatever the request says"
     )
-    timestamps: choices.Timestamps = _setting(
+    timestamps: choices.Timestamps = setting(
         env.choice(choices.Timestamps),
         "auto",
         "`auto`: where the format needs them; `none`: never, segments are whole windows; `segments`: always",
     )
-    beam_size: int = _setting(env.whole_number(1, 20), "1", "beams at temperature 0")
-    fallback_temperatures: tuple[float, ...] = _setting(
+    beam_size: int = setting(env.whole_number(1, 20), "1", "beams at temperature 0")
+    fallback_temperatures: tuple[float, ...] = setting(
         env.ascending_numbers(0, 1),
         "0,0.2,0.4,0.6,0.8,1",
         "tried in turn while a window's text looks wrong; `0`: only that",
     )
-    max_new_tokens: int = _setting(
+    max_new_tokens: int = setting(
         env.whole_number(0, 4096), "0", "most tokens a window; `0`: half of the model's context, 224"
     )
 
     # HTTP
-    interface: str = _setting(
+    interface: str = setting(
         env.matching(r"[0-9A-Za-z.:_-]+", "an address such as 0.0.0.0 or ::"),
         "0.0.0.0",
         "address listened on; `::` takes IPv6 only",
     )
-    port: int = _setting(env.whole_number(0, 65535), "8000", "port listened on; `0`: any free one")
-    metrics_port: int = _setting(env.whole_number(0, 65535), "0", "port of `/metrics`; `0`: the same as all the rest")
-    root_path: str = _setting(env.url_prefix, "", "prefix of all routes, such as `/speech`")
-    served_model_names: tuple[str, ...] = _setting(
-        env.names, "", "names that requests may ask for, between commas; empty: see “Models” in README"
+    port: int = setting(env.whole_number(0, 65535), "8000", "port listened on; `0`: any free one")
+    metrics_port: int = setting(env.whole_number(0, 65535), "0", "port of `/metrics`; `0`: the same as all the rest")
+    root_path: str = setting(env.url_prefix, "", "prefix of all routes, such as `/speech`")
+    served_model_names: tuple[str, ...] = setting(
+        env.names, "", "names that requests may ask for, between commas; empty: see “Models” in docs/settings.md"
     )
-    api_keys_dir: Path | None = _setting(
+    api_keys_dir: Path | None = setting(
         env.folder, "", "folder with a file per client, whose content is the key; empty: no key is asked for"
     )
-    cors_allow_origins: tuple[str, ...] = _setting(
+    cors_allow_origins: tuple[str, ...] = setting(
         env.origins, "", "web origins whose pages may call, between commas, or `*`"
     )
 
     # Limits
-    max_upload_bytes: int = _setting(env.whole_number(1024), str(25 * MIB), "largest request body")
-    upload_timeout_seconds: float = _setting(env.number(1, 86_400), "300", "longest time an upload may take")
-    max_queue_seconds: float = _setting(
+    max_upload_bytes: int = setting(env.whole_number(1024), str(25 * MIB), "largest request body")
+    upload_timeout_seconds: float = setting(env.number(1, 86_400), "300", "longest time an upload may take")
+    max_queue_seconds: float = setting(
         env.number(1, 86_400), "300", "longest expected wait before requests are refused"
     )
-    memory_budget_bytes: int = _setting(
+    memory_budget_bytes: int = setting(
         env.whole_number(MIB), str(2048 * MIB), "for all uploads and decoded sound at a time"
     )
-    decode_workers: int = _setting(
+    decode_workers: int = setting(
         env.whole_number(0, 64), "0", "processes that decode files; `0`: one a core, at most 8"
     )
 
     # Running
-    drain_seconds: float = _setting(
+    drain_seconds: float = setting(
         env.number(0, 3600), "15", "after SIGTERM: time in which new requests are still served"
     )
-    shutdown_seconds: float = _setting(env.number(0, 86_400), "600", "after that: time for running requests to end")
-    log_level: choices.LogLevel = _setting(
-        env.choice(choices.LogLevel), "info", "`debug`, `info`, `warning` or `error`"
-    )
-    log_format: choices.LogFormat = _setting(env.choice(choices.LogFormat), "json", "`json` or `text`")
+    shutdown_seconds: float = setting(env.number(0, 86_400), "600", "after that: time for running requests to end")
+    log_level: choices.LogLevel = setting(env.choice(choices.LogLevel), "info", "`debug`, `info`, `warning` or `error`")
+    log_format: choices.LogFormat = setting(env.choice(choices.LogFormat), "json", "`json` or `text`")
 
     @property
     def n_decode_workers(self) -> int:
@@ -183,14 +174,9 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """The settings that the variables ask for; StartError tells all that is wrong with them at once."""
-        fields = dataclasses.fields(cls)
-        problems = list(_misspelt(environ, [field.name.upper() for field in fields]))
-        values: dict[str, Any] = {}
-        for field in fields:
-            try:
-                values |= _value_of(field, environ)
-            except StartError as error:
-                problems.append(str(error))
+        known = [field.name.upper() for field in dataclasses.fields(cls)]
+        values, wrong = read_settings(cls, environ)
+        problems = [*misspelt(environ, known), *wrong]
         if not problems:
             settings = cls(**values)
             problems = list(settings._contradictions())
@@ -203,33 +189,3 @@ class Settings:
             yield "METRICS_PORT is PORT: set 0 to serve /metrics there, or another port"
         if self.memory_budget_bytes < self.max_upload_bytes:
             yield f"MEMORY_BUDGET_BYTES must hold one upload: at least MAX_UPLOAD_BYTES, {self.max_upload_bytes}"
-
-
-def _value_of(field: dataclasses.Field[Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the variable of a field says; nothing where it is not set. An empty variable is not set."""
-    spellings = [
-        name for name in (field.name.upper(), field.metadata["alias"]) if name and environ.get(name, "").strip()
-    ]
-    if not spellings:
-        if field.metadata["default"] is None:
-            raise StartError(f"{field.name.upper()} must be set, for example {field.name.upper()}=demo")
-        return {}
-    parsed = {}
-    for name in spellings:
-        text = environ[name].strip()
-        try:
-            parsed[name] = field.metadata["parse"](text)
-        except ValueError as error:
-            shown = "its value" if field.metadata["secret"] else repr(text)
-            raise StartError(f"{name} must be {error}, not {shown}") from None
-    if len(set(parsed.values())) > 1:
-        raise StartError(f"{' and '.join(spellings)} mean the same and must not differ: set one of them")
-    return {field.name: parsed[spellings[0]]}
-
-
-def _misspelt(environ: Mapping[str, str], known: Sequence[str]) -> Iterator[str]:
-    """Variables that nobody else can mean. Short ones are left alone: they may be another program's."""
-    long_names = [name for name in known if len(name) >= 12]
-    for name in sorted(set(environ) - set(known)):
-        for near in difflib.get_close_matches(name, long_names, n=1, cutoff=0.9):
-            yield f"{name} is unknown: did you mean {near}?"

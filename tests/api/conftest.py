@@ -17,6 +17,7 @@ from server_kit.process import ServerProcess, StartServer
 from speech_kit.recordings import Recording, join
 from speech_kit.sentences import spoken
 from speech_kit.sounds import wav
+from suite_kit.slow import SLOW
 
 MAX_UPLOAD_BYTES = 2_000_000
 """Of the strict server."""
@@ -84,7 +85,7 @@ def nothing_stays(strict: ServerProcess, strict_api: Api) -> Iterator[None]:
     """After each test the server has no file, process, memory or request more than before."""
     before = _state(strict)
     yield
-    deadline_s = time.monotonic() + 15
+    deadline_s = time.monotonic() + 15 * SLOW
     while (left := _left(strict, strict_api, before)) and time.monotonic() < deadline_s:
         time.sleep(0.2)
     assert not left

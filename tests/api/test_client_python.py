@@ -80,6 +80,7 @@ def test_python_is_told_by_name_what_is_not_possible(client: openai.OpenAI, path
     assert caught.value.param == name
 
 
+@pytest.mark.on_both_engines
 def test_python_gets_every_format(client: openai.OpenAI, path: Path) -> None:
     assert _is_said(_ask(client, path, response_format="text"))
     assert _ask(client, path, response_format="srt").startswith("1\n00:00:0")
@@ -89,6 +90,7 @@ def test_python_gets_every_format(client: openai.OpenAI, path: Path) -> None:
     assert caught.value.param == "response_format"
 
 
+@pytest.mark.on_both_engines
 def test_python_gets_words_and_segments(client: openai.OpenAI, path: Path) -> None:
     answer = _ask(client, path, response_format="verbose_json", timestamp_granularities=["word", "segment"])
     assert isinstance(answer, TranscriptionVerbose)
@@ -108,6 +110,7 @@ def test_python_takes_files_of_every_kind(client: openai.OpenAI, path: Path, cli
     assert _is_said(_ask(client, path, file=("a name.wav", clip, "audio/wav")).text)
 
 
+@pytest.mark.on_both_engines
 def test_python_reads_a_stream(client: openai.OpenAI, path: Path) -> None:
     *deltas, done = list(_ask(client, path, stream=True, include=["logprobs"]))
     assert {delta.type for delta in deltas} == {"transcript.text.delta"}

@@ -36,6 +36,7 @@ def verbose(answers: dict[str, httpx.Response]) -> Any:
     return answers["verbose_json"].json()
 
 
+@pytest.mark.on_both_engines
 def test_every_format_says_what_was_said(answers: dict[str, httpx.Response], recording: Recording) -> None:
     texts = {
         "json": answers["json"].json()["text"],
@@ -48,6 +49,7 @@ def test_every_format_says_what_was_said(answers: dict[str, httpx.Response], rec
     assert max(errors.values()) <= 0.08, errors
 
 
+@pytest.mark.on_both_engines
 def test_content_types(answers: dict[str, httpx.Response]) -> None:
     types = {name: answer.headers["content-type"].replace(" ", "").lower() for name, answer in answers.items()}
     assert types["json"].startswith("application/json")
@@ -57,6 +59,7 @@ def test_content_types(answers: dict[str, httpx.Response]) -> None:
     assert types["srt"] in {"application/x-subrip;charset=utf-8", "text/plain;charset=utf-8"}
 
 
+@pytest.mark.on_both_engines
 def test_subtitles_are_numbered_and_in_order(answers: dict[str, httpx.Response], recording: Recording) -> None:
     cues = SRT_CUE.findall(answers["srt"].text)
     assert [int(cue[0]) for cue in cues] == list(range(1, len(cues) + 1))
@@ -66,12 +69,14 @@ def test_subtitles_are_numbered_and_in_order(answers: dict[str, httpx.Response],
     assert len(cues) >= 5
 
 
+@pytest.mark.on_both_engines
 def test_subtitles_begin_where_the_sentences_do(answers: dict[str, httpx.Response], recording: Recording) -> None:
     starts_s = [_seconds(cue[1]) for cue in SRT_CUE.findall(answers["srt"].text)]
     near = [any(abs(start_s - said_s) <= 0.5 for start_s in starts_s) for said_s in recording.starts_s]
     assert sum(near) >= 0.8 * len(near)
 
 
+@pytest.mark.on_both_engines
 def test_vtt_has_the_cues_of_srt(answers: dict[str, httpx.Response]) -> None:
     vtt = answers["vtt"].text
     assert vtt.startswith("WEBVTT\n\n")
@@ -86,6 +91,7 @@ def _seconds(written: str) -> float:
     return sum(int(hour) * 3600 for hour in hours) + int(minutes) * 60 + float(seconds)
 
 
+@pytest.mark.on_both_engines
 def test_verbose_json_has_every_field_of_openai(verbose: Any, recording: Recording) -> None:
     assert verbose["task"] == "transcribe"
     assert verbose["language"] == "german"
@@ -106,10 +112,12 @@ def test_verbose_json_has_every_field_of_openai(verbose: Any, recording: Recordi
         assert all(isinstance(token, int) for token in segment["tokens"])
 
 
+@pytest.mark.on_both_engines
 def test_segments_joined_are_the_text(verbose: Any) -> None:
     assert normalised("".join(f" {segment['text']}" for segment in verbose["segments"])) == normalised(verbose["text"])
 
 
+@pytest.mark.on_both_engines
 @pytest.mark.parametrize(
     ("granularities", "present"),
     [(["word"], {"words"}), (["segment"], {"segments"}), (["word", "segment"], {"words", "segments"})],
@@ -146,6 +154,7 @@ def test_usage_is_of_the_kind_that_the_model_name_promises(
         assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
 
+@pytest.mark.on_both_engines
 def test_logprobs_belong_to_the_tokens_of_the_text(api: Api, clip: bytes) -> None:
     answer = api.json(clip, model="gpt-4o-transcribe", include=["logprobs"])
     logprobs = answer["logprobs"]
@@ -156,5 +165,6 @@ def test_logprobs_belong_to_the_tokens_of_the_text(api: Api, clip: bytes) -> Non
     assert not any("<|" in each["token"] for each in logprobs)
 
 
+@pytest.mark.on_both_engines
 def test_without_include_there_are_no_logprobs(api: Api, clip: bytes) -> None:
     assert "logprobs" not in api.json(clip, model="gpt-4o-transcribe")

@@ -81,6 +81,7 @@ def test_nothing_is_heard_without_timestamps_either(heard_untimed: Mapping[str, 
     assert heard_untimed[sound] == ""
 
 
+@pytest.mark.on_both_engines
 def test_every_format_of_silence_is_an_empty_transcript(api: Api) -> None:
     quiet = wav(silence(2))
     answers = {name: api.post(quiet, response_format=name) for name in ("json", "text", "srt", "vtt")}
@@ -91,6 +92,7 @@ def test_every_format_of_silence_is_an_empty_transcript(api: Api) -> None:
     assert answers["vtt"].text.strip() == "WEBVTT"
 
 
+@pytest.mark.on_both_engines
 def test_a_stream_of_silence_has_no_deltas(api: Api) -> None:
     events = list(api.events(wav(silence(3))))
     assert [event.type for event in events] == ["transcript.text.done"]
@@ -135,6 +137,7 @@ def test_only_what_was_said_is_heard(
     assert errors.n_edits <= 2
 
 
+@pytest.mark.on_both_engines
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_speech_after_a_long_pause_is_heard_where_it_is(api: Api, language: str) -> None:
     utterance = spoken(language, 1)

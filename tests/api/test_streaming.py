@@ -37,6 +37,7 @@ def all_events(one_at_a_time: Api, minute_and_a_half: Recording) -> list[Event]:
     return list(one_at_a_time.events(wav(minute_and_a_half.samples), model="gpt-4o-transcribe"))
 
 
+@pytest.mark.on_both_engines
 def test_deltas_joined_are_the_text_of_the_last_event(all_events: list[Event]) -> None:
     *deltas, done = all_events
     assert {delta.type for delta in deltas} == {"transcript.text.delta"}
@@ -45,6 +46,7 @@ def test_deltas_joined_are_the_text_of_the_last_event(all_events: list[Event]) -
     assert len(deltas) >= 3
 
 
+@pytest.mark.on_both_engines
 def test_a_stream_says_what_was_said(all_events: list[Event], minute_and_a_half: Recording) -> None:
     assert word_errors([minute_and_a_half.text], [all_events[-1].data["text"]]).rate <= 0.07
 
@@ -61,6 +63,7 @@ def test_first_words_come_before_the_last_are_decoded(
     assert first_s <= 0.7 * last_s
 
 
+@pytest.mark.on_both_engines
 def test_the_last_event_has_usage_and_language(all_events: list[Event], minute_and_a_half: Recording) -> None:
     done = all_events[-1].data
     usage = done["usage"]
@@ -76,6 +79,7 @@ def test_a_stream_of_text_format_has_the_same_events(api: Api, clip: bytes) -> N
     assert events[0].data["delta"] == events[1].data["text"] != ""
 
 
+@pytest.mark.on_both_engines
 def test_logprobs_come_with_deltas_and_at_the_end(api: Api, clip: bytes) -> None:
     delta, done = list(api.events(clip, include=["logprobs"]))
     assert delta.data["logprobs"] == done.data["logprobs"]

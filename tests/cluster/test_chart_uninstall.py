@@ -14,6 +14,7 @@ from cluster_kit.cluster import Cluster
 from cluster_kit.reading import is_ready
 from operator_kit.endpoints import make_endpoint
 from operator_kit.operator_process import OperatorProcess
+from suite_kit.slow import SLOW
 from whisper_operator.names import CRD_NAME
 
 MANY = 50
@@ -43,7 +44,7 @@ def pods(cluster: Cluster, namespace: str) -> set[str]:
 
 def wait_until_nothing_is_left(cluster: Cluster) -> None:
     """Of what endpoints were made of."""
-    deadline_s = time.monotonic() + GONE_LIMIT_S
+    deadline_s = time.monotonic() + GONE_LIMIT_S * SLOW
     while left := labelled(cluster, OURS):
         told = [f"{one['kind']} {one['metadata']['namespace']}/{one['metadata']['name']}" for one in left]
         assert time.monotonic() < deadline_s, f"still there: {told}"

@@ -9,6 +9,8 @@ import pytest
 from cluster_kit.cluster import Cluster, CommandFailed
 from cluster_kit.workloads import deployment, pod
 
+pytestmark = pytest.mark.test_bed
+
 
 def wait_for_replica(cluster: Cluster, name: str, namespace: str) -> None:
     cluster.wait(

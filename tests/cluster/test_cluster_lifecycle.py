@@ -19,6 +19,8 @@ from cluster_kit import lifecycle, processes, tools
 from cluster_kit.control_plane import COMPONENTS
 from cluster_kit.layout import Layout, load
 
+pytestmark = pytest.mark.test_bed
+
 CLUSTER = Path(__file__).resolve().parent
 IMPORTS = os.pathsep.join([str(CLUSTER), str(CLUSTER.parent / "kit")])
 OWNER = """

@@ -12,7 +12,7 @@ from cluster_kit.cluster import Cluster, Document
 from operator_kit.end_state import pods, wait_until_ready
 from operator_kit.endpoints import make_endpoint
 from operator_kit.operator_process import OperatorProcess
-from whisper_operator.manifests import kept
+from whisper_operator.manifests import pinned_template as kept
 from whisper_operator.names import SETTINGS_HASH_ANNOTATION, TEMPLATE_ANNOTATION
 
 OLD_PERIOD_S = 99

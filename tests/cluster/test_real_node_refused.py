@@ -13,6 +13,7 @@ import pytest
 
 from cluster_kit.real_node import sandbox
 
+pytestmark = pytest.mark.test_bed
 CLUSTER = Path(__file__).resolve().parent
 CHECK = """
 import os, sys

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from cluster_kit.cluster import Cluster, CommandFailed
-from operator_kit.end_state import children, conditions, versions, wait_for_pods, wait_until_ready
+from operator_kit.end_state import children, versions, wait_for_pods, wait_until_ready
 from operator_kit.endpoints import make_endpoint
 from operator_kit.operator_process import QUICK, OperatorProcess
 from whisper_operator.names import FIELD_MANAGER, STATUS_FIELD_MANAGER
 
 SOON_S = 10.0
-STILL_S = float(os.environ.get("WHISPER_STILL_SECONDS", "120"))
+STILL_S = float(os.environ.get("WHISPER_STILL_SECONDS", "20"))
+"""Ten drift periods; `make test-all` waits 120 s, `make soak` 600 s."""
 GARBAGE_S = 60.0
 """Garbage collection learns of a new CRD within 30 s."""
 CPU = {"gpu": {"class": "none"}}
@@ -87,7 +88,7 @@ def test_nothing_is_written_while_nothing_changes(cluster: Cluster, namespace: s
     }
     ready(cluster, namespace, rich)
     # Whatever others still have to say about the children: the autoscaler, which tries every 3 s, that it has no metrics.
-    cluster.wait(lambda: stands_still(cluster, namespace, 10), SOON_S * 6, "the others are done")
+    cluster.wait(lambda: stands_still(cluster, namespace, 5), SOON_S * 6, "the others are done")
     before = every_version(cluster, namespace)
     time.sleep(STILL_S)
     assert every_version(cluster, namespace) == before
@@ -124,26 +125,6 @@ def test_kopf_leaves_no_trace(cluster: Cluster, namespace: str) -> None:
         assert "kopf" not in text
         assert f'"manager": "{FIELD_MANAGER}"' in text
         assert "finalizers" not in child["metadata"]
-
-
-def test_a_name_that_is_taken_is_left_alone_and_told(cluster: Cluster, namespace: str) -> None:
-    theirs = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "speech", "namespace": namespace},
-        "spec": {"ports": [{"port": 1234}]},
-    }
-    cluster.apply(theirs)
-    before = cluster.get("service", "speech", namespace)
-    make(cluster, namespace)
-    soon(cluster, "the endpoint says so", lambda: ready_reason(cluster, namespace) == "NameTaken")
-    assert cluster.get("service", "speech", namespace) == before
-    cluster.delete("service", "speech", namespace=namespace)
-    wait_until_ready(cluster, namespace, "speech", limit_s=SOON_S)
-
-
-def ready_reason(cluster: Cluster, namespace: str, name: str = "speech") -> str:
-    return str(conditions(cluster.get("wep", name, namespace)).get("Ready", {}).get("reason"))
 
 
 def test_orphans_are_taken_up_again(cluster: Cluster, namespace: str) -> None:
@@ -185,78 +166,10 @@ def test_what_is_not_wished_for_any_more_goes(cluster: Cluster, namespace: str) 
     soon(cluster, "no autoscaler", lambda: "HorizontalPodAutoscaler/speech" not in children(cluster, namespace))
 
 
-def test_suspended_and_resumed(cluster: Cluster, namespace: str) -> None:
-    spec = {"autoscaling": {"maxReplicas": 2, "metric": "cpu", "target": 70}}
-    ready(cluster, namespace, spec)
-    before = set(children(cluster, namespace))
-    make(cluster, namespace, {**spec, "suspend": True})
-    wait_for_pods(cluster, namespace, "speech", 0, SOON_S)
-    soon(cluster, "it says so", lambda: ready_reason(cluster, namespace) == "Suspended")
-    assert before - set(children(cluster, namespace)) == {"HorizontalPodAutoscaler/speech"}
-    make(cluster, namespace, {**spec, "suspend": False})
-    wait_until_ready(cluster, namespace, "speech")
-    assert set(children(cluster, namespace)) == before
-
-
-def test_a_spec_that_only_the_operator_can_refuse_leaves_the_pods_alone(cluster: Cluster, namespace: str) -> None:
-    ready(cluster, namespace)
-    cluster.wait(lambda: stands_still(cluster, namespace, 3), SOON_S * 6, "the others are done")
-    before = versions(children(cluster, namespace))
-    named = {"exposure": {"ingress": {"className": "nobody", "host": "a.example.com"}}}
-    make(cluster, namespace, named)
-    soon(cluster, "Exposed says so", lambda: exposed(cluster, namespace) == "IngressClassMissing")
-    changed = {name for name, version in versions(children(cluster, namespace)).items() if before.get(name) != version}
-    assert changed <= {"Ingress/speech"}
-
-
-def exposed(cluster: Cluster, namespace: str, name: str = "speech") -> str:
-    return str(conditions(cluster.get("wep", name, namespace)).get("Exposed", {}).get("reason"))
-
-
-def test_of_two_endpoints_on_one_route_the_older_has_it(cluster: Cluster, namespace: str) -> None:
-    spec = {"exposure": {"ingress": {"className": "contour", "host": "one.example.com"}}}
-    make(cluster, namespace, spec, "older")
-    soon(cluster, "the older has an Ingress", lambda: "Ingress/older" in children(cluster, namespace))
-    time.sleep(1.1)  # creation times are in seconds
-    make(cluster, namespace, spec, "younger")
-    soon(cluster, "the younger says so", lambda: exposed(cluster, namespace, "younger") == "RouteConflict")
-    assert "Ingress/younger" not in children(cluster, namespace)
-    cluster.delete("wep", "older", namespace=namespace)
-    soon(cluster, "the younger has it now", lambda: "Ingress/younger" in children(cluster, namespace))
-    assert exposed(cluster, namespace, "younger") != "RouteConflict"
-
-
-def test_a_missing_secret_is_told_and_its_coming_is_seen(cluster: Cluster, namespace: str) -> None:
-    make(cluster, namespace, {"access": {"apiKeysSecretRef": {"name": "keys"}}})
-    soon(cluster, "it says so", lambda: ready_reason(cluster, namespace) == "SecretMissing")
-    cluster.kubectl("create", "secret", "generic", "keys", "--from-literal=me=x", f"--namespace={namespace}")
-    soon(cluster, "it is seen", lambda: ready_reason(cluster, namespace) != "SecretMissing")
-
-
-def test_an_exceeded_quota_is_told_and_its_end_is_seen(cluster: Cluster, namespace: str) -> None:
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "none", "namespace": namespace},
-        "spec": {"hard": {"services": "0"}},
-    }
-    cluster.apply(quota)
-    cluster.wait(
-        lambda: cluster.get("resourcequota", "none", namespace).get("status", {}).get("hard"), SOON_S, "it counts"
-    )
-    make(cluster, namespace)
-    soon(cluster, "it says so", lambda: ready_reason(cluster, namespace) == "QuotaExceeded")
-    assert "Deployment/speech" in children(cluster, namespace)
-    cluster.delete("resourcequota", "none", namespace=namespace)
-    soon(cluster, "the Service is there", lambda: "Service/speech" in children(cluster, namespace))
-
-
 def test_a_change_is_applied_at_once(cluster: Cluster, namespace: str) -> None:
     ready(cluster, namespace)
-    started_s = time.monotonic()
     cluster.kubectl("scale", "wep", "speech", "--replicas=2", f"--namespace={namespace}")
-    cluster.wait(lambda: deployment(cluster, namespace)["spec"]["replicas"] == 2, SOON_S, "it is applied")
-    assert time.monotonic() - started_s < 5
+    cluster.wait(lambda: deployment(cluster, namespace)["spec"]["replicas"] == 2, 5, "it is applied")
 
 
 def test_events_tell_what_changed(cluster: Cluster, namespace: str) -> None:

@@ -14,6 +14,8 @@ from cluster_kit.simulated_nodes import BY_NAME, CATALOGUE, NodeSpec
 from cluster_kit.simulated_pods import AFTER, BACK_OFF, MESSAGE, STAGE, TERMINATING
 from cluster_kit.workloads import deployment, pod
 
+pytestmark = pytest.mark.test_bed
+
 
 def pod_when(cluster: Cluster, name: str, namespace: str, holds: Callable[[Document], bool], what: str) -> Document:
     def asked() -> Document | None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cluster_kit.cluster import Cluster
+from operator_kit.end_state import children
 from operator_kit.live_endpoint import SOON_S, START_S, LiveEndpoint
 
 IS_DEFAULT = "ingressclass.kubernetes.io/is-default-class"
@@ -92,8 +93,10 @@ def test_two_endpoints_on_one_route(
         "change exposure.ingress.host or path, or delete that one."
     )
     older.expect(1, Ready="True Ready")
+    assert "Ingress/younger" not in children(cluster, namespace)
     cluster.delete("wep", "older", namespace=namespace, wait=False)
     younger.expect(SOON_S, Ready="True Ready", Exposed="True AddressPending")
+    assert "Ingress/younger" in children(cluster, namespace)
 
 
 def test_no_gateway_api(endpoint: LiveEndpoint) -> None:
@@ -106,11 +109,13 @@ def test_no_gateway_api(endpoint: LiveEndpoint) -> None:
 def test_a_name_that_is_taken(endpoint: LiveEndpoint) -> None:
     where = f"--namespace={endpoint.namespace}"
     endpoint.cluster.kubectl("create", "service", "clusterip", "speech", "--tcp=80", where)
+    theirs = endpoint.cluster.get("service", "speech", endpoint.namespace)
     endpoint.apply()
     told = endpoint.expect(START_S, Ready="False NameTaken", Valid="False NameTaken")
     assert told["Valid"].startswith(
         "Service speech is there already and does not belong to this endpoint: it is left untouched."
     )
+    assert endpoint.cluster.get("service", "speech", endpoint.namespace) == theirs
     endpoint.cluster.delete("service", "speech", namespace=endpoint.namespace)
     endpoint.expect(SOON_S, Ready="True Ready", Valid="True Valid")
 
@@ -124,7 +129,7 @@ def test_what_only_the_operator_can_see(endpoint: LiveEndpoint) -> None:
     endpoint.apply({**t4, "pod": {"affinity": {"nodeAffinity": terms}}})
     told = endpoint.expect(SOON_S, Ready="False InvalidSpec", Valid="False InvalidSpec", Available="True Available")
     assert told["Valid"].startswith("spec.pod.affinity.nodeAffinity.")
-    assert told["Valid"].endswith("write one, or leave the terms out. Nothing is changed until it is mended.")
+    assert told["Valid"].endswith("write one, or leave the terms out. Nothing is changed until it is fixed.")
     assert told["Ready"].endswith("Meanwhile 1 pod serves.")
     assert [pod["metadata"]["uid"] for pod in endpoint.pods()] == before
     endpoint.apply(t4)
@@ -153,8 +158,10 @@ def test_an_autoscaler_without_metrics(endpoint: LiveEndpoint) -> None:
     told = endpoint.expect(40, Ready="True Ready", Autoscaling="False FailedGetResourceMetric")
     assert "unable to get metrics for resource cpu" in told["Autoscaling"]
     assert told["Autoscaling"].endswith("autoscaling.metric cpu needs metrics-server: `kubectl top pods` must work.")
+    before = set(children(endpoint.cluster, endpoint.namespace))
     endpoint.apply({"suspend": True, "autoscaling": {"maxReplicas": 3, "metric": "cpu", "target": 80}})
     endpoint.expect(SOON_S, Ready="False Suspended", Autoscaling="False Suspended")
+    assert before - set(children(endpoint.cluster, endpoint.namespace)) == {"HorizontalPodAutoscaler/speech"}
     endpoint.apply()
     endpoint.expect(SOON_S, Ready="True Ready")
     assert "Autoscaling" not in {one["type"] for one in endpoint.document()["status"]["conditions"]}

@@ -13,15 +13,13 @@ import yaml
 from operator_kit.endpoints import make_stored_endpoint
 from operator_kit.specs import ACCEPTED
 from whisper_operator.manifests import make_children
-from whisper_operator.observed import Observed
 from whisper_operator.resource.crd import make_crd
-from whisper_operator.resource.languages import LANGUAGES
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.settings import Settings
+from whisper_operator.snapshot import ClusterSnapshot
 from whisper_operator.status import make_status
 from whisper_server.settings import Settings as ServerSettings
-from whisper_server.whisper.languages import NAME_OF_CODE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "whisperendpoint.md").read_text()
@@ -41,10 +39,6 @@ def test_the_chart_and_the_page_are_up_to_date() -> None:
 def test_kubectl_apply_without_server_side_can_hold_the_crd() -> None:
     # It keeps the whole document in an annotation, and annotations have 262144 bytes together.
     assert len(json.dumps(make_crd())) < 200_000
-
-
-def test_languages_are_those_of_the_server() -> None:
-    assert list(LANGUAGES) == sorted(NAME_OF_CODE)
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
@@ -83,7 +77,7 @@ def test_the_page_and_the_schema_tell_all_conditions() -> None:
     document = make_stored_endpoint({**ACCEPTED["gateway"], **ACCEPTED["scaled-to-a-fixed-number"]})
     endpoint = parse_endpoint(document)
     now = datetime.now(UTC)
-    status = make_status(endpoint, None, document=document, observed=Observed(), resolved=None, url="", now=now)
+    status = make_status(endpoint, None, document=document, snapshot=ClusterSnapshot(), resolved=None, url="", now=now)
     types = {condition["type"] for condition in status["conditions"]}
     assert set(re.findall(r"^\| `([A-Z][a-z]+)` \| .*\|.*\|$", PAGE.split("### Reasons")[0], re.MULTILINE)) == types
     schema = SCHEMA["properties"]["status"]["properties"]["conditions"]["items"]["properties"]["type"]

@@ -86,7 +86,9 @@ def test_nothing_needs_what_lies_beside_the_checkout() -> None:
     assert [name for name in needy if name != "tests/contract/test_layout.py"] == []
 
 
-@pytest.mark.parametrize("package", ["server/whisper_server/", "operator/whisper_operator/"])
+@pytest.mark.parametrize(
+    "package", ["runtime/whisper_runtime/", "server/whisper_server/", "operator/whisper_operator/"]
+)
 def test_every_module_is_on_the_map(package: str) -> None:
     architecture = (ROOT / "docs" / "architecture.md").read_text()
     modules = {Path(name).parts[2].removesuffix(".py") for name in tracked() if name.startswith(package)}

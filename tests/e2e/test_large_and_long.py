@@ -6,6 +6,7 @@ By both ways in: an Ingress and an HTTPRoute.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from speech_kit.recordings import Recording, fitted, join
 from speech_kit.scores import normalised, word_errors
 from speech_kit.sentences import spoken
 from speech_kit.sounds import wav
+from suite_kit.slow import SLOW
 
 Figure = Callable[[str], None]
 WAYS = ("ingress", "gateway")
@@ -35,8 +37,11 @@ MEBIBYTE = 1024 * 1024
 OPENAIS_LIMIT_BYTES = 25_000_000
 TOO_MUCH_BYTES = 26 * MEBIBYTE
 HIGHEST_ERROR_RATE = 0.10
-ANSWER_S = 180
-STREAM_S = 300
+ANSWER_S = int(os.environ.get("WHISPER_ANSWER_SECONDS", "60"))
+STREAM_S = int(os.environ.get("WHISPER_STREAM_SECONDS", "120"))
+"""Longer than any default on the way: Envoy gives up after 15 s where it is told nothing. 180 and 300 s in `make test-all`."""
+N_PARTS = 3
+"""A stream has something to send in the last part of its time, and begins in the first."""
 COMMENTS_S = 15.0
 """The server sends one so often where there is nothing else to send."""
 
@@ -162,7 +167,7 @@ def _answer_while_sending(wire: Wire, pieces: Iterator[bytes]) -> RawAnswer:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", WAYS)
-def test_an_answer_of_three_minutes(long_work: dict[str, LongWork], way: str, figure: Figure) -> None:
+def test_answer_of_minutes_comes_through(long_work: dict[str, LongWork], way: str, figure: Figure) -> None:
     answer: Answer = long_work[way].answer.result(timeout=600)
     errors = word_errors([answer.recording.text], [answer.text])
     figure(f"an answer by {way} after {answer.took_s:.0f} s of work on {answer.recording.duration_s:.0f} s: {errors}")
@@ -172,7 +177,7 @@ def test_an_answer_of_three_minutes(long_work: dict[str, LongWork], way: str, fi
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_stream_of_five_minutes(long_work: dict[str, LongWork], way: str, figure: Figure) -> None:
+def test_stream_of_minutes_comes_through(long_work: dict[str, LongWork], way: str, figure: Figure) -> None:
     stream: Stream = long_work[way].stream.result(timeout=600)
     errors = word_errors([stream.recording.text], [stream.done])
     times_s = [at_s for at_s, _ in stream.deltas]
@@ -181,8 +186,9 @@ def test_a_stream_of_five_minutes(long_work: dict[str, LongWork], way: str, figu
         f"longest silence {max(stream.gaps_s):.1f} s, {errors}"
     )
     assert stream.took_s >= STREAM_S
-    assert times_s[0] <= STREAM_S / 3, "it was kept back until more was there"
-    assert all(any(at_s // 60 == minute for at_s in times_s) for minute in range(2, STREAM_S // 60)), times_s
+    part_s = STREAM_S / N_PARTS
+    assert times_s[0] <= part_s, "it was kept back until more was there"
+    assert any(at_s // part_s == N_PARTS - 1 for at_s in times_s), times_s
     assert "".join(text for _, text in stream.deltas) == stream.done
-    assert max(stream.gaps_s) <= COMMENTS_S + 10
+    assert max(stream.gaps_s) <= COMMENTS_S + 10 * SLOW
     assert errors.rate <= HIGHEST_ERROR_RATE

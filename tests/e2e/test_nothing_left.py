@@ -14,6 +14,8 @@ from cluster_kit.real_node import bring_up
 from cluster_kit.tools import Unavailable
 from e2e_kit.ends_of_a_cluster import REFUSED, WAYS, bystander_group, namespaces
 
+pytestmark = pytest.mark.test_bed
+
 TESTS = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{TESTS / 'cluster'}:{TESTS / 'kit'}"}
 PRIVATE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")

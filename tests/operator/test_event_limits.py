@@ -61,7 +61,7 @@ async def test_memory_has_an_end() -> None:
     bench = Bench()
     for number in range(REMEMBERED + 100):
         await bench.tell(uid=str(number))
-    assert len(bench.limits._told) == REMEMBERED
+    assert len(bench.limits._recent) == REMEMBERED
     assert len(bench.limits._budgets) == REMEMBERED
 
 

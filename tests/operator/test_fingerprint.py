@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_operator.fingerprint import digest, fingerprint, projected
+from whisper_operator.reconcile.apply import digest, fingerprint, projected
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -12,18 +12,18 @@ DOCUMENTS = st.dictionaries(st.text(max_size=3), VALUES, max_size=4)
 
 
 def test_what_others_fill_in_does_not_count() -> None:
-    wish = {"spec": {"replicas": 1, "containers": [{"name": "server", "env": []}]}}
+    desired = {"spec": {"replicas": 1, "containers": [{"name": "server", "env": []}]}}
     live = {
         "status": {"ready": 1},
         "spec": {"replicas": 1, "strategy": "x", "containers": [{"name": "server", "env": [], "image": "y"}]},
     }
-    assert projected(live, wish) == wish
+    assert projected(live, desired) == desired
 
 
 def test_lists_of_another_length_count_as_a_whole() -> None:
-    wish = {"containers": [{"name": "server"}]}
+    desired = {"containers": [{"name": "server"}]}
     live = {"containers": [{"name": "server", "image": "a"}, {"name": "sidecar"}]}
-    assert projected(live, wish) == live
+    assert projected(live, desired) == live
 
 
 def test_what_is_missing_is_missing() -> None:
@@ -48,6 +48,6 @@ def test_seen_through_itself_everything_is_seen(document: dict[str, object]) -> 
 
 
 @given(DOCUMENTS, DOCUMENTS)
-def test_keys_beside_the_wish_change_nothing(wish: dict[str, object], more: dict[str, object]) -> None:
-    live = {**{key: value for key, value in more.items() if key not in wish}, **wish}
-    assert fingerprint(live, wish) == fingerprint(wish, wish)
+def test_keys_beside_the_wish_change_nothing(desired: dict[str, object], more: dict[str, object]) -> None:
+    live = {**{key: value for key, value in more.items() if key not in desired}, **desired}
+    assert fingerprint(live, desired) == fingerprint(desired, desired)

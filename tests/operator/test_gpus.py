@@ -10,7 +10,7 @@ import pytest
 from cluster_kit.simulated_nodes import CATALOGUE, discovered
 from operator_kit.node_affinity import fits_one_of
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import CLASS_ENVIRONMENT, node_terms
+from whisper_operator.gpus import node_selector_terms
 from whisper_operator.gpus.products import PRODUCTS, Product
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Gpu
@@ -20,12 +20,12 @@ CLASSES = [each for each in GpuClass if each is not GpuClass.NONE]
 
 
 def nodes_of(gpu_class: GpuClass, **more: Any) -> set[str]:
-    terms = node_terms(Gpu(class_=gpu_class, **more))
+    terms = node_selector_terms(Gpu(class_=gpu_class, **more))
     return {name for name, node in NODES.items() if fits_one_of(terms, node.labels)}
 
 
 def fits(gpu: Gpu, labels: dict[str, str]) -> bool:
-    return fits_one_of(node_terms(gpu), labels)
+    return fits_one_of(node_selector_terms(gpu), labels)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_shared_gpus_are_taken_where_asked_for(gpu_class: GpuClass, expected: se
 
 
 def test_no_gpu_means_no_terms() -> None:
-    assert node_terms(Gpu(class_=GpuClass.NONE)) == []
+    assert node_selector_terms(Gpu(class_=GpuClass.NONE)) == []
 
 
 def test_sixteen_gib_keep_a_model_off_every_t4() -> None:
@@ -88,7 +88,7 @@ def test_the_name_of_a_product_does_not_matter(product: str) -> None:
 def test_only_labels_that_gpu_feature_discovery_writes_are_asked_for() -> None:
     published = set(discovered("x", "y", "7.5", 1, other={"gpu.slices.gi": "1"}))
     for gpu_class in CLASSES:
-        keys = {each["key"] for term in node_terms(Gpu(class_=gpu_class)) for each in term["matchExpressions"]}
+        keys = {each["key"] for term in node_selector_terms(Gpu(class_=gpu_class)) for each in term["matchExpressions"]}
         assert {key for key in keys if key.startswith("nvidia.com/")} <= published
 
 
@@ -170,9 +170,9 @@ def test_a_mig_device_of_its_own_has_labels_of_its_own() -> None:
 
 @pytest.mark.parametrize(("gpu_class", "largest"), [(GpuClass.T4, 15), (GpuClass.ADA, 47), (GpuClass.HOPPER, 144)])
 def test_more_memory_than_a_class_has_is_refused(gpu_class: GpuClass, largest: int) -> None:
-    assert node_terms(Gpu(class_=gpu_class, min_memory_gib=largest))
+    assert node_selector_terms(Gpu(class_=gpu_class, min_memory_gib=largest))
     with pytest.raises(SpecError, match=rf"spec\.gpu\.minMemoryGiB: no GPU of class {gpu_class} .* {largest} or less"):
-        node_terms(Gpu(class_=gpu_class, min_memory_gib=largest + 1))
+        node_selector_terms(Gpu(class_=gpu_class, min_memory_gib=largest + 1))
 
 
 def machines(product: Product) -> list[dict[str, str]]:
@@ -190,7 +190,7 @@ def test_clouds_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> N
     for product, minimum in itertools.product(PRODUCTS, (1, 10, 15, 16, 22, 24, 32, 40, 44, 45, 64, 80, 96, 140, 180)):
         gpu = Gpu(class_=gpu_class, min_memory_gib=minimum)
         try:
-            terms = node_terms(gpu)
+            terms = node_selector_terms(gpu)
         except SpecError:
             continue
         expected = gpu_class in (GpuClass.AUTO, product.gpu_class) and product.memory_mib >= minimum * 1024
@@ -201,24 +201,3 @@ def test_clouds_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> N
 def test_a_machine_is_in_the_table_once() -> None:
     names = [name for product in PRODUCTS for name in (*product.gke, *product.instance_types)]
     assert sorted(names) == sorted(set(names))
-
-
-def test_what_a_class_is_told() -> None:
-    newer = {"ENGINE": "vllm", "DTYPE": "bfloat16", "VLLM_KV_CACHE_DTYPE": "fp16"}
-    expected = {
-        "auto": {},
-        "none": {"ENGINE": "ctranslate2"},
-        "t4": {
-            "ENGINE": "vllm",
-            "DTYPE": "half",
-            "VLLM_KV_CACHE_DTYPE": "fp16",
-            "VLLM_ATTENTION_BACKEND": "TRITON_ATTN",
-            "VLLM_USE_FLASHINFER": "0",
-            "VLLM_MAX_NUM_BATCHED_TOKENS": "4096",
-        },
-        "ampere": newer,
-        "ada": {**newer, "VLLM_MAX_NUM_BATCHED_TOKENS": "16384"},
-        "hopper": {**newer, "VLLM_MAX_NUM_BATCHED_TOKENS": "32768"},
-        "blackwell": {**newer, "VLLM_MAX_NUM_BATCHED_TOKENS": "32768"},
-    }
-    assert expected == CLASS_ENVIRONMENT

@@ -240,7 +240,7 @@ async def test_a_lease_that_somebody_took_is_lost_at_the_next_look(cluster: Memo
     there = cluster.objects["Lease", "whisper", "whisper-operator"]
     cluster.put({**there, "spec": {**there["spec"], "holderIdentity": "b"}})
     await time.pass_by(3)
-    assert a.lost == "the Lease is held by b now"
+    assert a.lost == "the Lease is now held by b"
     await ended(a)
 
 

@@ -59,11 +59,11 @@ def pod(spec: Document) -> Document:
     return dict(deployment(spec)["spec"]["template"]["spec"])
 
 
-def test_10_a_t4_is_tolerated_selected_and_told_its_numbers() -> None:
+def test_10_t4_pod_tolerates_and_selects_gpu_nodes() -> None:
     found = pod(SPECS["t4"])
     assert found["tolerations"]
     assert found["affinity"]["nodeAffinity"]
-    assert {"name": "DTYPE", "value": "half"} in found["containers"][0]["env"]
+    assert {"name": "ENGINE", "value": "vllm"} in found["containers"][0]["env"]
 
 
 def test_11_memory_and_products_are_not_matched_exactly() -> None:

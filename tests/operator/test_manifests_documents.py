@@ -8,7 +8,7 @@ import pytest
 
 from operator_kit.chosen import CPU_IMAGE, GPU_IMAGE, operator_settings
 from operator_kit.endpoints import UID, parsed_endpoint
-from whisper_operator.gpus import node_terms
+from whisper_operator.gpus import node_selector_terms
 from whisper_operator.manifests import make_children
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Endpoint, Gpu
@@ -39,7 +39,6 @@ FOLDERS = [
     {"name": "TMPDIR", "value": "/tmp"},
     {"name": "XDG_CACHE_HOME", "value": "/scratch/.cache"},
     {"name": "XDG_CONFIG_HOME", "value": "/scratch/.config"},
-    {"name": "NUMBA_CACHE_DIR", "value": "/scratch/numba"},
     {"name": "TORCHINDUCTOR_CACHE_DIR", "value": "/scratch/torchinductor"},
     {"name": "TRITON_CACHE_DIR", "value": "/scratch/triton"},
     {"name": "VLLM_CACHE_ROOT", "value": "/scratch/vllm"},
@@ -164,7 +163,9 @@ def test_the_least_that_one_can_write() -> None:
                     "securityContext": POD_SECURITY,
                     "affinity": {
                         "nodeAffinity": {
-                            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": node_terms(Gpu())}
+                            "requiredDuringSchedulingIgnoredDuringExecution": {
+                                "nodeSelectorTerms": node_selector_terms(Gpu())
+                            }
                         }
                     },
                     "tolerations": [ON_GPU_NODES],
@@ -312,7 +313,7 @@ def test_a_t4_with_everything_runs_as_it_was_written() -> None:
     }
     wanted = [
         {"matchExpressions": [*term["matchExpressions"], {"key": "zone", "operator": "In", "values": ["a"]}]}
-        for term in node_terms(Gpu(class_=GpuClass.T4, min_memory_gib=14))
+        for term in node_selector_terms(Gpu(class_=GpuClass.T4, min_memory_gib=14))
     ]
     (container,) = template["spec"].pop("containers")
     assert template["spec"] == {
@@ -389,7 +390,6 @@ def test_a_t4_with_everything_runs_as_it_was_written() -> None:
         {"name": "DTYPE", "value": "half"},
         {"name": "VLLM_KV_CACHE_DTYPE", "value": "fp16"},
         {"name": "VLLM_ATTENTION_BACKEND", "value": "TRITON_ATTN"},
-        {"name": "VLLM_USE_FLASHINFER", "value": "0"},
         {"name": "VLLM_MAX_NUM_BATCHED_TOKENS", "value": "3000"},
         {"name": "VLLM_GPU_MEMORY_UTILIZATION", "value": "0.85"},
         {"name": "LANGUAGE_FORCE", "value": "fa"},

@@ -9,11 +9,12 @@ import pytest
 from operator_kit.chosen import CPU_IMAGE, GPU_IMAGE, operator_settings
 from operator_kit.endpoints import parsed_endpoint
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import node_terms
-from whisper_operator.manifests import Resolved, make_children, resolve
-from whisper_operator.manifests.images import from_registry
+from whisper_operator.gpus import node_selector_terms
+from whisper_operator.manifests import make_children, resolve
+from whisper_operator.manifests.documents import from_registry
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Gpu
+from whisper_operator.resource.status import Resolved
 
 Document = dict[str, Any]
 CPU: Document = {"gpu": {"class": "none"}}
@@ -51,7 +52,7 @@ def affinity_with(spec: Document, affinity: Document) -> Document:
 
 def test_a_users_terms_for_nodes_and_ours_must_both_hold() -> None:
     terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A, THIS_NODE]}}})
-    ours = node_terms(Gpu(class_=GpuClass.T4))
+    ours = node_selector_terms(Gpu(class_=GpuClass.T4))
     assert len(ours) == 5
     expected = []
     for term in ours:
@@ -66,7 +67,7 @@ def test_a_users_other_affinity_stays() -> None:
     found = affinity_with(T4, {"nodeAffinity": {PREFERRED: preferred}, "podAntiAffinity": apart})
     assert found["podAntiAffinity"] == apart
     assert found["nodeAffinity"][PREFERRED] == preferred
-    assert found["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == node_terms(Gpu(class_=GpuClass.T4))
+    assert found["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == node_selector_terms(Gpu(class_=GpuClass.T4))
 
 
 def test_without_a_gpu_a_users_affinity_is_all() -> None:
@@ -81,7 +82,9 @@ def test_any_shared_gpu_needs_no_affinity() -> None:
 
 def test_a_term_that_fits_no_node_does_not_come_to_fit_ours() -> None:
     terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}, ZONE_A]}}})
-    assert len(terms["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]) == len(node_terms(Gpu(class_=GpuClass.T4)))
+    assert len(terms["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]) == len(
+        node_selector_terms(Gpu(class_=GpuClass.T4))
+    )
     with pytest.raises(SpecError, match=r"spec\.pod\.affinity\.nodeAffinity\..*fits no node"):
         affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}]}}})
 
@@ -119,28 +122,17 @@ def test_labels_of_the_operator_win() -> None:
     [
         ("auto", {}),
         ("none", {"ENGINE": "ctranslate2"}),
-        (
-            "t4",
-            {
-                "ENGINE": "vllm",
-                "DTYPE": "half",
-                "VLLM_KV_CACHE_DTYPE": "fp16",
-                "VLLM_ATTENTION_BACKEND": "TRITON_ATTN",
-                "VLLM_USE_FLASHINFER": "0",
-                "VLLM_MAX_NUM_BATCHED_TOKENS": "4096",
-            },
-        ),
-        ("ampere", {"ENGINE": "vllm", "DTYPE": "bfloat16", "VLLM_KV_CACHE_DTYPE": "fp16"}),
+        *((gpu_class, {"ENGINE": "vllm"}) for gpu_class in ("t4", "ampere", "ada", "hopper", "blackwell")),
     ],
 )
-def test_the_class_says_what_the_engine_is_told(gpu_class: str, expected: dict[str, str]) -> None:
+def test_gpu_class_decides_the_engine_and_nothing_else(gpu_class: str, expected: dict[str, str]) -> None:
     found = env({"gpu": {"class": gpu_class}})
     kept = {name: value for name, value in found.items() if name.startswith(("ENGINE", "DTYPE", "VLLM_"))}
     kept.pop("VLLM_CACHE_ROOT")
     assert kept == expected
 
 
-def test_the_spec_outweighs_the_class() -> None:
+def test_engine_fields_of_the_spec_reach_the_server() -> None:
     engine = {
         "type": "vllm",
         "dtype": "float32",
@@ -302,7 +294,7 @@ def test_a_mirror_is_for_images_that_name_no_registry(image: str, expected: str)
     [
         ({}, ("auto", "auto", "auto", "auto", GPU_IMAGE, "none")),
         (CPU, ("ctranslate2", "none", "auto", "none", CPU_IMAGE, "none")),
-        (T4, ("vllm", "t4", "half", "fp16", GPU_IMAGE, "none")),
+        (T4, ("vllm", "t4", "auto", "auto", GPU_IMAGE, "none")),
         (
             {
                 "model": {"id": "openai/whisper-large-v3", "revision": "v1"},

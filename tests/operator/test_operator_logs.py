@@ -72,5 +72,5 @@ def test_on_the_way_out_others_are_silent() -> None:
     hush()
     logging.getLogger("kopf.anything").error("x")
     logging.getLogger("asyncio").error("Task was destroyed but it is pending!")
-    logging.getLogger("whisper_operator.run").info("stopped as asked")
+    logging.getLogger("whisper_operator.controller_manager").info("shutdown complete")
     assert len(stream.getvalue().splitlines()) == 1

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from whisper_operator.__main__ import settings_help
+from whisper_operator.__main__ import _parser
 from whisper_operator.errors import StartError
 from whisper_operator.settings import Defaults, Settings
 
@@ -192,7 +192,7 @@ def test_a_file_that_is_not_there_is_told() -> None:
 
 
 def test_help_names_every_variable() -> None:
-    text = settings_help()
+    text = _parser().format_help()
     for field in dataclasses.fields(Settings):
         if field.metadata:
             assert f"  {field.name.upper()} (" in text

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from operator_kit.endpoints import CREATED_AT, UID, make_endpoint, make_stored_endpoint, parsed_endpoint
 from operator_kit.specs import ACCEPTED
 from whisper_operator.errors import SpecError
-from whisper_operator.resource.choices import AccessMode, EngineType, GpuClass, ServiceType
+from whisper_operator.resource.choices import AccessMode, GpuClass, ServiceType
 from whisper_operator.resource.crd import make_crd
 from whisper_operator.resource.declared import Declared, declared_fields, is_section
 from whisper_operator.resource.fields import Quantity
 from whisper_operator.resource.parse import parse_endpoint, parse_spec
 from whisper_operator.resource.pod import VolumeClaim
 from whisper_operator.resource.spec import Endpoint, Model, Spec
+from whisper_runtime.choices import EngineName
 
 LEAST: dict[str, Any] = {"model": {"id": "demo"}}
 SCHEMA = make_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
@@ -50,7 +51,7 @@ def test_the_least_is_all_defaults() -> None:
 
 def test_each_type() -> None:
     spec = parsed_endpoint(ACCEPTED["everything-on-a-t4"]).spec
-    assert spec.engine.type is EngineType.VLLM
+    assert spec.engine.type is EngineName.VLLM
     assert spec.service.type is ServiceType.LOAD_BALANCER
     assert spec.model.served_names == ("whisper", "whisper-1", "org/name:1")
     assert spec.gpu.min_memory_gib == 15

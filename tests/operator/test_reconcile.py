@@ -3,8 +3,8 @@ import pytest
 from operator_kit.memory_cluster import FORBIDDEN, NO_ANSWER, SERVER_ERROR, TOO_MANY, Killed
 from operator_kit.reconciling import KEY, Bench
 from whisper_operator.cluster_protocol import ApiError
-from whisper_operator.store import Key
-from whisper_operator.work_queue import Outcome
+from whisper_operator.reconcile.store import Key
+from whisper_operator.reconcile.work_queue import Result
 
 PLAIN = [
     "Deployment/speech",
@@ -49,7 +49,7 @@ async def test_the_same_again_asks_and_writes_nothing() -> None:
     await bench.settle()
     n_calls = len(bench.cluster.calls)
     for _ in range(5):
-        assert await bench.reconcile() == Outcome()
+        assert await bench.reconcile() == Result()
     assert len(bench.cluster.calls) == n_calls
 
 
@@ -123,7 +123,7 @@ async def test_an_api_server_that_is_away_ends_the_attempt_at_once() -> None:
     bench = Bench()
     bench.ask()
     bench.cluster.before = failing(NO_ANSWER)  # type: ignore[assignment]
-    assert await bench.reconcile() == Outcome(failed=True)
+    assert await bench.reconcile() == Result(failed=True)
     assert len(bench.written()) == 1
 
 
@@ -131,7 +131,7 @@ async def test_the_server_says_how_long_to_wait() -> None:
     bench = Bench()
     bench.ask()
     bench.cluster.before = failing(TOO_MANY)  # type: ignore[assignment]
-    assert await bench.reconcile() == Outcome(again_s=7, failed=True)
+    assert await bench.reconcile() == Result(requeue_after_s=7, failed=True)
 
 
 async def test_one_child_that_fails_does_not_keep_the_others_back() -> None:
@@ -152,7 +152,7 @@ async def test_what_is_refused_is_told_and_tried_again_ever_more_rarely() -> Non
     for bench.elapsed_s in (1000, 1010, 1100, 1300, 3000):
         outcome = await bench.reconcile()
         assert not outcome.failed
-        waits.append(outcome.again_s)
+        waits.append(outcome.requeue_after_s)
     assert waits == [5, 5, 10, 30, 60]
     assert bench.conditions()["Ready"]["reason"] == "QuotaExceeded"
     assert "exceeded quota: pods" in bench.conditions()["Ready"]["message"]
@@ -164,9 +164,9 @@ async def test_what_is_refused_is_told_and_tried_again_ever_more_rarely() -> Non
 
 async def test_an_endpoint_that_is_gone_or_on_its_way_out_is_left_alone() -> None:
     bench = Bench()
-    assert await bench.reconcile() == Outcome()
+    assert await bench.reconcile() == Result()
     bench.ask(None, deletionTimestamp="2026-01-02T05:00:00Z", finalizers=["example.com/somebody"])
-    assert await bench.reconcile() == Outcome()
+    assert await bench.reconcile() == Result()
     assert bench.cluster.calls == []
 
 
@@ -176,7 +176,7 @@ async def test_children_of_a_deleted_endpoint_are_not_made_again() -> None:
     await bench.settle()
     bench.cluster.remove("WhisperEndpoint", *KEY)
     bench.cluster.calls.clear()
-    assert await bench.reconcile() == Outcome()
+    assert await bench.reconcile() == Result()
     assert bench.cluster.calls == []
     assert bench.children() == {}
 
@@ -251,7 +251,7 @@ async def test_a_quarrel_is_carried_on_ever_more_slowly() -> None:
         bench.cluster.calls.clear()
         outcome = await bench.reconcile()
         n_applies.append(len(bench.cluster.called("apply")))
-        assert n_applies[-1] or outcome.again_s
+        assert n_applies[-1] or outcome.requeue_after_s
     assert n_applies[0] == 1
     assert sum(n_applies) < 20
     bench.elapsed_s += 1000
@@ -271,7 +271,7 @@ async def test_a_name_that_is_taken_is_left_alone_and_told() -> None:
     )
     bench.ask()
     outcome = await bench.reconcile()
-    assert outcome == Outcome(again_s=5)
+    assert outcome == Result(requeue_after_s=5)
     assert bench.cluster.objects["Service", *KEY] == theirs
     assert bench.conditions()["Ready"]["reason"] == "NameTaken"
     assert "Deployment/speech" in bench.children()
@@ -286,7 +286,7 @@ async def test_no_pod_uses_what_is_somebody_elses(kind: str, name: str) -> None:
     metadata = {"namespace": "team-a", "name": name}
     theirs = bench.cluster.put({"apiVersion": "v1", "kind": kind, "metadata": metadata})
     bench.ask(RICH)
-    assert (await bench.reconcile()).again_s == 5
+    assert (await bench.reconcile()).requeue_after_s == 5
     assert "Deployment/speech" not in bench.children()
     assert "Service/speech" in bench.children()
     assert bench.cluster.objects[kind, "team-a", name] == theirs
@@ -322,7 +322,7 @@ async def test_no_pod_uses_the_claim_of_a_predecessor() -> None:
     bench.cluster.objects["PersistentVolumeClaim", "team-a", "speech-cache"] = old
     bench.restart()
     bench.ask(RICH)
-    assert (await bench.reconcile()).again_s == 1
+    assert (await bench.reconcile()).requeue_after_s == 1
     assert "Deployment/speech" not in bench.children()
     bench.cluster.remove("PersistentVolumeClaim", "team-a", "speech-cache")
     await bench.settle()
@@ -340,7 +340,7 @@ async def test_children_of_a_predecessor_are_waited_for() -> None:
     bench.restart()
     bench.ask()
     bench.cluster.calls.clear()
-    assert await bench.reconcile() == Outcome(again_s=1)
+    assert await bench.reconcile() == Result(requeue_after_s=1)
     assert bench.cluster.called("apply") == []
     for kind, namespace, name in [identity for identity in bench.cluster.objects if identity[0] != "WhisperEndpoint"]:
         bench.cluster.remove(kind, namespace, name)
@@ -376,9 +376,9 @@ async def test_of_two_endpoints_on_one_route_the_older_has_it() -> None:
     assert [name for name in bench.children() if name.startswith("Ingress")] == ["Ingress/older"]
     assert bench.conditions(younger)["Exposed"]["reason"] == "RouteConflict"
     assert "team-b/older" in bench.conditions(younger)["Exposed"]["message"]
-    bench.woken.clear()
+    bench.enqueued.clear()
     bench.cluster.remove("WhisperEndpoint", *older)
-    assert bench.woken == [younger]
+    assert bench.enqueued == [younger]
     await bench.settle(younger)
     assert [name for name in bench.children() if name.startswith("Ingress")] == ["Ingress/younger"]
     assert bench.conditions(younger)["Exposed"]["reason"] != "RouteConflict"
@@ -442,7 +442,7 @@ async def test_a_newer_spec_that_the_answer_is_the_first_to_tell_of_is_looked_at
 
     bench.cluster.before = edit
     bench.ask({"replicas": 3})
-    assert (await bench.reconcile()).again_s == 0
+    assert (await bench.reconcile()).requeue_after_s == 0
     await bench.settle()
     assert bench.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 5
 

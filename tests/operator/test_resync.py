@@ -7,8 +7,8 @@ from operator_kit.memory_cluster import MemoryCluster
 from whisper_operator.kinds import ENDPOINT, kind_of
 from whisper_operator.metrics import Metrics
 from whisper_operator.names import ENDPOINT_LABEL, FIELD_MANAGER, MANAGED_BY_LABEL
-from whisper_operator.resync import SETTLE_S, Resync, selector_of
-from whisper_operator.store import Identity, Key, Store
+from whisper_operator.reconcile.resync import SETTLE_S, Resync, selector_of
+from whisper_operator.reconcile.store import Identity, Key, Store
 
 SERVICE = kind_of("v1", "Service")
 KEY = Key("team-a", "speech")
@@ -66,7 +66,7 @@ async def bench() -> Bench:
 async def test_the_store_is_filled(bench: Bench) -> None:
     assert list(bench.store.endpoints()) == [KEY]
     assert bench.store.endpoint(KEY) == bench.cluster.objects["WhisperEndpoint", *KEY]
-    assert list(bench.store.held("Service")) == [Identity("Service", *KEY)]
+    assert list(bench.store.of_kind("Service")) == [Identity("Service", *KEY)]
 
 
 async def test_only_the_namespaces_that_are_watched_are_asked_for() -> None:
@@ -87,7 +87,7 @@ async def test_where_nothing_differs_nothing_is_read(bench: Bench) -> None:
 async def test_what_was_deleted_unseen_is_noticed(bench: Bench) -> None:
     bench.cluster.remove("Service", *KEY)
     assert await bench.resync.compare() == {KEY}
-    assert bench.store.held("Service") == {}
+    assert bench.store.of_kind("Service") == {}
     assert bench.slept == [SETTLE_S]
     assert bench.n_missed("Service") == 1
 
@@ -97,7 +97,7 @@ async def test_what_was_made_or_changed_unseen_is_noticed(bench: Bench) -> None:
     bench.cluster.put(service(spec={"type": "NodePort"}))
     assert await bench.resync.compare() == {KEY, Key("team-a", "other")}
     assert bench.store.endpoint(Key("team-a", "other")) is not None
-    assert bench.store.held("Service")[Identity("Service", *KEY)].document["spec"] == {"type": "NodePort"}
+    assert bench.store.of_kind("Service")[Identity("Service", *KEY)].document["spec"] == {"type": "NodePort"}
 
 
 async def test_what_was_replaced_unseen_is_noticed(bench: Bench) -> None:
@@ -121,7 +121,7 @@ async def test_what_lost_its_label_is_not_ours_to_see(bench: Bench) -> None:
     there = bench.cluster.objects.pop(("Service", *KEY))
     bench.meanwhile = lambda: bench.cluster.objects.update({("Service", *KEY): there})
     assert await bench.resync.compare() == {KEY}
-    assert bench.store.held("Service") == {}
+    assert bench.store.of_kind("Service") == {}
 
 
 def test_endpoints_are_watched_whatever_their_labels_children_by_ours() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import judged, message, seen
+from operator_kit.judgements import judged, message, snapshot_of
 from operator_kit.situation import FULL, GATEWAY, GPU, no_node, one_pod, serving
 from operator_kit.situations import SITUATIONS
 from whisper_operator.status import EventToRecord, events_between
@@ -32,7 +32,7 @@ def test_a_trouble_that_several_conditions_tell_of_is_told_once() -> None:
 
 def test_two_troubles_are_two_events() -> None:
     pods = [live_pods.pod("a", live_pods.ended(1))]
-    after = judged(GATEWAY, seen(live.deployment(), pods=pods))
+    after = judged(GATEWAY, snapshot_of(live.deployment(), pods=pods))
     assert told({}, after) == [("Warning", "CrashLoopBackOff"), ("Warning", "GatewayApiMissing")]
 
 
@@ -44,20 +44,20 @@ def test_another_message_alone_is_no_event() -> None:
 
 def test_a_rollout_that_went_well() -> None:
     before = judged({}, serving())
-    during = judged({}, seen(live.deployment(ready=1, updated=0), pods=[live_pods.pod()]))
+    during = judged({}, snapshot_of(live.deployment(ready=1, updated=0), pods=[live_pods.pod()]))
     assert (told(before, during), told(during, before)) == ([], [("Normal", "RolledOut")])
 
 
 def test_what_ready_says_comes_first() -> None:
     pods = [live_pods.pod("a", live_pods.ended(1)), live_pods.unscheduled(FULL, "b")]
-    after = judged(GPU, seen(live.deployment(2), pods=pods))
+    after = judged(GPU, snapshot_of(live.deployment(2), pods=pods))
     assert told({}, after) == [("Warning", "CrashLoopBackOff"), ("Warning", "InsufficientGPU")]
 
 
 def test_a_moment_on_the_way_is_no_event() -> None:
-    assert told({}, judged({}, seen())) == []
+    assert told({}, judged({}, snapshot_of())) == []
 
 
 def test_suspending_is_no_warning() -> None:
     situation = SITUATIONS["suspended"]
-    assert told(judged({}, serving()), judged(situation.spec, situation.observed)) == [("Normal", "Suspended")]
+    assert told(judged({}, serving()), judged(situation.spec, situation.snapshot)) == [("Normal", "Suspended")]

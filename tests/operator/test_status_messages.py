@@ -64,13 +64,13 @@ MESSAGES = {
     "Meanwhile 1 pod serves.",
     "route is taken": "speech.example.com/ of IngressClass contour belongs to the older WhisperEndpoint team-b/first: change "
     "exposure.ingress.host or path, or delete that one. Meanwhile 1 pod serves.",
-    "no Gateway API": "The cluster does not know HTTPRoute (gateway.networking.k8s.io/v1): install the Gateway API, or use "
+    "no Gateway API": "The cluster does not serve HTTPRoute (gateway.networking.k8s.io/v1): install the Gateway API, or use "
     "exposure.ingress. Meanwhile 1 pod serves.",
-    "refused by the Gateway": "Gateway team-a/web does not take the HTTPRoute. It says NotAllowedByListeners: Not from team-a. "
+    "refused by the Gateway": "Gateway team-a/web does not accept the HTTPRoute. It says NotAllowedByListeners: Not from team-a. "
     "Check exposure.gateway against its listeners. Meanwhile 1 pod serves.",
     "name is taken": "Deployment speech is there already and does not belong to this endpoint: it is left untouched. Give the "
     "endpoint another name, or remove that object. See `kubectl get deployment -n team-a speech -o yaml`.",
-    "cannot be carried out": "spec.pod.env[2].name: PORT is the operator's. Nothing is changed until it is mended. "
+    "cannot be carried out": "spec.pod.env[2].name: PORT is the operator's. Nothing is changed until it is fixed. "
     "Meanwhile 1 pod serves.",
 }
 
@@ -78,5 +78,5 @@ MESSAGES = {
 @pytest.mark.parametrize("name", MESSAGES)
 def test_ready_says_what_to_do(name: str) -> None:
     situation = SITUATIONS[name]
-    status = judged(situation.spec, situation.observed, problem=situation.problem, parsed=situation.parsed)
+    status = judged(situation.spec, situation.snapshot, problem=situation.problem, parsed=situation.parsed)
     assert message(status) == MESSAGES[name]

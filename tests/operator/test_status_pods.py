@@ -6,7 +6,7 @@ import pytest
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import by_type, judged, message, seen, short
+from operator_kit.judgements import by_type, judged, message, short, snapshot_of
 from operator_kit.situation import one_pod
 
 POD = "speech-5c9-aaaaa"
@@ -14,8 +14,8 @@ PREVIOUS = f"See `kubectl logs -n team-a {POD} -c server --previous`."
 
 
 def ready_of(state: live.Document, **of_pod: object) -> tuple[str, str, str]:
-    observed = seen(live.deployment(), pods=[live_pods.pod(state=state, **of_pod)])  # type: ignore[arg-type]
-    return by_type(judged({}, observed))["Ready"]
+    snapshot = snapshot_of(live.deployment(), pods=[live_pods.pod(state=state, **of_pod)])  # type: ignore[arg-type]
+    return by_type(judged({}, snapshot))["Ready"]
 
 
 def test_a_refused_setting_is_told_in_the_servers_own_words() -> None:
@@ -134,7 +134,7 @@ def test_a_foreign_container_is_named() -> None:
     pod = live_pods.pod()
     pod["status"]["containerStatuses"].append({"name": "proxy", **live_pods.ended(1, "no config")})
     pod["status"]["conditions"] = [live.condition("Ready", "False", "ContainersNotReady")]
-    assert message(judged({}, seen(live.deployment(), pods=[pod]))) == (
+    assert message(judged({}, snapshot_of(live.deployment(), pods=[pod]))) == (
         f"Pod {POD}: container proxy ended with exit code 1. Its last words: no config. "
         f"See `kubectl logs -n team-a {POD} -c proxy --previous`."
     )
@@ -143,12 +143,14 @@ def test_a_foreign_container_is_named() -> None:
 def test_an_init_container_that_fails() -> None:
     pod = live_pods.pod(state=live_pods.waiting("PodInitializing"))
     pod["status"]["initContainerStatuses"] = [{"name": "mesh-init", **live_pods.ended(1, "no iptables")}]
-    assert "container mesh-init ended with exit code 1" in message(judged({}, seen(live.deployment(), pods=[pod])))
+    assert "container mesh-init ended with exit code 1" in message(
+        judged({}, snapshot_of(live.deployment(), pods=[pod]))
+    )
 
 
 def test_a_closed_readiness_gate() -> None:
     gate = live.condition("Ready", "False", "ReadinessGatesNotReady", 'gate "lb" is not there')
-    status = judged({}, seen(live.deployment(), pods=[live_pods.pod(ready=False, conditions=[gate])]))
+    status = judged({}, snapshot_of(live.deployment(), pods=[live_pods.pod(ready=False, conditions=[gate])]))
     assert by_type(status)["Ready"][1:] == (
         "NotReady",
         f'Pod {POD}: a readiness gate is closed: gate "lb" is not there.',
@@ -166,7 +168,7 @@ def test_the_worst_comes_first_with_a_count() -> None:
         live_pods.pod("d", live_pods.ended(1)),
         live_pods.pod("e"),
     ]
-    status = judged({"replicas": 5}, seen(live.deployment(5, ready=1), pods=pods))
+    status = judged({"replicas": 5}, snapshot_of(live.deployment(5, ready=1), pods=pods))
     assert short(status)["Available"] == "False CrashLoopBackOff"
     assert message(status) == (
         "2 of 5 pods (c): the server ended with exit code 1. See `kubectl logs -n team-a c -c server --previous`."
@@ -176,27 +178,27 @@ def test_the_worst_comes_first_with_a_count() -> None:
 
 def test_pods_on_their_way_out_are_nobodys_business() -> None:
     pods = [live_pods.pod("a", live_pods.ended(1), terminating=True), live_pods.pod("b")]
-    assert short(judged({}, seen(live.deployment(ready=1), pods=pods)))["Ready"] == "True Ready"
+    assert short(judged({}, snapshot_of(live.deployment(ready=1), pods=pods)))["Ready"] == "True Ready"
 
 
 def test_a_ready_pod_that_is_leaving_does_not_count() -> None:
     pods = [live_pods.pod("a", terminating=True)]
-    status = judged({}, seen(live.deployment(ready=1, available=True), pods=pods))
+    status = judged({}, snapshot_of(live.deployment(ready=1, available=True), pods=pods))
     assert (status["readyReplicas"], short(status)["Available"]) == (0, "False NoReadyPods")
 
 
 def test_available_with_no_pods_of_the_deployments_own_making() -> None:
     """One replica, maxUnavailable 1: the Deployment calls itself available while nothing serves."""
-    observed = seen(live.deployment(ready=0, available=True), pods=[live_pods.pod(state=live_pods.loading())])
-    assert short(judged({}, observed))["Available"] == "False ModelLoading"
+    snapshot = snapshot_of(live.deployment(ready=0, available=True), pods=[live_pods.pod(state=live_pods.loading())])
+    assert short(judged({}, snapshot))["Available"] == "False ModelLoading"
 
 
 def test_an_old_failure_is_forgotten_once_its_successor_is_up() -> None:
     evicted = live_pods.failed("Evicted", "The node was low on resource: memory. ", ago=620)
     fresh = live_pods.pod("fresh", live_pods.loading(), created=618)
     later = live_pods.pod("later", live_pods.loading(), created=60)
-    assert short(judged({}, seen(live.deployment(), pods=[evicted, fresh])))["Ready"] == "False Evicted"
-    assert short(judged({}, seen(live.deployment(), pods=[evicted, later])))["Ready"] == "False ModelLoading"
+    assert short(judged({}, snapshot_of(live.deployment(), pods=[evicted, fresh])))["Ready"] == "False Evicted"
+    assert short(judged({}, snapshot_of(live.deployment(), pods=[evicted, later])))["Ready"] == "False ModelLoading"
 
 
 def test_a_failed_mount_is_told_the_same_whichever_event_is_newest() -> None:
@@ -204,7 +206,7 @@ def test_a_failed_mount_is_told_the_same_whichever_event_is_newest() -> None:
     vague = live.event("FailedMount", "Unable to attach or mount volumes: timed out waiting for the condition")
     pod = live_pods.pod(state=live_pods.waiting("ContainerCreating"), has_sandbox=False)
     one, other = (
-        judged({}, seen(live.deployment(), pods=[pod], pod_events={POD: events}))
+        judged({}, snapshot_of(live.deployment(), pods=[pod], pod_events={POD: events}))
         for events in ((setup, vague), (vague, setup))
     )
     assert one == other
@@ -214,7 +216,9 @@ def test_a_failed_mount_is_told_the_same_whichever_event_is_newest() -> None:
 def test_a_missing_secret_is_told_even_where_secrets_cannot_be_read() -> None:
     pod = live_pods.pod(state=live_pods.waiting("ContainerCreating"), has_sandbox=False)
     words = 'MountVolume.SetUp failed for volume "api-keys" : secret "clients" not found'
-    status = judged({}, seen(live.deployment(), pods=[pod], pod_events={POD: (live.event("FailedMount", words),)}))
+    status = judged(
+        {}, snapshot_of(live.deployment(), pods=[pod], pod_events={POD: (live.event("FailedMount", words),)})
+    )
     assert short(status)["Ready"] == "False SecretMissing"
 
 
@@ -222,7 +226,7 @@ def test_a_new_pod_beside_one_with_a_node_is_no_reason_to_doubt_the_scheduler() 
     young, old = live_pods.unscheduled("", "b"), live_pods.unscheduled("", "b")
     young["metadata"]["creationTimestamp"] = live.at(2)
     scheduled = [
-        short(judged({}, seen(live.deployment(2, ready=1), pods=pods)))["Scheduled"]
+        short(judged({}, snapshot_of(live.deployment(2, ready=1), pods=pods)))["Scheduled"]
         for pods in ([live_pods.pod("a"), young], [live_pods.pod("a"), old], [young])
     ]
     assert scheduled == ["True Scheduled", "Unknown Scheduling", "Unknown Scheduling"]

@@ -43,13 +43,13 @@ def _shake(node: Any, chance: random.Random) -> None:
 def test_a_status_comes_of_anything(name: str) -> None:
     situation, chance = SITUATIONS[name], random.Random(name)
     for _ in range(30):
-        observed = dataclasses.replace(
-            situation.observed,
-            children={key: shaken(dict(child), chance) for key, child in situation.observed.children.items()},
-            pods=tuple(shaken(dict(pod), chance) for pod in situation.observed.pods),
+        snapshot = dataclasses.replace(
+            situation.snapshot,
+            children={key: shaken(dict(child), chance) for key, child in situation.snapshot.children.items()},
+            pods=tuple(shaken(dict(pod), chance) for pod in situation.snapshot.pods),
         )
-        status = judged(situation.spec, observed, problem=situation.problem, parsed=situation.parsed)
-        again = judged(situation.spec, observed, problem=situation.problem, parsed=situation.parsed, before=status)
+        status = judged(situation.spec, snapshot, problem=situation.problem, parsed=situation.parsed)
+        again = judged(situation.spec, snapshot, problem=situation.problem, parsed=situation.parsed, before=status)
         assert again == status
         assert all(reason and message for _, reason, message in by_type(status).values())
         assert by_type(status)["Available"][0] != "True" or status["readyReplicas"] > 0

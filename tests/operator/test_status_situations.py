@@ -24,7 +24,7 @@ REPEATED = {"ValidMetricFound", "FailedGetResourceMetric"}
 def status_of(situation: Situation, **more: object) -> Document:
     return judged(
         situation.spec,
-        situation.observed,
+        situation.snapshot,
         problem=situation.problem,
         parsed=situation.parsed,
         **more,  # type: ignore[arg-type]

@@ -6,24 +6,24 @@ import pytest
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import judged, message, seen, short
+from operator_kit.judgements import judged, message, short, snapshot_of
 from operator_kit.situation import KEYS, MISSING, one_pod, refused, serving
-from whisper_operator.observed import Found, SecretLookup
+from whisper_operator.snapshot import Presence, SecretLookup
 
 
 @pytest.mark.parametrize(
     ("lookup", "told"),
     [
         (
-            SecretLookup(found=Found.PRESENT, keys=frozenset({"a", "b"})),
+            SecretLookup(presence=Presence.PRESENT, keys=frozenset({"a", "b"})),
             "Secret hub has no key token, only a, b (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
         ),
         (
-            SecretLookup(found=Found.PRESENT, keys=frozenset({"token"}), empty=frozenset({"token"})),
+            SecretLookup(presence=Presence.PRESENT, keys=frozenset({"token"}), empty=frozenset({"token"})),
             "Key token of Secret hub has no value (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
         ),
         (
-            SecretLookup(found=Found.PRESENT),
+            SecretLookup(presence=Presence.PRESENT),
             "Secret hub has no key token (model.tokenSecretRef). Add it: `kubectl edit secret hub -n team-a`.",
         ),
     ],
@@ -34,7 +34,7 @@ def test_a_secret_without_its_key(lookup: SecretLookup, told: str) -> None:
 
 
 def test_no_key_of_any_client() -> None:
-    status = judged(KEYS, serving(secrets={"clients": SecretLookup(found=Found.PRESENT)}))
+    status = judged(KEYS, serving(secrets={"clients": SecretLookup(presence=Presence.PRESENT)}))
     assert message(status).startswith(
         "Secret clients has no keys, so that no client is let in (access.apiKeysSecretRef)."
     )
@@ -42,9 +42,9 @@ def test_no_key_of_any_client() -> None:
 
 def test_keys_of_clients_without_values() -> None:
     names = frozenset({"a", "b"})
-    some = SecretLookup(found=Found.PRESENT, keys=names, empty=frozenset({"a"}))
+    some = SecretLookup(presence=Presence.PRESENT, keys=names, empty=frozenset({"a"}))
     assert short(judged(KEYS, serving(secrets={"clients": some})))["Ready"] == "True Ready"
-    none = SecretLookup(found=Found.PRESENT, keys=names, empty=names)
+    none = SecretLookup(presence=Presence.PRESENT, keys=names, empty=names)
     assert message(judged(KEYS, serving(secrets={"clients": none}))).startswith(
         "Secret clients has no value in any of its keys, so that no client is let in (access.apiKeysSecretRef)."
     )
@@ -52,7 +52,7 @@ def test_keys_of_clients_without_values() -> None:
 
 def test_a_variable_may_be_empty() -> None:
     env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
-    empty = SecretLookup(found=Found.PRESENT, keys=frozenset({"k"}), empty=frozenset({"k"}))
+    empty = SecretLookup(presence=Presence.PRESENT, keys=frozenset({"k"}), empty=frozenset({"k"}))
     assert short(judged({"pod": {"env": env}}, serving(secrets={"x": empty})))["Ready"] == "True Ready"
 
 
@@ -67,8 +67,8 @@ def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:
 def test_a_secret_of_a_variable() -> None:
     env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
     env += [{"name": "Y", "valueFrom": {"secretKeyRef": {"name": "y", "key": "k", "optional": True}}}]
-    observed = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
-    assert message(judged({"pod": {"env": env}}, observed)).startswith(
+    snapshot = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
+    assert message(judged({"pod": {"env": env}}, snapshot)).startswith(
         "Secret x is not there in namespace team-a (pod.env[0])."
     )
 
@@ -99,7 +99,7 @@ def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
     ],
 )
 def test_a_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
-    status = judged({}, seen(live.deployment(total=0, failure=words)))
+    status = judged({}, snapshot_of(live.deployment(total=0, failure=words)))
     assert short(status)["Ready"] == "False Forbidden"
     assert "LimitRange" in message(status)
     assert "pod.resources" in message(status)
@@ -107,7 +107,9 @@ def test_a_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
 
 @pytest.mark.parametrize("words", ['pods "speech-{}" is forbidden: exceeded quota: x', 'Pod "speech-{}" is invalid: x'])
 def test_a_pod_whose_name_changes_with_every_try_is_not_named(words: str) -> None:
-    one, other = (judged({}, seen(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb"))
+    one, other = (
+        judged({}, snapshot_of(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb")
+    )
     assert one == other
 
 

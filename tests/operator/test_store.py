@@ -1,8 +1,8 @@
 from typing import Any
 
 from whisper_operator.names import ENDPOINT_LABEL
-from whisper_operator.observed import ChildKey
-from whisper_operator.store import GONE_REMEMBERED, Identity, Key, Store, is_newer, owner_of
+from whisper_operator.reconcile.store import GONE_REMEMBERED, Identity, Key, Store, is_newer, owner_of
+from whisper_operator.snapshot import ChildKey
 
 KEY = Key("team-a", "speech")
 

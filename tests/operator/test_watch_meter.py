@@ -6,7 +6,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from whisper_operator.watch_meter import WatchMeter
+from whisper_operator.reconcile.watch_meter import WatchMeter
 
 PODS, SERVICES = "/api/v1/pods", "/api/v1/services"
 

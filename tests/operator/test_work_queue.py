@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from whisper_operator.work_queue import BackOff, Outcome, WorkQueue
+from whisper_operator.reconcile.work_queue import BackOff, Result, WorkQueue
 
-DONE = Outcome()
-QUICK = BackOff(first_s=0.02, longest_s=0.1, jitter=0)
+DONE = Result()
+QUICK = BackOff(first_s=0.02, max_s=0.1, jitter=0)
 
 
 class Work:
@@ -20,9 +20,9 @@ class Work:
         self.most = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.outcome: Callable[[str], Outcome] = lambda key: DONE
+        self.outcome: Callable[[str], Result] = lambda key: DONE
 
-    async def __call__(self, key: str) -> Outcome:
+    async def __call__(self, key: str) -> Result:
         self.turns[key] += 1
         self.at_once[key] += 1
         assert self.at_once[key] == 1
@@ -100,7 +100,7 @@ async def test_as_many_at_a_time_as_there_are_workers() -> None:
 async def test_first_come_first_served() -> None:
     order: list[str] = []
 
-    async def work(key: str) -> Outcome:
+    async def work(key: str) -> Result:
         order.append(key)
         return DONE
 
@@ -114,7 +114,7 @@ async def test_first_come_first_served() -> None:
 
 async def test_a_failing_key_comes_back_and_one_that_succeeds_does_not() -> None:
     work = Work()
-    work.outcome = lambda key: Outcome(failed=key == "bad" and work.turns["bad"] < 4)
+    work.outcome = lambda key: Result(failed=key == "bad" and work.turns["bad"] < 4)
     queue = WorkQueue(work, back_off=QUICK)
     async with running(queue):
         queue.add("bad")
@@ -127,7 +127,7 @@ async def test_a_failing_key_comes_back_and_one_that_succeeds_does_not() -> None
 async def test_an_exception_is_a_failure_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     work = Work()
 
-    def outcome(key: str) -> Outcome:
+    def outcome(key: str) -> Result:
         if key == "bad" and work.turns["bad"] == 1:
             raise ZeroDivisionError
         return DONE
@@ -143,7 +143,7 @@ async def test_an_exception_is_a_failure_and_stops_nobody(caplog: pytest.LogCapt
 
 async def test_news_do_not_wait_for_the_back_off() -> None:
     work = Work()
-    work.outcome = lambda key: Outcome(failed=work.turns["a"] == 1)
+    work.outcome = lambda key: Result(failed=work.turns["a"] == 1)
     queue = WorkQueue(work, back_off=BackOff(first_s=3600))
     async with running(queue):
         queue.add("a")
@@ -168,7 +168,7 @@ async def test_the_earliest_time_wins() -> None:
 
 async def test_what_asks_for_it_is_looked_at_again() -> None:
     work = Work()
-    work.outcome = lambda key: Outcome(again_s=0.02 if work.turns["a"] < 3 else None)
+    work.outcome = lambda key: Result(requeue_after_s=0.02 if work.turns["a"] < 3 else None)
     queue = WorkQueue(work)
     async with running(queue):
         queue.add("a")
@@ -180,7 +180,7 @@ async def test_what_asks_for_it_is_looked_at_again() -> None:
 async def test_a_failure_waits_at_least_as_long_as_the_server_asked() -> None:
     clock = [0.0]
     work = Work()
-    work.outcome = lambda key: Outcome(failed=True, again_s=7)
+    work.outcome = lambda key: Result(failed=True, requeue_after_s=7)
     queue = WorkQueue(work, back_off=QUICK, clock=lambda: clock[0])
     async with running(queue):
         queue.add("a")
@@ -205,7 +205,7 @@ async def test_nothing_is_lost_under_a_storm() -> None:
     seen: dict[str, int] = {}
     written = Counter[str]()
 
-    async def work(key: str) -> Outcome:
+    async def work(key: str) -> Result:
         version = written[key]
         await asyncio.sleep(0)
         seen[key] = version

@@ -1,4 +1,4 @@
-"""Processes below this one are found and ended, however deep they are."""
+"""Child processes are found and killed, with all of their descendants."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ import psutil
 from whisper_server.children import children, kill
 
 
-def test_a_whole_family_is_killed_and_no_other() -> None:
+def test_kill_ends_descendants_and_no_other_process() -> None:
     before = children()
     other = subprocess.Popen(["sleep", "60"])
     family = subprocess.Popen(["sh", "-c", "sh -c 'sleep 60 & sleep 60' & sleep 60"])
     try:
         while len(below := psutil.Process(family.pid).children(recursive=True)) < 4:
             time.sleep(0.01)
-        assert children() - before == {other.pid, family.pid}
-        kill(frozenset({family.pid}))
+        members = children() - before
+        assert members == {psutil.Process(other.pid), psutil.Process(family.pid)}
+        killed = frozenset({psutil.Process(family.pid)})
+        kill(killed)
         assert family.wait(5) < 0
         assert psutil.wait_procs(below, 5)[1] == []
         assert other.poll() is None
-        kill(frozenset({family.pid}))  # who is gone is no reason to fail
+        kill(killed)  # killing an ended process does not fail
+        assert children(psutil.Process(other.pid)) == frozenset()
     finally:
         other.kill()
         other.wait()
 
 
-def test_pythons_resource_tracker_is_left_to_clear_away() -> None:
+def test_resource_tracker_of_python_is_not_a_child() -> None:
     before = children()
     with multiprocessing.get_context("spawn").Pool(1):
         assert multiprocessing.resource_tracker._resource_tracker._pid is not None  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from whisper_server.choices import AttentionBackend, DType, EngineName, KvCacheDType, LogFormat, LogLevel, Timestamps
+from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType, LogFormat, LogLevel, Timestamps
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
 

@@ -39,7 +39,9 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    python_path = os.pathsep.join([str(REPOSITORY / "server"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    python_path = os.pathsep.join(
+        [*(str(REPOSITORY / part) for part in ("runtime", "server")), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     cache = tmp_path_factory.mktemp("models")
     return os.environ | {"PYTHONPATH": python_path, "MODEL_ID": str(DEMO_MODEL), "MODEL_CACHE_DIR": str(cache)}
 

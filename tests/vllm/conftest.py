@@ -1,6 +1,6 @@
-"""What the GPU engine does on vLLM's CPU build. `make vllm` makes the environment and runs this folder.
+"""Tests of the GPU engine's processes on vLLM's CPU build. `make vllm` installs the environment and runs this folder.
 
-What an answer should be is in tests/api, which runs on this engine too.
+The content of responses is tested in tests/api, which runs on this engine, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The real cluster, spoken to through the official client's `kubernetes.aio`, with plain dictionaries.
+"""The real cluster, through the official client's `kubernetes.aio`, with plain dictionaries.
 
-Nothing else imports that client. What others need of a cluster is in `cluster_protocol`.
+Only this package imports that client. Others use the Protocol in `cluster_protocol`.
 """

@@ -1,7 +1,7 @@
 """The Protocol `Cluster` on a real API server: server-side apply, reading, deleting.
 
-Every request has a time limit. What the server refuses, or does not answer, becomes an ApiError; nothing is retried
-here but a 401, for which the credentials are read again.
+Every request has a time limit. A refusal or a missing answer becomes an ApiError. Only a 401 is retried here, after the
+credentials were read again.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class KubernetesCluster:
         return await self._ask("PATCH", path, query, document, content_type=APPLY)
 
     async def create(self, document: Document) -> dict[str, Any]:
-        """409 AlreadyExists where it is there."""
+        """ApiError 409 AlreadyExists if it exists."""
         path = _kind(document).path(document["metadata"].get("namespace", ""))
         return await self._ask("POST", path, {"fieldManager": names.FIELD_MANAGER}, document)
 
     async def replace(self, document: Document) -> dict[str, Any]:
-        """409 Conflict where it is not of this resourceVersion any more."""
+        """ApiError 409 Conflict if its resourceVersion has changed."""
         metadata = document["metadata"]
         path = _kind(document).path(metadata.get("namespace", ""), metadata["name"])
         return await self._ask("PUT", path, {"fieldManager": names.FIELD_MANAGER}, document)
@@ -80,7 +80,7 @@ class KubernetesCluster:
     def pages(
         self, kind: Kind, namespace: str, label_selector: str, *, metadata_only: bool = False
     ) -> AsyncIterator[Sequence[dict[str, Any]]]:
-        """The same in pages, which need not be held all at a time."""
+        """The same page by page, so that not all objects are in memory at once."""
         return self._pages(kind, namespace, {"labelSelector": label_selector}, METADATA_ONLY if metadata_only else "")
 
     async def _pages(
@@ -103,7 +103,7 @@ class KubernetesCluster:
         try:
             await self._ask("DELETE", path, {}, body)
         except ApiError as error:
-            # 409: of that name there is another one by now.
+            # 409: another object has that name by now.
             if error.code not in (404, 409):
                 raise
 
@@ -172,7 +172,7 @@ class KubernetesCluster:
             raise ApiError(
                 0, type(error).__name__, f"{method} {target}: {str(error) or 'no answer in time'}"
             ) from error
-        # Closed in the middle of a request: the credentials were just read again.
+        # The session was closed during the request because the credentials were read again.
         except RuntimeError as error:
             raise ApiError(0, "SessionClosed", f"{method} {target}: {error}") from error
         return _answer(response.status, response.headers.get("Retry-After", ""), content, f"{method} {target}")

@@ -1,7 +1,7 @@
 """Where the API server is and who we are: from a kubeconfig, the pod's own account, or ~/.kube/config.
 
-Credentials are never kept longer than they hold: a pod's token is read again every minute, and whatever is refused with
-401 is loaded anew. Kopf's session (see `handlers`) takes the same address, trust and headers from here.
+Credentials are refreshed: a pod's token is read again every minute, and any credentials after a 401. Kopf's session (see
+`reconcile.watcher`) uses the same address, CA and headers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ USUAL = Path("~/.kube/config")
 
 
 def proxy_of(server: str) -> str | None:
-    """What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say about a server."""
+    """The proxy for a server according to HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
     address = urlsplit(server)
     if proxy_bypass(address.netloc.rpartition("@")[2]):
         return None
@@ -36,7 +36,7 @@ def _in_a_pod() -> bool:
 
 
 class Connection:
-    """A client that knows how to renew itself."""
+    """A client that can reload its credentials."""
 
     def __init__(self, kubeconfig: str, context: str, pool_size: int) -> None:
         self._kubeconfig = kubeconfig
@@ -45,11 +45,11 @@ class Connection:
         self._client: ApiClient | None = None
         self._loading = asyncio.Lock()
         self.generation = 0
-        """Counts up with every loading: who was refused says which one it had used."""
+        """Incremented with every load: after a 401 the caller passes the generation that it used."""
 
     @property
     def client(self) -> ApiClient:
-        assert self._client is not None, "loaded before anything is asked"
+        assert self._client is not None, "load() runs before the first request"
         return self._client
 
     @property
@@ -68,17 +68,17 @@ class Connection:
 
     @property
     def server_name(self) -> str | None:
-        """What the certificate is for, where that is not the address."""
+        """The name in the server's certificate, if it differs from the address."""
         name: str | None = self.client.configuration.tls_server_name
         return name
 
     async def headers(self) -> dict[str, str]:
-        """What a request must carry to be let in; nothing where a certificate says it."""
+        """Authentication headers of a request; empty with a client certificate."""
         bearer = (await self.client.configuration.auth_settings()).get("BearerToken")
         return {"Authorization": bearer["value"].strip()} if bearer else {}
 
     async def load(self, refused: int | None = None) -> None:
-        """Read the credentials. `refused`: the generation that was; nothing is done where a newer one is there."""
+        """Reads the credentials. `refused`: the generation that got a 401; nothing happens if a newer one is loaded."""
         async with self._loading:
             if refused is not None and refused != self.generation:
                 return
@@ -92,7 +92,7 @@ class Connection:
             await self._client.close()
 
     async def _configuration(self) -> Configuration:
-        # Trusting the environment, aiohttp would read ~/.netrc before every request; of proxies it is asked here, once.
+        # With trust_env aiohttp reads ~/.netrc before every request; proxies are read here, once.
         settings = {"trust_env": False}
         configuration = Configuration(connection_pool_maxsize=self._pool_size, client_session_kwargs=settings)
         try:
@@ -100,7 +100,7 @@ class Connection:
                 config.load_incluster_config(configuration)
             else:
                 await self._load_file(self._kubeconfig or str(USUAL), configuration)
-        # The client's loader raises whatever comes up in a file that is not as it thinks.
+        # The client's loader raises all kinds of exceptions for a malformed file.
         except Exception as error:
             raise StartError(f"no way to the API server: {error}") from error
         configuration.proxy = configuration.proxy or proxy_of(configuration.host)

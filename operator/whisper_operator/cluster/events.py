@@ -1,7 +1,7 @@
-"""Our own Events about endpoints: how one is written, and how often one may be.
+"""Kubernetes Events about endpoints: their format and their rate limits.
 
-An endpoint that flaps must not flood the cluster: the same words about the same object are told once in a while, and no
-object is told about without end. Writing one never fails: it is a courtesy, not the work.
+An endpoint that flaps must not flood the cluster: the same message about the same object is written once per
+`REPEAT_S`, and each object has a budget. Writing an Event never raises: the reconciliation does not depend on it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from whisper_operator.resource.fields import Document
 log = logging.getLogger(__name__)
 
 REPEAT_S = 600.0
-"""The same words again only after this time."""
+"""Shortest time between two equal messages about an object."""
 BURST = 25.0
-"""Events about one object in a row …"""
+"""Events about one object at once …"""
 REFILL_S = 60.0
-"""… and then one in this time."""
+"""… and then one per this time."""
 REMEMBERED = 4096
 NOTE_LIMIT = 1024
-"""The API's."""
+"""The API's limit, in bytes."""
 
 
 def event_document(
@@ -63,34 +63,34 @@ def event_document(
 
 
 class EventLimits:
-    """What was told lately."""
+    """Remembers recent Events, and limits their rate."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._told: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._budgets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def record(self, event: Document, post: Callable[[Document], Awaitable[None]]) -> None:
-        """Write it unless it is one too many."""
-        if not self._may_tell(event):
+        """Writes the Event unless a limit is exceeded."""
+        if not self._is_allowed(event):
             return
         try:
             await post(event)
         except ApiError as error:
-            log.info("an Event could not be written: %s", error, extra={"fields": {"reason": event["reason"]}})
+            log.info("cannot write an Event: %s", error, extra={"fields": {"reason": event["reason"]}})
 
-    def _may_tell(self, event: Document) -> bool:
+    def _is_allowed(self, event: Document) -> bool:
         now = self._clock()
         uid = event["regarding"]["uid"]
         words = (uid, event["type"], event["reason"], event["note"])
-        if now - self._told.get(words, -REPEAT_S) < REPEAT_S:
+        if now - self._recent.get(words, -REPEAT_S) < REPEAT_S:
             return False
         left, since = self._budgets.get(uid, (BURST, now))
         left = min(BURST, left + (now - since) / REFILL_S)
         if left < 1:
             return False
         _remember(self._budgets, uid, (left - 1, now))
-        _remember(self._told, words, now)
+        _remember(self._recent, words, now)
         return True
 
 

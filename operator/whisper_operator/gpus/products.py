@@ -1,26 +1,37 @@
-"""The GPUs that clouds sell, and how each cloud labels the nodes that have them. Data only; see `terms`."""
+"""The GPUs that clouds sell, and the labels of their nodes in each cloud. Data only; see `node_selector_terms`."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from whisper_operator.resource.choices import GpuClass
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Product:
-    """A GPU as clouds sell it. arm64 machines (T4G, GB200) are left out: the images are for amd64."""
+    """A GPU as clouds sell it. arm64 machines (T4G, GB200) are left out, because the images are for amd64."""
 
     gpu_class: GpuClass
     memory_mib: int
-    """As its driver reports it, which is less than what it is sold as; of parts, the smallest."""
+    """As the driver reports it, which is less than advertised; for fractions, the smallest."""
     gke: tuple[str, ...] = ()
     aws: str = ""
     aws_memory_mib: int = 0
-    """As AWS labels it; of parts, the largest."""
+    """As AWS labels it; for fractions, the largest."""
     instance_types: tuple[str, ...] = ()
     part: bool = False
     """A fraction of a GPU."""
+
+
+MAX_MEMORY_MIB: Mapping[GpuClass, int] = {
+    GpuClass.T4: 15_360,
+    GpuClass.AMPERE: 81_920,  # A100 80 GB
+    GpuClass.ADA: 49_140,  # RTX 6000 Ada
+    GpuClass.HOPPER: 147_456,  # GH200
+    GpuClass.BLACKWELL: 294_912,  # B300
+}
+"""Memory of the largest GPU of a class, as its driver reports it."""
 
 
 def _sizes(pattern: str, sizes: str) -> tuple[str, ...]:

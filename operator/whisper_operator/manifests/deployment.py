@@ -1,4 +1,4 @@
-"""The Deployment: how many pods there are and how they are replaced. What they are is in `pods`."""
+"""The Deployment: the number of pods and how they are replaced. Their template is in `pods`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.errors import SpecError
-from whisper_operator.manifests import kept
-from whisper_operator.manifests.metadata import metadata, pod_selector
+from whisper_operator.manifests import pinned_template
+from whisper_operator.manifests.documents import metadata, pod_selector
 from whisper_operator.manifests.pods import grace_period_s, make_pod_template
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.manifests.volumes import may_be_held_by_one_node
@@ -16,18 +16,18 @@ from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
 PULL_MARGIN_S = 600
-"""For the image, before the pod's own time to start begins."""
+"""Time to pull the image, before the pod's startup time begins."""
 
 
 def make_deployment(endpoint: Endpoint, settings: Settings, deployed: Document | None) -> dict[str, Any]:
-    """The Deployment. `replicas` is always the spec's: whoever scales, scales the endpoint.
+    """The Deployment. `replicas` is always the spec's, so scaling is done on the endpoint.
 
-    `deployed` is the one that there is; its pods' template stays as long as their settings do.
+    `deployed` is the current one; its pod template is kept while the settings of the pods are the same.
     """
-    digest = kept.settings_hash(endpoint, settings)
+    digest = pinned_template.settings_hash(endpoint, settings)
     written = make_pod_template(endpoint, settings, digest)
-    template = kept.template_of(deployed, digest) or written
-    packed = kept.as_text(template)
+    template = pinned_template.template_of(deployed, digest) or written
+    packed = pinned_template.as_text(template)
     remembered = {names.TEMPLATE_ANNOTATION: packed} if packed else {}
     return {
         "apiVersion": "apps/v1",
@@ -45,12 +45,12 @@ def make_deployment(endpoint: Endpoint, settings: Settings, deployed: Document |
 
 
 def progress_deadline_s(endpoint: Endpoint) -> int:
-    """A new pod may have to wait until an old one has given back its GPU, and then pulls, and then starts."""
+    """A new pod may wait until an old one has released its GPU, then pulls its image, then starts."""
     return grace_period_s(endpoint) + PULL_MARGIN_S + endpoint.spec.rollout.startup_seconds
 
 
 def _rolling_update(endpoint: Endpoint) -> dict[str, IntOrPercent]:
-    """Without a spare GPU, or with a volume for one node at a time, the old pod has to go first."""
+    """Without a spare GPU, or with a volume for one node at a time, the old pod must end first."""
     rollout = endpoint.spec.rollout
     old_goes_first = uses_gpu(endpoint) or may_be_held_by_one_node(endpoint)
     surge, unavailable = rollout.max_surge, rollout.max_unavailable

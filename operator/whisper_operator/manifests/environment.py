@@ -1,7 +1,8 @@
-"""The server's environment: what its variables are from the spec, the class of GPUs and the chart's defaults.
+"""The environment variables of the server, from the spec and the chart's defaults.
 
-A variable that would say what the server assumes anyway is left out, except those that pods depend on (ports, times,
-folders). The order is fixed, and of a name that comes twice the later one counts.
+The operator sets only what the server cannot see from inside the pod, and what the spec says: numbers that depend on the
+GPU are the server's own decision. A variable with the server's default value is left out, except those that the pod
+template depends on (ports, times, folders). The order is fixed, and of two variables with one name the later one counts.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import CLASS_ENVIRONMENT
 from whisper_operator.manifests import volumes
-from whisper_operator.manifests.plain import plain
+from whisper_operator.manifests.documents import plain
+from whisper_operator.manifests.resolved import engine_of
 from whisper_operator.manifests.routes import root_path
-from whisper_operator.resource.choices import DType, EngineType, Timestamps
 from whisper_operator.resource.reserved import RESERVED_ENV
-from whisper_operator.resource.spec import Endpoint, Engine, Transcription
+from whisper_operator.resource.spec import Endpoint, Transcription
 from whisper_operator.settings import Defaults, Settings
+from whisper_runtime.choices import DType, EngineName, Timestamps
 
 Variable = dict[str, Any]
 Pairs = Iterator[tuple[str, str]]
 
 DECODED_LIMIT_S = 14_400
-"""The server's own limit, which MAX_DECODED_SECONDS moves."""
+"""The server's default of MAX_DECODED_SECONDS."""
 
 
 def environment(endpoint: Endpoint, settings: Settings) -> list[Variable]:
@@ -33,8 +34,7 @@ def environment(endpoint: Endpoint, settings: Settings) -> list[Variable]:
     pairs = {
         "MODEL_ID": spec.model.id,
         **dict(_model(endpoint)),
-        **CLASS_ENVIRONMENT[spec.gpu.class_],
-        **dict(_engine(spec.engine)),
+        **dict(_engine(endpoint)),
         **dict(_transcription(spec.transcription)),
         **dict(_serving(endpoint)),
         **_folders(endpoint),
@@ -63,9 +63,10 @@ def _token(endpoint: Endpoint) -> list[Variable]:
     return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}}]
 
 
-def _engine(engine: Engine) -> Pairs:
-    if engine.type is not EngineType.AUTO:
-        yield "ENGINE", str(engine.type)
+def _engine(endpoint: Endpoint) -> Pairs:
+    engine = endpoint.spec.engine
+    if engine_of(endpoint) is not EngineName.AUTO:
+        yield "ENGINE", str(engine_of(endpoint))
     if engine.dtype is not DType.AUTO:
         yield "DTYPE", str(engine.dtype)
     if engine.kv_cache_dtype is not None:
@@ -116,7 +117,6 @@ def _folders(endpoint: Endpoint) -> dict[str, str]:
         "TMPDIR": "/tmp",  # noqa: S108 - the pod's own
         "XDG_CACHE_HOME": f"{scratch}/.cache",
         "XDG_CONFIG_HOME": f"{scratch}/.config",
-        "NUMBA_CACHE_DIR": f"{scratch}/numba",
         "TORCHINDUCTOR_CACHE_DIR": f"{scratch}/torchinductor",
         "TRITON_CACHE_DIR": f"{scratch}/triton",
         "VLLM_CACHE_ROOT": f"{scratch}/vllm",
@@ -124,7 +124,7 @@ def _folders(endpoint: Endpoint) -> dict[str, str]:
 
 
 def _network(defaults: Defaults) -> Pairs:
-    """How the hub is reached. Programs do not agree on the case of a proxy's variable."""
+    """How to reach the hub. Programs differ in the case of the proxy variables, so both are set."""
     for name, value in (
         ("HTTP_PROXY", defaults.http_proxy),
         ("HTTPS_PROXY", defaults.https_proxy),
@@ -152,7 +152,7 @@ def _own(endpoint: Endpoint) -> list[Variable]:
 
 
 def _last_of_each(variables: Iterable[Variable]) -> list[Variable]:
-    """The API server refuses an apply with one name twice."""
+    """The API server refuses an apply that has a name twice."""
     found: dict[str, Variable] = {}
     for variable in variables:
         found.pop(variable["name"], None)

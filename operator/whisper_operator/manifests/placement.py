@@ -1,4 +1,4 @@
-"""Where the pods may run: affinity, tolerations, node labels. A user's own wishes are added, never dropped."""
+"""Where the pods may run: affinity, tolerations, node labels. The user's own settings are always kept."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import TAINT, node_terms
-from whisper_operator.manifests.metadata import pod_selector
-from whisper_operator.manifests.plain import plain, present
+from whisper_operator.gpus import TAINT, node_selector_terms
+from whisper_operator.manifests.documents import plain, pod_selector, present
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
@@ -25,7 +24,7 @@ def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     tolerations = [ON_GPU_NODES] if uses_gpu(endpoint) else []
     return present(
         nodeSelector={**defaults.node_selector, **pod.node_selector},
-        affinity=_affinity(pod.affinity or {}, node_terms(endpoint.spec.gpu)),
+        affinity=_affinity(pod.affinity or {}, node_selector_terms(endpoint.spec.gpu)),
         tolerations=_different([*tolerations, *defaults.tolerations, *pod.tolerations]),
         topologySpreadConstraints=[
             {"labelSelector": pod_selector(endpoint), **plain(constraint)}
@@ -37,7 +36,10 @@ def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
 
 
 def _affinity(affinity: Document, ours: Sequence[Document]) -> dict[str, Any]:
-    """The user's, with our terms for nodes. Terms are alternatives: both hold where each of ours meets each of theirs."""
+    """The user's affinity combined with our node selector terms.
+
+    Terms are alternatives, so both lists hold if every term of ours is combined with every term of theirs.
+    """
     node: Mapping[str, Any] = affinity.get("nodeAffinity") or {}
     required = node.get(REQUIRED)
     if not ours:

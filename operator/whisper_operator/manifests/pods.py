@@ -1,7 +1,7 @@
-"""The pods' template. It meets PodSecurity `restricted`.
+"""The pod template. It meets PodSecurity `restricted`.
 
-Neither versions nor names of charts belong in it: what changes here restarts pods. Those that run already keep the
-template that they were started with until their settings change; see `kept`.
+It must not contain versions or names of charts, because a change restarts pods. Running pods keep the template that they
+were started with until their settings change; see `pinned_template`.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.errors import SpecError
+from whisper_operator.manifests.documents import plain, present
 from whisper_operator.manifests.environment import environment
 from whisper_operator.manifests.placement import placement
-from whisper_operator.manifests.plain import plain, present
 from whisper_operator.manifests.resolved import image_of, uses_gpu
 from whisper_operator.manifests.volumes import volumes_and_mounts
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
 GRACE_MARGIN_S = 10
-"""Between the server's own end and the kubelet's patience with it."""
+"""Between the end of the server's own shutdown and SIGKILL."""
 STARTUP_PERIOD_S = 2
-"""How late a server that is loaded may be found so: a rollout waits for each."""
+"""Short, because a rollout waits for each server, and so for the next probe after it is loaded."""
 GPU_REQUESTS = {"cpu": "2", "memory": "6Gi"}
 CPU_REQUESTS = {"cpu": "1", "memory": "2Gi"}
-"""What is asked for where the spec asks for nothing. No limits: how much a model needs, only its user knows."""
+"""Requests if the spec has none. No limits, because only the user knows how much a model needs."""
 
 
 def make_pod_template(endpoint: Endpoint, settings: Settings, digest: str) -> dict[str, Any]:
-    """`spec.template` of the Deployment; `digest` names the settings that it is for."""
+    """`spec.template` of the Deployment; `digest` is the hash of its settings."""
     pod, defaults = endpoint.spec.pod, settings.defaults
     volumes, mounts = volumes_and_mounts(endpoint, settings)
     spec = {
@@ -80,13 +80,13 @@ def _container(endpoint: Endpoint, settings: Settings, mounts: list[dict[str, An
 
 
 def _pod_security(fs_group: int | None) -> dict[str, Any]:
-    """The user is the image's, or what OpenShift gives; a fixed one would fit neither everywhere."""
+    """The user id is the image's, or OpenShift's; a fixed one would not work everywhere."""
     group = {} if fs_group is None else {"fsGroup": fs_group, "fsGroupChangePolicy": "OnRootMismatch"}
     return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **group}
 
 
 def _probes(endpoint: Endpoint) -> dict[str, Any]:
-    """`/ready` answers once the model is loaded and warmed, not while draining; `/health` while the process lives."""
+    """`/ready` succeeds once the model is loaded and warmed up, but not while draining; `/health` while the process is alive."""
     startup_s = endpoint.spec.rollout.startup_seconds
     return {
         "startupProbe": _probe("/ready", STARTUP_PERIOD_S, failures=math.ceil(startup_s / STARTUP_PERIOD_S)),
@@ -105,7 +105,7 @@ def _probe(path: str, period_s: int, *, failures: int) -> dict[str, Any]:
 
 
 def _resources(endpoint: Endpoint) -> dict[str, Any]:
-    """What the spec says, and one GPU."""
+    """The spec's resources, plus one GPU."""
     resource = endpoint.spec.gpu.resource_name
     default = GPU_REQUESTS if uses_gpu(endpoint) else CPU_REQUESTS
     resources = plain({"requests": default} if endpoint.spec.pod.resources is None else endpoint.spec.pod.resources)

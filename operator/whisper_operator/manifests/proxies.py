@@ -1,7 +1,8 @@
-"""What Ingress controllers have to be told so that uploads and long answers get through, by annotations.
+"""Annotations for Ingress controllers, so that uploads and long answers get through.
 
-A plain answer sends nothing until all is transcribed, and a retry costs a GPU's work twice: patience, no buffering,
-no retries but where no connection was made. Sizes are the server's business: its refusal is in OpenAI's form.
+A plain answer sends nothing until everything is transcribed, and a retry doubles the GPU's work. So: long timeouts, no
+buffering, retries only if no connection was made. The proxy does not limit sizes, because the server's refusal has OpenAI's
+error format.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Mapping
 
 from whisper_operator.resource.pod import Rollout
 
-PATIENCE_S = 3600
-_ALB_MOST_S = 3600
+TIMEOUT_S = 3600
+_MAX_ALB_TIMEOUT_S = 3600
 _RETRIES = 10
-"""Of connections that were refused. With Envoy's pauses, 25 to 250 ms, they last until a killed pod is known to be dead."""
+"""After refused connections. With Envoy's back-off of 25 to 250 ms they last until a killed pod is known to be dead."""
 
 _CONTROLLERS: Mapping[str, str] = {
     "projectcontour.io/": "contour",
@@ -25,11 +26,11 @@ _CONTROLLERS: Mapping[str, str] = {
     "eks.amazonaws.com/alb": "alb",
     "openshift.io/ingress-to-route": "openshift",
 }
-"""How `spec.controller` of an IngressClass begins → what it is called here, and in the chart's values."""
+"""Prefix of an IngressClass's `spec.controller` → short name here and in the chart's values."""
 
 _ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
     "contour": {
-        "projectcontour.io/response-timeout": "infinity",  # Envoy's own: 15 s
+        "projectcontour.io/response-timeout": "infinity",  # Envoy's default: 15 s
         "projectcontour.io/retry-on": "connect-failure",
         "projectcontour.io/num-retries": str(_RETRIES),
     },
@@ -37,48 +38,46 @@ _ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
         "nginx.ingress.kubernetes.io/proxy-body-size": "0",
         "nginx.ingress.kubernetes.io/proxy-buffering": "off",
         "nginx.ingress.kubernetes.io/proxy-http-version": "1.1",
-        "nginx.ingress.kubernetes.io/proxy-next-upstream": "error timeout",  # a POST that was sent is not sent again
-        "nginx.ingress.kubernetes.io/proxy-read-timeout": str(PATIENCE_S),
+        "nginx.ingress.kubernetes.io/proxy-next-upstream": "error timeout",  # a POST that was sent is not repeated
+        "nginx.ingress.kubernetes.io/proxy-read-timeout": str(TIMEOUT_S),
         "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
-        "nginx.ingress.kubernetes.io/proxy-send-timeout": str(PATIENCE_S),
+        "nginx.ingress.kubernetes.io/proxy-send-timeout": str(TIMEOUT_S),
         "nginx.org/client-max-body-size": "0",
         "nginx.org/proxy-buffering": "False",
-        "nginx.org/proxy-read-timeout": f"{PATIENCE_S}s",
-        "nginx.org/proxy-send-timeout": f"{PATIENCE_S}s",
+        "nginx.org/proxy-read-timeout": f"{TIMEOUT_S}s",
+        "nginx.org/proxy-send-timeout": f"{TIMEOUT_S}s",
     },
     "haproxy": {
-        "haproxy.org/timeout-server": f"{PATIENCE_S}s",
-        "haproxy-ingress.github.io/timeout-server": f"{PATIENCE_S}s",
+        "haproxy.org/timeout-server": f"{TIMEOUT_S}s",
+        "haproxy-ingress.github.io/timeout-server": f"{TIMEOUT_S}s",
     },
     "alb": {
         "alb.ingress.kubernetes.io/healthcheck-path": "/ready",
-        "alb.ingress.kubernetes.io/load-balancer-attributes": f"idle_timeout.timeout_seconds={PATIENCE_S}",
+        "alb.ingress.kubernetes.io/load-balancer-attributes": f"idle_timeout.timeout_seconds={TIMEOUT_S}",
         "alb.ingress.kubernetes.io/target-type": "ip",
     },
-    "openshift": {"haproxy.router.openshift.io/timeout": f"{PATIENCE_S}s"},
+    "openshift": {"haproxy.router.openshift.io/timeout": f"{TIMEOUT_S}s"},
 }
 _SERVICE_ANNOTATIONS: Mapping[str, Mapping[str, str]] = {"contour": {"projectcontour.io/max-retries": "1024"}}
-"""At the same time, of all clients: Envoy's own 3 are nothing while half of the pods are away."""
+"""Concurrent retries of all clients: Envoy's default of 3 is too few while half of the pods are down."""
 _REDIRECT: Mapping[str, Mapping[str, str]] = {"contour": {"ingress.kubernetes.io/force-ssl-redirect": "true"}}
-"""For those that would take keys and recordings over plain HTTP beside TLS, unlike the others."""
-CONTROLLERS = tuple(_ANNOTATIONS)
-"""The short names of those that are told something."""
+"""For controllers that otherwise accept keys and recordings over plain HTTP in addition to TLS."""
 
 
 def proxy_annotations(controller: str, rollout: Rollout, *, has_tls: bool = False) -> dict[str, str]:
-    """Annotations for a controller, by its short name or as an IngressClass names it. One that is not known gets none."""
+    """Annotations for a controller, given by short name or by an IngressClass's `spec.controller`; none if it is unknown."""
     known = _known(controller)
     annotations = {**_ANNOTATIONS.get(known, {}), **(_REDIRECT.get(known, {}) if has_tls else {})}
     if known == "alb":
-        ending_s = min(_ALB_MOST_S, rollout.drain_seconds + rollout.shutdown_seconds)
+        shutdown_s = min(_MAX_ALB_TIMEOUT_S, rollout.drain_seconds + rollout.shutdown_seconds)
         annotations["alb.ingress.kubernetes.io/target-group-attributes"] = (
-            f"deregistration_delay.timeout_seconds={ending_s}"
+            f"deregistration_delay.timeout_seconds={shutdown_s}"
         )
     return annotations
 
 
 def service_annotations(controller: str) -> Mapping[str, str]:
-    """Those that the controller of its Ingress looks for at a Service."""
+    """Annotations of the Service that the controller of its Ingress reads."""
     return _SERVICE_ANNOTATIONS.get(_known(controller), {})
 
 

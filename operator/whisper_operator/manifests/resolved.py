@@ -1,29 +1,16 @@
-"""What a spec comes to before any pod runs: engine, numbers, image. `auto` is left to the server."""
+"""What a spec resolves to before any pod runs: engine, image, revision. `auto` is left to the server."""
 
 from __future__ import annotations
 
-import dataclasses
-
-from whisper_operator.gpus import CLASS_ENVIRONMENT
-from whisper_operator.manifests.images import from_registry
-from whisper_operator.resource.choices import DType, EngineType, GpuClass
+from whisper_operator.manifests.documents import from_registry
+from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Endpoint
+from whisper_operator.resource.status import Resolved
 from whisper_operator.settings import Settings
+from whisper_runtime.choices import EngineName
 
 AUTO = "auto"
 NONE = "none"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """`status.resolved`. auto: the server decides; none: there is no such thing."""
-
-    engine: str
-    gpu_class: str
-    dtype: str
-    kv_cache_dtype: str
-    image: str
-    model_revision: str
 
 
 def uses_gpu(endpoint: Endpoint) -> bool:
@@ -31,15 +18,26 @@ def uses_gpu(endpoint: Endpoint) -> bool:
     return endpoint.spec.gpu.class_ is not GpuClass.NONE
 
 
+def engine_of(endpoint: Endpoint) -> EngineName:
+    """The engine that the spec or the GPU class decides; AUTO: the server decides by the GPU that it finds.
+
+    This is all that a class says to the server: dtype, attention backend and token budget depend on the GPU, which the
+    server sees, and the server's choice is the measured one (`docs/vllm.md`).
+    """
+    engine = endpoint.spec.engine.type
+    if engine is not EngineName.AUTO or endpoint.spec.gpu.class_ is GpuClass.AUTO:
+        return engine
+    return EngineName.VLLM if uses_gpu(endpoint) else EngineName.CTRANSLATE2
+
+
 def resolve(endpoint: Endpoint, settings: Settings) -> Resolved:
-    """All of it."""
+    """`status.resolved`. auto: the server decides; none: it does not apply."""
     spec = endpoint.spec
-    told = CLASS_ENVIRONMENT[spec.gpu.class_]
-    kv_cache_dtype = str(spec.engine.kv_cache_dtype or told.get("VLLM_KV_CACHE_DTYPE", AUTO))
+    kv_cache_dtype = str(spec.engine.kv_cache_dtype or AUTO)
     return Resolved(
-        engine=told.get("ENGINE", AUTO) if spec.engine.type is EngineType.AUTO else str(spec.engine.type),
+        engine=str(engine_of(endpoint)),
         gpu_class=str(spec.gpu.class_),
-        dtype=told.get("DTYPE", AUTO) if spec.engine.dtype is DType.AUTO else str(spec.engine.dtype),
+        dtype=str(spec.engine.dtype),
         kv_cache_dtype=kv_cache_dtype if uses_gpu(endpoint) else NONE,
         image=image_of(endpoint, settings),
         model_revision=spec.model.revision if _is_downloaded(spec.model.id) else NONE,
@@ -47,11 +45,11 @@ def resolve(endpoint: Endpoint, settings: Settings) -> Resolved:
 
 
 def image_of(endpoint: Endpoint, settings: Settings) -> str:
-    """The server's image: the spec's, or the default one for CPUs or GPUs."""
+    """The server's image: the spec's, or the default image for CPUs or GPUs."""
     default = settings.server_image_gpu if uses_gpu(endpoint) else settings.server_image_cpu
     return from_registry(endpoint.spec.pod.image or default, settings.defaults.image_registry)
 
 
 def _is_downloaded(model_id: str) -> bool:
-    """Neither the demo model nor a folder: a Hugging Face id, which has revisions."""
+    """Whether it is a Hugging Face id, which has revisions: neither the demo model nor a folder."""
     return model_id != "demo" and not model_id.startswith(("/", "."))

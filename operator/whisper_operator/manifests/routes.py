@@ -1,6 +1,6 @@
-"""The way in from outside: an Ingress or an HTTPRoute, to the API and its documentation only.
+"""The route from outside: an Ingress or an HTTPRoute, to the API and its documentation only.
 
-Probes and metrics are never routed. Also: which address that makes, and which routes two endpoints cannot both have.
+Probes and metrics are never routed. Also the resulting URL, and the keys by which two endpoints conflict.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.metadata import metadata
-from whisper_operator.manifests.plain import plain, present
+from whisper_operator.manifests.documents import metadata, plain, present
 from whisper_operator.manifests.proxies import proxy_annotations
 from whisper_operator.resource.access import CLASS_ANNOTATION, Exposure, Gateway, Ingress
 from whisper_operator.resource.fields import Document
@@ -20,18 +19,18 @@ from whisper_operator.settings import Settings
 PREFIXES = ("/v1", "/docs")
 FILES = ("/openapi.json",)
 NO_LIMIT = "0s"
-"""Of the Gateway API: no time-out."""
+"""The Gateway API's value for no timeout."""
 
 
 def root_path(endpoint: Endpoint) -> str:
-    """What comes before all paths of the server; empty: nothing."""
+    """Prefix of all paths of the server; empty: none."""
     exposure = endpoint.spec.exposure or Exposure()
     part = exposure.ingress or exposure.gateway
     return part.path.rstrip("/") if part else ""
 
 
 def url_of(endpoint: Endpoint, settings: Settings) -> str:
-    """What OpenAI clients take as their base URL: from outside if a host is known, else from inside of the cluster."""
+    """Base URL for OpenAI clients: the external one if a host is known, else the one inside the cluster."""
     inside = f"http://{names.child_name(endpoint.name)}.{endpoint.namespace}.svc.{settings.cluster_domain}"
     exposure = endpoint.spec.exposure or Exposure()
     outside = ""
@@ -44,7 +43,7 @@ def url_of(endpoint: Endpoint, settings: Settings) -> str:
 
 
 def route_keys(endpoint: Endpoint) -> frozenset[str]:
-    """What no other endpoint of the cluster may have too: the younger one yields."""
+    """Keys that only one endpoint of the cluster can own: of two endpoints with the same key the older one gets the route."""
     exposure = endpoint.spec.exposure or Exposure()
     path = root_path(endpoint) or "/"
     if exposure.ingress:
@@ -58,18 +57,18 @@ def route_keys(endpoint: Endpoint) -> frozenset[str]:
 
 
 def make_ingress(endpoint: Endpoint, controller: str, default_class: str) -> dict[str, Any] | None:
-    """The Ingress, if one is asked for.
+    """The Ingress, if the spec has one.
 
-    The API server fills in the default class where an Ingress is made, and never again: one that is older than the
-    class would stay without, so it is named.
+    The API server fills in the default class only when an Ingress is created. An Ingress that is older than the class would
+    stay without one, so we set it explicitly.
     """
     wanted = endpoint.spec.exposure.ingress if endpoint.spec.exposure else None
     if wanted is None:
         return None
     backend = {"service": {"name": names.child_name(endpoint.name), "port": {"name": names.HTTP_PORT_NAME}}}
     paths = [{"path": path, "pathType": kind, "backend": plain(backend)} for kind, path in _paths(endpoint, "Prefix")]
-    told = proxy_annotations(controller, endpoint.spec.rollout, has_tls=wanted.tls is not None)
-    annotations = {**told, **wanted.annotations}
+    of_controller = proxy_annotations(controller, endpoint.spec.rollout, has_tls=wanted.tls is not None)
+    annotations = {**of_controller, **wanted.annotations}
     class_name = wanted.class_name or ("" if CLASS_ANNOTATION in annotations else default_class)
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -83,7 +82,7 @@ def make_ingress(endpoint: Endpoint, controller: str, default_class: str) -> dic
 
 
 def make_http_route(endpoint: Endpoint) -> dict[str, Any] | None:
-    """The HTTPRoute, if one is asked for. Its time-outs are off: the server has its own, and long recordings take long."""
+    """The HTTPRoute, if the spec has one. It has no timeouts: the server has its own, and long recordings take long."""
     wanted = endpoint.spec.exposure.gateway if endpoint.spec.exposure else None
     if wanted is None:
         return None
@@ -122,7 +121,7 @@ def _is_address(host: str | None) -> bool:
 
 
 def _scheme(gateway: Gateway) -> str:
-    """A listener is known by its name and port only."""
+    """The scheme, guessed from the listener's name and port."""
     secure = any(
         reference.get("port") == 443 or str(reference.get("sectionName", "")).startswith("https")
         for reference in gateway.parent_refs

@@ -1,12 +1,11 @@
-"""The HorizontalPodAutoscaler. It scales the WhisperEndpoint, never the Deployment: one place says how many pods there are."""
+"""The HorizontalPodAutoscaler. It scales the WhisperEndpoint, never the Deployment, so that the number of pods has one source."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.metadata import metadata
-from whisper_operator.manifests.plain import plain
+from whisper_operator.manifests.documents import metadata, plain
 from whisper_operator.resource.choices import ScalingMetric
 from whisper_operator.resource.spec import Autoscaling, Endpoint
 
@@ -14,7 +13,7 @@ POD_METRICS = {
     ScalingMetric.QUEUE: "whisper_queue_audio_seconds",
     ScalingMetric.RUNNING: "whisper_requests_running",
 }
-"""Metrics of the server that an adapter has to bring into the custom metrics API."""
+"""Metrics of the server that an adapter must add to the custom metrics API."""
 BEHAVIOR = {
     "scaleUp": {
         "stabilizationWindowSeconds": 0,
@@ -25,7 +24,7 @@ BEHAVIOR = {
         ],
     },
     "scaleDown": {
-        # A pod takes minutes to load its model: one that is given up too soon is missed for long.
+        # A pod takes minutes to load its model, so one that is removed too soon is missed for long.
         "stabilizationWindowSeconds": 600,
         "selectPolicy": "Max",
         "policies": [{"type": "Pods", "value": 1, "periodSeconds": 120}],
@@ -34,7 +33,7 @@ BEHAVIOR = {
 
 
 def make_autoscaler(endpoint: Endpoint) -> dict[str, Any] | None:
-    """The autoscaler, if one is asked for and the endpoint is not suspended."""
+    """The autoscaler, if the spec has one and the endpoint is not suspended."""
     wanted = endpoint.spec.autoscaling
     if wanted is None or endpoint.spec.suspend:
         return None

@@ -1,23 +1,27 @@
-"""The Service and the ServiceAccount. Metrics have no place in the Service: they are for monitoring, pod by pod."""
+"""The Service, the ServiceAccount and the PodMonitor.
+
+The Service has no metrics port, because Prometheus scrapes each pod.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.metadata import metadata
+from whisper_operator.manifests.documents import metadata, pod_selector
 from whisper_operator.manifests.proxies import service_annotations
 from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
 
 
 def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
-    """Port 80 to the server's. `controller` is that of the Ingress, if there is one."""
+    """Port 80 to the server's port. `controller` is the Ingress controller, if there is one."""
     has_ingress = endpoint.spec.exposure is not None and endpoint.spec.exposure.ingress is not None
-    told = service_annotations(controller) if has_ingress else {}
+    of_controller = service_annotations(controller) if has_ingress else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(endpoint, annotations={**told, **endpoint.spec.service.annotations}),
+        "metadata": metadata(endpoint, annotations={**of_controller, **endpoint.spec.service.annotations}),
         "spec": {
             "type": str(endpoint.spec.service.type),
             "selector": names.selector_of(endpoint.name),
@@ -26,7 +30,7 @@ def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
                     "name": names.HTTP_PORT_NAME,
                     "port": names.SERVICE_PORT,
                     "targetPort": names.HTTP_PORT_NAME,
-                    "protocol": "TCP",  # no appProtocol: Azure would ask for / to see whether the pods are well
+                    "protocol": "TCP",  # no appProtocol: with it Azure probes / for the health of the pods
                 }
             ],
         },
@@ -34,7 +38,7 @@ def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
 
 
 def make_service_account(endpoint: Endpoint) -> dict[str, Any] | None:
-    """An account without rights and without a token; none where the spec names another."""
+    """A ServiceAccount without rights and without a token; none if the spec names another one."""
     if endpoint.spec.pod.service_account_name:
         return None
     return {
@@ -42,4 +46,25 @@ def make_service_account(endpoint: Endpoint) -> dict[str, Any] | None:
         "kind": "ServiceAccount",
         "metadata": metadata(endpoint),
         "automountServiceAccountToken": False,
+    }
+
+
+ENDPOINT_SERIES_LABEL = "whisper_endpoint"
+"""Label of all series of the pods: the endpoint's name. Prometheus' operator already uses `endpoint`."""
+
+
+def make_pod_monitor(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
+    """The PodMonitor, unless the chart turns PodMonitors off."""
+    if not settings.pod_monitors:
+        return None
+    source = "__meta_kubernetes_pod_label_" + names.ENDPOINT_LABEL.translate(str.maketrans("./-", "___"))
+    relabeling = {"action": "replace", "sourceLabels": [source], "targetLabel": ENDPOINT_SERIES_LABEL}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": metadata(endpoint, labels=settings.pod_monitor_labels),
+        "spec": {
+            "selector": pod_selector(endpoint),
+            "podMetricsEndpoints": [{"port": names.METRICS_PORT_NAME, "path": "/metrics", "relabelings": [relabeling]}],
+        },
     }

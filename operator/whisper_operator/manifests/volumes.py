@@ -1,7 +1,7 @@
-"""What the pods mount, and where: the root of their file system is read-only.
+"""The volumes of the pods and where they are mounted: the root file system is read-only.
 
-All caches lie in one folder of the pod, `/scratch`; with a claim, those of models lie on that instead. Nothing here
-says what the server is told of it; see `environment`.
+All caches are in one folder of the pod, `/scratch`; with a claim, the models are on the claim instead. The variables for
+these folders are in `environment`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.images import from_registry
-from whisper_operator.manifests.metadata import metadata
-from whisper_operator.manifests.plain import present
+from whisper_operator.manifests.documents import from_registry, metadata, present
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.choices import AccessMode
 from whisper_operator.resource.pod import Cache
@@ -26,14 +24,14 @@ CA_FOLDER = "/etc/whisper/ca"
 CA_FILE = "ca.crt"
 SHARED_MEMORY_LIMIT = "2Gi"
 READ_BY_ALL = 0o444
-"""The server's user is the image's, and a Secret's files are root's."""
+"""A Secret's files belong to root, but the server runs as the image's user."""
 
-Part = tuple[dict[str, Any], tuple[dict[str, Any], ...]]
+VolumeAndMounts = tuple[dict[str, Any], tuple[dict[str, Any], ...]]
 """A volume, and where it is mounted."""
 
 
 def claim_name(endpoint: Endpoint) -> str:
-    """The claim that holds the models; empty: none."""
+    """Name of the claim that holds the models; empty: none."""
     cache = endpoint.spec.cache or Cache()
     if cache.persistent_volume_claim is not None:
         return names.cache_claim_name(endpoint.name)
@@ -41,7 +39,7 @@ def claim_name(endpoint: Endpoint) -> str:
 
 
 def may_be_held_by_one_node(endpoint: Endpoint) -> bool:
-    """Whether a second pod elsewhere might wait for the first one's volume. Of a claim of yours nothing is known."""
+    """Whether a second pod on another node might wait for the first one's volume. For an existing claim we assume so."""
     cache = endpoint.spec.cache or Cache()
     if cache.persistent_volume_claim is not None:
         return AccessMode.READ_WRITE_MANY not in cache.persistent_volume_claim.access_modes
@@ -49,7 +47,7 @@ def may_be_held_by_one_node(endpoint: Endpoint) -> bool:
 
 
 def cache_folder(endpoint: Endpoint) -> str:
-    """Where downloaded and converted models are kept."""
+    """Where downloaded and converted models are pinned_template."""
     return CLAIM if claim_name(endpoint) else f"{SCRATCH}/models"
 
 
@@ -61,7 +59,7 @@ def volumes_and_mounts(endpoint: Endpoint, settings: Settings) -> tuple[list[dic
 
 
 def make_cache_claim(endpoint: Endpoint) -> dict[str, Any] | None:
-    """The PersistentVolumeClaim that is made for the endpoint, if one is asked for."""
+    """The PersistentVolumeClaim for the endpoint, if the spec asks for one."""
     asked = endpoint.spec.cache.persistent_volume_claim if endpoint.spec.cache else None
     if asked is None:
         return None
@@ -77,7 +75,7 @@ def make_cache_claim(endpoint: Endpoint) -> dict[str, Any] | None:
     }
 
 
-def _scratch(endpoint: Endpoint) -> Part:
+def _scratch(endpoint: Endpoint) -> VolumeAndMounts:
     folder = endpoint.spec.cache.empty_dir if endpoint.spec.cache else None
     volume = {"name": "scratch", "emptyDir": present(sizeLimit=folder.size_limit if folder else None)}
     return volume, (
@@ -86,7 +84,7 @@ def _scratch(endpoint: Endpoint) -> Part:
     )
 
 
-def _cache(endpoint: Endpoint, settings: Settings) -> list[Part]:
+def _cache(endpoint: Endpoint, settings: Settings) -> list[VolumeAndMounts]:
     claim = claim_name(endpoint)
     if claim:
         volume = {"name": "cache", "persistentVolumeClaim": {"claimName": claim}}
@@ -102,16 +100,16 @@ def _cache(endpoint: Endpoint, settings: Settings) -> list[Part]:
     return [(volume, ({"name": "models", "mountPath": IMAGE, "readOnly": True},))]
 
 
-def _shared_memory(endpoint: Endpoint) -> list[Part]:
-    """For vLLM's processes to talk through; it counts as the container's memory."""
+def _shared_memory(endpoint: Endpoint) -> list[VolumeAndMounts]:
+    """Shared memory between vLLM's processes; it counts as memory of the container."""
     if not uses_gpu(endpoint):
         return []
     volume = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}}
     return [(volume, ({"name": "shm", "mountPath": "/dev/shm"},))]  # noqa: S108 - likewise
 
 
-def _api_keys(endpoint: Endpoint) -> list[Part]:
-    """As a folder: a file mounted by subPath would never change."""
+def _api_keys(endpoint: Endpoint) -> list[VolumeAndMounts]:
+    """Mounted as a folder, because a file mounted by subPath never changes."""
     secret = endpoint.spec.access.api_keys_secret_ref
     if secret is None:
         return []
@@ -119,7 +117,7 @@ def _api_keys(endpoint: Endpoint) -> list[Part]:
     return [({"name": "api-keys", "secret": source}, ({"name": "api-keys", "mountPath": API_KEYS, "readOnly": True},))]
 
 
-def _ca_bundle(settings: Settings) -> list[Part]:
+def _ca_bundle(settings: Settings) -> list[VolumeAndMounts]:
     config_map = settings.defaults.ca_bundle_config_map
     if not config_map:
         return []

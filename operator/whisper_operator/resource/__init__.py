@@ -1,4 +1,4 @@
-"""The WhisperEndpoint resource: its spec as dataclasses, and what is made from them (CRD, parser, documentation).
+"""The WhisperEndpoint resource: its spec as dataclasses, from which CRD, parser and documentation are derived.
 
-Pure: nothing here knows the API server.
+Pure: nothing here calls the API server.
 """

@@ -1,4 +1,4 @@
-"""The part of the spec that says how an endpoint is reached and by whom. Data only; see `spec`."""
+"""The part of the spec about access: clients, network, Service, Ingress, Gateway. Data only; see `spec`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATH_PATTERN = r"^/$|^(/[A-Za-z0-9._~-]+)+$"
 HOST_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
-"""How an Ingress named its class before there was a field; the API server does not take both."""
+"""The old way to name an Ingress's class; the API server refuses an Ingress with both annotation and field."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,9 @@ class SecretRef:
 class NetworkPolicy:
     """Who may open connections to the pods."""
 
-    enabled: bool = spec_field("Whether a NetworkPolicy is made.", True)
+    enabled: bool = spec_field("Whether a NetworkPolicy is created.", True)
     from_: tuple[Document, ...] = spec_field(
-        "Who may reach the HTTP port; empty: everybody. Metrics are for the endpoint's own namespace and the monitoring one only.",
+        "Who may reach the HTTP port; empty: everyone. Only the endpoint's own namespace and the monitoring namespace may reach the metrics port.",
         (),
         embedded="io.k8s.api.networking.v1.NetworkPolicyPeer",
         maxItems=32,
@@ -37,10 +37,10 @@ class NetworkPolicy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Access:
-    """Who may send what."""
+    """Who may send which requests."""
 
     api_keys_secret_ref: SecretRef | None = spec_field(
-        "Secret whose keys are names of clients and whose values are their API keys. Changes need no restart. Absent: no key is asked for."
+        "Secret whose keys are names of clients and whose values are their API keys. Changes need no restart. Absent: no key is required."
     )
     max_upload_bytes: int | None = spec_field(
         "Largest request body. Absent: 25 MiB.", minimum=1024, maximum=2_147_483_648
@@ -84,9 +84,9 @@ class Ingress:
         maxLength=256,
         pattern=PATH_PATTERN,
     )
-    tls: IngressTls | None = spec_field("Certificate. Absent: plain HTTP, or whatever the controller does by itself.")
+    tls: IngressTls | None = spec_field("Certificate. Absent: plain HTTP, or the controller's default.")
     annotations: Mapping[str, str] = spec_field(
-        "Annotations of the Ingress. They come on top of those that the operator sets for the class's controller, and win over them.",
+        "Annotations of the Ingress. They are added to those that the operator sets for the class's controller, and override them.",
         {},
         maxProperties=64,
     )
@@ -114,7 +114,7 @@ class Gateway:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """The way in from outside of the cluster: an Ingress or an HTTPRoute."""
+    """The route from outside the cluster: an Ingress or an HTTPRoute."""
 
     ingress: Ingress | None = spec_field("An Ingress. Either this or gateway.")
     gateway: Gateway | None = spec_field("An HTTPRoute of the Gateway API. Either this or ingress.")

@@ -1,4 +1,4 @@
-"""The fields of the spec that are one of a few words: an enum each. Data only."""
+"""Enumerations of the spec that the server does not have; `whisper_runtime.choices` has the others. Data only."""
 
 from __future__ import annotations
 
@@ -15,51 +15,6 @@ class GpuClass(StrEnum):
     ADA = "ada"
     HOPPER = "hopper"
     BLACKWELL = "blackwell"
-
-
-class EngineType(StrEnum):
-    """What runs the model."""
-
-    AUTO = "auto"
-    VLLM = "vllm"
-    CTRANSLATE2 = "ctranslate2"
-
-
-class DType(StrEnum):
-    """The numbers that the model computes in."""
-
-    AUTO = "auto"
-    HALF = "half"
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
-    INT8 = "int8"
-
-
-class KvCacheDType(StrEnum):
-    """The numbers that vLLM's attention cache holds."""
-
-    AUTO = "auto"
-    FP16 = "fp16"
-    FP8 = "fp8"
-    FP32 = "fp32"
-
-
-class AttentionBackend(StrEnum):
-    """vLLM's attention backends."""
-
-    FLASH_ATTN = "FLASH_ATTN"
-    TRITON_ATTN = "TRITON_ATTN"
-    FLASHINFER = "FLASHINFER"
-    FLEX_ATTENTION = "FLEX_ATTENTION"
-    XFORMERS = "XFORMERS"
-
-
-class Timestamps(StrEnum):
-    """Whether the model is asked for timestamps."""
-
-    AUTO = "auto"
-    NONE = "none"
-    SEGMENTS = "segments"
 
 
 class ServiceType(StrEnum):
@@ -92,3 +47,6 @@ class ScalingMetric(StrEnum):
     CPU = "cpu"
     QUEUE = "queue"
     RUNNING = "running"
+
+
+# fmt: off

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition of WhisperEndpoint, whole. Pure; scripts/generate.py writes it to the chart."""
+"""The complete CustomResourceDefinition of WhisperEndpoint. Pure; scripts/generate.py writes it to the chart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLUMNS: tuple[dict[str, Any], ...] = (
         "name": "Serving",
         "type": "integer",
         "jsonPath": ".status.readyReplicas",
-        "description": "Number of pods that answer requests.",
+        "description": "Number of pods that serve requests.",
         "priority": 1,
     },
     {
@@ -46,7 +46,7 @@ _COLUMNS: tuple[dict[str, Any], ...] = (
 
 
 def make_crd() -> dict[str, Any]:
-    """The whole document, as it is applied."""
+    """The complete document."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -89,13 +89,13 @@ def _version() -> dict[str, Any]:
 def _schema() -> dict[str, Any]:
     return {
         "type": "object",
-        "description": "A Whisper model that is served with OpenAI's audio API.",
+        "description": "A Whisper model served through OpenAI's audio API.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string", "description": f"Always {names.API_VERSION}."},
             "kind": {"type": "string", "description": f"Always {names.KIND}."},
             "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},
-            "spec": object_schema(Spec, "What is asked for."),
-            "status": object_schema(Status, "What is; written by the operator."),
+            "spec": object_schema(Spec, "The desired state."),
+            "status": object_schema(Status, "The observed state, written by the operator."),
         },
     }

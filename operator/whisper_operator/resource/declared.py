@@ -1,6 +1,6 @@
-"""Reads the declarations of the spec's dataclasses: what schema, parser and documentation all start from.
+"""Reads the declarations of the spec's dataclasses, from which schema, parser and documentation are derived.
 
-A field's name in YAML is made here and nowhere else. Pure.
+Only this module derives a field's name in YAML. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typing
 from typing import Any
 
 _ACRONYMS = {"gib": "GiB"}
-"""Parts of names that are no plain words."""
+"""Words of names with their own capitalization."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,11 @@ class Declared:
     name: str
     """In YAML: class, minMemoryGiB."""
     type: Any
-    """Without its None."""
+    """The type without None."""
     optional: bool
-    """None in Python where it is absent in YAML."""
+    """Whether it is None in Python if it is absent in YAML."""
     default: Any
-    """dataclasses.MISSING: it must be written."""
+    """dataclasses.MISSING: the field is required."""
     description: str
     embedded: str
     limits: dict[str, Any]
@@ -78,4 +78,4 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     if typing.get_origin(hint) not in {typing.Union, types.UnionType} or types.NoneType not in arguments:
         return hint, False
     others = tuple(argument for argument in arguments if argument is not types.NoneType)
-    return typing.Union[others], True  # noqa: UP007 - made of what there is, not written
+    return typing.Union[others], True  # noqa: UP007 - built at run time

@@ -1,7 +1,7 @@
-"""Kubernetes' own types inside of a WhisperEndpoint: what `embedded.json` holds, with limits of ours.
+"""Schemas of Kubernetes' own types inside a WhisperEndpoint: `embedded.json` plus our limits.
 
-The file is written by scripts/embedded_types.py from a real API server. The limits bound the cost of CEL rules, and say
-early what the API server would say of the pod later. Pure, but for reading the file once.
+scripts/embedded_types.py writes the file from a real API server. The limits bound the cost of CEL rules, and refuse early
+what the API server would refuse in the pod later. Pure, except that the file is read once.
 """
 
 from __future__ import annotations
@@ -62,20 +62,20 @@ _ANYWHERE: Mapping[str, Mapping[str, Any]] = {
     "weight": {"minimum": 1, "maximum": 100},
     "matchLabels": {"maxProperties": 32, "additionalProperties": {"type": "string", **LABEL_VALUE}},
 }
-"""Fields that are the same wherever they are."""
+"""Fields that have the same limits in every type."""
 _FIELD: Mapping[str, Mapping[str, Any]] = {
     "key": {"enum": ["metadata.name"]},
     "operator": {"enum": ["In", "NotIn"]},
     "values": {"maxItems": 1, "items": {"type": "string", **OBJECT_NAME}},
 }
-"""What `matchFields` can compare."""
+"""Limits of the items of `matchFields`."""
 _REQUIREMENT: Mapping[str, Mapping[str, Any]] = {
     "key": {"minLength": 1, **LABEL_KEY},
     "values": {"items": {"type": "string", **LABEL_VALUE}},
 }
-"""Fields of what selects by labels."""
+"""Limits of label selector requirements."""
 _LABEL_OPERATORS = {"enum": ["DoesNotExist", "Exists", "In", "NotIn"]}
-_MOST_ITEMS = 32
+_MAX_ITEMS = 32
 
 _LISTS: Mapping[str, Mapping[str, Any]] = {
     "io.k8s.api.core.v1.EnvVar": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
@@ -84,11 +84,11 @@ _LISTS: Mapping[str, Mapping[str, Any]] = {
         "x-kubernetes-list-map-keys": ["topologyKey", "whenUnsatisfiable"],
     },
 }
-"""How lists of a type merge, as in a PodSpec. All others are one piece: who applies one owns all of it."""
+"""How lists of a type merge, as in a PodSpec. All other lists are atomic: one field manager owns the whole list."""
 
 
 def embedded_schema(type_name: str) -> dict[str, Any]:
-    """The schema of a type, without its own description: that of the field says more."""
+    """The schema of a type, without its own description, because the field has a better one."""
     schema: dict[str, Any] = copy.deepcopy(_types()[type_name])
     _bound(schema)
     for path, limits in _LIMITS.get(type_name, {}).items():
@@ -97,7 +97,7 @@ def embedded_schema(type_name: str) -> dict[str, Any]:
 
 
 def requirement_paths(type_name: str) -> tuple[str, ...]:
-    """Where in a type labels or fields are compared with values: dots for fields of fields, [] for items."""
+    """Paths in a type where labels or fields are compared with values: dots for fields of fields, [] for items."""
     return tuple(_requirements(_types()[type_name], ""))
 
 
@@ -109,7 +109,7 @@ def list_keywords(type_name: str) -> dict[str, Any]:
 def _bound(schema: dict[str, Any]) -> None:
     """Limits that do not depend on the type."""
     if schema.get("type") == "array":
-        schema.setdefault("maxItems", _MOST_ITEMS)
+        schema.setdefault("maxItems", _MAX_ITEMS)
     properties = schema.get("properties", {})
     if _is_requirement(schema):
         for name, limits in _REQUIREMENT.items():

@@ -1,6 +1,6 @@
-"""How a field of the spec is declared: its text for `kubectl explain` and its limits lie beside its type.
+"""How a field of the spec is declared: type, text for `kubectl explain`, and limits in one place.
 
-The schema of the CRD, the parser and the documentation are all read from these declarations; see `schema` and `parse`.
+The schema of the CRD, the parser and the documentation are all derived from these declarations; see `schema` and `parse`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OBJECT_NAME: Mapping[str, Any] = {"minLength": 1, "maxLength": 253, "pattern": f
 NAMESPACE: Mapping[str, Any] = {"minLength": 1, "maxLength": 63, "pattern": f"^{_LABEL}$"}
 """Limits of the name of a namespace."""
 EXTENDED_RESOURCE: Mapping[str, Any] = {"maxLength": 253, "pattern": f"^{_DOMAIN}/{_QUALIFIED}$"}
-"""Limits of the name of a resource that nodes have besides CPU and memory."""
+"""Limits of the name of an extended resource."""
 LABEL_KEY: Mapping[str, Any] = {"maxLength": 317, "pattern": f"^({_DOMAIN}/)?{_QUALIFIED}$"}
 """Limits of the key of a label or annotation."""
 LABEL_VALUE: Mapping[str, Any] = {"maxLength": 63, "pattern": r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"}
@@ -39,7 +39,7 @@ QUANTITY: Mapping[str, Any] = {
     "maxLength": 32,
     "minimum": 0,
 }
-"""Limits of an amount, which is a number or a text: none is negative here."""
+"""Limits of an amount, which is a number or a string, and never negative here."""
 IMAGE: Mapping[str, Any] = {"minLength": 1, "maxLength": 512, "pattern": r"^[^\s:@/][^\s]*$"}
 """Limits of the name of an image."""
 

@@ -1,7 +1,7 @@
-"""A WhisperEndpoint as the API server has it → `Endpoint`, with the defaults of the CRD. Pure.
+"""Parses a WhisperEndpoint document into an `Endpoint`, with the defaults of the CRD. Pure.
 
-The API server has checked it against the CRD, but maybe against an older or a newer one: fields that are not known are
-passed over, what has no meaning here is a SpecError that names the field. Limits are the CRD's business.
+The API server has validated it, but maybe with an older or newer CRD: unknown fields are ignored, and a value that this
+version does not understand is a SpecError that names the field. Only the CRD checks limits.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _SCALARS: Mapping[Any, tuple[tuple[type, ...], Callable[[Any], Any], str]] = {
     Quantity: ((int, float, str), str, "an amount such as 20Gi"),
     typing.Union[int, str]: ((int, str), lambda value: value, "a number, or a share such as 25%"),  # noqa: UP007
 }
-"""Type → types that JSON may have for it, what is made of them, and its name."""
+"""Type → accepted JSON types, conversion, and its name in messages."""
 
 
 def parse_endpoint(document: Document) -> Endpoint:
-    """The endpoint that a document means. Raises SpecError."""
+    """Parses the whole document. Raises SpecError."""
     metadata = document["metadata"]
     return Endpoint(
         namespace=metadata["namespace"],
@@ -56,7 +56,7 @@ def _section(cls: type, value: Any, path: str) -> Any:
     for field in declared_fields(cls):
         there = written.get(field.name)
         where = f"{path}.{field.name}" if path else field.name
-        if there is not None:  # null is as good as absent, as for the API server
+        if there is not None:  # null counts as absent, as for the API server
             values[field.attribute] = _value(field.type, field, there, where)
         elif field.required:
             raise SpecError(where, "must be written")
@@ -110,7 +110,7 @@ def _list(value: Any, path: str) -> list[Any]:
 
 
 def _check_alternatives(spec: Spec) -> None:
-    """The unions, which everything after this relies on, whatever CRD is installed."""
+    """Checks that exactly one alternative of each union is set, because later code relies on it."""
     unions: tuple[tuple[str, Any], ...] = (("cache", spec.cache), ("exposure", spec.exposure))
     for path, section in unions:
         if section is None:

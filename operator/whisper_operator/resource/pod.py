@@ -1,4 +1,4 @@
-"""The part of the spec that says what the pods carry, keep, and how they come and go. Data only; see `spec`."""
+"""The part of the spec about the pods: cache, rollout, pod template. Data only; see `spec`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from whisper_operator.resource.fields import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EmptyDir:
-    """A folder that lives as long as its pod."""
+    """A folder with the lifetime of its pod."""
 
     size_limit: Quantity | None = spec_field("Largest size; a pod that writes more is evicted.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VolumeClaim:
-    """A PersistentVolumeClaim that is made for the endpoint and deleted with it."""
+    """A PersistentVolumeClaim that is created for the endpoint and deleted with it."""
 
-    size: Quantity = spec_field("Size of the volume. It can grow, where the storage class allows it.", REQUIRED)
+    size: Quantity = spec_field("Size of the volume. It can grow if the storage class allows it.", REQUIRED)
     storage_class_name: str | None = spec_field(
         "Storage class. Absent: the cluster's default one. Cannot be changed.",
         maxLength=253,
@@ -59,9 +59,9 @@ class ImageVolume:
 class Cache:
     """Where downloaded and converted models are kept: one of these."""
 
-    empty_dir: EmptyDir | None = spec_field("In the pod: fetched again by each new one.")
+    empty_dir: EmptyDir | None = spec_field("In the pod: each new pod downloads them again.")
     persistent_volume_claim: VolumeClaim | None = spec_field(
-        "In a volume that is made for the endpoint and deleted with it."
+        "In a volume that is created for the endpoint and deleted with it."
     )
     existing_claim: str | None = spec_field(
         "In a volume of yours: the name of a PersistentVolumeClaim, never deleted by the operator.",
@@ -93,12 +93,14 @@ class Rollout:
         maximum=86_400,
     )
     drain_seconds: int = spec_field(
-        "After SIGTERM: time in which new requests are still served, until no proxy sends any.",
+        "After SIGTERM: time during which new requests are still served, until no proxy sends any more.",
         15,
         minimum=0,
         maximum=3600,
     )
-    shutdown_seconds: int = spec_field("After that: time for running requests to end.", 600, minimum=0, maximum=86_400)
+    shutdown_seconds: int = spec_field(
+        "After that: time for running requests to finish.", 600, minimum=0, maximum=86_400
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ class LocalObjectReference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pod:
-    """What else the pods carry."""
+    """Other fields of the pods."""
 
     image: str | None = spec_field("Image of the server. Absent: the operator's default for the engine.", **IMAGE)
     image_pull_policy: choices.PullPolicy | None = spec_field(
@@ -120,7 +122,7 @@ class Pod:
         "Secrets of type kubernetes.io/dockerconfigjson that the image is pulled with.", (), maxItems=16
     )
     resources: Document | None = spec_field(
-        "CPU and memory of the server's container. The GPU is added by the operator. Absent: what suits the engine.",
+        "CPU and memory of the server's container. The operator adds the GPU. Absent: defaults that suit the engine.",
         embedded="io.k8s.api.core.v1.ResourceRequirements",
     )
     node_selector: Mapping[str, str] = spec_field(
@@ -142,7 +144,7 @@ class Pod:
     priority_class_name: str | None = spec_field("Priority class.", **OBJECT_NAME)
     runtime_class_name: str | None = spec_field("Runtime class, such as nvidia.", **OBJECT_NAME)
     service_account_name: str | None = spec_field(
-        "Service account. Absent: one is made that may do nothing. No token is mounted in either case.", **OBJECT_NAME
+        "Service account. Absent: one without any rights is created. No token is mounted in either case.", **OBJECT_NAME
     )
     fs_group: int | None = spec_field(
         "Group that owns mounted volumes. Absent: the operator's default.", minimum=0, maximum=2_147_483_647

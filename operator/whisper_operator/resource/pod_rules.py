@@ -1,6 +1,6 @@
-"""Rules about what the pods carry, in CEL; see `rules`. Data only.
+"""Rules about the fields of the pods, in CEL; see `rules`. Data only.
 
-Some only repeat what the API server would say of the pods: said of the endpoint it is heard by who wrote it.
+Some repeat checks that the API server makes for pods: as a refusal of the endpoint, the user sees them at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What only the operator sets on pods: a spec that names it is refused. Data only."""
+"""Variables and labels of pods that only the operator sets: a spec with one of them is refused. Data only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ RESERVED_ENV: Mapping[str, str] = {
     "VLLM_DTYPE": "engine.dtype",
     "VLLM_KV_CACHE_DTYPE": "engine.kvCacheDtype",
     "VLLM_ATTENTION_BACKEND": "engine.attentionBackend",
-    "VLLM_USE_FLASHINFER": "gpu.class",
     "VLLM_MAX_NUM_BATCHED_TOKENS": "engine.maxBatchedTokens",
     "VLLM_GPU_MEMORY_UTILIZATION": "engine.gpuMemoryUtilization",
     "LANGUAGE_FORCE": "transcription.languageForce",
@@ -41,10 +40,9 @@ RESERVED_ENV: Mapping[str, str] = {
     "VLLM_CACHE_ROOT": "",
     "TRITON_CACHE_DIR": "",
     "TORCHINDUCTOR_CACHE_DIR": "",
-    "NUMBA_CACHE_DIR": "",
     "NVIDIA_VISIBLE_DEVICES": "",
 }
-"""Variables that pod.env may not hold → the field that is for them. Empty: the pods themselves are laid out by it."""
+"""Variables that pod.env may not hold → the field to write instead. Empty: the pod template depends on it."""
 
 RESERVED_LABELS: tuple[str, ...] = tuple(key for key in names.labels_of("") if not key.startswith(f"{names.GROUP}/"))
-"""Labels of pods that only the operator sets, besides all of its own group."""
+"""Labels of pods that only the operator sets, in addition to all labels of its own group."""

@@ -1,4 +1,4 @@
-"""A rule between fields in CEL, and how rules are put into a schema. Pure; the rules themselves are in `rules`."""
+"""A CEL rule between fields, and a function that adds rules to a schema. Pure; the rules are in `rules`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Rule:
     """One rule: `x-kubernetes-validations` has the same fields."""
 
     at: str
-    """The object that it lies on; [] are the items of a list, empty is the whole document."""
+    """Path of the object that holds the rule; [] are the items of a list, empty is the whole document."""
     field: str = ""
-    """What the error points at, below `at`. Empty: at itself."""
+    """The field that the error names, relative to `at`. Empty: `at` itself."""
     rule: str
     message: str
     """What is wrong, and what to write instead."""
     message_expression: str = ""
-    """A message of CEL's making, where the plain one cannot say enough."""
+    """A CEL expression for a message that depends on the value."""
 
     def document(self) -> dict[str, Any]:
         more = {"messageExpression": self.message_expression, "fieldPath": f".{self.field}" if self.field else ""}
@@ -28,7 +28,7 @@ class Rule:
 
 
 def with_rules(schema: dict[str, Any], rules: Iterable[Rule]) -> dict[str, Any]:
-    """A copy of the schema that holds the rules."""
+    """A copy of the schema with the rules added."""
     made = copy.deepcopy(schema)
     for rule in rules:
         node = _node(made, rule.at)

@@ -1,7 +1,7 @@
-"""Rules between fields, in CEL: the API server refuses what breaks one, with a message that says what to write instead.
+"""CEL rules between fields: the API server refuses a spec that breaks one, and its message says what to write instead.
 
-A rule lies on the deepest object that holds all its fields, so that an old endpoint that breaks a new rule can still be
-changed elsewhere (ratcheting). Data only; rules about one part of the pod are in `pod_rules`.
+A rule is on the deepest object that holds all its fields. So an old endpoint that breaks a new rule can still be changed in
+other places (ratcheting). Data only; rules about the pod are in `pod_rules`.
 """
 
 from __future__ import annotations

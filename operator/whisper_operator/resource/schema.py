@@ -1,6 +1,6 @@
 """The OpenAPI schema of a dataclass of the resource: structural, closed, a description on every field. Pure.
 
-Types and limits come from the declarations, embedded Kubernetes types from `embedded`; rules are `rules`' business.
+Types and limits come from the declarations, embedded Kubernetes types from `embedded`, rules from `rules`.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def field_schema(field: Declared) -> dict[str, Any]:
 
 
 def written_default(field: Declared) -> Any:
-    """The default as it stands in the CRD. None: nothing is filled in; what is empty is as good as absent."""
+    """The default in the CRD. None: the API server fills in nothing; an empty value counts as absent."""
     if field.required or field.default is None:
         return None
     if is_section(field.type):
         if field.default != field.type():
-            raise TypeError(f"{field.name}: the default of a section is made of the defaults of its fields")
+            raise TypeError(f"{field.name}: a section's default must be the defaults of its fields")
         return {}
     if isinstance(field.default, Enum):
         return field.default.value

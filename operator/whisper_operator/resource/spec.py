@@ -1,7 +1,7 @@
-"""What a WhisperEndpoint asks for: `spec` as frozen dataclasses, defaults filled in.
+"""The `spec` of a WhisperEndpoint as frozen dataclasses, with defaults.
 
-A field's camelCase name is its name in YAML. Rules between fields are in `rules`; what the operator makes of a spec is
-in `manifests`.
+A field's camelCase name is its name in YAML. Rules between fields are in `rules`; the resulting children are in
+`manifests`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from whisper_operator.resource import choices
 from whisper_operator.resource.access import Access, Exposure, Service
 from whisper_operator.resource.fields import EXTENDED_RESOURCE, OBJECT_NAME, REQUIRED, spec_field
-from whisper_operator.resource.languages import LANGUAGES
 from whisper_operator.resource.pod import Cache, Pod, Rollout
+from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType, Timestamps
+from whisper_runtime.languages import NAME_OF_CODE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenSecretRef:
-    """The Secret that holds the key to a model that is not public."""
+    """The Secret with the token for a model that is not public."""
 
     name: str = spec_field("Name of the Secret, in the endpoint's namespace.", REQUIRED, **OBJECT_NAME)
     key: str = spec_field(
@@ -56,11 +57,11 @@ class Gpu:
     """The GPU that each pod gets."""
 
     class_: choices.GpuClass = spec_field(
-        "Which GPUs the pods may run on: t4 (compute capability 7.5), ampere (8.0 to 8.7), ada (8.9), hopper (9.x), blackwell (10.x and 12.x), auto (any), none (no GPU: the CPU engine).",
+        "GPUs that the pods may run on: t4 (compute capability 7.5), ampere (8.0 to 8.7), ada (8.9), hopper (9.x), blackwell (10.x and 12.x), auto (any), none (no GPU: the CPU engine).",
         choices.GpuClass.AUTO,
     )
     resource_name: str = spec_field(
-        "The extended resource that a pod asks one of, such as nvidia.com/gpu or nvidia.com/mig-2g.20gb.",
+        "The extended resource of which each pod requests one, such as nvidia.com/gpu or nvidia.com/mig-2g.20gb.",
         "nvidia.com/gpu",
         **EXTENDED_RESOURCE,
     )
@@ -73,23 +74,24 @@ class Gpu:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What runs the model, and how."""
+    """The engine that runs the model."""
 
-    type: choices.EngineType = spec_field(
+    type: EngineName = spec_field(
         "What runs the model: vllm on GPUs, ctranslate2 on CPUs, auto the one that fits gpu.class.",
-        choices.EngineType.AUTO,
+        EngineName.AUTO,
     )
-    dtype: choices.DType = spec_field(
-        "What the model computes in. auto: half on a t4, bfloat16 on later GPUs, int8 on CPUs.", choices.DType.AUTO
+    dtype: DType = spec_field(
+        "Number format of the computation. auto: half on a t4, bfloat16 on later GPUs, int8 on CPUs.",
+        DType.AUTO,
     )
-    kv_cache_dtype: choices.KvCacheDType | None = spec_field(
-        "What vLLM's attention cache holds. Absent: 16 bits. fp8 needs compute capability 8.9 or later."
+    kv_cache_dtype: KvCacheDType | None = spec_field(
+        "Number format of vLLM's attention cache. Absent: 16 bits. fp8 needs compute capability 8.9 or later."
     )
-    attention_backend: choices.AttentionBackend | None = spec_field(
-        "vLLM's attention backend. Absent: TRITON_ATTN on a t4, else what suits the GPU."
+    attention_backend: AttentionBackend | None = spec_field(
+        "vLLM's attention backend. Absent: TRITON_ATTN on a t4, otherwise the server's choice for the GPU."
     )
     max_batched_tokens: int | None = spec_field(
-        "Tokens that vLLM computes in one step, which bounds its memory. Absent: what suits the GPU.",
+        "Tokens that vLLM computes in one step, which bounds its memory. Absent: the server's choice for the GPU.",
         minimum=1500,
         maximum=1_000_000,
     )
@@ -105,10 +107,10 @@ class Transcription:
     language_force: str = spec_field(
         'Language of all recordings, such as fa, whatever a request says. Empty: the request\'s, or detected. Norwegian is "no", with quotes.',
         "",
-        enum=["", *LANGUAGES],
+        enum=["", *sorted(NAME_OF_CODE)],
     )
-    timestamps: choices.Timestamps = spec_field(
-        "auto: timestamps where the answer's format needs them; none: never; segments: always.", choices.Timestamps.AUTO
+    timestamps: Timestamps = spec_field(
+        "auto: timestamps if the response format needs them; none: never; segments: always.", Timestamps.AUTO
     )
     max_audio_seconds: int | None = spec_field(
         "Longer recordings are refused. Absent: only the server's own limit of four hours holds.",
@@ -116,7 +118,7 @@ class Transcription:
         maximum=604_800,
     )
     segment_duration_seconds: float | None = spec_field(
-        "Longest window that is decoded at once. Absent: 30.", minimum=1, maximum=30
+        "Longest window that is decoded at once, in seconds. Absent: 30.", minimum=1, maximum=30
     )
 
 
@@ -127,38 +129,38 @@ class Autoscaling:
     min_replicas: int = spec_field("Fewest pods.", 1, minimum=1, maximum=1000)
     max_replicas: int = spec_field("Most pods.", REQUIRED, minimum=1, maximum=1000)
     metric: choices.ScalingMetric = spec_field(
-        "What is followed: cpu (percent of the CPU requested; needs metrics-server), queue (seconds of audio waiting in a pod) or running (requests in a pod); the last two need an adapter for custom metrics.",
+        "The metric to scale by: cpu (percent of the CPU requested; needs metrics-server), queue (seconds of audio waiting in a pod) or running (requests in a pod); the last two need an adapter for custom metrics.",
         REQUIRED,
     )
     target: int = spec_field(
-        "The value of the metric, on average over the pods, that is aimed for.", REQUIRED, minimum=1, maximum=1_000_000
+        "Target value of the metric, averaged over the pods.", REQUIRED, minimum=1, maximum=1_000_000
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec:
-    """All that a WhisperEndpoint asks for."""
+    """The whole spec."""
 
     model: Model = spec_field("The model that is served.", REQUIRED)
     gpu: Gpu = spec_field("The GPU that each pod gets: one, or none.", Gpu())
     engine: Engine = spec_field("What runs the model, and how.", Engine())
     transcription: Transcription = spec_field("How recordings are transcribed.", Transcription())
-    access: Access = spec_field("Who may send what.", Access())
+    access: Access = spec_field("Who may send which requests.", Access())
     service: Service = spec_field("The Service in front of the pods.", Service())
-    exposure: Exposure | None = spec_field("The way in from outside of the cluster. Absent: the Service only.")
+    exposure: Exposure | None = spec_field("The route from outside the cluster. Absent: the Service only.")
     replicas: int = spec_field("Number of pods. With autoscaling, the autoscaler sets it.", 1, minimum=0, maximum=1000)
     autoscaling: Autoscaling | None = spec_field("A HorizontalPodAutoscaler that sets replicas.")
     cache: Cache | None = spec_field(
-        "Where downloaded and converted models are kept. Absent: in the pod, and fetched again by each new one."
+        "Where downloaded and converted models are kept. Absent: in the pod, and each new pod downloads them again."
     )
     rollout: Rollout = spec_field("How pods are replaced, started and stopped.", Rollout())
-    pod: Pod = spec_field("What else the pods carry.", Pod())
-    suspend: bool = spec_field("true: no pods and no autoscaler; all else stays.", False)
+    pod: Pod = spec_field("Other fields of the pods.", Pod())
+    suspend: bool = spec_field("true: no pods and no autoscaler; everything else stays.", False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A WhisperEndpoint: whose it is, and what it asks for."""
+    """A WhisperEndpoint: its identity and its spec."""
 
     namespace: str
     name: str

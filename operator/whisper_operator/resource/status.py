@@ -1,4 +1,4 @@
-"""The status of a WhisperEndpoint as dataclasses, for its schema and its documentation. What it says is `status`' work.
+"""The status of a WhisperEndpoint as dataclasses, for its schema and its documentation. `status` builds it.
 
 Data only; see `spec`.
 """
@@ -12,19 +12,19 @@ from whisper_operator.resource.fields import REQUIRED, spec_field
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """What the spec came to. auto: the server decides by the GPU that it finds."""
+    """What the spec resolves to. auto: the server decides by the GPU that it finds; none: it does not apply."""
 
     engine: str | None = spec_field("Engine that runs the model.")
     gpu_class: str | None = spec_field("Class of the GPUs.")
-    dtype: str | None = spec_field("What the model computes in.")
-    kv_cache_dtype: str | None = spec_field("What the attention cache holds.")
+    dtype: str | None = spec_field("Number format of the computation.")
+    kv_cache_dtype: str | None = spec_field("Number format of the attention cache.")
     image: str | None = spec_field("Image of the server.")
     model_revision: str | None = spec_field("Revision of the model.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One thing that is so, is not so, or is not known."""
+    """One aspect of the endpoint: True, False or Unknown."""
 
     type: str = spec_field(
         "What it is about: Ready, Valid, Scheduled, Progressing, Available, Exposed or Autoscaling.",
@@ -33,22 +33,26 @@ class Condition:
         maxLength=316,
     )
     status: str = spec_field("True, False or Unknown.", REQUIRED, enum=["True", "False", "Unknown"])
-    reason: str = spec_field("Why, in one word for programs.", REQUIRED, minLength=1, maxLength=1024)
-    message: str = spec_field("Why, and what to do about it, for people.", REQUIRED, maxLength=32_768)
-    observed_generation: int | None = spec_field("metadata.generation that this was said of.", minimum=0, maximum=2**53)
+    reason: str = spec_field("Reason, one word for programs.", REQUIRED, minLength=1, maxLength=1024)
+    message: str = spec_field("Reason and remedy, for people.", REQUIRED, maxLength=32_768)
+    observed_generation: int | None = spec_field(
+        "metadata.generation that the condition refers to.", minimum=0, maximum=2**53
+    )
     last_transition_time: str = spec_field("When status last changed.", REQUIRED, format="date-time")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Status:
-    """What is."""
+    """The observed state."""
 
     observed_generation: int | None = spec_field(
-        "metadata.generation of the spec that was last carried out.", minimum=0, maximum=2**53
+        "metadata.generation of the spec that was last reconciled.", minimum=0, maximum=2**53
     )
     replicas: int | None = spec_field("Number of pods.", minimum=0, maximum=2**31 - 1)
-    ready_replicas: int | None = spec_field("Number of pods that answer requests.", minimum=0, maximum=2**31 - 1)
-    selector: str | None = spec_field("Label query that finds the pods, for autoscalers.")
-    url: str | None = spec_field("What OpenAI clients take as base URL.")
-    resolved: Resolved | None = spec_field("What the spec came to; auto: the server decides by the GPU that it finds.")
-    conditions: tuple[Condition, ...] = spec_field("What is so and what is not, and why.", (), maxItems=16)
+    ready_replicas: int | None = spec_field("Number of pods that serve requests.", minimum=0, maximum=2**31 - 1)
+    selector: str | None = spec_field("Label selector of the pods, for autoscalers.")
+    url: str | None = spec_field("Base URL for OpenAI clients.")
+    resolved: Resolved | None = spec_field(
+        "What the spec resolves to; auto: the server decides by the GPU that it finds."
+    )
+    conditions: tuple[Condition, ...] = spec_field("The conditions, with reasons.", (), maxItems=16)

@@ -1,10 +1,10 @@
-"""What a WhisperEndpoint's status says: conditions, their reasons and messages, and Events for what changed.
+"""The status of a WhisperEndpoint: conditions with reasons and messages, and Events for their changes.
 
-Pure functions of what was observed. Each subject has a module of its own; `whole` puts them together.
+Pure functions of an endpoint and its ClusterSnapshot. Each subject has its own module; `build` combines them.
 """
 
-from whisper_operator.status.changes import EventToRecord, events_between
+from whisper_operator.status.build import make_status
+from whisper_operator.status.events import EventToRecord, events_between
 from whisper_operator.status.reasons import REASONS
-from whisper_operator.status.whole import make_status
 
 __all__ = ["REASONS", "EventToRecord", "events_between", "make_status"]

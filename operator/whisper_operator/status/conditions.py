@@ -1,4 +1,4 @@
-"""Conditions as the status holds them. One keeps its time for as long as its status stays what it was. Pure."""
+"""Conditions of the status. A condition keeps its lastTransitionTime while its status is the same. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from whisper_operator.resource.fields import Document
-from whisper_operator.status.finding import Finding, clipped
-from whisper_operator.status.reading import parts, text
+from whisper_operator.status.accessors import get_list, get_str
+from whisper_operator.status.issue import Issue, clipped
 
 
 class Truth(StrEnum):
@@ -35,25 +35,25 @@ class Condition:
         return self.status is Truth.TRUE
 
 
-def fails(type_: str, finding: Finding) -> Condition:
-    """A condition that does not hold, for this reason."""
-    return Condition(type=type_, status=Truth.FALSE, reason=finding.reason, message=finding.message)
+def fails(type_: str, issue: Issue) -> Condition:
+    """A condition with status False, for this issue."""
+    return Condition(type=type_, status=Truth.FALSE, reason=issue.reason, message=issue.message)
 
 
 def conditions_of(document: Document) -> Mapping[str, Document]:
     """The conditions of any object, by type."""
-    return {text(entry, "type"): entry for entry in parts(document, "status", "conditions")}
+    return {get_str(entry, "type"): entry for entry in get_list(document, "status", "conditions")}
 
 
 def condition_of(document: Document | None, type_: str) -> Document:
-    """One condition of an object; empty where it, or the object, is not there."""
+    """One condition of an object; empty if the condition or the object is missing."""
     return conditions_of(document or {}).get(type_, {})
 
 
 def as_documents(
     conditions: Iterable[Condition], *, previous: Mapping[str, Document], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
-    """Conditions for the status; `previous` are those that it held before, by type."""
+    """Conditions as the status stores them; `previous` are the stored ones, by type."""
     return [
         {
             "type": condition.type,

@@ -1,4 +1,4 @@
-"""Pods whose node is still preparing them: their status says nothing, so Events may. Pure."""
+"""Pods whose node is still preparing them: their status gives no reason, but Events may. Pure."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import re
 
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import condition_of
-from whisper_operator.status.finding import command, quoted
-from whisper_operator.status.reading import text
-from whisper_operator.status.seen import Seen, node_of, parse_time, pod_name
-from whisper_operator.status.trouble import Trouble
+from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
+from whisper_operator.status.issue import command, quoted
+from whisper_operator.status.pod_issue import PodIssue
 
 FRESH_S = 300
-"""The kubelet repeats a failed mount every two minutes at the latest: what is older has passed."""
+"""Newest age of an Event that counts: the kubelet repeats a failed mount at least every two minutes."""
 
-_TELLING = ("FailedAttachVolume", "FailedMapVolume", "FailedMount", "FailedCreatePodSandBox")
+_RELEVANT = ("FailedAttachVolume", "FailedMapVolume", "FailedMount", "FailedCreatePodSandBox")
 _VAGUE = "timed out waiting for the condition"
 _SECRET = re.compile(r'secret "[^"]+" not found|non-existent secret key')
 
 
-def preparing(pod: Document, seen: Seen) -> Trouble:
-    """What keeps a node from starting a pod's containers."""
-    describe = command(f"kubectl describe pod -n {seen.namespace} {pod_name(pod)}")
-    words = _telling_words(pod, seen)
+def preparing(pod: Document, view: EndpointView) -> PodIssue:
+    """Why a node has not started a pod's containers."""
+    describe = command(f"kubectl describe pod -n {view.namespace} {pod_name(pod)}")
+    words = _event_message(pod, view)
     if words:
-        return Trouble(
+        return PodIssue(
             reason=reasons.SECRET_MISSING if _SECRET.search(words) else reasons.FAILED_MOUNT,
             text=f"its node cannot prepare it. The node says: {quoted(words)}",
             advice=f"See {describe}.",
         )
     node = node_of(pod)
-    return Trouble(
+    return PodIssue(
         reason=reasons.CONTAINER_CREATING,
         text=f"node {node} is preparing it: volumes are mounted and the image is pulled.",
         advice=f"If it takes long, see {describe}.",
@@ -39,18 +39,20 @@ def preparing(pod: Document, seen: Seen) -> Trouble:
     )
 
 
-def _telling_words(pod: Document, seen: Seen) -> str:
-    if text(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
-        return ""  # volumes are mounted: what events say of them has passed
-    events = [event for event in seen.observed.pod_events.get(pod_name(pod), ()) if _tells(event, seen)]
-    # Kinds in a fixed order rather than the newest: two of them take turns, and the message would with them.
-    events.sort(key=lambda event: (_VAGUE in text(event, "message"), _TELLING.index(text(event, "reason"))))
-    return text(events[0], "message") if events else ""
+def _event_message(pod: Document, view: EndpointView) -> str:
+    if get_str(condition_of(pod, "PodReadyToStartContainers"), "status") == "True":
+        return ""  # volumes are mounted, so events about them are out of date
+    events = [event for event in view.snapshot.pod_events.get(pod_name(pod), ()) if _is_relevant(event, view)]
+    # A fixed order of reasons instead of the newest event: two of them alternate, and the message would too.
+    events.sort(key=lambda event: (_VAGUE in get_str(event, "message"), _RELEVANT.index(get_str(event, "reason"))))
+    return get_str(events[0], "message") if events else ""
 
 
-def _tells(event: Document, seen: Seen) -> bool:
-    if text(event, "reason") not in _TELLING:
+def _is_relevant(event: Document, view: EndpointView) -> bool:
+    if get_str(event, "reason") not in _RELEVANT:
         return False
-    last = text(event, "series", "lastObservedTime") or text(event, "lastTimestamp") or text(event, "eventTime")
-    seen_at = parse_time(last)
-    return seen_at is None or (seen.now - seen_at).total_seconds() < FRESH_S
+    last = (
+        get_str(event, "series", "lastObservedTime") or get_str(event, "lastTimestamp") or get_str(event, "eventTime")
+    )
+    last_at = parse_time(last)
+    return last_at is None or (view.now - last_at).total_seconds() < FRESH_S

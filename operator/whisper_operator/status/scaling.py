@@ -1,4 +1,4 @@
-"""The condition Autoscaling: what the HorizontalPodAutoscaler says of itself, in its own words. Pure."""
+"""The condition Autoscaling: what the HorizontalPodAutoscaler reports, in its own words. Pure."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from whisper_operator.resource.choices import ScalingMetric
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Autoscaling
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import get_str
+from whisper_operator.status.child_issues import AUTOSCALER_KIND, refused
 from whisper_operator.status.conditions import Condition, Truth, conditions_of, fails
-from whisper_operator.status.finding import Finding, joined, quoted
-from whisper_operator.status.reading import text
-from whisper_operator.status.refusals import AUTOSCALER_KIND, refused
-from whisper_operator.status.seen import Seen
+from whisper_operator.status.endpoint_view import EndpointView
+from whisper_operator.status.issue import Issue, joined, quoted
 
 TYPE = "Autoscaling"
 
 
-def autoscaling(seen: Seen) -> Condition | None:
-    """None where no autoscaling is asked for."""
-    wanted = seen.endpoint.spec.autoscaling if seen.endpoint else None
+def autoscaling(view: EndpointView) -> Condition | None:
+    """None without `autoscaling`."""
+    wanted = view.endpoint.spec.autoscaling if view.endpoint else None
     if wanted is None:
-        return None if seen.endpoint else seen.as_before(TYPE)
-    if seen.suspended:
-        message = "spec.suspend is true: there is no autoscaler meanwhile."
+        return None if view.endpoint else view.as_before(TYPE)
+    if view.suspended:
+        message = "spec.suspend is true: there is no autoscaler until it is false."
         return Condition(type=TYPE, status=Truth.FALSE, reason=reasons.SUSPENDED, message=message)
-    found = refused(frozenset({AUTOSCALER_KIND}), seen)
-    return fails(TYPE, found) if found is not None else _repeated(seen, wanted)
+    found = refused(frozenset({AUTOSCALER_KIND}), view)
+    return fails(TYPE, found) if found is not None else _repeated(view, wanted)
 
 
-def _repeated(seen: Seen, wanted: Autoscaling) -> Condition:
-    conditions = conditions_of(seen.child(AUTOSCALER_KIND) or {})
+def _repeated(view: EndpointView, wanted: Autoscaling) -> Condition:
+    conditions = conditions_of(view.child(AUTOSCALER_KIND) or {})
     failed = next((each for each in map(conditions.get, ("AbleToScale", "ScalingActive")) if _is(each, "False")), None)
     if failed is not None:
-        reason = text(failed, "reason") or TYPE
-        message = joined(quoted(text(failed, "message")), _advice(reason, wanted))
-        return fails(TYPE, Finding(reason=reason, message=message))
+        reason = get_str(failed, "reason") or TYPE
+        message = joined(quoted(get_str(failed, "message")), _advice(reason, wanted))
+        return fails(TYPE, Issue(reason=reason, message=message))
     active, limited = conditions.get("ScalingActive"), conditions.get("ScalingLimited")
     if active is None or not _is(active, "True"):
         message = "The autoscaler has not decided anything yet."
@@ -41,8 +41,8 @@ def _repeated(seen: Seen, wanted: Autoscaling) -> Condition:
     if limited and _is(limited, "True") and limited.get("reason") == reasons.TOO_MANY_REPLICAS:
         message = f"The autoscaler would go beyond autoscaling.maxReplicas ({wanted.max_replicas})."
         return Condition(type=TYPE, status=Truth.TRUE, reason=reasons.TOO_MANY_REPLICAS, message=message)
-    message = quoted(text(active, "message"))
-    return Condition(type=TYPE, status=Truth.TRUE, reason=text(active, "reason") or TYPE, message=message)
+    message = quoted(get_str(active, "message"))
+    return Condition(type=TYPE, status=Truth.TRUE, reason=get_str(active, "reason") or TYPE, message=message)
 
 
 def _is(condition: Document | None, status: str) -> bool:

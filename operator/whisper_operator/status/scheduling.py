@@ -1,7 +1,7 @@
-"""Whether the pods have nodes, and what the scheduler says where one has none. Its words are repeated, its advice is ours.
+"""The condition Scheduled: whether every pod has a node, and otherwise the scheduler's words with our advice.
 
-The scheduler names per node only the first thing that does not fit: with a GPU class, nodes of other kinds fail on their
-labels (or taints) and a full one on `Insufficient nvidia.com/gpu`. For a GPU endpoint both mean that no GPU is left.
+For each node the scheduler reports only the first mismatch: with a GPU class, nodes of other kinds fail on their labels (or
+taints), and a full one on `Insufficient nvidia.com/gpu`. For a GPU endpoint both mean that no GPU is left.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
+from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
-from whisper_operator.status.finding import Finding, command, joined, quoted
+from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
+from whisper_operator.status.issue import Issue, command, joined, quoted
 from whisper_operator.status.pods import subject
-from whisper_operator.status.reading import text
-from whisper_operator.status.seen import Seen, node_of, parse_time, pod_name
 
 TYPE = "Scheduled"
 DECIDES_WITHIN_S = 10.0
@@ -42,62 +42,62 @@ _WORST_FIRST = (
 )
 
 
-def scheduled(seen: Seen) -> Condition:
-    """The condition Scheduled: every pod that lives has a node."""
-    found = next(scheduling_findings(seen), None)
+def scheduled(view: EndpointView) -> Condition:
+    """The condition Scheduled: every live pod has a node."""
+    found = next(scheduling_issues(view), None)
     if found is not None:
         return fails(TYPE, found)
-    placed = [bool(node_of(pod)) for pod in seen.pods if node_of(pod) or _is_overdue(pod, seen)]
+    placed = [bool(node_of(pod)) for pod in view.pods if node_of(pod) or _is_overdue(pod, view)]
     if placed and all(placed):
         return Condition(type=TYPE, status=Truth.TRUE, reason=reasons.SCHEDULED, message="Every pod has a node.")
-    if seen.pods:
+    if view.pods:
         reason, message = reasons.SCHEDULING, "The scheduler has not decided yet."
-    elif seen.suspended:
+    elif view.suspended:
         reason, message = reasons.SUSPENDED, "There are no pods: spec.suspend is true."
-    elif seen.n_wanted == 0:
+    elif view.n_wanted == 0:
         reason, message = reasons.SCALED_TO_ZERO, "There are no pods: spec.replicas is 0."
     else:
         reason, message = reasons.NO_PODS, "There is no pod yet."
     return Condition(type=TYPE, status=Truth.UNKNOWN, reason=reason, message=message)
 
 
-def scheduling_findings(seen: Seen) -> Iterator[Finding]:
-    """What the scheduler says of pods without a node, worst first."""
+def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
+    """Issues of pods without a node, worst first."""
     by_reason: dict[str, list[tuple[Document, str]]] = {}
-    for pod in seen.pods:
+    for pod in view.pods:
         words = _refusal(pod)
         if words:
-            by_reason.setdefault(_reason(words, seen), []).append((pod, words))
+            by_reason.setdefault(_reason(words, view), []).append((pod, words))
     for reason in sorted(by_reason, key=_WORST_FIRST.index):
         group = by_reason[reason]
-        passes = reason == reasons.INSUFFICIENT_GPU and bool(seen.leaving_pods)
+        passes = reason == reasons.INSUFFICIENT_GPU and bool(view.terminating_pods)
         message = joined(
-            f"{subject([pod for pod, _ in group], seen)} has no node." if len(group) == 1 else
-            f"{subject([pod for pod, _ in group], seen)} have no node.",
+            f"{subject([pod for pod, _ in group], view)} has no node." if len(group) == 1 else
+            f"{subject([pod for pod, _ in group], view)} have no node.",
             f"The scheduler says: {quoted(group[0][1])}",
-            _advice(reason, group[0][1], seen),
+            _advice(reason, group[0][1], view),
         )  # fmt: skip
-        yield Finding(reason=reason, message=message, hard=not passes)
+        yield Issue(reason=reason, message=message, hard=not passes)
 
 
-def _is_overdue(pod: Document, seen: Seen) -> bool:
-    """Whether the scheduler should have decided by now. A new pod beside others is no reason to doubt."""
-    created = parse_time(text(pod, "metadata", "creationTimestamp"))
-    return created is None or (seen.now - created).total_seconds() >= DECIDES_WITHIN_S
+def _is_overdue(pod: Document, view: EndpointView) -> bool:
+    """Whether the scheduler should have decided by now. A new pod alone does not make the condition Unknown."""
+    created = parse_time(get_str(pod, "metadata", "creationTimestamp"))
+    return created is None or (view.now - created).total_seconds() >= DECIDES_WITHIN_S
 
 
 def _refusal(pod: Document) -> str:
-    """The scheduler's words, without what it says of preemption, which changes from try to try."""
+    """The scheduler's message without the part about preemption, which changes with every attempt."""
     condition = condition_of(pod, "PodScheduled")
-    if node_of(pod) or text(condition, "status") != "False":
+    if node_of(pod) or get_str(condition, "status") != "False":
         return ""
-    words = text(condition, "message") or text(condition, "reason") or "Unschedulable"
+    words = get_str(condition, "message") or get_str(condition, "reason") or "Unschedulable"
     return _PREEMPTION.split(words)[0]
 
 
-def _reason(words: str, seen: Seen) -> str:
-    """The first that the words speak of: what lies in the pod's own way before what nodes lack."""
-    resource = _gpu_resource(seen)
+def _reason(words: str, view: EndpointView) -> str:
+    """The reason for the scheduler's message: the pod's own volumes before what nodes lack."""
+    resource = _gpu_resource(view)
     no_such_node = _NO_LABELS in words or _NO_NODES in words
     signs = (
         (reasons.CLAIM_MISSING, bool(_CLAIM_GONE.search(words))),
@@ -106,25 +106,25 @@ def _reason(words: str, seen: Seen) -> str:
         (reasons.INSUFFICIENT_GPU, bool(resource) and f"Insufficient {resource}" in words),
         (reasons.INSUFFICIENT_RESOURCES, bool(_LACKING.search(words))),
         (reasons.UNSCHEDULABLE, bool(_foreign_taints(words))),
-        (reasons.NO_MATCHING_NODE, no_such_node and not (resource and not _own_terms(seen))),
+        (reasons.NO_MATCHING_NODE, no_such_node and not (resource and not _own_terms(view))),
         (reasons.INSUFFICIENT_GPU, bool(resource) and (no_such_node or bool(_CORDONED.search(words)))),
     )
     return next((reason for reason, holds in signs if holds), reasons.UNSCHEDULABLE)
 
 
-def _gpu_resource(seen: Seen) -> str:
-    gpu = seen.endpoint.spec.gpu if seen.endpoint else None
+def _gpu_resource(view: EndpointView) -> str:
+    gpu = view.endpoint.spec.gpu if view.endpoint else None
     return gpu.resource_name if gpu and gpu.class_ is not GpuClass.NONE else ""
 
 
 def _foreign_taints(words: str) -> list[str]:
-    """Taints by name (older schedulers tell them) that are not Kubernetes' own of control planes and ailing nodes."""
+    """Keys of taints (only older schedulers report them), without Kubernetes' own for control planes and unhealthy nodes."""
     return [key for key in _TAINT.findall(words) if key and not key.startswith(_USUAL_TAINTS)]
 
 
-def _own_terms(seen: Seen) -> str:
-    """What the spec itself asks of nodes, beside their GPU; empty: nothing."""
-    pod = seen.endpoint.spec.pod if seen.endpoint else None
+def _own_terms(view: EndpointView) -> str:
+    """Fields of the spec that restrict the nodes in addition to `gpu`; empty: none."""
+    pod = view.endpoint.spec.pod if view.endpoint else None
     asked = {
         "pod.nodeSelector": bool(pod and pod.node_selector),
         "pod.affinity": bool(pod and pod.affinity and pod.affinity.get("nodeAffinity")),
@@ -132,17 +132,17 @@ def _own_terms(seen: Seen) -> str:
     return " and ".join(field for field, is_given in asked.items() if is_given)
 
 
-def _advice(reason: str, words: str, seen: Seen) -> str:
+def _advice(reason: str, words: str, view: EndpointView) -> str:
     taints = _taint_advice(words)
     cordoned = "If a cordoned node is meant for it: `kubectl uncordon NODE`." if _CORDONED.search(words) else ""
     if reason == reasons.INSUFFICIENT_GPU:
-        return _gpu_advice(words, seen, taints)
+        return _gpu_advice(words, view, taints)
     if reason == reasons.INSUFFICIENT_RESOURCES:
         return joined("Lower pod.resources.requests, or add a node.", cordoned, taints)
     if reason == reasons.NO_MATCHING_NODE:
-        return joined(_label_advice(seen), cordoned, taints)
+        return joined(_label_advice(view), cordoned, taints)
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
-        return f"See {command(f'kubectl describe pvc -n {seen.namespace}')}."
+        return f"See {command(f'kubectl describe pvc -n {view.namespace}')}."
     if cordoned or _TAINT.search(words):
         unnamed = "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
         return joined(cordoned, taints or ("" if cordoned else unnamed))
@@ -150,7 +150,7 @@ def _advice(reason: str, words: str, seen: Seen) -> str:
 
 
 def _taint_advice(words: str) -> str:
-    """Nothing of taints that Kubernetes sets: they are not in the way of what is meant for such a node."""
+    """Advice about taints, except those that Kubernetes sets itself."""
     foreign = _foreign_taints(words)
     if foreign:
         return f"If a node with taint {foreign[0]} is meant for it, name that taint in pod.tolerations."
@@ -158,38 +158,38 @@ def _taint_advice(words: str) -> str:
     return "If a tainted node is meant for it, name its taint in pod.tolerations." if is_unnamed else ""
 
 
-def _label_advice(seen: Seen) -> str:
+def _label_advice(view: EndpointView) -> str:
     see = command("kubectl get nodes --show-labels")
-    terms = _own_terms(seen)
-    if not _gpu_resource(seen) or not terms:
+    terms = _own_terms(view)
+    if not _gpu_resource(view) or not terms:
         return f"Check pod.nodeSelector and pod.affinity against {see}."
     verb = "ask" if " and " in terms else "asks"
-    return f"No node has both a GPU that {_allowed(seen)} allows and the labels that {terms} {verb} for: check {terms} and gpu.class against {see}."
+    return f"No node has both a GPU that {_allowed(view)} allows and the labels that {terms} {verb} for: check {terms} and gpu.class against {see}."
 
 
-def _allowed(seen: Seen) -> str:
-    assert seen.endpoint is not None
-    gpu = seen.endpoint.spec.gpu
+def _allowed(view: EndpointView) -> str:
+    assert view.endpoint is not None
+    gpu = view.endpoint.spec.gpu
     return f"gpu.class {gpu.class_}" + (f" with gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "")
 
 
-def _gpu_advice(words: str, seen: Seen, taints: str) -> str:
-    if seen.leaving_pods:
-        leaving = pod_name(seen.leaving_pods[0])
-        return f"Pod {leaving}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
-    resource, terms, cordoned = _gpu_resource(seen), _own_terms(seen), bool(_CORDONED.search(words))
+def _gpu_advice(words: str, view: EndpointView, taints: str) -> str:
+    if view.terminating_pods:
+        terminating = pod_name(view.terminating_pods[0])
+        return f"Pod {terminating}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
+    resource, terms, cordoned = _gpu_resource(view), _own_terms(view), bool(_CORDONED.search(words))
     if f"Insufficient {resource}" in words:
-        allow = f"{_allowed(seen)}, with {terms}, allows" if terms else f"{_allowed(seen)} allows"
+        allow = f"{_allowed(view)}, with {terms}, allows" if terms else f"{_allowed(view)} allows"
         or_uncordon = "uncordon a node (`kubectl uncordon NODE`), " if cordoned else ""
         taken = f"Every {resource} that {allow} is taken: free one, {or_uncordon}or add a node, and the pod goes there by itself."
         return joined(taken if cordoned else taken.replace("free one, or", "free one or"), taints)
     if cordoned:
         return joined(
-            f"No node that takes pods has a GPU that {_allowed(seen)} allows, and some are cordoned (`kubectl get nodes`):",
+            f"No node that takes pods has a GPU that {_allowed(view)} allows, and some are cordoned (`kubectl get nodes`):",
             "`kubectl uncordon NODE` for one with such a GPU, or add one, and the pod goes there by itself.",
             taints,
         )
     return joined(
-        f"No node has a GPU that {_allowed(seen)} allows: add one, and the pod goes there by itself, or change gpu.class.",
+        f"No node has a GPU that {_allowed(view)} allows: add one, and the pod goes there by itself, or change gpu.class.",
         taints,
     )

@@ -1,7 +1,8 @@
-"""All that keeps pods from coming up, in the order in which a person should look at it; and the conditions that follow from it.
+"""Everything that keeps pods from starting, in the order in which a person should fix it; and the conditions Available and Progressing.
 
-Available is about who is served now: the Deployment's own condition, but never without a ready pod (a Deployment that may be
-without its only pod calls that available), and not lost by asking for more pods. Progressing is about what comes next: False where it is stuck.
+Available is about requests now: the Deployment's own condition, but never True without a ready pod (a Deployment whose only
+pod may be unavailable calls itself available), and it stays True when more pods are requested. Progressing is about the
+rollout: False if it is stuck.
 """
 
 from __future__ import annotations
@@ -9,126 +10,125 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from whisper_operator.status import reasons
-from whisper_operator.status.claims import claim_findings
+from whisper_operator.status.accessors import get_int, get_str
+from whisper_operator.status.child_issues import not_there, pod_refusals, workload_refusals
+from whisper_operator.status.claims import claim_issues
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.containers import is_loading_in_time
-from whisper_operator.status.finding import Finding, command, counted, joined
-from whisper_operator.status.leaving import not_there
-from whisper_operator.status.needs import secret_findings
-from whisper_operator.status.pods import pod_findings
-from whisper_operator.status.reading import number, text
-from whisper_operator.status.refusals import pod_refusals, workload_refusals
-from whisper_operator.status.scheduling import scheduling_findings
-from whisper_operator.status.seen import Seen
+from whisper_operator.status.endpoint_view import EndpointView
+from whisper_operator.status.issue import Issue, command, counted, joined
+from whisper_operator.status.pods import pod_issues
+from whisper_operator.status.scheduling import scheduling_issues
+from whisper_operator.status.secrets import secret_issues
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 
 
-def workload_findings(seen: Seen, valid: Condition) -> tuple[Finding, ...]:
-    """What somebody must see to first; then what passes by itself."""
-    found = list(_all_findings(seen))
-    if not valid.holds and seen.deployment is None:
-        found.insert(0, Finding(reason=valid.reason, message=valid.message))
+def workload_issues(view: EndpointView, valid: Condition) -> tuple[Issue, ...]:
+    """Issues that need a fix, then issues that resolve by themselves."""
+    found = list(_all_issues(view))
+    if not valid.holds and view.deployment is None:
+        found.insert(0, Issue(reason=valid.reason, message=valid.message))
     return tuple(sorted(found, key=lambda each: not each.hard))
 
 
-def _all_findings(seen: Seen) -> Iterator[Finding]:
-    yield from workload_refusals(seen)
-    if seen.n_wanted == 0:
+def _all_issues(view: EndpointView) -> Iterator[Issue]:
+    yield from workload_refusals(view)
+    if view.n_wanted == 0:
         return
-    yield from secret_findings(seen)
-    yield from claim_findings(seen)
-    yield from pod_refusals(seen)
-    of_pods = (*pod_findings(seen), *scheduling_findings(seen))
+    yield from secret_issues(view)
+    yield from claim_issues(view)
+    yield from pod_refusals(view)
+    of_pods = (*pod_issues(view), *scheduling_issues(view))
     yield from of_pods
-    yield from _deadline(seen, of_pods)
+    yield from _deadline(view, of_pods)
 
 
-def _deadline(seen: Seen, of_pods: tuple[Finding, ...]) -> Iterator[Finding]:
-    """The rollout's time is over. Pods that waited long and load now still have theirs: the kubelet sees to that."""
-    condition = condition_of(seen.deployment, PROGRESSING)
-    if not seen.deployment_is_current or text(condition, "reason") != "ProgressDeadlineExceeded":
+def _deadline(view: EndpointView, of_pods: tuple[Issue, ...]) -> Iterator[Issue]:
+    """The rollout exceeded its deadline. Pods that waited long and load now still have time, which the kubelet enforces."""
+    condition = condition_of(view.deployment, PROGRESSING)
+    if not view.deployment_is_current or get_str(condition, "reason") != "ProgressDeadlineExceeded":
         return
-    if any(is_loading_in_time(pod, seen) for pod in seen.new_pods):
+    if any(is_loading_in_time(pod, view) for pod in view.new_pods):
         return
-    over = f"No further pod became ready in the time that a rollout may take (rollout.startupSeconds is {seen.startup_seconds})."
-    logs = command(f"kubectl logs -n {seen.namespace} deployment/{seen.name} --tail=50")
+    over = f"No further pod became ready in the time that a rollout may take (rollout.startupSeconds is {view.startup_seconds})."
+    logs = command(f"kubectl logs -n {view.namespace} deployment/{view.name} --tail=50")
     waits_for = of_pods[0].message if of_pods else f"See {logs}."
-    yield Finding(reason=reasons.STARTUP_TIMEOUT, message=joined(over, waits_for))
+    yield Issue(reason=reasons.STARTUP_TIMEOUT, message=joined(over, waits_for))
 
 
-def available(seen: Seen, findings: tuple[Finding, ...]) -> Condition:
-    """Whether enough pods serve, of whatever settings."""
-    count = f"{counted(seen.n_ready, seen.n_wanted)} {'is' if seen.n_ready == 1 else 'are'} ready."
-    if seen.n_wanted == 0:
-        return fails(AVAILABLE, no_pods_wanted(seen))
-    if seen.n_ready and _deployment_suffices(seen):
+def available(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
+    """Whether enough pods serve, with new or earlier settings."""
+    count = f"{counted(view.n_ready, view.n_wanted)} {'is' if view.n_ready == 1 else 'are'} ready."
+    if view.n_wanted == 0:
+        return fails(AVAILABLE, no_pods_wanted(view))
+    if view.n_ready and _deployment_suffices(view):
         return Condition(type=AVAILABLE, status=Truth.TRUE, reason=reasons.AVAILABLE, message=count)
-    if seen.deployment is None:
-        return fails(AVAILABLE, findings[0] if findings else _not_made(seen))
-    if findings:
-        partly = f"Only {count}" if seen.n_ready else ""
-        return fails(AVAILABLE, Finding(reason=findings[0].reason, message=joined(partly, findings[0].message)))
-    if seen.n_ready:
-        return fails(AVAILABLE, Finding(reason=reasons.TOO_FEW_READY_PODS, message=f"Only {count}"))
-    return fails(AVAILABLE, Finding(reason=reasons.NO_READY_PODS, message=count))
+    if view.deployment is None:
+        return fails(AVAILABLE, issues[0] if issues else _not_made(view))
+    if issues:
+        partly = f"Only {count}" if view.n_ready else ""
+        return fails(AVAILABLE, Issue(reason=issues[0].reason, message=joined(partly, issues[0].message)))
+    if view.n_ready:
+        return fails(AVAILABLE, Issue(reason=reasons.TOO_FEW_READY_PODS, message=f"Only {count}"))
+    return fails(AVAILABLE, Issue(reason=reasons.NO_READY_PODS, message=count))
 
 
-def _deployment_suffices(seen: Seen) -> bool:
-    """Whether the Deployment calls itself available; while its status lags behind its spec, what held so far.
+def _deployment_suffices(view: EndpointView) -> bool:
+    """Whether the Deployment is available; while its status lags behind its spec, the previous value.
 
-    It counts from how many pods there should be: scaled up, it is unavailable at once. Here, that takes a pod that is lost.
+    A Deployment that is scaled up becomes unavailable at once. Here Available stays True unless a ready pod is lost.
     """
-    held = text(seen.previous.get(AVAILABLE, {}), "status") == "True"
-    if not seen.deployment_is_current:
+    held = get_str(view.previous.get(AVAILABLE, {}), "status") == "True"
+    if not view.deployment_is_current:
         return held
-    says = text(condition_of(seen.deployment, AVAILABLE), "status") == "True"
-    return says or (held and seen.n_ready >= seen.n_ready_before)
+    says = get_str(condition_of(view.deployment, AVAILABLE), "status") == "True"
+    return says or (held and view.n_ready >= view.n_ready_before)
 
 
-def _not_made(seen: Seen) -> Finding:
-    return Finding(reason=reasons.CREATING, message=not_there("Deployment", seen), hard=False)
+def _not_made(view: EndpointView) -> Issue:
+    return Issue(reason=reasons.CREATING, message=not_there("Deployment", view), hard=False)
 
 
-def no_pods_wanted(seen: Seen) -> Finding:
-    if seen.suspended:
-        return Finding(
+def no_pods_wanted(view: EndpointView) -> Issue:
+    if view.suspended:
+        return Issue(
             reason=reasons.SUSPENDED, message="spec.suspend is true: there are no pods. Set it to false to start them."
         )
-    scale = command(f"kubectl scale wep -n {seen.namespace} {seen.name} --replicas=1")
-    return Finding(
+    scale = command(f"kubectl scale wep -n {view.namespace} {view.name} --replicas=1")
+    return Issue(
         reason=reasons.SCALED_TO_ZERO, message=f"spec.replicas is 0: there are no pods. To start one: {scale}."
     )
 
 
-def progressing(seen: Seen, findings: tuple[Finding, ...]) -> Condition:
-    """True while pods come up, and once all have; False where something keeps them from it."""
-    if findings and findings[0].hard:
-        return fails(PROGRESSING, findings[0])
-    if seen.n_wanted == 0 and not seen.pods:
-        off = no_pods_wanted(seen)
+def progressing(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
+    """True while pods start and once all have started; False if an issue prevents it."""
+    if issues and issues[0].hard:
+        return fails(PROGRESSING, issues[0])
+    if view.n_wanted == 0 and not view.pods:
+        off = no_pods_wanted(view)
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=off.reason, message=off.message)
-    if seen.deployment is None:
-        waiting = _not_made(seen)
+    if view.deployment is None:
+        waiting = _not_made(view)
         return Condition(type=PROGRESSING, status=Truth.UNKNOWN, reason=waiting.reason, message=waiting.message)
-    if findings:
-        return Condition(type=PROGRESSING, status=Truth.TRUE, reason=findings[0].reason, message=findings[0].message)
-    if is_rolled_out(seen):
+    if issues:
+        return Condition(type=PROGRESSING, status=Truth.TRUE, reason=issues[0].reason, message=issues[0].message)
+    if is_rolled_out(view):
         message = "All pods run what the spec asks for."
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLED_OUT, message=message)
-    return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLING_OUT, message=_under_way(seen))
+    return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLING_OUT, message=_rollout_progress(view))
 
 
-def is_rolled_out(seen: Seen) -> bool:
-    """As `kubectl rollout status` judges it, and the pods seen agree."""
-    status = seen.deployment_status
-    counts = [number(status, key) for key in ("updatedReplicas", "replicas", "availableReplicas")]
-    return seen.deployment_is_current and set(counts) == {seen.n_wanted} and seen.n_ready == seen.n_wanted
+def is_rolled_out(view: EndpointView) -> bool:
+    """As `kubectl rollout status` decides it, if the pods agree."""
+    status = view.deployment_status
+    counts = [get_int(status, key) for key in ("updatedReplicas", "replicas", "availableReplicas")]
+    return view.deployment_is_current and set(counts) == {view.n_wanted} and view.n_ready == view.n_wanted
 
 
-def _under_way(seen: Seen) -> str:
-    if not seen.deployment_is_current:
-        return "The Deployment controller has not taken up the newest settings yet."
-    updated = number(seen.deployment_status, "updatedReplicas")
-    return f"{updated} of {seen.n_wanted} pods have the newest settings, {seen.n_ready} of all are ready."
+def _rollout_progress(view: EndpointView) -> str:
+    if not view.deployment_is_current:
+        return "The Deployment controller has not observed the newest settings yet."
+    updated = get_int(view.deployment_status, "updatedReplicas")
+    return f"{updated} of {view.n_wanted} pods have the newest settings, {view.n_ready} of all are ready."

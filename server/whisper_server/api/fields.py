@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError, from_json
 
-from whisper_server.whisper.languages import NAME_OF_CODE, parse_language
+from whisper_runtime.languages import NAME_OF_CODE
+from whisper_server.whisper.languages import parse_language
 from whisper_server.whisper.transcript import VoiceActivity
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from whisper_runtime.choices import Timestamps
 from whisper_server.api.fields import (
     FormFields,
     Granularity,
@@ -23,7 +24,6 @@ from whisper_server.api.fields import (
     wire_names,
 )
 from whisper_server.api.ignored_fields import IGNORED_FIELDS, refused_fields
-from whisper_server.choices import Timestamps
 from whisper_server.errors import BadRequest
 from whisper_server.whisper.transcript import Options, Task, VoiceActivity
 

@@ -1,7 +1,7 @@
-"""A Hugging Face Whisper checkpoint on disk: its configuration files and its tensors as numpy arrays.
+"""A Hugging Face Whisper checkpoint on disk: its configuration, its tensors as numpy arrays, whether it fits the settings.
 
-Reads single and sharded safetensors, bfloat16 too, without torch. What the tensors are turned into
-belongs to `convert`; where the folder comes from, to `model_folder`.
+Reads single and sharded safetensors, bfloat16 too, without torch. `convert` converts the tensors, `model_folder` finds the
+folder.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from whisper_server.errors import StartError
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.tokens import WhisperTokenizer
 
 Array = npt.NDArray[Any]
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """The JSON object in `folder/name`. Raises StartError where it is missing or no JSON object."""
+    """The JSON object in `folder/name`. Raises StartError where the file is missing or holds no JSON object."""
     path = folder / name
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -49,6 +51,25 @@ def require_whisper(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
+def require_sampling_rate(asked_hz: int, folder: Path) -> None:
+    """Raises StartError where WHISPER_SAMPLING_RATE is not the rate that the model was trained on."""
+    trained_hz = read_optional_json(folder, "preprocessor_config.json").get("sampling_rate", SAMPLE_RATE_HZ)
+    if asked_hz != trained_hz or trained_hz != SAMPLE_RATE_HZ:
+        raise StartError(
+            f"WHISPER_SAMPLING_RATE: {asked_hz} does not fit the model, whose feature extractor says {trained_hz}; "
+            f"leave it at {SAMPLE_RATE_HZ} (recordings of any rate are resampled)"
+        )
+
+
+def require_language(forced: str, tokenizer: WhisperTokenizer) -> None:
+    """Raises StartError where the model does not know LANGUAGE_FORCE (empty: no language is forced)."""
+    if forced and forced not in tokenizer.languages:
+        raise StartError(
+            f"LANGUAGE_FORCE: the model does not know {forced}; leave it empty or set it to one of "
+            f"{', '.join(sorted(tokenizer.languages))}"
+        )
+
+
 def tensor_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors files of a checkpoint, single or sharded. Raises StartError where one is missing."""
     index_path = folder / "model.safetensors.index.json"
@@ -67,7 +88,7 @@ def tensor_files(folder: Path) -> tuple[Path, ...]:
 
 
 class Tensors:
-    """The tensors of a checkpoint by name; read from disk when asked for."""
+    """The tensors of a checkpoint by name; `get` reads them from disk."""
 
     def __init__(self, readers: Mapping[str, Any]) -> None:
         self._readers = readers
@@ -76,7 +97,7 @@ class Tensors:
         return name in self._readers
 
     def get(self, name: str) -> Array:
-        """One tensor; bfloat16, which numpy lacks, comes as float32."""
+        """One tensor; bfloat16, which numpy lacks, is returned as float32. Raises StartError where it is missing."""
         if name not in self._readers:
             raise StartError(
                 f"MODEL_ID: the checkpoint has no tensor {name}; set it to a whole checkpoint as transformers writes it"

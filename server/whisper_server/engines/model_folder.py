@@ -1,7 +1,7 @@
-"""Which folder holds the model that MODEL_ID means.
+"""Finds or fetches the folder of the model that MODEL_ID names.
 
-`demo` is the model that comes with the project, an existing folder is itself, anything else is a Hugging
-Face id, fetched into the hub's own cache. What is in the folder is judged by who reads it.
+`demo` is the model that the project ships, a path is an existing folder, anything else is a Hugging Face id, which is
+fetched into the hub's own cache. The engines check the folder's content.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ DEMO_FOLDERS = (
 )
 FILES = ("*.json", "*.safetensors", "model.bin", "vocabulary.*")
 OTHER_FILES = ("*/*", "*.fp32*")
-"""Copies for other programs, and the second, larger set of weights that some repositories hold."""
+"""Copies for other programs, and the second, larger set of weights that some repositories have."""
 
 
 def model_folder(model_id: str, *, revision: str, token: str, hf_home: Path | None) -> Path:
-    """The folder of `model_id`, fetched if need be. Raises StartError."""
+    """The folder of `model_id`, fetched if necessary. Raises StartError."""
     if model_id == DEMO:
         return _demo_folder()
     folder = _local_folder(model_id)
@@ -44,7 +44,7 @@ def model_folder(model_id: str, *, revision: str, token: str, hf_home: Path | No
 
 
 def _local_folder(model_id: str) -> Path | None:
-    """The folder of that name, if there is one; StartError where this user may not look into it."""
+    """The folder of that name, None if it does not exist. Raises StartError if this user may not read it."""
     folder = Path(model_id)
     try:
         if not folder.is_dir():
@@ -63,21 +63,21 @@ def _demo_folder() -> Path:
         if (folder / "config.json").exists():
             return folder
     raise StartError(
-        "MODEL_ID: the demo model is not here; looked for it in "
+        "MODEL_ID: the demo model is missing; it should be in "
         f"{' and '.join(map(str, DEMO_FOLDERS))}: set MODEL_ID to a folder or a Hugging Face id"
     )
 
 
 def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) -> Path:
-    # Imported here: a server on a local folder starts without it.
+    # Imported here: a server with a local folder starts without them.
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
-        disable_progress_bars()  # in a log, a line a second that is no record
-    log.info("Looking for %s, revision %s, on the hub", model_id, revision)
+        disable_progress_bars()  # in a log, they would print a line per second that is no record
+    log.info("Fetching %s, revision %s, from the hub unless cached", model_id, revision)
 
     def snapshot(*, local_files_only: bool) -> Path:
         path = snapshot_download(
@@ -94,10 +94,10 @@ def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) ->
     try:
         return snapshot(local_files_only=False)
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
-        # Without a network the library overlooks a commit that an older version of it has fetched.
+        # Without a network the library does not find a commit that an older version of it has fetched.
         with suppress(LocalEntryNotFoundError, ValueError):
             return snapshot(local_files_only=True)
-        full = _found(error, errno.ENOSPC) or _found(error, errno.EDQUOT)
+        full = _cause_with_errno(error, errno.ENOSPC) or _cause_with_errno(error, errno.EDQUOT)
         if full is not None:
             raise StartError(
                 f"HF_HOME: {model_id} does not fit into {hf_home or 'the cache'}: {full.strerror}; make room there, "
@@ -110,8 +110,8 @@ def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) ->
         ) from error
 
 
-def _found(error: BaseException | None, number: int) -> OSError | None:
-    """The system's own error of this kind that led to `error`."""
+def _cause_with_errno(error: BaseException | None, number: int) -> OSError | None:
+    """The OSError with this errno among the causes of `error`, None if there is none."""
     while error is not None:
         if isinstance(error, OSError) and error.errno == number:
             return error

@@ -1,1 +1,1 @@
-"""The pipeline: samples to windows, windows to text, text to segments and words. Sees engines through their Protocol."""
+"""The pipeline: samples → windows → text → segments and words. Imports no engine, only their Protocol."""

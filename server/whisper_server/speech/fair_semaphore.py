@@ -1,7 +1,7 @@
-"""A limited number of places that requests take turns at.
+"""A semaphore that is fair to owners: free slots go round-robin over the owners that wait.
 
-A request with hundreds of windows and one with a single window get places alternately, so that nobody
-waits for somebody else's whole recording. Knows nothing of windows or engines.
+A request with hundreds of windows and a request with a single window get slots alternately, so that a short
+recording does not wait for the whole of a long one. This module does not depend on windows or engines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 
 class FairSemaphore:
-    """`n_slots` places; who waits is served by owner in turn, and by arrival within an owner."""
+    """`n_slots` slots. Waiters get them round-robin by owner, and first come, first served within an owner."""
 
     def __init__(self, n_slots: int) -> None:
         self._n_slots = n_slots
@@ -22,17 +22,17 @@ class FairSemaphore:
 
     @property
     def n_waiting(self) -> int:
-        """How many wait for a place."""
+        """Number of waiters."""
         return sum(len(queue) for queue in self._waiting.values())
 
     @property
     def n_held(self) -> int:
-        """How many places are taken."""
+        """Number of slots in use."""
         return self._n_slots - self._n_free
 
     @asynccontextmanager
     async def slot(self, owner: Hashable) -> AsyncIterator[None]:
-        """Hold a place. Cancelling while waiting gives up the wait and nothing else."""
+        """Hold a slot. Cancelling a waiter removes it from the queue and changes nothing else."""
         await self._acquire(owner)
         try:
             yield
@@ -50,7 +50,7 @@ class FairSemaphore:
         except asyncio.CancelledError:
             if future.cancelled():
                 self._forget(owner, future)
-            else:  # the place was given in the same moment
+            else:  # the slot was assigned before the cancellation arrived
                 self._release()
             raise
 
@@ -59,7 +59,7 @@ class FairSemaphore:
             owner, queue = self._waiting.popitem(last=False)
             future = queue.popleft()
             if queue:
-                self._waiting[owner] = queue  # to the end of the round
+                self._waiting[owner] = queue  # back to the end of the queue of owners
             if not future.done():
                 future.set_result(None)
                 return

@@ -1,7 +1,7 @@
-"""When a decoded window is believed, taken for silence, or tried again at a higher temperature.
+"""Decides whether a decoded window is accepted, is silence, or is decoded again at a higher temperature.
 
-Thresholds and order are those of openai/whisper's `transcribe.py` (`decode_with_fallback`). Pure: no
-decoding happens here.
+Thresholds and order are those of openai/whisper's `transcribe.py` (`decode_with_fallback`). Pure functions:
+this module does not decode.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 MAX_NO_SPEECH_PROB = 0.6
 DOUBTFUL_AVG_LOGPROB = -0.3
-"""Below it a text is not taken for speech before the voice detector has heard any. Clear speech stays above (0 of 40
-sentences below), short tones and chords, which pass every other threshold, fall below (-0.41 … -0.97)."""
+"""A text below it counts as speech only if the voice detector finds speech too. Clear speech stays above (0 of 40
+sentences fall below); short tones and chords, which pass every other threshold, fall below (-0.41 … -0.97)."""
 MAX_TEMPERATURE_WITH_PROMPT = 0.5
-"""Above it the previous text is left out (openai/whisper: `condition_on_previous_text`)."""
+"""Above this temperature the prompt is left out (openai/whisper: `condition_on_previous_text`)."""
 MAX_REPEATED_TOKENS = 32
-"""Longest phrase that is looked for when a repetition is collapsed."""
+"""Maximum length of a phrase that is recognised as a repetition."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One decoding of a window, with what it is judged by."""
+    """One decoding of a window, with the figures that decide whether it is accepted."""
 
     decoded: Decoded
     text: str
@@ -36,28 +36,28 @@ class Attempt:
 
     @property
     def is_silence(self) -> bool:
-        """No speech, says the model, and it is not sure of the words either."""
+        """The model reports no speech, and the words are unlikely too (openai/whisper: `should_skip`)."""
         return self.decoded.no_speech_prob > MAX_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB
 
     @property
     def is_wordless(self) -> bool:
-        """Silence, or nothing at all."""
+        """Silence, or an empty text."""
         return self.is_silence or not self.text.strip()
 
     @property
     def needs_fallback(self) -> bool:
-        """Too repetitive or too unlikely to be what was said, and not silence."""
+        """The text repeats itself or is too unlikely, and the window is not silence."""
         too_repetitive = self.compression_ratio > MAX_COMPRESSION_RATIO
         return (too_repetitive or self.avg_logprob < MIN_AVG_LOGPROB) and not self.is_silence
 
     @property
     def is_doubtful(self) -> bool:
-        """Failed, or so unlikely that it may have been invented where nobody speaks."""
+        """The text failed, or is so unlikely that the model may have invented it in a window without speech."""
         return self.needs_fallback or self.avg_logprob < DOUBTFUL_AVG_LOGPROB
 
 
 def make_attempt(decoded: Decoded, text: str, temperature: float) -> Attempt:
-    """Judge one decoding by its text."""
+    """Compute the figures of one decoding."""
     return Attempt(
         decoded=decoded,
         text=text,
@@ -68,30 +68,30 @@ def make_attempt(decoded: Decoded, text: str, temperature: float) -> Attempt:
 
 
 def compression_ratio(text: str) -> float:
-    """How much smaller zlib makes the text; over 2.4 it repeats itself. 0 for no text."""
+    """Length of the text per length after zlib; a text above 2.4 repeats itself. 0 for an empty text."""
     data = text.strip().encode()
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def temperatures(asked: float | None, fallback: Sequence[float]) -> tuple[float, ...]:
-    """The temperatures to try in turn: the ladder, unless the request names one above 0."""
-    return (asked,) if asked else tuple(fallback)
+def temperatures(requested: float | None, fallback: Sequence[float]) -> tuple[float, ...]:
+    """The temperatures to try in order: `fallback`, unless the request names one above 0."""
+    return (requested,) if requested else tuple(fallback)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
-    """The attempt to keep when all have failed: the likeliest that does not repeat itself, if any."""
-    steady = [attempt for attempt in attempts if attempt.compression_ratio <= MAX_COMPRESSION_RATIO]
-    if steady:
-        return max(steady, key=lambda attempt: attempt.avg_logprob)
+    """The attempt to keep when all failed: the likeliest of those that do not repeat themselves, if there are any."""
+    not_repetitive = [attempt for attempt in attempts if attempt.compression_ratio <= MAX_COMPRESSION_RATIO]
+    if not_repetitive:
+        return max(not_repetitive, key=lambda attempt: attempt.avg_logprob)
     return min(attempts, key=lambda attempt: attempt.compression_ratio)
 
 
 def repetition_end(tokens: Sequence[int]) -> int:
-    """How many tokens to keep so that a phrase that the text ends in is said once instead of over and over.
+    """The number of tokens to keep so that a phrase repeated at the end of the text remains once.
 
-    A phrase of 1–32 tokens that stands at least three times at the end counts as a repetition; a last one
-    that was cut off counts with it. Of several such phrases ("no no no, no no no, …") the one counts that
-    leaves the least.
+    A repetition is a phrase of 1–32 tokens that ends the text at least three times in a row; a last copy that
+    is cut off belongs to it. If several phrases qualify ("no no no, no no no, …"), the one that leaves the
+    fewest tokens is used.
     """
     ends = [len(tokens)]
     for length in range(1, MAX_REPEATED_TOKENS + 1):

@@ -1,7 +1,7 @@
-"""Tokens of one window → its segments, from the timestamp tokens among them.
+"""Splits the tokens of one window into segments at the timestamp tokens.
 
-Follows openai/whisper's `transcribe.py`, but keeps a last segment that has no end, and knows times only
-within the window. No text and no words here.
+Follows openai/whisper's `transcribe.py`, but keeps a last segment without an end timestamp. Times count from
+the start of the window. Text and words are handled elsewhere.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TokenSpan:
-    """Tokens `first` to `end` of a window (timestamps included), spoken between two times of the window."""
+    """Tokens `first` to `end` of a window (timestamps included), with start and end in seconds of the window."""
 
     first: int
     end: int
@@ -25,9 +25,9 @@ def split_segments(
 ) -> tuple[TokenSpan, ...]:
     """The segments of a window of `duration_s` seconds.
 
-    `timestamp_s` gives the seconds of a timestamp token and None for any other token. Text before the first
-    timestamp starts with the window, text after the last ends with it; times never leave the window and
-    never run backwards.
+    `timestamp_s` returns the seconds of a timestamp token and None for any other token. Text before the first
+    timestamp starts at the start of the window, text after the last one ends at its end. Times stay within the
+    window and never decrease.
     """
     spans: list[TokenSpan] = []
     first, start_s, has_text = 0, 0.0, False

@@ -1,7 +1,7 @@
-"""The pipeline: a recording is cut into windows, which are transcribed side by side and put together again.
+"""The pipeline: cuts a recording into windows, transcribes them concurrently and joins the results.
 
-Sees the engine through its Protocol only. What happens to a single window belongs to
-`window_transcription`; HTTP, files and formats are unknown here.
+Uses the engine through its Protocol only. `window_transcription` handles a single window. This module does not
+depend on HTTP, files or formats.
 """
 
 from __future__ import annotations
@@ -27,24 +27,16 @@ from whisper_server.whisper.transcript import Options, Samples, Task, Transcript
 
 
 @dataclass(frozen=True)
-class SpokenLanguage:
-    """What a recording is taken to be spoken in."""
-
-    code: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class OpenWindow:
-    """A window inside the engine that holds a place there."""
+class WindowSlot:
+    """A window inside the engine, with the slot that it occupies."""
 
     engine_window: EngineWindow
-    until_closed: AsyncExitStack
-    """Forgets the window and gives the place back."""
+    release: AsyncExitStack
+    """Closes the window and releases the slot."""
 
 
 class Transcriber:
-    """FairSemaphore recordings into transcripts; windows of all of them share the engine, taking turns."""
+    """Turns recordings into transcripts; the windows of all recordings share the engine fairly."""
 
     def __init__(
         self,
@@ -65,11 +57,11 @@ class Transcriber:
         self.on_fallback = on_fallback
         self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
         self.wait_estimator = WaitEstimator(clock)
-        self.jobs: set[Transcription] = set()
+        self.transcriptions: set[Transcription] = set()
         self.n_opened = 0
 
     def open(self, samples: Samples, options: Options) -> Transcription:
-        """A job for one recording; no work yet. Raises BadRequest for a language that the model lacks."""
+        """The transcription of one recording, not started. Raises BadRequest for a language that the model lacks."""
         known = self.tokenizer.languages
         for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
             if code is not None and code not in known:
@@ -80,16 +72,16 @@ class Transcriber:
         return Transcription(self, samples, options)
 
     def queued_audio_s(self) -> float:
-        """Seconds of sound in all recordings that wait or run."""
-        return sum(job.duration_s for job in self.jobs)
+        """Seconds of audio in all recordings that are queued or running."""
+        return sum(one.duration_s for one in self.transcriptions)
 
     def estimated_wait_s(self) -> float:
-        """Seconds until all that waits now is done, at the speed of late."""
+        """Seconds until all windows that are open now are finished, at the recent throughput."""
         return self.wait_estimator.wait_s()
 
 
 class Transcription:
-    """One recording. An async context manager: leaving it ends and forgets all its work."""
+    """One recording. An async context manager: leaving it cancels and frees all of its work."""
 
     def __init__(self, transcriber: Transcriber, samples: Samples, options: Options) -> None:
         self._transcriber = transcriber
@@ -98,9 +90,9 @@ class Transcription:
         self._previous: tuple[int, ...] = ()
         """Tokens of prompt and keywords, the same for every window."""
         self._tasks: list[asyncio.Task[WindowTranscript]] = []
-        self._language: asyncio.Task[SpokenLanguage] | None = None
-        self._heard: dict[Window, OpenWindow] = {}
-        """The window that the language was found in: it is encoded already, and keeps its place."""
+        self._language: asyncio.Task[str] | None = None
+        self._detection_slots: dict[Window, WindowSlot] = {}
+        """The window of language detection: it is encoded already, and keeps its slot until it is decoded."""
         self._n_unfinished = 0
 
     @property
@@ -109,7 +101,7 @@ class Transcription:
         return len(self._samples) / SAMPLE_RATE_HZ
 
     async def __aenter__(self) -> Self:
-        self._transcriber.jobs.add(self)
+        self._transcriber.transcriptions.add(self)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -118,11 +110,11 @@ class Transcription:
             task.cancel()
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
-        finally:  # cancelled once more, the job must still not count as open for ever
-            for heard in self._heard.values():
-                await heard.until_closed.aclose()
+        finally:  # a second cancellation must not leave the transcription counted as open
+            for slot in self._detection_slots.values():
+                await slot.release.aclose()
             self._transcriber.wait_estimator.drop(self._n_unfinished)
-            self._transcriber.jobs.discard(self)
+            self._transcriber.transcriptions.discard(self)
 
     async def windows(self) -> AsyncIterator[WindowTranscript]:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
@@ -131,7 +123,7 @@ class Transcription:
         windows, self._previous = await asyncio.to_thread(self._prepare, speech)
         if speech is None:
             windows = await split_windows(voice, self._samples, windows)
-        self._language = asyncio.create_task(self._find_language(windows))
+        self._language = asyncio.create_task(self._detect_language(windows))
         self._n_unfinished = len(windows)
         self._transcriber.wait_estimator.add(len(windows))
         self._tasks = [asyncio.create_task(self._transcribe(window)) for window in windows]
@@ -148,15 +140,13 @@ class Transcription:
         return self.assemble([window async for window in self.windows()])
 
     def assemble(self, windows: Sequence[WindowTranscript]) -> Transcript:
-        """Put together what `windows` gave, once it has ended."""
+        """Join the results of `windows`, after it has ended."""
         assert self._language is not None, "windows() has not ended"
-        language = self._language.result()
         options = self._options
         segments = (segment for window in windows for segment in window.segments)
         return Transcript(
             task=options.task,
-            language=language.code,
-            language_probability=language.probability,
+            language=self._language.result(),
             duration_s=self.duration_s,
             text="".join(window.text for window in windows),
             segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
@@ -167,44 +157,42 @@ class Transcription:
         )
 
     def _prepare(self, speech: Spans | None) -> tuple[Sequence[Window], tuple[int, ...]]:
-        """The windows, and the tokens of prompt and keywords: both take a while for long ones.
+        """The windows, and the tokens of prompt and keywords. Both are slow for long input, so this runs in a thread.
 
-        Where voice activity was asked for, only windows with `speech` in them.
+        `speech` is given if voice activity was requested; then the windows cover only that.
         """
         options, max_s = self._options, self._transcriber.max_window_s
         windows = cut(self._samples, max_s) if speech is None else cut_by_speech(self._samples, speech, max_s)
         return windows, self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
 
-    async def _open(self, window: Window) -> OpenWindow:
-        """Wait for a place at the engine, and open the window there."""
+    async def _open(self, window: Window) -> WindowSlot:
+        """Wait for a slot of the engine, and open the window in it."""
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._transcriber.slots.slot(self))
             engine_window = self._transcriber.engine.open_window(window.of(self._samples))
             opening.callback(engine_window.close)
-            until_closed = opening.pop_all()
-        return OpenWindow(engine_window, until_closed)
+            release = opening.pop_all()
+        return WindowSlot(engine_window, release)
 
-    async def _find_language(self, windows: Sequence[Window]) -> SpokenLanguage:
-        """Given, or heard in the first window in which somebody speaks."""
+    async def _detect_language(self, windows: Sequence[Window]) -> str:
+        """The language that the request names, or else that of the first window with speech."""
         options, tokenizer = self._options, self._transcriber.tokenizer
         if options.language is not None:
-            return SpokenLanguage(options.language, 1.0)
+            return options.language
         if not tokenizer.is_multilingual:
-            return SpokenLanguage("en", 1.0)
+            return "en"
         window = await self._first_with_speech(windows)
-        self._heard[window] = await self._open(window)
-        guess = await self._heard[window].engine_window.detect_language()
-        heard = dict(guess.probabilities)
-        allowed = {code: heard.get(code, 0.0) for code in options.languages or tokenizer.languages}
-        code = max(allowed, key=lambda code: allowed[code])
-        return SpokenLanguage(code, allowed[code] / (sum(allowed.values()) or 1.0))
+        self._detection_slots[window] = await self._open(window)
+        guess = await self._detection_slots[window].engine_window.detect_language()
+        probabilities = dict(guess.probabilities)
+        return max(options.languages or tokenizer.languages, key=lambda code: probabilities.get(code, 0.0))
 
     async def _first_with_speech(self, windows: Sequence[Window]) -> Window:
         found = await first_with_speech(self._transcriber.voice, self._samples, windows)
         if found is not None:
             return found
-        longest = round(self._transcriber.max_window_s * SAMPLE_RATE_HZ)
-        return windows[0] if windows else Window(0, min(len(self._samples), longest))
+        max_samples = round(self._transcriber.max_window_s * SAMPLE_RATE_HZ)
+        return windows[0] if windows else Window(0, min(len(self._samples), max_samples))
 
     async def _transcribe(self, window: Window) -> WindowTranscript:
         assert self._language is not None
@@ -215,21 +203,21 @@ class Transcription:
             policy=transcriber.policy,
             has_speech=transcriber.voice.has_speech,
             options=self._options,
-            language=language.code,
+            language=language,
             previous=self._previous,
             on_fallback=transcriber.on_fallback,
         )
-        opened = self._heard.pop(window, None) or await self._open(window)
-        async with opened.until_closed:
-            result = await single.transcribe(opened.engine_window, window.of(self._samples), window)
+        slot = self._detection_slots.pop(window, None) or await self._open(window)
+        async with slot.release:
+            result = await single.transcribe(slot.engine_window, window.of(self._samples), window)
         transcriber.wait_estimator.finish()
         self._n_unfinished -= 1
         return result
 
     def _joined(self, text: str, *, has_text: bool) -> str:
-        """The window's text as it follows on what came before: words apart, no space at the beginning."""
+        """The window's text, to be appended to the text so far: with a space between words, none at the start."""
         if not has_text:
             return text.lstrip()
         assert self._language is not None
-        spaced = self._options.task is Task.TRANSLATE or self._language.result().code not in WRITTEN_WITHOUT_SPACES
+        spaced = self._options.task is Task.TRANSLATE or self._language.result() not in WRITTEN_WITHOUT_SPACES
         return f" {text}" if text and spaced and not text.startswith(" ") else text

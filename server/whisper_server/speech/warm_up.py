@@ -1,7 +1,6 @@
-"""Runs everything once before the server says that it is ready.
+"""Runs the whole pipeline once before the server reports that it is ready.
 
-Libraries are imported and compiled, threads started and caches filled by the first use of a thing; no
-client should wait for that.
+The first use of a library imports it, starts its threads and fills its caches; no request should wait for that.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from whisper_server.whisper.transcript import Options
 
 
 async def warm_up(pipeline: Transcriber, voice: VoiceDetector) -> None:
-    """Transcribe two seconds of noise. Raises StartError where that fails."""
+    """Transcribe two seconds of noise. Raises StartError if that fails."""
     noise = np.random.default_rng(0).normal(scale=0.1, size=2 * SAMPLE_RATE_HZ).astype(np.float32)
     await asyncio.to_thread(voice.has_speech, noise)
-    await asyncio.to_thread(cut, noise, 1.0)  # a recording of several windows
+    await asyncio.to_thread(cut, noise, 1.0)  # the code path of recordings that have several windows
     try:
         async with pipeline.open(noise, Options(timestamps=True)) as job:
             await job.transcript()

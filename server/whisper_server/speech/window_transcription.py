@@ -1,7 +1,7 @@
-"""One window from decoding to text: the ladder, the guard against invented speech, segments and words.
+"""One window from decoding to text: temperature fallback, the check for invented speech, segments and words.
 
-Follows `decode_with_fallback` of openai/whisper's `transcribe.py`. Order and number of windows, and who
-waits for whom, belong to `transcribe`.
+Follows `decode_with_fallback` of openai/whisper's `transcribe.py`. `transcribe` decides the number and the order
+of windows.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Segment, Task, TokenLogprob, WindowTranscript, Word
 
 MAX_OVERRUN_S = 0.2
-WITHOUT_A_TEXT_TO_BELIEVE = 0.7
-"""Threshold of the voice detector where all temperatures have failed: speech in noise as loud as itself passes 0.9, drums
-and arpeggios at most 0.5."""
+EXHAUSTED_FALLBACK_SPEECH_THRESHOLD = 0.7
+"""Threshold of the voice detector after all temperatures failed: speech in noise as loud as the speech passes 0.9, drums
+and arpeggios pass at most 0.5."""
 
 
 class HasSpeech(Protocol):
-    """Whether anybody speaks."""
+    """Whether `samples` have speech in them (`VoiceDetector.has_speech`)."""
 
     def __call__(self, samples: Samples, *, threshold: float = ...) -> bool: ...
 
 
 @dataclass(frozen=True)
 class DecodingPolicy:
-    """What the operator chose for decoding."""
+    """Decoding settings of the server."""
 
     beam_size: int
     fallback_temperatures: tuple[float, ...]
@@ -46,7 +46,7 @@ class DecodingPolicy:
 
 @dataclass(frozen=True)
 class WindowTranscriber:
-    """Transcribes single windows of one request, whose language is known."""
+    """Transcribes single windows of one request in a given language."""
 
     tokenizer: WhisperTokenizer
     policy: DecodingPolicy
@@ -58,7 +58,7 @@ class WindowTranscriber:
     on_fallback: Callable[[], None]
 
     async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
-        """Decode until a text is believed; `samples` are the window's own."""
+        """Decode until a text is accepted. `samples` are those of the window. Raises ApiError."""
         attempt = await self._decode_with_fallback(engine_window, samples)
         if attempt is None:
             return WindowTranscript("", ())
@@ -74,7 +74,7 @@ class WindowTranscriber:
         )
 
     async def _decode_with_fallback(self, engine_window: EngineWindow, samples: Samples) -> Attempt | None:
-        """The attempt that is believed; None where nobody speaks."""
+        """The accepted attempt; None for a window without speech."""
         attempts: list[Attempt] = []
         for temperature in temperature_fallback.temperatures(
             self.options.temperature, self.policy.fallback_temperatures
@@ -84,18 +84,18 @@ class WindowTranscriber:
             attempt = await self._attempt(engine_window, samples, temperature)
             if attempt.is_wordless:
                 return None
-            # Tones, hum and music give the model no "no speech" but invented words.
+            # For tones, hum and music the model does not report "no speech" but invents words.
             if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.has_speech, samples):
                 return None
             if not attempt.needs_fallback and not self._overruns(attempt, samples):
                 return attempt
             attempts.append(attempt)
-        if not await asyncio.to_thread(self.has_speech, samples, threshold=WITHOUT_A_TEXT_TO_BELIEVE):
+        if not await asyncio.to_thread(self.has_speech, samples, threshold=EXHAUSTED_FALLBACK_SPEECH_THRESHOLD):
             return None
         return self._without_repetition(temperature_fallback.best(attempts))
 
     def _overruns(self, attempt: Attempt, samples: Samples) -> bool:
-        """Whether there are words after the window's end: they were invented in the silence that fills it up."""
+        """Whether there are words after the window's end: the model invented them in the silence that pads it."""
         now_s = 0.0
         for token in attempt.decoded.tokens:
             time_s = self.tokenizer.timestamp_s(token)
@@ -107,12 +107,12 @@ class WindowTranscriber:
     async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
         previous = self.previous if temperature <= temperature_fallback.MAX_TEMPERATURE_WITH_PROMPT else ()
         attempt = await self._decode(engine_window, previous, temperature)
-        if previous and await self._is_led_astray(attempt, samples):
+        if previous and await self._is_derailed_by_prompt(attempt, samples):
             attempt = await self._decode(engine_window, (), temperature)
         return attempt
 
-    async def _is_led_astray(self, attempt: Attempt, samples: Samples) -> bool:
-        """By the prompt: the model goes on writing at it instead of listening, or takes speech for its silent end."""
+    async def _is_derailed_by_prompt(self, attempt: Attempt, samples: Samples) -> bool:
+        """Whether the model continued the prompt instead of transcribing, or returned no words for speech."""
         if attempt.decoded.hit_length_limit:
             return True
         return attempt.is_wordless and await asyncio.to_thread(self.has_speech, samples)
@@ -125,7 +125,7 @@ class WindowTranscriber:
         prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
             self.language, self.options.task, previous=previous, timestamps=self.options.timestamps
         )
-        # The alignment wants the text once more, between `<|notimestamps|>` and `<|endoftext|>`.
+        # The alignment decodes the text once more, between `<|notimestamps|>` and `<|endoftext|>`.
         n_aligned_with = len(self.tokenizer.sot_sequence(self.language, self.options.task)) + 2
         room = self.policy.n_text_positions - max(len(prompt_tokens), n_aligned_with)
         return DecodeRequest(
@@ -133,13 +133,13 @@ class WindowTranscriber:
             n_task_tokens=n_task_tokens,
             temperature=temperature,
             beam_size=self.policy.beam_size,
-            # Half of the context is openai/whisper's limit (`sample_len`); a loop should not cost twice as much.
+            # Half of the context is openai/whisper's limit (`sample_len`); a repetition loop should not cost twice that.
             max_new_tokens=min(room, self.policy.max_new_tokens or self.policy.n_text_positions // 2),
             logprobs=self.options.logprobs,
         )
 
     def _without_repetition(self, attempt: Attempt) -> Attempt:
-        """The attempt with a phrase that it ends in said once, if it was said over and over."""
+        """The attempt, with a phrase that is repeated at its end kept once."""
         text_tokens = self.tokenizer.text_tokens(attempt.decoded.tokens)
         n_kept = temperature_fallback.repetition_end(text_tokens)
         if n_kept == len(text_tokens):
@@ -166,7 +166,7 @@ class WindowTranscriber:
     def _segments(
         self, attempt: Attempt, spans: Sequence[TokenSpan], words: Sequence[TimedWord], window: Window
     ) -> Iterator[Segment]:
-        first_word = n_left = 0  # less than nothing is left where a word reaches into the next segment
+        first_word = n_left = 0  # n_left is negative if a word reaches into the next segment
         for index, span in enumerate(spans):
             tokens = attempt.decoded.tokens[span.first : span.end]
             n_left += len(self.tokenizer.text_tokens(tokens))

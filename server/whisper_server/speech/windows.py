@@ -1,8 +1,8 @@
-"""Where a recording is cut into the windows that the model sees: at most 30 s each, in pauses.
+"""Cuts a recording into the windows that the model gets: at most 30 s each, cut in pauses.
 
 `cut` tiles the whole recording; `cut_by_speech` follows the voice detector and leaves long silence out.
-Pure: samples and spans in, sample positions out. Nothing here decodes, pads or copies sound, and memory
-does not grow with the recording: the loudness curve is that of one window at a time.
+Pure functions: samples and spans in, sample positions out. This module does not decode, pad or copy audio. Its
+memory does not grow with the recording, because it computes the loudness of one window at a time.
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
 MAX_S = 30.0
-"""What a Whisper encoder takes."""
+"""The input length of every Whisper encoder."""
 MAX_GAP_S = 2.0
-"""Silence between two stretches of speech that may share a window."""
+"""Maximum silence between two spans of speech in one window."""
 MAX_PAUSE_S = 3.0
-"""Silence before speech in a window. After more of it models take the whole window for silence, or its end."""
+"""Maximum silence before speech in a window. After a longer one, models treat the rest or all of it as silence."""
 
 _HOP_SAMPLES = 160
 _FRAME_SAMPLES = 640
-"""The loudness curve: RMS over 40 ms, every 10 ms, so that the valleys between pitch periods do not show."""
+"""The loudness curve: RMS over 40 ms, every 10 ms, which smooths the valleys between pitch periods."""
 _RANGE_DB = 30.0
-"""Quieter than this below the speech is all the same: digital silence is no better a pause than a quiet room."""
+"""The curve is clipped this far below the speech: digital silence is no better a pause than a quiet room."""
 _PAUSE_BELOW_DB = 15.0
-"""A pause is this much below the loudest part: noise may fill it. Quiet speech too, but the voice detector tells."""
+"""A pause is at least this far below the loudest part, so it may have noise in it. Quiet speech matches too; the
+voice detector then decides."""
 _QUIET_SHARE = 0.3
-"""Quiet is what lies in this lowest share of the range between the quietest frame and the speech."""
+"""A frame is quiet if it is in this lowest share of the range from the quietest frame to the speech."""
 _SAFE_CLEARANCE_S = 0.5
-"""This far from speech on both sides a cut cannot get any safer."""
+"""More distance to speech than this, on both sides, does not make a cut safer."""
 _PAUSE_CLEARANCE_S = 0.1
-"""Closures of stops inside words are shorter than twice this; pauses are longer."""
+"""Half the length of the shortest pause: the closures of plosives inside words are shorter than 0.2 s."""
 _LOOK_AHEAD_SAMPLES = round(_SAFE_CLEARANCE_S * SAMPLE_RATE_HZ)
 _EARLIEST_SHARE = 1 / 3
-"""No cut before this share of the longest window, except for the end of the recording."""
-_SLOPE = 0.6
-"""Clearance in seconds that a cut a whole window too early must have more."""
-_LONGEST_TAIL_KEPT_S = 2.0
+"""No cut before this share of the maximum window, except at the end of the recording."""
+_EARLY_CUT_PENALTY_S = 0.6
+"""Penalty for cutting early: a cut one full window before the target needs this many more seconds of clearance."""
+_MIN_TAIL_S = 2.0
+"""Minimum length of the last window, or a quarter of the maximum window where that is shorter."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of the recording, as sample positions."""
+    """A part of the recording, as sample positions."""
 
     start_sample: int
     end_sample: int
@@ -73,12 +75,12 @@ class Window:
         return self.n_samples / SAMPLE_RATE_HZ
 
     def of(self, recording: Samples) -> Samples:
-        """The sound in it; no copy."""
+        """The samples of the window, as a view."""
         return recording[self.start_sample : self.end_sample]
 
 
 def cut(samples: Samples, max_s: float = MAX_S) -> tuple[Window, ...]:
-    """Tile the whole recording, without gap or overlap, by windows of at most `max_s`."""
+    """Tile the whole recording, without gap or overlap, with windows of at most `max_s` (1–30 s, else ValueError)."""
     return tuple(_tile(samples, _n_samples(max_s)))
 
 
@@ -88,19 +90,19 @@ def cut_by_speech(
     max_s: float = MAX_S,
     max_gap_s: float = MAX_GAP_S,
 ) -> tuple[Window, ...]:
-    """Windows over the spans of `speech` (ordered sample positions, already padded), and over little else.
+    """Windows that cover the spans of `speech` (ordered sample positions, already padded).
 
-    Neighbours share a window while it stays within `max_s` and the silence between them within
-    `max_gap_s`; a span that is longer than a window is cut in its pauses. No speech, no window.
+    Adjacent spans share a window while it is at most `max_s` long and the silence between them at most
+    `max_gap_s`. A span longer than a window is cut in its pauses. Without speech there is no window.
     """
-    longest = _n_samples(max_s)
+    max_samples = _n_samples(max_s)
     max_gap = round(max_gap_s * SAMPLE_RATE_HZ)
     merged: list[Window] = []
-    for piece in _pieces(samples, speech, longest):
+    for piece in _pieces(samples, speech, max_samples):
         last = merged[-1] if merged else None
         if (
             last is not None
-            and piece.end_sample - last.start_sample <= longest
+            and piece.end_sample - last.start_sample <= max_samples
             and piece.start_sample - last.end_sample <= max_gap
         ):
             merged[-1] = Window(last.start_sample, piece.end_sample)
@@ -110,7 +112,7 @@ def cut_by_speech(
 
 
 def has_long_pause(sound: Samples) -> bool:
-    """Whether it is quiet for longer than MAX_PAUSE_S, beside the loudest part; cheap, and not always right."""
+    """Whether it is quiet for more than MAX_PAUSE_S, compared with the loudest part. Cheap and approximate."""
     if len(sound) <= MAX_PAUSE_S * SAMPLE_RATE_HZ:
         return False
     loudness_db = _loudness_db(sound)
@@ -120,7 +122,7 @@ def has_long_pause(sound: Samples) -> bool:
 
 
 def split_after_pauses(window: Window, speech: Sequence[tuple[int, int]]) -> tuple[Window, ...]:
-    """Tile `window` by windows in which no speech comes after a long pause: the pause stays with what was before.
+    """Tile `window` with windows in which no speech follows a long pause; a pause belongs to the part before it.
 
     `speech` are the voice detector's spans, as positions in the window.
     """
@@ -136,12 +138,12 @@ def split_after_pauses(window: Window, speech: Sequence[tuple[int, int]]) -> tup
     )
 
 
-def _pieces(samples: Samples, speech: Sequence[tuple[int, int]], longest: int) -> Iterator[Window]:
-    """The spans within the recording, the overlong ones cut; overlapping spans do not repeat sound."""
+def _pieces(samples: Samples, speech: Sequence[tuple[int, int]], max_samples: int) -> Iterator[Window]:
+    """The spans within the recording, cut at `max_samples`; overlapping spans do not repeat samples."""
     done = 0
     for span_start, span_end in speech:
         start = max(span_start, done)
-        for window in _tile(samples[start:span_end], longest):
+        for window in _tile(samples[start:span_end], max_samples):
             yield Window(start + window.start_sample, start + window.end_sample)
         done = max(done, span_end)
 
@@ -152,10 +154,10 @@ def _n_samples(max_s: float) -> int:
     return int(max_s * SAMPLE_RATE_HZ)
 
 
-def _tile(samples: Samples, longest: int) -> Iterator[Window]:
+def _tile(samples: Samples, max_samples: int) -> Iterator[Window]:
     start = 0
-    while len(samples) - start > longest:
-        end = start + _cut_point(samples[start : start + longest + _LOOK_AHEAD_SAMPLES], len(samples) - start, longest)
+    while (n_left := len(samples) - start) > max_samples:
+        end = start + _cut_point(samples[start : start + max_samples + _LOOK_AHEAD_SAMPLES], n_left, max_samples)
         yield Window(start, end)
         start = end
     if start < len(samples):
@@ -164,68 +166,69 @@ def _tile(samples: Samples, longest: int) -> Iterator[Window]:
 
 @dataclass(frozen=True)
 class _Zone:
-    """Where a cut is looked for, in samples from the start of the window."""
+    """Range of positions for a cut, in samples from the start of the window."""
 
     earliest: int
     latest: int
     target: int
-    """The best place as far as lengths go."""
+    """The best position if only lengths mattered."""
 
 
 @dataclass(frozen=True)
 class _Candidate:
     sample: int
     clearance_s: float
-    """Distance to the nearest sound on either side, up to _SAFE_CLEARANCE_S."""
+    """Distance to the nearest speech on either side, at most _SAFE_CLEARANCE_S."""
     score: float
 
 
-def _cut_point(sound: Samples, n_left: int, longest: int) -> int:
-    """Where the window at the start of `sound` ends; `n_left` samples are left in all, more than `longest`."""
-    shortest = int(longest * _EARLIEST_SHARE)
-    min_tail = min(int(_LONGEST_TAIL_KEPT_S * SAMPLE_RATE_HZ), longest // 4)
-    latest = min(longest, n_left - min_tail)
-    anywhere = _Zone(min(shortest, latest), latest, latest)
-    quiet = _quiet_stretches(sound, anywhere)
+def _cut_point(sound: Samples, n_left: int, max_samples: int) -> int:
+    """End of the window at the start of `sound`; `n_left` is what remains of the recording, more than `max_samples`."""
+    min_samples = int(max_samples * _EARLIEST_SHARE)
+    min_tail = min(int(_MIN_TAIL_S * SAMPLE_RATE_HZ), max_samples // 4)
+    latest = min(max_samples, n_left - min_tail)
+    anywhere = _Zone(min(min_samples, latest), latest, latest)
+    quiet = _quiet_spans(sound, anywhere)
 
-    if n_left <= 2 * longest:
-        # Two windows do for the rest if it is cut after this point; then halves are better than a sliver.
-        earliest = max(anywhere.earliest, n_left - longest)
+    if n_left <= 2 * max_samples:
+        # After a cut from here on, the rest fits into two windows; two halves are better than a short last window.
+        earliest = max(anywhere.earliest, n_left - max_samples)
         if earliest <= latest:
             halving = _Zone(earliest, latest, min(max(n_left // 2, earliest), latest))
-            best = _best(quiet, halving, longest)
+            best = _best(quiet, halving, max_samples)
             if best is not None and best.clearance_s >= _PAUSE_CLEARANCE_S:
                 return best.sample
 
-    best = _best(quiet, anywhere, longest)
+    best = _best(quiet, anywhere, max_samples)
     return latest if best is None else best.sample
 
 
-def _best(quiet: Sequence[tuple[int, int]], zone: _Zone, longest: int) -> _Candidate | None:
-    candidates = (_candidate(start, end, zone, longest) for start, end in quiet)
+def _best(quiet: Sequence[tuple[int, int]], zone: _Zone, max_samples: int) -> _Candidate | None:
+    candidates = (_candidate(start, end, zone, max_samples) for start, end in quiet)
     return max((one for one in candidates if one is not None), key=lambda one: one.score, default=None)
 
 
-def _candidate(start: int, end: int, zone: _Zone, longest: int) -> _Candidate | None:
-    """The best cut in one quiet stretch: its middle, or nearer the target where the stretch is long."""
+def _candidate(start: int, end: int, zone: _Zone, max_samples: int) -> _Candidate | None:
+    """The best cut in one quiet span: its middle, or closer to the target if the span is long."""
     if end < zone.earliest or start > zone.latest:
         return None
     margin = min(_LOOK_AHEAD_SAMPLES, (end - start) // 2)
     sample = min(max(zone.target, start + margin), end - margin)
     sample = min(max(sample, zone.earliest), zone.latest)
     clearance_s = min(sample - start, end - sample, _LOOK_AHEAD_SAMPLES) / SAMPLE_RATE_HZ
-    return _Candidate(sample, clearance_s, clearance_s - _SLOPE * abs(sample - zone.target) / longest)
+    penalty_s = _EARLY_CUT_PENALTY_S * abs(sample - zone.target) / max_samples
+    return _Candidate(sample, clearance_s, clearance_s - penalty_s)
 
 
-def _quiet_stretches(sound: Samples, zone: _Zone) -> list[tuple[int, int]]:
-    """Maximal stretches of quiet, as (start, end) in samples; quiet is relative to this window."""
+def _quiet_spans(sound: Samples, zone: _Zone) -> list[tuple[int, int]]:
+    """Maximal quiet spans, as (start, end) in samples; quiet is relative to this window."""
     loudness_db = _loudness_db(sound)
     inside = loudness_db[zone.earliest // _HOP_SAMPLES : zone.latest // _HOP_SAMPLES + 1]
     speech_db = float(np.percentile(loudness_db, 95))
     floor_db = max(float(inside.min()), speech_db - _RANGE_DB)
     is_quiet = loudness_db <= floor_db + _QUIET_SHARE * (speech_db - floor_db)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], is_quiet, [False])).astype(np.int8)))
-    # A frame speaks for the hop in its middle, the first and the last one also for the sound outside of that.
+    # A frame stands for the hop in its middle; the first and the last one also for the samples outside of it.
     to_middle = (_FRAME_SAMPLES - _HOP_SAMPLES) // 2
     return [
         (
@@ -237,10 +240,9 @@ def _quiet_stretches(sound: Samples, zone: _Zone) -> list[tuple[int, int]]:
 
 
 def _loudness_db(sound: Samples) -> npt.NDArray[np.float64]:
-    """RMS a frame, in decibels of full scale; frame i begins at sample i · _HOP_SAMPLES."""
-    import librosa  # seconds to import: who only uses Window does not wait for it.
-
-    rms: npt.NDArray[np.float32] = librosa.feature.rms(
-        y=sound, frame_length=_FRAME_SAMPLES, hop_length=_HOP_SAMPLES, center=False
-    )[0]
-    return np.asarray(20.0 * np.log10(np.maximum(rms.astype(np.float64), 1e-5)))
+    """RMS per frame in dBFS (`librosa.feature.rms` without centering); frame i starts at sample i · _HOP_SAMPLES."""
+    n_hops = len(sound) // _HOP_SAMPLES  # a frame is a whole number of hops: each sample is squared once
+    hops = sound[: n_hops * _HOP_SAMPLES].reshape(n_hops, _HOP_SAMPLES)
+    hop_power = np.square(hops).mean(axis=1, dtype=np.float64)
+    power = np.lib.stride_tricks.sliding_window_view(hop_power, _FRAME_SAMPLES // _HOP_SAMPLES).mean(axis=1)
+    return np.asarray(20.0 * np.log10(np.maximum(np.sqrt(power), 1e-5)))

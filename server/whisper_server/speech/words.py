@@ -1,7 +1,7 @@
-"""Words of one window: which tokens make a word, and when it is heard.
+"""Words of one window: the tokens of each word, and its start and end.
 
 Splitting, merging of punctuation and the caps on long words follow openai/whisper's `tokenizer.py`
-(`split_to_word_tokens`) and `timing.py`. The alignment itself is the engine's.
+(`split_to_word_tokens`) and `timing.py`. The engine computes the alignment.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ SENTENCE_ENDS = ".。!！?？"
 MAX_MEDIAN_WORD_S = 0.7
 LOUDNESS_FRAME_S = 0.01
 MIN_PAUSE_S = 0.1
-"""Shorter silences may be the closure of a plosive, which is part of the word."""
+"""A shorter silence may be the closure of a plosive, which is part of the word."""
 SILENCE_BELOW_DB = 35.0
 REPLACEMENT = "\ufffd"
-"""What a decoder gives for bytes that are no whole character yet."""
+"""The decoder's output for bytes that are not a whole character yet."""
 
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word of a window; `n_tokens` of the window's text tokens are its own."""
+    """A word of a window; `n_tokens` is the number of text tokens in it."""
 
     text: str
     n_tokens: int
@@ -45,13 +45,13 @@ class TimedWord:
 def split_words(
     text_tokens: Sequence[int], decode: Callable[[Sequence[int]], str], language: str
 ) -> tuple[tuple[str, int], ...]:
-    """Words and how many tokens each takes; by spaces, or by characters where no spaces are written."""
+    """(word, number of its tokens): split at spaces, or at characters in languages written without spaces."""
     characters = _split_on_characters(text_tokens, decode)
     return characters if language in WRITTEN_WITHOUT_SPACES else _split_on_spaces(characters)
 
 
 def time_words(words: Sequence[tuple[str, int]], alignment: Alignment) -> tuple[TimedWord, ...]:
-    """Words with the times of their tokens, punctuation merged into its word."""
+    """Words with the times of their tokens; punctuation is merged into the adjacent word."""
     timed: list[TimedWord] = []
     first = 0
     for text, n_tokens in words:
@@ -67,7 +67,7 @@ def time_words(words: Sequence[tuple[str, int]], alignment: Alignment) -> tuple[
 def _split_on_characters(
     text_tokens: Sequence[int], decode: Callable[[Sequence[int]], str]
 ) -> tuple[tuple[str, int], ...]:
-    """The smallest groups of tokens that are whole characters."""
+    """The smallest groups of tokens that decode to whole characters."""
     full_text = decode(text_tokens)
     groups: list[tuple[str, int]] = []
     pending: list[int] = []
@@ -97,7 +97,7 @@ def _split_on_spaces(groups: Sequence[tuple[str, int]]) -> tuple[tuple[str, int]
 
 
 def _cap_at_sentence_ends(words: Sequence[TimedWord]) -> list[TimedWord]:
-    """A pause after a sentence belongs to neither the full stop nor the next word."""
+    """Shorten a full stop or a next word that the alignment stretches over the pause between sentences."""
     durations_s = [word.end_s - word.start_s for word in words if word.end_s > word.start_s]
     if not durations_s:
         return list(words)
@@ -115,7 +115,7 @@ def _cap_at_sentence_ends(words: Sequence[TimedWord]) -> list[TimedWord]:
 
 
 def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
-    """Opening marks go to the word that follows, closing marks to the one before; times are the word's own."""
+    """Merge opening marks into the next word, closing marks into the previous one; the word keeps its own times."""
     with_openings: list[TimedWord] = []
     for word in reversed(words):
         if with_openings and word.text.startswith(" ") and word.text.strip() in PREPENDED_PUNCTUATION:
@@ -137,10 +137,10 @@ def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
 
 
 def clip_to_sound(words: Sequence[TimedWord], samples: Samples) -> tuple[TimedWord, ...]:
-    """Keep words within their window of `samples`, and out of the pauses at their ends.
+    """Clip words to their window of `samples`, and cut pauses off their start and end.
 
-    The alignment gives a pause to one of the words beside it. Where a word would begin or end with a tenth
-    of a second or more of near silence, it begins or ends with its sound instead.
+    The alignment assigns a pause to one of the two words around it. A word that would start or end with 0.1 s
+    or more of near silence starts or ends where it becomes audible instead.
     """
     end_s = len(samples) / SAMPLE_RATE_HZ
     loud_frames = np.flatnonzero(_is_loud(samples))
@@ -158,7 +158,7 @@ def clip_to_sound(words: Sequence[TimedWord], samples: Samples) -> tuple[TimedWo
 
 
 def _is_loud(samples: Samples) -> npt.NDArray[np.bool_]:
-    """For every 10 ms, whether it is more than near silence beside the loudest parts of the window."""
+    """Per 10 ms: whether it is louder than near silence, relative to the loudest parts of the window."""
     n_frame_samples = round(LOUDNESS_FRAME_S * SAMPLE_RATE_HZ)
     n_frames = len(samples) // n_frame_samples
     frames = samples[: n_frames * n_frame_samples].reshape(n_frames, n_frame_samples)

@@ -1,4 +1,4 @@
-"""What speech, audio, engines and API share: Whisper's constants, languages, tokenizer, mel, transcripts, the Protocol.
+"""Shared by speech, audio, engines and API: Whisper's constants, languages, tokenizer, mel, transcripts, Engine Protocol.
 
-Imports nothing but the ground: errors and plain libraries.
+Imports only `errors` and libraries.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 SAMPLE_RATE_HZ = 16_000
 
 WINDOW_S = 30
-"""What the encoder sees at once; shorter windows are padded with silence."""
+"""Input length of the encoder; shorter windows are padded with silence."""
 
 N_WINDOW_SAMPLES = WINDOW_S * SAMPLE_RATE_HZ
 
@@ -21,7 +21,7 @@ N_AUDIO_POSITIONS = N_WINDOW_SAMPLES // MEL_HOP_SAMPLES // FRAMES_PER_POSITION
 """1500 encoder positions in a window (`n_audio_ctx`)."""
 
 AUDIO_POSITIONS_PER_S = N_AUDIO_POSITIONS // WINDOW_S
-"""50; OpenAI's usage counts an audio token for each."""
+"""50; OpenAI's usage counts one audio token per position."""
 
 POSITION_S = 1 / AUDIO_POSITIONS_PER_S
 """0.02 s: one encoder position, and one step of the timestamp tokens (`time_precision`)."""

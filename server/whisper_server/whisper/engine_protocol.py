@@ -1,7 +1,7 @@
-"""What every engine offers: one Protocol, and the data that crosses it.
+"""The interface of every engine: one Protocol, and the data types in its calls.
 
-An engine takes whole windows and gives whole windows back; there is no token stream. Batching is the
-engine's own affair. Rules shared by all engines (prompt, ladder, segments, words) live above it.
+An engine decodes whole windows; there is no token stream. Each engine batches on its own. What all engines share
+(prompt, temperature fallback, segments, words) is in the `speech` package.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from whisper_server.whisper.transcript import Samples
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the pipeline must know of the loaded model."""
+    """What the pipeline needs to know about the loaded model."""
 
     model_id: str
     engine: str
@@ -25,7 +25,7 @@ class ModelFacts:
     n_text_positions: int
     """Length of the decoder's context: 448 in every published Whisper."""
     n_windows_in_flight: int
-    """Windows that the engine wants to hold at a time, to fill its batches."""
+    """Number of windows that the engine needs at a time to fill its batches."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LanguageGuess:
 
 @dataclass(frozen=True)
 class DecodeRequest:
-    """How one window is decoded. Token ids come from the model's own tokenizer."""
+    """How to decode one window. Token ids come from the model's own tokenizer."""
 
     prompt_tokens: tuple[int, ...]
     """From `<|startofprev|>` or `<|startoftranscript|>` to the last forced token."""
@@ -57,37 +57,37 @@ class Decoded:
     tokens: tuple[int, ...]
     """Text and timestamp tokens, without `<|endoftext|>`."""
     sum_logprob: float
-    """Of the tokens and of `<|endoftext|>`; at temperature 1, after the rules."""
+    """Sum over the tokens and `<|endoftext|>`; at temperature 1, after the logits rules."""
     no_speech_prob: float
     token_logprobs: tuple[float, ...] = ()
-    """One a token, where asked for; at temperature 1, after the rules."""
+    """One per token, if requested; at temperature 1, after the rules."""
     hit_length_limit: bool = False
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where the tokens of a window are heard: DTW over cross-attention."""
+    """Times of the tokens of a window: DTW over cross-attention (`find_alignment` of openai/whisper)."""
 
     token_starts_s: tuple[float, ...]
-    """One a text token and one more for the end, in seconds from the start of the window."""
+    """Shape (n_text_tokens + 1,): the starts and the last end, in seconds from the start of the window."""
     token_probabilities: tuple[float, ...]
-    """One a text token."""
+    """One per text token."""
 
 
 class EngineWindow(Protocol):
-    """One window inside the engine: what was computed for it once is used again."""
+    """One window inside the engine, which keeps the encoder output for all calls."""
 
     async def detect_language(self) -> LanguageGuess:
-        """Which language is spoken. The model must be multilingual."""
+        """Probabilities of the spoken language. The model must be multilingual."""
 
     async def decode(self, request: DecodeRequest) -> Decoded:
-        """Decode the window. A cancelled call gives its place in the queue back."""
+        """Decode the window. A cancelled call leaves the queue."""
 
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
-        """Times of `text_tokens`; `sot_sequence` is `<|startoftranscript|>`, language and task."""
+        """Align `text_tokens` with the audio; `sot_sequence` is `<|startoftranscript|>`, language and task."""
 
     def close(self) -> None:
-        """Forget the window; work that still waits is dropped. May be called twice."""
+        """Free the window and drop its queued work. Idempotent."""
 
 
 class Engine(Protocol):
@@ -95,16 +95,16 @@ class Engine(Protocol):
 
     @property
     def facts(self) -> ModelFacts:
-        """Known once started."""
+        """Available after `start`."""
 
     async def start(self) -> None:
         """Load and warm up. Raises StartError."""
 
     async def stop(self) -> None:
-        """Let what runs end, drop what waits."""
+        """Finish running work and drop queued work."""
 
     def health(self) -> str | None:
-        """None while the engine lives; else what is wrong with it."""
+        """None while the engine works, else the reason why it does not."""
 
     def open_window(self, samples: Samples) -> EngineWindow:
-        """A window of at most 30 s, not padded. Cheap: nothing is computed yet."""
+        """Open a window of at most 30 s, not padded. Cheap: computation starts with the first call."""

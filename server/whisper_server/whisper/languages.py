@@ -1,7 +1,7 @@
-"""The languages of Whisper: code, full name, and what clients call them.
+"""The languages of Whisper: code, full name, and the aliases that clients use.
 
-A language is a Whisper code everywhere inside the server ("en", "yue"); names are for the edges: what a
-request may write, and `language` in verbose_json. Which of them a model knows is the tokenizer's affair.
+Inside the server a language is always a Whisper code ("en", "yue"). Names appear only at the edges: in requests,
+and as `language` in verbose_json. The tokenizer knows which languages a model supports.
 """
 
 from __future__ import annotations
@@ -9,111 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-NAME_OF_CODE: Mapping[str, str] = MappingProxyType(
-    {
-        "en": "english",
-        "zh": "chinese",
-        "de": "german",
-        "es": "spanish",
-        "ru": "russian",
-        "ko": "korean",
-        "fr": "french",
-        "ja": "japanese",
-        "pt": "portuguese",
-        "tr": "turkish",
-        "pl": "polish",
-        "ca": "catalan",
-        "nl": "dutch",
-        "ar": "arabic",
-        "sv": "swedish",
-        "it": "italian",
-        "id": "indonesian",
-        "hi": "hindi",
-        "fi": "finnish",
-        "vi": "vietnamese",
-        "he": "hebrew",
-        "uk": "ukrainian",
-        "el": "greek",
-        "ms": "malay",
-        "cs": "czech",
-        "ro": "romanian",
-        "da": "danish",
-        "hu": "hungarian",
-        "ta": "tamil",
-        "no": "norwegian",
-        "th": "thai",
-        "ur": "urdu",
-        "hr": "croatian",
-        "bg": "bulgarian",
-        "lt": "lithuanian",
-        "la": "latin",
-        "mi": "maori",
-        "ml": "malayalam",
-        "cy": "welsh",
-        "sk": "slovak",
-        "te": "telugu",
-        "fa": "persian",
-        "lv": "latvian",
-        "bn": "bengali",
-        "sr": "serbian",
-        "az": "azerbaijani",
-        "sl": "slovenian",
-        "kn": "kannada",
-        "et": "estonian",
-        "mk": "macedonian",
-        "br": "breton",
-        "eu": "basque",
-        "is": "icelandic",
-        "hy": "armenian",
-        "ne": "nepali",
-        "mn": "mongolian",
-        "bs": "bosnian",
-        "kk": "kazakh",
-        "sq": "albanian",
-        "sw": "swahili",
-        "gl": "galician",
-        "mr": "marathi",
-        "pa": "punjabi",
-        "si": "sinhala",
-        "km": "khmer",
-        "sn": "shona",
-        "yo": "yoruba",
-        "so": "somali",
-        "af": "afrikaans",
-        "oc": "occitan",
-        "ka": "georgian",
-        "be": "belarusian",
-        "tg": "tajik",
-        "sd": "sindhi",
-        "gu": "gujarati",
-        "am": "amharic",
-        "yi": "yiddish",
-        "lo": "lao",
-        "uz": "uzbek",
-        "fo": "faroese",
-        "ht": "haitian creole",
-        "ps": "pashto",
-        "tk": "turkmen",
-        "nn": "nynorsk",
-        "mt": "maltese",
-        "sa": "sanskrit",
-        "lb": "luxembourgish",
-        "my": "myanmar",
-        "bo": "tibetan",
-        "tl": "tagalog",
-        "mg": "malagasy",
-        "as": "assamese",
-        "tt": "tatar",
-        "haw": "hawaiian",
-        "ln": "lingala",
-        "ha": "hausa",
-        "ba": "bashkir",
-        "jw": "javanese",
-        "su": "sundanese",
-        "yue": "cantonese",
-    }
-)
-"""The 100 languages of large-v3, in the order of its tokens; earlier models lack the last one."""
+from whisper_runtime.languages import NAME_OF_CODE
 
 CODE_OF_ALIAS: Mapping[str, str] = MappingProxyType(
     {
@@ -129,7 +25,7 @@ CODE_OF_ALIAS: Mapping[str, str] = MappingProxyType(
         "sinhalese": "si",
         "castilian": "es",
         "mandarin": "zh",
-        # Not openai/whisper's: names and codes that BCP-47 tags and operating systems use for the same languages.
+        # Not in openai/whisper: names and codes that BCP-47 tags and operating systems use for the same languages.
         "filipino": "tl",
         "farsi": "fa",
         "bokmål": "no",
@@ -146,31 +42,31 @@ CODE_OF_ALIAS: Mapping[str, str] = MappingProxyType(
 """Other names and codes of the same languages."""
 
 WRITTEN_WITHOUT_SPACES: frozenset[str] = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
-"""Words of these cannot be found at spaces (the list of openai/whisper)."""
+"""Their words are not separated by spaces (the list of openai/whisper)."""
 
 _CODE_OF_NAME: Mapping[str, str] = MappingProxyType({name: code for code, name in NAME_OF_CODE.items()})
 
 
 def parse_language(text: str) -> str | None:
-    """The Whisper code that `text` means; None: no language of Whisper.
+    """The Whisper code of `text`, or None if it is not a language of Whisper.
 
-    A code ("en"), a name ("Haitian Creole"), an alias ("Flemish") or a BCP-47 tag, whose script and region
-    do not matter ("en-US", "zh_Hans"); upper and lower case are the same.
+    Accepts a code ("en"), a name ("Haitian Creole"), an alias ("Flemish") or a BCP-47 tag, whose script and
+    region are ignored ("en-US", "zh_Hans"). Case does not matter.
     """
-    spoken = " ".join(text.split()).lower()
-    tag = spoken.replace("_", "-")
-    if tag == "zh-yue" or tag.startswith("zh-yue-"):  # BCP-47's older way to write Cantonese.
+    name = " ".join(text.split()).lower()
+    tag = name.replace("_", "-")
+    if tag == "zh-yue" or tag.startswith("zh-yue-"):  # an older BCP-47 tag of Cantonese
         return "yue"
     primary, has_subtags, subtags = tag.partition("-")
     if not has_subtags:
-        return _known(spoken)
+        return _known(name)
     if len(primary) > 3 or not all(_is_subtag(subtag) for subtag in subtags.split("-")):
-        return None  # "english-us" is neither a name nor a tag.
+        return None  # "english-us" is neither a name nor a tag
     return _known(primary)
 
 
 def language_name(code: str) -> str:
-    """The full lower-case name, as verbose_json has it; a code that Whisper does not know stays as it is."""
+    """The full lower-case name, as in verbose_json; an unknown code is returned unchanged."""
     return NAME_OF_CODE.get(code, code)
 
 

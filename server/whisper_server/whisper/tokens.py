@@ -1,7 +1,7 @@
-"""The model's own tokenizer, and the prompt tokens that a window is decoded from.
+"""The model's own tokenizer, and the prompt tokens of a window.
 
-Every special token is looked up by its name, because ids differ between Whisper v1/v2, v3, `.en` and other
-checkpoints. Text from users never becomes a special token. No model and no decoding rules here.
+Special tokens are found by name, because their ids differ between Whisper v1/v2, v3, `.en` and other checkpoints.
+Text from users never becomes a special token. The model and the logits rules are in the engines.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from whisper_runtime.languages import NAME_OF_CODE
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import POSITION_S
-from whisper_server.whisper.languages import NAME_OF_CODE
 from whisper_server.whisper.transcript import Task
 
 MAX_PREVIOUS_TOKENS = 223
-"""Text tokens after `<|startofprev|>`: half of 448 less one, as openai/whisper's `decoding.py` has it."""
+"""Maximum number of text tokens after `<|startofprev|>`: 448 / 2 − 1, as in openai/whisper's `decoding.py`."""
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that steer Whisper."""
+    """Ids of the special tokens."""
 
     endoftext: int
     startoftranscript: int
@@ -33,11 +33,11 @@ class SpecialTokens:
     nospeech: int | None
     tasks: Mapping[Task, int]
     languages: Mapping[str, int]
-    """Language code → id, in the order of ids."""
+    """Language code → id, ordered by id."""
 
     @property
     def timestamp_begin(self) -> int:
-        """Id of `<|0.00|>`; some tokenizer files do not list the timestamps, all models have them here."""
+        """Id of `<|0.00|>`. All models have the timestamps here, even if the tokenizer file does not list them."""
         return self.notimestamps + 1
 
 
@@ -45,7 +45,7 @@ class WhisperTokenizer:
     """Text ↔ tokens of one model."""
 
     def __init__(self, tokenizer: Tokenizer, *, is_multilingual: bool) -> None:
-        """Raises StartError where a token that Whisper cannot do without is missing."""
+        """Raises StartError if a token is missing that every Whisper model has."""
         self._tokenizer = tokenizer
         self._text_tokenizer = _plain_text_tokenizer(tokenizer)
         self.is_multilingual = is_multilingual
@@ -76,11 +76,11 @@ class WhisperTokenizer:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Codes of the languages that the model knows."""
+        """Codes of the languages that the model supports."""
         return tuple(self.special.languages) if self.is_multilingual else ("en",)
 
     def encode_text(self, text: str) -> tuple[int, ...]:
-        """Tokens of plain text: `<|endoftext|>` in it is eleven characters, not the end."""
+        """Tokens of plain text; `<|endoftext|>` in it is encoded as characters, not as the special token."""
         return tuple(self._text_tokenizer.encode(text, add_special_tokens=False).ids)
 
     def is_text(self, token: int) -> bool:
@@ -89,7 +89,7 @@ class WhisperTokenizer:
 
     def text_tokens(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """The text tokens among `tokens`."""
-        end = self.special.endoftext  # asked for several times a window, on the event loop
+        end = self.special.endoftext  # a local variable: this runs several times per window, on the event loop
         return tuple([token for token in tokens if token < end])
 
     def detokenize(self, tokens: Sequence[int]) -> str:
@@ -98,23 +98,23 @@ class WhisperTokenizer:
         return text
 
     def token_bytes(self, token: int) -> tuple[int, ...]:
-        """The bytes of a text token, which need not be whole characters."""
+        """The bytes of a text token, which may be a part of a character."""
         return tuple(_BYTE_OF_CHARACTER[character] for character in self._tokenizer.id_to_token(token) or "")
 
     def timestamp_s(self, token: int) -> float | None:
-        """Seconds that a timestamp token stands for; None for any other token."""
+        """Seconds of a timestamp token; None for any other token."""
         steps = token - self.special.timestamp_begin
         return steps * POSITION_S if steps >= 0 else None
 
     def sot_sequence(self, language: str, task: Task) -> tuple[int, ...]:
-        """`<|startoftranscript|>`, then language and task where the model is multilingual."""
+        """`<|startoftranscript|>`, followed by language and task if the model is multilingual."""
         special = self.special
         if not self.is_multilingual:
             return (special.startoftranscript,)
         return (special.startoftranscript, special.languages[language], special.tasks[task])
 
     def previous_text(self, prompt: str, keywords: Sequence[str]) -> tuple[int, ...]:
-        """Prompt and keywords as at most 223 text tokens; the beginning gives way, so that keywords stay."""
+        """Prompt and keywords as at most 223 text tokens; the beginning is cut off, so that the keywords remain."""
         spelled = ", ".join(keyword.strip() for keyword in keywords if keyword.strip())
         text = " ".join(part for part in (prompt.strip(), spelled) if part)
         return self.encode_text(" " + text)[-MAX_PREVIOUS_TOKENS:] if text else ()
@@ -122,7 +122,7 @@ class WhisperTokenizer:
     def prompt_tokens(
         self, language: str, task: Task, *, previous: Sequence[int], timestamps: bool
     ) -> tuple[tuple[int, ...], int]:
-        """The decoder's prompt, and how many tokens of it begin at `<|startoftranscript|>`."""
+        """The decoder's prompt, and the number of its tokens from `<|startoftranscript|>` on."""
         task_tokens = self.sot_sequence(language, task)
         if not timestamps:
             task_tokens += (self.special.notimestamps,)
@@ -132,7 +132,7 @@ class WhisperTokenizer:
 
 
 def _plain_text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy that finds none of the added tokens in a text, timestamps neither, which are not marked as special."""
+    """A copy that finds no added token in a text, not even timestamps, which are not marked as special."""
     document = json.loads(tokenizer.to_str())
     for entry in document["added_tokens"]:
         entry["special"] = True
@@ -142,7 +142,7 @@ def _plain_text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _byte_of_character() -> dict[str, int]:
-    """How byte-level BPE writes bytes as characters (openai/gpt-2's `bytes_to_unicode`)."""
+    """The character for each byte in byte-level BPE (openai/gpt-2's `bytes_to_unicode`)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}

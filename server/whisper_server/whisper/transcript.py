@@ -1,6 +1,6 @@
-"""The vocabulary of the server: what a request asks of the pipeline, and what comes back.
+"""Input and output of the pipeline: the options of a request, and the transcript.
 
-Frozen data only. How it is parsed belongs to `forms`, how it is written to `formats`.
+Frozen data only. `http.forms` parses the options, `api.formats` writes the transcript.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 Samples = npt.NDArray[np.float32]
-"""Mono sound at 16 kHz, −1 … 1, shape (n_samples,)."""
+"""Mono audio at 16 kHz, −1 … 1, shape (n_samples,)."""
 
 
 class Task(StrEnum):
-    """What the decoder is asked for, by the name of its token."""
+    """The decoder's task; the value is the name of its token."""
 
     TRANSCRIBE = "transcribe"
     TRANSLATE = "translate"
@@ -33,17 +33,17 @@ class VoiceActivity:
 
 @dataclass(frozen=True)
 class Options:
-    """What one request asks of the pipeline."""
+    """The options of one request."""
 
     task: Task = Task.TRANSCRIBE
     language: str | None = None
-    """A language code; None: detected."""
+    """A language code; None: detect it."""
     languages: tuple[str, ...] = ()
-    """Codes that detection chooses from; empty: all of the model's."""
+    """Codes that detection may choose; empty: all languages of the model."""
     prompt: str = ""
     keywords: tuple[str, ...] = ()
     temperature: float | None = None
-    """None or 0: the ladder; anything else: that one only."""
+    """None or 0: temperature fallback; any other value: only that temperature."""
     timestamps: bool = False
     """Segments from timestamp tokens; False: a segment spans its window."""
     words: bool = False
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """One text token and its log-probability, from the decoding itself."""
+    """One text token and the log-probability that it was decoded with."""
 
     token: str
     bytes: tuple[int, ...]
@@ -72,7 +72,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech; times in seconds from the start of the recording."""
+    """A segment; times in seconds from the start of the recording."""
 
     id: int
     seek: int
@@ -100,21 +100,19 @@ class WindowTranscript:
 
 @dataclass(frozen=True)
 class Transcript:
-    """A whole recording in words."""
+    """The transcript of a whole recording."""
 
     task: Task
     language: str
-    """Code of the language spoken (or forced)."""
-    language_probability: float
-    """1 where it was given or forced."""
+    """Code of the language that was detected or given."""
     duration_s: float
     text: str
     segments: tuple[Segment, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     n_prompt_tokens: int = 0
-    """Text tokens that prompt and keywords came to."""
+    """Number of text tokens of prompt and keywords."""
     n_audio_tokens: int = 0
-    """Encoder positions of the recording's own length: 50 a second."""
+    """Encoder positions of the recording's length: 50 per second."""
     n_output_tokens: int = 0
 
     @property
@@ -125,7 +123,7 @@ class Transcript:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A name that requests may ask for."""
+    """A model name that requests may use."""
 
     id: str
     created: int

@@ -1,4 +1,4 @@
-"""make cluster-up and cluster-down: `python -m cluster_kit up | down | tools`.
+"""make cluster-up and cluster-down: `python -m cluster_kit up | down | tools [simulated | real | charts | all]`.
 
 On the standard output is what a shell evaluates, on the other what people read. The folder is $WHISPER_CLUSTER_DIR.
 """
@@ -62,7 +62,8 @@ def _running() -> Cluster | None:
 
 def _started() -> Cluster:
     asked = nodes()
-    tools.build(tools.TOOLS)
+    lifecycle.check_free(folder())  # before minutes of building
+    tools.build(tools.FOR[asked])
     if asked == REAL:
         bring_up.prepare(folder())  # refuses a machine that cannot before anything is built
         archives()
@@ -91,8 +92,8 @@ def _say(text: str) -> None:
     print(f"cluster: {text}", file=sys.stderr, flush=True)
 
 
-def main(verb: str) -> None:
-    verbs: Mapping[str, Callable[[], None]] = {"up": up, "down": down, "tools": lambda: tools.build(tools.TOOLS)}
+def main(verb: str, purpose: str = "all") -> None:
+    verbs: Mapping[str, Callable[[], None]] = {"up": up, "down": down, "tools": lambda: tools.build(tools.FOR[purpose])}
     try:
         verbs[verb]()
     except (tools.Unavailable, lifecycle.NotReady, FileExistsError) as refused:
@@ -100,4 +101,4 @@ def main(verb: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

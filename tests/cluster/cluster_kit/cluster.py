@@ -13,15 +13,18 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
 from cluster_kit import audit, certificates, lifecycle, processes, tools
+from cluster_kit.api_reader import ApiReader, ReadFailed
 from cluster_kit.audit import Request
 from cluster_kit.layout import Layout, load
 from cluster_kit.real_node.node import RealNode
+from suite_kit.slow import SLOW
 
 Document = dict[str, Any]
 """A Kubernetes object."""
@@ -49,7 +52,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A handle. It holds nothing open: any number may mean one cluster, from any thread."""
+    """A handle: any number may mean one cluster, from any thread. `get` and `find` keep a connection for the next look."""
 
     kubeconfig: Path
     server: str
@@ -72,16 +75,17 @@ class Cluster:
 
     def get(self, kind: str, name: str, namespace: str = "default") -> Document:
         """Raises CommandFailed where it is not there."""
-        found: Document = json.loads(self.kubectl("get", kind, name, f"--namespace={namespace}", "-ojson"))
-        return found
+        try:
+            return self._reader.get(kind, name, namespace)
+        except ReadFailed as failed:
+            raise CommandFailed(str(failed)) from None
 
     def find(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Document]:
         """All of a kind, in one namespace or in all."""
-        where = "--all-namespaces" if namespace is None else f"--namespace={namespace}"
-        found: list[Document] = json.loads(self.kubectl("get", kind, where, f"--selector={selector}", "-ojson"))[
-            "items"
-        ]
-        return found
+        try:
+            return self._reader.find(kind, namespace, selector)
+        except ReadFailed as failed:
+            raise CommandFailed(str(failed)) from None
 
     def delete(self, kind: str, *names: str, namespace: str = "default", wait: bool = True) -> None:
         """What is not there is no error."""
@@ -109,7 +113,11 @@ class Cluster:
         return replace(self, kubeconfig=self.user_kubeconfig(account, namespace))
 
     def wait(self, predicate: Callable[[], T | None], limit_s: float, what: str, *, every_s: float = 0.1) -> T:
-        """The predicate's first true answer. A command that fails is an answer that is not true yet."""
+        """The predicate's first true answer. A command that fails is an answer that is not true yet.
+
+        The limit is for a machine that does little else: SLOW in the environment makes it so many times longer.
+        """
+        limit_s *= SLOW
         deadline_s = time.monotonic() + limit_s
         last: object = None
         while True:
@@ -148,6 +156,10 @@ class Cluster:
                 times = asked.cpu_times()
                 found[name] = Figures(asked.memory_info().rss, times.user + times.system)
         return found
+
+    @cached_property
+    def _reader(self) -> ApiReader:
+        return ApiReader(self.kubeconfig)
 
     @property
     def node(self) -> RealNode | None:

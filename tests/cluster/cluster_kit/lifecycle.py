@@ -45,13 +45,11 @@ def up(folder: Path, *, owner: Process | None = None, nodes: str = SIMULATED) ->
 
     Raises Unavailable where the machine cannot.
     """
-    if load(folder) is not None:
-        raise FileExistsError(f"{folder} holds a cluster already")
+    check_free(folder)
     if nodes == REAL:
         bring_up.prepare(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty and holds no cluster: nothing is done there")
+    check_free(folder)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise FileExistsError(f"{folder} belongs to somebody else: keys are not put there")
     with sandbox.claimed_link() if nodes == REAL else nullcontext(0) as link:
@@ -68,6 +66,14 @@ def up(folder: Path, *, owner: Process | None = None, nodes: str = SIMULATED) ->
             down(folder)
             raise
     return layout
+
+
+def check_free(folder: Path) -> None:
+    """Raises FileExistsError where a cluster cannot be made in the folder because of what is in it."""
+    if load(folder) is not None:
+        raise FileExistsError(f"{folder} holds a cluster already")
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty and holds no cluster: nothing is done there")
 
 
 def down(folder: Path) -> bool:

@@ -77,8 +77,17 @@ TOOLS: Mapping[str, Tool] = {
 }
 NODE_TOOLS = ("kubelet", "kube-proxy", "pause", "contour", "coredns")
 """What a real node takes besides."""
+CHART_TOOLS = ("helm", "helm-unittest")
+"""What tests of charts take that need no cluster."""
 CLUSTER_TOOLS = tuple(name for name in TOOLS if name not in {*NODE_TOOLS, "helm-unittest"})
 """What a cluster cannot do without."""
+FOR: Mapping[str, tuple[str, ...]] = {
+    "simulated": CLUSTER_TOOLS,
+    "real": (*CLUSTER_TOOLS, *NODE_TOOLS),
+    "charts": CHART_TOOLS,
+    "all": tuple(TOOLS),
+}
+"""What each purpose takes."""
 
 
 def cache() -> Path:
@@ -105,20 +114,23 @@ def missing(names: Iterable[str] = CLUSTER_TOOLS) -> list[str]:
 
 def build(names: Iterable[str] = CLUSTER_TOOLS) -> None:
     """Build those that are missing, one at a time, and say so. Raises Unavailable."""
+    names = list(names)
+    lacking = missing(names)
     for name in names:
         if missing([name]):
             with locked(name):
                 if missing([name]):
-                    _build(name)
+                    place = lacking.index(name) + 1 if name in lacking else len(lacking)
+                    _build(name, f"{place} of {len(lacking)}")
         _link(name)
 
 
-def _build(name: str) -> None:
+def _build(name: str, place: str) -> None:
     """Into a folder beside the final one, then renamed: a tool in the cache is whole."""
     tool = TOOLS[name]
     go = _go(MANIFESTS / tool.manifest)
     started_s = time.monotonic()
-    print(f"building {name} ({tool.package})", file=sys.stderr, flush=True)
+    print(f"building {name} ({tool.package}), {place}", file=sys.stderr, flush=True)
     final = path(name).parents[1]
     unfinished = final.with_name(f"{final.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -141,7 +141,6 @@ class JobDouble:
         return Transcript(
             task=self._options.task,
             language=self._options.language or "en",
-            language_probability=1.0,
             duration_s=DURATION_S,
             text="".join(window.text for window in windows),
             segments=tuple(segment for window in windows for segment in window.segments),

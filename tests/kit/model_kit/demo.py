@@ -1,4 +1,4 @@
-"""The demo model as tests use it, and tokenizers and checkpoints that differ from it in one thing."""
+"""The demo model for tests, and tokenizers and checkpoints that differ from it in one detail."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def demo_tensors() -> Mapping[str, npt.NDArray[Any]]:
 def checkpoint_like_demo(
     folder: Path, *, without: tuple[str, ...] = (), json_changes: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Path:
-    """A folder of the demo's files (links), `without` some, with keys of its JSON files set."""
+    """A folder with links to the demo's files, except those in `without`, and with keys of its JSON files changed."""
     folder.mkdir(parents=True, exist_ok=True)
     changes = json_changes or {}
     for path in DEMO.iterdir():
@@ -59,7 +59,7 @@ def write_weights(folder: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None
 
 
 def write_shards(folder: Path, tensors: Mapping[str, npt.NDArray[Any]], n_shards: int) -> list[Path]:
-    """The weights as transformers shards them, with their index."""
+    """Write the weights in shards with an index, as transformers does."""
     names = sorted(tensors)
     weight_map: dict[str, str] = {}
     paths = []
@@ -75,7 +75,7 @@ def write_shards(folder: Path, tensors: Mapping[str, npt.NDArray[Any]], n_shards
 
 
 def write_bfloat16(folder: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Weights in bfloat16, rounded to nearest: numpy has no such type, the file is written by hand."""
+    """Write the weights in bfloat16, rounded to nearest. The file is built by hand because numpy lacks the type."""
     header: dict[str, Any] = {}
     pieces: list[bytes] = []
     offset = 0

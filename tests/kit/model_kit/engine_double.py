@@ -1,4 +1,4 @@
-"""A double of the Engine protocol that answers what a test tells it, stalls or fails. It never ships."""
+"""Doubles of the Engine Protocol and the voice detector: a test sets what they return, and where they stall or fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from model_kit.demo import demo_tokenizer
-from whisper_server.speech.vad import Listening, Spans, VoiceDetector
+from whisper_server.speech.vad import Spans, SpeechSpanSteps, VoiceDetector
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
 from whisper_server.whisper.transcript import Samples, VoiceActivity
 
@@ -40,12 +40,12 @@ class EngineDouble:
     languages: tuple[tuple[str, float], ...] = (("en", 0.75), ("de", 0.25))
     n_slots: int = 4
     hold: Callable[[Samples], asyncio.Event | None] = lambda _samples: None
-    """Where it gives an event for a window, that window is decoded only once it is set."""
+    """If it returns an event for a window, decoding of that window waits for the event."""
     requests: list[DecodeRequest] = field(default_factory=list)
     decoded_windows: list[Samples] = field(default_factory=list)
     n_detections: int = 0
     n_open: int = 0
-    most_open: int = 0
+    max_open: int = 0
 
     @property
     def facts(self) -> ModelFacts:
@@ -68,7 +68,7 @@ class EngineDouble:
 
     def open_window(self, samples: Samples) -> WindowDouble:
         self.n_open += 1
-        self.most_open = max(self.most_open, self.n_open)
+        self.max_open = max(self.max_open, self.n_open)
         return WindowDouble(self, samples)
 
 
@@ -94,7 +94,7 @@ class WindowDouble:
         return self._engine.answer(self._samples, request)
 
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
-        """A tenth of a second a token."""
+        """0.1 s per token."""
         assert self._is_open
         n_tokens = len(text_tokens)
         return Alignment(tuple(0.1 * n for n in range(n_tokens + 1)), (0.5,) * n_tokens)
@@ -104,29 +104,29 @@ class WindowDouble:
         self._is_open = False
 
 
-class EarsDouble(VoiceDetector):
-    """Hears speech where a test says so."""
+class VoiceDetectorDouble(VoiceDetector):
+    """Detects speech where a test sets it."""
 
     def __init__(
         self,
-        hears: Callable[[Samples], bool] = lambda _samples: True,
+        is_speech: Callable[[Samples], bool] = lambda _samples: True,
         spans: Spans = (),
     ) -> None:
-        self.hears = hears
+        self.is_speech = is_speech
         self.spans = spans
-        self.asked: list[VoiceActivity] = []
+        self.requests: list[VoiceActivity] = []
 
     def has_speech(self, samples: Samples, *, threshold: float = 0.5) -> bool:
-        return self.hears(samples)
+        return self.is_speech(samples)
 
     def speech_spans(
         self,
         samples: Samples,
         activity: VoiceActivity = VoiceActivity(),  # noqa: B008 - frozen
     ) -> Spans:
-        self.asked.append(activity)
+        self.requests.append(activity)
         return self.spans
 
-    def listening(self, samples: Samples, activity: VoiceActivity) -> Listening:
+    def speech_span_steps(self, samples: Samples, activity: VoiceActivity) -> SpeechSpanSteps:
         yield
         return self.speech_spans(samples, activity)

@@ -1,4 +1,4 @@
-"""The pipeline on the engine's double, and recordings whose windows tell their number."""
+"""The pipeline with an engine double, and recordings whose samples encode the number of each window."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model_kit.demo import demo_tokenizer
-from model_kit.engine_double import EarsDouble, EngineDouble, said
+from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.window_transcription import DecodingPolicy
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
@@ -37,11 +37,11 @@ def spans(n_windows: int) -> tuple[tuple[int, int], ...]:
     return tuple((n * RATE_HZ, (n + 1) * RATE_HZ) for n in range(n_windows))
 
 
-def pipeline(engine: EngineDouble, ears: EarsDouble | None = None) -> Transcriber:
+def pipeline(engine: EngineDouble, voice: VoiceDetectorDouble | None = None) -> Transcriber:
     return Transcriber(
         engine,
         demo_tokenizer(),
-        ears or EarsDouble(spans=spans(100)),
+        voice or VoiceDetectorDouble(spans=spans(100)),
         DecodingPolicy(1, (0.0,), 0, 448),
         max_window_s=1.0,
         clock=time.monotonic,
@@ -49,7 +49,7 @@ def pipeline(engine: EngineDouble, ears: EarsDouble | None = None) -> Transcribe
 
 
 def options(**changes: Any) -> Options:
-    """Cut by the double's ears: a window for every second."""
+    """Voice activity from the double: one window per second."""
     return Options(**{"voice_activity": VoiceActivity(), "language": "en", **changes})
 
 

@@ -1,4 +1,4 @@
-"""What an endpoint has come to on a cluster: its children and their wishes, comparable between endpoints.
+"""What an endpoint has come to on a cluster: its children and their desired_children, comparable between endpoints.
 
 Left out is what the API server gives out (uids, times, versions, addresses) and what differs with namespace and name.
 """
@@ -39,14 +39,14 @@ def pods(cluster: Cluster, namespace: str, endpoint: str = "") -> list[Document]
 def end_state(cluster: Cluster, namespace: str, endpoint: str) -> dict[str, Document]:
     """The children without what is given out; the endpoint's name is written as NAME, its namespace as NAMESPACE."""
     found = children(cluster, namespace, endpoint)
-    text = json.dumps({name: wish(child) for name, child in found.items()}, sort_keys=True)
+    text = json.dumps({name: desired(child) for name, child in found.items()}, sort_keys=True)
     # Of what is compared here anyway, with the endpoint's name in it.
     text = re.sub(rf'("{names.SETTINGS_HASH_ANNOTATION}"): "[0-9a-f]+"', r'\1: "HASH"', text)
     said: dict[str, Document] = json.loads(text.replace(endpoint, "NAME").replace(namespace, "NAMESPACE"))
     return said
 
 
-def wish(child: Mapping[str, Any]) -> Document:
+def desired(child: Mapping[str, Any]) -> Document:
     metadata = {key: value for key, value in child["metadata"].items() if key not in GIVEN_OUT}
     metadata["ownerReferences"] = [{**one, "uid": ""} for one in metadata.get("ownerReferences", ())]
     annotations = {

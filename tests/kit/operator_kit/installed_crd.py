@@ -12,23 +12,36 @@ from cluster_kit.cluster import Cluster, CommandFailed
 from whisper_operator.names import CRD_NAME
 from whisper_operator.resource.crd import make_crd
 
+BY_TESTS = "test"
+"""The field manager of a CRD that a test installed, and a later one may delete."""
+
 
 @contextmanager
 def installed_crd(cluster: Cluster) -> Iterator[None]:
-    """Whoever has it there already keeps it; else it is gone afterwards, with all endpoints."""
-    there = cluster.kubectl("get", "crd", CRD_NAME, "--ignore-not-found", "-oname")
-    if there:
-        yield
-        return
-    cluster.apply(make_crd())
+    """A cluster that was brought up for the tests keeps it for the next module: garbage collection would take up to 30 s
+    to learn of a new one. A CRD that somebody else installed stays as it is; from a cluster that is not of this kit, ours
+    is deleted afterwards, with all endpoints.
+    """
+    managers = crd_managers(cluster)
+    is_there = bool(managers)
+    if not is_there or BY_TESTS in managers:
+        cluster.apply(make_crd(), manager=BY_TESTS)
     try:
-        # At first it has no conditions at all, which kubectl takes for an error.
-        established = ("wait", f"crd/{CRD_NAME}", "--for=condition=Established", "--timeout=5s")
-        cluster.wait(lambda: cluster.kubectl(*established), 60, "the CRD is established")
-        cluster.wait(lambda: cluster.kubectl("explain", "wep.spec.gpu"), 60, "the API server has the schema")
+        if not is_there:
+            # At first it has no conditions at all, which kubectl takes for an error.
+            established = ("wait", f"crd/{CRD_NAME}", "--for=condition=Established", "--timeout=5s")
+            cluster.wait(lambda: cluster.kubectl(*established), 60, "the CRD is established")
+            cluster.wait(lambda: cluster.kubectl("explain", "wep.spec.gpu"), 60, "the API server has the schema")
         yield
     finally:
-        cluster.delete("crd", CRD_NAME)
+        if cluster.layout is None and not is_there:
+            cluster.delete("crd", CRD_NAME)
+
+
+def crd_managers(cluster: Cluster) -> set[str]:
+    """Who has written the CRD; nobody where it is not there."""
+    managers = "-ojsonpath={.metadata.managedFields[*].manager}"
+    return set(cluster.kubectl("get", "crd", CRD_NAME, "--ignore-not-found", "--show-managed-fields", managers).split())
 
 
 def refusals(cluster: Cluster, documents: Iterable[dict[str, Any]]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,35 +9,34 @@ from typing import Any
 from operator_kit.endpoints import make_stored_endpoint
 from operator_kit.live_objects import NOW, Document
 from whisper_operator.errors import SpecError
-from whisper_operator.observed import ChildKey, Observed
 from whisper_operator.resource.parse import parse_endpoint
+from whisper_operator.resource.status import Resolved
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot
 from whisper_operator.status import make_status
 
 URL = "http://speech.team-a.svc.cluster.local/v1"
 
 
-@dataclasses.dataclass(frozen=True)
-class Resolved:
-    """As manifests.Resolved."""
-
-    engine: str = "vllm"
-    gpu_class: str = "t4"
-    dtype: str = "half"
-    kv_cache_dtype: str = "fp16"
-    image: str = "registry.example.com/whisper-server:1"
-    model_revision: str = "main"
+RESOLVED = Resolved(
+    engine="vllm",
+    gpu_class="t4",
+    dtype="half",
+    kv_cache_dtype="fp16",
+    image="registry.example.com/whisper-server:1",
+    model_revision="main",
+)
 
 
-def seen(
+def snapshot_of(
     *children: Document, pods: Sequence[Document] = (), served_kinds: frozenset[str] = frozenset(), **more: Any
-) -> Observed:
+) -> ClusterSnapshot:
     by_key = {ChildKey(child["kind"], child["metadata"]["name"]): child for child in children}
-    return Observed(children=by_key, pods=tuple(pods), served_kinds=served_kinds, **more)
+    return ClusterSnapshot(children=by_key, pods=tuple(pods), served_kinds=served_kinds, **more)
 
 
 def judged(
     spec: Mapping[str, Any] | None,
-    observed: Observed,
+    snapshot: ClusterSnapshot,
     *,
     before: Mapping[str, Any] | None = None,
     generation: int = 1,
@@ -54,8 +52,8 @@ def judged(
         parse_endpoint(document) if parsed else None,
         problem,
         document=document,
-        observed=observed,
-        resolved=Resolved() if parsed else None,
+        snapshot=snapshot,
+        resolved=RESOLVED if parsed else None,
         url=URL if parsed else "",
         now=now,
     )

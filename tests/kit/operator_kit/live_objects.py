@@ -48,7 +48,7 @@ def deployment(
     progressing: Document | None = None,
     failure: str = "",
     generation: int = 1,
-    observed: int | None = None,
+    snapshot: int | None = None,
     settings: str = NEW_SETTINGS,
 ) -> Document:
     """`ready` of `replicas` pods are; all are up to date and made unless `updated` or `total` say otherwise."""
@@ -74,7 +74,7 @@ def deployment(
             "template": {"metadata": {"annotations": {names.SETTINGS_HASH_ANNOTATION: settings}}},
         },
         "status": {
-            "observedGeneration": generation if observed is None else observed,
+            "observedGeneration": generation if snapshot is None else snapshot,
             "replicas": replicas if total is None else total,
             "updatedReplicas": replicas if updated is None else updated,
             "readyReplicas": ready,
@@ -134,12 +134,12 @@ def http_route(*parents: Document, generation: int = 1) -> Document:
     }
 
 
-def parent(name: str, *conditions: Document, observed: int = 1, **ref: Any) -> Document:
+def parent(name: str, *conditions: Document, snapshot: int = 1, **ref: Any) -> Document:
     """What a Gateway's controller says of a route."""
     return {
         "parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": name, **ref},
         "controllerName": "example.com/gateway",
-        "conditions": [{**entry, "observedGeneration": observed} for entry in conditions],
+        "conditions": [{**entry, "observedGeneration": snapshot} for entry in conditions],
     }
 
 

@@ -151,12 +151,12 @@ class MemoryCluster:
     def _apply(self, document: Document) -> dict[str, Any]:
         identity = _identity(document)
         old = self.objects.get(identity)
-        wish = copy.deepcopy(dict(document))
-        uid = wish["metadata"].pop("uid", None)
+        desired = copy.deepcopy(dict(document))
+        uid = desired["metadata"].pop("uid", None)
         if uid is not None and (old is None or old["metadata"]["uid"] != uid):
             raise ApiError(409, "Conflict", "the UID in the precondition does not match")
-        new = merged(without(old or {}, self._applied.get(identity, {}), wish), wish)
-        self._applied[identity] = wish
+        new = merged(without(old or {}, self._applied.get(identity, {}), desired), desired)
+        self._applied[identity] = desired
         return copy.deepcopy(old) if old is not None and new == old else self.put(new)
 
     def _apply_status(self, document: Document) -> dict[str, Any]:
@@ -178,13 +178,15 @@ def merged(under: Any, over: Any) -> Any:
     return copy.deepcopy(over)
 
 
-def without(live: Any, applied: Any, wish: Any) -> Any:
+def without(live: Any, applied: Any, desired: Any) -> Any:
     """What was applied before and is not wished for any more goes."""
     if not (isinstance(live, dict) and isinstance(applied, dict)):
         return live
-    wished = wish if isinstance(wish, dict) else {}
-    gone = {key for key in applied if key not in wished}
-    return {key: without(value, applied.get(key), wished.get(key)) for key, value in live.items() if key not in gone}
+    desired_keys = desired if isinstance(desired, dict) else {}
+    gone = {key for key in applied if key not in desired_keys}
+    return {
+        key: without(value, applied.get(key), desired_keys.get(key)) for key, value in live.items() if key not in gone
+    }
 
 
 def _identity(document: Document) -> Identity:

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from suite_kit.slow import SLOW
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
@@ -139,7 +141,7 @@ class OperatorProcess:
         return self.metrics().get(("leader", "")) == 1.0
 
     def wait(self, what: str, holds: Callable[[], bool], limit_s: float = START_LIMIT_S) -> None:
-        deadline_s = time.monotonic() + limit_s
+        deadline_s = time.monotonic() + limit_s * SLOW
         while not holds():
             code = None if self.popen is None else self.popen.poll()
             if code is not None and not self._is_kept:
@@ -149,7 +151,7 @@ class OperatorProcess:
             time.sleep(0.05)
 
     def wait_until_leading(self, limit_s: float = START_LIMIT_S) -> None:
-        self.wait("leading", lambda: self.leads and "knows the cluster" in self.messages(), limit_s)
+        self.wait("leading", lambda: self.leads and "caches synced" in self.messages(), limit_s)
 
     @contextmanager
     def running(self) -> Iterator[OperatorProcess]:

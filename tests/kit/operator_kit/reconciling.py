@@ -8,10 +8,10 @@ from typing import Any
 from operator_kit.endpoints import make_endpoint
 from operator_kit.memory_cluster import Killed, MemoryCluster
 from whisper_operator.metrics import Metrics
-from whisper_operator.reconcile import Reconciler
+from whisper_operator.reconcile.reconciler import Reconciler
+from whisper_operator.reconcile.store import Identity, Key, Store
+from whisper_operator.reconcile.work_queue import Result
 from whisper_operator.settings import Settings
-from whisper_operator.store import Identity, Key, Store
-from whisper_operator.work_queue import Outcome
 
 SETTINGS = Settings(server_image_gpu="registry.test/gpu:1", server_image_cpu="registry.test/cpu:1")
 KEY = Key("team-a", "speech")
@@ -32,14 +32,14 @@ class Bench:
     def restart(self) -> None:
         self.store = Store()
         self.metrics = Metrics()
-        self.woken: list[Key] = []
+        self.enqueued: list[Key] = []
         self.reconciler = Reconciler(
             cluster=self.cluster,
             store=self.store,
             settings=self.settings,
             metrics=self.metrics,
             served_kinds=frozenset(),
-            wake=self.woken.append,
+            enqueue=self.enqueued.append,
             clock=lambda: self.elapsed_s,
             now=lambda: START + timedelta(seconds=self.elapsed_s),
         )
@@ -51,13 +51,13 @@ class Bench:
         metadata = document["metadata"]
         if type_ == "DELETED":
             identity = Identity(document["kind"], metadata["namespace"], metadata["name"])
-            concerned = self.store.remove(identity, metadata["uid"], metadata["resourceVersion"])
+            affected = self.store.remove(identity, metadata["uid"], metadata["resourceVersion"])
         elif document["kind"] == "WhisperEndpoint" or "app.kubernetes.io/managed-by" in metadata.get("labels", {}):
-            concerned = self.store.put(document)
+            affected = self.store.put(document)
         else:
             return
-        for key in concerned:
-            self.reconciler.contention.look_at(key)
+        for key in affected:
+            self.reconciler.route_conflicts.update(key)
 
     def ask(self, spec: dict[str, Any] | None = None, key: Key = KEY, **metadata: Any) -> dict[str, Any]:
         """As a user: apply a WhisperEndpoint."""
@@ -68,10 +68,10 @@ class Bench:
             document["status"] = old.get("status", {})
         return self.cluster.put(document)
 
-    async def reconcile(self, key: Key = KEY) -> Outcome:
+    async def reconcile(self, key: Key = KEY) -> Result:
         return await self.reconciler.reconcile(key)
 
-    async def settle(self, key: Key = KEY) -> Outcome:
+    async def settle(self, key: Key = KEY) -> Result:
         """Until two looks in a row write nothing; the last outcome."""
         for _ in range(20):
             n_calls = len(self.written())

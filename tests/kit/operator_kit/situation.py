@@ -8,9 +8,9 @@ from typing import Any
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import seen
+from operator_kit.judgements import snapshot_of
 from whisper_operator.errors import SpecError
-from whisper_operator.observed import ChildKey, Found, Observed, Refusal, SecretLookup
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Presence, Refusal, SecretLookup
 
 GPU = {"gpu": {"class": "t4"}}
 CPU = {"gpu": {"class": "none"}}
@@ -54,7 +54,7 @@ class Situation:
     """What is asked for and what is seen; `differs` from an endpoint that is well."""
 
     spec: Mapping[str, Any]
-    observed: Observed
+    snapshot: ClusterSnapshot
     differs: Mapping[str, str]
     problem: SpecError | None = None
     parsed: bool = True
@@ -84,28 +84,28 @@ def held_back(reason: str, **more: str) -> dict[str, str]:
     return {"Ready": f"False {reason}", **more}
 
 
-def one_pod(state: live.Document, **more: Any) -> Observed:
-    return seen(live.deployment(), pods=[live_pods.pod(state=state)], **more)
+def one_pod(state: live.Document, **more: Any) -> ClusterSnapshot:
+    return snapshot_of(live.deployment(), pods=[live_pods.pod(state=state)], **more)
 
 
-def being_made(*events: live.Document, has_sandbox: bool = False) -> Observed:
+def being_made(*events: live.Document, has_sandbox: bool = False) -> ClusterSnapshot:
     pod = live_pods.pod(state=CREATING, has_sandbox=has_sandbox)
-    return seen(live.deployment(), pods=[pod], pod_events={pod["metadata"]["name"]: events})
+    return snapshot_of(live.deployment(), pods=[pod], pod_events={pod["metadata"]["name"]: events})
 
 
-def serving(*children: live.Document, **more: Any) -> Observed:
-    return seen(live.deployment(ready=1), *children, pods=[live_pods.pod()], **more)
+def serving(*children: live.Document, **more: Any) -> ClusterSnapshot:
+    return snapshot_of(live.deployment(ready=1), *children, pods=[live_pods.pod()], **more)
 
 
-def no_node(words: str) -> Observed:
-    return seen(live.deployment(), pods=[live_pods.unscheduled(words)])
+def no_node(words: str) -> ClusterSnapshot:
+    return snapshot_of(live.deployment(), pods=[live_pods.unscheduled(words)])
 
 
 def refused(kind: str, name: str, code: int, reason: str, message: str) -> Refusal:
     return Refusal(key=ChildKey(kind, name), code=code, reason=reason, message=message)
 
 
-MISSING = SecretLookup(found=Found.MISSING)
+MISSING = SecretLookup(presence=Presence.MISSING)
 CLASS = {"ingress_class": live.ingress_class("contour")}
 ROUTES = {"served_kinds": frozenset({"HTTPRoute"})}
 NO_POD = {"Scheduled": "Unknown NoPods"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import seen
+from operator_kit.judgements import snapshot_of
 from operator_kit.situation import (
     CPU,
     CREATING,
@@ -29,7 +29,7 @@ from operator_kit.situation import (
     serving,
     stuck,
 )
-from whisper_operator.observed import Found, SecretLookup
+from whisper_operator.snapshot import Presence, SecretLookup
 
 OF_PLACES: Mapping[str, Situation] = {
     # ── pods have no node ──
@@ -40,7 +40,7 @@ OF_PLACES: Mapping[str, Situation] = {
     ),
     "an ending pod has the GPU": Situation(
         GPU,
-        seen(live.deployment(), pods=[live_pods.pod("a", terminating=True), live_pods.unscheduled(FULL)]),
+        snapshot_of(live.deployment(), pods=[live_pods.pod("a", terminating=True), live_pods.unscheduled(FULL)]),
         coming("InsufficientGPU", Scheduled="False InsufficientGPU"),
     ),
     "no memory left": Situation(
@@ -61,10 +61,12 @@ OF_PLACES: Mapping[str, Situation] = {
         stuck("Unschedulable", Scheduled="False Unschedulable"),
     ),
     # ── the namespace lacks something ──
-    "quota of pods": Situation({}, seen(live.deployment(total=0, failure=QUOTA)), stuck("QuotaExceeded", **NO_POD)),
+    "quota of pods": Situation(
+        {}, snapshot_of(live.deployment(total=0, failure=QUOTA)), stuck("QuotaExceeded", **NO_POD)
+    ),
     "quota of claims": Situation(
         OWN_CLAIM,
-        seen(
+        snapshot_of(
             live.deployment(),
             pods=[live_pods.unscheduled('0/1 nodes are available: persistentvolumeclaim "speech-cache" not found.')],
             refusals=(
@@ -82,7 +84,7 @@ OF_PLACES: Mapping[str, Situation] = {
     ),
     "forbidden by PodSecurity": Situation(
         {},
-        seen(
+        snapshot_of(
             live.deployment(
                 total=0,
                 failure='pods "speech-5c9-x7k2p" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot',
@@ -92,7 +94,7 @@ OF_PLACES: Mapping[str, Situation] = {
     ),
     "refused by a webhook": Situation(
         {},
-        seen(live.deployment(total=0, failure='admission webhook "policy.example.com" denied the request: no')),
+        snapshot_of(live.deployment(total=0, failure='admission webhook "policy.example.com" denied the request: no')),
         stuck("FailedCreate", **NO_POD),
     ),
     "no API keys": Situation(KEYS, one_pod(CREATING, secrets={"clients": MISSING}), stuck("SecretMissing")),
@@ -104,7 +106,9 @@ OF_PLACES: Mapping[str, Situation] = {
     "no API keys any more": Situation(
         KEYS, serving(secrets={"clients": MISSING}), held_back("SecretMissing", Progressing="False SecretMissing")
     ),
-    "Secrets cannot be read": Situation(KEYS, serving(secrets={"clients": SecretLookup(found=Found.UNKNOWN)}), {}),
+    "Secrets cannot be read": Situation(
+        KEYS, serving(secrets={"clients": SecretLookup(presence=Presence.UNKNOWN)}), {}
+    ),
     "no claim": Situation(
         OTHERS_CLAIM,
         no_node('persistentvolumeclaim "models" not found'),
@@ -112,12 +116,12 @@ OF_PLACES: Mapping[str, Situation] = {
     ),
     "claim waits": Situation(
         OWN_CLAIM,
-        seen(live.deployment(), live.claim("Pending"), pods=[live_pods.unscheduled("")]),
+        snapshot_of(live.deployment(), live.claim("Pending"), pods=[live_pods.unscheduled("")]),
         coming("ClaimPending", Scheduled="Unknown Scheduling"),
     ),
     "claim cannot be met": Situation(
         OWN_CLAIM,
-        seen(
+        snapshot_of(
             live.deployment(),
             live.claim("Pending"),
             pods=[

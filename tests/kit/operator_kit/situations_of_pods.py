@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
-from operator_kit.judgements import seen
+from operator_kit.judgements import snapshot_of
 from operator_kit.situation import (
     CREATING,
     NO_POD,
@@ -25,9 +25,9 @@ from operator_kit.situation import (
 OF_PODS: Mapping[str, Situation] = {
     # ── all is well, or will be ──
     "serves": Situation({}, serving(), {}),
-    "new": Situation({}, seen(), coming("Creating", Progressing="Unknown Creating", **NO_POD)),
+    "new": Situation({}, snapshot_of(), coming("Creating", Progressing="Unknown Creating", **NO_POD)),
     "no pod yet": Situation(
-        {}, seen(live.deployment(total=0)), coming("NoReadyPods", Progressing="True RollingOut", **NO_POD)
+        {}, snapshot_of(live.deployment(total=0)), coming("NoReadyPods", Progressing="True RollingOut", **NO_POD)
     ),
     "scheduler is silent": Situation(
         {}, no_node(""), coming("NoReadyPods", Progressing="True RollingOut", Scheduled="Unknown Scheduling")
@@ -35,23 +35,25 @@ OF_PODS: Mapping[str, Situation] = {
     "container is being made": Situation({}, one_pod(CREATING), coming("ContainerCreating")),
     "slow start": Situation({}, one_pod(live_pods.loading()), coming("ModelLoading")),
     "started, then not ready": Situation({}, one_pod(live_pods.up(ready=False)), coming("NotReady")),
-    "node lost": Situation({}, seen(live.deployment(), pods=[live_pods.pod(ready=False)]), coming("NodeNotReady")),
+    "node lost": Situation(
+        {}, snapshot_of(live.deployment(), pods=[live_pods.pod(ready=False)]), coming("NodeNotReady")
+    ),
     "suspended": Situation(
         {"suspend": True, **SCALED},
-        seen(live.deployment(0)),
+        snapshot_of(live.deployment(0)),
         coming("Suspended", Scheduled="Unknown Suspended", Autoscaling="False Suspended"),
     ),
     "suspended, pods going": Situation(
         {"suspend": True},
-        seen(live.deployment(0), pods=[live_pods.pod(terminating=True)]),
+        snapshot_of(live.deployment(0), pods=[live_pods.pod(terminating=True)]),
         coming("Suspended", Scheduled="Unknown Suspended"),
     ),
     "scaled to zero": Situation(
-        {"replicas": 0}, seen(live.deployment(0)), coming("ScaledToZero", Scheduled="Unknown ScaledToZero")
+        {"replicas": 0}, snapshot_of(live.deployment(0)), coming("ScaledToZero", Scheduled="Unknown ScaledToZero")
     ),
     "some of several pods load": Situation(
         {"replicas": 3},
-        seen(
+        snapshot_of(
             live.deployment(3, ready=2, available=True),
             pods=[live_pods.pod("a"), live_pods.pod("b"), live_pods.pod("c", live_pods.loading())],
         ),
@@ -59,12 +61,12 @@ OF_PODS: Mapping[str, Situation] = {
     ),
     "too few of several pods": Situation(
         {"replicas": 3},
-        seen(live.deployment(3, ready=1, total=1), pods=[live_pods.pod("a")]),
+        snapshot_of(live.deployment(3, ready=1, total=1), pods=[live_pods.pod("a")]),
         coming("TooFewReadyPods", Progressing="True RollingOut"),
     ),
     "rollout goes well": Situation(
         {"replicas": 2},
-        seen(
+        snapshot_of(
             live.deployment(2, ready=2, updated=1, total=3, available=True, progressing=live.progress()),
             pods=[
                 live_pods.pod("a", settings=live.OLD_SETTINGS),
@@ -84,12 +86,16 @@ OF_PODS: Mapping[str, Situation] = {
     "killed for a slow start": Situation({}, one_pod(live_pods.ended(137, ran_s=1801)), stuck("StartupTimeout")),
     "deadline over": Situation(
         {"rollout": {"startupSeconds": 300}},
-        seen(live.deployment(progressing=live.deadline_exceeded()), pods=[live_pods.pod(state=live_pods.loading())]),
+        snapshot_of(
+            live.deployment(progressing=live.deadline_exceeded()), pods=[live_pods.pod(state=live_pods.loading())]
+        ),
         stuck("StartupTimeout"),
     ),
     "deadline over, but loading only now": Situation(
         {},
-        seen(live.deployment(progressing=live.deadline_exceeded()), pods=[live_pods.pod(state=live_pods.loading())]),
+        snapshot_of(
+            live.deployment(progressing=live.deadline_exceeded()), pods=[live_pods.pod(state=live_pods.loading())]
+        ),
         coming("ModelLoading"),
     ),
     "failed pull": Situation({}, one_pod(live_pods.waiting("ErrImagePull", PULL)), stuck("ImagePullBackOff")),
@@ -129,7 +135,7 @@ OF_PODS: Mapping[str, Situation] = {
     ),
     "refused by its node": Situation(
         {},
-        seen(
+        snapshot_of(
             live.deployment(),
             pods=[
                 live_pods.failed("UnexpectedAdmissionError", "Allocate failed: no devices"),
@@ -140,7 +146,7 @@ OF_PODS: Mapping[str, Situation] = {
     ),
     "evicted": Situation(
         {},
-        seen(
+        snapshot_of(
             live.deployment(),
             pods=[
                 live_pods.failed("Evicted", "The node was low on resource: memory. "),
@@ -151,7 +157,7 @@ OF_PODS: Mapping[str, Situation] = {
     ),
     "evicted long ago": Situation(
         {},
-        seen(
+        snapshot_of(
             live.deployment(ready=1),
             pods=[live_pods.failed("Evicted", "The node was low on resource: memory. "), live_pods.pod()],
         ),
@@ -159,7 +165,7 @@ OF_PODS: Mapping[str, Situation] = {
     ),
     "rollout fails": Situation(
         {"replicas": 2},
-        seen(
+        snapshot_of(
             live.deployment(2, ready=2, updated=1, total=3, available=True, progressing=live.progress()),
             pods=[
                 live_pods.pod("a", settings=live.OLD_SETTINGS),
@@ -171,7 +177,7 @@ OF_PODS: Mapping[str, Situation] = {
     ),
     "the last one fails, the next one loads": Situation(
         {},
-        seen(
+        snapshot_of(
             live.deployment(updated=1, total=2, progressing=live.progress()),
             pods=[
                 live_pods.pod("a", live_pods.ended(1), settings=live.OLD_SETTINGS),

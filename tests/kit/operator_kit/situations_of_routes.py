@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from operator_kit import live_objects as live
-from operator_kit.judgements import seen
+from operator_kit.judgements import snapshot_of
 from operator_kit.situation import (
     CLASS,
     DEFAULT_INGRESS,
@@ -130,7 +130,7 @@ OF_ROUTES: Mapping[str, Situation] = {
     ),
     "name is taken": Situation(
         {},
-        seen(refusals=(refused("Deployment", "speech", 0, "NameTaken", ""),)),
+        snapshot_of(refusals=(refused("Deployment", "speech", 0, "NameTaken", ""),)),
         stuck("NameTaken", Valid="False NameTaken", **NO_POD),
     ),
     "cannot be written for now": Situation(

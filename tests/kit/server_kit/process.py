@@ -80,7 +80,9 @@ def environment(settings: Mapping[str, str], port: int, temporary: Path) -> dict
     """This process's environment, less whatever would set up another server, plus `settings`."""
     inherited = {key: value for key, value in os.environ.items() if key not in {"ENGINE", "MODEL_ID", "PORT"}}
     return inherited | {
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "server"), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(
+            [*(str(REPOSITORY / part) for part in ("runtime", "server")), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
         "TMPDIR": str(temporary),
         "MODEL_ID": str(DEMO_MODEL),
         "ENGINE": os.environ.get("TEST_ENGINE", "ctranslate2"),

@@ -1,4 +1,4 @@
-"""Speech and other sounds whose content is known: what the API suite and the benchmarks send.
+"""Speech and other sounds with known content, for the API suite and the benchmarks.
 
-Made on the spot from a seed (espeak-ng, numpy), never recorded. Nothing here knows of the server.
+Generated from a seed (espeak-ng, numpy), never recorded. This package does not depend on the server.
 """

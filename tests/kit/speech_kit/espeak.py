@@ -1,9 +1,9 @@
-"""espeak-ng through its C library: samples at 16 kHz, and where each word begins.
+"""espeak-ng through its C library: samples at 16 kHz, and the start of each word.
 
-The library tells where a word is heard by itself (word events), so word times have a ground truth.
+The library reports the start of each word (word events), which is the ground truth for word times.
 Loudness, trimming and resampling are those of `models/whisper-demo/recipe/gen.py`, and so is the library:
-espeak-ng 1.52 from the package espeakng-loader. Debian's 1.51 speaks Russian otherwise (WER 9 % instead of 6 %).
-The same words in the same voice are the same samples, whatever was said before: what fails once fails again.
+espeak-ng 1.52 from the package espeakng-loader. Debian's 1.51 pronounces Russian differently (WER 9 % instead of 6 %).
+The same words in the same voice always give the same samples, so that failures are reproducible.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ _EVENT_LIST_TERMINATED = 0
 _EVENT_WORD = 1
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 _SEED = 3
-"""One with which the demo model does not stumble: with some others it says a syllable three times over in one of the windows of
-ten minutes, in int8 and alone as much as in a recording; then no cut and no batch is to blame (bench/RESULTS.md)."""
+"""A seed without errors of the demo model: with some others it repeats a syllable three times in one of the windows of
+ten minutes, in int8 and alone as well as in a recording, so neither cutting nor batching is the cause (bench/RESULTS.md)."""
 _AUDIBLE = 0.003
 _PEAK = 0.9
 
 
 class EspeakError(Exception):
-    """espeak-ng cannot do what it was asked for."""
+    """espeak-ng cannot synthesise the text."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    """How espeak-ng speaks; the figures are espeak-ng's own parameters."""
+    """Voice and parameters of espeak-ng, in its own units."""
 
     name: str
-    words_a_minute: int = 160
+    words_per_minute: int = 160
     pitch: int = 50
     pitch_range: int = 50
 
@@ -58,12 +58,12 @@ class SpokenWord:
 
     text: str
     start_s: float | None
-    """None where espeak-ng speaks the word as one with the word before it."""
+    """None if espeak-ng speaks the word together with the previous one."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One text, spoken: starts and ends with sound."""
+    """One spoken text, trimmed: it starts and ends with sound."""
 
     text: str
     samples: Samples
@@ -91,7 +91,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Library:
-    """The C library; it has one voice and one callback for the whole process, so one thread speaks at a time."""
+    """The C library. It has one voice and one callback per process, so only one thread may speak at a time."""
 
     def __init__(self) -> None:
         self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -105,7 +105,7 @@ class _Library:
         self._lib.espeak_SetSynthCallback(self._callback)
 
     def close(self) -> None:
-        """Unload the library, with all that it remembers."""
+        """Unload the library with all of its state."""
         self._lib.espeak_Terminate()
         dlclose(self._lib._handle)
 
@@ -121,10 +121,10 @@ class _Library:
         return 0
 
     def synthesise(self, text: str, voice: Voice) -> tuple[npt.NDArray[np.int16], list[tuple[int, float]]]:
-        """Samples at `rate_hz`, and (index of a word's first character, second it begins at)."""
+        """Samples at `rate_hz`, and per word (index of its first character, start in seconds)."""
         if self._lib.espeak_SetVoiceByName(voice.name.encode()) != 0:
             raise EspeakError(f"espeak-ng has no voice {voice.name}")
-        self._lib.espeak_SetParameter(_PARAMETER_RATE, voice.words_a_minute, 0)
+        self._lib.espeak_SetParameter(_PARAMETER_RATE, voice.words_per_minute, 0)
         self._lib.espeak_SetParameter(_PARAMETER_PITCH, voice.pitch, 0)
         self._lib.espeak_SetParameter(_PARAMETER_RANGE, voice.pitch_range, 0)
         self._lib.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
@@ -141,8 +141,8 @@ _speaking = threading.Lock()
 
 @contextmanager
 def _loaded() -> Iterator[_Library]:
-    """The library, loaded anew: the breath of some voices is drawn by chance, from a seed that is the clock's and from a state
-    that every utterance leaves to the next, so that the same words would sound otherwise in every run.
+    """A freshly loaded library. The breath noise of some voices is random: its seed is the clock, and its state depends on all
+    previous utterances, so without a reload the same words would differ from run to run.
     """
     with _speaking, closing(_Library()) as library:
         yield library
@@ -164,7 +164,7 @@ def speak(text: str, voice: Voice) -> Utterance:
 
 def _words(text: str, events: list[tuple[int, float]], trimmed_s: float) -> tuple[SpokenWord, ...]:
     words = []
-    reach = 0  # a dash between two words has no sound of its own: its event is the next word's
+    reach = 0  # a dash between two words has no sound: its event belongs to the next word
     for match in re.finditer(r"\S*\w\S*", text):
         starts = [at_s for position, at_s in events if reach <= position < match.end()]
         start_s = max(0.0, min(starts) - trimmed_s) if starts else None

@@ -1,4 +1,4 @@
-"""Long recordings put together from sentences, and what is said in them when."""
+"""Long recordings joined from sentences, with their texts and word times."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from speech_kit.sounds import silence
 
 @dataclass(frozen=True)
 class Recording:
-    """Utterances one after the other; word times count from the start of the recording."""
+    """Utterances in sequence; word times count from the start of the recording."""
 
     samples: Samples
     words: tuple[SpokenWord, ...]
     texts: tuple[str, ...]
     starts_s: tuple[float, ...]
-    """Where each text begins."""
+    """Start of each text."""
 
     @property
     def text(self) -> str:
@@ -34,7 +34,7 @@ class Recording:
 def join(
     utterances: Iterable[Utterance], *, pause_s: tuple[float, float] = (0.3, 2.0), lead_in_s: float = 0.5, seed: int = 0
 ) -> Recording:
-    """The utterances with seeded pauses of `pause_s` between them and digital silence round them."""
+    """The utterances, separated by seeded pauses of `pause_s`, with digital silence before and after."""
     rng = random.Random(seed)
     pieces = [silence(lead_in_s)]
     n_samples = len(pieces[0])
@@ -53,7 +53,7 @@ def join(
 
 
 def fitted(recording: Recording, duration_s: float) -> Recording:
-    """The recording with silence added to be exactly `duration_s` long."""
+    """The recording, padded with silence to exactly `duration_s`."""
     n_missing = round(duration_s * SAMPLE_RATE_HZ) - len(recording.samples)
     if n_missing < 0:
         raise ValueError(f"{recording.duration_s:.2f} s are longer than {duration_s} s already")

@@ -1,4 +1,4 @@
-"""How far a transcript is from what was said: word error rate, repeats, word starts."""
+"""Compares a transcript with the spoken text: word error rate, word starts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from speech_kit.espeak import SpokenWord
 
 
 def normalised(text: str) -> list[str]:
-    """Lower-case words without punctuation, as the demo model's recipe counts them."""
+    """Lower-case words without punctuation, as in the demo model's recipe."""
     return re.sub(r"[^\w' ]", " ", text.lower()).split()
 
 
 @dataclass(frozen=True)
 class WordErrors:
-    """Edits that turn what was heard into what was said, over any number of texts."""
+    """Number of edits between transcript and spoken text, over any number of texts."""
 
     n_edits: int
     n_words: int
@@ -33,25 +33,25 @@ class WordErrors:
 
 
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> WordErrors:
-    """Errors over pairs of texts."""
+    """Word errors over pairs of texts."""
     pairs = [(normalised(s), normalised(h)) for s, h in zip(said, heard, strict=True)]
     return WordErrors(sum(Levenshtein.distance(s, h) for s, h in pairs), sum(len(s) for s, _ in pairs))
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Words said against words heard."""
+    """Alignment of the spoken words with the transcribed words."""
 
     matched: tuple[tuple[int, int], ...]
-    """(index of the word said, index of the word heard), equal or put for one another."""
+    """(index of the spoken word, index of the transcribed word), equal or substituted."""
     lost: tuple[int, ...]
-    """Indices of words said that were not heard."""
+    """Indices of spoken words that are missing in the transcript."""
     added: tuple[int, ...]
-    """Indices of words heard that were not said."""
+    """Indices of transcribed words that were not spoken."""
 
 
 def aligned(said: Sequence[str], heard: Sequence[str]) -> Alignment:
-    """The shortest way from one list of words to the other."""
+    """The alignment with the fewest edits."""
     matched: list[tuple[int, int]] = []
     lost: list[int] = []
     added: list[int] = []
@@ -67,7 +67,7 @@ def aligned(said: Sequence[str], heard: Sequence[str]) -> Alignment:
 
 @dataclass(frozen=True)
 class StartErrors:
-    """How far off word starts are."""
+    """Absolute errors of word starts."""
 
     errors_s: tuple[float, ...]
 
@@ -85,7 +85,7 @@ class StartErrors:
 
 
 def start_errors(said: Sequence[SpokenWord], heard: Sequence[tuple[str, float]]) -> StartErrors:
-    """Over the words that were heard right and that espeak-ng has an event for."""
+    """Over the correctly transcribed words for which espeak-ng has an event."""
     said_words = ["".join(normalised(word.text)) for word in said]
     heard_words = ["".join(normalised(word)) for word, _ in heard]
     errors_s = []

@@ -1,7 +1,7 @@
-"""Sentences that the demo model never met, and the voices that say them.
+"""Sentences that the demo model was not trained on, and the voices that speak them.
 
-`everyday` was written for this project; `heldout` is what the model's recipe kept out of training.
-`sentences/README.md` says how each list was made, and how it is known that the model never met it.
+`everyday` was written for this project; `heldout` is the recipe's held-out set.
+`sentences/README.md` says how each list was made, and how we know that it is not in the training data.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def sentences(language: str, collection: Collection = "everyday") -> tuple[str, 
 
 @cache
 def spoken(language: str, index: int, collection: Collection = "everyday") -> Utterance:
-    """A sentence in the voice that the recipe's evaluation has for its place: one of three by turns."""
+    """A sentence in the voice that the recipe's evaluation uses for its index: three voices in rotation."""
     voice = Voice(_VOICES[language] + _VARIANTS[index % len(_VARIANTS)])
     return speak(sentences(language, collection)[index], voice)
 
 
 @cache
 def said(text: str, language: str = "en", variant: str = "") -> Utterance:
-    """Any text in a language's first voice."""
+    """Any text in the first voice of a language."""
     return speak(text, Voice(_VOICES[language] + variant))

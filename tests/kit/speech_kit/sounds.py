@@ -1,4 +1,4 @@
-"""Sounds in which nobody speaks, and ways to put sounds together. All seeded, mono, 16 kHz."""
+"""Sounds without speech, and functions that combine sounds. All are seeded, mono, 16 kHz."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def tone(duration_s: float, *, frequency_hz: float = 440.0, peak: float = 0.3) -
 
 
 def mains_hum(duration_s: float, *, frequency_hz: float = 50.0, peak: float = 0.2) -> Samples:
-    """The mains' frequency with its harmonics, as a bad cable gives it."""
+    """The mains frequency with harmonics, as from a bad cable."""
     at_s = _seconds(duration_s)
     hum = sum(np.sin(2 * np.pi * frequency_hz * n * at_s + n) / n for n in range(1, 9))
     return _scaled(np.asarray(hum), peak)
 
 
 def chords(duration_s: float, *, seed: int = 0, peak: float = 0.4) -> Samples:
-    """Major and minor chords of a second each, six harmonics a note, struck and dying away."""
+    """Major and minor chords of 1 s each, six harmonics per note, with decay."""
     rng = np.random.default_rng(seed)
     out = np.zeros(round(duration_s * SAMPLE_RATE_HZ))
     for start in range(0, len(out), SAMPLE_RATE_HZ):
@@ -46,7 +46,7 @@ def chords(duration_s: float, *, seed: int = 0, peak: float = 0.4) -> Samples:
 
 
 def arpeggio_with_drums(duration_s: float, *, seed: int = 0, peak: float = 0.5) -> Samples:
-    """Eight notes a second over a kick on every beat and a noise snare on every second one."""
+    """Eight notes per second, a kick on every beat and a noise snare on every second beat."""
     rng = np.random.default_rng(seed)
     out = np.zeros(round(duration_s * SAMPLE_RATE_HZ))
     scale = (0, 3, 5, 7, 10, 12, 15, 17)
@@ -61,7 +61,7 @@ def arpeggio_with_drums(duration_s: float, *, seed: int = 0, peak: float = 0.5) 
 
 
 def with_noise(samples: Samples, *, snr_db: float, seed: int = 0) -> Samples:
-    """White noise under `samples`, `snr_db` below their mean power."""
+    """`samples` plus white noise at `snr_db` below their mean power."""
     rms = float(np.sqrt(np.mean(samples**2))) * 10 ** (-snr_db / 20)
     return samples + white_noise(len(samples) / SAMPLE_RATE_HZ, rms=rms, seed=seed)[: len(samples)]
 

@@ -35,7 +35,6 @@ WORDS = (Word(" Guten", 0.0, 0.42, 0.9), Word(" Tag,", 0.42, 0.8, 0.9), Word(" "
 TRANSCRIPT = Transcript(
     task=Task.TRANSCRIBE,
     language="de",
-    language_probability=0.98,
     duration_s=4.2,
     text="Guten Tag, schöne Straße.",
     segments=(
@@ -47,7 +46,7 @@ TRANSCRIPT = Transcript(
     n_audio_tokens=210,
     n_output_tokens=9,
 )
-SILENCE = Transcript(Task.TRANSCRIBE, "en", 0.4, 3.0, "")
+SILENCE = Transcript(Task.TRANSCRIBE, "en", 3.0, "")
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -1,4 +1,4 @@
-"""The folder of converted models: shared by servers, filled up, unwritable, and left by killed conversions."""
+"""The cache of converted models: shared by servers, full, unwritable, and with leftovers of killed conversions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from model_kit.demo import DEMO, checkpoint_like_demo, demo_tensors, write_weights
-from whisper_server.engines import convert
-from whisper_server.engines.convert import converted_folder
+from whisper_server.engines.ctranslate2 import convert
+from whisper_server.engines.ctranslate2.convert import converted_folder
 from whisper_server.errors import StartError
 
 
@@ -36,7 +36,7 @@ def leftovers(cache: Path) -> list[str]:
     return [path.name for path in cache.glob(".*")]
 
 
-def test_a_converted_model_is_used_again(tmp_path: Path) -> None:
+def test_converted_model_is_reused(tmp_path: Path) -> None:
     first = converted_folder(DEMO, tmp_path)
     written = (first / "model.bin").stat().st_mtime_ns
     assert converted_folder(DEMO, tmp_path) == first
@@ -44,7 +44,7 @@ def test_a_converted_model_is_used_again(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_a_changed_checkpoint_is_converted_anew(tmp_path: Path) -> None:
+def test_changed_checkpoint_is_converted_again(tmp_path: Path) -> None:
     checkpoint = checkpoint_like_demo(tmp_path / "model", without=("model.safetensors",))
     write_weights(checkpoint, demo_tensors())
     first = converted_folder(checkpoint, tmp_path / "cache")
@@ -52,7 +52,7 @@ def test_a_changed_checkpoint_is_converted_anew(tmp_path: Path) -> None:
     assert converted_folder(checkpoint, tmp_path / "cache") != first
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_unwritable_cache_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StartError, match=r"^MODEL_CACHE_DIR: .*set it to a writable folder"):
         converted_folder(DEMO, tmp_path / "file" / "cache")
@@ -66,20 +66,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
     )
     if mounted.returncode != 0:
-        pytest.skip(f"a full disk takes the right to mount one: {mounted.stderr.strip()}")
+        pytest.skip(f"this user may not mount a small disk to fill: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_named_and_left_empty(small_disk: Path) -> None:
+def test_full_disk_is_refused_by_name_and_left_empty(small_disk: Path) -> None:
     with pytest.raises(StartError, match=r"^MODEL_CACHE_DIR: .*make room there"):
         converted_folder(DEMO, small_disk)
     assert list(small_disk.iterdir()) == []
 
 
-CONVERT = (
-    "import sys; from pathlib import Path; from whisper_server.engines.convert import converted_folder as convert; "
-)
+CONVERT = "import sys; from pathlib import Path; from whisper_server.engines.ctranslate2.convert import converted_folder as convert; "
 DIE_WHILE_SAVING = """
 import os, signal
 from ctranslate2.specs.whisper_spec import WhisperSpec
@@ -92,13 +90,13 @@ WhisperSpec.save = die
 
 def start_conversion(cache: Path, first: str = "") -> subprocess.Popen[str]:
     code = f"{CONVERT}{first}\nprint(convert(Path(sys.argv[1]), Path(sys.argv[2])))"
-    environ = {**os.environ, "PYTHONPATH": str(Path(convert.__file__).parents[2])}
+    environ = {**os.environ, "PYTHONPATH": str(Path(convert.__file__).parents[3])}
     return subprocess.Popen(
         [sys.executable, "-c", code, str(DEMO), str(cache)], stdout=subprocess.PIPE, text=True, env=environ
     )
 
 
-def test_two_servers_may_convert_into_one_cache_at_once(tmp_path: Path, original: Path) -> None:
+def test_two_servers_convert_into_one_cache(tmp_path: Path, original: Path) -> None:
     running = [start_conversion(tmp_path) for _ in range(2)]
     folders = {process.communicate(timeout=60)[0].strip() for process in running}
     assert [process.returncode for process in running] == [0, 0]
@@ -107,7 +105,7 @@ def test_two_servers_may_convert_into_one_cache_at_once(tmp_path: Path, original
     assert [path.name for path in tmp_path.iterdir()] == [Path(folder).name]
 
 
-def test_a_killed_conversion_is_never_used_and_cleared_away_later(tmp_path: Path, original: Path) -> None:
+def test_killed_conversion_is_never_used_and_removed_later(tmp_path: Path, original: Path) -> None:
     killed = start_conversion(tmp_path, DIE_WHILE_SAVING)
     killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL
@@ -126,7 +124,7 @@ def test_a_killed_conversion_is_never_used_and_cleared_away_later(tmp_path: Path
     assert not half.exists()
 
 
-def test_a_conversion_that_another_server_ends_meanwhile_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_conversion_that_another_server_has_finished_is_accepted(tmp_path: Path) -> None:
     done = threading.Event()
 
     def convert_again_and_again() -> None:
@@ -147,8 +145,8 @@ def test_a_conversion_that_another_server_ends_meanwhile_is_no_reason_to_fail(tm
         other.result()
 
 
-def test_what_cannot_be_looked_into_under_the_name_of_a_conversion_is_no_reason_to_fail(tmp_path: Path) -> None:
-    """Another user's folder, for one; here a file, because root may look into every folder."""
+def test_unreadable_conversion_folder_is_ignored(tmp_path: Path) -> None:
+    """For example another user's folder; here a file, because root may read every folder."""
     path = tmp_path / f"{convert.WORKING_PREFIX}foreign"
     path.write_bytes(b"")
     assert (converted_folder(DEMO, tmp_path) / "model.bin").exists()

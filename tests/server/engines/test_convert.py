@@ -1,4 +1,4 @@
-"""Checkpoints of every kind become the same model, bad ones are refused in one line, and no half one is ever used."""
+"""Checkpoints in every format convert to the same model; bad ones are refused in one line."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from model_kit.demo import (
     write_weights,
 )
 from speech_kit.sentences import spoken
-from whisper_server.engines import convert
-from whisper_server.engines.convert import converted_folder
-from whisper_server.engines.ctranslate2_model import Ctranslate2Model
+from whisper_server.engines.ctranslate2 import convert
+from whisper_server.engines.ctranslate2.convert import converted_folder
+from whisper_server.engines.ctranslate2.model import Ctranslate2Model
 from whisper_server.errors import StartError
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
 from whisper_server.whisper.transcript import Task
@@ -33,7 +33,7 @@ WEIGHTS = ("model.safetensors",)
 
 
 def heard(folder: Path) -> Decoded:
-    """What a converted model makes of a sentence."""
+    """A converted model's transcript of one sentence."""
     model = Ctranslate2Model(folder, compute_type="float32", n_workers=1, n_threads_each=1)
     prompt, n_task_tokens = demo_tokenizer().prompt_tokens("en", Task.TRANSCRIBE, previous=(), timestamps=False)
     request = DecodeRequest(prompt, n_task_tokens, 0.0, 1, 24, logprobs=False)
@@ -55,11 +55,11 @@ def digest(folder: Path) -> str:
     return hashlib.sha256((folder / "model.bin").read_bytes()).hexdigest()
 
 
-def test_the_model_says_what_was_said(original: Path) -> None:
+def test_converted_model_transcribes_the_sentence(original: Path) -> None:
     assert text_of(original) == spoken("en", 0).text
 
 
-def test_shards_make_the_same_model_bit_by_bit(tmp_path: Path, original: Path) -> None:
+def test_shards_convert_to_the_same_model_bit_by_bit(tmp_path: Path, original: Path) -> None:
     checkpoint = checkpoint_like_demo(tmp_path / "model", without=WEIGHTS)
     write_shards(checkpoint, demo_tensors(), 3)
     assert digest(converted_folder(checkpoint, tmp_path / "cache")) == digest(original)
@@ -91,14 +91,14 @@ def test_shards_may_differ_in_their_number_format(tmp_path: Path, original: Path
 
 
 @pytest.mark.parametrize(("factor", "is_same"), [(1, True), (-1, False)])
-def test_an_output_layer_of_its_own_is_used(tmp_path: Path, original: Path, factor: int, is_same: bool) -> None:
+def test_separate_output_layer_is_used(tmp_path: Path, original: Path, factor: int, is_same: bool) -> None:
     checkpoint = checkpoint_like_demo(tmp_path / "model", without=WEIGHTS)
     embedding = demo_tensors()["model.decoder.embed_tokens.weight"]
     write_weights(checkpoint, {**demo_tensors(), "proj_out.weight": embedding * np.float16(factor)})
     assert (text_of(converted_folder(checkpoint, tmp_path / "cache")) == text_of(original)) is is_same
 
 
-def test_without_a_generation_config_languages_are_found_in_the_vocabulary(tmp_path: Path, original: Path) -> None:
+def test_languages_are_read_from_the_vocabulary_as_a_fallback(tmp_path: Path, original: Path) -> None:
     checkpoint = checkpoint_like_demo(tmp_path / "model", without=("generation_config.json",))
     ours = json.loads((converted_folder(checkpoint, tmp_path / "cache") / "config.json").read_text())
     usual = json.loads((original / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""The CPU engine on the demo model: what is computed once, what shares a batch, and what becomes of failures."""
+"""The CPU engine on the demo model: single encoding, shared batches, failures, cancellation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ import pytest
 from model_kit.demo import DEMO, demo_tokenizer
 from speech_kit.sentences import spoken
 from speech_kit.sounds import silence, white_noise
-from whisper_server.engines.ctranslate2 import Ctranslate2Config, Ctranslate2Engine, Ctranslate2Window, thread_plan
+from whisper_server.engines.ctranslate2.engine import (
+    Ctranslate2Config,
+    Ctranslate2Engine,
+    Ctranslate2Window,
+    thread_plan,
+)
 from whisper_server.errors import InternalError, Unavailable
 from whisper_server.whisper.engine_protocol import DecodeRequest
 from whisper_server.whisper.transcript import Task
@@ -40,7 +45,7 @@ def engine(cache: Path) -> Iterator[Ctranslate2Engine]:
 
 @pytest.fixture(scope="module")
 def window(engine: Ctranslate2Engine) -> Ctranslate2Window:
-    """Encoded already."""
+    """A window that is encoded already."""
     window = engine.open_window(SAMPLES)
     asyncio.run(window.encode())
     return window
@@ -57,7 +62,7 @@ def request(
 
 
 class Watched:
-    """Sizes of the batches of each computation; `fail_on` tells which batches fail."""
+    """Sizes of the batches of each computation; `fail_on` decides which batches fail."""
 
     def __init__(self, engine: Ctranslate2Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sizes: dict[str, list[int]] = {}
@@ -84,9 +89,7 @@ def text(tokens: Sequence[int]) -> str:
     return demo_tokenizer().detokenize(tokens)
 
 
-async def test_a_window_is_encoded_once_for_all_that_is_done_with_it(
-    engine: Ctranslate2Engine, watched: Watched
-) -> None:
+async def test_window_is_encoded_once_for_all_its_computations(engine: Ctranslate2Engine, watched: Watched) -> None:
     window = engine.open_window(SAMPLES)
     guess = await window.detect_language()
     cold = await window.decode(request())
@@ -103,7 +106,7 @@ async def test_a_window_is_encoded_once_for_all_that_is_done_with_it(
     assert watched.sizes == {"encode": [1], "detect": [1], "decode": [1, 1], "align": [1]}
 
 
-async def test_windows_of_all_requests_share_batches(engine: Ctranslate2Engine, watched: Watched) -> None:
+async def test_windows_of_different_requests_share_batches(engine: Ctranslate2Engine, watched: Watched) -> None:
     languages = ("en", "de", "es", "ru")
 
     async def decode(number: int) -> str:
@@ -117,7 +120,7 @@ async def test_windows_of_all_requests_share_batches(engine: Ctranslate2Engine, 
     assert together[:2] == [await decode(0), await decode(1)]
 
 
-async def test_prompts_of_different_lengths_are_decoded_side_by_side(
+async def test_prompts_of_different_lengths_are_decoded_concurrently(
     window: Ctranslate2Window, watched: Watched
 ) -> None:
     tokenizer = demo_tokenizer()
@@ -133,8 +136,8 @@ async def test_prompts_of_different_lengths_are_decoded_side_by_side(
 
 @pytest.mark.parametrize("timestamps", [False, True])
 @pytest.mark.parametrize("beam_size", [1, 5])
-async def test_log_probabilities_add_up(window: Ctranslate2Window, timestamps: bool, beam_size: int) -> None:
-    """What is missing from the sum is the end token's. Two of a batch, of which one ends earlier."""
+async def test_token_logprobs_add_up_to_the_sum(window: Ctranslate2Window, timestamps: bool, beam_size: int) -> None:
+    """The sum has one term more: the end token's. The batch holds two windows, of which one ends earlier."""
     wanted = [request(language, timestamps=timestamps, beam_size=beam_size, logprobs=True) for language in ("en", "de")]
     for decoded in await asyncio.gather(*(window.decode(one) for one in wanted)):
         assert len(decoded.token_logprobs) == len(decoded.tokens)
@@ -142,7 +145,7 @@ async def test_log_probabilities_add_up(window: Ctranslate2Window, timestamps: b
         assert -0.5 < decoded.sum_logprob - sum(decoded.token_logprobs) < 1e-3
 
 
-async def test_a_temperature_draws(window: Ctranslate2Window) -> None:
+async def test_temperature_above_zero_draws_tokens(window: Ctranslate2Window) -> None:
     drawn = await asyncio.gather(
         *(window.decode(request(temperature=1.0, max_new_tokens=20 + n)) for n in range(6)),
     )
@@ -153,7 +156,7 @@ async def test_a_temperature_draws(window: Ctranslate2Window) -> None:
 
 @pytest.mark.parametrize("n_previous", [0, 3, 100])
 @pytest.mark.parametrize("max_new_tokens", [1, 4])
-async def test_the_limit_of_tokens_is_kept_exactly_and_told(
+async def test_token_limit_is_exact_and_reported(
     window: Ctranslate2Window, max_new_tokens: int, n_previous: int
 ) -> None:
     previous = demo_tokenizer().encode_text(" He took the train to the city. We leave at nine." * 20)[:n_previous]
@@ -162,7 +165,7 @@ async def test_the_limit_of_tokens_is_kept_exactly_and_told(
     assert decoded.hit_length_limit
 
 
-async def test_a_text_that_ends_by_itself_hits_no_limit(window: Ctranslate2Window) -> None:
+async def test_text_that_ends_before_the_limit_reports_no_limit(window: Ctranslate2Window) -> None:
     decoded = await window.decode(request())
     assert not decoded.hit_length_limit
     cut_off = await window.decode(request(max_new_tokens=len(decoded.tokens) + 1))
@@ -170,7 +173,7 @@ async def test_a_text_that_ends_by_itself_hits_no_limit(window: Ctranslate2Windo
     assert not cut_off.hit_length_limit
 
 
-async def test_silence_is_known_by_its_probability(engine: Ctranslate2Engine, window: Ctranslate2Window) -> None:
+async def test_silence_has_a_high_no_speech_probability(engine: Ctranslate2Engine, window: Ctranslate2Window) -> None:
     decoded = await engine.open_window(silence(3.0)).decode(request())
     assert decoded.no_speech_prob > 0.6
     assert not text(decoded.tokens).strip()
@@ -178,7 +181,7 @@ async def test_silence_is_known_by_its_probability(engine: Ctranslate2Engine, wi
 
 
 @pytest.mark.parametrize("n_samples", [1, 1600, 480_000])
-async def test_any_text_is_aligned_with_any_sound(engine: Ctranslate2Engine, n_samples: int) -> None:
+async def test_any_text_is_aligned_with_any_audio(engine: Ctranslate2Engine, n_samples: int) -> None:
     tokens = demo_tokenizer().encode_text(" the" * 500)
     sot_sequence = demo_tokenizer().sot_sequence("en", Task.TRANSCRIBE)
     window = engine.open_window(white_noise(30.0)[:n_samples])
@@ -190,7 +193,7 @@ async def test_any_text_is_aligned_with_any_sound(engine: Ctranslate2Engine, n_s
         assert starts_s[-1] <= n_samples / 16_000 + 0.02
 
 
-async def test_a_failure_is_that_of_its_batch_only(
+async def test_failure_affects_its_own_batch_only(
     engine: Ctranslate2Engine, window: Ctranslate2Window, watched: Watched
 ) -> None:
     watched.fail_on = lambda name, payloads: name == "decode" and payloads[0][1].temperature == 0.2
@@ -204,7 +207,7 @@ async def test_a_failure_is_that_of_its_batch_only(
     assert text((await window.decode(request())).tokens) == TEXT
 
 
-async def test_a_cancelled_call_takes_its_work_back(engine: Ctranslate2Engine, watched: Watched) -> None:
+async def test_cancelled_call_removes_its_item(engine: Ctranslate2Engine, watched: Watched) -> None:
     windows = [engine.open_window(SAMPLES) for _ in range(6)]
     calls = [asyncio.create_task(window.decode(request())) for window in windows]
     await asyncio.sleep(0)
@@ -219,7 +222,7 @@ async def test_a_cancelled_call_takes_its_work_back(engine: Ctranslate2Engine, w
     assert len(engine._queue) == 0
 
 
-async def test_stopping_lets_run_what_runs_and_drops_what_waits(cache: Path) -> None:
+async def test_stop_finishes_running_batches_and_fails_queued_items(cache: Path) -> None:
     engine = make_engine(cache)
     with pytest.raises(Unavailable):
         _ = engine.facts
@@ -241,7 +244,7 @@ async def test_stopping_lets_run_what_runs_and_drops_what_waits(cache: Path) -> 
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 4, 7, 16, 64])
-def test_threads_are_shared_out(n_threads: int) -> None:
+def test_threads_are_divided_among_workers(n_threads: int) -> None:
     n_workers, n_each = thread_plan(n_threads)
     assert n_workers >= 1
     assert n_threads / 2 < n_workers * n_each <= n_threads

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whisper_server.engines.vllm.dtw import token_starts
+from whisper_server.engines.gpu.dtw import token_starts
 from whisper_server.whisper.constants import POSITION_S
 
 
@@ -43,19 +43,19 @@ def plain_starts(attention: np.ndarray[Any, Any]) -> list[float]:
 
 
 @pytest.mark.parametrize(("n_rows", "n_columns"), [(1, 1), (1, 30), (5, 1), (7, 40), (40, 300), (30, 12)])
-def test_starts_are_those_of_openai_whisper(n_rows: int, n_columns: int) -> None:
+def test_starts_equal_those_of_openai_whisper(n_rows: int, n_columns: int) -> None:
     attention = np.random.default_rng(n_rows).normal(size=(n_rows, n_columns)).astype(np.float32)
     assert token_starts(attention) == pytest.approx(plain_starts(attention))
 
 
-def test_a_clear_diagonal_is_followed() -> None:
+def test_path_follows_a_clear_diagonal() -> None:
     attention = np.zeros((10, 100), dtype=np.float32)
     for row in range(10):
         attention[row, row * 10 : row * 10 + 10] = 1.0
     assert token_starts(attention) == pytest.approx([row * 0.2 for row in range(10)], abs=POSITION_S * 1.01)
 
 
-def test_a_full_window_takes_milliseconds() -> None:
+def test_full_window_takes_milliseconds() -> None:
     attention = np.random.default_rng(0).normal(size=(225, 1500)).astype(np.float32)
     token_starts(attention)
     start_s = time.perf_counter()

@@ -10,15 +10,14 @@ transformers: Any = pytest.importorskip("transformers", reason="transformers is 
 
 from model_kit.demo import DEMO  # noqa: E402 - torch decides
 from speech_kit.sentences import spoken  # noqa: E402
-from whisper_server.engines.vllm.encoder import encode, layer_weights  # noqa: E402
-from whisper_server.engines.vllm.features import BatchLogMel  # noqa: E402
-from whisper_server.engines.vllm.shared_windows import SharedWindows  # noqa: E402
-from whisper_server.engines.vllm.sounds import SharedSounds  # noqa: E402
+from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples  # noqa: E402
+from whisper_server.engines.gpu.shared_audio import SharedAudioPool  # noqa: E402
+from whisper_server.engines.vllm.worker.encoder import encode, layer_weights  # noqa: E402
 from whisper_server.whisper.mel import LogMel  # noqa: E402
 
 
 class Fused(torch.nn.Module):  # type: ignore[misc]
-    """Query, key and value in one, as vLLM loads them; keys have no bias."""
+    """Query, key and value in one layer, as in vLLM; keys have no bias."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
@@ -28,7 +27,7 @@ class Fused(torch.nn.Module):  # type: ignore[misc]
         self.bias = torch.cat([none if part.bias is None else part.bias for part in parts])
 
 
-def as_vllm_has_it(encoder: Any) -> Any:
+def with_vllm_layout(encoder: Any) -> Any:
     for layer in encoder.layers:
         layer.self_attn.qkv_proj = Fused(layer.self_attn)
         layer.mlp = layer
@@ -37,27 +36,27 @@ def as_vllm_has_it(encoder: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def features() -> Any:
-    shared, cpu = SharedSounds.create(3), torch.device("cpu")
-    sounds = [shared.write(slot, spoken("en", slot).samples) for slot in range(3)]
-    windows = SharedWindows(shared, cpu).load([sound.slot for sound in sounds], [sound.scale for sound in sounds])
+    shared, cpu = SharedAudioPool.create(3), torch.device("cpu")
+    slots = [shared.write(slot, spoken("en", slot).samples) for slot in range(3)]
+    windows = SharedSamples(shared, cpu).load([slot.index for slot in slots], [slot.scale for slot in slots])
     return BatchLogMel(80, cpu)(*windows)
 
 
-def test_features_are_those_of_the_cpu_engine(features: Any) -> None:
+def test_features_equal_those_of_the_cpu_engine(features: Any) -> None:
     plain = LogMel(80)
     expected = np.stack([plain(spoken("en", index).samples) for index in range(3)])
-    # 16-bit samples: what is 80 dB below the loudest may differ.
+    # Samples have 16 bits: anything 80 dB below the loudest may differ.
     assert np.abs(features.numpy() - expected).max() < 0.02
     assert np.abs(features.numpy() - expected).mean() < 1e-3
 
 
 @pytest.mark.parametrize("n_windows", [1, 3])
-def test_the_encoder_computes_what_transformers_does(features: Any, n_windows: int) -> None:
+def test_encoder_equals_that_of_transformers(features: Any, n_windows: int) -> None:
     model = transformers.WhisperForConditionalGeneration.from_pretrained(DEMO, dtype=torch.float32)
     encoder = model.model.encoder.eval()
     with torch.inference_mode():
         expected = encoder(features[:n_windows]).last_hidden_state
-        theirs = as_vllm_has_it(encoder)
+        theirs = with_vllm_layout(encoder)
         ours = encode(features[:n_windows], theirs, [layer_weights(layer) for layer in theirs.layers], 4)
     assert ours.shape == expected.shape
     assert torch.allclose(ours, expected, atol=2e-4)

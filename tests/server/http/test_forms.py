@@ -20,7 +20,7 @@ import pytest
 from aiohttp import web
 
 from audio_kit.decoding import Budget
-from whisper_server.choices import Timestamps
+from whisper_runtime.choices import Timestamps
 from whisper_server.errors import ApiError
 from whisper_server.http.forms import FormLimits, Policy, read_form
 from whisper_server.http.loop_throttle import LoopThrottle

@@ -1,4 +1,4 @@
-"""Places go to owners in turn, and no place is ever lost, whoever leaves when."""
+"""Slots go to owners round-robin, and no slot is lost when waiters are cancelled or fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_owners_take_turns_whatever_they_have_waiting() -> None:
+async def test_slots_alternate_between_owners() -> None:
     slots = FairSemaphore(1)
     order: list[str] = []
 
@@ -37,23 +37,23 @@ async def settle_started(slots: FairSemaphore, n_waiting: int) -> None:
     assert slots.n_waiting == n_waiting
 
 
-async def test_no_more_than_the_places_are_held() -> None:
+async def test_number_of_held_slots_never_exceeds_limit() -> None:
     slots = FairSemaphore(3)
-    held = most = 0
+    n_held = max_held = 0
 
     async def work(owner: int) -> None:
-        nonlocal held, most
+        nonlocal n_held, max_held
         async with slots.slot(owner):
-            held += 1
-            most = max(most, held)
+            n_held += 1
+            max_held = max(max_held, n_held)
             await asyncio.sleep(0)
-            held -= 1
+            n_held -= 1
 
     await asyncio.gather(*(work(n % 4) for n in range(40)))
-    assert (most, held, slots.n_waiting) == (3, 0, 0)
+    assert (max_held, n_held, slots.n_waiting) == (3, 0, 0)
 
 
-async def test_who_leaves_the_queue_is_passed_over() -> None:
+async def test_cancelled_waiter_is_skipped() -> None:
     slots = FairSemaphore(1)
     got: list[str] = []
 
@@ -71,13 +71,13 @@ async def test_who_leaves_the_queue_is_passed_over() -> None:
     assert got == ["stayer"]
 
 
-async def test_a_place_given_to_somebody_who_leaves_in_that_moment_is_passed_on() -> None:
+async def test_slot_assigned_to_cancelled_waiter_goes_to_next() -> None:
     slots = FairSemaphore(1)
     first = slots.slot("first")
     await first.__aenter__()
     leaver = asyncio.create_task(slots.slot("leaver").__aenter__())
     await settle_started(slots, 1)
-    await first.__aexit__(None, None, None)  # the place is the leaver's now, who does not know yet
+    await first.__aexit__(None, None, None)  # assigns the slot to the leaver, whose task has not run yet
     leaver.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaver
@@ -85,7 +85,7 @@ async def test_a_place_given_to_somebody_who_leaves_in_that_moment_is_passed_on(
         pass
 
 
-async def test_a_failure_inside_gives_the_place_back() -> None:
+async def test_failure_inside_releases_slot() -> None:
     slots = FairSemaphore(1)
     with pytest.raises(ZeroDivisionError):
         async with slots.slot("one"):
@@ -95,7 +95,7 @@ async def test_a_failure_inside_gives_the_place_back() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_no_place_is_lost_in_any_mix_of_leaving_and_failing(seed: int) -> None:
+async def test_no_slot_is_lost_by_random_cancels_and_failures(seed: int) -> None:
     rng = random.Random(seed)
     slots = FairSemaphore(4)
 

@@ -1,4 +1,4 @@
-"""The window that the language is found in keeps its place at the engine until it is decoded."""
+"""The window of language detection keeps its slot of the engine until it is decoded."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from whisper_server.whisper.transcript import Options, Samples
 
 
 @dataclass
-class OneAtATime(EngineDouble):
-    """An engine of one place that hears no words, and notes what it was asked for which recording."""
+class SingleSlotEngine(EngineDouble):
+    """An engine with one slot that decodes no words, and records the calls for each recording."""
 
     answer: Answer = lambda _samples, _request: said("")
     n_slots: int = 1
-    done: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
 
-    def open_window(self, samples: Samples) -> OneWindow:
+    def open_window(self, samples: Samples) -> RecordedWindow:
         self.n_open += 1
-        return OneWindow(self, samples)
+        return RecordedWindow(self, samples)
 
 
-class OneWindow(WindowDouble):
-    def __init__(self, engine: OneAtATime, samples: Samples) -> None:
+class RecordedWindow(WindowDouble):
+    def __init__(self, engine: SingleSlotEngine, samples: Samples) -> None:
         super().__init__(engine, samples)
-        self._one = engine
+        self._recorder = engine
         self._name = f"{samples[0]:.1f}"
 
     async def detect_language(self) -> LanguageGuess:
-        await self._note("detect")
-        if self._one.error is not None:
-            raise self._one.error
+        await self._record("detect")
+        if self._recorder.error is not None:
+            raise self._recorder.error
         return await super().detect_language()
 
     async def decode(self, request: DecodeRequest) -> Decoded:
-        await self._note("decode")
+        await self._record("decode")
         return await super().decode(request)
 
-    async def _note(self, what: str) -> None:
-        await self._one.go_on.wait()
-        self._one.done.append(f"{what} {self._name}")
+    async def _record(self, what: str) -> None:
+        await self._recorder.go_on.wait()
+        self._recorder.calls.append(f"{what} {self._name}")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def voice() -> VoiceDetector:
     return VoiceDetector()
 
 
-def pipeline(engine: OneAtATime, voice: VoiceDetector) -> Transcriber:
+def pipeline(engine: SingleSlotEngine, voice: VoiceDetector) -> Transcriber:
     policy = DecodingPolicy(beam_size=1, fallback_temperatures=(0.0,), max_new_tokens=0, n_text_positions=448)
     return Transcriber(engine, demo_tokenizer(), voice, policy, max_window_s=30, clock=lambda: 0.0)
 
@@ -70,48 +70,46 @@ async def transcribe(transcriber: Transcriber, level: float) -> None:
         await job.transcript()
 
 
-async def held(transcriber: Transcriber, n_held: int, n_waiting: int) -> None:
+async def wait_for_slots(transcriber: Transcriber, n_held: int, n_waiting: int) -> None:
     async with asyncio.timeout(30):
         while (transcriber.slots.n_held, transcriber.slots.n_waiting) != (n_held, n_waiting):
             await asyncio.sleep(0.01)
 
 
-async def test_a_short_recording_waits_for_its_turn_once(voice: VoiceDetector) -> None:
-    engine = OneAtATime()
+async def test_short_recording_queues_for_slot_once(voice: VoiceDetector) -> None:
+    engine = SingleSlotEngine()
     transcriber = pipeline(engine, voice)
     first = asyncio.create_task(transcribe(transcriber, 0.1))
-    await held(transcriber, 1, 0)
+    await wait_for_slots(transcriber, 1, 0)
     second = asyncio.create_task(transcribe(transcriber, 0.2))
-    await held(transcriber, 1, 1)
+    await wait_for_slots(transcriber, 1, 1)
     engine.go_on.set()
     await asyncio.gather(first, second)
-    assert engine.done == ["detect 0.1", "decode 0.1", "detect 0.2", "decode 0.2"]
+    assert engine.calls == ["detect 0.1", "decode 0.1", "detect 0.2", "decode 0.2"]
     assert (engine.n_open, transcriber.slots.n_held, transcriber.wait_estimator.n_open) == (0, 0, 0)
 
 
-async def test_the_place_is_given_back_where_no_language_is_found(voice: VoiceDetector) -> None:
-    engine = OneAtATime(error=InternalError("The engine failed."))
+async def test_slot_is_released_when_language_detection_fails(voice: VoiceDetector) -> None:
+    engine = SingleSlotEngine(error=InternalError("The engine failed."))
     engine.go_on.set()
     transcriber = pipeline(engine, voice)
     with pytest.raises(InternalError):
         await transcribe(transcriber, 0.1)
     assert (engine.n_open, transcriber.slots.n_held, transcriber.wait_estimator.n_open) == (0, 0, 0)
-    assert not transcriber.jobs
+    assert not transcriber.transcriptions
 
 
 @pytest.mark.parametrize("n_turns_between", range(8))
-async def test_nothing_is_left_of_a_job_that_is_cancelled_and_cancelled_again(
-    voice: VoiceDetector, n_turns_between: int
-) -> None:
-    engine = OneAtATime()
+async def test_second_cancellation_leaves_no_transcription_open(voice: VoiceDetector, n_turns_between: int) -> None:
+    engine = SingleSlotEngine()
     transcriber = pipeline(engine, voice)
     task = asyncio.create_task(transcribe(transcriber, 0.1))
-    await held(transcriber, 1, 0)
+    await wait_for_slots(transcriber, 1, 0)
     task.cancel()
     for _ in range(n_turns_between):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await held(transcriber, 0, 0)
+    await wait_for_slots(transcriber, 0, 0)
     assert (engine.n_open, transcriber.wait_estimator.n_open, transcriber.queued_audio_s()) == (0, 0, 0.0)

@@ -1,4 +1,4 @@
-"""Timestamp tokens of any order give segments that hold all text, in order, inside the window."""
+"""Segments hold all text, in order and within the window, for timestamp tokens in any order."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def split(*tokens: int, duration_s: float = 30.0) -> list[tuple[int, int, float,
     return [(span.first, span.end, span.start_s, span.end_s) for span in spans]
 
 
-def test_pairs_of_timestamps_make_segments() -> None:
+def test_pairs_of_timestamps_delimit_segments() -> None:
     tokens = (at(0.5), 1, 2, at(2), at(3), 3, at(4))
     assert split(*tokens) == [(0, 4, 0.5, 2.0), (4, 7, 3.0, 4.0)]
 
 
-def test_a_last_segment_without_an_end_is_kept() -> None:
+def test_last_segment_without_end_is_kept() -> None:
     assert split(at(0), 1, at(2), at(2.5), 2, duration_s=7.5) == [(0, 3, 0.0, 2.0), (3, 5, 2.5, 7.5)]
 
 
-def test_text_before_the_first_timestamp_begins_with_the_window() -> None:
+def test_text_before_first_timestamp_starts_with_window() -> None:
     assert split(1, 2, at(2)) == [(0, 3, 0.0, 2.0)]
 
 
-def test_text_without_timestamps_spans_the_window() -> None:
+def test_text_without_timestamps_spans_window() -> None:
     assert split(1, 2, duration_s=4.0) == [(0, 2, 0.0, 4.0)]
 
 
@@ -47,16 +47,16 @@ def test_timestamps_without_text_make_no_segment() -> None:
     assert split(at(0), at(5), at(6)) == []
 
 
-def test_a_single_timestamp_ends_one_segment_and_begins_the_next() -> None:
+def test_single_timestamp_separates_two_segments() -> None:
     assert split(at(0), 1, at(2), 2, at(4)) == [(0, 3, 0.0, 2.0), (3, 5, 2.0, 4.0)]
 
 
-def test_times_never_run_backwards_nor_leave_the_window() -> None:
+def test_times_never_decrease_nor_leave_window() -> None:
     assert split(at(3), 1, at(1), at(0), 2, at(99), duration_s=6.0) == [(0, 3, 3.0, 3.0), (3, 6, 3.0, 6.0)]
 
 
 @given(st.lists(st.one_of(st.integers(1, 9), st.integers(1000, 1350)), max_size=40), st.floats(0.1, 30))
-def test_any_order_of_tokens(tokens: list[int], duration_s: float) -> None:
+def test_segments_are_valid_for_any_order_of_tokens(tokens: list[int], duration_s: float) -> None:
     spans: tuple[TokenSpan, ...] = split_segments(tokens, timestamp_s, duration_s)
 
     text = [token for token in tokens if token < 1000]

@@ -1,4 +1,4 @@
-"""Recordings that end early: left, cancelled or failed. Nothing of them stays; what others wait is estimated."""
+"""Recordings that end early (left, cancelled, failed) free all of their work; the wait of others is estimated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from model_kit.engine_double import EarsDouble, EngineDouble
+from model_kit.engine_double import EngineDouble, VoiceDetectorDouble
 from model_kit.pipeline import assert_idle, hold_window, number, numbered, options, pipeline, recording, spans
 from whisper_server.errors import InternalError
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
@@ -28,7 +28,7 @@ async def test_leaving_in_the_middle_frees_everything() -> None:
     assert_idle(transcriber, engine)
 
 
-async def test_a_cancelled_request_frees_everything() -> None:
+async def test_cancelled_request_frees_everything() -> None:
     engine = EngineDouble(numbered)
     hold_window(engine, 0)
     transcriber = pipeline(engine)
@@ -47,14 +47,14 @@ async def test_a_cancelled_request_frees_everything() -> None:
 
 
 @pytest.mark.parametrize("n_slots", [1, 4])
-async def test_a_window_that_fails_ends_its_recording_and_no_other(n_slots: int) -> None:
+async def test_failed_window_ends_its_recording_only(n_slots: int) -> None:
     def failing(samples: Samples, request: DecodeRequest) -> Decoded:
         if samples[0] >= 0.5 and number(samples) == 3:
             raise InternalError("the engine failed")
         return numbered(samples, request)
 
     engine = EngineDouble(failing, n_slots=n_slots)
-    transcriber = pipeline(engine, EarsDouble(spans=spans(6)))
+    transcriber = pipeline(engine, VoiceDetectorDouble(spans=spans(6)))
 
     async def transcribe(marker: float) -> list[str]:
         texts = []
@@ -66,40 +66,40 @@ async def test_a_window_that_fails_ends_its_recording_and_no_other(n_slots: int)
                 texts.append(error.message)
         return texts
 
-    failed, fine = await asyncio.gather(transcribe(0.5), transcribe(0.0))
+    failed, other = await asyncio.gather(transcribe(0.5), transcribe(0.0))
     assert failed == ["w0", " w1", " w2", "the engine failed"]
-    assert fine == ["w0", *(f" w{n}" for n in range(1, 6))]
+    assert other == ["w0", *(f" w{n}" for n in range(1, 6))]
     assert_idle(transcriber, engine)
 
 
-async def test_a_failure_to_find_the_language_is_that_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_language_detection_fails_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = EngineDouble(numbered, languages=())
     transcriber = pipeline(engine)
 
-    def deaf(_samples: Samples, **_: float) -> bool:
-        raise InternalError("deaf")
+    def failing(_samples: Samples, **_: float) -> bool:
+        raise InternalError("detector failed")
 
-    monkeypatch.setattr(transcriber.voice, "has_speech", deaf)
-    with pytest.raises(InternalError, match="deaf"):
+    monkeypatch.setattr(transcriber.voice, "has_speech", failing)
+    with pytest.raises(InternalError, match="detector failed"):
         async with transcriber.open(recording(5), options(language=None)) as job:
             await job.transcript()
     assert_idle(transcriber, engine)
 
 
-async def test_the_wait_is_estimated_from_what_was_measured() -> None:
+async def test_wait_is_estimated_from_measured_throughput() -> None:
     def slow(samples: Samples, request: DecodeRequest) -> Decoded:
         time.sleep(0.01)
         return numbered(samples, request)
 
     engine = EngineDouble(slow)
-    transcriber = pipeline(engine, EarsDouble(spans=spans(10)))
+    transcriber = pipeline(engine, VoiceDetectorDouble(spans=spans(10)))
     async with transcriber.open(recording(10), options()) as job:
         await job.transcript()
     assert transcriber.estimated_wait_s() == 0
     event = hold_window(engine, 0)
     async with transcriber.open(recording(10), options()) as job:
         windows = asyncio.create_task(job.transcript())
-        while not engine.most_open or transcriber.wait_estimator.n_open < 10:
+        while not engine.max_open or transcriber.wait_estimator.n_open < 10:
             await asyncio.sleep(0)
         assert 0.03 < transcriber.estimated_wait_s() < 1
         event.set()

@@ -1,4 +1,4 @@
-"""The expected wait follows the windows finished lately, and forgets idle times."""
+"""The expected wait follows recent throughput and ignores idle time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def measured(interval_s: float, n_windows: int = 60) -> tuple[WaitEstimator, Clo
     return estimator, clock
 
 
-def test_nothing_is_expected_before_anything_was_measured() -> None:
+def test_wait_is_0_before_first_measurement() -> None:
     estimator = WaitEstimator(Clock())
     estimator.add(10)
     assert (estimator.n_open, estimator.wait_s()) == (10, 0.0)
 
 
-def test_the_wait_is_that_of_all_open_windows() -> None:
+def test_wait_covers_all_open_windows() -> None:
     estimator, _ = measured(0.5)
     assert estimator.wait_s() == 0
     estimator.add(8)
@@ -51,7 +51,7 @@ def test_idle_time_does_not_count() -> None:
     assert estimator.wait_s() == pytest.approx(1.0)
 
 
-def test_a_change_of_speed_is_noticed_within_some_twenty_windows() -> None:
+def test_throughput_change_shows_within_about_20_windows() -> None:
     estimator, clock = measured(0.5)
     estimator.add(25)
     for _ in range(24):
@@ -60,7 +60,7 @@ def test_a_change_of_speed_is_noticed_within_some_twenty_windows() -> None:
     assert 1.7 < estimator.wait_s() < 2.0
 
 
-def test_windows_of_one_batch_share_the_time_that_it_took() -> None:
+def test_windows_of_one_batch_share_its_duration() -> None:
     clock = Clock()
     estimator = WaitEstimator(clock)
     for n_batches in range(1, 12):

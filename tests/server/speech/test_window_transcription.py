@@ -1,4 +1,4 @@
-"""One window: the ladder in order, the guard where there is doubt, prompts that are dropped, segments and words."""
+"""One window: temperature fallback, the speech check in case of doubt, dropped prompts, segments and words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from whisper_server.speech.windows import Window
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
 from whisper_server.whisper.transcript import Options, Samples, Segment, Task, WindowTranscript
 
-LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 SOUND = white_noise(10.0)
 AT_20_S = Window(320_000, 480_000)
 PREVIOUS = demo_tokenizer().encode_text(" Kubernetes")
@@ -24,12 +24,12 @@ PREVIOUS = demo_tokenizer().encode_text(" Kubernetes")
 
 @dataclass
 class Run:
-    """One window, transcribed by an engine that answers by temperature or by turns."""
+    """One window, transcribed by an engine that answers by temperature or in sequence."""
 
     result: WindowTranscript
     requests: list[DecodeRequest]
     n_fallbacks: int
-    n_heard: int = field(default=0)
+    n_speech_checks: int = field(default=0)
 
     @property
     def temperatures(self) -> list[float]:
@@ -49,25 +49,25 @@ async def run(
     policy: Any = None,
     **options: Any,
 ) -> Run:
-    """`answers` in turn, the last one again and again; `speech` is how sure the voice detector gets."""
-    left = list(answers)
+    """`answers` in sequence, the last one repeated; `speech` is the highest threshold that the detector passes."""
+    remaining = list(answers)
 
-    def in_turn(_samples: Samples, request: DecodeRequest) -> Decoded:
+    def in_sequence(_samples: Samples, request: DecodeRequest) -> Decoded:
         if answer is not None:
             return answer(request)
-        return left.pop(0) if len(left) > 1 else left[0]
+        return remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
     fallbacks: list[None] = []
-    heard: list[Samples] = []
+    checked: list[Samples] = []
 
     def has_speech(samples: Samples, *, threshold: float = 0.5) -> bool:
-        heard.append(samples)
+        checked.append(samples)
         return speech >= threshold
 
-    engine = EngineDouble(in_turn)
+    engine = EngineDouble(in_sequence)
     transcriber = WindowTranscriber(
         tokenizer=demo_tokenizer(),
-        policy=policy or DecodingPolicy(5, LADDER, 0, 448),
+        policy=policy or DecodingPolicy(5, TEMPERATURES, 0, 448),
         has_speech=has_speech,
         options=Options(**options),
         language="en",
@@ -76,48 +76,48 @@ async def run(
     )
     window = engine.open_window(SOUND)
     result = await transcriber.transcribe(window, SOUND, AT_20_S)
-    return Run(result, engine.requests, len(fallbacks), len(heard))
+    return Run(result, engine.requests, len(fallbacks), len(checked))
 
 
 UNLIKELY = said(" maybe", avg_logprob=-1.5)
 REPETITIVE = said(" Thank you." * 40)
-SURE = said(" Hello world.")
+LIKELY = said(" Hello world.")
 
 
-async def test_a_believed_text_takes_one_decoding_and_no_doubt() -> None:
-    outcome = await run(SURE)
+async def test_accepted_text_takes_one_decoding() -> None:
+    outcome = await run(LIKELY)
     assert outcome.result.text == " Hello world."
-    assert outcome.result.n_output_tokens == len(SURE.tokens)
-    assert (outcome.temperatures, outcome.n_fallbacks, outcome.n_heard) == ([0.0], 0, 0)
+    assert outcome.result.n_output_tokens == len(LIKELY.tokens)
+    assert (outcome.temperatures, outcome.n_fallbacks, outcome.n_speech_checks) == ([0.0], 0, 0)
     (request,) = outcome.requests
     assert (request.beam_size, request.logprobs, request.n_task_tokens) == (5, False, 4)
 
 
 @pytest.mark.parametrize("failed", [UNLIKELY, REPETITIVE])
-async def test_the_ladder_is_climbed_until_a_text_is_believed(failed: Decoded) -> None:
-    outcome = await run(failed, failed, failed, SURE)
+async def test_temperature_rises_until_text_is_accepted(failed: Decoded) -> None:
+    outcome = await run(failed, failed, failed, LIKELY)
     assert outcome.temperatures == [0.0, 0.2, 0.4, pytest.approx(0.6)]
-    assert (outcome.n_fallbacks, outcome.n_heard) == (3, 1)
+    assert (outcome.n_fallbacks, outcome.n_speech_checks) == (3, 1)
     assert outcome.segment.temperature == 0.6
     assert outcome.result.text == " Hello world."
 
 
-async def test_a_temperature_asked_for_is_the_only_one() -> None:
+async def test_requested_temperature_is_the_only_one() -> None:
     outcome = await run(UNLIKELY, temperature=0.3)
     assert (outcome.temperatures, outcome.n_fallbacks) == ([0.3], 0)
     assert outcome.result.text == " maybe"
 
 
-async def test_an_exhausted_ladder_gives_the_likeliest_text_that_does_not_repeat_itself() -> None:
+async def test_exhausted_fallback_gives_best_unrepetitive_text() -> None:
     texts = {0.0: REPETITIVE, 0.4: said(" better", avg_logprob=-1.2)}
     outcome = await run(answer=lambda request: texts.get(request.temperature, UNLIKELY))
-    assert outcome.temperatures == list(LADDER)
+    assert outcome.temperatures == list(TEMPERATURES)
     assert outcome.n_fallbacks == 5
     assert outcome.result.text == " better"
     assert outcome.segment.temperature == 0.4
 
 
-async def test_a_repetition_that_nothing_helps_against_is_said_once() -> None:
+async def test_repetition_at_all_temperatures_is_kept_once() -> None:
     outcome = await run(said("<0.00> Yes," + " thank you." * 40 + "<5.00>"), logprobs=True, words=True)
     assert outcome.result.text == " Yes, thank you."
     assert outcome.segment.text == " Yes, thank you."
@@ -136,42 +136,42 @@ async def test_silence_has_no_text_and_no_segment(silence: Decoded) -> None:
     assert outcome.temperatures == [0.0]
 
 
-async def test_invented_words_in_a_sound_without_speech_are_left_out() -> None:
+async def test_invented_words_without_speech_are_dropped() -> None:
     for invented in (UNLIKELY, REPETITIVE, said(" So", avg_logprob=-0.5)):
         outcome = await run(invented, speech=0.4)
         assert outcome.result == WindowTranscript("", ())
-        assert (outcome.temperatures, outcome.n_heard) == ([0.0], 1)
+        assert (outcome.temperatures, outcome.n_speech_checks) == ([0.0], 1)
 
 
-async def test_words_that_no_temperature_makes_believable_take_clear_speech() -> None:
+async def test_failed_text_is_kept_only_with_clear_speech() -> None:
     outcome = await run(UNLIKELY, speech=0.6)
-    assert outcome.temperatures == list(LADDER)
+    assert outcome.temperatures == list(TEMPERATURES)
     assert outcome.result == WindowTranscript("", ())
     assert (await run(UNLIKELY, speech=0.8)).result.text == " maybe"
 
 
-async def test_a_likely_text_is_not_doubted() -> None:
+async def test_likely_text_is_not_checked_for_speech() -> None:
     outcome = await run(said(" So", avg_logprob=-0.2), speech=0.4)
-    assert (outcome.result.text, outcome.n_heard) == (" So", 0)
+    assert (outcome.result.text, outcome.n_speech_checks) == (" So", 0)
 
 
-async def test_a_prompt_is_dropped_above_temperature_one_half() -> None:
+async def test_prompt_is_dropped_above_temperature_one_half() -> None:
     outcome = await run(UNLIKELY, previous=PREVIOUS)
     startofprev = demo_tokenizer().special.startofprev
     prompted = [request.prompt_tokens[: 1 + len(PREVIOUS)] == (startofprev, *PREVIOUS) for request in outcome.requests]
     assert prompted == [True, True, True, False, False, False]
 
 
-async def test_a_prompt_that_the_model_goes_on_writing_at_is_dropped() -> None:
-    outcome = await run(said(" story story", hit_length_limit=True), SURE, previous=PREVIOUS)
+async def test_prompt_that_the_model_continues_is_dropped() -> None:
+    outcome = await run(said(" story story", hit_length_limit=True), LIKELY, previous=PREVIOUS)
     assert outcome.result.text == " Hello world."
     assert [len(request.prompt_tokens) for request in outcome.requests] == [4 + 1 + len(PREVIOUS), 4]
     assert outcome.temperatures == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(("speech", "text"), [(1.0, " Hello world."), (0.4, "")])
-async def test_a_prompt_after_which_nothing_is_heard_is_dropped_where_somebody_speaks(speech: float, text: str) -> None:
-    outcome = await run(said(""), SURE, previous=PREVIOUS, speech=speech)
+async def test_prompt_that_silences_speech_is_dropped(speech: float, text: str) -> None:
+    outcome = await run(said(""), LIKELY, previous=PREVIOUS, speech=speech)
     assert outcome.result.text == text
 
 
@@ -186,11 +186,11 @@ async def test_a_prompt_after_which_nothing_is_heard_is_dropped_where_somebody_s
         (444, 0, True, 443),
     ],
 )
-async def test_new_tokens_fit_into_the_context_and_leave_room_for_the_alignment(
+async def test_new_tokens_leave_room_for_alignment(
     max_new_tokens: int, n_previous: int, timestamps: bool, room: int
 ) -> None:
-    policy = DecodingPolicy(1, LADDER, max_new_tokens, 448)
-    outcome = await run(SURE, previous=(5,) * n_previous, policy=policy, timestamps=timestamps)
+    policy = DecodingPolicy(1, TEMPERATURES, max_new_tokens, 448)
+    outcome = await run(LIKELY, previous=(5,) * n_previous, policy=policy, timestamps=timestamps)
     assert outcome.requests[0].max_new_tokens == room
 
 
@@ -198,7 +198,7 @@ def texts(segments: Sequence[Segment]) -> list[str]:
     return [segment.text for segment in segments]
 
 
-async def test_segments_have_times_of_the_recording_and_words_of_their_own() -> None:
+async def test_segments_have_recording_times_and_their_words() -> None:
     decoded = said("<0.00> Hello world.<1.00><2.00> How are you?<4.50><4.50> Fine")
     outcome = await run(decoded, timestamps=True, words=True)
     segments = outcome.result.segments
@@ -214,7 +214,7 @@ async def test_segments_have_times_of_the_recording_and_words_of_their_own() -> 
     assert [token for one in segments for token in one.tokens] == list(decoded.tokens)
 
 
-async def test_a_word_that_reaches_into_the_next_segment_takes_no_word_from_the_one_after() -> None:
+async def test_word_across_segments_takes_no_word_of_third() -> None:
     decoded = said("<0.00> One two<1.00><1.00>. Three<2.00><2.00> Four five<3.00>")
     outcome = await run(decoded, timestamps=True, words=True)
     assert [[word.word for word in one.words] for one in outcome.result.segments] == [
@@ -222,14 +222,14 @@ async def test_a_word_that_reaches_into_the_next_segment_takes_no_word_from_the_
     ]  # fmt: skip
 
 
-async def test_log_probabilities_are_those_of_text_tokens() -> None:
+async def test_logprobs_are_those_of_text_tokens() -> None:
     outcome = await run(said("<0.00> Hello<1.00>"), timestamps=True, logprobs=True)
     assert "".join(one.token for one in outcome.result.logprobs) == " Hello"
     assert bytes(byte for one in outcome.result.logprobs for byte in one.bytes) == b" Hello"
-    assert (await run(SURE)).result.logprobs == ()
+    assert (await run(LIKELY)).result.logprobs == ()
 
 
-async def test_translations_are_asked_for_and_split_as_english() -> None:
+async def test_translation_is_split_as_english() -> None:
     outcome = await run(said(" It works."), task=Task.TRANSLATE, words=True)
     assert demo_tokenizer().special.tasks[Task.TRANSLATE] in outcome.requests[0].prompt_tokens
     assert [word.word for word in outcome.segment.words] == ["It", "works."]

@@ -1,4 +1,4 @@
-"""Tokens become words as in openai/whisper's tokenizer.py and timing.py, and words keep to their sound."""
+"""Tokens become words as in openai/whisper's tokenizer.py and timing.py, and words are clipped to audible sound."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def words_of(text: str, language: str) -> list[str]:
 
 
 def timed(words: list[str], starts_s: list[float]) -> tuple[TimedWord, ...]:
-    """One token a word; `starts_s` has the end of the last one, too."""
+    """One token per word; `starts_s` ends with the end of the last word."""
     alignment = Alignment(tuple(starts_s), tuple(0.5 + 0.1 * (n % 5) for n in range(len(words))))
     return time_words([(word, 1) for word in words], alignment)
 
@@ -62,7 +62,7 @@ def openai_merge(words: list[str]) -> list[str]:
     return [text for text in texts if text]
 
 
-def test_words_begin_at_spaces_and_punctuation_stands_alone() -> None:
+def test_words_start_at_spaces_and_punctuation_is_separate() -> None:
     assert words_of(" The train, at seven.", "en") == [" The", " train", ",", " at", " seven", "."]
 
 
@@ -71,11 +71,11 @@ def test_characters_of_several_tokens_are_whole() -> None:
 
 
 @pytest.mark.parametrize("language", ["ja", "zh", "th", "yue"])
-def test_languages_without_spaces_are_split_into_characters(language: str) -> None:
+def test_languages_without_spaces_split_into_characters(language: str) -> None:
     assert words_of("日本語です", language) == list("日本語です")
 
 
-def test_bytes_that_are_no_character_stay_in_a_word() -> None:
+def test_incomplete_characters_stay_in_a_word() -> None:
     tokenizer = demo_tokenizer()
     tokens = (*tokenizer.encode_text(" ok"), *tokenizer.encode_text("語")[:-1])
     words = split_words(tokens, tokenizer.detokenize, "en")
@@ -84,7 +84,7 @@ def test_bytes_that_are_no_character_stay_in_a_word() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=40), st.sampled_from(["en", "ja"]))
-def test_words_hold_all_of_the_text_and_all_tokens(text: str, language: str) -> None:
+def test_words_hold_all_text_and_all_tokens(text: str, language: str) -> None:
     tokenizer = demo_tokenizer()
     tokens = tokenizer.encode_text(text)
     words = split_words(tokens, tokenizer.detokenize, language)
@@ -93,7 +93,7 @@ def test_words_hold_all_of_the_text_and_all_tokens(text: str, language: str) -> 
     assert all(n_tokens > 0 for _, n_tokens in words)
 
 
-def test_words_have_the_times_and_the_mean_probability_of_their_tokens() -> None:
+def test_words_have_times_and_mean_probability_of_tokens() -> None:
     alignment = Alignment((0.1, 0.3, 0.5, 1.0), (0.25, 0.5, 0.9))
     assert time_words([(" Hello", 2), (" world", 1)], alignment) == (
         TimedWord(" Hello", 2, 0.1, 0.5, 0.375),
@@ -101,7 +101,7 @@ def test_words_have_the_times_and_the_mean_probability_of_their_tokens() -> None
     )
 
 
-def test_punctuation_goes_to_its_word_and_leaves_the_words_times_alone() -> None:
+def test_punctuation_is_merged_without_changing_times() -> None:
     words = evenly([' "', "Hi", ",", " you", "!", '"'])
     assert [word.text for word in words] == [' "Hi,', ' you!"']
     assert [word.n_tokens for word in words] == [3, 3]
@@ -109,20 +109,20 @@ def test_punctuation_goes_to_its_word_and_leaves_the_words_times_alone() -> None
     assert [word.end_s for word in words] == pytest.approx([0.4, 0.8])
 
 
-def test_nothing_but_punctuation_is_one_word() -> None:
+def test_punctuation_alone_is_one_word() -> None:
     assert [word.text for word in evenly(["...", ".", "?"])] == ["....?"]
     assert [word.text for word in evenly(["."])] == ["."]
     assert time_words([], Alignment((0.0,), ())) == ()
 
 
 @given(st.lists(PIECES.filter(bool), max_size=12))
-def test_punctuation_is_merged_as_by_openai(pieces: list[str]) -> None:
+def test_punctuation_is_merged_as_in_openai_whisper(pieces: list[str]) -> None:
     merged = evenly(pieces)
     assert [word.text for word in merged] == openai_merge(pieces)
     assert sum(word.n_tokens for word in merged) == len(pieces)
 
 
-def test_a_pause_after_a_sentence_belongs_to_neither_side() -> None:
+def test_pause_after_sentence_belongs_to_neither_word() -> None:
     # The full stop is aligned with a pause of 3 s, the next sentence's first word with another.
     words = timed([" One", " two", ".", " Three", " four"], [0.0, 0.3, 0.6, 3.6, 6.6, 6.9])
     assert [word.text for word in words] == [" One", " two.", " Three", " four"]
@@ -130,13 +130,13 @@ def test_a_pause_after_a_sentence_belongs_to_neither_side() -> None:
     assert (words[2].start_s, words[2].end_s) == pytest.approx((6.0, 6.6))  # twice the median word
 
 
-def test_words_that_take_no_time_do_not_count_for_the_median() -> None:
+def test_words_of_zero_length_do_not_affect_median() -> None:
     words = timed([" a", " b", " c", ".", " d"], [1.0, 1.0, 1.0, 1.4, 1.4, 5.0])
     assert words[-1].start_s == 5.0 - 2 * 0.7  # the median is capped
 
 
 @given(st.lists(PIECES.filter(bool), min_size=1, max_size=12), st.data())
-def test_times_never_run_backwards(pieces: list[str], data: st.DataObject) -> None:
+def test_times_never_decrease(pieces: list[str], data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.integers(0, 50), min_size=len(pieces) + 1, max_size=len(pieces) + 1))
     starts_s = (np.cumsum(steps) * 0.02).tolist()
     samples = white_noise(5.0)
@@ -148,24 +148,24 @@ def test_times_never_run_backwards(pieces: list[str], data: st.DataObject) -> No
 WORD = TimedWord(" word", 1, 0.0, 1.0, 0.9)
 
 
-def test_a_word_begins_and_ends_with_its_sound() -> None:
+def test_word_starts_and_ends_with_its_sound() -> None:
     samples = np.concatenate([silence(0.4), tone(0.3), silence(0.5)])
     (word,) = clip_to_sound([WORD], samples)
     assert (word.start_s, word.end_s) == pytest.approx((0.4, 0.7), abs=0.011)
 
 
-def test_a_short_silence_is_part_of_a_word() -> None:
+def test_short_silence_is_part_of_word() -> None:
     samples = np.concatenate([silence(0.08), tone(0.3), silence(0.3), tone(0.25), silence(0.07)])
     assert clip_to_sound([WORD], samples) == (WORD,)
 
 
-def test_faint_hiss_is_a_pause_too() -> None:
+def test_faint_noise_is_a_pause() -> None:
     samples = np.concatenate([silence(0.4), tone(0.3), silence(0.3)]) + white_noise(1.0, rms=0.0005)
     (word,) = clip_to_sound([WORD], samples)
     assert (word.start_s, word.end_s) == pytest.approx((0.4, 0.7), abs=0.011)
 
 
-def test_words_keep_within_their_window() -> None:
+def test_words_stay_within_window() -> None:
     late = replace(WORD, start_s=1.2, end_s=3.0)
     (word,) = clip_to_sound([late], tone(1.5))
     assert word.end_s == 1.5
@@ -174,6 +174,6 @@ def test_words_keep_within_their_window() -> None:
 
 
 @pytest.mark.parametrize("samples", [silence(0.0), silence(0.005), silence(1.0)])
-def test_words_in_no_sound_at_all_stay(samples: np.typing.NDArray[np.float32]) -> None:
+def test_words_in_silence_are_unchanged(samples: np.typing.NDArray[np.float32]) -> None:
     (word,) = clip_to_sound([WORD], samples)
     assert word.end_s == min(1.0, len(samples) / 16_000)

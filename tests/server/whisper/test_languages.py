@@ -1,19 +1,19 @@
-"""Languages: whatever a client calls one, the pipeline sees Whisper's code."""
+"""Any code, name, alias or tag that a client sends becomes Whisper's code."""
 
 from __future__ import annotations
 
 import pytest
 
+from whisper_runtime.languages import NAME_OF_CODE
 from whisper_server.whisper.languages import (
     CODE_OF_ALIAS,
-    NAME_OF_CODE,
     WRITTEN_WITHOUT_SPACES,
     language_name,
     parse_language,
 )
 
 
-def test_there_are_the_hundred_languages_of_whisper_large_v3() -> None:
+def test_all_100_languages_of_large_v3_are_listed() -> None:
     assert len(NAME_OF_CODE) == 100
     assert list(NAME_OF_CODE)[:5] == ["en", "zh", "de", "es", "ru"]
     assert list(NAME_OF_CODE.items())[-1] == ("yue", "cantonese")
@@ -22,7 +22,7 @@ def test_there_are_the_hundred_languages_of_whisper_large_v3() -> None:
 
 
 @pytest.mark.parametrize("code", NAME_OF_CODE)
-def test_a_code_and_its_name_mean_the_same(code: str) -> None:
+def test_code_and_name_give_same_language(code: str) -> None:
     assert parse_language(code) == code
     assert parse_language(code.upper()) == code
     assert parse_language(language_name(code)) == code
@@ -52,7 +52,7 @@ def test_a_code_and_its_name_mean_the_same(code: str) -> None:
         ("sr-Latn", "sr"),
     ],
 )
-def test_aliases_and_tags(text: str, code: str) -> None:
+def test_aliases_and_tags_give_whisper_code(text: str, code: str) -> None:
     assert parse_language(text) == code
 
 
@@ -76,15 +76,15 @@ def test_aliases_and_tags(text: str, code: str) -> None:
         "İ",
     ],
 )
-def test_what_is_no_language(text: str) -> None:
+def test_invalid_language_gives_none(text: str) -> None:
     assert parse_language(text) is None
 
 
-def test_aliases_lead_to_languages_and_hide_none() -> None:
+def test_aliases_map_to_languages_and_shadow_none() -> None:
     assert set(CODE_OF_ALIAS.values()) <= set(NAME_OF_CODE)
     assert not set(CODE_OF_ALIAS) & (set(NAME_OF_CODE) | set(NAME_OF_CODE.values()))
     assert set(NAME_OF_CODE) >= WRITTEN_WITHOUT_SPACES
 
 
-def test_an_unknown_code_is_its_own_name() -> None:
+def test_name_of_unknown_code_is_the_code() -> None:
     assert language_name("xx") == "xx"

@@ -1,4 +1,4 @@
-"""Special tokens are found by name whatever their ids are, and text stays text."""
+"""Special tokens are found by name, with any ids, and text from users stays text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
 
 
 def shift_and_reorder(document: Any) -> None:
-    """Three more text tokens, and the special ones in another order."""
+    """Adds three text tokens and reorders the special tokens."""
     vocab = document["model"]["vocab"]
     n_text = len(vocab)
     vocab |= {f"zzz{n}": n_text + n for n in range(3)}
@@ -42,29 +42,29 @@ def rename(old: str, new: str) -> Any:
     return change
 
 
-def test_special_tokens_of_another_vocabulary_are_found_by_name() -> None:
-    usual, other = demo_tokenizer(), tokenizer_like_demo(shift_and_reorder)
+def test_special_tokens_of_other_vocabulary_are_found() -> None:
+    demo, other = demo_tokenizer(), tokenizer_like_demo(shift_and_reorder)
 
-    assert other.special.endoftext == usual.special.endoftext + 3
-    assert other.special.timestamp_begin == usual.special.timestamp_begin + 3
-    assert other.special.tasks[Task.TRANSLATE] == usual.special.tasks[Task.TRANSCRIBE] + 3
-    assert other.special.languages["en"] == usual.special.languages["de"] + 3
-    assert set(other.languages) == set(usual.languages)
+    assert other.special.endoftext == demo.special.endoftext + 3
+    assert other.special.timestamp_begin == demo.special.timestamp_begin + 3
+    assert other.special.tasks[Task.TRANSLATE] == demo.special.tasks[Task.TRANSCRIBE] + 3
+    assert other.special.languages["en"] == demo.special.languages["de"] + 3
+    assert set(other.languages) == set(demo.languages)
     assert other.sot_sequence("en", Task.TRANSCRIBE) == (
-        usual.special.startoftranscript + 3,
-        usual.special.languages["de"] + 3,
-        usual.special.tasks[Task.TRANSLATE] + 3,
+        demo.special.startoftranscript + 3,
+        demo.special.languages["de"] + 3,
+        demo.special.tasks[Task.TRANSLATE] + 3,
     )
-    assert other.is_text(usual.special.endoftext)
+    assert other.is_text(demo.special.endoftext)
     assert other.detokenize(other.encode_text(" Hello")) == " Hello"
 
 
-def test_the_older_name_of_the_no_speech_token_is_known() -> None:
+def test_older_name_of_no_speech_token_is_known() -> None:
     older = tokenizer_like_demo(rename("<|nospeech|>", "<|nocaptions|>"))
     assert older.special.nospeech == demo_tokenizer().special.nospeech
 
 
-def test_prompts_of_a_multilingual_model() -> None:
+def test_multilingual_prompt_has_language_and_task() -> None:
     tokenizer = demo_tokenizer()
     special = tokenizer.special
     task = (special.startoftranscript, special.languages["de"], special.tasks[Task.TRANSLATE])
@@ -77,7 +77,7 @@ def test_prompts_of_a_multilingual_model() -> None:
     assert prompt[-n_task:] == with_marker
 
 
-def test_prompts_of_an_english_model_have_neither_language_nor_task() -> None:
+def test_english_prompt_has_no_language_and_no_task() -> None:
     tokenizer = WhisperTokenizer.from_folder(DEMO, is_multilingual=False)
 
     assert tokenizer.languages == ("en",)
@@ -87,7 +87,7 @@ def test_prompts_of_an_english_model_have_neither_language_nor_task() -> None:
     assert tokenizer.prompt_tokens("en", Task.TRANSCRIBE, previous=(), timestamps=False)[1] == 2
 
 
-def test_previous_text_is_left_out_where_the_model_has_no_token_for_it() -> None:
+def test_previous_text_is_omitted_without_startofprev_token() -> None:
     tokenizer = tokenizer_like_demo(rename("<|startofprev|>", "<|somethingelse|>"))
     prompt, n_task = tokenizer.prompt_tokens("de", Task.TRANSCRIBE, previous=(7, 8), timestamps=True)
     assert (len(prompt), n_task) == (3, 3)
@@ -106,7 +106,7 @@ def test_any_text_survives_as_text_tokens(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["<|endoftext|>", "a<|startoftranscript|><|en|>b", "<|0.00|>", "<|nospeech|> <|startofprev|>"]
 )
-def test_special_tokens_in_the_text_of_users_are_characters(text: str) -> None:
+def test_special_tokens_in_user_text_are_characters(text: str) -> None:
     tokenizer = demo_tokenizer()
     tokens = tokenizer.previous_text(text, [text])
     assert all(tokenizer.is_text(token) for token in tokens)
@@ -122,7 +122,7 @@ def test_special_and_timestamp_tokens_have_no_text() -> None:
     assert tokenizer.detokenize(mixed) == " Hello"
 
 
-def test_timestamps_are_counted_in_steps_of_20_ms() -> None:
+def test_timestamp_step_is_20_ms() -> None:
     tokenizer = demo_tokenizer()
     begin = tokenizer.special.timestamp_begin
     assert tokenizer.timestamp_s(begin) == 0
@@ -131,7 +131,7 @@ def test_timestamps_are_counted_in_steps_of_20_ms() -> None:
     assert tokenizer.timestamp_s(17) is None
 
 
-def test_previous_text_keeps_its_end_and_the_keywords() -> None:
+def test_previous_text_keeps_its_end_and_keywords() -> None:
     tokenizer = demo_tokenizer()
     prompt = " ".join(f"word{n}" for n in range(400))
     tokens = tokenizer.previous_text(prompt, ["Kubernetes", " ", "  Zürich "])
@@ -142,12 +142,12 @@ def test_previous_text_keeps_its_end_and_the_keywords() -> None:
 
 
 @pytest.mark.parametrize(("prompt", "keywords"), [("", ()), ("  \n", ("", " "))])
-def test_no_previous_text_of_nothing(prompt: str, keywords: tuple[str, ...]) -> None:
+def test_previous_text_of_nothing_is_empty(prompt: str, keywords: tuple[str, ...]) -> None:
     assert demo_tokenizer().previous_text(prompt, keywords) == ()
 
 
 @given(TEXTS, st.lists(TEXTS, max_size=3))
-def test_previous_text_is_never_too_long_and_never_special(prompt: str, keywords: list[str]) -> None:
+def test_previous_text_is_never_too_long_nor_special(prompt: str, keywords: list[str]) -> None:
     tokenizer = demo_tokenizer()
     tokens = tokenizer.previous_text(prompt * 20, keywords)
     assert len(tokens) <= MAX_PREVIOUS_TOKENS
@@ -155,20 +155,20 @@ def test_previous_text_is_never_too_long_and_never_special(prompt: str, keywords
 
 
 @pytest.mark.parametrize("token", ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"])
-def test_a_tokenizer_without_what_every_whisper_has_is_refused(token: str) -> None:
+def test_tokenizer_without_required_token_is_refused(token: str) -> None:
     with pytest.raises(StartError, match=r"MODEL_ID: .*set it to another model") as refusal:
         tokenizer_like_demo(rename(token, "<|gone|>"))
     assert token in str(refusal.value)
 
 
-def test_a_multilingual_model_needs_task_tokens_and_an_english_one_does_not() -> None:
+def test_only_multilingual_model_needs_task_tokens() -> None:
     with pytest.raises(StartError, match="MODEL_ID"):
         tokenizer_like_demo(rename("<|translate|>", "<|gone|>"))
     tokenizer_like_demo(rename("<|translate|>", "<|gone|>"), is_multilingual=False)
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"model": 3}'])
-def test_a_missing_or_damaged_tokenizer_file_is_named_in_one_line(tmp_path: Path, content: str | None) -> None:
+def test_missing_or_damaged_tokenizer_file_is_named(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "tokenizer.json").write_text(content, encoding="utf-8")
     with pytest.raises(StartError, match=r"^MODEL_ID: .*tokenizer\.json.*(set|put)") as refusal:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.torch.network import (
     Caches,
     decode_known,
@@ -24,7 +25,6 @@ from whisper_server.engines.torch.network import (
 from whisper_server.engines.torch.sampler import Sampler
 from whisper_server.engines.torch.weights import Weights
 from whisper_server.engines.torch.wire import DecodeTask
-from whisper_server.engines.vllm.plans import Vocabulary
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_WINDOW_SAMPLES
 
 ROW_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import logging
 import multiprocessing
 import os
 import threading
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from whisper_server.engines.gpu.model_files import ModelFiles
+from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.window import TorchWindow
 from whisper_server.engines.torch.wire import (
     MAX_WINDOWS,
@@ -29,8 +29,6 @@ from whisper_server.engines.torch.wire import (
     TaskFailed,
     WorkerConfig,
 )
-from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.sounds import SharedSounds
 from whisper_server.errors import InternalError, StartError, Unavailable
 from whisper_server.whisper.engine_protocol import ModelFacts
 from whisper_server.whisper.transcript import Samples
@@ -58,9 +56,7 @@ class TorchEngine:
 
     def __init__(self, config: TorchConfig) -> None:
         self._config = config
-        self._shared_audio = SharedSounds.create(MAX_WINDOWS)
-        self._free_slots: list[int] = []
-        self._waiting_for_slot: deque[asyncio.Future[int]] = deque()
+        self._audio_pool = SharedAudioPool.create(MAX_WINDOWS)
         self._ids = itertools.count()
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._outbox: list[Request] = []
@@ -106,7 +102,7 @@ class TorchEngine:
             raise StartError(report.message)
         assert isinstance(report, Ready)
         self._ready = report
-        self._free_slots = list(range(report.n_slots))
+        self._audio_pool.limit(report.n_slots)
 
     async def stop(self) -> None:
         """End the process; what waits gets Unavailable."""
@@ -123,7 +119,7 @@ class TorchEngine:
                 await asyncio.to_thread(process.join)
         if self._connection is not None:
             self._connection.close()
-        self._shared_audio.close()
+        self._audio_pool.close()
 
     def health(self) -> str | None:
         """None while the engine lives; else what is wrong with it."""
@@ -143,23 +139,13 @@ class TorchEngine:
 
     async def acquire(self, samples: Samples) -> Place:
         """The lowest free slot, with the samples written into it."""
-        if self._free_slots:
-            slot = heapq.heappop(self._free_slots)
-        else:
-            waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            self._waiting_for_slot.append(waiting)
-            slot = await waiting
-        sound = await asyncio.to_thread(self._shared_audio.write, slot, samples)
-        return Place(self.next_id(), slot, sound.scale)
+        slot = await self._audio_pool.acquire()
+        written = await asyncio.to_thread(self._audio_pool.write, slot, samples)
+        return Place(self.next_id(), slot, written.scale)
 
     def release(self, slot: int) -> None:
         """To be used by another window."""
-        while self._waiting_for_slot:
-            waiting = self._waiting_for_slot.popleft()
-            if not waiting.done():
-                waiting.set_result(slot)
-                return
-        heapq.heappush(self._free_slots, slot)
+        self._audio_pool.release(slot)
 
     async def ask(self, task: Task) -> Answer:
         """The answer to a task. Raises Unavailable, InternalError; a cancelled call cancels the task."""
@@ -232,7 +218,6 @@ class TorchEngine:
 
     def _worker_config(self) -> WorkerConfig:
         files = self._config.files
-        where = next(iter(self._shared_audio.as_config().values()))
         return WorkerConfig(
             folder=files.folder,
             shape=files.shape,
@@ -241,8 +226,8 @@ class TorchEngine:
             dtype=self._config.dtype,
             memory_utilization=self._config.memory_utilization,
             n_threads=self._config.n_threads,
-            shared_audio_pid=os.getpid(),
-            shared_audio_descriptor=where["descriptor"],
+            audio_pool_pid=os.getpid(),
+            audio_pool_descriptor=self._audio_pool.descriptor,
         )
 
 

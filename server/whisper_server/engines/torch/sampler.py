@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from whisper_server.engines.vllm.plans import Vocabulary
-from whisper_server.engines.vllm.stretches import N_COLUMNS, Step, Stretches, advanced, step
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.gpu.token_rules import N_COLUMNS, Step, VocabularyRanges, advance, step
 
 
 class Sampler:
@@ -17,7 +17,7 @@ class Sampler:
 
     def __init__(self, vocabulary: Vocabulary, n_rows: int, device: torch.device) -> None:
         self._n_tokens = vocabulary.n_tokens
-        self._ranges = Stretches.of(vocabulary, device)
+        self._ranges = VocabularyRanges.of(vocabulary, device)
         self._state = torch.zeros((n_rows, N_COLUMNS), dtype=torch.int64, device=device)
         self._temperature = torch.zeros(n_rows, dtype=torch.float32, device=device)
 
@@ -44,15 +44,15 @@ class Sampler:
         chosen = step(logits, state, self._ranges)
         if sample:
             chosen = self._sampled(chosen, logits, state, self._temperature[rows])
-        self._state[rows] = advanced(state, chosen.tokens, self._ranges)
+        self._state[rows] = advance(state, chosen.tokens, self._ranges)
         return chosen.tokens, chosen.logprobs
 
     def _sampled(self, greedy: Step, logits: torch.Tensor, state: torch.Tensor, temperature: torch.Tensor) -> Step:
-        allowed = self._ranges.allowed(logits.float(), state, greedy.reach)
+        allowed = self._ranges.mask(logits.float(), state, greedy.allowed)
         minus_gumbel = torch.empty_like(allowed).exponential_().log_()
         drawn = (allowed / temperature.clamp(min=1e-6).unsqueeze(1) - minus_gumbel).argmax(-1)
         logprobs = allowed.gather(1, drawn.unsqueeze(1)).squeeze(1) - allowed.logsumexp(-1)
         is_hot = temperature > 0
         return Step(
-            torch.where(is_hot, drawn, greedy.tokens), torch.where(is_hot, logprobs, greedy.logprobs), greedy.reach
+            torch.where(is_hot, drawn, greedy.tokens), torch.where(is_hot, logprobs, greedy.logprobs), greedy.allowed
         )

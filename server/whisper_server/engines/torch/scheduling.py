@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.torch.decoding import ENCODER_SIZES, Decoding
 from whisper_server.engines.torch.network import logits_of
 from whisper_server.engines.torch.weights import Weights
@@ -28,7 +29,6 @@ from whisper_server.engines.torch.wire import (
     Task,
     TaskFailed,
 )
-from whisper_server.engines.vllm.plans import Vocabulary
 from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 Features = Callable[[Sequence[Place]], torch.Tensor]

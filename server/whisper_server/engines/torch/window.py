@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from whisper_server.engines.gpu.dtw import token_starts
+from whisper_server.engines.gpu.model_files import ModelFiles
 from whisper_server.engines.torch.wire import (
     Aligned,
     AlignTask,
@@ -19,8 +21,6 @@ from whisper_server.engines.torch.wire import (
     Place,
     Task,
 )
-from whisper_server.engines.vllm.dtw import token_starts
-from whisper_server.engines.vllm.model_files import ModelFiles
 from whisper_server.whisper.constants import FRAMES_PER_POSITION, MEL_HOP_SAMPLES
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
 from whisper_server.whisper.transcript import Samples

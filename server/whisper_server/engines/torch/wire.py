@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_server.engines.vllm.plans import Vocabulary
-from whisper_server.engines.vllm.profile import ModelShape
+from whisper_server.engines.gpu.model_facts import ModelShape, Vocabulary
 
 MAX_WINDOWS = 512
 """Windows in the engine at most: 512 fill an H200 with turbo (4.85 ms a step; 256 take 2.58 ms)."""
@@ -30,8 +29,8 @@ class WorkerConfig:
     """Share of the GPU's memory that the engine may take."""
     n_threads: int
     """On a CPU; 0: one per core."""
-    shared_audio_pid: int
-    shared_audio_descriptor: int
+    audio_pool_pid: int
+    audio_pool_descriptor: int
     """The server's memory file of MAX_WINDOWS slots, opened by way of /proc."""
 
 

@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
+from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.scheduling import Scheduler
 from whisper_server.engines.torch.weights import Weights, load_weights
@@ -25,9 +27,6 @@ from whisper_server.engines.torch.wire import (
     Stop,
     WorkerConfig,
 )
-from whisper_server.engines.vllm.features import BatchLogMel
-from whisper_server.engines.vllm.shared_windows import SharedWindows
-from whisper_server.engines.vllm.sounds import CONFIG_KEY, SharedSounds
 from whisper_server.errors import StartError
 
 GIB = 1024**3
@@ -62,8 +61,8 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
     weights = load_weights(config.folder, device, DTYPES[dtype_name])
     n_slots = _n_slots(config, weights)
     decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions)
-    where = {"pid": config.shared_audio_pid, "descriptor": config.shared_audio_descriptor, "n_slots": MAX_WINDOWS}
-    windows = SharedWindows(SharedSounds.from_config({CONFIG_KEY: where}), device)
+    pool = SharedAudioPool.opened(config.audio_pool_pid, config.audio_pool_descriptor, MAX_WINDOWS)
+    windows = SharedSamples(pool, device)
     log_mel = BatchLogMel(weights.n_mels, device)
 
     def features(places: Sequence[Place]) -> torch.Tensor:

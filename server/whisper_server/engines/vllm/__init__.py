@@ -1,4 +1,5 @@
 """The GPU engine: vLLM behind the Engine protocol. torch and vllm are imported in this package only.
 
-`profile`, `dtw` and `numbers` need neither and are tested on any machine; `engine` is what `loading` asks for.
+`worker` holds what runs in vLLM's process, everything else runs in the server's. Only `engine`, `device` and `worker`
+need vLLM or torch; the other modules are tested on any machine.
 """

@@ -1,22 +1,22 @@
-"""Which device vLLM would compute on; asked without taking any of the GPU's memory."""
+"""The device that vLLM would compute on, found without using any of the GPU's memory."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-from whisper_server.engines.vllm.profile import Gpu
+from whisper_server.engines.vllm.engine_config import Gpu
 from whisper_server.errors import StartError
 
 CPU = "cpu"
 
 
 def is_installed() -> bool:
-    """Whether vLLM is here, without importing it, which takes seconds."""
+    """Whether vLLM is installed, without importing it, which takes seconds."""
     return find_spec("vllm") is not None
 
 
 def find_gpu() -> Gpu | None:
-    """The first CUDA device; None where there is none, or vLLM's build has no use for it."""
+    """The first CUDA device; None where there is none, or where vLLM's build cannot use it."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cuda():
@@ -32,7 +32,7 @@ def find_gpu() -> Gpu | None:
 
 
 def require_device() -> Gpu | None:
-    """The GPU, or None for vLLM's CPU build. Raises StartError where vLLM has nothing to compute on."""
+    """The GPU, or None for vLLM's CPU build. Raises StartError where vLLM has no device."""
     if not is_installed():
         raise StartError(
             "ENGINE: vllm is not installed; install whisper-server[vllm], or set ENGINE to auto or ctranslate2"

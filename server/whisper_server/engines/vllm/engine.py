@@ -1,16 +1,17 @@
 """The GPU engine: vLLM's AsyncLLM behind the Engine protocol.
 
-vLLM computes in a process of its own and batches across requests; this module turns windows into its requests
-and its answers into ours. How a token is chosen is decided in `rules`, which runs in vLLM's process.
+vLLM computes in a process of its own and batches across requests; this module turns windows into vLLM's requests, and
+vLLM's outputs into ours. `worker.sampler` samples the tokens, in vLLM's process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -30,14 +31,14 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from whisper_server.engines.vllm.aligning import Aligning
-from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.options import engine_options, known_options
-from whisper_server.engines.vllm.plans import SCALE, SLOT, Answer, Plan
-from whisper_server.engines.vllm.profile import Profile
-from whisper_server.engines.vllm.sounds import SharedSounds, Sound
-from whisper_server.engines.vllm.starting import load_in_thread
+from whisper_server.engines.gpu.model_files import ModelFiles
+from whisper_server.engines.gpu.shared_audio import AudioSlot, SharedAudioPool
+from whisper_server.engines.vllm.align_batcher import AlignBatcher
+from whisper_server.engines.vllm.cancellable_load import load_in_thread
+from whisper_server.engines.vllm.engine_args import engine_args, known_args
+from whisper_server.engines.vllm.engine_config import EngineConfig
 from whisper_server.engines.vllm.window import VllmWindow
+from whisper_server.engines.vllm.wire import SCALE, SLOT, AlignResult, AlignTask, WhisperOutput, WhisperParams
 from whisper_server.errors import InternalError, StartError, Unavailable
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 from whisper_server.whisper.engine_protocol import ModelFacts
@@ -46,10 +47,10 @@ from whisper_server.whisper.transcript import Samples
 logger = logging.getLogger(__name__)
 
 MODALITY = "audio"
-LIVES_EVERY_S = 1.0
-"""How often vLLM's process is looked after while it is called."""
+LIVENESS_CHECK_S = 1.0
+"""Period of the check that vLLM's process lives, during a call to it."""
 STOP_LIMIT_S = 5.0
-"""Then vLLM's processes are killed: when the engine stops, nothing they hold is of use to anybody."""
+"""After this time vLLM's processes are killed: they hold nothing that must be saved when the engine stops."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class VllmConfig:
 
     model_id: str
     files: ModelFiles
-    profile: Profile
+    engine_config: EngineConfig
     device: str
     """Name of the GPU, or `cpu`."""
     temporary: tempfile.TemporaryDirectory[str]
@@ -66,7 +67,7 @@ class VllmConfig:
 
     @property
     def on_cpu(self) -> bool:
-        """VLLM's CPU build: for tests."""
+        """True for vLLM's CPU build, which the tests use."""
         return self.device == "cpu"
 
 
@@ -75,12 +76,12 @@ class VllmEngine:
 
     def __init__(self, config: VllmConfig) -> None:
         self._config = config
-        self.sounds = SharedSounds.create(self.facts.n_windows_in_flight)
-        """Where windows lie, one slot for each in flight."""
-        self._llm: Any = None
+        self.audio_pool = SharedAudioPool.create(self.facts.n_windows_in_flight)
+        """One slot for each window in flight."""
+        self._llm: AsyncLLM | None = None
         self._is_stopped = False
         self._ids = itertools.count()
-        self._aligning = Aligning(self._align_windows)
+        self._align_batcher = AlignBatcher(self._align_windows)
 
     @property
     def files(self) -> ModelFiles:
@@ -89,27 +90,28 @@ class VllmEngine:
 
     @property
     def facts(self) -> ModelFacts:
-        """Known from the beginning."""
-        profile = self._config.profile
-        n_encoded = profile.max_num_batched_tokens // N_AUDIO_POSITIONS
+        """Known before the engine starts."""
+        config = self._config.engine_config
+        max_windows_per_step = config.max_num_batched_tokens // N_AUDIO_POSITIONS
         return ModelFacts(
             model_id=self._config.model_id,
             engine="vllm",
-            dtype=profile.dtype,
+            dtype=config.dtype,
             device=self._config.device,
             is_multilingual=self.files.is_multilingual,
             n_text_positions=self.files.shape.n_text_positions,
-            # One step's worth of windows waits inside, so that the encoder never does.
-            n_windows_in_flight=profile.max_num_seqs + n_encoded,
+            # The windows of one more step wait inside vLLM, so that the encoder never waits for windows.
+            n_windows_in_flight=config.max_num_seqs + max_windows_per_step,
         )
 
     async def start(self) -> None:
         """Load the model in vLLM's process. Raises StartError."""
         logging.getLogger("vllm").setLevel(logging.WARNING)
-        for warning in self._config.profile.warnings:
+        config = self._config.engine_config
+        for warning in config.warnings:
             logger.warning(warning)
-        options = engine_options(self.files, self._config.profile, self.sounds.as_config(), on_cpu=self._config.on_cpu)
-        arguments = AsyncEngineArgs(**known_options(options, AsyncEngineArgs))
+        args = engine_args(self.files, config, self.audio_pool.to_config(), on_cpu=self._config.on_cpu)
+        arguments = AsyncEngineArgs(**known_args(args, AsyncEngineArgs))
         try:
             self._llm = await load_in_thread(partial(AsyncLLM.from_engine_args, arguments))
             await self._call_worker("warm_up")
@@ -121,12 +123,12 @@ class VllmEngine:
             ) from error
 
     async def stop(self) -> None:
-        """End vLLM's process; what waits gets Unavailable."""
+        """End vLLM's process; requests in flight get Unavailable."""
         self._is_stopped = True
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown, STOP_LIMIT_S)
-        self.sounds.close()
+        self.audio_pool.close()
         self._config.temporary.cleanup()
 
     def health(self) -> str | None:
@@ -141,85 +143,87 @@ class VllmEngine:
         """A window of at most 30 s; nothing is computed yet."""
         return VllmWindow(self, samples)
 
-    async def generate(self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer:
-        """Decode from `prompt`; cancelling it takes the request out of vLLM."""
-        parameters = SamplingParams(
+    async def generate(
+        self, slot: AudioSlot, prompt: Sequence[int], params: WhisperParams, *, max_tokens: int
+    ) -> WhisperOutput:
+        """Decode from `prompt`; cancelling this call removes the request from vLLM.
+
+        Raises Unavailable where vLLM's process is dead or not loaded, InternalError where it fails on this window.
+        """
+        vocabulary = self.files.vocabulary
+        side_channel = vocabulary.languages if params.detects_language else (vocabulary.startoftranscript,)
+        sampling_params = SamplingParams(
             temperature=0.0,
             max_tokens=max_tokens,
-            stop_token_ids=[self.files.vocabulary.endoftext],
-            # The V1 runner hands back columns that it is asked for, the V2 runner's sampler is ours.
-            logprob_token_ids=self._columns(plan) if self._config.on_cpu else None,
+            stop_token_ids=[vocabulary.endoftext],
+            # The V1 runner returns only the log-probabilities that it is asked for; the V2 runner's sampler is ours.
+            logprob_token_ids=list(side_channel) if self._config.on_cpu else None,
             ignore_eos=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            extra_args=plan.as_extra_args(),
+            extra_args=params.to_extra_args(),
             skip_clone=True,
         )
         request_id = str(next(self._ids))
-        llm = self._loaded()
-        try:
-            outputs = llm.generate(_engine_input(sound, prompt, request_id), parameters, request_id)
+        with _vllm_errors("decode a window"):
+            outputs = self._loaded().generate(_engine_input(slot, prompt, request_id), sampling_params, request_id)
             async with aclosing(outputs):
                 (output,) = [finished async for finished in outputs]
-        except EngineDeadError as error:
-            raise Unavailable("The engine is dead: vLLM's process has died.", code="engine_dead") from error
-        except Exception as error:
-            logger.exception("vLLM failed on a window")
-            raise InternalError(
-                "The engine failed on this recording. Try again; if it happens again, report it."
-            ) from error
-        return Answer.unpacked(output.outputs[0].token_ids)
+        return WhisperOutput.from_wire(output.outputs[0].token_ids)
 
-    def _columns(self, plan: Plan) -> list[int]:
-        vocabulary = self.files.vocabulary
-        return list(vocabulary.languages) if plan.detects else [vocabulary.startoftranscript]
+    async def align(self, task: AlignTask) -> AlignResult:
+        """Attention of one window's text tokens. Raises as `generate`."""
+        return await self._align_batcher.align(task)
 
-    async def align(self, request: list[Any]) -> Any:
-        """Attention of one window, computed together with others that wait for theirs."""
-        return await self._aligning.align(request)
+    async def _align_windows(self, tasks: list[AlignTask]) -> list[AlignResult]:
+        with _vllm_errors(f"align {len(tasks)} windows"):
+            results = await self._call_worker("align_windows", [task.to_wire() for task in tasks])
+        return [AlignResult.from_wire(result) for result in results]
 
-    async def _align_windows(self, requests: list[Any]) -> list[Any]:
-        try:
-            answers: list[Any] = await self._call_worker("align_windows", requests)
-        except EngineDeadError as error:
-            raise Unavailable("The engine is dead: vLLM's process has died.", code="engine_dead") from error
-        except Unavailable:
-            raise
-        except Exception as error:
-            logger.exception("vLLM failed to align %d windows", len(requests))
-            raise InternalError(
-                "The engine failed on this recording. Try again; if it happens again, report it."
-            ) from error
-        return answers
-
-    async def _call_worker(self, method: str, *args: Any) -> Any:
-        """A method of `worker`'s. VLLM itself waits for ever for the answer of a process that has died."""
+    async def _call_worker(self, method: str, *args: object) -> Any:
+        """Call a method of WorkerExtension. Raises EngineDeadError, where vLLM would wait forever."""
         llm = self._loaded()
-        answering = asyncio.ensure_future(llm.collective_rpc(method, args=args))
+        call = asyncio.ensure_future(llm.collective_rpc(method, args=args))
         try:
-            while not answering.done():
-                await asyncio.wait({answering}, timeout=LIVES_EVERY_S)
-                if llm.errored and not answering.done():
+            while not call.done():
+                await asyncio.wait({call}, timeout=LIVENESS_CHECK_S)
+                if llm.errored and not call.done():
                     raise EngineDeadError
         finally:
-            answering.cancel()
-        (answer,) = answering.result()
-        return answer
+            call.cancel()
+        (result,) = call.result()
+        return result
 
-    def _loaded(self) -> Any:
+    def _loaded(self) -> AsyncLLM:
         if self._llm is None:
             raise Unavailable("The server is shutting down." if self._is_stopped else "The model is not loaded.")
         return self._llm
 
 
-def _engine_input(sound: Sound, prompt: Sequence[int], request_id: str) -> dict[str, Any]:
-    """A request as vLLM has it after its own preprocessing, which would add a start token and compute features."""
+@contextlib.contextmanager
+def _vllm_errors(action: str) -> Iterator[None]:
+    """Raises vLLM's errors as ours: Unavailable where its process is dead, else InternalError."""
+    try:
+        yield
+    except EngineDeadError as error:
+        raise Unavailable("The engine is dead: vLLM's process has died.", code="engine_dead") from error
+    except Unavailable:
+        raise
+    except Exception as error:
+        logger.exception("vLLM failed to %s", action)
+        raise InternalError(
+            "The engine failed on this recording. Try again; if it happens again, report it."
+        ) from error
+
+
+def _engine_input(slot: AudioSlot, prompt: Sequence[int], request_id: str) -> dict[str, object]:
+    """A request as vLLM's own preprocessing makes it, which would add a start token and compute features."""
     field = MultiModalBatchedField()
     item = MultiModalKwargsItem(
         {
-            # Plain numbers: vLLM takes them for tensors, and sends them in less time.
-            SLOT: MultiModalFieldElem(data=sound.slot, field=field),
-            SCALE: MultiModalFieldElem(data=sound.scale, field=field),
+            # Plain numbers pass for tensors in vLLM, and are serialized faster.
+            SLOT: MultiModalFieldElem(data=slot.index, field=field),
+            SCALE: MultiModalFieldElem(data=slot.scale, field=field),
         }
     )
     decoder = mm_input(

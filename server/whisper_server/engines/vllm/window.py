@@ -1,18 +1,25 @@
-"""One window on its way through vLLM: our requests in its terms, its answers in ours. Knows neither torch nor vllm."""
+"""One window on its way through vLLM: turns the Engine protocol's calls into requests, and their outputs into results.
+
+Imports neither torch nor vllm.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-
-from whisper_server.engines.vllm.dtw import token_starts
-from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.plans import OUT_OF_SIGHT, Answer, Plan
-from whisper_server.engines.vllm.sounds import SharedSounds, Sound
+from whisper_server.engines.gpu.dtw import token_starts
+from whisper_server.engines.gpu.model_files import ModelFiles
+from whisper_server.engines.gpu.shared_audio import AudioSlot, SharedAudioPool
+from whisper_server.engines.vllm.wire import (
+    SIDE_CHANNEL_OFFSET,
+    AlignResult,
+    AlignTask,
+    WhisperOutput,
+    WhisperParams,
+)
 from whisper_server.errors import InternalError
 from whisper_server.whisper.constants import FRAMES_PER_POSITION, MEL_HOP_SAMPLES
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
@@ -20,17 +27,19 @@ from whisper_server.whisper.transcript import Samples
 
 
 class Generator(Protocol):
-    """The engine, as a window sees it."""
+    """The part of the engine that a window uses."""
 
     @property
     def files(self) -> ModelFiles: ...
 
     @property
-    def sounds(self) -> SharedSounds: ...
+    def audio_pool(self) -> SharedAudioPool: ...
 
-    async def generate(self, sound: Sound, prompt: Sequence[int], plan: Plan, *, max_tokens: int) -> Answer: ...
+    async def generate(
+        self, slot: AudioSlot, prompt: Sequence[int], params: WhisperParams, *, max_tokens: int
+    ) -> WhisperOutput: ...
 
-    async def align(self, request: list[Any]) -> Any: ...
+    async def align(self, task: AlignTask) -> AlignResult: ...
 
 
 class VllmWindow:
@@ -40,89 +49,90 @@ class VllmWindow:
         self._engine = engine
         self._samples = samples
         self._slot: int | None = None
-        self._writing: asyncio.Task[Sound] | None = None
+        self._writing: asyncio.Task[AudioSlot] | None = None
 
     async def detect_language(self) -> LanguageGuess:
-        """Which language is spoken: one step."""
+        """The languages by probability, from one decoding step."""
         special = self._engine.files.tokenizer.special
-        answer = await self._engine.generate(
-            await self._written(), [special.startoftranscript], Plan(n_task_tokens=1, detects=True), max_tokens=1
+        output = await self._engine.generate(
+            await self._written(),
+            [special.startoftranscript],
+            WhisperParams(n_task_tokens=1, detects_language=True),
+            max_tokens=1,
         )
-        weights = [math.exp(logprob - OUT_OF_SIGHT) for logprob in answer.first_columns]
+        weights = [math.exp(logprob - SIDE_CHANNEL_OFFSET) for logprob in output.side_channel]
         total = sum(weights) or 1.0
         ranked = sorted(zip(special.languages, weights, strict=True), key=lambda pair: -pair[1])
         return LanguageGuess(tuple((code, weight / total) for code, weight in ranked))
 
     async def decode(self, request: DecodeRequest) -> Decoded:
-        """Decode the window."""
+        """Decode the window. Raises InternalError where vLLM ends before the text does."""
         files = self._engine.files
-        room = files.shape.n_text_positions - len(request.prompt_tokens)
-        max_new_tokens = max(1, min(request.max_new_tokens, room))
-        answer = await self._engine.generate(
+        n_free_positions = files.shape.n_text_positions - len(request.prompt_tokens)
+        max_new_tokens = max(1, min(request.max_new_tokens, n_free_positions))
+        output = await self._engine.generate(
             await self._written(),
             request.prompt_tokens,
-            Plan(
+            WhisperParams(
                 n_task_tokens=request.n_task_tokens,
                 timestamps=request.prompt_tokens[-1] != files.vocabulary.notimestamps,
                 temperature=request.temperature,
             ),
             max_tokens=max_new_tokens,
         )
-        has_ended = answer.tokens[-1:] == (files.vocabulary.endoftext,)
-        if not has_ended and len(answer.tokens) < max_new_tokens:
+        has_ended = output.tokens[-1:] == (files.vocabulary.endoftext,)
+        if not has_ended and len(output.tokens) < max_new_tokens:
             raise InternalError("The engine left off in the middle of this recording. Try again.")
-        tokens = answer.tokens[:-1] if has_ended else answer.tokens
+        tokens = output.tokens[:-1] if has_ended else output.tokens
         has_nospeech = files.tokenizer.special.nospeech is not None
         return Decoded(
             tokens=tokens,
-            sum_logprob=sum(answer.logprobs),
-            no_speech_prob=math.exp(answer.first_columns[0] - OUT_OF_SIGHT) if has_nospeech else 0.0,
-            token_logprobs=answer.logprobs[: len(tokens)] if request.logprobs else (),
+            sum_logprob=sum(output.logprobs),
+            no_speech_prob=math.exp(output.side_channel[0] - SIDE_CHANNEL_OFFSET) if has_nospeech else 0.0,
+            token_logprobs=output.logprobs[: len(tokens)] if request.logprobs else (),
             hit_length_limit=not has_ended,
         )
 
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
         """Times of the text tokens in the window."""
-        files, sound = self._engine.files, await self._written()
-        n_positions = max(1, -(-len(self._samples) // MEL_HOP_SAMPLES) // FRAMES_PER_POSITION)
-        n_rows, n_columns, matrix, probabilities = await self._engine.align(
-            [
-                sound.slot,
-                sound.scale,
-                n_positions,
-                [list(pair) for pair in files.alignment_heads],
-                list(sot_sequence),
-                files.vocabulary.notimestamps,
-                list(text_tokens),
-                files.vocabulary.endoftext,
-            ]
+        files, slot = self._engine.files, await self._written()
+        n_frames = -(-len(self._samples) // MEL_HOP_SAMPLES)
+        task = AlignTask(
+            slot=slot.index,
+            scale=slot.scale,
+            n_positions=max(1, n_frames // FRAMES_PER_POSITION),
+            heads=files.alignment_heads,
+            sot_sequence=sot_sequence,
+            notimestamps=files.vocabulary.notimestamps,
+            text_tokens=text_tokens,
+            endoftext=files.vocabulary.endoftext,
         )
-        attention = np.frombuffer(matrix, dtype=np.float32).reshape(n_rows, n_columns)
-        return Alignment(await asyncio.to_thread(token_starts, attention), tuple(probabilities))
+        result = await self._engine.align(task)
+        return Alignment(await asyncio.to_thread(token_starts, result.attention), result.probabilities)
 
     def close(self) -> None:
-        """Forget the sound. Work under way is dropped by cancelling the call that waits for it."""
+        """Release the slot. Calls in flight are dropped by cancelling them."""
         writing, self._writing = self._writing, None
         if writing is None:
             return
         if writing.done():
-            self._give_back()
+            self._release()
         else:
-            # Cancelled in the middle, a thread may still be writing: nobody else must get the slot before it is done.
-            writing.add_done_callback(lambda _: self._give_back())
+            # After a cancelled call a thread may still write: no other window may get the slot before it has finished.
+            writing.add_done_callback(lambda _: self._release())
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         slot, self._slot = self._slot, None
         if slot is not None:
-            self._engine.sounds.give_back(slot)
+            self._engine.audio_pool.release(slot)
 
-    async def _written(self) -> Sound:
-        """Where the sound lies."""
+    async def _written(self) -> AudioSlot:
+        """The slot, once the samples are in it."""
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return await asyncio.shield(self._writing)
 
-    async def _write(self) -> Sound:
-        # There are as many slots as windows in flight, but that of one which was closed may still be written.
-        self._slot = await self._engine.sounds.take()
-        return await asyncio.to_thread(self._engine.sounds.write, self._slot, self._samples)
+    async def _write(self) -> AudioSlot:
+        # There are as many slots as windows in flight, but a thread may still write to that of a closed window.
+        self._slot = await self._engine.audio_pool.acquire()
+        return await asyncio.to_thread(self._engine.audio_pool.write, self._slot, self._samples)

@@ -1,0 +1,241 @@
+"""Reconciles one endpoint: applies its children, takes a snapshot of the cluster, writes the status.
+
+Level-triggered: it depends only on the current state, never on events, and may be killed at any point. It does not touch
+the children of an endpoint that is deleted or terminating. The decisions are elsewhere: what the children are
+(`manifests`), what the status says (`status`), when a reconciliation runs (`work_queue`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from whisper_operator import manifests, names, status
+from whisper_operator.cluster_protocol import ApiError, Cluster
+from whisper_operator.errors import SpecError
+from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
+from whisper_operator.metrics import Metrics
+from whisper_operator.reconcile.apply import DELETION_POLL_S, Applier, ApplyResult
+from whisper_operator.reconcile.cached_reader import CachedReader, LookupResults
+from whisper_operator.reconcile.route_conflicts import RouteConflicts
+from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, poll_delay_s
+from whisper_operator.reconcile.store import Key, Store
+from whisper_operator.reconcile.work_queue import Result
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.parse import parse_endpoint
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
+from whisper_operator.snapshot import ChildKey
+
+log = logging.getLogger(__name__)
+
+NO_RESULTS = LookupResults({}, None, None, None)
+NO_CLASS: Document = {"metadata": {"name": ""}, "spec": {}}
+ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that a reconciliation depends on. If it is unchanged, there is nothing to do."""
+
+    changes: int
+    lookups: LookupResults
+    route_owner: str
+    served_kinds: frozenset[str]
+
+
+class Reconciler:
+    """Work for a WorkQueue of Keys. `enqueue` is called for other endpoints that a change affects."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        store: Store,
+        settings: Settings,
+        metrics: Metrics,
+        served_kinds: frozenset[str],
+        enqueue: Callable[[Key], None],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._served_kinds = served_kinds
+        self._clock = clock
+        self._now = now
+        self._applier = Applier(cluster, store, metrics, clock)
+        self.route_conflicts = RouteConflicts(store, enqueue)
+        self.reader = CachedReader(cluster, settings, clock)
+        self._snapshots = SnapshotBuilder(store, self.reader, settings.missing_seconds)
+        self._done_inputs: dict[Key, Inputs] = {}
+        self._refused_since: dict[Key, float] = {}
+        self._uids: dict[Key, str] = {}
+
+    async def reconcile(self, key: Key) -> Result:
+        """Never raises ApiError: after an error of the API server the endpoint is requeued."""
+        started_s = self._clock()
+        try:
+            result, outcome = await self._reconcile(key)
+        except ApiError as error:
+            self._done_inputs.pop(key, None)
+            result, outcome = "failed", Result(requeue_after_s=error.retry_after_s, failed=True)
+            log.warning("reconcile failed, will retry: %s", error, extra={"fields": {"endpoint": "/".join(key)}})
+        self._metrics.reconciles.labels(result).inc()
+        if result not in ("unchanged", "gone"):
+            self._metrics.reconcile_seconds.observe(self._clock() - started_s)
+        return outcome
+
+    async def _reconcile(self, key: Key) -> tuple[str, Result]:
+        changes = self._store.changes(key)
+        self.route_conflicts.update(key)
+        document = self._store.endpoint(key)
+        if document is None or document["metadata"].get("deletionTimestamp"):
+            self._forget(key)
+            return "gone", Result()
+        uid = document["metadata"]["uid"]
+        if self._uids.setdefault(key, uid) != uid:
+            self._applier.forget(self._uids[key])
+            self._uids[key] = uid
+        endpoint, problem = _parsed(document)
+        lookups = await self.reader.read(endpoint) if endpoint else NO_RESULTS
+        inputs = Inputs(changes, lookups, self.route_conflicts.owner_of(key), self._served_kinds)
+        if self._done_inputs.get(key) == inputs:
+            return "unchanged", Result(requeue_after_s=lookups.requeue_after_s)
+        result = ApplyResult()
+        if endpoint is not None:
+            try:
+                result = await self._applier.apply_children(endpoint, await self._desired_children(endpoint, inputs))
+            except SpecError as error:
+                problem = error
+        built = await self._report(document, endpoint, problem, inputs, result)
+        return self._settle(key, inputs, result, built)
+
+    async def _desired_children(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
+        ingress_class = inputs.lookups.ingress_class or NO_CLASS
+        children = manifests.make_children(
+            endpoint,
+            self._settings,
+            served_kinds=self._served_kinds,
+            ingress_controller=self._settings.ingress_controller or ingress_class["spec"].get("controller", ""),
+            default_class=ingress_class["metadata"]["name"],
+            deployed=await self._deployed(endpoint),
+        )
+        return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
+
+    async def _deployed(self, endpoint: Endpoint) -> Document | None:
+        deployment = ChildKey(DEPLOYMENT.kind, names.child_name(endpoint.name))
+        try:
+            return await self._applier.live(endpoint.namespace, deployment, DEPLOYMENT.api_version)
+        except ApiError as error:
+            # Without the right to read it, writing it fails too, and that refusal is in the status.
+            if error.code != 403:
+                raise
+            return None
+
+    async def _report(
+        self,
+        document: Document,
+        endpoint: Endpoint | None,
+        problem: SpecError | None,
+        inputs: Inputs,
+        result: ApplyResult,
+    ) -> SnapshotResult:
+        """Writes the status if it has changed."""
+        built = await self._snapshots.build(
+            document,
+            inputs.lookups,
+            served_kinds=inputs.served_kinds,
+            route_owner=inputs.route_owner,
+            refusals=tuple(result.refusals),
+            now=self._now(),
+        )
+        new = status.make_status(
+            endpoint,
+            problem,
+            document=document,
+            snapshot=built.snapshot,
+            resolved=manifests.resolve(endpoint, self._settings) if endpoint and problem is None else None,
+            url=manifests.url_of(endpoint, self._settings) if endpoint else "",
+            now=self._now(),
+        )
+        if new != document.get("status"):
+            await self._write(document, new, result)
+        return built
+
+    async def _write(self, document: Document, new: dict[str, Any], result: ApplyResult) -> None:
+        metadata = document["metadata"]
+        desired = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {key: metadata[key] for key in ("namespace", "name", "uid")},
+            "status": new,
+        }
+        try:
+            after = await self._cluster.apply_status(desired)
+        except ApiError as error:
+            # The endpoint was deleted or replaced: an event will follow.
+            if error.code in (404, 409):
+                result.requeue_after(DELETION_POLL_S)
+                return
+            raise
+        result.n_written += Key(metadata["namespace"], metadata["name"]) in self._store.put(after)
+        if _relevant_fields(after) != _relevant_fields(document):
+            # The answer already holds a newer spec, so its event will not count as a change.
+            result.requeue_after(0)
+        self._metrics.applies.labels("WhisperEndpointStatus", "ok").inc()
+        for event in status.events_between(document, new):
+            await self._cluster.record_event(
+                document, type_=event.type, reason=event.reason, message=event.message, action=event.action
+            )
+
+    def _settle(self, key: Key, inputs: Inputs, result: ApplyResult, built: SnapshotResult) -> tuple[str, Result]:
+        waits = [
+            wait
+            for wait in (built.requeue_after_s, inputs.lookups.requeue_after_s, result.requeue_after_s)
+            if wait is not None
+        ]
+        if result.refusals:
+            # A user or an administrator must fix it: poll often at first, then more and more rarely.
+            now = self._clock()
+            since = self._refused_since.setdefault(key, now)
+            waits.append(poll_delay_s(self._settings.missing_seconds, now - since))
+        else:
+            self._refused_since.pop(key, None)
+        if result.refusals or result.errors or result.requeue_after_s is not None or not built.is_steady:
+            self._done_inputs.pop(key, None)
+        else:
+            # If something else changed meanwhile, the counts differ, and the event has enqueued the key again.
+            self._done_inputs[key] = replace(inputs, changes=inputs.changes + result.n_written)
+        if result.errors:
+            return "failed", Result(requeue_after_s=result.errors[0].retry_after_s, failed=True)
+        return ("refused" if result.refusals else "done"), Result(requeue_after_s=min(waits, default=None))
+
+    def _forget(self, key: Key) -> None:
+        self._done_inputs.pop(key, None)
+        self._refused_since.pop(key, None)
+        self._applier.forget(self._uids.pop(key, ""))
+        self._store.forget(key)
+
+
+def _parsed(document: Document) -> tuple[Endpoint | None, SpecError | None]:
+    try:
+        return parse_endpoint(document), None
+    except SpecError as error:
+        return None, error
+
+
+def _relevant_fields(document: Document) -> tuple[object, ...]:
+    """The fields of the endpoint that a reconciliation depends on."""
+    metadata = document["metadata"]
+    return tuple(metadata.get(name) for name in ("generation", "labels", "annotations", "deletionTimestamp"))

@@ -1,0 +1,168 @@
+"""The cache of endpoints, their children and their pods.
+
+Documents are stored as JSON text without managedFields (a thousand endpoints take tens of megabytes) and parsed on
+request. Older versions are ignored, so that events, lists and answers may arrive in any order. No API calls here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from whisper_operator import names
+from whisper_operator.kinds import ENDPOINT, POD
+from whisper_operator.resource.fields import Document
+from whisper_operator.snapshot import ChildKey
+
+
+class Key(NamedTuple):
+    """An endpoint."""
+
+    namespace: str
+    name: str
+
+
+class Identity(NamedTuple):
+    """Kind, namespace and name of an object."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class CachedObject(NamedTuple):
+    """An object in its latest known version."""
+
+    uid: str
+    version: str
+    owner: Key | None
+    packed: bytes
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.packed)
+        return found
+
+
+GONE_REMEMBERED = 4096
+
+
+class Store:
+    """Every watched object."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Identity, CachedObject] = {}
+        self._of: defaultdict[Key, set[Identity]] = defaultdict(set)
+        self._changes: defaultdict[Key, int] = defaultdict(int)
+        self._gone: OrderedDict[str, str] = OrderedDict()
+
+    def put(self, document: Document) -> set[Key]:
+        """Stores the object if it is newer. Returns the affected endpoints; none if nothing is new."""
+        metadata = document["metadata"]
+        identity = Identity(document["kind"], metadata.get("namespace", ""), metadata["name"])
+        uid, version = metadata.get("uid", ""), metadata.get("resourceVersion", "")
+        old = self._objects.get(identity)
+        last = self._gone.get(uid) if old is None or old.uid != uid else old.version
+        if last is not None and not is_newer(version, last):
+            return set()
+        kept = {key: value for key, value in metadata.items() if key != "managedFields"}
+        packed = json.dumps({**document, "metadata": kept}, separators=(",", ":")).encode()
+        return self._replace(identity, CachedObject(uid, version, owner_of(document), packed))
+
+    def remove(self, identity: Identity, uid: str, version: str) -> set[Key]:
+        """Removes an object that was deleted, or lost our labels, at this version. Returns the affected endpoints."""
+        self._gone[uid] = version
+        if len(self._gone) > GONE_REMEMBERED:
+            self._gone.popitem(last=False)
+        old = self._objects.get(identity)
+        if old is None or old.uid != uid:
+            return set()
+        return self._replace(identity, None)
+
+    def _replace(self, identity: Identity, new: CachedObject | None) -> set[Key]:
+        old = self._objects.pop(identity, None)
+        affected: set[Key] = set()
+        if old is not None and old.owner is not None:
+            affected.add(old.owner)
+            self._of[old.owner].discard(identity)
+            if not self._of[old.owner]:
+                del self._of[old.owner]
+        if new is not None:
+            self._objects[identity] = new
+            if new.owner is not None:
+                affected.add(new.owner)
+                self._of[new.owner].add(identity)
+        for key in affected:
+            self._changes[key] += 1
+        return affected
+
+    def changes(self, key: Key) -> int:
+        """Counter of changes to an endpoint and its objects."""
+        return self._changes[key]
+
+    def forget(self, key: Key) -> None:
+        """Drops the counter of an endpoint that has no objects left."""
+        if key not in self._of:
+            self._changes.pop(key, None)
+
+    def endpoints(self) -> Iterator[Key]:
+        """All endpoints."""
+        for identity in list(self._objects):
+            if identity.kind == ENDPOINT.kind:
+                yield Key(identity.namespace, identity.name)
+
+    def endpoint(self, key: Key) -> dict[str, Any] | None:
+        cached = self._objects.get(Identity(ENDPOINT.kind, *key))
+        return None if cached is None else cached.document
+
+    def cached(self, kind: str, namespace: str, name: str) -> CachedObject | None:
+        return self._objects.get(Identity(kind, namespace, name))
+
+    def children(self, key: Key) -> dict[ChildKey, dict[str, Any]]:
+        """Objects of an endpoint of this name, by owner reference or else by label, without pods."""
+        found = sorted(identity for identity in self._of.get(key, ()) if identity.kind not in (ENDPOINT.kind, POD.kind))
+        return {ChildKey(one.kind, one.name): self._objects[one].document for one in found}
+
+    def pods(self, key: Key) -> tuple[dict[str, Any], ...]:
+        """Oldest first."""
+        found = [self._objects[one].document for one in self._of.get(key, ()) if one.kind == POD.kind]
+        return tuple(
+            sorted(found, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
+        )
+
+    def of_kind(self, kind: str) -> Mapping[Identity, CachedObject]:
+        """All objects of a kind."""
+        return {identity: cached for identity, cached in self._objects.items() if identity.kind == kind}
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Compares resourceVersions as numbers; a version that is not a number counts as newer if it differs."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def owner_of(document: Document) -> Key | None:
+    """The endpoint that an object belongs to; for an endpoint, itself."""
+    metadata = document["metadata"]
+    namespace = metadata.get("namespace", "")
+    if document["kind"] == ENDPOINT.kind:
+        return Key(namespace, metadata["name"])
+    reference = controller_of(document)
+    if reference is not None and is_endpoint(reference):
+        return Key(namespace, reference["name"])
+    label = (metadata.get("labels") or {}).get(names.ENDPOINT_LABEL)
+    return Key(namespace, label) if label else None
+
+
+def controller_of(document: Document) -> Document | None:
+    """The owner reference with controller: true."""
+    references = document["metadata"].get("ownerReferences") or ()
+    return next((reference for reference in references if reference.get("controller")), None)
+
+
+def is_endpoint(reference: Document) -> bool:
+    group = str(reference.get("apiVersion", "")).partition("/")[0]
+    return group == names.GROUP and reference.get("kind") == names.KIND

@@ -1,0 +1,62 @@
+"""The Secrets that a spec names, and the keys that each must have. Pure; what a status says of a missing one is in `status`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from whisper_operator.resource.spec import Endpoint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RequiredSecret:
+    """A Secret that the spec names."""
+
+    field: str
+    name: str
+    keys: tuple[str, ...] = ()
+    """Keys that it must have."""
+    any_key: bool = False
+    """It must have at least one key with a value; the name of the key does not matter."""
+    may_be_empty: bool = False
+    make: str
+    """Arguments of `kubectl create secret`; {} is the Secret's name."""
+
+
+def pod_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:
+    """Secrets without which no pod starts, or no client is let in."""
+    spec = endpoint.spec
+    if token := spec.model.token_secret_ref:
+        make = f"generic {{}} --from-literal={token.key}=hf_…"
+        yield RequiredSecret(field="model.tokenSecretRef", name=token.name, keys=(token.key,), make=make)
+    if api_keys := spec.access.api_keys_secret_ref:
+        make = "generic {} --from-literal=CLIENT=KEY"
+        yield RequiredSecret(field="access.apiKeysSecretRef", name=api_keys.name, any_key=True, make=make)
+    for index, variable in enumerate(spec.pod.env):
+        ref = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+        if ref.get("name") and not ref.get("optional"):
+            key = str(ref.get("key", ""))
+            make = f"generic {{}} --from-literal={key}=…"
+            yield RequiredSecret(
+                field=f"pod.env[{index}]", name=str(ref["name"]), keys=(key,), may_be_empty=True, make=make
+            )
+
+
+def pull_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:
+    """Secrets to pull the image with. A node does not need them if it has the image already, or if the image is public."""
+    for index, reference in enumerate(endpoint.spec.pod.image_pull_secrets):
+        make = "docker-registry {} --docker-server=… --docker-username=… --docker-password=…"
+        yield RequiredSecret(field=f"pod.imagePullSecrets[{index}]", name=reference.name, make=make)
+
+
+def route_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:
+    """Secrets that the Ingress needs."""
+    ingress = endpoint.spec.exposure.ingress if endpoint.spec.exposure else None
+    if ingress and ingress.tls:
+        make = "tls {} --cert=… --key=…"
+        yield RequiredSecret(
+            field="exposure.ingress.tls.secretName",
+            name=ingress.tls.secret_name,
+            keys=("tls.crt", "tls.key"),
+            make=make,
+        )

@@ -1,0 +1,90 @@
+"""Word times, the engine's part: decodes a known text once more, to read where its tokens attend.
+
+Follows `find_alignment` of openai/whisper's `timing.py` on vLLM's own weights; no second copy of the model is loaded.
+`dtw` finds the path through the attention in the server's process, so that vLLM's process goes on decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from whisper_server.engines.vllm.wire import AlignResult, AlignTask
+from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
+
+if TYPE_CHECKING:
+    from whisper_server.engines.vllm.worker.model import ServedWhisper
+
+
+@torch.inference_mode()
+def align(model: ServedWhisper, tasks: Sequence[AlignTask]) -> list[AlignResult]:
+    """One result per task."""
+    device = next(model.parameters()).device
+    states = torch.stack(model.encode([task.slot for task in tasks], [task.scale for task in tasks]))
+    rows = [list(task.tokens) for task in tasks]
+    n_max_tokens = max(map(len, rows))
+    padded = torch.tensor([row + row[-1:] * (n_max_tokens - len(row)) for row in rows], device=device)
+    hidden, scores = _decode(model.model.decoder, padded, states, tasks[0].heads)
+    results = []
+    for index, task in enumerate(tasks):
+        n_start, n_text, n_tokens = len(task.sot_sequence), len(task.text_tokens), len(task.tokens)
+        attention = _sharpen(scores[index, :, :n_tokens, : task.n_positions])[n_start:-1]
+        logits = model.compute_logits(hidden[index, n_start : n_start + n_text]).float()
+        text = torch.tensor(task.text_tokens, device=device).unsqueeze(1)
+        probabilities = logits[:, : task.endoftext].softmax(-1).gather(1, text).squeeze(1)
+        results.append(AlignResult(attention.float().cpu().numpy(), tuple(probabilities.cpu().tolist())))
+    return results
+
+
+def _decode(
+    decoder: torch.nn.Module, tokens: torch.Tensor, states: torch.Tensor, heads: Sequence[tuple[int, int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states (window, token, width), and scores of the alignment heads (window, head, token, position)."""
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    hidden = decoder.embed_tokens(tokens) + decoder.embed_positions(positions)
+    scores = []
+    for layer_index, layer in enumerate(decoder.layers):
+        own = layer.self_attn
+        fused = _linear(own.qkv_proj, layer.self_attn_layer_norm(hidden))
+        query, key, value = (_split_heads(part, own.num_heads) for part in fused.chunk(3, dim=-1))
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        hidden = hidden + _linear(own.out_proj, _join_heads(attended))
+        cross = layer.encoder_attn
+        query = _split_heads(_linear(cross.q_proj, layer.encoder_attn_layer_norm(hidden)), cross.num_heads)
+        key, value = (_split_heads(part, cross.num_heads) for part in _linear(cross.kv_proj, states).chunk(2, dim=-1))
+        layer_heads = [head for layer_of_head, head in heads if layer_of_head == layer_index]
+        if layer_heads:
+            scores.append(query[:, layer_heads] @ key[:, layer_heads].transpose(-1, -2) * cross.scaling)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        hidden = hidden + _linear(cross.out_proj, _join_heads(attended))
+        hidden = hidden + layer.mlp(layer.final_layer_norm(hidden))
+    return decoder.layer_norm(hidden), torch.cat(scores, dim=1)
+
+
+def _sharpen(scores: torch.Tensor) -> torch.Tensor:
+    """Scores (head, token, position) → attention (token, position): normalized, median-filtered, mean of the heads."""
+    weights = scores.float().softmax(-1)
+    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
+    weights = (weights - mean) / deviation
+    half = MEDIAN_FILTER_WIDTH // 2
+    if weights.shape[-1] > half:
+        weights = F.pad(weights, (half, half), mode="reflect")
+        weights = weights.unfold(-1, MEDIAN_FILTER_WIDTH, 1).sort(dim=-1)[0][..., half]
+    return weights.mean(dim=0)
+
+
+def _linear(layer: torch.nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """Apply one of vLLM's layers, which take rows and return a tuple: the result, and a bias that they did not add."""
+    result: torch.Tensor = layer(values.reshape(-1, values.shape[-1]))[0]
+    return result.view(*values.shape[:-1], -1)
+
+
+def _split_heads(values: torch.Tensor, n_heads: int) -> torch.Tensor:
+    return values.view(*values.shape[:2], n_heads, -1).transpose(1, 2)
+
+
+def _join_heads(values: torch.Tensor) -> torch.Tensor:
+    return values.transpose(1, 2).flatten(2)

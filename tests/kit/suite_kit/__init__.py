@@ -1,0 +1,1 @@
+"""Runs the tiers of the test suite in two lanes, and reports on them together."""

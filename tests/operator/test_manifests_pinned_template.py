@@ -1,0 +1,313 @@
+"""What restarts pods, and what does not: their settings do, a newer operator does not."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import random
+import string
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import whisper_operator
+from operator_kit.chosen import operator_settings
+from operator_kit.endpoints import parsed_endpoint
+from whisper_operator.manifests import make_children
+from whisper_operator.manifests import pinned_template as kept
+from whisper_operator.resource.declared import declared_fields, is_section
+from whisper_operator.resource.spec import Endpoint, Spec
+from whisper_operator.settings import Settings
+
+Document = dict[str, Any]
+
+HASH = "whisper-operator.io/settings-hash"
+REMEMBERED = "whisper-operator.io/pod-template"
+GATEWAY = {"parentRefs": [{"name": "edge"}]}
+CLAIM = {"size": "1Gi"}
+
+
+def deployment(endpoint: Endpoint, settings: Settings | None = None, deployed: Document | None = None) -> Document:
+    made = make_children(
+        endpoint,
+        settings or operator_settings(),
+        served_kinds=frozenset(),
+        ingress_controller="",
+        deployed=deployed,
+    )
+    (found,) = [child for child in made if child["kind"] == "Deployment"]
+    return found
+
+
+def template(spec: Document, **settings: Any) -> tuple[Document, str]:
+    """The pods' template without its digest, and the digest."""
+    found: Document = deployment(parsed_endpoint(spec), operator_settings(**settings))["spec"]["template"]
+    return found, found["metadata"]["annotations"].pop(HASH)
+
+
+def ingress(**fields: Any) -> Document:
+    return {"exposure": {"ingress": fields}}
+
+
+def gateway(**fields: Any) -> Document:
+    return {"exposure": {"gateway": {**GATEWAY, **fields}}}
+
+
+def scaled(**fields: Any) -> Document:
+    return {"autoscaling": {"maxReplicas": 3, "metric": "queue", "target": 10, **fields}}
+
+
+def packed(text: bytes) -> str:
+    return base64.b64encode(zlib.compress(text)).decode()
+
+
+def claim(**fields: Any) -> Document:
+    return {"cache": {"persistentVolumeClaim": {**CLAIM, **fields}}}
+
+
+CPU: Document = {"gpu": {"class": "none"}}
+FOR_PODS: dict[str, tuple[Document, Document]] = {
+    "model.id": ({}, {"model": {"id": "openai/whisper-tiny"}}),
+    "model.revision": ({}, {"model": {"revision": "v2"}}),
+    "model.servedNames": ({}, {"model": {"servedNames": ["a"]}}),
+    "model.tokenSecretRef.name": (
+        {"model": {"tokenSecretRef": {"name": "a"}}},
+        {"model": {"tokenSecretRef": {"name": "b"}}},
+    ),
+    "model.tokenSecretRef.key": (
+        {"model": {"tokenSecretRef": {"name": "a"}}},
+        {"model": {"tokenSecretRef": {"name": "a", "key": "b"}}},
+    ),
+    "gpu.class": ({}, {"gpu": {"class": "t4"}}),
+    "gpu.resourceName": ({}, {"gpu": {"resourceName": "nvidia.com/mig-1g.5gb"}}),
+    "gpu.minMemoryGiB": ({}, {"gpu": {"minMemoryGiB": 10}}),
+    "gpu.shared": ({}, {"gpu": {"shared": True}}),
+    "engine.type": ({}, {"engine": {"type": "vllm"}}),
+    "engine.dtype": ({}, {"engine": {"dtype": "half"}}),
+    "engine.kvCacheDtype": ({}, {"engine": {"kvCacheDtype": "fp8"}}),
+    "engine.attentionBackend": ({}, {"engine": {"attentionBackend": "FLASHINFER"}}),
+    "engine.maxBatchedTokens": ({}, {"engine": {"maxBatchedTokens": 3000}}),
+    "engine.gpuMemoryUtilization": ({}, {"engine": {"gpuMemoryUtilization": 0.5}}),
+    "transcription.languageForce": ({}, {"transcription": {"languageForce": "fa"}}),
+    "transcription.timestamps": ({}, {"transcription": {"timestamps": "none"}}),
+    "transcription.maxAudioSeconds": ({}, {"transcription": {"maxAudioSeconds": 60}}),
+    "transcription.segmentDurationSeconds": ({}, {"transcription": {"segmentDurationSeconds": 20}}),
+    "access.apiKeysSecretRef.name": ({}, {"access": {"apiKeysSecretRef": {"name": "keys"}}}),
+    "access.maxUploadBytes": ({}, {"access": {"maxUploadBytes": 4096}}),
+    "access.maxQueueSeconds": ({}, {"access": {"maxQueueSeconds": 5}}),
+    "exposure.ingress.path": (ingress(), ingress(path="/speech")),
+    "exposure.gateway.path": (gateway(), gateway(path="/speech")),
+    "cache.emptyDir.sizeLimit": ({}, {"cache": {"emptyDir": {"sizeLimit": "5Gi"}}}),
+    "cache.existingClaim": ({}, {"cache": {"existingClaim": "mine"}}),
+    "cache.image.reference": ({}, {"cache": {"image": {"reference": "models:1"}}}),
+    "cache.image.pullPolicy": (
+        {"cache": {"image": {"reference": "models:1"}}},
+        {"cache": {"image": {"reference": "models:1", "pullPolicy": "Always"}}},
+    ),
+    "rollout.startupSeconds": ({}, {"rollout": {"startupSeconds": 60}}),
+    "rollout.drainSeconds": ({}, {"rollout": {"drainSeconds": 5}}),
+    "rollout.shutdownSeconds": ({}, {"rollout": {"shutdownSeconds": 5}}),
+    "pod.image": ({}, {"pod": {"image": "mine:1"}}),
+    "pod.imagePullPolicy": ({}, {"pod": {"imagePullPolicy": "Always"}}),
+    "pod.imagePullSecrets": ({}, {"pod": {"imagePullSecrets": [{"name": "a"}]}}),
+    "pod.resources": ({}, {"pod": {"resources": {"requests": {"cpu": "7"}}}}),
+    "pod.nodeSelector": ({}, {"pod": {"nodeSelector": {"a": "b"}}}),
+    "pod.affinity": ({}, {"pod": {"affinity": {"podAntiAffinity": {}}}}),
+    "pod.tolerations": ({}, {"pod": {"tolerations": [{"operator": "Exists"}]}}),
+    "pod.topologySpreadConstraints": ({}, {"pod": {"topologySpreadConstraints": [{"maxSkew": 1}]}}),
+    "pod.priorityClassName": ({}, {"pod": {"priorityClassName": "high"}}),
+    "pod.runtimeClassName": ({}, {"pod": {"runtimeClassName": "nvidia"}}),
+    "pod.serviceAccountName": ({}, {"pod": {"serviceAccountName": "mine"}}),
+    "pod.fsGroup": ({}, {"pod": {"fsGroup": 7}}),
+    "pod.labels": ({}, {"pod": {"labels": {"a": "b"}}}),
+    "pod.annotations": ({}, {"pod": {"annotations": {"a": "b"}}}),
+    "pod.env": ({}, {"pod": {"env": [{"name": "LOG_LEVEL", "value": "debug"}]}}),
+}
+BESIDE_PODS: dict[str, tuple[Document, Document]] = {
+    "access.networkPolicy.enabled": ({}, {"access": {"networkPolicy": {"enabled": False}}}),
+    "access.networkPolicy.from": ({}, {"access": {"networkPolicy": {"from": [{"podSelector": {}}]}}}),
+    "service.type": ({}, {"service": {"type": "NodePort"}}),
+    "service.annotations": ({}, {"service": {"annotations": {"a": "b"}}}),
+    "exposure.ingress.className": (ingress(), ingress(className="nginx")),
+    "exposure.ingress.host": (ingress(), ingress(host="a.example")),
+    "exposure.ingress.tls.secretName": (ingress(host="a"), ingress(host="a", tls={"secretName": "b"})),
+    "exposure.ingress.annotations": (ingress(), ingress(annotations={"a": "b"})),
+    "exposure.gateway.parentRefs": (gateway(), gateway(parentRefs=[{"name": "other"}])),
+    "exposure.gateway.hostnames": (gateway(), gateway(hostnames=["a.example"])),
+    "replicas": ({}, {"replicas": 4}),
+    "suspend": ({}, {"suspend": True}),
+    "autoscaling.minReplicas": (scaled(), scaled(minReplicas=2)),
+    "autoscaling.maxReplicas": ({}, scaled()),
+    "autoscaling.metric": (scaled(), scaled(metric="cpu")),
+    "autoscaling.target": (scaled(), scaled(target=20)),
+    "cache.persistentVolumeClaim.size": (claim(), claim(size="2Gi")),
+    "cache.persistentVolumeClaim.storageClassName": (claim(), claim(storageClassName="fast")),
+    "cache.persistentVolumeClaim.accessModes": (claim(), claim(accessModes=["ReadWriteMany"])),
+    "rollout.maxSurge": ({}, {"rollout": {"maxSurge": 2}}),
+    "rollout.maxUnavailable": ({}, {"rollout": {"maxUnavailable": 2}}),
+    "(an empty folder said aloud)": ({}, {"cache": {"emptyDir": {}}}),
+    "(a route at the root)": ({}, ingress()),
+    "(defaults said aloud)": ({}, {"gpu": {"class": "auto", "shared": False}, "model": {"revision": "main"}}),
+}
+
+
+def leaves(cls: type, path: str = "") -> Iterator[str]:
+    for field in declared_fields(cls):
+        below = f"{path}{field.name}"
+        if is_section(field.type):
+            yield from leaves(field.type, f"{below}.")
+        else:
+            yield below
+
+
+def test_every_field_of_the_spec_is_looked_at_here() -> None:
+    assert set(leaves(Spec)) == {path for path in FOR_PODS | BESIDE_PODS if not path.startswith("(")}
+
+
+@pytest.mark.parametrize("path", FOR_PODS)
+def test_a_changed_setting_of_the_pods_restarts_them(path: str) -> None:
+    before, after = FOR_PODS[path]
+    old, old_digest = template(before)
+    new, new_digest = template(after)
+    assert old != new
+    assert old_digest != new_digest
+
+
+@pytest.mark.parametrize("path", BESIDE_PODS)
+def test_what_pods_never_see_restarts_nothing(path: str) -> None:
+    before, after = BESIDE_PODS[path]
+    assert template(before) == template(after)
+
+
+def test_pods_on_a_claim_start_anew() -> None:
+    assert template({})[1] != template(claim())[1] != template({"cache": {"existingClaim": "mine"}})[1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "restarts"),
+    [
+        ({}, {"server_image_gpu": "new:2"}, True),
+        ({}, {"server_image_cpu": "new:2"}, False),
+        (CPU, {"server_image_cpu": "new:2"}, True),
+        (CPU, {"server_image_gpu": "new:2"}, False),
+        ({"pod": {"image": "mine:1"}}, {"server_image_gpu": "new:2"}, False),
+        ({"pod": {"image": "mine:1"}}, {"defaults": {"image_registry": "mirror.example"}}, True),
+        ({}, {"defaults": {"image_registry": "mirror.example"}}, False),
+        ({"cache": {"image": {"reference": "m:1"}}}, {"defaults": {"image_registry": "mirror.example"}}, True),
+        ({}, {"defaults": {"image_pull_policy": "Always"}}, True),
+        ({}, {"defaults": {"image_pull_secrets": ("a",)}}, True),
+        ({}, {"defaults": {"http_proxy": "http://a"}}, True),
+        ({}, {"defaults": {"https_proxy": "http://a"}}, True),
+        ({}, {"defaults": {"no_proxy": "a"}}, True),
+        ({}, {"defaults": {"ca_bundle_config_map": "a"}}, True),
+        ({}, {"defaults": {"hf_endpoint": "https://a"}}, True),
+        ({}, {"defaults": {"offline": True}}, True),
+        ({}, {"defaults": {"tolerations": ({"operator": "Exists"},)}}, True),
+        ({}, {"defaults": {"node_selector": {"a": "b"}}}, True),
+        ({}, {"defaults": {"fs_group": None}}, True),
+        ({}, {"defaults": {"pod_annotations": {"a": "b"}}}, True),
+        ({}, {"defaults": {"pod_labels": {"a": "b"}}}, True),
+        ({}, {"defaults": {"env": ({"name": "A", "value": "b"},)}}, True),
+        ({}, {"monitoring_namespace": "monitoring"}, False),
+        ({}, {"pod_monitors": False, "pod_monitor_labels": {"a": "b"}, "cluster_domain": "example"}, False),
+        ({}, {"workers": 1, "identity": "me", "ingress_controller": "nginx", "log_level": "debug"}, False),
+    ],
+)
+def test_settings_of_the_operator_restart_whom_they_concern(spec: Document, settings: Document, restarts: bool) -> None:
+    old, old_digest = template(spec)
+    new, new_digest = template(spec, **settings)
+    assert (old != new) == restarts
+    assert (old_digest != new_digest) == restarts
+
+
+def test_the_operators_own_version_is_nowhere_in_what_pods_are() -> None:
+    text = str(deployment(parsed_endpoint()))
+    assert whisper_operator.__version__ not in text.replace("registry.example/whisper-server:1.0.0", "")
+    assert "helm" not in text
+
+
+def as_an_older_operator_wrote_it(endpoint: Endpoint) -> Document:
+    """Deployed by an operator that wrote another template for the same settings."""
+    older = deployment(endpoint)
+    older["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = 99
+    older["metadata"]["annotations"][REMEMBERED] = kept.as_text(older["spec"]["template"])
+    return older
+
+
+def test_an_upgrade_of_the_operator_keeps_the_template() -> None:
+    endpoint = parsed_endpoint({"gpu": {"class": "t4"}})
+    older = as_an_older_operator_wrote_it(endpoint)
+    assert deployment(endpoint, deployed=older) == older
+    assert deployment(endpoint)["spec"]["template"] != older["spec"]["template"]
+
+
+def test_a_template_that_is_too_long_for_an_annotation_is_not_remembered() -> None:
+    noise = random.Random(0)
+    values = ("".join(noise.choices(string.ascii_letters + string.digits, k=8_000)) for _ in range(64))
+    long = deployment(parsed_endpoint({"pod": {"env": [{"name": f"X{i}", "value": v} for i, v in enumerate(values)]}}))
+    assert REMEMBERED not in long["metadata"].get("annotations", {})
+    assert REMEMBERED in deployment(parsed_endpoint())["metadata"]["annotations"]
+
+
+def test_what_lies_beside_the_pods_follows_an_upgrade_nevertheless() -> None:
+    older = as_an_older_operator_wrote_it(parsed_endpoint())
+    scaled_since = deployment(parsed_endpoint({"replicas": 5}), deployed=older)
+    assert scaled_since["spec"]["replicas"] == 5
+    assert scaled_since["spec"]["template"] == older["spec"]["template"]
+
+
+def test_a_changed_setting_brings_the_new_template() -> None:
+    older = as_an_older_operator_wrote_it(parsed_endpoint())
+    changed = parsed_endpoint({"engine": {"dtype": "half"}})
+    assert deployment(changed, deployed=older) == deployment(changed)
+
+
+def test_a_new_default_image_is_a_changed_setting() -> None:
+    older = as_an_older_operator_wrote_it(parsed_endpoint())
+    settings = operator_settings(server_image_gpu="registry.example/whisper-server:1.1.0")
+    new = deployment(parsed_endpoint(), settings, deployed=older)
+    assert new == deployment(parsed_endpoint(), settings)
+
+
+def test_an_edit_by_hand_is_not_kept() -> None:
+    endpoint = parsed_endpoint()
+    edited = copy.deepcopy(deployment(endpoint))
+    edited["spec"]["template"]["spec"]["containers"][0]["image"] = "by-hand:1"
+    assert deployment(endpoint, deployed=edited) == deployment(endpoint)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "?", "eA==", packed(b"{}"), packed(b'{"metadata": {"annotations": []}}'), packed(b"[" * 100_000)],
+)
+def test_a_memory_that_makes_no_sense_is_none(text: str) -> None:
+    endpoint = parsed_endpoint()
+    damaged = deployment(endpoint)
+    damaged["metadata"]["annotations"][REMEMBERED] = text
+    assert deployment(endpoint, deployed=damaged) == deployment(endpoint)
+
+
+def test_a_memory_that_unpacks_without_end_takes_no_room() -> None:
+    endpoint = parsed_endpoint()
+    damaged = deployment(endpoint)
+    damaged["metadata"]["annotations"][REMEMBERED] = packed(json.dumps("a" * 60_000_000).encode())
+    tracemalloc.start()
+    try:
+        assert deployment(endpoint, deployed=damaged) == deployment(endpoint)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 10_000_000
+
+
+def test_a_deployment_without_annotations_is_none() -> None:
+    endpoint = parsed_endpoint()
+    assert deployment(endpoint, deployed={"metadata": {"name": "speech"}}) == deployment(endpoint)
+
+
+def test_the_memory_is_small() -> None:
+    assert len(deployment(parsed_endpoint({"gpu": {"class": "t4"}}))["metadata"]["annotations"][REMEMBERED]) < 4096
