@@ -46,6 +46,7 @@ check: setup ## style, types, layers, locks
 	$(PY)/lint-imports --no-cache
 	shellcheck $(SHELL_SCRIPTS)
 	scripts/lock.sh --check
+	$(PY)/python scripts/count_mannerisms.py --max 10
 
 build: ## the images; TARGETS="cpu gpu operator", IMAGE=registry/prefix, BASE_IMAGE=…
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" scripts/build.sh $(TARGETS)
@@ -56,7 +57,7 @@ push: ## those that are built, to IMAGE=registry/prefix
 generate: python ## write what comes from the code: CRD, schemas, tables, API reference
 	@$(PY)/python scripts/generate.py
 	@$(PY)/python scripts/generate_charts.py
-	@$(PY)/python scripts/generate_server_docs.py
+	@$(PY)/python scripts/generate_docs.py
 
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
 	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py
@@ -68,6 +69,7 @@ bench-gpu: ## beside vLLM's own server, in one run; needs a GPU and the extra `v
 
 soak: python ## hours in minutes: the server's memory, a thousand endpoints, the operator killed 200 times
 	@PYTHONPATH=tests/kit $(PY)/python bench/soak.py
+	@SOAK_HANG_UPS=500 SOAK_UNREAD_ANSWERS=3000 $(PY)/pytest tests/server/http/test_abandoned_memory.py tests/server/http/test_unread_answers.py
 	@PYTHONPATH=operator:tests/kit:tests/cluster $(PY)/python bench/operator_scale.py --check
 	@WHISPER_KILLS=200 $(PY)/pytest -s tests/cluster/test_level_triggered.py
 	@WHISPER_STILL_SECONDS=600 $(PY)/pytest tests/cluster/test_reconcile_live.py -k nothing_is_written

@@ -2,7 +2,7 @@
 
 Figures travel with the tests' reports, from pytest-xdist's workers too, and are printed at the end even where every
 test passes. TEST_ENGINE names the server's engine (ctranslate2), TEST_PYTHON the interpreter that has it,
-TEST_ENGINE_MISSING why this machine has none. TEST_ALL runs what `make test` leaves to `make test-all`,
+TEST_ENGINE_MISSING why this machine has none. `make test` sets TEST_IN_SHORT; TEST_ALL runs what `make test` leaves to `make test-all`,
 TEST_BED_UNCHANGED is the reason to skip the test bed's own tests. With TEST_BASE_URL the tests
 talk to a server that runs already, and those that need a process of their own are skipped.
 """
@@ -21,6 +21,7 @@ from server_kit.process import ServerProcess, StartServer, running
 ON_VLLM = os.environ.get("TEST_ENGINE") == "vllm"
 EVERYTHING = bool(os.environ.get("TEST_EVERYTHING"))
 ALL = EVERYTHING or bool(os.environ.get("TEST_ALL"))
+IN_SHORT = bool(os.environ.get("TEST_IN_SHORT"))
 FIGURE = "figure"
 NOTED = pytest.StashKey[list[str]]()
 """Figures that no report holds yet."""
@@ -76,8 +77,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = []
     for item in items:
         once = item.get_closest_marker("on_ctranslate2")
+        later = item.get_closest_marker("before_release")
         if missing:
             item.add_marker(pytest.mark.skip(reason=missing))
+        elif later is not None and IN_SHORT:
+            item.add_marker(pytest.mark.skip(reason=f"make test-all runs it: {later.kwargs['because']}"))
         elif bed_unchanged and item.get_closest_marker("test_bed"):
             item.add_marker(pytest.mark.skip(reason=bed_unchanged))
         elif ON_VLLM and not ALL and _is_of_api(item) and not item.get_closest_marker("on_both_engines"):

@@ -11,8 +11,7 @@ from pathlib import Path
 from whisper_operator import __version__
 from whisper_operator.errors import StartError
 from whisper_operator.settings import Settings
-from whisper_runtime.command import exit_on_signals
-from whisper_runtime.settings import settings_help
+from whisper_runtime.command import exit_on_signals, settings_help
 
 CANNOT_START = 2
 

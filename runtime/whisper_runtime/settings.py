@@ -58,17 +58,6 @@ def misspelt(environ: Mapping[str, str], known: Sequence[str]) -> Iterator[str]:
             yield f"{name} is unknown: did you mean {near}?"
 
 
-def settings_help(settings: type[Any], *more: str) -> str:
-    """The table of variables for `--help`; `more` are lines to append."""
-    lines = ["Settings are environment variables:"]
-    for field in dataclasses.fields(settings):
-        if "help" in field.metadata:
-            default = field.metadata["default"]
-            shown = "required" if default is None else f"default {default}" if default else "default empty"
-            lines += [f"  {field.name.upper()} ({shown})", f"      {field.metadata['help']}"]
-    return "\n".join((*lines, *more))
-
-
 def _value_of(field: dataclasses.Field[Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """{field: value}, or {} if the variable is not set. An empty variable is not set. Raises ValueError."""
     name = field.name.upper()

@@ -1,6 +1,6 @@
-"""The command `whisper-server`: reads arguments and environment, and starts one of the two things it can do.
+"""The command `whisper-server`: reads arguments and environment, and serves over HTTP or transcribes files.
 
-Imports of weight are inside the functions: a signal that comes while they load must end the process cleanly.
+Slow imports are inside the functions: a signal that arrives during them must end the process cleanly.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from whisper_runtime.command import exit_on_signals
+from whisper_runtime.command import exit_on_signals, settings_help
 from whisper_server import __version__
 from whisper_server.errors import StartError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 as asked, 1 where it could not start, 2 for wrong arguments, 130 for Ctrl-C in `transcribe`."""
+    """Exit code: 0 success, 1 cannot start, 2 wrong arguments, 130 Ctrl-C in `transcribe`."""
     exit_on_signals()
     args = _parser().parse_args(arguments)
     try:
@@ -28,7 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from whisper_runtime.settings import settings_help
     from whisper_server.settings import Settings
     from whisper_server.transcribe_files import add_arguments
 
@@ -57,7 +56,7 @@ def _transcribe(args: argparse.Namespace) -> int:
     from whisper_server.settings import Settings
     from whisper_server.transcribe_files import run
 
-    # Whoever interrupts a transcription wants to know that it is not complete.
+    # The exit code of an interrupted transcription shows that it is not complete.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -1,4 +1,4 @@
-"""Everything that transcribes, started in order and stopped in reverse: engine, pipeline, decoding processes."""
+"""Engine, pipeline and decoding processes: started in order, stopped in reverse."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from whisper_server import engines
-from whisper_server.audio.limits import DecodeLimits
-from whisper_server.audio.pool import DecodePool
-from whisper_server.background import running
+from whisper_server.audio.limits import DecoderLimits
+from whisper_server.audio.pool import AudioDecoderPool
+from whisper_server.audio.sandbox import forbid_memory_access
+from whisper_server.event_loop import running
 from whisper_server.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
@@ -25,22 +26,25 @@ from whisper_server.speech.window_transcription import DecodingPolicy
 async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
     """Raises StartError."""
     async with decoding_processes(settings) as pool:
-        metrics.watch_worker_deaths(lambda: pool.n_worker_deaths)
+        metrics.watch_worker_deaths(lambda: pool.n_worker_deaths, lambda: pool.n_sandbox_kills)
         async with loaded_model(settings, metrics.temperature_fallbacks.inc) as transcriber:
+            # This process holds keys and other clients' recordings. Not before the model is loaded: an engine's process opens
+            # the shared audio memory by way of /proc, which a process that is not root may then no longer do.
+            forbid_memory_access()
             slots, estimator = transcriber.slots, transcriber.wait_estimator
             metrics.watch_windows(lambda: slots.n_held, lambda: max(0, estimator.n_open - slots.n_held))
             freeze_loaded_objects()
-            heap = trim_when_idle(lambda: transcriber.n_opened, lambda: bool(transcriber.transcriptions))
-            async with running(heap):
+            trimming = trim_when_idle(lambda: bool(transcriber.transcriptions))
+            async with running(trimming):
                 yield Backend(transcriber.engine, transcriber, pool)
 
 
 @asynccontextmanager
-async def decoding_processes(settings: Settings) -> AsyncIterator[DecodePool]:
-    """Started; stopped on leaving. Raises StartError."""
-    pool = DecodePool(
+async def decoding_processes(settings: Settings) -> AsyncIterator[AudioDecoderPool]:
+    """The audio decoders, started; leaving stops them. Raises StartError."""
+    pool = AudioDecoderPool(
         settings.n_decode_workers,
-        DecodeLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
+        DecoderLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
     )
     await pool.start()
     try:
@@ -53,9 +57,9 @@ async def decoding_processes(settings: Settings) -> AsyncIterator[DecodePool]:
 async def loaded_model(
     settings: Settings, on_fallback: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Transcriber]:
-    """The model, loaded and warm, with all that makes transcripts of it. Raises StartError."""
+    """The pipeline with its model, loaded and warmed up. Raises StartError."""
     async with AsyncExitStack() as stack:
-        # Quick, and may fail: before the model, which is slow.
+        # Quick, and may fail: before the model, which loads slowly.
         voice = await asyncio.to_thread(VoiceDetector)
         engine, tokenizer = await engines.load(settings)
         stack.push_async_callback(engine.stop)

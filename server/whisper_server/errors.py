@@ -1,21 +1,26 @@
-"""Every refusal that the server can give, as exceptions.
+"""Every refusal of the server, as an exception.
 
-    ApiError                    what a client is told: status, type, param, code
+    ApiError                    an error response: status, type, param, code
     ├── BadRequest              400, names the field
     │   ├── InvalidAudio        400 invalid_audio
     │   ├── AudioTooShort       400 audio_too_short
-    │   └── AudioTooLong        400 audio_too_long
+    │   ├── AudioTooLong        400 audio_too_long
+    │   └── MalformedHttp       400 bad_http, from the parser
     ├── InvalidApiKey           401 invalid_api_key
     ├── ModelNotFound           404 model_not_found
+    ├── RoutingError            404, 405, 417, from the router
     ├── UploadTimeout           408 upload_timeout
     ├── UploadTooLarge          413 upload_too_large
+    ├── UnsupportedEncoding     415 unsupported_encoding
     ├── Overloaded              429 with Retry-After
     │   └── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
     ├── InternalError           500
     └── Unavailable             503
-    StartError                  stops the start; one line for the operator
+        ├── ModelLoading        503 loading, with Retry-After
+        └── Draining            503 draining
+    StartError                  stops the start with one line for the administrator
 
-What a response looks like belongs to the HTTP layer; this module knows no HTTP library.
+The HTTP layer writes the response; this module knows no HTTP library.
 """
 
 from __future__ import annotations
@@ -24,11 +29,11 @@ from typing import Any
 
 
 class StartError(Exception):
-    """The server cannot start; the message says what is wrong and what to set instead."""
+    """The server cannot start; the message names the fault and the remedy."""
 
 
 class ApiError(Exception):
-    """A request that is not answered, in the words of OpenAI's error object."""
+    """A refused request, with the fields of OpenAI's error object."""
 
     status = 500
     type = "server_error"
@@ -53,7 +58,7 @@ class ApiError(Exception):
         }
 
     def headers(self) -> dict[str, str]:
-        """Headers that go with this refusal, besides the content type."""
+        """Headers of this refusal, in addition to the content type."""
         return {}
 
 
@@ -91,8 +96,14 @@ class AudioTooLong(BadRequest):
         super().__init__(message, param="file")
 
 
+class MalformedHttp(BadRequest):
+    """The parser cannot read the request."""
+
+    code = "bad_http"
+
+
 class InvalidApiKey(ApiError):
-    """No key, or one that nobody holds."""
+    """No API key, or an unknown one."""
 
     status = 401
     type = "invalid_request_error"
@@ -108,6 +119,20 @@ class ModelNotFound(ApiError):
     status = 404
     type = "invalid_request_error"
     code = "model_not_found"
+
+
+class RoutingError(ApiError):
+    """No handler for this path, method or expectation."""
+
+    type = "invalid_request_error"
+
+    def __init__(self, message: str, *, status: int, allow: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self._allow = allow
+
+    def headers(self) -> dict[str, str]:
+        return {} if self._allow is None else {"Allow": self._allow}
 
 
 class UploadTimeout(ApiError):
@@ -126,8 +151,16 @@ class UploadTooLarge(ApiError):
     code = "upload_too_large"
 
 
+class UnsupportedEncoding(ApiError):
+    """The body has a Content-Encoding."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_encoding"
+
+
 class Overloaded(ApiError):
-    """Too much is waiting already; try again after `retry_after_s` (clients refuse over 120)."""
+    """The queue is full; try again after `retry_after_s` (OpenAI's clients ignore more than 120)."""
 
     status = 429
     type = "rate_limit_error"
@@ -152,14 +185,29 @@ class MemoryFull(Overloaded):
 
 
 class InternalError(ApiError):
-    """A fault of ours; the log has more."""
+    """A fault of the server; its log has the details."""
 
     status = 500
     code = "internal_error"
 
 
 class Unavailable(ApiError):
-    """The engine is dead, or the server is going down."""
+    """No engine serves at the moment."""
 
     status = 503
     code = "unavailable"
+
+
+class ModelLoading(Unavailable):
+    """The model is being loaded; a retry soon succeeds."""
+
+    code = "loading"
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "10"}
+
+
+class Draining(Unavailable):
+    """The server is shutting down."""
+
+    code = "draining"

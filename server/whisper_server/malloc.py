@@ -1,8 +1,8 @@
-"""What the heaps may keep: few arenas from the start, no free pages while idle, no second look at what was loaded.
+"""glibc's heaps: few arenas from the start, free pages returned while idle; loaded objects hidden from the collector.
 
-glibc keeps what was freed, in every thread's arena, in pieces that seldom fit what comes next: after hundreds of
-requests of all sizes a process holds half as much again as it uses (bench/RESULTS.md). Giving it back costs page
-faults afterwards, so that is left alone while there is work. On other C libraries nothing is done at all.
+glibc keeps freed memory in every thread's arena, in pieces that seldom fit the next request: after hundreds of
+requests of all sizes a process holds half as much again as it uses (bench/RESULTS.md). Returning it costs page faults
+afterwards, so it happens only while the server is idle. With other C libraries these functions do nothing.
 """
 
 from __future__ import annotations
@@ -12,47 +12,60 @@ import ctypes
 import gc
 from collections.abc import Callable
 
+import psutil
+
 IDLE_S = 2.0
+MIN_GROWTH_BYTES = 16 << 20
+"""Less is not worth a trim, which blocks for some milliseconds."""
 N_ARENAS = 2
 _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
 
 
 def limit_arenas() -> None:
-    """Let all threads share a few arenas. Must come before the threads."""
+    """Let all threads share a few arenas. Call this before threads start."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, N_ARENAS)
 
 
 def freeze_loaded_objects() -> None:
-    """Python's collector looks no more through what is there by now: libraries and the model's vocabulary, which stay.
+    """Exclude everything that exists now from Python's collector: libraries and the model's vocabulary, which stay.
 
-    With vLLM loaded, it would stop everything for a good part of a second each time.
+    With vLLM loaded, each full collection would stop the process for a good part of a second.
     """
     gc.collect()
     gc.freeze()
 
 
-def give_back() -> None:
-    """Return the free pages of all heaps; blocks for some milliseconds."""
+def trim() -> None:
+    """Return the free pages of all heaps to the system; blocks for some milliseconds."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)
 
 
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM."""
+    return int(psutil.Process().memory_info().rss)
+
+
 async def trim_when_idle(
-    n_opened: Callable[[], int],
     is_busy: Callable[[], bool],
     *,
     idle_s: float = IDLE_S,
-    give_back: Callable[[], None] = give_back,
+    resident_bytes: Callable[[], int] = resident_bytes,
+    trim: Callable[[], None] = trim,
 ) -> None:
-    """For ever: once for every stretch of work (`n_opened` jobs so far), when it is over for `idle_s` or longer."""
-    n_given_back_after = n_seen = n_opened()
+    """Loop: every `idle_s`, trim if the server is idle and the process has grown since it was smallest after a trim.
+
+    Growth decides, not transcriptions: unread answers and refused uploads fill the heap as well.
+    """
+    smallest = resident_bytes()
     while True:
         await asyncio.sleep(idle_s)
-        n_before, n_seen = n_seen, n_opened()
-        if n_seen == n_before and n_seen != n_given_back_after and not is_busy():
-            await asyncio.to_thread(give_back)
-            n_given_back_after = n_seen
+        n_bytes = resident_bytes()
+        smallest = min(smallest, n_bytes)
+        if n_bytes - smallest >= MIN_GROWTH_BYTES and not is_busy():
+            await asyncio.to_thread(trim)
+            smallest = resident_bytes()

@@ -17,12 +17,18 @@ _SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class _Deaths(Collector):
-    def __init__(self, n_deaths: Callable[[], int]) -> None:
+    def __init__(self, n_deaths: Callable[[], int], n_sandbox_kills: Callable[[], int]) -> None:
         self._n_deaths = n_deaths
+        self._n_sandbox_kills = n_sandbox_kills
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(
             "whisper_decode_worker_deaths", "Decoding processes that died of themselves", value=self._n_deaths()
+        )
+        yield CounterMetricFamily(
+            "whisper_decode_worker_sandbox_kills",
+            "Decoding processes that were killed because a file made them try a forbidden system call",
+            value=self._n_sandbox_kills(),
         )
 
 
@@ -35,6 +41,9 @@ class Metrics(PrefixedMetrics):
         self._add_pipeline()
         self.build_info = self.gauge(
             "build_info", "Always 1; what runs here is in the labels", ["version", "engine", "model", "device", "dtype"]
+        )
+        self.event_loop_lag_seconds = self.gauge(
+            "event_loop_lag_seconds", "Longest time in the last minute for which the event loop answered nothing"
         )
         self.engine_up = self.gauge("engine_up", "1 while the model is loaded and its engine lives")
 
@@ -68,11 +77,15 @@ class Metrics(PrefixedMetrics):
         self.queue_audio_seconds.set_function(audio_s)
         self.queue_wait_seconds.set_function(wait_s)
 
+    def watch_event_loop(self, max_lag_s: Callable[[], float]) -> None:
+        """Ask this at every scrape."""
+        self.event_loop_lag_seconds.set_function(max_lag_s)
+
     def watch_windows(self, n_running: Callable[[], int], n_waiting: Callable[[], int]) -> None:
         """Ask these at every scrape."""
         self.windows_running.set_function(n_running)
         self.windows_waiting.set_function(n_waiting)
 
-    def watch_worker_deaths(self, n_deaths: Callable[[], int]) -> None:
+    def watch_worker_deaths(self, n_deaths: Callable[[], int], n_sandbox_kills: Callable[[], int] = lambda: 0) -> None:
         """Ask this at every scrape: the pool of decoding processes counts for itself."""
-        self.registry.register(_Deaths(n_deaths))
+        self.registry.register(_Deaths(n_deaths, n_sandbox_kills))

@@ -1,6 +1,6 @@
-"""The life of the server: listen, load, serve, drain, end.
+"""The lifecycle of the server: listen, load, serve, drain, end.
 
-Listeners open first, so that probes have an answer while the model loads. What is served is decided in `app`.
+Listeners open first, so that probes get an answer while the model loads. `http.app` defines the routes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from functools import partial
 from aiohttp import web
 
 from whisper_server import __version__
-from whisper_server.background import running
 from whisper_server.children import children, kill
 from whisper_server.errors import StartError
+from whisper_server.event_loop import LagMeter, first_to_end, running
 from whisper_server.http.app import app_state, build_app, build_metrics_app, make_runner
 from whisper_server.http.keys import KeyRing
 from whisper_server.http.protocol import HttpRunner
@@ -33,51 +33,53 @@ from whisper_server.settings import Settings
 log = logging.getLogger(__name__)
 
 Loader = Callable[[Settings, Metrics], AbstractAsyncContextManager[Backend]]
-"""Starts all that transcribes, and stops it on leaving. Raises StartError."""
+"""Starts the backend, and stops it on leaving. Raises StartError."""
 
-Holder = Callable[[asyncio.Event], Coroutine[None, None, None]]
-"""Loads the backend and keeps it until the event is set."""
+BackendRunner = Callable[[asyncio.Event], Coroutine[None, None, None]]
+"""Loads the backend and runs it until the event is set."""
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""SIGHUP: a terminal was closed. SIGQUIT: Ctrl-\\, or a container runtime's stop signal."""
 KEYS_REREAD_S = 2.0
 MAX_OPEN_FILES = 65_536
 SETTLE_S = 0.05
-"""For requests that were on their way when the listeners closed."""
+"""For requests that were in transit when the listeners closed."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How it ended."""
+class ServerExit:
+    """The end of the server."""
 
     exit_code: int
     loading_abandoned: bool = False
-    """A thread may still be loading the model; nobody should wait for it."""
+    """A thread may still be loading the model; the process must end without it."""
 
 
 class Signals:
-    """SIGTERM and SIGINT, counted: the first drains, the second cuts the drain, the third cuts what runs."""
+    """Signals that stop the server, counted: the first drains, the second ends the drain, the third cuts requests."""
 
     def __init__(self) -> None:
         self._events = [asyncio.Event() for _ in range(3)]
 
     def install(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.receive)
 
     def uninstall(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
     def receive(self) -> None:
-        """One more."""
+        """Count one more signal."""
         for event in self._events:
             if not event.is_set():
                 event.set()
                 return
 
     async def wait(self, count: int, timeout_s: float | None = None) -> bool:
-        """Wait until so many have come; False where they did not in time."""
+        """Wait for signal number `count`; False if `timeout_s` passes first."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._events[count - 1].wait()
@@ -85,40 +87,43 @@ class Signals:
 
 
 def run(settings: Settings, load: Loader) -> int:
-    """Serve in a process of one's own; the exit code. Raises StartError."""
+    """Serve in this process until a signal comes; the exit code. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
     limit_arenas()
     _allow_open_files()
     runner = asyncio.Runner()
     try:
-        outcome = runner.run(serve(settings, load))
-        if outcome.loading_abandoned:
-            # The thread that loads the model cannot be told to stop, and closing the loop would wait for it.
+        ended = runner.run(serve(settings, load))
+        if ended.loading_abandoned:
+            # The thread that loads the model cannot be stopped, and closing the loop would wait for it.
             kill(children())
             logging.shutdown()
-            os._exit(outcome.exit_code)
-        return outcome.exit_code
+            os._exit(ended.exit_code)
+        return ended.exit_code
     finally:
         runner.close()
 
 
 def _allow_open_files() -> None:
-    """Each request holds two or three descriptors; the usual 1024 would do for a few hundred."""
+    """Each request holds two or three descriptors; the usual limit of 1024 suffices for a few hundred requests."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_OPEN_FILES)), hard))
 
 
-async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> Outcome:
+async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> ServerExit:
     """Serve until a signal comes. Raises StartError."""
     signals = Signals()
     signals.install()
     metrics, service = Metrics(), Service()
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
+    lag = LagMeter()
+    metrics.watch_event_loop(lag.max_s)
     state = app_state(settings, service, metrics)
     keys = KeyRing(settings.api_keys_dir)
     async with AsyncExitStack() as stack:
         stack.callback(signals.uninstall)
         await stack.enter_async_context(running(keys.keep_fresh(KEYS_REREAD_S)))
+        await stack.enter_async_context(running(lag.run()))
         if settings.metrics_port:
             metrics_runner = make_runner(build_metrics_app(state), settings)
             await _listen(metrics_runner, settings.interface, settings.metrics_port, "METRICS_PORT")
@@ -128,20 +133,20 @@ async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int
         stack.push_async_callback(runner.cleanup)
         if on_listening is not None:
             on_listening(port)
-        hold = partial(_hold_backend, settings, load, service, metrics)
-        return await _serve_until_signal(settings, runner, signals, service, hold)
+        run_backend = partial(_run_backend, settings, load, service, metrics)
+        return await _serve_until_signal(settings, runner, signals, service, run_backend)
 
 
 async def _serve_until_signal(
-    settings: Settings, runner: HttpRunner, signals: Signals, service: Service, hold: Holder
-) -> Outcome:
+    settings: Settings, runner: HttpRunner, signals: Signals, service: Service, run_backend: BackendRunner
+) -> ServerExit:
     released = asyncio.Event()
-    backend = asyncio.create_task(hold(released))
+    backend = asyncio.create_task(run_backend(released))
     signalled = asyncio.create_task(signals.wait(1))
     try:
         await asyncio.wait({backend, signalled}, return_when=asyncio.FIRST_COMPLETED)
         if backend.done():
-            # It ends by itself only by failing.
+            # It ends before `released` is set only by failing.
             await backend
         await _drain(settings, runner, signals, service)
     finally:
@@ -151,14 +156,14 @@ async def _serve_until_signal(
         if loading_abandoned:
             backend.cancel()
         await asyncio.gather(signalled, backend, return_exceptions=True)
-    log.info("Ended")
-    return Outcome(exit_code=0, loading_abandoned=loading_abandoned)
+    log.info("Shutdown complete")
+    return ServerExit(exit_code=0, loading_abandoned=loading_abandoned)
 
 
-async def _hold_backend(
+async def _run_backend(
     settings: Settings, load: Loader, service: Service, metrics: Metrics, released: asyncio.Event
 ) -> None:
-    """Load, serve until released, and stop, all in one task: what it entered, it leaves."""
+    """Load, serve until released, and stop, all in one task: contexts are left by the task that entered them."""
     async with load(settings, metrics) as backend:
         facts = backend.engine.facts
         metrics.build_info.labels(__version__, facts.engine, facts.model_id, facts.device, facts.dtype).set(1)
@@ -168,25 +173,22 @@ async def _hold_backend(
 
 
 async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, service: Service) -> None:
-    """Serve everybody until the word is out that this server goes; then only those who are here already."""
+    """Serve new requests for DRAIN_SECONDS, until they go to other pods; then finish the requests in flight."""
     service.draining = True
     server = runner.http_server
     if service.is_loaded:
-        log.info("Going down: everything is served for %g s more", settings.drain_seconds)
+        log.info("Draining for %g s: new requests are still served", settings.drain_seconds)
         await signals.wait(2, settings.drain_seconds)
     for site in runner.sites:
         await site.stop()
     await asyncio.sleep(SETTLE_S)
     server.close_idle()
-    log.info("Listeners closed: %d requests get up to %g s", len(server.in_flight), settings.shutdown_seconds)
-    ended = asyncio.create_task(server.in_flight.finished(settings.shutdown_seconds))
-    cut = asyncio.create_task(signals.wait(3))
-    await asyncio.wait({ended, cut}, return_when=asyncio.FIRST_COMPLETED)
+    log.info(
+        "Listeners closed: %d requests in flight have up to %g s", len(server.in_flight), settings.shutdown_seconds
+    )
+    await first_to_end(server.in_flight.finished(settings.shutdown_seconds), signals.wait(3))
     if len(server.in_flight):
-        log.warning("%d requests did not end in time and are cut off", len(server.in_flight))
-    for task in (ended, cut):
-        task.cancel()
-    await asyncio.gather(ended, cut, return_exceptions=True)
+        log.warning("%d requests in flight did not end in time and are cut off", len(server.in_flight))
 
 
 async def _listen(runner: HttpRunner, interface: str, port: int, variable: str) -> int:
@@ -194,7 +196,7 @@ async def _listen(runner: HttpRunner, interface: str, port: int, variable: str) 
     site = web.TCPSite(runner, interface, port, backlog=1024)
     try:
         await site.start()
-    except (OSError, UnicodeError) as problem:  # UnicodeError: a name that is no host's
+    except (OSError, UnicodeError) as problem:  # UnicodeError: not a valid host name
         await runner.cleanup()
         reason = getattr(problem, "strerror", None) or problem
         raise StartError(f"{variable}={port} on INTERFACE={interface} cannot be listened on: {reason}") from problem

@@ -1,6 +1,6 @@
-"""What serves at this moment: nothing yet, a loaded model, a dead engine, or a server on its way out.
+"""The state of the service: model loading, ready, engine dead, or draining.
 
-Also the Protocols of the parts that routes put together, so that a test can hand in ones that fail or stall.
+Also the Protocols of what the routes combine, so that a test can pass implementations that fail or stall.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Reservation
-from whisper_server.errors import Unavailable
+from whisper_server.errors import Draining, ModelLoading, Unavailable
+from whisper_server.memory_budget import Reservation
 from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.transcript import Options, Samples, Transcript, WindowTranscript
 
 
 class Sound(Protocol):
-    """A decoded recording; a context manager that frees it."""
+    """A decoded recording; leaving it as a context manager frees the samples."""
 
     @property
     def samples(self) -> Samples: ...
@@ -35,30 +35,30 @@ class Sound(Protocol):
 
 
 class Decoder(Protocol):
-    """Files to samples."""
+    """Decodes files to samples."""
 
-    async def decode(self, source: MemoryFile, reservation: Reservation) -> Sound:
+    async def read_audio(self, source: MemoryFile, reservation: Reservation) -> Sound:
         """Raises ApiError; a cancelled call stops the work. The reservation is released with the sound."""
 
 
 class Transcription(Protocol):
-    """One recording in the pipeline; leaving it ends its work."""
+    """One recording in the pipeline; leaving it cancels its work."""
 
     def windows(self) -> AsyncIterator[WindowTranscript]:
-        """In order, each as soon as it is accepted."""
+        """The windows in order, each as soon as it is accepted."""
 
     async def transcript(self) -> Transcript:
-        """All of it."""
+        """The whole transcript."""
 
     def assemble(self, windows: Sequence[WindowTranscript]) -> Transcript:
-        """All of it, after `windows` came to its end."""
+        """The whole transcript, after `windows` has ended."""
 
 
 class Pipeline(Protocol):
-    """Samples to transcripts."""
+    """Turns samples into transcripts."""
 
-    def open(self, samples: Samples, options: Options) -> AbstractAsyncContextManager[Transcription]:
-        """No work yet."""
+    def transcribe(self, samples: Samples, options: Options) -> AbstractAsyncContextManager[Transcription]:
+        """A transcription that has not started."""
 
     def queued_audio_s(self) -> float: ...
 
@@ -67,38 +67,23 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """A loaded model with all that it takes to use it."""
+    """A loaded model with its pipeline and decoder."""
 
     engine: Engine
     pipeline: Pipeline
     decoder: Decoder
 
 
-class Loading(Unavailable):
-    """The model is on its way; worth another try soon."""
-
-    code = "loading"
-
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": "10"}
-
-
-class Draining(Unavailable):
-    """Going down."""
-
-    code = "draining"
-
-
 class Service:
-    """The backend, once there is one, and whether new work is welcome."""
+    """The backend after it is loaded, and whether the server drains."""
 
     def __init__(self) -> None:
         self._backend: Backend | None = None
         self.draining = False
-        """SIGTERM came: requests are served, but the readiness probe sends new ones elsewhere."""
+        """After SIGTERM: requests are still served, but the readiness probe fails so that new ones go elsewhere."""
 
     def load(self, backend: Backend) -> None:
-        """From now on this one serves."""
+        """Serve with this backend from now on."""
         self._backend = backend
 
     @property
@@ -106,14 +91,14 @@ class Service:
         return self._backend is not None
 
     def backend(self) -> Backend:
-        """Raises Unavailable while there is none that lives."""
+        """Raises Unavailable while no engine is alive."""
         if self._backend is None:
-            raise Loading("The model is being loaded. Try again in a moment.")
+            raise ModelLoading("The model is being loaded. Try again in a moment.")
         self.check_alive()
         return self._backend
 
     def check_alive(self) -> None:
-        """Raises Unavailable where the engine is dead: only a restart helps."""
+        """Raises Unavailable if the engine is dead; only a restart helps."""
         problem = None if self._backend is None else self._backend.engine.health()
         if problem is not None:
             raise Unavailable(f"The engine is dead: {problem}", code="engine_dead")
@@ -124,15 +109,15 @@ class Service:
         return self._backend is not None and self._backend.engine.health() is None
 
     def check_ready(self) -> None:
-        """Raises Unavailable with the reason why no new work should come here."""
+        """Raises Unavailable with the reason if new requests should go elsewhere."""
         if self.draining:
-            raise Draining("The server is going down; it finishes what it has.")
+            raise Draining("The server is shutting down; it finishes the requests that it has.")
         self.backend()
 
     def queued_audio_s(self) -> float:
-        """Sound waiting or running; 0 before there is a model."""
+        """Seconds of audio queued or running; 0 before the model is loaded."""
         return 0.0 if self._backend is None else self._backend.pipeline.queued_audio_s()
 
     def estimated_wait_s(self) -> float:
-        """For a request that comes now."""
+        """Expected wait of a request that arrives now."""
         return 0.0 if self._backend is None else self._backend.pipeline.estimated_wait_s()

@@ -173,7 +173,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """The settings that the variables ask for; StartError tells all that is wrong with them at once."""
+        """The settings of these variables. Raises StartError with everything that is wrong with them."""
         known = [field.name.upper() for field in dataclasses.fields(cls)]
         values, wrong = read_settings(cls, environ)
         problems = [*misspelt(environ, known), *wrong]

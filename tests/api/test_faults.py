@@ -51,9 +51,7 @@ def hour_of_flac(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.on_ctranslate2(because="files are decoded before an engine hears them")
-def test_a_decoder_killed_in_mid_request_costs_that_request_only(
-    start_server: StartServer, hour_of_flac: bytes
-) -> None:
+def test_decoder_killed_in_mid_request_costs_no_request(start_server: StartServer, hour_of_flac: bytes) -> None:
     with start_server({"DECODE_WORKERS": "2"}) as server, ThreadPoolExecutor(N_CLIPS + 1) as pool:
         api = Api(server.url)
         idle = {worker.pid: _cpu_s(worker) for worker in _workers(server)}
@@ -63,8 +61,7 @@ def test_a_decoder_killed_in_mid_request_costs_that_request_only(
         busy = _wait_for(lambda: next((w for w in _workers(server) if _cpu_s(w) > idle[w.pid] + 0.5), None))
         os.kill(busy.pid, signal.SIGKILL)
         answer = doomed.result()
-        assert answer.status_code == 500
-        assert answer.json()["error"]["code"] == "internal_error"
+        assert answer.status_code == 200, "another decoder did it once more"
         _check_clips(clips)
         _wait_for(lambda: len(_workers(server)) == 2 and busy.pid not in {w.pid for w in _workers(server)})
         assert word_errors([spoken("en", 0).text], [api.text(wav(spoken("en", 0).samples))]).n_edits <= 1
@@ -93,7 +90,6 @@ def _check_clips(clips: list[Future[httpx.Response]]) -> None:
     assert word_errors([spoken("en", index).text for index in range(len(clips))], texts).rate <= 0.10
 
 
-@pytest.mark.on_both_engines
 def test_sigterm_under_load_gives_every_accepted_request_its_full_answer(tmp_path: Path) -> None:
     """Eight requests run, one upload is half there, one connection idles; more come while the server drains."""
     before = shared_files()

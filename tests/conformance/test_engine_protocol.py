@@ -173,7 +173,7 @@ async def test_timestamps_follow_openais_rules(engine: Engine, tokenizer: Whispe
     assert all(tokenizer.is_text(token) or tokenizer.timestamp_s(token) is not None for token in found.tokens)
 
 
-@pytest.mark.parametrize("n_previous", [0, 3, 100])
+@pytest.mark.parametrize("n_previous", [0, 100])
 @pytest.mark.parametrize("max_new_tokens", [1, 4])
 async def test_limit_of_tokens_is_exact_and_reported(
     engine: Engine, tokenizer: WhisperTokenizer, max_new_tokens: int, n_previous: int
@@ -270,7 +270,7 @@ async def test_any_text_is_aligned_with_any_sound(engine: Engine, tokenizer: Whi
     tokens = tokenizer.encode_text(" the" * 500)
     sot_sequence = tokenizer.sot_sequence("en", Task.TRANSCRIBE)
     async with opened(engine, white_noise(30.0)[:n_samples]) as window:
-        for n_tokens in (1, 2, 443):
+        for n_tokens in (1, 443):
             starts_s = (await window.align(sot_sequence, tokens[:n_tokens])).token_starts_s
             assert len(starts_s) == n_tokens + 1
             assert list(starts_s) == sorted(starts_s)

@@ -74,7 +74,7 @@ def reads_environment(source: str) -> bool:
     [
         # The others read nothing: one hands it down to the processes that it starts, one turns a library's reports off,
         # one tells vLLM what it takes from nowhere else.
-        ("server", {"__main__.py", "audio/worker_process.py", "engines/vllm/options.py", "speech/vad.py"}),
+        ("server", {"__main__.py", "audio/worker_process.py", "engines/vllm/engine_args.py", "speech/vad.py"}),
         ("operator", {"__main__.py"}),
     ],
 )

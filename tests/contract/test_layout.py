@@ -36,8 +36,8 @@ def test_no_module_is_a_drawer() -> None:
 
 
 def test_version_is_in_one_place() -> None:
-    assert 'dynamic = ["version"]' in (ROOT / "server" / "pyproject.toml").read_text()
-    assert 'dynamic = ["version"]' in (ROOT / "operator" / "pyproject.toml").read_text()
+    for part in ("runtime", "server", "operator"):
+        assert 'dynamic = ["version"]' in (ROOT / part / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Names of aiohttp, kopf and vLLM that they may change without notice: private ones, and undocumented ones that we rely on.
+"""Names of aiohttp, multipart, kopf and vLLM that they may change without notice: private ones, and undocumented ones that we rely on.
 
 When a test here fails, a dependency has moved or our code relies on more than before: docs/upgrading-dependencies.md says
 for each name what to read and which tests prove that the new version fits.
@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import multipart
 import pytest
-from aiohttp import BodyPartReader, ClientResponse, MultipartReader, StreamReader, web
+from aiohttp import ClientResponse, StreamReader, web
+from multipart import PushMultipartParser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "upgrading-dependencies.md").read_text()
-PACKAGES = [ROOT / "server" / "whisper_server", ROOT / "operator" / "whisper_operator"]
+PACKAGES = sorted(ROOT.glob("*/whisper_*/"))
 TREES = {path: ast.parse(path.read_text()) for package in PACKAGES for path in package.rglob("*.py")}
 
 PRIVATE_OF_AIOHTTP = {
@@ -28,6 +30,7 @@ PRIVATE_OF_AIOHTTP = {
     (web.Server, "_connections"),
     (web.AppRunner, "_make_server"),
 }
+PRIVATE_OF_MULTIPART = {(PushMultipartParser, "_state")}
 UNDOCUMENTED_OF_AIOHTTP = {
     (web.RequestHandler, "connection_made"),
     (web.RequestHandler, "connection_lost"),
@@ -42,16 +45,14 @@ UNDOCUMENTED_OF_AIOHTTP = {
     (StreamReader, "set_exception"),
     (StreamReader, "feed_eof"),
     (StreamReader, "total_bytes"),
-    (StreamReader, "unread_data"),
-    (BodyPartReader, "get_charset"),
-    (MultipartReader, "next"),
     (ClientResponse, "start"),
 }
 NAMED_TUPLE = {"_asdict", "_replace", "_fields"}
 """Documented, underscore or not."""
 MODULES_OF_AIOHTTP = {
+    "aiohttp.abc": {"AbstractStreamWriter"},
     "aiohttp.helpers": {"parse_mimetype"},
-    "aiohttp.http": {"HttpVersion11", "RawRequestMessage"},
+    "aiohttp.http": {"HttpVersion10", "HttpVersion11", "RawRequestMessage"},
     "aiohttp.http_exceptions": {"HttpProcessingError", "LineTooLong"},
 }
 LOGGERS_OF_KOPF = {"kopf._core.engines.activities", "kopf._core.reactor.running"}
@@ -135,14 +136,14 @@ def imports_of(library: str) -> dict[str, set[str]]:
 
 
 def test_private_attributes_of_others_are_listed() -> None:
-    listed = {name for _, name in PRIVATE_OF_AIOHTTP}
+    listed = {name for _, name in PRIVATE_OF_AIOHTTP | PRIVATE_OF_MULTIPART}
     ours = definitions()
     assert {(path.name, name) for path, name in private_attributes() if name not in ours | listed} == set()
 
 
 def test_listed_private_attributes_are_used() -> None:
     used = {name for _, name in private_attributes()}
-    assert {name for _, name in PRIVATE_OF_AIOHTTP} <= used
+    assert {name for _, name in PRIVATE_OF_AIOHTTP | PRIVATE_OF_MULTIPART} <= used
 
 
 @pytest.mark.parametrize(("owner", "name"), sorted(PRIVATE_OF_AIOHTTP | UNDOCUMENTED_OF_AIOHTTP, key=str))
@@ -150,6 +151,15 @@ def test_aiohttp_has_the_name(owner: type, name: str) -> None:
     # Instance attributes of classes without slots are in the source of __init__ only.
     there = hasattr(owner, name) or f"self.{name}" in inspect.getsource(owner)
     assert there, f"{owner.__name__}.{name} is gone: read docs/upgrading-dependencies.md, aiohttp"
+
+
+def test_multipart_parser_says_when_it_is_complete() -> None:
+    parser = PushMultipartParser("b", strict=True)
+    states = []
+    for piece in (b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n', b"--b--\r\n"):
+        list(parser.parse(piece))
+        states.append(parser._state is multipart._COMPLETE)
+    assert states == [False, True], "read docs/upgrading-dependencies.md, multipart"
 
 
 def test_modules_of_aiohttp_are_listed_and_there() -> None:

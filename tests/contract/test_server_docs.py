@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from whisper_operator.status.reasons import AVAILABLE, EXPOSED, READY, REASONS, ROLLED_OUT, SCHEDULED, VALID
-from whisper_server.api.fields import ResponseFormat
+from whisper_server.api.options import ResponseFormat
 from whisper_server.api.served_models import DEFAULT_NAMES
 from whisper_server.errors import ApiError
 from whisper_server.http.openapi import DocumentFacts, openapi_document
@@ -52,7 +52,7 @@ def anchors(page: str) -> set[str]:
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "generate_server_docs.py"), "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "generate_docs.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -70,7 +70,7 @@ def endpoints(operator: Ground, model_hub: Hub, tmp_path_factory: pytest.TempPat
             second=Hosted(cluster, namespace, "second", origin=f"http://{SHARED_HOST}"),
             certificate=certificate,
         )
-        cluster.apply(certificate.secret(namespace), _keys(namespace, moving="key-1", steady="key-of-steady"))
+        cluster.apply(certificate.secret(namespace), _keys(namespace, moving="moving-key-1", steady="key-of-steady"))
         found.below_prefix.apply(by_gateway(found.below_prefix))
         found.secure.apply({"exposure": {"ingress": {"host": TLS_HOST, "tls": {"secretName": "certificate"}}}})
         found.keyed.apply({"access": {"apiKeysSecretRef": {"name": "keys"}}})
@@ -123,14 +123,14 @@ def rotated(rotation: Future[Rotation]) -> Rotation:
 
 
 def _rotate(endpoint: Served) -> Rotation:
-    endpoint.cluster.apply(_keys(endpoint.namespace, moving="key-2", steady="key-of-steady"))
+    endpoint.cluster.apply(_keys(endpoint.namespace, moving="moving-key-2", steady="key-of-steady"))
     began_s, new_s, old_s, failed = time.monotonic(), 0.0, 0.0, 0
     while not (new_s and old_s) and time.monotonic() - began_s < ROTATED_WITHIN_S + 30:
         time.sleep(1)
         failed += _status(endpoint, "key-of-steady") != 200
         after_s = time.monotonic() - began_s
-        new_s = new_s or (after_s if _status(endpoint, "key-2") == 200 else 0.0)
-        old_s = old_s or (after_s if _status(endpoint, "key-1") == 401 else 0.0)
+        new_s = new_s or (after_s if _status(endpoint, "moving-key-2") == 200 else 0.0)
+        old_s = old_s or (after_s if _status(endpoint, "moving-key-1") == 401 else 0.0)
     return Rotation(new_s, old_s, failed)
 
 
@@ -146,7 +146,7 @@ def test_keys_are_asked_for(endpoints: Endpoints) -> None:
         client.audio.transcriptions.create(file=("clip.wav", wav(SAID.samples)), model="whisper-1")
     assert refused.value.code == "invalid_api_key"
     assert _status(keyed, "key-of-steady") == 200
-    assert _status(keyed, "key-1") == 200
+    assert _status(keyed, "moving-key-1") == 200
     with keyed.client(api_key="key-of-steady") as client:
         heard = client.audio.transcriptions.create(file=("clip.wav", wav(SAID.samples)), model="whisper-1")
     assert normalised(heard.text) == normalised(SAID.text)

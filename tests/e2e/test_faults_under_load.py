@@ -53,6 +53,7 @@ def test_a_server_is_killed(steady: Steady, expected: Mapping[str, str], operato
     traffic.assert_nothing_lost()
 
 
+@pytest.mark.before_release(because="a pod of which the shim dies is replaced as one of which the server dies")
 def test_a_containerd_shim_is_killed(
     steady: Steady, expected: Mapping[str, str], operator: Ground, figure: Figure
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_api_server_is_away(steady: Steady, expected: Mapping[str, str], ope
     traffic.assert_nothing_lost()
 
 
+@pytest.mark.before_release(because="no server of ours has a part in it")
 def test_the_kubelet_restarts(steady: Steady, expected: Mapping[str, str], operator: Ground, figure: Figure) -> None:
     before = [container(pod).get("containerID") for pod in steady.settled()]
     with flowing(steady, expected) as traffic:

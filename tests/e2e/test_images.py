@@ -18,7 +18,7 @@ from e2e_kit.images import archives
 from server_kit.process import REPOSITORY, free_port
 
 MB = 1_000_000
-HIGHEST_SIZE_MB = {"server": 750, "operator": 120}
+HIGHEST_SIZE_MB = {"server": 450, "operator": 120}
 LONGEST_START_S = 10.0
 START_LIMIT_S = 120.0
 DEMO = {"MODEL_ID": "demo", "DRAIN_SECONDS": "0"}

@@ -66,6 +66,7 @@ def test_a_rolling_update_loses_nothing(
     traffic.assert_nothing_lost()
 
 
+@pytest.mark.before_release(because="a rolling update deletes pods in the same way")
 def test_a_deleted_pod_costs_nothing(steady: Steady, expected: Mapping[str, str], figure: Figure) -> None:
     pod = steady.settled()[0]["metadata"]["name"]
     with flowing(steady, expected) as traffic:
@@ -75,6 +76,7 @@ def test_a_deleted_pod_costs_nothing(steady: Steady, expected: Mapping[str, str]
     traffic.assert_nothing_lost()
 
 
+@pytest.mark.before_release(because="a rolling update deletes pods in the same way")
 def test_from_three_pods_to_one(steady: Steady, expected: Mapping[str, str], figure: Figure) -> None:
     steady.scale(3)
     with flowing(steady, expected) as traffic:

@@ -63,7 +63,7 @@ def fresh(operator: Ground, namespace: str, model_hub: Hub) -> tuple[Served, Hub
 
 def _keys(namespace: str) -> Document:
     metadata = {"name": "keys", "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"somebody": "the-key"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"somebody": "the-right-key"}}
 
 
 def _from(url: str, model: str, **more: Any) -> Document:
@@ -116,11 +116,11 @@ def test_a_key_secret_that_vanishes(endpoints: Endpoints) -> None:
     assert "Secret keys is not there" in message
     assert "access.apiKeysSecretRef" in message
     assert "kubectl create secret generic keys" in message
-    assert _status(endpoint, "the-key") == 200
+    assert _status(endpoint, "the-right-key") == 200
     assert _status(endpoint, "no-key") == 401
     endpoint.cluster.apply(_keys(endpoint.namespace))
     endpoint.expect(SAYS_S, Ready="True Ready")
-    assert _status(endpoint, "the-key") == 200
+    assert _status(endpoint, "the-right-key") == 200
 
 
 def _status(endpoint: Served, key: str) -> int:

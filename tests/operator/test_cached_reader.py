@@ -1,4 +1,4 @@
-"""What is looked up for endpoints, and for how long it is believed."""
+"""What is read for endpoints, and for how long it is cached."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shared_secret(*keys: str) -> dict[str, Any]:
     }
 
 
-async def test_a_secret_that_two_endpoints_share_has_keys_for_each() -> None:
+async def test_shared_secret_is_checked_per_endpoint() -> None:
     bench = Bench()
     bench.cluster.put(shared_secret("token"))
     for key, wanted in ((KEY, "token"), (OTHER, "other")):
@@ -51,7 +51,7 @@ async def test_a_secret_that_two_endpoints_share_has_keys_for_each() -> None:
     assert bench.conditions(OTHER)["Ready"]["reason"] != "SecretMissing"
 
 
-async def test_a_key_without_a_value_is_missed_until_it_has_one() -> None:
+async def test_key_without_value_is_missing_until_it_has_one() -> None:
     bench = Bench()
     bench.cluster.put(shared_secret("token") | {"data": {"token": ""}})
     bench.ask({"model": {"id": "a/b", "tokenSecretRef": {"name": "shared", "key": "token"}}})
@@ -63,20 +63,20 @@ async def test_a_key_without_a_value_is_missed_until_it_has_one() -> None:
     assert bench.conditions()["Ready"]["reason"] != "SecretMissing"
 
 
-async def test_a_secret_that_was_deleted_is_missed_before_the_next_drift_check() -> None:
+async def test_deleted_secret_is_noticed_before_the_next_resync() -> None:
     bench = Bench()
     bench.cluster.put(shared_secret("token"))
     bench.ask({"model": {"id": "a/b", "tokenSecretRef": {"name": "shared", "key": "token"}}})
-    outcome = await bench.settle()
-    assert outcome.requeue_after_s is not None
-    assert outcome.requeue_after_s <= 10 < bench.settings.drift_seconds
+    result = await bench.settle()
+    assert result.requeue_after_s is not None
+    assert result.requeue_after_s <= 10 < bench.settings.drift_seconds
     bench.cluster.remove("Secret", KEY.namespace, "shared")
-    bench.elapsed_s += outcome.requeue_after_s
+    bench.elapsed_s += result.requeue_after_s
     await bench.settle()
     assert bench.conditions()["Ready"]["reason"] == "SecretMissing"
 
 
-async def test_an_ingress_that_is_older_than_the_default_class_gets_it() -> None:
+async def test_older_ingress_gets_the_new_default_class() -> None:
     bench = Bench()
     bench.ask(BY_DEFAULT)
     await bench.settle()
@@ -89,7 +89,7 @@ async def test_an_ingress_that_is_older_than_the_default_class_gets_it() -> None
     assert bench.conditions()["Exposed"]["reason"] == "AddressPending"
 
 
-async def test_an_ingress_follows_the_default_class() -> None:
+async def test_ingress_follows_the_default_class() -> None:
     bench = Bench()
     bench.cluster.put(default_class("nginx"))
     bench.ask(BY_DEFAULT)
@@ -104,9 +104,7 @@ async def test_an_ingress_follows_the_default_class() -> None:
     ("created_at", "taken"),
     [(("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"), "b"), (("2026-01-01T00:00:00Z",) * 2, "a")],
 )
-def test_of_several_default_classes_it_is_the_one_that_the_api_server_takes(
-    created_at: tuple[str, str], taken: str
-) -> None:
+def test_newest_of_several_default_classes_counts(created_at: tuple[str, str], taken: str) -> None:
     classes = [default_class(name, at) for name, at in zip("ab", created_at, strict=True)]
     for order in (classes, classes[::-1]):
         found = default_of(order)
@@ -114,25 +112,25 @@ def test_of_several_default_classes_it_is_the_one_that_the_api_server_takes(
         assert found["metadata"]["name"] == taken
 
 
-async def test_a_class_that_was_deleted_is_missed_before_the_next_drift_check() -> None:
+async def test_deleted_class_is_noticed_before_the_next_resync() -> None:
     bench = Bench()
     bench.cluster.put(default_class("nginx"))
     bench.ask({"exposure": {"ingress": {"host": "a.example.com", "className": "nginx"}}})
-    outcome = await bench.settle()
-    assert outcome.requeue_after_s is not None
-    assert outcome.requeue_after_s <= 10 < bench.settings.drift_seconds
+    result = await bench.settle()
+    assert result.requeue_after_s is not None
+    assert result.requeue_after_s <= 10 < bench.settings.drift_seconds
     bench.cluster.remove("IngressClass", "", "nginx")
-    bench.elapsed_s += outcome.requeue_after_s
+    bench.elapsed_s += result.requeue_after_s
     await bench.settle()
     assert bench.conditions()["Exposed"]["reason"] == "IngressClassMissing"
 
 
-async def test_of_many_endpoints_not_more_than_a_few_a_second_are_looked_at_for_their_class() -> None:
+async def test_only_a_few_ingress_classes_are_read_per_second() -> None:
     bench = Bench()
     bench.cluster.put(default_class("nginx"))
     keys = [Key(KEY.namespace, f"speech-{number}") for number in range(100)]
     for number, key in enumerate(keys):
         bench.ask({"exposure": {"ingress": {"host": f"{number}.example.com"}}}, key)
         await bench.settle(key)
-    outcome = await bench.settle(keys[0])
-    assert outcome.requeue_after_s == pytest.approx(20)
+    result = await bench.settle(keys[0])
+    assert result.requeue_after_s == pytest.approx(20)

@@ -54,7 +54,7 @@ async def test_apply_is_forced_and_strict(tmp_path: Path) -> None:
     assert asked.headers["User-Agent"].startswith("whisper-operator")
 
 
-async def test_a_status_has_a_manager_of_its_own(tmp_path: Path) -> None:
+async def test_status_has_its_own_field_manager(tmp_path: Path) -> None:
     endpoint = {**SERVICE, "apiVersion": "whisper-operator.io/v1alpha1", "kind": "WhisperEndpoint"}
     async with cluster_of(lambda asked: Answer(), tmp_path) as (cluster, server):
         await cluster.apply_status(endpoint)
@@ -63,29 +63,29 @@ async def test_a_status_has_a_manager_of_its_own(tmp_path: Path) -> None:
     assert asked.query["fieldManager"] == "whisper-operator-status"
 
 
-async def test_delete_means_exactly_this_object(tmp_path: Path) -> None:
+async def test_delete_has_the_uid_as_precondition(tmp_path: Path) -> None:
     async with cluster_of(lambda asked: Answer(), tmp_path) as (cluster, server):
         await cluster.delete(SERVICE)
     assert server.asked[0].body == {"propagationPolicy": "Background", "preconditions": {"uid": "u1"}}
 
 
 @pytest.mark.parametrize("code", [404, 409])
-async def test_what_is_gone_need_not_be_deleted(code: int, tmp_path: Path) -> None:
+async def test_delete_of_a_missing_object_succeeds(code: int, tmp_path: Path) -> None:
     async with cluster_of(lambda asked: failure(code, "x", "y"), tmp_path) as (cluster, _):
         await cluster.delete(SERVICE)
 
 
-async def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+async def test_get_of_a_missing_object_is_none(tmp_path: Path) -> None:
     async with cluster_of(lambda asked: failure(404, "NotFound", "no"), tmp_path) as (cluster, _):
         assert await cluster.get("v1", "Secret", "team-a", "keys") is None
 
 
-async def test_a_refusal_tells_what_the_server_said(tmp_path: Path) -> None:
+async def test_api_error_has_the_servers_message(tmp_path: Path) -> None:
     error = await refused(failure(403, "Forbidden", "exceeded quota"), tmp_path)
     assert (error.code, error.reason, error.message, error.retry_after_s) == (403, "Forbidden", "exceeded quota", None)
 
 
-async def test_how_long_to_wait_is_in_the_header_or_in_the_body(tmp_path: Path) -> None:
+async def test_retry_after_comes_from_header_or_body(tmp_path: Path) -> None:
     in_header = Answer(429, {"kind": "Status", "reason": "TooManyRequests"}, {"Retry-After": "3"})
     assert (await refused(in_header, tmp_path)).retry_after_s == 3
     in_body = failure(429, "TooManyRequests", "slow down", retryAfterSeconds=4)
@@ -94,25 +94,25 @@ async def test_how_long_to_wait_is_in_the_header_or_in_the_body(tmp_path: Path) 
     assert (await refused(on_a_date, tmp_path)).retry_after_s is None
 
 
-async def test_what_a_proxy_says_is_told_too(tmp_path: Path) -> None:
+async def test_error_of_a_proxy_is_reported(tmp_path: Path) -> None:
     error = await refused(Answer(502, "<html>Bad gateway</html>"), tmp_path)
     assert (error.code, error.reason) == (502, "HTTP502")
     assert "<html>Bad gateway</html>" in error.message
 
 
-async def test_a_page_where_an_object_should_be_is_no_answer(tmp_path: Path) -> None:
+async def test_html_page_counts_as_no_answer(tmp_path: Path) -> None:
     error = await refused(Answer(200, "<html>Log in</html>"), tmp_path)
     assert error.code == 0
     assert "Log in" in error.message
 
 
-async def test_a_silent_server_is_no_answer(tmp_path: Path) -> None:
+async def test_silent_server_counts_as_no_answer(tmp_path: Path) -> None:
     error = await refused(Answer(silent=True), tmp_path, limit_s=0.2)
     assert error.code == 0
     assert "PATCH /api/v1/namespaces/team-a/services/speech" in error.message
 
 
-async def test_nobody_there_is_no_answer(tmp_path: Path) -> None:
+async def test_refused_connection_counts_as_no_answer(tmp_path: Path) -> None:
     server = ApiServerDouble(lambda asked: Answer())
     server.url = "http://127.0.0.1:1"
     connection = Connection(str(server.kubeconfig(tmp_path / "kubeconfig")), "", 4)
@@ -140,7 +140,7 @@ async def test_lists_are_read_page_by_page(tmp_path: Path) -> None:
     assert server.asked[2].path == "/api/v1/pods"
 
 
-async def test_what_is_served(tmp_path: Path) -> None:
+async def test_serves_reports_served_kinds(tmp_path: Path) -> None:
     def answer(asked: Asked) -> Answer:
         if asked.path != "/apis/monitoring.coreos.com/v1":
             return Answer(404, "404 page not found\n")
@@ -151,7 +151,7 @@ async def test_what_is_served(tmp_path: Path) -> None:
         assert not await cluster.serves("gateway.networking.k8s.io/v1", "HTTPRoute")
 
 
-async def test_credentials_that_are_refused_are_read_again(tmp_path: Path) -> None:
+async def test_refused_credentials_are_read_again(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("old")
 
@@ -167,7 +167,7 @@ async def test_credentials_that_are_refused_are_read_again(tmp_path: Path) -> No
     assert {asked.headers["Authorization"] for asked in server.asked} == {"Bearer old", "Bearer new"}
 
 
-async def test_credentials_that_stay_refused_are_an_error(tmp_path: Path) -> None:
+async def test_credentials_refused_twice_are_an_error(tmp_path: Path) -> None:
     answer = failure(401, "Unauthorized", "who are you?")
     async with cluster_of(lambda asked: answer, tmp_path, {"token": "old"}) as (cluster, server):
         with pytest.raises(ApiError, match="who are you"):
@@ -175,7 +175,7 @@ async def test_credentials_that_stay_refused_are_an_error(tmp_path: Path) -> Non
     assert len(server.asked) == 2
 
 
-async def test_a_plugin_gives_the_token(tmp_path: Path) -> None:
+async def test_exec_plugin_provides_the_token(tmp_path: Path) -> None:
     plugin = tmp_path / "plugin"
     said = {
         "apiVersion": "client.authentication.k8s.io/v1",
@@ -191,19 +191,19 @@ async def test_a_plugin_gives_the_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "not: [yaml", "{}", '{"current-context": "x", "contexts": []}'])
-async def test_a_kubeconfig_that_is_none_stops_the_start(text: str, tmp_path: Path) -> None:
+async def test_malformed_kubeconfig_stops_the_start(text: str, tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(text)
     with pytest.raises(StartError, match="no way to the API server"):
         await Connection(str(path), "", 4).load()
 
 
-async def test_a_kubeconfig_that_is_missing_stops_the_start(tmp_path: Path) -> None:
+async def test_missing_kubeconfig_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="/nowhere is not there: set KUBECONFIG"):
         await Connection("/nowhere", "", 4).load()
 
 
-async def test_an_event_that_cannot_be_written_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unwritable_event_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with cluster_of(lambda asked: failure(403, "Forbidden", "no"), tmp_path) as (cluster, server):
         await cluster.record_event(SERVICE, type_="Normal", reason="Ready", message="m", action="Reconcile")
     (asked,) = server.asked
@@ -218,7 +218,7 @@ async def test_an_event_that_cannot_be_written_is_no_error(tmp_path: Path, caplo
     assert (asked.body["reason"], asked.body["note"], asked.body["reportingInstance"]) == ("Ready", "m", "pod-1")
 
 
-def test_proxies_are_asked_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     assert proxy_of("https://10.96.0.1:443") is None

@@ -14,7 +14,7 @@ CRD = make_crd()
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 
 
-def test_names() -> None:
+def test_crd_has_these_names() -> None:
     assert {key: value for key, value in CRD.items() if key != "spec"} == {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -34,7 +34,7 @@ def test_names() -> None:
     }
 
 
-def test_version() -> None:
+def test_crd_has_one_version() -> None:
     assert {key: value for key, value in VERSION.items() if key not in {"schema", "additionalPrinterColumns"}} == {
         "name": "v1alpha1",
         "served": True,
@@ -51,7 +51,7 @@ def test_version() -> None:
     }
 
 
-def test_columns() -> None:
+def test_crd_has_these_columns() -> None:
     columns = VERSION["additionalPrinterColumns"]
     always = [column["name"] for column in columns if not column.get("priority")]
     assert always == ["Ready", "Reason", "Model", "GPU", "Replicas", "URL", "Age"]
@@ -66,7 +66,7 @@ def at(path: str) -> dict[str, Any]:
     return node
 
 
-def test_schema() -> None:
+def test_crd_schema_has_spec_and_status() -> None:
     assert SCHEMA["required"] == ["spec"]
     assert list(SCHEMA["properties"]) == ["apiVersion", "kind", "metadata", "spec", "status"]
     assert list(at("spec")["properties"]) == [field.name for field in declared_fields(Spec)]

@@ -25,7 +25,7 @@ class Bench:
         await self.limits.record(event(**what), post)
 
 
-async def test_the_same_words_are_told_once_in_a_while() -> None:
+async def test_equal_message_is_repeated_only_after_a_while() -> None:
     bench = Bench()
     for bench.now_s in (1000, 1001, 1000 + REPEAT_S - 1):
         await bench.tell()
@@ -35,7 +35,7 @@ async def test_the_same_words_are_told_once_in_a_while() -> None:
     assert bench.told == ["m", "m"]
 
 
-async def test_other_words_and_other_objects_are_told() -> None:
+async def test_other_messages_and_objects_are_not_limited() -> None:
     bench = Bench()
     await bench.tell()
     await bench.tell(message="other")
@@ -44,7 +44,7 @@ async def test_other_words_and_other_objects_are_told() -> None:
     assert bench.told == ["m", "other", "m", "m"]
 
 
-async def test_no_object_is_told_of_without_end() -> None:
+async def test_events_per_object_are_limited() -> None:
     bench = Bench()
     for number in range(1000):
         await bench.tell(message=str(number))
@@ -57,7 +57,7 @@ async def test_no_object_is_told_of_without_end() -> None:
     assert len(bench.told) == BURST + 1 + 3
 
 
-async def test_memory_has_an_end() -> None:
+async def test_event_limits_use_bounded_memory() -> None:
     bench = Bench()
     for number in range(REMEMBERED + 100):
         await bench.tell(uid=str(number))
@@ -65,13 +65,13 @@ async def test_memory_has_an_end() -> None:
     assert len(bench.limits._budgets) == REMEMBERED
 
 
-def test_a_note_has_at_most_1024_bytes() -> None:
+def test_note_has_at_most_1024_bytes() -> None:
     note = event("ü" * 2000)["note"]
     assert len(note.encode()) <= 1024
     assert note.endswith("ü…")
 
 
-def test_names_differ_and_times_are_of_kubernetes() -> None:
+def test_event_has_a_unique_name_and_a_kubernetes_time() -> None:
     first, second = event(), event()
     assert first["metadata"]["name"] != second["metadata"]["name"]
     assert first["metadata"]["name"].startswith("speech.")

@@ -11,7 +11,7 @@ VALUES = st.recursive(
 DOCUMENTS = st.dictionaries(st.text(max_size=3), VALUES, max_size=4)
 
 
-def test_what_others_fill_in_does_not_count() -> None:
+def test_fields_that_are_not_desired_do_not_count() -> None:
     desired = {"spec": {"replicas": 1, "containers": [{"name": "server", "env": []}]}}
     live = {
         "status": {"ready": 1},
@@ -20,34 +20,34 @@ def test_what_others_fill_in_does_not_count() -> None:
     assert projected(live, desired) == desired
 
 
-def test_lists_of_another_length_count_as_a_whole() -> None:
+def test_list_of_another_length_counts_as_a_whole() -> None:
     desired = {"containers": [{"name": "server"}]}
     live = {"containers": [{"name": "server", "image": "a"}, {"name": "sidecar"}]}
     assert projected(live, desired) == live
 
 
-def test_what_is_missing_is_missing() -> None:
+def test_missing_field_changes_the_fingerprint() -> None:
     assert projected({"spec": {}}, {"spec": {"replicas": 1}}) == {"spec": {}}
     assert projected({}, {"spec": {"replicas": 1}}) == {}
 
 
-def test_another_type_counts() -> None:
+def test_another_json_type_changes_the_fingerprint() -> None:
     assert projected({"spec": None}, {"spec": {"a": 1}}) == {"spec": None}
     assert projected({"spec": [1]}, {"spec": {"a": 1}}) == {"spec": [1]}
 
 
-def test_the_order_of_keys_does_not_count_that_of_items_does() -> None:
+def test_order_of_items_counts_and_order_of_keys_does_not() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest([1, 2]) != digest([2, 1])
     assert digest({"a": 1}) != digest({"a": "1"})
 
 
 @given(DOCUMENTS)
-def test_seen_through_itself_everything_is_seen(document: dict[str, object]) -> None:
+def test_projection_on_itself_keeps_everything(document: dict[str, object]) -> None:
     assert projected(document, document) == document
 
 
 @given(DOCUMENTS, DOCUMENTS)
-def test_keys_beside_the_wish_change_nothing(desired: dict[str, object], more: dict[str, object]) -> None:
+def test_additional_keys_do_not_change_the_fingerprint(desired: dict[str, object], more: dict[str, object]) -> None:
     live = {**{key: value for key, value in more.items() if key not in desired}, **desired}
     assert fingerprint(live, desired) == fingerprint(desired, desired)

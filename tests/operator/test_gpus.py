@@ -1,4 +1,4 @@
-"""Which nodes a class of GPUs means, on labels of every family, and what its server is told."""
+"""The nodes of a GPU class, with labels of every family."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fits(gpu: Gpu, labels: dict[str, str]) -> bool:
         (GpuClass.AUTO, set(NODES) - {"t4-shared", "a100-mig"}),
     ],
 )
-def test_a_class_means_its_nodes_and_no_other(gpu_class: GpuClass, expected: set[str]) -> None:
+def test_class_matches_its_nodes_and_no_others(gpu_class: GpuClass, expected: set[str]) -> None:
     assert nodes_of(gpu_class) == expected
 
 
@@ -51,24 +51,24 @@ def test_a_class_means_its_nodes_and_no_other(gpu_class: GpuClass, expected: set
         (GpuClass.AUTO, set(NODES)),
     ],
 )
-def test_shared_gpus_are_taken_where_asked_for(gpu_class: GpuClass, expected: set[str]) -> None:
+def test_shared_gpus_match_only_on_request(gpu_class: GpuClass, expected: set[str]) -> None:
     assert nodes_of(gpu_class, shared=True) == expected
 
 
-def test_no_gpu_means_no_terms() -> None:
+def test_class_none_has_no_terms() -> None:
     assert node_selector_terms(Gpu(class_=GpuClass.NONE)) == []
 
 
-def test_sixteen_gib_keep_a_model_off_every_t4() -> None:
+def test_sixteen_gib_exclude_every_t4() -> None:
     found = nodes_of(GpuClass.AUTO, min_memory_gib=16)
     assert found == {"a100", "a10", "l4", "h100", "b200", "gke-l4"}
 
 
-def test_fifteen_gib_are_a_t4() -> None:
+def test_fifteen_gib_match_a_t4() -> None:
     assert nodes_of(GpuClass.T4, min_memory_gib=15) == nodes_of(GpuClass.T4)
 
 
-def test_memory_is_what_the_driver_reports() -> None:
+def test_memory_is_compared_with_the_drivers_value() -> None:
     assert nodes_of(GpuClass.HOPPER, min_memory_gib=79) == {"h100"}
     assert nodes_of(GpuClass.HOPPER, min_memory_gib=80) == set()
     assert nodes_of(GpuClass.AMPERE, min_memory_gib=23) == {"a100"}
@@ -81,18 +81,18 @@ def test_memory_is_never_matched_exactly() -> None:
 
 
 @pytest.mark.parametrize("product", ["Tesla-T4", "Tesla-T4-SHARED", "NVIDIA-T4", "Tesla-T4-MIG-1g.5gb"])
-def test_the_name_of_a_product_does_not_matter(product: str) -> None:
+def test_product_name_does_not_matter(product: str) -> None:
     assert fits(Gpu(class_=GpuClass.T4), discovered(product, "turing", "7.5", 15_360))
 
 
-def test_only_labels_that_gpu_feature_discovery_writes_are_asked_for() -> None:
+def test_terms_use_only_labels_of_gpu_feature_discovery() -> None:
     published = set(discovered("x", "y", "7.5", 1, other={"gpu.slices.gi": "1"}))
     for gpu_class in CLASSES:
         keys = {each["key"] for term in node_selector_terms(Gpu(class_=gpu_class)) for each in term["matchExpressions"]}
         assert {key for key in keys if key.startswith("nvidia.com/")} <= published
 
 
-def test_a_node_that_says_half_of_it_is_no_ampere() -> None:
+def test_node_without_minor_label_is_not_ampere() -> None:
     assert not fits(Gpu(class_=GpuClass.AMPERE), {"nvidia.com/gpu.compute.major": "8"})
 
 
@@ -112,13 +112,13 @@ def test_a_node_that_says_half_of_it_is_no_ampere() -> None:
         ("13.0", None),
     ],
 )
-def test_a_compute_capability_is_of_one_class(capability: str, gpu_class: GpuClass | None) -> None:
+def test_compute_capability_belongs_to_one_class(capability: str, gpu_class: GpuClass | None) -> None:
     labels = discovered("whatever", "whatever", capability, 24_576)
     found = {each for each in CLASSES if each is not GpuClass.AUTO and fits(Gpu(class_=each), labels)}
     assert found == ({gpu_class} if gpu_class else set())
 
 
-def test_what_is_discovered_outweighs_what_the_cloud_says() -> None:
+def test_discovered_labels_outrank_cloud_labels() -> None:
     labels = {**discovered("NVIDIA-L4", "ada-lovelace", "8.9", 23_034), **NODES["gke-t4"].labels}
     assert not fits(Gpu(class_=GpuClass.T4), labels)
     assert fits(Gpu(class_=GpuClass.ADA), labels)
@@ -142,7 +142,7 @@ def test_slices_of_gke_are_avoided_and_never_taken_for_whole() -> None:
     assert not fits(Gpu(class_=GpuClass.AMPERE, shared=True, min_memory_gib=10), labels)
 
 
-def test_machines_with_a_part_of_a_gpu_are_avoided() -> None:
+def test_machines_with_a_fraction_of_a_gpu_are_avoided() -> None:
     labels = {
         "node.kubernetes.io/instance-type": "g6f.xlarge",
         "karpenter.k8s.aws/instance-gpu-name": "l4",
@@ -154,7 +154,7 @@ def test_machines_with_a_part_of_a_gpu_are_avoided() -> None:
     assert not fits(Gpu(class_=GpuClass.ADA), {**discovered("NVIDIA-L4-3Q", "ada-lovelace", "8.9", 3072), **labels})
 
 
-def test_a_mig_device_of_its_own_has_labels_of_its_own() -> None:
+def test_mig_resource_uses_its_own_labels() -> None:
     resource = "nvidia.com/mig-2g.10gb"
     labels = {
         **discovered("NVIDIA-A100-SXM4-40GB", "ampere", "8.0", 40_960, other={"mig.strategy": "mixed"}),
@@ -169,7 +169,7 @@ def test_a_mig_device_of_its_own_has_labels_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("gpu_class", "largest"), [(GpuClass.T4, 15), (GpuClass.ADA, 47), (GpuClass.HOPPER, 144)])
-def test_more_memory_than_a_class_has_is_refused(gpu_class: GpuClass, largest: int) -> None:
+def test_memory_above_the_classs_maximum_is_refused(gpu_class: GpuClass, largest: int) -> None:
     assert node_selector_terms(Gpu(class_=gpu_class, min_memory_gib=largest))
     with pytest.raises(SpecError, match=rf"spec\.gpu\.minMemoryGiB: no GPU of class {gpu_class} .* {largest} or less"):
         node_selector_terms(Gpu(class_=gpu_class, min_memory_gib=largest + 1))
@@ -186,7 +186,7 @@ def machines(product: Product) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("gpu_class", CLASSES)
-def test_clouds_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> None:
+def test_cloud_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> None:
     for product, minimum in itertools.product(PRODUCTS, (1, 10, 15, 16, 22, 24, 32, 40, 44, 45, 64, 80, 96, 140, 180)):
         gpu = Gpu(class_=gpu_class, min_memory_gib=minimum)
         try:
@@ -198,6 +198,6 @@ def test_clouds_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> N
             assert fits_one_of(terms, labels) == (expected and not product.part), (minimum, labels)
 
 
-def test_a_machine_is_in_the_table_once() -> None:
+def test_machine_is_in_the_table_once() -> None:
     names = [name for product in PRODUCTS for name in (*product.gke, *product.instance_types)]
     assert sorted(names) == sorted(set(names))

@@ -14,7 +14,7 @@ LEASE_S = 15.0
 
 
 class Time:
-    """Time that passes only where everybody sleeps."""
+    """A clock that advances only when all tasks sleep."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -44,7 +44,7 @@ class Time:
 
 
 class Contender:
-    """One that acquires and keeps, and says how long it was at work."""
+    """A candidate that acquires and keeps the Lease, and records how long it was the leader."""
 
     def __init__(self, cluster: MemoryCluster, time: Time, identity: str) -> None:
         self.leadership = Leadership(
@@ -96,7 +96,7 @@ async def ended(*contenders: Contender) -> None:
         await contender.die()
 
 
-async def test_the_first_one_leads_and_says_so(cluster: MemoryCluster, time: Time) -> None:
+async def test_first_operator_becomes_leader_and_logs_it(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     assert a.leads
@@ -109,7 +109,7 @@ async def test_the_first_one_leads_and_says_so(cluster: MemoryCluster, time: Tim
     await ended(a)
 
 
-async def test_never_two_at_a_time_and_the_next_within_the_lease(cluster: MemoryCluster, time: Time) -> None:
+async def test_standby_takes_over_within_the_lease_and_never_in_parallel(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     b = Contender(cluster, time, "b")
@@ -125,7 +125,7 @@ async def test_never_two_at_a_time_and_the_next_within_the_lease(cluster: Memory
 
 
 @pytest.mark.parametrize("died_after_s", [0.0, 1.4, 2.9])
-async def test_whenever_it_dies_the_next_is_there_within_the_lease(
+async def test_standby_takes_over_whenever_the_leader_dies(
     cluster: MemoryCluster, time: Time, died_after_s: float
 ) -> None:
     a = Contender(cluster, time, "a")
@@ -138,7 +138,7 @@ async def test_whenever_it_dies_the_next_is_there_within_the_lease(
     await ended(b)
 
 
-async def test_given_back_it_is_taken_at_once(cluster: MemoryCluster, time: Time) -> None:
+async def test_released_lease_is_taken_at_once(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     b = Contender(cluster, time, "b")
@@ -150,7 +150,7 @@ async def test_given_back_it_is_taken_at_once(cluster: MemoryCluster, time: Time
     await ended(b)
 
 
-async def test_the_same_one_after_a_restart_need_not_wait(cluster: MemoryCluster, time: Time) -> None:
+async def test_restarted_holder_need_not_wait(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "pod-1")
     await time.pass_by(0)
     await a.die()
@@ -160,7 +160,7 @@ async def test_the_same_one_after_a_restart_need_not_wait(cluster: MemoryCluster
     await ended(again)
 
 
-async def test_who_cannot_renew_stops_before_another_may_start(cluster: MemoryCluster, time: Time) -> None:
+async def test_holder_that_cannot_renew_stops_before_a_takeover(cluster: MemoryCluster, time: Time) -> None:
     cut_off = {"a": False}
 
     def cut(method: str, kind: str, name: str) -> None:
@@ -186,7 +186,7 @@ async def test_who_cannot_renew_stops_before_another_may_start(cluster: MemoryCl
     await ended(a, b)
 
 
-async def test_a_process_that_slept_through_its_lease_stops(cluster: MemoryCluster, time: Time) -> None:
+async def test_process_suspended_beyond_its_lease_stops(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     time.now_s += 60
@@ -195,7 +195,7 @@ async def test_a_process_that_slept_through_its_lease_stops(cluster: MemoryClust
     await ended(a)
 
 
-async def test_a_short_failure_is_survived(cluster: MemoryCluster, time: Time) -> None:
+async def test_short_outage_keeps_the_lease(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     cluster.before = raising(NO_ANSWER)
@@ -213,7 +213,7 @@ def raising(error: ApiError) -> Callable[[str, str, str], None]:
     return fail
 
 
-async def test_an_answer_that_got_lost_is_no_loss(cluster: MemoryCluster, time: Time) -> None:
+async def test_lost_answer_keeps_the_lease(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     cluster.after = raising(NO_ANSWER)
@@ -224,7 +224,7 @@ async def test_an_answer_that_got_lost_is_no_loss(cluster: MemoryCluster, time: 
     await ended(a)
 
 
-async def test_somebody_elses_label_on_the_lease_is_no_loss(cluster: MemoryCluster, time: Time) -> None:
+async def test_foreign_label_keeps_the_lease(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     there = cluster.objects["Lease", "whisper", "whisper-operator"]
@@ -234,7 +234,7 @@ async def test_somebody_elses_label_on_the_lease_is_no_loss(cluster: MemoryClust
     await ended(a)
 
 
-async def test_a_lease_that_somebody_took_is_lost_at_the_next_look(cluster: MemoryCluster, time: Time) -> None:
+async def test_taken_lease_is_lost_at_the_next_renewal(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     there = cluster.objects["Lease", "whisper", "whisper-operator"]
@@ -244,7 +244,7 @@ async def test_a_lease_that_somebody_took_is_lost_at_the_next_look(cluster: Memo
     await ended(a)
 
 
-async def test_a_lease_that_was_deleted_is_made_again(cluster: MemoryCluster, time: Time) -> None:
+async def test_deleted_lease_is_recreated(cluster: MemoryCluster, time: Time) -> None:
     a = Contender(cluster, time, "a")
     await time.pass_by(0)
     cluster.remove("Lease", "whisper", "whisper-operator")
@@ -254,7 +254,7 @@ async def test_a_lease_that_was_deleted_is_made_again(cluster: MemoryCluster, ti
     await ended(a)
 
 
-async def test_of_many_that_start_at_once_one_leads(cluster: MemoryCluster, time: Time) -> None:
+async def test_one_of_many_candidates_becomes_leader(cluster: MemoryCluster, time: Time) -> None:
     contenders = [Contender(cluster, time, f"pod-{number}") for number in range(5)]
     await time.pass_by(40)
     assert sum(contender.leads for contender in contenders) == 1
@@ -270,7 +270,7 @@ async def test_release_never_fails(cluster: MemoryCluster, time: Time) -> None:
     await a.leadership.release()
 
 
-async def test_a_waiting_one_survives_an_api_server_that_is_away(cluster: MemoryCluster, time: Time) -> None:
+async def test_standby_survives_an_api_server_outage(cluster: MemoryCluster, time: Time) -> None:
     cluster.before = raising(NO_ANSWER)
     a = Contender(cluster, time, "a")
     await time.pass_by(60)

@@ -1,4 +1,4 @@
-"""Defects that other platforms had in what they put on clusters (by their number in our list), one test each."""
+"""Defects in the manifests of other platforms (by their number in our list), one test each."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_11_memory_and_products_are_not_matched_exactly() -> None:
     assert {each["operator"] for each in expressions if each["key"].endswith("memory")} == {"Gt"}
 
 
-def test_12_the_taint_may_have_any_value() -> None:
+def test_12_toleration_matches_any_taint_value() -> None:
     (toleration,) = pod(SPECS["t4"])["tolerations"]
     assert toleration == {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
@@ -88,20 +88,20 @@ def test_13_labels_are_those_of_gpu_feature_discovery() -> None:
     assert fits_one_of(required["nodeSelectorTerms"], labels)
 
 
-def test_14_a_rollout_needs_no_spare_gpu() -> None:
+def test_14_rollout_needs_no_spare_gpu() -> None:
     rolling = deployment(SPECS["t4"])["spec"]["strategy"]["rollingUpdate"]
     assert rolling == {"maxSurge": 0, "maxUnavailable": 1}
 
 
 @every_spec
-def test_16_the_selector_holds_the_endpoints_name_only(spec: Document) -> None:
+def test_16_selector_holds_only_the_endpoints_name(spec: Document) -> None:
     found = deployment(spec, labels={"team": "a"})
     assert found["spec"]["selector"] == {"matchLabels": {names.ENDPOINT_LABEL: "speech"}}
     assert found["spec"]["selector"]["matchLabels"].items() <= found["spec"]["template"]["metadata"]["labels"].items()
 
 
 @every_spec
-def test_19_whatever_selects_pods_selects_the_endpoints(spec: Document) -> None:
+def test_19_every_selector_selects_the_endpoints_pods(spec: Document) -> None:
     for child in children(spec):
         selector = {
             "PodDisruptionBudget": lambda found: found["spec"]["selector"]["matchLabels"],
@@ -120,7 +120,7 @@ def test_20_no_pod_shares_the_hosts_namespaces(spec: Document) -> None:
 
 
 @every_spec
-def test_21_no_pod_is_root_or_could_become_it(spec: Document) -> None:
+def test_21_pods_cannot_be_or_become_root(spec: Document) -> None:
     found = pod(spec)
     assert found["securityContext"]["runAsNonRoot"] is True
     assert "runAsUser" not in found["securityContext"]
@@ -140,13 +140,13 @@ def test_22_shared_memory_has_a_limit(spec: Document) -> None:
     assert bool(in_memory) == (spec.get("gpu", {}).get("class") != "none")
 
 
-def test_23_a_changed_setting_rolls_the_pods() -> None:
+def test_23_changed_setting_restarts_the_pods() -> None:
     before, after = ({"transcription": {"languageForce": code}} for code in ("fa", "de"))
     assert deployment(before)["spec"]["template"] != deployment(after)["spec"]["template"]
 
 
 @every_spec
-def test_23_what_can_change_without_a_restart_is_mounted_as_a_folder(spec: Document) -> None:
+def test_23_secret_that_can_change_is_mounted_as_a_folder(spec: Document) -> None:
     found = pod(spec)
     changing = {volume["name"] for volume in found["volumes"] if {"secret", "configMap"} & set(volume)}
     mounts = [mount for mount in found["containers"][0]["volumeMounts"] if mount["name"] in changing]
@@ -155,14 +155,14 @@ def test_23_what_can_change_without_a_restart_is_mounted_as_a_folder(spec: Docum
 
 
 @every_spec
-def test_24_ready_means_that_the_model_is_loaded(spec: Document) -> None:
+def test_24_readiness_probe_waits_for_the_model(spec: Document) -> None:
     (container,) = pod(spec)["containers"]
     paths = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/ready", "readiness": "/ready", "liveness": "/health"}
 
 
 @every_spec
-def test_27_nothing_of_the_endpoints_own_metadata_is_copied(spec: Document) -> None:
+def test_27_endpoints_own_metadata_is_not_copied(spec: Document) -> None:
     noise = {"kopf.zalando.org/last-handled-configuration": "{}", "kubectl.kubernetes.io/last-applied": "{}"}
     labelled = {"argocd.argoproj.io/instance": "x"}
     assert children(spec, annotations=noise, labels=labelled) == children(spec)
@@ -179,14 +179,14 @@ def images(document: Any) -> Iterator[str]:
 
 
 @every_spec
-def test_29_no_image_gets_a_tag_that_floats(spec: Document) -> None:
+def test_29_no_image_gets_a_floating_tag(spec: Document) -> None:
     found = set(images(children(spec)))
     assert found
     assert not any(image.endswith(":latest") or ":" not in image.rsplit("/", 1)[-1] for image in found)
 
 
 @every_spec
-def test_the_same_in_is_the_same_out_and_what_came_in_is_left_alone(spec: Document) -> None:
+def test_make_children_is_pure(spec: Document) -> None:
     endpoint, settings = parsed_endpoint(spec), operator_settings(defaults={"env": ({"name": "X", "value": "y"},)})
     before = copy.deepcopy((endpoint, settings))
 
@@ -201,7 +201,7 @@ def test_the_same_in_is_the_same_out_and_what_came_in_is_left_alone(spec: Docume
 
 
 def scribble(document: Any) -> None:
-    """Write over everything that can be written over."""
+    """Overwrites every mutable value."""
     if isinstance(document, dict):
         for value in document.values():
             scribble(value)
@@ -226,7 +226,7 @@ def values(document: Any) -> Iterator[Any]:
 
 
 @every_spec
-def test_every_child_says_whose_it_is(spec: Document) -> None:
+def test_every_child_has_an_owner_reference(spec: Document) -> None:
     for child in children(spec):
         metadata = child["metadata"]
         assert metadata["namespace"] == "team-a"

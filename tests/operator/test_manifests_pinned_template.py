@@ -164,12 +164,12 @@ def leaves(cls: type, path: str = "") -> Iterator[str]:
             yield below
 
 
-def test_every_field_of_the_spec_is_looked_at_here() -> None:
+def test_every_field_of_the_spec_is_covered_by_these_tests() -> None:
     assert set(leaves(Spec)) == {path for path in FOR_PODS | BESIDE_PODS if not path.startswith("(")}
 
 
 @pytest.mark.parametrize("path", FOR_PODS)
-def test_a_changed_setting_of_the_pods_restarts_them(path: str) -> None:
+def test_changed_pod_setting_restarts_the_pods(path: str) -> None:
     before, after = FOR_PODS[path]
     old, old_digest = template(before)
     new, new_digest = template(after)
@@ -178,12 +178,12 @@ def test_a_changed_setting_of_the_pods_restarts_them(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", BESIDE_PODS)
-def test_what_pods_never_see_restarts_nothing(path: str) -> None:
+def test_setting_outside_the_pods_restarts_nothing(path: str) -> None:
     before, after = BESIDE_PODS[path]
     assert template(before) == template(after)
 
 
-def test_pods_on_a_claim_start_anew() -> None:
+def test_move_to_a_claim_restarts_the_pods() -> None:
     assert template({})[1] != template(claim())[1] != template({"cache": {"existingClaim": "mine"}})[1]
 
 
@@ -217,14 +217,14 @@ def test_pods_on_a_claim_start_anew() -> None:
         ({}, {"workers": 1, "identity": "me", "ingress_controller": "nginx", "log_level": "debug"}, False),
     ],
 )
-def test_settings_of_the_operator_restart_whom_they_concern(spec: Document, settings: Document, restarts: bool) -> None:
+def test_operator_defaults_restart_only_affected_pods(spec: Document, settings: Document, restarts: bool) -> None:
     old, old_digest = template(spec)
     new, new_digest = template(spec, **settings)
     assert (old != new) == restarts
     assert (old_digest != new_digest) == restarts
 
 
-def test_the_operators_own_version_is_nowhere_in_what_pods_are() -> None:
+def test_pod_template_holds_no_operator_version() -> None:
     text = str(deployment(parsed_endpoint()))
     assert whisper_operator.__version__ not in text.replace("registry.example/whisper-server:1.0.0", "")
     assert "helm" not in text
@@ -238,14 +238,14 @@ def as_an_older_operator_wrote_it(endpoint: Endpoint) -> Document:
     return older
 
 
-def test_an_upgrade_of_the_operator_keeps_the_template() -> None:
+def test_operator_upgrade_keeps_the_pinned_template() -> None:
     endpoint = parsed_endpoint({"gpu": {"class": "t4"}})
     older = as_an_older_operator_wrote_it(endpoint)
     assert deployment(endpoint, deployed=older) == older
     assert deployment(endpoint)["spec"]["template"] != older["spec"]["template"]
 
 
-def test_a_template_that_is_too_long_for_an_annotation_is_not_remembered() -> None:
+def test_template_too_long_for_an_annotation_is_not_pinned() -> None:
     noise = random.Random(0)
     values = ("".join(noise.choices(string.ascii_letters + string.digits, k=8_000)) for _ in range(64))
     long = deployment(parsed_endpoint({"pod": {"env": [{"name": f"X{i}", "value": v} for i, v in enumerate(values)]}}))
@@ -253,27 +253,27 @@ def test_a_template_that_is_too_long_for_an_annotation_is_not_remembered() -> No
     assert REMEMBERED in deployment(parsed_endpoint())["metadata"]["annotations"]
 
 
-def test_what_lies_beside_the_pods_follows_an_upgrade_nevertheless() -> None:
+def test_operator_upgrade_changes_fields_outside_the_template() -> None:
     older = as_an_older_operator_wrote_it(parsed_endpoint())
     scaled_since = deployment(parsed_endpoint({"replicas": 5}), deployed=older)
     assert scaled_since["spec"]["replicas"] == 5
     assert scaled_since["spec"]["template"] == older["spec"]["template"]
 
 
-def test_a_changed_setting_brings_the_new_template() -> None:
+def test_changed_setting_replaces_the_pinned_template() -> None:
     older = as_an_older_operator_wrote_it(parsed_endpoint())
     changed = parsed_endpoint({"engine": {"dtype": "half"}})
     assert deployment(changed, deployed=older) == deployment(changed)
 
 
-def test_a_new_default_image_is_a_changed_setting() -> None:
+def test_new_default_image_counts_as_changed_setting() -> None:
     older = as_an_older_operator_wrote_it(parsed_endpoint())
     settings = operator_settings(server_image_gpu="registry.example/whisper-server:1.1.0")
     new = deployment(parsed_endpoint(), settings, deployed=older)
     assert new == deployment(parsed_endpoint(), settings)
 
 
-def test_an_edit_by_hand_is_not_kept() -> None:
+def test_manual_edit_of_the_template_is_reverted() -> None:
     endpoint = parsed_endpoint()
     edited = copy.deepcopy(deployment(endpoint))
     edited["spec"]["template"]["spec"]["containers"][0]["image"] = "by-hand:1"
@@ -284,14 +284,14 @@ def test_an_edit_by_hand_is_not_kept() -> None:
     "text",
     ["", "?", "eA==", packed(b"{}"), packed(b'{"metadata": {"annotations": []}}'), packed(b"[" * 100_000)],
 )
-def test_a_memory_that_makes_no_sense_is_none(text: str) -> None:
+def test_malformed_annotation_is_ignored(text: str) -> None:
     endpoint = parsed_endpoint()
     damaged = deployment(endpoint)
     damaged["metadata"]["annotations"][REMEMBERED] = text
     assert deployment(endpoint, deployed=damaged) == deployment(endpoint)
 
 
-def test_a_memory_that_unpacks_without_end_takes_no_room() -> None:
+def test_zip_bomb_in_the_annotation_uses_no_memory() -> None:
     endpoint = parsed_endpoint()
     damaged = deployment(endpoint)
     damaged["metadata"]["annotations"][REMEMBERED] = packed(json.dumps("a" * 60_000_000).encode())
@@ -304,10 +304,10 @@ def test_a_memory_that_unpacks_without_end_takes_no_room() -> None:
     assert most_bytes < 10_000_000
 
 
-def test_a_deployment_without_annotations_is_none() -> None:
+def test_deployment_without_annotations_has_no_pinned_template() -> None:
     endpoint = parsed_endpoint()
     assert deployment(endpoint, deployed={"metadata": {"name": "speech"}}) == deployment(endpoint)
 
 
-def test_the_memory_is_small() -> None:
+def test_pinned_template_annotation_is_small() -> None:
     assert len(deployment(parsed_endpoint({"gpu": {"class": "t4"}}))["metadata"]["annotations"][REMEMBERED]) < 4096

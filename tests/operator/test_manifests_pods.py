@@ -50,7 +50,7 @@ def affinity_with(spec: Document, affinity: Document) -> Document:
     return dict(pod({**spec, "pod": {"affinity": affinity}})["affinity"])
 
 
-def test_a_users_terms_for_nodes_and_ours_must_both_hold() -> None:
+def test_node_terms_of_spec_and_class_must_both_match() -> None:
     terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A, THIS_NODE]}}})
     ours = node_selector_terms(Gpu(class_=GpuClass.T4))
     assert len(ours) == 5
@@ -61,7 +61,7 @@ def test_a_users_terms_for_nodes_and_ours_must_both_hold() -> None:
     assert terms["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == expected
 
 
-def test_a_users_other_affinity_stays() -> None:
+def test_other_affinity_of_the_spec_is_kept() -> None:
     preferred = [{"weight": 1, "preference": ZONE_A}]
     apart = {REQUIRED: [{"topologyKey": "kubernetes.io/hostname"}]}
     found = affinity_with(T4, {"nodeAffinity": {PREFERRED: preferred}, "podAntiAffinity": apart})
@@ -70,7 +70,7 @@ def test_a_users_other_affinity_stays() -> None:
     assert found["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == node_selector_terms(Gpu(class_=GpuClass.T4))
 
 
-def test_without_a_gpu_a_users_affinity_is_all() -> None:
+def test_affinity_of_the_spec_is_unchanged_without_gpu() -> None:
     affinity = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A]}}}
     assert affinity_with(CPU, affinity) == affinity
     assert "affinity" not in pod(CPU)
@@ -80,7 +80,7 @@ def test_any_shared_gpu_needs_no_affinity() -> None:
     assert "affinity" not in pod({"gpu": {"shared": True}, "engine": {"gpuMemoryUtilization": 0.4}})
 
 
-def test_a_term_that_fits_no_node_does_not_come_to_fit_ours() -> None:
+def test_empty_node_term_is_refused() -> None:
     terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}, ZONE_A]}}})
     assert len(terms["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]) == len(
         node_selector_terms(Gpu(class_=GpuClass.T4))
@@ -89,19 +89,19 @@ def test_a_term_that_fits_no_node_does_not_come_to_fit_ours() -> None:
         affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{}]}}})
 
 
-def test_a_toleration_that_is_there_is_not_repeated() -> None:
+def test_equal_toleration_is_not_repeated() -> None:
     ours = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     other = {"key": "sku", "operator": "Exists"}
     found = pod({"pod": {"tolerations": [ours, other]}}, defaults={"tolerations": (other,)})
     assert found["tolerations"] == [ours, other]
 
 
-def test_a_constraint_with_a_selector_keeps_it() -> None:
+def test_spread_constraint_keeps_its_selector() -> None:
     constraint = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
     assert pod({"pod": {"topologySpreadConstraints": [constraint]}})["topologySpreadConstraints"] == [constraint]
 
 
-def test_no_group_where_the_platform_chooses() -> None:
+def test_fs_group_is_absent_if_the_platform_chooses() -> None:
     assert pod({}, defaults={"fs_group": None})["securityContext"] == {
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
@@ -109,7 +109,7 @@ def test_no_group_where_the_platform_chooses() -> None:
     assert pod({"pod": {"fsGroup": 0}})["securityContext"]["fsGroup"] == 0
 
 
-def test_labels_of_the_operator_win() -> None:
+def test_labels_of_the_operator_override_the_spec() -> None:
     labels = {"whisper-operator.io/endpoint": "other", "app.kubernetes.io/name": "other", "team": "a"}
     metadata = deployment_spec({"pod": {"labels": labels}})["template"]["metadata"]
     assert metadata["labels"]["whisper-operator.io/endpoint"] == "speech"
@@ -150,12 +150,12 @@ def test_engine_fields_of_the_spec_reach_the_server() -> None:
 
 
 @pytest.mark.parametrize("name", ["DTYPE", "PORT", "HOME", "VLLM_DTYPE"])
-def test_a_variable_of_the_operators_own_is_refused(name: str) -> None:
+def test_reserved_variable_in_the_spec_is_refused(name: str) -> None:
     with pytest.raises(SpecError, match=rf"spec\.pod\.env\[1\]\.name: {name} is set by the operator"):
         env({"pod": {"env": [{"name": "A", "value": "b"}, {"name": name, "value": "b"}]}})
 
 
-def test_no_variable_is_there_twice() -> None:
+def test_no_variable_occurs_twice() -> None:
     own = [{"name": "HF_ENDPOINT", "value": "https://mine"}, {"name": "A", "value": "mine"}]
     defaults = {"hf_endpoint": "https://all", "env": ({"name": "A", "value": "all"}, {"name": "B", "value": "all"})}
     variables = container({"pod": {"env": own}}, defaults=defaults)["env"]
@@ -164,23 +164,23 @@ def test_no_variable_is_there_twice() -> None:
     assert variables[-3:] == [{"name": "B", "value": "all"}, *own]
 
 
-def test_the_charts_variables_do_not_move_the_pods_about() -> None:
+def test_chart_variables_cannot_override_reserved_ones() -> None:
     assert env({}, defaults={"env": ({"name": "PORT", "value": "1"},)})["PORT"] == "8000"
 
 
-def test_a_length_below_the_servers_own_limit_leaves_that_alone() -> None:
+def test_short_audio_limit_keeps_max_decoded_seconds() -> None:
     found = env({"transcription": {"maxAudioSeconds": 14_400}})
     assert found["MAX_AUDIO_SECONDS"] == "14400"
     assert "MAX_DECODED_SECONDS" not in found
 
 
 @pytest.mark.parametrize(("path", "expected"), [("/", None), ("/speech", "/speech"), ("/a/b", "/a/b")])
-def test_the_prefix_is_the_routes(path: str, expected: str | None) -> None:
+def test_root_path_equals_the_routes_path(path: str, expected: str | None) -> None:
     assert env({"exposure": {"ingress": {"path": path}}}).get("ROOT_PATH") == expected
 
 
 @pytest.mark.parametrize("resource", ["nvidia.com/gpu", "nvidia.com/mig-2g.20gb"])
-def test_one_gpu_a_pod(resource: str) -> None:
+def test_each_pod_requests_one_gpu(resource: str) -> None:
     resources = container({"gpu": {"resourceName": resource}})["resources"]
     assert resources["limits"] == {resource: "1"}
     assert resources["requests"][resource] == "1"
@@ -188,18 +188,18 @@ def test_one_gpu_a_pod(resource: str) -> None:
 
 @pytest.mark.parametrize("kind", ["limits", "requests"])
 @pytest.mark.parametrize("gpu_class", ["none", "auto"])
-def test_a_gpu_among_the_resources_is_refused(kind: str, gpu_class: str) -> None:
+def test_gpu_in_pod_resources_is_refused(kind: str, gpu_class: str) -> None:
     with pytest.raises(SpecError, match=rf"spec\.pod\.resources\.{kind}: leave out nvidia.com/gpu"):
         pod({"gpu": {"class": gpu_class}, "pod": {"resources": {kind: {"nvidia.com/gpu": 2}}}})
 
 
-def test_resources_that_are_written_are_all() -> None:
+def test_resources_of_the_spec_replace_the_defaults() -> None:
     assert container({**CPU, "pod": {"resources": {}}})["resources"] == {}
     resources = {"limits": {"memory": "9Gi"}}
     assert container({**CPU, "pod": {"resources": resources}})["resources"] == resources
 
 
-def test_a_model_from_an_image() -> None:
+def test_image_cache_is_mounted_read_only() -> None:
     spec = {"model": {"id": "/models/large"}, "cache": {"image": {"reference": "team/large:3"}}}
     found = pod(spec, defaults={"image_registry": "mirror.example"})
     reference = {"reference": "mirror.example/team/large:3", "pullPolicy": "IfNotPresent"}
@@ -209,7 +209,7 @@ def test_a_model_from_an_image() -> None:
     assert env(spec)["HF_HOME"].startswith("/scratch/")
 
 
-def test_a_claim_of_ones_own_is_mounted_and_never_made() -> None:
+def test_existing_claim_is_mounted_and_not_created() -> None:
     spec = {"cache": {"existingClaim": "shared-models"}}
     made = make_children(parsed_endpoint(spec), operator_settings(), served_kinds=frozenset(), ingress_controller="")
     assert "PersistentVolumeClaim" not in {child["kind"] for child in made}
@@ -235,20 +235,20 @@ def test_a_claim_of_ones_own_is_mounted_and_never_made() -> None:
         ({**CPU, "cache": {"emptyDir": {}}}, (1, 0)),
     ],
 )
-def test_how_pods_are_replaced(spec: Document, expected: tuple[int | str, int | str]) -> None:
+def test_rolling_update_depends_on_gpu_and_volume(spec: Document, expected: tuple[int | str, int | str]) -> None:
     surge, unavailable = expected
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
     assert deployment_spec(spec)["strategy"] == strategy
 
 
 @pytest.mark.parametrize("zeros", [(0, 0), ("0%", 0), (0, "00%")])
-def test_pods_that_could_never_be_replaced_are_refused(zeros: tuple[int | str, int | str]) -> None:
+def test_rollout_without_surge_and_unavailable_is_refused(zeros: tuple[int | str, int | str]) -> None:
     with pytest.raises(SpecError, match=r"spec\.rollout: maxSurge and maxUnavailable cannot both be 0"):
         pod({"rollout": {"maxSurge": zeros[0], "maxUnavailable": zeros[1]}})
 
 
 @pytest.mark.parametrize(("startup_s", "failures"), [(10, 5), (11, 6), (1800, 900), (86_400, 43_200)])
-def test_a_start_has_the_time_that_it_is_given(startup_s: int, failures: int) -> None:
+def test_startup_probe_allows_startup_seconds(startup_s: int, failures: int) -> None:
     spec = deployment_spec({"rollout": {"startupSeconds": startup_s}})
     (found,) = spec["template"]["spec"]["containers"]
     assert found["startupProbe"]["failureThreshold"] == failures
@@ -256,7 +256,7 @@ def test_a_start_has_the_time_that_it_is_given(startup_s: int, failures: int) ->
     assert spec["progressDeadlineSeconds"] > startup_s
 
 
-def test_a_suspended_endpoint_has_no_pods_and_no_autoscaler() -> None:
+def test_suspended_endpoint_has_no_pods_and_no_autoscaler() -> None:
     scaled = {"replicas": 3, "autoscaling": {"maxReplicas": 3, "metric": "cpu", "target": 80}}
 
     def kinds(spec: Document) -> dict[str, Document]:
@@ -283,7 +283,7 @@ def test_a_suspended_endpoint_has_no_pods_and_no_autoscaler() -> None:
         ("registry:5000/whisper:1", "registry:5000/whisper:1"),
     ],
 )
-def test_a_mirror_is_for_images_that_name_no_registry(image: str, expected: str) -> None:
+def test_mirror_applies_to_images_without_registry(image: str, expected: str) -> None:
     assert from_registry(image, "mirror.example/hub") == expected
     assert from_registry(image, "mirror.example/hub/") == expected
     assert from_registry(image, "") == image
@@ -307,7 +307,7 @@ def test_a_mirror_is_for_images_that_name_no_registry(image: str, expected: str)
         ({"model": {"id": "/models/mine"}, "engine": {"type": "vllm"}}, ("vllm", *["auto"] * 3, GPU_IMAGE, "none")),
     ],
 )
-def test_what_a_spec_comes_to(spec: Document, expected: tuple[str, ...]) -> None:
+def test_spec_resolves_to_these_values(spec: Document, expected: tuple[str, ...]) -> None:
     engine, gpu_class, dtype, kv_cache_dtype, image, revision = expected
     assert resolve(parsed_endpoint(spec), operator_settings()) == Resolved(
         engine=engine,

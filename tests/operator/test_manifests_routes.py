@@ -1,4 +1,4 @@
-"""Ways in from outside: what is routed, what proxies are told, which address that makes, who is in whose way."""
+"""Routes from outside: paths, annotations for proxies, the URL, conflicts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def paths(route: Document) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("path", "before"), [("/", ""), ("/speech", "/speech")])
-def test_only_the_api_and_its_documentation_are_routed(path: str, before: str) -> None:
+def test_route_covers_only_api_and_documentation(path: str, before: str) -> None:
     expected = [("Prefix", f"{before}/v1"), ("Prefix", f"{before}/docs"), ("Exact", f"{before}/openapi.json")]
     assert paths(routed(ingress(path=path))) == expected
     assert paths(routed(gateway(path=path))) == [(kind.replace("Prefix", "PathPrefix"), at) for kind, at in expected]
@@ -69,11 +69,11 @@ def test_only_the_api_and_its_documentation_are_routed(path: str, before: str) -
         ({"annotations": {"kubernetes.io/ingress.class": "old"}}, None),  # the API server does not take both
     ],
 )
-def test_the_default_class_is_named_where_no_other_is(fields: Document, expected: str | None) -> None:
+def test_ingress_names_the_default_class_if_spec_has_none(fields: Document, expected: str | None) -> None:
     assert routed(ingress(**fields), default_class="contour")["spec"].get("ingressClassName") == expected
 
 
-def test_without_a_host_any_host_is_served() -> None:
+def test_ingress_without_host_serves_any_host() -> None:
     route = routed(ingress())
     assert set(route["spec"]) == {"rules"}
     assert set(route["spec"]["rules"][0]) == {"http"}
@@ -95,12 +95,12 @@ def test_without_a_host_any_host_is_served() -> None:
         ("", "none"),
     ],
 )
-def test_a_class_names_its_controller(controller: str, expected: str) -> None:
+def test_ingress_class_decides_the_controller(controller: str, expected: str) -> None:
     assert proxy_annotations(controller, Rollout()) == proxy_annotations(expected, Rollout())
     assert bool(proxy_annotations(controller, Rollout())) == (expected != "none")
 
 
-def test_contour_waits_and_does_not_repeat_work() -> None:
+def test_contour_has_no_timeout_and_no_request_retry() -> None:
     assert proxy_annotations("contour", Rollout()) == {
         "projectcontour.io/response-timeout": "infinity",
         "projectcontour.io/retry-on": "connect-failure",
@@ -108,7 +108,7 @@ def test_contour_waits_and_does_not_repeat_work() -> None:
     }
 
 
-def test_contour_may_retry_for_many_clients_at_a_time() -> None:
+def test_contour_service_allows_many_concurrent_retries() -> None:
     name = "projectcontour.io/max-retries"
     assert service(ingress(), "projectcontour.io/ingress-controller")["metadata"]["annotations"] == {name: "1024"}
     own = {**ingress(), "service": {"annotations": {name: "7"}}}
@@ -118,7 +118,7 @@ def test_contour_may_retry_for_many_clients_at_a_time() -> None:
     assert "annotations" not in service(gateway(), "contour")["metadata"]
 
 
-def test_contour_sends_clients_to_tls_where_there_is_any() -> None:
+def test_contour_redirects_to_https_if_tls_is_set() -> None:
     redirect = "ingress.kubernetes.io/force-ssl-redirect"
     tls = ingress(host="speech.example.com", tls={"secretName": "certificate"})
     assert routed(tls, "contour")["metadata"]["annotations"][redirect] == "true"
@@ -126,7 +126,7 @@ def test_contour_sends_clients_to_tls_where_there_is_any() -> None:
     assert redirect not in routed(tls, "nginx")["metadata"]["annotations"]  # does so by itself
 
 
-def test_nginx_streams_uploads_of_any_size_and_waits() -> None:
+def test_nginx_streams_uploads_of_any_size_and_waits_long() -> None:
     found = proxy_annotations("nginx", Rollout())
     prefix = "nginx.ingress.kubernetes.io"
     assert {name: value for name, value in found.items() if name.startswith(prefix)} == {
@@ -141,7 +141,7 @@ def test_nginx_streams_uploads_of_any_size_and_waits() -> None:
     assert not any("non_idempotent" in value or "http_5" in value for value in found.values())
 
 
-def test_the_load_balancer_of_aws_lets_running_requests_end() -> None:
+def test_aws_load_balancer_lets_running_requests_finish() -> None:
     found = proxy_annotations("alb", Rollout(drain_seconds=20, shutdown_seconds=100))
     prefix = "alb.ingress.kubernetes.io"
     assert found == {
@@ -154,14 +154,14 @@ def test_the_load_balancer_of_aws_lets_running_requests_end() -> None:
     assert longer[f"{prefix}/target-group-attributes"].endswith("=3600")
 
 
-def test_a_users_annotations_win() -> None:
+def test_annotations_of_the_spec_override_ours() -> None:
     own = {"nginx.ingress.kubernetes.io/proxy-body-size": "10m", "cert-manager.io/cluster-issuer": "main"}
     found = routed(ingress(annotations=own), "nginx")["metadata"]["annotations"]
     assert own.items() <= found.items()
     assert found["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
 
 
-def test_an_unknown_controller_is_told_nothing() -> None:
+def test_unknown_controller_gets_no_annotations() -> None:
     assert "annotations" not in routed(ingress(), "traefik.io/ingress-controller")["metadata"]
 
 
@@ -186,11 +186,11 @@ def test_an_unknown_controller_is_told_nothing() -> None:
         ),
     ],
 )
-def test_the_address_for_clients(spec: Document, expected: str) -> None:
+def test_url_is_external_if_a_host_is_known(spec: Document, expected: str) -> None:
     assert url_of(parsed_endpoint(spec), operator_settings()) == expected
 
 
-def test_the_clusters_domain_is_the_operators_setting() -> None:
+def test_url_uses_the_cluster_domain_of_the_settings() -> None:
     found = url_of(parsed_endpoint(), operator_settings(cluster_domain="k8s.internal"))
     assert found == "http://speech.team-a.svc.k8s.internal/v1"
 
@@ -221,12 +221,12 @@ def in_the_way(one: Document, other: Document) -> bool:
         (gateway(path="/a"), gateway(path="/b"), False),
     ],
 )
-def test_two_endpoints_on_one_route_are_in_each_others_way(one: Document, other: Document, expected: bool) -> None:
+def test_endpoints_with_the_same_route_conflict(one: Document, other: Document, expected: bool) -> None:
     assert in_the_way(one, other) == expected
     assert in_the_way(other, one) == expected
 
 
-def test_a_namespace_does_not_keep_routes_apart() -> None:
+def test_endpoints_of_different_namespaces_can_conflict() -> None:
     spec = ingress(className="x", host="a.example")
     assert route_keys(parsed_endpoint(spec)) == route_keys(parsed_endpoint(spec, namespace="team-b"))
     assert route_keys(parsed_endpoint(gateway())) != route_keys(parsed_endpoint(gateway(), namespace="team-b"))

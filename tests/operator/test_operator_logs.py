@@ -25,7 +25,7 @@ def lines(log_format: str, level: str = "info") -> io.StringIO:
     return stream
 
 
-def test_json_is_one_object_a_line_with_what_was_given() -> None:
+def test_json_log_has_one_object_per_line() -> None:
     stream = lines("json")
     logging.getLogger("whisper_operator.x").info("put back\nforged", extra={"fields": {"endpoint": "a/b\u2028"}})
     (line,) = stream.getvalue().splitlines()
@@ -39,7 +39,7 @@ def test_json_is_one_object_a_line_with_what_was_given() -> None:
     }
 
 
-def test_text_is_one_line_whatever_users_wrote() -> None:
+def test_text_log_escapes_line_breaks_of_users() -> None:
     stream = lines("text")
     logging.getLogger("whisper_operator.x").warning("put\nback", extra={"fields": {"name": "\x1b[31m"}})
     (line,) = stream.getvalue().splitlines()
@@ -47,7 +47,7 @@ def test_text_is_one_line_whatever_users_wrote() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_a_traceback_is_told(log_format: str) -> None:
+def test_traceback_is_logged(log_format: str) -> None:
     stream = lines(log_format)
     try:
         print(1 / 0)
@@ -56,7 +56,7 @@ def test_a_traceback_is_told(log_format: str) -> None:
     assert "ZeroDivisionError: division by zero" in stream.getvalue()
 
 
-def test_what_others_say_of_every_request_is_no_news() -> None:
+def test_request_logs_of_libraries_are_muted() -> None:
     stream = lines("text", "debug")
     logging.getLogger("kopf.objects").info("Handler 'pods' succeeded.")
     logging.getLogger("kopf._cogs.clients.api").error("Request attempt #1/9 failed; will retry: GET x -> y")
@@ -67,7 +67,7 @@ def test_what_others_say_of_every_request_is_no_news() -> None:
     assert len(stream.getvalue().splitlines()) == 2
 
 
-def test_on_the_way_out_others_are_silent() -> None:
+def test_libraries_are_silent_during_shutdown() -> None:
     stream = lines("text")
     hush()
     logging.getLogger("kopf.anything").error("x")

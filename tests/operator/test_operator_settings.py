@@ -25,7 +25,7 @@ def problem(environ: dict[str, str], text: str | None = None) -> str:
     return str(raised.value)
 
 
-def test_without_a_word_only_the_images_are_asked_for() -> None:
+def test_only_the_images_are_required() -> None:
     assert problem({}) == (
         "SERVER_IMAGE_GPU must be set: image of servers that have a GPU; "
         "SERVER_IMAGE_CPU must be set: image of servers that have none"
@@ -112,16 +112,16 @@ def test_every_variable_is_read() -> None:
         ("LOG_FORMAT", "xml", "one of json, text"),
     ],
 )
-def test_a_bad_value_is_named_with_what_it_may_be(variable: str, value: str, expected: str) -> None:
+def test_invalid_value_is_named_with_the_allowed_ones(variable: str, value: str, expected: str) -> None:
     assert problem({**IMAGES, variable: value}) == f"{variable} must be {expected}, not {value!r}"
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     told = problem({**IMAGES, "PORT": "x", "WORKERS": "x", "DEFAULTS_FILE": "/nowhere"})
     assert re.findall(r"[A-Z_]{4,}", told) == ["PORT", "WORKERS", "DEFAULTS_FILE"]
 
 
-def test_an_empty_variable_is_not_set() -> None:
+def test_empty_variable_counts_as_unset() -> None:
     assert settings(PORT=" ", WATCH_NAMESPACES="", POD_MONITOR_LABELS="") == settings()
 
 
@@ -182,11 +182,11 @@ def test_defaults_come_from_the_file() -> None:
         ('{"fsGroup": true}', "DEFAULTS_FILE: fsGroup must be a whole number or null, not true"),
     ],
 )
-def test_a_bad_file_of_defaults_is_told_by_its_fields(text: str, expected: str) -> None:
+def test_invalid_defaults_file_is_reported_by_field(text: str, expected: str) -> None:
     assert problem({**IMAGES, "DEFAULTS_FILE": "/f"}, text) == expected
 
 
-def test_a_file_that_is_not_there_is_told() -> None:
+def test_missing_defaults_file_is_reported() -> None:
     told = problem({**IMAGES, "DEFAULTS_FILE": "/nowhere"})
     assert told == "DEFAULTS_FILE cannot be read: [Errno 2] No such file or directory: '/nowhere'"
 

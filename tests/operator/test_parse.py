@@ -1,4 +1,4 @@
-"""Documents into `Endpoint`: the CRD's defaults, every field under its name, clear words for what has no meaning."""
+"""Documents into `Endpoint`: the CRD's defaults, every field under its name, clear messages for invalid values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEAST: dict[str, Any] = {"model": {"id": "demo"}}
 SCHEMA = make_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
 
-def test_an_endpoint() -> None:
+def test_endpoint_is_parsed() -> None:
     document = make_stored_endpoint({"gpu": {"class": "t4"}}, generation=3, labels={"team": "a"})
     assert parse_endpoint(document) == Endpoint(
         namespace="team-a",
@@ -45,11 +45,11 @@ def test_an_endpoint() -> None:
     assert parse_endpoint(make_endpoint()).uid == ""
 
 
-def test_the_least_is_all_defaults() -> None:
+def test_minimal_spec_has_all_defaults() -> None:
     assert parse_spec(LEAST) == Spec(model=Model(id="demo"))
 
 
-def test_each_type() -> None:
+def test_every_type_is_parsed() -> None:
     spec = parsed_endpoint(ACCEPTED["everything-on-a-t4"]).spec
     assert spec.engine.type is EngineName.VLLM
     assert spec.service.type is ServiceType.LOAD_BALANCER
@@ -75,18 +75,18 @@ def test_amounts_may_be_numbers() -> None:
     )
 
 
-def test_whole_numbers_are_numbers() -> None:
+def test_integer_is_accepted_as_number() -> None:
     spec = parse_spec({**LEAST, "transcription": {"segmentDurationSeconds": 20}})
     assert spec.transcription.segment_duration_seconds == 20.0
 
 
-def test_null_is_as_good_as_absent() -> None:
+def test_null_counts_as_absent() -> None:
     nothing = {field.name: None for field in declared_fields(Spec) if field.name != "model"}
     assert parse_spec({**LEAST, **nothing}) == parse_spec(LEAST)
     assert parse_spec({"model": {"id": "demo", "revision": None}, "pod": {"env": None}}) == parse_spec(LEAST)
 
 
-def test_what_is_not_known_is_passed_over() -> None:
+def test_unknown_field_is_ignored() -> None:
     newer = {"model": {"id": "demo", "quantization": "x"}, "later": {"a": [1]}, "gpu": {"count": 2}}
     assert parse_spec(newer) == parse_spec(LEAST)
 
@@ -117,7 +117,7 @@ def test_what_is_not_known_is_passed_over() -> None:
         ({"exposure": {"ingress": {}, "gateway": {"parentRefs": []}}}, "spec.exposure: holds ingress and gateway: write exactly one of ingress, gateway"),
     ],
 )  # fmt: skip
-def test_what_has_no_meaning_is_named(spec: dict[str, Any], words: str) -> None:
+def test_invalid_value_is_named(spec: dict[str, Any], words: str) -> None:
     with pytest.raises(SpecError) as refused:
         parse_spec({**LEAST, **spec})
     assert str(refused.value) == words
@@ -125,7 +125,7 @@ def test_what_has_no_meaning_is_named(spec: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [None, {}])
-def test_no_spec_at_all(spec: Any) -> None:
+def test_missing_spec_is_refused(spec: Any) -> None:
     with pytest.raises(SpecError, match=r"^spec\.model: must be written$"):
         parse_endpoint({**make_stored_endpoint(), "spec": spec})
     with pytest.raises(SpecError, match=r"^spec: is \[\]: write an object$"):
@@ -147,7 +147,7 @@ def as_the_api_server_stores(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_the_defaults_are_those_of_the_crd(name: str) -> None:
+def test_parser_defaults_equal_crd_defaults(name: str) -> None:
     spec = make_endpoint(ACCEPTED[name])["spec"]
     assert parse_spec(as_the_api_server_stores(spec, SCHEMA)) == parse_spec(spec)
 

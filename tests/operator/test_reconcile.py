@@ -43,7 +43,7 @@ async def test_children_are_applied_and_the_status_written() -> None:
     assert owners == {uid}
 
 
-async def test_the_same_again_asks_and_writes_nothing() -> None:
+async def test_unchanged_endpoint_causes_no_request() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -53,7 +53,7 @@ async def test_the_same_again_asks_and_writes_nothing() -> None:
     assert len(bench.cluster.calls) == n_calls
 
 
-async def test_after_a_restart_everything_is_applied_once_and_nothing_changes() -> None:
+async def test_restart_applies_everything_once_without_a_change() -> None:
     bench = Bench()
     bench.ask(RICH)
     await bench.settle()
@@ -67,7 +67,7 @@ async def test_after_a_restart_everything_is_applied_once_and_nothing_changes() 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_killed_at_any_call_the_end_is_the_same(when: str) -> None:
+async def test_kill_at_any_call_leads_to_the_same_end_state(when: str) -> None:
     undisturbed = Bench()
     undisturbed.ask(RICH)
     await undisturbed.settle()
@@ -98,7 +98,7 @@ async def test_killed_at_any_call_the_end_is_the_same(when: str) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("error", [NO_ANSWER, TOO_MANY, SERVER_ERROR, ApiError(409, "Conflict", "changed")])
-async def test_what_fails_at_any_call_is_made_up_for(error: ApiError, when: str) -> None:
+async def test_error_at_any_call_is_retried(error: ApiError, when: str) -> None:
     undisturbed = Bench()
     undisturbed.ask(RICH)
     await undisturbed.settle()
@@ -119,7 +119,7 @@ async def test_what_fails_at_any_call_is_made_up_for(error: ApiError, when: str)
         assert bench.endpoint()["status"] == undisturbed.endpoint()["status"]
 
 
-async def test_an_api_server_that_is_away_ends_the_attempt_at_once() -> None:
+async def test_unreachable_api_server_ends_the_attempt_at_once() -> None:
     bench = Bench()
     bench.ask()
     bench.cluster.before = failing(NO_ANSWER)  # type: ignore[assignment]
@@ -127,32 +127,32 @@ async def test_an_api_server_that_is_away_ends_the_attempt_at_once() -> None:
     assert len(bench.written()) == 1
 
 
-async def test_the_server_says_how_long_to_wait() -> None:
+async def test_retry_after_of_the_api_server_is_respected() -> None:
     bench = Bench()
     bench.ask()
     bench.cluster.before = failing(TOO_MANY)  # type: ignore[assignment]
     assert await bench.reconcile() == Result(requeue_after_s=7, failed=True)
 
 
-async def test_one_child_that_fails_does_not_keep_the_others_back() -> None:
+async def test_failing_child_does_not_block_the_others() -> None:
     bench = Bench()
     bench.ask()
     bench.cluster.before = failing(SERVER_ERROR, "NetworkPolicy")  # type: ignore[assignment]
-    outcome = await bench.reconcile()
-    assert outcome.failed
+    result = await bench.reconcile()
+    assert result.failed
     assert list(bench.children()) == [name for name in PLAIN if not name.startswith("NetworkPolicy")]
     assert bench.endpoint()["status"]["observedGeneration"] == 1
 
 
-async def test_what_is_refused_is_told_and_tried_again_ever_more_rarely() -> None:
+async def test_refused_child_is_reported_and_retried_less_and_less() -> None:
     bench = Bench()
     bench.ask()
     bench.cluster.before = failing(FORBIDDEN, "Deployment")  # type: ignore[assignment]
     waits = []
     for bench.elapsed_s in (1000, 1010, 1100, 1300, 3000):
-        outcome = await bench.reconcile()
-        assert not outcome.failed
-        waits.append(outcome.requeue_after_s)
+        result = await bench.reconcile()
+        assert not result.failed
+        waits.append(result.requeue_after_s)
     assert waits == [5, 5, 10, 30, 60]
     assert bench.conditions()["Ready"]["reason"] == "QuotaExceeded"
     assert "exceeded quota: pods" in bench.conditions()["Ready"]["message"]
@@ -162,7 +162,7 @@ async def test_what_is_refused_is_told_and_tried_again_ever_more_rarely() -> Non
     assert bench.conditions()["Ready"]["reason"] != "QuotaExceeded"
 
 
-async def test_an_endpoint_that_is_gone_or_on_its_way_out_is_left_alone() -> None:
+async def test_deleted_or_terminating_endpoint_is_left_alone() -> None:
     bench = Bench()
     assert await bench.reconcile() == Result()
     bench.ask(None, deletionTimestamp="2026-01-02T05:00:00Z", finalizers=["example.com/somebody"])
@@ -170,7 +170,7 @@ async def test_an_endpoint_that_is_gone_or_on_its_way_out_is_left_alone() -> Non
     assert bench.cluster.calls == []
 
 
-async def test_children_of_a_deleted_endpoint_are_not_made_again() -> None:
+async def test_children_of_a_deleted_endpoint_are_not_recreated() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -181,7 +181,7 @@ async def test_children_of_a_deleted_endpoint_are_not_made_again() -> None:
     assert bench.children() == {}
 
 
-async def test_a_status_is_never_written_to_the_successor() -> None:
+async def test_status_is_never_written_to_the_successor() -> None:
     bench = Bench()
     bench.ask()
     seen = bench.cluster.watch
@@ -193,7 +193,7 @@ async def test_a_status_is_never_written_to_the_successor() -> None:
     assert "status" not in bench.endpoint()
 
 
-async def test_what_is_not_wished_for_any_more_is_deleted() -> None:
+async def test_child_that_is_no_longer_desired_is_deleted() -> None:
     bench = Bench()
     bench.ask(RICH)
     await bench.settle()
@@ -205,7 +205,7 @@ async def test_what_is_not_wished_for_any_more_is_deleted() -> None:
     assert sorted(bench.cluster.called("delete")) == more
 
 
-async def test_an_edit_is_put_back_and_a_field_that_nobody_asked_for_is_left_alone() -> None:
+async def test_drift_is_reverted_and_undesired_fields_are_left_alone() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -218,7 +218,7 @@ async def test_an_edit_is_put_back_and_a_field_that_nobody_asked_for_is_left_alo
     assert (spec["replicas"], spec["minReadySeconds"]) == (1, 7)
 
 
-async def test_a_field_that_others_fill_in_is_no_reason_to_apply() -> None:
+async def test_field_of_another_manager_causes_no_apply() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -229,7 +229,7 @@ async def test_a_field_that_others_fill_in_is_no_reason_to_apply() -> None:
     assert bench.cluster.called("apply") == []
 
 
-async def test_what_is_deleted_comes_back() -> None:
+async def test_deleted_child_is_recreated() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -238,7 +238,7 @@ async def test_what_is_deleted_comes_back() -> None:
     assert list(bench.children()) == PLAIN
 
 
-async def test_a_quarrel_is_carried_on_ever_more_slowly() -> None:
+async def test_conflict_with_another_writer_backs_off() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -249,9 +249,9 @@ async def test_a_quarrel_is_carried_on_ever_more_slowly() -> None:
         if live["spec"]["replicas"] == 1:
             bench.cluster.put({**live, "spec": {**live["spec"], "replicas": 5}})
         bench.cluster.calls.clear()
-        outcome = await bench.reconcile()
+        result = await bench.reconcile()
         n_applies.append(len(bench.cluster.called("apply")))
-        assert n_applies[-1] or outcome.requeue_after_s
+        assert n_applies[-1] or result.requeue_after_s
     assert n_applies[0] == 1
     assert sum(n_applies) < 20
     bench.elapsed_s += 1000
@@ -259,7 +259,7 @@ async def test_a_quarrel_is_carried_on_ever_more_slowly() -> None:
     assert bench.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 1
 
 
-async def test_a_name_that_is_taken_is_left_alone_and_told() -> None:
+async def test_object_with_a_taken_name_is_left_alone_and_reported() -> None:
     bench = Bench()
     theirs = bench.cluster.put(
         {
@@ -270,8 +270,8 @@ async def test_a_name_that_is_taken_is_left_alone_and_told() -> None:
         }
     )
     bench.ask()
-    outcome = await bench.reconcile()
-    assert outcome == Result(requeue_after_s=5)
+    result = await bench.reconcile()
+    assert result == Result(requeue_after_s=5)
     assert bench.cluster.objects["Service", *KEY] == theirs
     assert bench.conditions()["Ready"]["reason"] == "NameTaken"
     assert "Deployment/speech" in bench.children()
@@ -281,7 +281,7 @@ async def test_a_name_that_is_taken_is_left_alone_and_told() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("PersistentVolumeClaim", "speech-cache"), ("ServiceAccount", "speech")])
-async def test_no_pod_uses_what_is_somebody_elses(kind: str, name: str) -> None:
+async def test_no_pod_uses_an_object_of_another_owner(kind: str, name: str) -> None:
     bench = Bench()
     metadata = {"namespace": "team-a", "name": name}
     theirs = bench.cluster.put({"apiVersion": "v1", "kind": kind, "metadata": metadata})
@@ -298,7 +298,7 @@ async def test_no_pod_uses_what_is_somebody_elses(kind: str, name: str) -> None:
     assert bench.conditions()["Ready"]["reason"] != "NameTaken"
 
 
-async def test_a_deployment_is_left_as_it_is_while_its_new_claim_is_somebody_elses() -> None:
+async def test_deployment_is_kept_while_its_claim_has_another_owner() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -329,7 +329,7 @@ async def test_no_pod_uses_the_claim_of_a_predecessor() -> None:
     assert "Deployment/speech" in bench.children()
 
 
-async def test_children_of_a_predecessor_are_waited_for() -> None:
+async def test_children_of_a_predecessor_delay_the_apply() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -348,7 +348,7 @@ async def test_children_of_a_predecessor_are_waited_for() -> None:
     assert list(bench.children()) == PLAIN
 
 
-async def test_orphans_with_our_labels_are_taken_up() -> None:
+async def test_orphans_with_our_labels_are_adopted() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -365,7 +365,7 @@ async def test_orphans_with_our_labels_are_taken_up() -> None:
             assert one["metadata"]["ownerReferences"][0]["uid"] == new["metadata"]["uid"]
 
 
-async def test_of_two_endpoints_on_one_route_the_older_has_it() -> None:
+async def test_older_of_two_endpoints_owns_the_route() -> None:
     bench = Bench()
     spec = {"exposure": {"ingress": {"host": "a.example.com"}}}
     older, younger = Key("team-b", "older"), Key("team-a", "younger")
@@ -384,7 +384,7 @@ async def test_of_two_endpoints_on_one_route_the_older_has_it() -> None:
     assert bench.conditions(younger)["Exposed"]["reason"] != "RouteConflict"
 
 
-async def test_a_spec_that_cannot_be_read_leaves_the_children_alone() -> None:
+async def test_unparsable_spec_leaves_the_children_alone() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -398,7 +398,7 @@ async def test_a_spec_that_cannot_be_read_leaves_the_children_alone() -> None:
     assert bench.endpoint()["status"]["observedGeneration"] == 2
 
 
-async def test_events_are_told_once() -> None:
+async def test_event_is_recorded_once() -> None:
     bench = Bench()
     bench.ask({"access": {"apiKeysSecretRef": {"name": "keys"}}})
     for _ in range(3):
@@ -406,7 +406,7 @@ async def test_events_are_told_once() -> None:
     assert [event["reason"] for event in bench.cluster.events].count("SecretMissing") == 1
 
 
-async def test_a_quarrel_may_go_on_for_days() -> None:
+async def test_conflict_back_off_survives_days() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -418,7 +418,7 @@ async def test_a_quarrel_may_go_on_for_days() -> None:
         assert bench.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 1
 
 
-async def test_a_right_that_the_operator_lacks_is_told_in_the_status() -> None:
+async def test_missing_right_is_reported_in_the_status() -> None:
     bench = Bench()
     bench.ask()
     error = ApiError(403, "Forbidden", 'User "x" cannot get resource "deployments"')
@@ -428,7 +428,7 @@ async def test_a_right_that_the_operator_lacks_is_told_in_the_status() -> None:
     assert "Deployment/speech" not in bench.children()
 
 
-async def test_a_newer_spec_that_the_answer_is_the_first_to_tell_of_is_looked_at_at_once() -> None:
+async def test_newer_spec_in_an_answer_is_reconciled_at_once() -> None:
     bench = Bench()
     bench.ask()
     await bench.settle()
@@ -447,7 +447,7 @@ async def test_a_newer_spec_that_the_answer_is_the_first_to_tell_of_is_looked_at
     assert bench.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 5
 
 
-async def test_what_it_has_written_itself_is_no_reason_to_look_again() -> None:
+async def test_own_writes_cause_no_new_reconciliation() -> None:
     bench = Bench()
     bench.ask()
     see, late = bench.cluster.watch, []

@@ -29,7 +29,7 @@ def service(name: str = "speech", **more: Any) -> dict[str, Any]:
 
 
 class Bench:
-    """A cluster, and a store that was filled from it and has heard of nothing since."""
+    """A cluster, and a store that was filled from it and has received no event since."""
 
     def __init__(self, *namespaces: str) -> None:
         self.cluster = MemoryCluster()
@@ -63,13 +63,13 @@ async def bench() -> Bench:
     return bench
 
 
-async def test_the_store_is_filled(bench: Bench) -> None:
+async def test_fill_lists_everything_into_the_store(bench: Bench) -> None:
     assert list(bench.store.endpoints()) == [KEY]
     assert bench.store.endpoint(KEY) == bench.cluster.objects["WhisperEndpoint", *KEY]
     assert list(bench.store.of_kind("Service")) == [Identity("Service", *KEY)]
 
 
-async def test_only_the_namespaces_that_are_watched_are_asked_for() -> None:
+async def test_only_watched_namespaces_are_listed() -> None:
     bench = Bench("team-a", "team-b")
     for namespace in ("team-a", "team-b", "team-c"):
         bench.cluster.put(endpoint(namespace=namespace))
@@ -77,14 +77,14 @@ async def test_only_the_namespaces_that_are_watched_are_asked_for() -> None:
     assert [key.namespace for key in bench.store.endpoints()] == ["team-a", "team-b"]
 
 
-async def test_where_nothing_differs_nothing_is_read(bench: Bench) -> None:
+async def test_equal_store_reads_nothing(bench: Bench) -> None:
     bench.cluster.calls.clear()
     assert await bench.resync.compare() == set()
     assert {call[0] for call in bench.cluster.calls} == {"list"}
     assert bench.slept == []
 
 
-async def test_what_was_deleted_unseen_is_noticed(bench: Bench) -> None:
+async def test_missed_deletion_is_corrected(bench: Bench) -> None:
     bench.cluster.remove("Service", *KEY)
     assert await bench.resync.compare() == {KEY}
     assert bench.store.of_kind("Service") == {}
@@ -92,7 +92,7 @@ async def test_what_was_deleted_unseen_is_noticed(bench: Bench) -> None:
     assert bench.n_missed("Service") == 1
 
 
-async def test_what_was_made_or_changed_unseen_is_noticed(bench: Bench) -> None:
+async def test_missed_creation_or_change_is_corrected(bench: Bench) -> None:
     bench.cluster.put(endpoint("other"))
     bench.cluster.put(service(spec={"type": "NodePort"}))
     assert await bench.resync.compare() == {KEY, Key("team-a", "other")}
@@ -100,14 +100,14 @@ async def test_what_was_made_or_changed_unseen_is_noticed(bench: Bench) -> None:
     assert bench.store.of_kind("Service")[Identity("Service", *KEY)].document["spec"] == {"type": "NodePort"}
 
 
-async def test_what_was_replaced_unseen_is_noticed(bench: Bench) -> None:
+async def test_missed_replacement_is_corrected(bench: Bench) -> None:
     bench.cluster.remove("WhisperEndpoint", *KEY)
     new = bench.cluster.put(endpoint())
     assert await bench.resync.compare() == {KEY}
     assert bench.store.endpoint(KEY) == new
 
 
-async def test_what_arrives_by_itself_was_not_missed(bench: Bench) -> None:
+async def test_event_that_arrives_late_was_not_missed(bench: Bench) -> None:
     changed = bench.cluster.put(service(spec={"type": "NodePort"}))
     bench.meanwhile = lambda: bench.store.put(changed)
     bench.cluster.calls.clear()
@@ -116,7 +116,7 @@ async def test_what_arrives_by_itself_was_not_missed(bench: Bench) -> None:
     assert bench.n_missed("Service") == 0
 
 
-async def test_what_lost_its_label_is_not_ours_to_see(bench: Bench) -> None:
+async def test_object_without_our_label_is_removed(bench: Bench) -> None:
     bench.cluster.objects["Service", *KEY]["metadata"]["labels"] = {}
     there = bench.cluster.objects.pop(("Service", *KEY))
     bench.meanwhile = lambda: bench.cluster.objects.update({("Service", *KEY): there})
@@ -124,6 +124,6 @@ async def test_what_lost_its_label_is_not_ours_to_see(bench: Bench) -> None:
     assert bench.store.of_kind("Service") == {}
 
 
-def test_endpoints_are_watched_whatever_their_labels_children_by_ours() -> None:
+def test_selector_covers_all_endpoints_and_our_children() -> None:
     assert selector_of(ENDPOINT) == ""
     assert selector_of(SERVICE) == "app.kubernetes.io/managed-by=whisper-operator"

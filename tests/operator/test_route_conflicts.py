@@ -4,7 +4,7 @@ from whisper_operator.reconcile.store import Key
 A, B, C = Key("n", "a"), Key("n", "b"), Key("n", "c")
 
 
-def test_a_route_of_its_own_has_no_holder() -> None:
+def test_unshared_route_has_no_other_owner() -> None:
     routes = RouteIndex()
     assert routes.replace(A, "1", {"x"}) == set()
     assert routes.replace(B, "2", {"y"}) == set()
@@ -13,7 +13,7 @@ def test_a_route_of_its_own_has_no_holder() -> None:
     assert routes.owner_of(C) is None
 
 
-def test_the_older_holds_it_whoever_comes_first() -> None:
+def test_older_endpoint_owns_the_route_in_any_order() -> None:
     routes = RouteIndex()
     routes.replace(B, "2", {"x"})
     assert routes.replace(A, "1", {"x"}) == {B}
@@ -21,7 +21,7 @@ def test_the_older_holds_it_whoever_comes_first() -> None:
     assert routes.owner_of(B) == A
 
 
-def test_of_the_same_age_the_first_by_name_holds_it() -> None:
+def test_first_name_owns_the_route_at_the_same_age() -> None:
     routes = RouteIndex()
     routes.replace(B, "1", {"x"})
     routes.replace(A, "1", {"x"})
@@ -29,14 +29,14 @@ def test_of_the_same_age_the_first_by_name_holds_it() -> None:
     assert routes.owner_of(A) is None
 
 
-def test_one_common_route_of_several_is_enough() -> None:
+def test_one_common_route_of_several_is_a_conflict() -> None:
     routes = RouteIndex()
     routes.replace(A, "1", {"x", "y"})
     routes.replace(B, "2", {"y", "z"})
     assert routes.owner_of(B) == A
 
 
-def test_who_yields_itself_stands_in_nobodys_way() -> None:
+def test_endpoint_that_lost_a_route_blocks_no_other() -> None:
     routes = RouteIndex()
     routes.replace(B, "2", {"y", "z"})
     routes.replace(C, "3", {"z"})
@@ -48,7 +48,7 @@ def test_who_yields_itself_stands_in_nobodys_way() -> None:
     assert routes.owner_of(C) == B
 
 
-def test_who_lets_go_concerns_those_who_wait() -> None:
+def test_released_route_affects_waiting_endpoints() -> None:
     routes = RouteIndex()
     routes.replace(A, "1", {"x"})
     routes.replace(B, "2", {"x"})
@@ -60,7 +60,7 @@ def test_who_lets_go_concerns_those_who_wait() -> None:
     assert routes.owner_of(C) is None
 
 
-def test_the_same_again_concerns_nobody() -> None:
+def test_unchanged_routes_affect_no_endpoint() -> None:
     routes = RouteIndex()
     routes.replace(A, "1", {"x"})
     routes.replace(B, "2", {"x"})
@@ -68,7 +68,7 @@ def test_the_same_again_concerns_nobody() -> None:
     assert routes.replace(C, "", ()) == set()
 
 
-def test_made_again_it_is_the_younger() -> None:
+def test_recreated_endpoint_is_the_younger() -> None:
     routes = RouteIndex()
     routes.replace(A, "1", {"x"})
     routes.replace(B, "2", {"x"})
@@ -76,7 +76,7 @@ def test_made_again_it_is_the_younger() -> None:
     assert routes.owner_of(A) == B
 
 
-def test_nothing_is_kept_of_who_asks_for_nothing() -> None:
+def test_endpoint_without_routes_uses_no_memory() -> None:
     routes = RouteIndex()
     routes.replace(A, "1", {"x"})
     routes.replace(A, "", ())

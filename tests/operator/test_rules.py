@@ -30,7 +30,7 @@ def ident(rule: Rule) -> str:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=ident)
-def test_each_is_broken_on_a_real_api_server(rule: Rule) -> None:
+def test_every_rule_has_a_spec_that_breaks_it(rule: Rule) -> None:
     if rule.message_expression:  # says more than the message
         start = error_of(rule).rpartition(":")[0]
         assert any(said.startswith(start) for said in BROKEN)
@@ -39,21 +39,21 @@ def test_each_is_broken_on_a_real_api_server(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=ident)
-def test_each_says_what_to_write(rule: Rule) -> None:
+def test_every_message_says_what_to_write(rule: Rule) -> None:
     assert re.search(r"\b(write|leave)\b", rule.message)
     assert "\n" not in rule.message
     assert len(rule.message) < 250
 
 
 @pytest.mark.parametrize("rule", RULES, ids=ident)
-def test_each_points_at_a_field_that_there_is(rule: Rule) -> None:
+def test_every_rule_names_an_existing_field(rule: Rule) -> None:
     node = make_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     for name in f"{rule.at}.{rule.field}".replace("[]", ".[]").strip(".").split("."):
         node = node["items"] if name == "[]" else node["properties"][name]
     assert node
 
 
-def test_there_are_enough_and_none_twice() -> None:
+def test_rules_are_unique() -> None:
     assert len(RULES) >= 20
     assert len({(rule.at, rule.rule) for rule in RULES}) == len(RULES)
 
@@ -86,7 +86,7 @@ def test_rules_are_put_into_a_copy() -> None:
     assert schema == {"type": "object", "properties": {"list": {"type": "array", "items": {"type": "string"}}}}
 
 
-def test_what_only_the_operator_sets() -> None:
+def test_reserved_variables_and_labels_are_refused() -> None:
     assert {*RESERVED_LABELS, names.ENDPOINT_LABEL} == set(names.labels_of("speech"))
     assert RESERVED_ENV["MODEL_ID"] == "model.id"
     assert RESERVED_ENV["PORT"] == ""

@@ -77,7 +77,7 @@ INNER = {
 }
 
 
-def test_a_dataclass_as_a_schema() -> None:
+def test_dataclass_becomes_an_object_schema() -> None:
     assert object_schema(Everything, "All.") == {
         "type": "object",
         "description": "All.",
@@ -159,7 +159,7 @@ def test_a_dataclass_as_a_schema() -> None:
     }
 
 
-def test_a_section_has_no_default_of_its_own() -> None:
+def test_section_with_its_own_default_is_refused() -> None:
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Odd:
         """The API server would fill in `on: true`, and the parser off."""
@@ -182,7 +182,7 @@ def test_a_section_has_no_default_of_its_own() -> None:
         ("max_upload_bytes", "maxUploadBytes"),
     ],
 )
-def test_names_in_yaml(attribute: str, name: str) -> None:
+def test_yaml_names_are_camel_case(attribute: str, name: str) -> None:
     assert yaml_name(attribute) == name
 
 
@@ -254,14 +254,14 @@ def test_the_schema_is_closed() -> None:
     assert open_ones == set()
 
 
-def test_every_field_says_what_it_is() -> None:
+def test_every_field_has_a_description() -> None:
     fields = {path for path in EVERY if re.search(r"\.[A-Za-z]+$", path)} - {".metadata", ".metadata.name"}
     assert {path for path in fields if len(EVERY[path].get("description", "")) < 8} == set()
     ours = {path for path in fields if not from_kubernetes(path)}
     assert {path for path in ours if not EVERY[path]["description"].endswith(".")} == set()
 
 
-def test_what_is_ours_is_bounded() -> None:
+def test_every_field_of_ours_is_bounded() -> None:
     ours = {path: node for path, node in EVERY.items() if path.startswith(".spec") and not from_kubernetes(path)}
     kinds = {"string": {"maxLength", "enum"}, "array": {"maxItems"}, "integer": {"maximum"}, "number": {"maximum"}}
     loose = {path for path, node in ours.items() if not (kinds.get(node.get("type", ""), set(node)) & set(node))}
@@ -273,7 +273,7 @@ def test_what_is_ours_is_bounded() -> None:
     assert maps == set()
 
 
-def test_every_list_says_how_it_merges() -> None:
+def test_every_list_declares_how_it_merges() -> None:
     assert {
         path for path, node in EVERY.items() if node.get("type") == "array" and "x-kubernetes-list-type" not in node
     } == set()

@@ -37,11 +37,11 @@ def pod(
         ({**pod(), "metadata": {"name": "p", "deletionTimestamp": "2026-01-02T03:04:06Z"}}, False),
     ],
 )
-def test_who_waits_without_reason(document: dict[str, Any], expected: bool) -> None:
+def test_pod_waits_without_reason_only_on_its_node(document: dict[str, Any], expected: bool) -> None:
     assert waits_without_reason(document) is expected
 
 
-def test_time_tells_something_of_pods_that_start() -> None:
+def test_only_starting_pods_change_with_time_alone() -> None:
     assert is_starting(pod("Running"))
     assert is_starting(pod())
     assert not is_starting(pod("Running", ready=True))
@@ -51,11 +51,11 @@ def test_time_tells_something_of_pods_that_start() -> None:
 @pytest.mark.parametrize(
     ("first_s", "age_s", "expected_s"), [(5, 0, 5), (5, 50, 5), (5, 100, 10), (5, 10_000, 60), (120, 10_000, 120)]
 )
-def test_patience_grows_up_to_a_minute(first_s: float, age_s: float, expected_s: float) -> None:
+def test_poll_delay_grows_up_to_a_minute(first_s: float, age_s: float, expected_s: float) -> None:
     assert poll_delay_s(first_s, age_s) == expected_s
 
 
-def test_ages_and_claims() -> None:
+def test_age_and_pending_claims_are_computed() -> None:
     assert age_s(pod(), NOW) == 60
     assert is_pending({"metadata": {}})
     assert is_pending({"status": {"phase": "Pending"}})

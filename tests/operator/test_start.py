@@ -41,7 +41,7 @@ def problem(folder: Path, **environ: str) -> str:
     return line.removeprefix("whisper-operator: ")
 
 
-def test_a_setting_that_is_missing_or_wrong(tmp_path: Path) -> None:
+def test_invalid_setting_stops_the_start(tmp_path: Path) -> None:
     told = problem(tmp_path, SERVER_IMAGE_GPU="registry.test/gpu:1", PORT="http")
     assert told == (
         "SERVER_IMAGE_CPU must be set: image of servers that have none; "
@@ -49,12 +49,12 @@ def test_a_setting_that_is_missing_or_wrong(tmp_path: Path) -> None:
     )
 
 
-def test_no_cluster_to_go_to(tmp_path: Path) -> None:
+def test_missing_cluster_stops_the_start(tmp_path: Path) -> None:
     told = problem(tmp_path, **IMAGES)
     assert told == "no way to the API server: ~/.kube/config is not there: set KUBECONFIG, or run in a pod"
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_taken_port_stops_the_start(tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(KUBECONFIG)
     with socket.socket() as taken:
@@ -65,7 +65,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     assert told.startswith(f"INTERFACE 127.0.0.1 and PORT {port} cannot be listened on: ")
 
 
-def test_asked_to_stop_while_nobody_answers(tmp_path: Path) -> None:
+def test_sigterm_stops_it_while_no_api_server_answers(tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(KUBECONFIG)
     operator = OperatorProcess(kubeconfig, tmp_path)
@@ -78,7 +78,7 @@ def test_asked_to_stop_while_nobody_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("argument", "said"), [("--version", "whisper-operator 0."), ("--help", "SERVER_IMAGE_GPU")])
-def test_what_it_says_of_itself(argument: str, said: str, tmp_path: Path) -> None:
+def test_help_and_version_are_printed(argument: str, said: str, tmp_path: Path) -> None:
     ended = start(tmp_path, argument)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert said in ended.stdout

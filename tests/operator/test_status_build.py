@@ -14,7 +14,7 @@ NOW = "2026-01-02T04:00:00Z"
 LATER = live.NOW + timedelta(minutes=5)
 
 
-def test_an_endpoint_that_serves() -> None:
+def test_serving_endpoint_has_this_status() -> None:
     status = judged(
         {**GPU, "replicas": 2},
         snapshot_of(live.deployment(2, ready=2), pods=[live_pods.pod("a"), live_pods.pod("b")]),
@@ -57,12 +57,12 @@ def test_an_endpoint_that_serves() -> None:
     }
 
 
-def test_nothing_is_there_yet() -> None:
+def test_new_endpoint_has_this_status() -> None:
     status = judged({}, snapshot_of())
     assert (status["replicas"], status["readyReplicas"], status["url"]) == (0, 0, URL)
 
 
-def test_times_move_only_with_the_status() -> None:
+def test_transition_time_changes_only_with_the_status() -> None:
     first = judged({}, one_pod(live_pods.loading()))
     still = judged({}, one_pod(live_pods.ended(1)), before=first, now=LATER)
     since = {one["type"]: one["lastTransitionTime"] for one in still["conditions"]}
@@ -76,7 +76,7 @@ def test_times_move_only_with_the_status() -> None:
     assert short(still)["Ready"] == "False CrashLoopBackOff", "another reason, the same time"
 
 
-def test_a_new_generation_is_noted_in_every_condition() -> None:
+def test_every_condition_has_the_observed_generation() -> None:
     status = judged({}, serving(), before=judged({}, serving()), generation=2, now=LATER)
     assert {one["observedGeneration"] for one in status["conditions"]} == {2}
     assert {one["lastTransitionTime"] for one in status["conditions"]} == {NOW}
@@ -89,7 +89,7 @@ def lagging(**more: object) -> live.Document:
     return live.deployment(ready=1, generation=2, snapshot=1, **more)  # type: ignore[arg-type]
 
 
-def test_what_the_deployment_said_before_its_newest_spec_does_not_count() -> None:
+def test_outdated_deployment_status_does_not_count() -> None:
     failed = lagging(progressing=live.deadline_exceeded(), failure="pods is forbidden: exceeded quota: x")
     status = judged({}, snapshot_of(failed, pods=[live_pods.pod()]), before=judged({}, serving()))
     assert short(status) == {
@@ -102,7 +102,7 @@ def test_what_the_deployment_said_before_its_newest_spec_does_not_count() -> Non
     assert message(status, "Progressing") == "The Deployment controller has not observed the newest settings yet."
 
 
-def test_asking_for_more_pods_does_not_make_those_that_serve_unavailable() -> None:
+def test_scaling_up_keeps_available_true() -> None:
     more = {"replicas": 3}
     pods = [live_pods.pod("a"), live_pods.pod("b", live_pods.loading()), live_pods.pod("c", live_pods.loading())]
     scaled_up = snapshot_of(live.deployment(3, ready=1, available=False), pods=pods)
@@ -121,11 +121,11 @@ def test_asking_for_more_pods_does_not_make_those_that_serve_unavailable() -> No
     assert short(judged(more, scaled_up, before={**status, "readyReplicas": 2}))["Available"] == "False ModelLoading"
 
 
-def test_available_is_not_believed_before_it_was_ever_seen() -> None:
+def test_available_is_not_true_before_the_first_pod_is_ready() -> None:
     assert short(judged({}, snapshot_of(lagging(), pods=[live_pods.pod()])))["Available"] == "False TooFewReadyPods"
 
 
-def test_a_pod_that_died_ends_available_though_its_deployment_has_not_noticed() -> None:
+def test_lost_pod_ends_available_before_the_deployment_notices() -> None:
     before = judged({}, serving())
     status = judged(
         {}, snapshot_of(live.deployment(ready=1), pods=[live_pods.pod(state=live_pods.ended(1))]), before=before
@@ -133,7 +133,7 @@ def test_a_pod_that_died_ends_available_though_its_deployment_has_not_noticed() 
     assert short(status)["Available"] == "False CrashLoopBackOff"
 
 
-def test_a_deployment_that_is_being_deleted_is_none() -> None:
+def test_terminating_deployment_counts_as_missing() -> None:
     deployment = live.deployment(ready=1)
     deployment["metadata"]["deletionTimestamp"] = NOW
     assert short(judged({}, snapshot_of(deployment, pods=[live_pods.pod()])))["Available"] == "False Creating"
@@ -142,7 +142,7 @@ def test_a_deployment_that_is_being_deleted_is_none() -> None:
 # ── the spec cannot be read, or not be carried out ──
 
 
-def test_an_unreadable_spec_leaves_everything_else_as_it_is() -> None:
+def test_unparsable_spec_keeps_the_other_conditions() -> None:
     ingress = {"exposure": {"ingress": {"className": "contour", "host": "a.example.com"}}}
     before = judged(ingress, serving(live.ingress(), ingress_class=live.ingress_class("contour")))
     problem = SpecError("gpu.class", "is turing: write one of auto, none, t4")
@@ -154,19 +154,19 @@ def test_an_unreadable_spec_leaves_everything_else_as_it_is() -> None:
     )
 
 
-def test_an_unreadable_spec_before_anything_was_made() -> None:
+def test_unparsable_spec_of_a_new_endpoint_is_reported() -> None:
     status = judged({}, snapshot_of(), problem=SpecError("gpu.class", "no"), parsed=False)
     assert short(status)["Available"] == "False InvalidSpec"
     assert "url" not in status
     assert "resolved" not in status
 
 
-def test_a_problem_has_its_own_reason() -> None:
+def test_spec_error_keeps_its_reason() -> None:
     problem = SpecError("pod.env[0]", "no", reason="EnvTaken")
     assert short(judged({}, serving(), problem=problem))["Ready"] == "False EnvTaken"
 
 
-def test_an_unreadable_spec_of_a_suspended_endpoint() -> None:
+def test_unparsable_spec_keeps_suspend() -> None:
     status = judged({"suspend": True}, snapshot_of(live.deployment(0)), problem=SpecError("x", "no"), parsed=False)
     assert short(status)["Available"] == "False Suspended"
 
@@ -174,19 +174,19 @@ def test_an_unreadable_spec_of_a_suspended_endpoint() -> None:
 # ── order of precedence ──
 
 
-def test_what_somebody_must_see_to_goes_before_what_passes() -> None:
+def test_issue_that_needs_a_fix_precedes_one_that_resolves() -> None:
     pods = [live_pods.pod("a", live_pods.loading()), live_pods.unscheduled(FULL, "b")]
     status = judged({**GPU, "replicas": 2}, snapshot_of(live.deployment(2), pods=pods))
     assert short(status)["Ready"] == "False InsufficientGPU"
     assert message(status).startswith("1 of 2 pods (b) has no node. ")
 
 
-def test_a_cause_goes_before_its_effect() -> None:
+def test_cause_precedes_its_effect() -> None:
     snapshot = one_pod(live_pods.waiting("CreateContainerConfigError", "no"), secrets={"clients": MISSING})
     assert short(judged(KEYS, snapshot))["Ready"] == "False SecretMissing"
 
 
-def test_the_way_in_goes_before_a_slow_start_and_after_a_crash() -> None:
+def test_route_issue_ranks_between_crash_and_slow_start() -> None:
     ingress = {"exposure": {"ingress": {"className": "contour"}}}
     assert short(judged(ingress, one_pod(live_pods.loading())))["Ready"] == "False IngressClassMissing"
     assert short(judged(ingress, one_pod(live_pods.ended(1))))["Ready"] == "False CrashLoopBackOff"

@@ -1,4 +1,4 @@
-"""Troubles of pods: what is told of one, and which of several comes first."""
+"""Issues of pods: the message of each, and the order of several."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ready_of(state: live.Document, **of_pod: object) -> tuple[str, str, str]:
     return by_type(judged({}, snapshot))["Ready"]
 
 
-def test_a_refused_setting_is_told_in_the_servers_own_words() -> None:
+def test_crash_quotes_the_servers_own_message() -> None:
     said = "whisper-server: VLLM_KV_CACHE_DTYPE=fp8 needs compute capability 8.9 or later, this GPU has 7.5\n"
     assert ready_of(live_pods.ended(1, said)) == (
         "False",
@@ -30,7 +30,7 @@ def test_a_refused_setting_is_told_in_the_servers_own_words() -> None:
     )
 
 
-def test_fields_are_named_for_the_variables_that_the_server_speaks_of() -> None:
+def test_crash_names_the_fields_of_quoted_variables() -> None:
     """Each once; those that are no field of the spec are left as they are."""
     said = (
         "whisper-server: MODEL_ID: owner/name (MODEL_REVISION main) cannot be fetched: 401 from HTTPS_PROXY; check "
@@ -53,17 +53,17 @@ def test_fields_are_named_for_the_variables_that_the_server_speaks_of() -> None:
         (255, "exit code 255"),
     ],
 )
-def test_exit_codes(code: int, told: str) -> None:
+def test_exit_code_is_explained(code: int, told: str) -> None:
     assert ready_of(live_pods.ended(code))[2] == f"Pod {POD}: the server ended with {told}. {PREVIOUS}"
 
 
-def test_a_crash_reads_the_same_however_often_it_happened() -> None:
+def test_crash_message_does_not_change_with_the_count() -> None:
     few, many = (ready_of(live_pods.ended(1, "2026-01-02T03:04:05Z bad", restarts=restarts)) for restarts in (1, 40))
     between = ready_of(live_pods.ended(1, "2026-01-02T03:09:59Z bad", backs_off=False))
     assert few == many == between
 
 
-def test_a_crash_at_this_moment() -> None:
+def test_terminated_container_counts_as_crash() -> None:
     state = live_pods.ended(1, "bad")
     state["state"] = state.pop("lastState") | {"waiting": None}
     assert ready_of({**state, "lastState": {}})[1] == "CrashLoopBackOff"
@@ -97,13 +97,13 @@ def test_failed_pulls_are_explained(words: str, advice: str) -> None:
     assert f"The node says: {words}. Check pod.image: {advice}" in text
 
 
-def test_a_back_off_without_words() -> None:
+def test_back_off_without_message_is_reported() -> None:
     assert ready_of(live_pods.waiting("ImagePullBackOff", 'Back-off pulling image "x"'))[2] == (
         f"Pod {POD}: image registry.example.com/whisper-server:1 cannot be pulled. Check pod.image."
     )
 
 
-def test_the_image_of_the_model_is_told_from_the_servers() -> None:
+def test_failed_pull_distinguishes_model_and_server_image() -> None:
     cache = {"cache": {"image": {"reference": "registry.example.com/model:1"}}}
     words = 'Back-off pulling image "registry.example.com/model:1": ErrImagePull: denied'
     status = judged(cache, one_pod(live_pods.waiting("ImagePullBackOff", words)))
@@ -114,7 +114,7 @@ def test_the_image_of_the_model_is_told_from_the_servers() -> None:
 
 
 @pytest.mark.parametrize("reason", ["CreateContainerError", "RunContainerError", "PostStartHookError"])
-def test_other_words_of_the_kubelet_are_repeated(reason: str) -> None:
+def test_other_reasons_of_the_kubelet_are_repeated(reason: str) -> None:
     assert ready_of(live_pods.waiting(reason, "no such device")) == (
         "False",
         reason,
@@ -125,12 +125,12 @@ def test_other_words_of_the_kubelet_are_repeated(reason: str) -> None:
     )
 
 
-def test_ids_that_change_are_left_out() -> None:
+def test_changing_ids_are_left_out() -> None:
     words = 'failed to setup network for sandbox "' + "0123456789abcdef" * 4 + '": no'
     assert 'sandbox "…": no.' in ready_of(live_pods.waiting("CreateContainerError", words))[2]
 
 
-def test_a_foreign_container_is_named() -> None:
+def test_foreign_container_is_named() -> None:
     pod = live_pods.pod()
     pod["status"]["containerStatuses"].append({"name": "proxy", **live_pods.ended(1, "no config")})
     pod["status"]["conditions"] = [live.condition("Ready", "False", "ContainersNotReady")]
@@ -140,7 +140,7 @@ def test_a_foreign_container_is_named() -> None:
     )
 
 
-def test_an_init_container_that_fails() -> None:
+def test_failed_init_container_is_reported() -> None:
     pod = live_pods.pod(state=live_pods.waiting("PodInitializing"))
     pod["status"]["initContainerStatuses"] = [{"name": "mesh-init", **live_pods.ended(1, "no iptables")}]
     assert "container mesh-init ended with exit code 1" in message(
@@ -148,7 +148,7 @@ def test_an_init_container_that_fails() -> None:
     )
 
 
-def test_a_closed_readiness_gate() -> None:
+def test_closed_readiness_gate_is_reported() -> None:
     gate = live.condition("Ready", "False", "ReadinessGatesNotReady", 'gate "lb" is not there')
     status = judged({}, snapshot_of(live.deployment(), pods=[live_pods.pod(ready=False, conditions=[gate])]))
     assert by_type(status)["Ready"][1:] == (
@@ -160,7 +160,7 @@ def test_a_closed_readiness_gate() -> None:
 # ── several pods ──
 
 
-def test_the_worst_comes_first_with_a_count() -> None:
+def test_worst_issue_comes_first_with_a_count() -> None:
     pods = [
         live_pods.pod("a", live_pods.loading()),
         live_pods.pod("b", live_pods.waiting("ErrImagePull", "not found")),
@@ -176,24 +176,24 @@ def test_the_worst_comes_first_with_a_count() -> None:
     assert message(status, "Available").startswith("Only 1 of 5 pods is ready. 2 of 5 pods (c): ")
 
 
-def test_pods_on_their_way_out_are_nobodys_business() -> None:
+def test_terminating_pods_are_not_judged() -> None:
     pods = [live_pods.pod("a", live_pods.ended(1), terminating=True), live_pods.pod("b")]
     assert short(judged({}, snapshot_of(live.deployment(ready=1), pods=pods)))["Ready"] == "True Ready"
 
 
-def test_a_ready_pod_that_is_leaving_does_not_count() -> None:
+def test_terminating_ready_pod_does_not_count() -> None:
     pods = [live_pods.pod("a", terminating=True)]
     status = judged({}, snapshot_of(live.deployment(ready=1, available=True), pods=pods))
     assert (status["readyReplicas"], short(status)["Available"]) == (0, "False NoReadyPods")
 
 
-def test_available_with_no_pods_of_the_deployments_own_making() -> None:
+def test_available_needs_pods_even_if_the_deployment_disagrees() -> None:
     """One replica, maxUnavailable 1: the Deployment calls itself available while nothing serves."""
     snapshot = snapshot_of(live.deployment(ready=0, available=True), pods=[live_pods.pod(state=live_pods.loading())])
     assert short(judged({}, snapshot))["Available"] == "False ModelLoading"
 
 
-def test_an_old_failure_is_forgotten_once_its_successor_is_up() -> None:
+def test_old_failure_is_dropped_once_its_replacement_is_ready() -> None:
     evicted = live_pods.failed("Evicted", "The node was low on resource: memory. ", ago=620)
     fresh = live_pods.pod("fresh", live_pods.loading(), created=618)
     later = live_pods.pod("later", live_pods.loading(), created=60)
@@ -201,7 +201,7 @@ def test_an_old_failure_is_forgotten_once_its_successor_is_up() -> None:
     assert short(judged({}, snapshot_of(live.deployment(), pods=[evicted, later])))["Ready"] == "False ModelLoading"
 
 
-def test_a_failed_mount_is_told_the_same_whichever_event_is_newest() -> None:
+def test_failed_mount_message_is_independent_of_event_order() -> None:
     setup = live.event("FailedMount", 'MountVolume.SetUp failed for volume "keys" : configmap "x" not found')
     vague = live.event("FailedMount", "Unable to attach or mount volumes: timed out waiting for the condition")
     pod = live_pods.pod(state=live_pods.waiting("ContainerCreating"), has_sandbox=False)
@@ -213,7 +213,7 @@ def test_a_failed_mount_is_told_the_same_whichever_event_is_newest() -> None:
     assert 'volume "keys" : configmap "x" not found.' in message(one)
 
 
-def test_a_missing_secret_is_told_even_where_secrets_cannot_be_read() -> None:
+def test_missing_secret_is_reported_without_the_right_to_read() -> None:
     pod = live_pods.pod(state=live_pods.waiting("ContainerCreating"), has_sandbox=False)
     words = 'MountVolume.SetUp failed for volume "api-keys" : secret "clients" not found'
     status = judged(
@@ -222,7 +222,7 @@ def test_a_missing_secret_is_told_even_where_secrets_cannot_be_read() -> None:
     assert short(status)["Ready"] == "False SecretMissing"
 
 
-def test_a_new_pod_beside_one_with_a_node_is_no_reason_to_doubt_the_scheduler() -> None:
+def test_new_pod_does_not_make_scheduled_unknown() -> None:
     young, old = live_pods.unscheduled("", "b"), live_pods.unscheduled("", "b")
     young["metadata"]["creationTimestamp"] = live.at(2)
     scheduled = [

@@ -1,4 +1,4 @@
-"""The scheduler's words, and the advice that goes with them: it names what can be the reason, and nothing else."""
+"""The scheduler's message and our advice, which names only possible reasons."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def told(spec: dict[str, Any], *reasons: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("others", [(), (LABELS,)])
-def test_cordoned_nodes_of_a_class(others: tuple[str, ...]) -> None:
+def test_cordoned_nodes_of_the_class_are_named(others: tuple[str, ...]) -> None:
     reason, advice = told(GPU, *others, CORDONED)
     assert reason == "InsufficientGPU"
     assert advice.startswith("No node that takes pods has a GPU that gpu.class t4 allows, and some are cordoned")
     assert "`kubectl uncordon NODE`" in advice
 
 
-def test_cordoned_nodes_beside_full_ones() -> None:
+def test_cordoned_nodes_are_named_with_full_ones() -> None:
     reason, advice = told(GPU, CORDONED, FULL)
     assert reason == "InsufficientGPU"
     assert advice == (
@@ -49,7 +49,7 @@ def test_cordoned_nodes_beside_full_ones() -> None:
     )
 
 
-def test_cordoned_nodes_without_a_gpu() -> None:
+def test_cordoned_nodes_without_gpu_are_named() -> None:
     cordoned = "If a cordoned node is meant for it: `kubectl uncordon NODE`."
     assert told(CPU, CORDONED) == ("Unschedulable", cordoned)
     assert told(CPU, "1 Insufficient memory", CORDONED)[1].endswith(cordoned)
@@ -63,13 +63,13 @@ def test_cordoned_nodes_without_a_gpu() -> None:
         (SELECTOR | NODE_AFFINITY, "pod.nodeSelector and pod.affinity ask"),
     ],
 )
-def test_what_the_spec_asks_of_nodes_may_be_the_reason(pod: dict[str, Any], terms: str) -> None:
+def test_node_selector_of_the_spec_is_named_as_reason(pod: dict[str, Any], terms: str) -> None:
     reason, advice = told(GPU | {"pod": pod}, LABELS)
     assert reason == "NoMatchingNode"
     assert f"No node has both a GPU that gpu.class t4 allows and the labels that {terms} for" in advice
 
 
-def test_full_nodes_are_those_of_the_selector() -> None:
+def test_full_nodes_are_limited_to_the_selector() -> None:
     reason, advice = told(GPU | {"pod": SELECTOR}, LABELS, FULL)
     assert reason == "InsufficientGPU"
     assert advice.startswith(
@@ -78,13 +78,13 @@ def test_full_nodes_are_those_of_the_selector() -> None:
 
 
 @pytest.mark.parametrize("more", [LABELS, FULL, "1 Insufficient memory"])
-def test_a_taint_is_named(more: str) -> None:
+def test_foreign_taint_is_named(more: str) -> None:
     taint = "1 node(s) had untolerated taint {foo: bar}"
     assert told(GPU, more, taint)[1].endswith(
         "If a node with taint foo is meant for it, name that taint in pod.tolerations."
     )
 
 
-def test_a_taint_of_kubernetes_is_no_reason() -> None:
+def test_taint_of_kubernetes_gives_no_advice() -> None:
     taint = "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }"
     assert "taint" not in told(GPU, FULL, taint)[1]

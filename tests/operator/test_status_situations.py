@@ -32,12 +32,12 @@ def status_of(situation: Situation, **more: object) -> Document:
 
 
 @EACH
-def test_conditions_are_what_they_should_be(situation: Situation) -> None:
+def test_situation_gives_the_expected_conditions(situation: Situation) -> None:
     assert short(status_of(situation)) == situation.expected
 
 
 @EACH
-def test_a_status_that_is_fed_back_stays_what_it_was(situation: Situation) -> None:
+def test_status_does_not_change_when_computed_again(situation: Situation) -> None:
     first = status_of(situation)
     before = copy.deepcopy(first)
     assert status_of(situation, before=first, now=NOW + timedelta(seconds=70)) == before
@@ -46,7 +46,7 @@ def test_a_status_that_is_fed_back_stays_what_it_was(situation: Situation) -> No
 
 
 @EACH
-def test_messages_are_for_people_and_steady(situation: Situation) -> None:
+def test_messages_are_stable_sentences(situation: Situation) -> None:
     for type_, (status, reason, message) in by_type(status_of(situation)).items():
         assert 0 < len(message) <= 1024, type_
         assert not re.search(r"\d\d:\d\d:\d\d", message), "a time would change"
@@ -59,7 +59,7 @@ def test_messages_are_for_people_and_steady(situation: Situation) -> None:
 
 
 @EACH
-def test_available_needs_a_ready_pod_and_ready_needs_available(situation: Situation) -> None:
+def test_ready_needs_available_and_available_needs_a_pod(situation: Situation) -> None:
     status = status_of(situation)
     conditions = by_type(status)
     if conditions["Available"][0] == "True":
@@ -69,7 +69,7 @@ def test_available_needs_a_ready_pod_and_ready_needs_available(situation: Situat
 
 
 @pytest.mark.parametrize(("before", "after"), [(a, b) for a, b in itertools.pairwise([*IDS, IDS[0]]) if a != b])
-def test_each_change_is_told_once(before: str, after: str) -> None:
+def test_each_change_gives_one_event(before: str, after: str) -> None:
     old, new = (status_of(SITUATIONS[name]) for name in (before, after))
     events = events_between({"status": old}, new)
     assert len({event.reason for event in events}) == len(events)
@@ -78,6 +78,6 @@ def test_each_change_is_told_once(before: str, after: str) -> None:
         assert (events[0].reason, events[0].message) == ready[1:]
 
 
-def test_every_reason_of_ours_occurs() -> None:
+def test_every_reason_of_ours_occurs_in_a_situation() -> None:
     seen = {reason for each in SITUATIONS.values() for _, reason, _ in by_type(status_of(each)).values()}
     assert seen == set(REASONS) | REPEATED

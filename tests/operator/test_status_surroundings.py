@@ -1,4 +1,4 @@
-"""Secrets that are missing, and objects that the API server does not take: what is said, and in which condition."""
+"""Missing Secrets and refused objects: the message and its condition."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from whisper_operator.snapshot import Presence, SecretLookup
         ),
     ],
 )
-def test_a_secret_without_its_key(lookup: SecretLookup, told: str) -> None:
+def test_secret_without_the_key_is_reported(lookup: SecretLookup, told: str) -> None:
     token = {"model": {"tokenSecretRef": {"name": "hub", "key": "token"}}}
     assert message(judged(token, one_pod(live_pods.loading(), secrets={"hub": lookup}))) == told
 
 
-def test_no_key_of_any_client() -> None:
+def test_api_key_secret_without_keys_is_reported() -> None:
     status = judged(KEYS, serving(secrets={"clients": SecretLookup(presence=Presence.PRESENT)}))
     assert message(status).startswith(
         "Secret clients has no keys, so that no client is let in (access.apiKeysSecretRef)."
     )
 
 
-def test_keys_of_clients_without_values() -> None:
+def test_api_key_secret_without_values_is_reported() -> None:
     names = frozenset({"a", "b"})
     some = SecretLookup(presence=Presence.PRESENT, keys=names, empty=frozenset({"a"}))
     assert short(judged(KEYS, serving(secrets={"clients": some})))["Ready"] == "True Ready"
@@ -50,13 +50,13 @@ def test_keys_of_clients_without_values() -> None:
     )
 
 
-def test_a_variable_may_be_empty() -> None:
+def test_secret_of_a_variable_may_be_empty() -> None:
     env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
     empty = SecretLookup(presence=Presence.PRESENT, keys=frozenset({"k"}), empty=frozenset({"k"}))
     assert short(judged({"pod": {"env": env}}, serving(secrets={"x": empty})))["Ready"] == "True Ready"
 
 
-def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:
+def test_missing_pull_secret_counts_only_while_a_pod_is_down() -> None:
     spec = {"pod": {"imagePullSecrets": [{"name": "registry"}]}}
     missing = {"secrets": {"registry": MISSING}}
     assert short(judged(spec, serving(**missing)))["Ready"] == "True Ready"
@@ -64,7 +64,7 @@ def test_a_pull_secret_is_missed_only_where_a_pod_is_not_up() -> None:
     assert message(status).startswith("Secret registry is not there in namespace team-a (pod.imagePullSecrets[0]).")
 
 
-def test_a_secret_of_a_variable() -> None:
+def test_missing_secret_of_a_variable_is_reported() -> None:
     env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]
     env += [{"name": "Y", "valueFrom": {"secretKeyRef": {"name": "y", "key": "k", "optional": True}}}]
     snapshot = one_pod(live_pods.loading(), secrets={"x": MISSING, "y": MISSING})
@@ -73,7 +73,7 @@ def test_a_secret_of_a_variable() -> None:
     )
 
 
-def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
+def test_refusal_appears_in_the_condition_of_its_kind() -> None:
     quota = 'services "speech" is forbidden: exceeded quota: few, requested: services=1, used: services=1, limited: services=1'
     status = judged({}, serving(refusals=(refused("Service", "speech", 403, "Forbidden", quota),)))
     assert short(status)["Progressing"] == short(status)["Ready"] == "False QuotaExceeded"
@@ -98,7 +98,7 @@ def test_each_kind_of_refusal_goes_where_it_belongs() -> None:
         "maximum memory usage per Pod is 1Gi, but limit is 2Gi",
     ],
 )
-def test_a_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
+def test_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
     status = judged({}, snapshot_of(live.deployment(total=0, failure=words)))
     assert short(status)["Ready"] == "False Forbidden"
     assert "LimitRange" in message(status)
@@ -106,14 +106,14 @@ def test_a_limit_range_that_refuses_a_pod_is_named(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", ['pods "speech-{}" is forbidden: exceeded quota: x', 'Pod "speech-{}" is invalid: x'])
-def test_a_pod_whose_name_changes_with_every_try_is_not_named(words: str) -> None:
+def test_refusal_omits_the_changing_pod_name(words: str) -> None:
     one, other = (
         judged({}, snapshot_of(live.deployment(total=0, failure=words.format(tail)))) for tail in ("aaaaa", "bbbbb")
     )
     assert one == other
 
 
-def test_a_very_long_message_is_cut() -> None:
+def test_long_message_is_truncated() -> None:
     status = judged({}, one_pod(live_pods.waiting("CreateContainerError", "word " * 1000)))
     assert len(message(status)) < 1024
     assert message(status).endswith(f"See `kubectl describe pod -n team-a {'speech-5c9-aaaaa'}`."), "the advice is kept"

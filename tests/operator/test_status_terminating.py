@@ -1,4 +1,4 @@
-"""Children that are being deleted: what holds them is told, and how to let them go."""
+"""Terminating children: the message names what blocks the deletion, and the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def leaving(child: live.Document, *finalizers: str) -> live.Document:
     return {**child, "metadata": about}
 
 
-def test_a_deployment_that_somebody_holds() -> None:
+def test_terminating_deployment_names_its_foreign_finalizer() -> None:
     status = judged({}, snapshot_of(leaving(live.deployment(), "foregroundDeletion", "foo.example/x")))
     for type_ in ("Ready", "Available", "Progressing"):
         assert message(status, type_) == AWAY
@@ -30,16 +30,16 @@ def test_a_deployment_that_somebody_holds() -> None:
 
 
 @pytest.mark.parametrize("finalizers", [(), ("foregroundDeletion",)])
-def test_a_deployment_that_goes_by_itself(finalizers: tuple[str, ...]) -> None:
+def test_terminating_deployment_without_finalizer_is_waited_for(finalizers: tuple[str, ...]) -> None:
     status = judged({}, snapshot_of(leaving(live.deployment(), *finalizers)))
     assert message(status) == "Deployment speech is being deleted: once it is gone, a new one is made."
 
 
-def test_a_deployment_that_was_never_there() -> None:
+def test_missing_deployment_is_reported() -> None:
     assert message(judged({}, snapshot_of())) == "Deployment speech is not there yet."
 
 
-def test_an_ingress_that_somebody_holds() -> None:
+def test_terminating_ingress_names_its_foreign_finalizer() -> None:
     status = judged(INGRESS, serving(leaving(live.ingress(), "foo.example/x"), **CLASS))
     told = by_type(status)["Exposed"][2]
     assert told.startswith("Ingress speech is being deleted; finalizer foo.example/x holds it")

@@ -40,9 +40,9 @@ from whisper_operator.status.termination_message import most_telling_line
         ("\x1b[31mred\x1b[0m", "red"),
     ],
 )
-def test_last_words(said: str, told: str) -> None:
+def test_most_telling_line_is_chosen(said: str, told: str) -> None:
     assert most_telling_line(said) == told
 
 
-def test_last_words_are_short() -> None:
+def test_most_telling_line_is_short() -> None:
     assert len(most_telling_line("word " * 1000)) <= 500

@@ -25,7 +25,7 @@ def identity(kind: str, name: str) -> Identity:
     return Identity(kind, "team-a", name)
 
 
-def test_what_belongs_to_an_endpoint_is_found_by_it() -> None:
+def test_children_are_found_by_their_endpoint() -> None:
     store = Store()
     assert store.put(document("WhisperEndpoint", "speech")) == {KEY}
     assert store.put(owned("Deployment", "speech")) == {KEY}
@@ -42,7 +42,7 @@ def test_what_belongs_to_an_endpoint_is_found_by_it() -> None:
     assert store.endpoint(Key("team-b", "speech")) is None
 
 
-def test_pods_are_in_the_order_of_their_age() -> None:
+def test_pods_are_sorted_by_age() -> None:
     store = Store()
     for name, created_at in (
         ("b", "2026-01-02T00:00:02Z"),
@@ -53,13 +53,13 @@ def test_pods_are_in_the_order_of_their_age() -> None:
     assert [pod["metadata"]["name"] for pod in store.pods(KEY)] == ["c", "a", "b"]
 
 
-def test_managed_fields_are_not_kept() -> None:
+def test_managed_fields_are_not_stored() -> None:
     store = Store()
     store.put(owned("Deployment", "speech", managedFields=[{"manager": "x"}]))
     assert store.children(KEY)[ChildKey("Deployment", "speech")] == owned("Deployment", "speech")
 
 
-def test_what_is_older_is_no_news() -> None:
+def test_older_version_is_ignored() -> None:
     store = Store()
     store.put(owned("Deployment", "speech", 10))
     n_changes = store.changes(KEY)
@@ -70,7 +70,7 @@ def test_what_is_older_is_no_news() -> None:
     assert store.changes(KEY) > n_changes
 
 
-def test_what_comes_late_about_something_gone_is_no_news() -> None:
+def test_late_event_of_a_deleted_object_is_ignored() -> None:
     store = Store()
     store.put(owned("Deployment", "speech", 10))
     assert store.remove(identity("Deployment", "speech"), "Deployment-speech", "12") == {KEY}
@@ -78,7 +78,7 @@ def test_what_comes_late_about_something_gone_is_no_news() -> None:
     assert store.children(KEY) == {}
 
 
-def test_what_gets_its_labels_back_is_seen_again() -> None:
+def test_object_that_regains_its_labels_is_stored_again() -> None:
     store = Store()
     store.put(owned("Deployment", "speech", 10))
     store.remove(identity("Deployment", "speech"), "Deployment-speech", "11")
@@ -86,34 +86,34 @@ def test_what_gets_its_labels_back_is_seen_again() -> None:
     assert list(store.children(KEY)) == [ChildKey("Deployment", "speech")]
 
 
-def test_the_end_of_a_predecessor_is_not_the_end_of_its_successor() -> None:
+def test_deletion_of_a_predecessor_keeps_its_successor() -> None:
     store = Store()
     store.put(document("Deployment", "speech", 20, uid="new", labels={ENDPOINT_LABEL: "speech"}))
     assert store.remove(identity("Deployment", "speech"), "old", "19") == set()
     assert list(store.children(KEY)) == [ChildKey("Deployment", "speech")]
 
 
-def test_a_successor_takes_the_place_of_its_predecessor_whatever_the_versions() -> None:
+def test_successor_replaces_its_predecessor_whatever_the_versions() -> None:
     store = Store()
     store.put(document("WhisperEndpoint", "speech", 20, uid="old"))
     assert store.put(document("WhisperEndpoint", "speech", 3, uid="new")) == {KEY}
     assert (store.endpoint(KEY) or {})["metadata"]["uid"] == "new"
 
 
-def test_what_changes_hands_concerns_both() -> None:
+def test_object_that_changes_its_owner_affects_both() -> None:
     store = Store()
     store.put(labelled("Service", "a", "speech", 1))
     assert store.put(labelled("Service", "a", "other", 2)) == {KEY, Key("team-a", "other")}
     assert store.children(KEY) == {}
 
 
-def test_the_owner_counts_more_than_the_label() -> None:
+def test_owner_reference_outranks_the_label() -> None:
     child = owned("Service", "a")
     child["metadata"]["labels"] = {ENDPOINT_LABEL: "other"}
     assert owner_of(child) == KEY
 
 
-def test_owners_of_other_kinds_and_owners_that_do_not_control_are_none() -> None:
+def test_only_a_controlling_endpoint_counts_as_owner() -> None:
     for reference in (
         {"apiVersion": "apps/v1", "kind": "WhisperEndpoint", "name": "speech", "controller": True},
         {"apiVersion": "whisper-operator.io/v1", "kind": "Other", "name": "speech", "controller": True},
@@ -122,7 +122,7 @@ def test_owners_of_other_kinds_and_owners_that_do_not_control_are_none() -> None
         assert owner_of(document("Service", "a", ownerReferences=[reference])) is None
 
 
-def test_nothing_is_kept_of_what_is_gone() -> None:
+def test_deleted_objects_use_no_memory() -> None:
     store = Store()
     for number in range(GONE_REMEMBERED + 10):
         name = f"wep-{number}"
@@ -136,7 +136,7 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
     assert not store._objects
 
 
-def test_versions_are_compared_as_numbers() -> None:
+def test_resource_versions_are_compared_as_numbers() -> None:
     assert is_newer("100", "99")
     assert not is_newer("99", "100")
     assert not is_newer("99", "99")

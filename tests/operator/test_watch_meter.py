@@ -12,7 +12,7 @@ PODS, SERVICES = "/api/v1/pods", "/api/v1/services"
 
 
 class Bench:
-    """A server whose watches say something when they are told to."""
+    """A server whose watches send data on command."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -49,7 +49,7 @@ class Bench:
                 queue.put_nowait(b"")
 
 
-async def test_the_most_silent_watch_counts() -> None:
+async def test_quietest_watch_decides_the_age() -> None:
     bench = Bench()
     bench.meter.expect([PODS, SERVICES])
     async with bench.watching(PODS, SERVICES):
@@ -64,7 +64,7 @@ async def test_the_most_silent_watch_counts() -> None:
         assert bench.meter.age_s() == 30
 
 
-async def test_bytes_that_nobody_has_read_count_too() -> None:
+async def test_unread_bytes_count_as_received() -> None:
     bench = Bench()
     bench.meter.expect([PODS])
     async with bench.watching(PODS) as (response,):
@@ -75,7 +75,7 @@ async def test_bytes_that_nobody_has_read_count_too() -> None:
         assert await response.content.readline() == b'{"type":"BOOKMARK"}\n'
 
 
-async def test_a_watch_that_was_never_opened_ages() -> None:
+async def test_unopened_watch_ages() -> None:
     bench = Bench()
     bench.meter.expect([PODS, SERVICES])
     async with bench.watching(PODS):
@@ -84,7 +84,7 @@ async def test_a_watch_that_was_never_opened_ages() -> None:
         assert bench.meter.age_s() == 60
 
 
-async def test_a_refusal_is_no_sign_of_life() -> None:
+async def test_refused_watch_does_not_reset_the_age() -> None:
     bench = Bench()
     bench.meter.expect([PODS])
     bench.status = 403
@@ -93,7 +93,7 @@ async def test_a_refusal_is_no_sign_of_life() -> None:
         assert bench.meter.age_s() == 60
 
 
-async def test_opened_anew_it_is_young() -> None:
+async def test_reopened_watch_has_age_zero() -> None:
     bench = Bench()
     bench.meter.expect([PODS])
     bench.now_s += 60
@@ -101,5 +101,5 @@ async def test_opened_anew_it_is_young() -> None:
         assert bench.meter.age_s() == 0
 
 
-def test_where_nothing_is_watched_nothing_ages() -> None:
+def test_age_is_zero_without_watches() -> None:
     assert WatchMeter().age_s() == 0

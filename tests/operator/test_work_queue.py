@@ -12,7 +12,7 @@ QUICK = BackOff(first_s=0.02, max_s=0.1, jitter=0)
 
 
 class Work:
-    """Counts turns, and holds them up until it is told."""
+    """Counts calls, and blocks them until the gate opens."""
 
     def __init__(self) -> None:
         self.turns: Counter[str] = Counter()
@@ -20,7 +20,7 @@ class Work:
         self.most = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.outcome: Callable[[str], Result] = lambda key: DONE
+        self.result: Callable[[str], Result] = lambda key: DONE
 
     async def __call__(self, key: str) -> Result:
         self.turns[key] += 1
@@ -30,7 +30,7 @@ class Work:
         await self.gate.wait()
         await asyncio.sleep(0)
         self.at_once[key] -= 1
-        return self.outcome(key)
+        return self.result(key)
 
 
 @asynccontextmanager
@@ -56,7 +56,7 @@ async def holds(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_a_key_that_waits_is_there_once() -> None:
+async def test_waiting_key_is_queued_once() -> None:
     work = Work()
     queue = WorkQueue(work)
     for _ in range(100):
@@ -68,7 +68,7 @@ async def test_a_key_that_waits_is_there_once() -> None:
     assert work.turns == {"a": 1, "b": 1}
 
 
-async def test_a_key_that_is_worked_on_gets_one_more_turn_and_never_two_workers() -> None:
+async def test_key_added_while_processed_runs_once_more_not_in_parallel() -> None:
     work = Work()
     queue = WorkQueue(work)
     work.gate.clear()
@@ -83,7 +83,7 @@ async def test_a_key_that_is_worked_on_gets_one_more_turn_and_never_two_workers(
     assert work.turns == {"a": 2}
 
 
-async def test_as_many_at_a_time_as_there_are_workers() -> None:
+async def test_as_many_keys_run_in_parallel_as_there_are_workers() -> None:
     work = Work()
     queue = WorkQueue(work)
     work.gate.clear()
@@ -97,7 +97,7 @@ async def test_as_many_at_a_time_as_there_are_workers() -> None:
     assert len(work.turns) == 8
 
 
-async def test_first_come_first_served() -> None:
+async def test_keys_run_in_the_order_in_which_they_were_added() -> None:
     order: list[str] = []
 
     async def work(key: str) -> Result:
@@ -112,9 +112,9 @@ async def test_first_come_first_served() -> None:
     assert order == ["c", "a", "b"]
 
 
-async def test_a_failing_key_comes_back_and_one_that_succeeds_does_not() -> None:
+async def test_failed_key_is_requeued_and_successful_key_is_not() -> None:
     work = Work()
-    work.outcome = lambda key: Result(failed=key == "bad" and work.turns["bad"] < 4)
+    work.result = lambda key: Result(failed=key == "bad" and work.turns["bad"] < 4)
     queue = WorkQueue(work, back_off=QUICK)
     async with running(queue):
         queue.add("bad")
@@ -124,15 +124,15 @@ async def test_a_failing_key_comes_back_and_one_that_succeeds_does_not() -> None
     assert work.turns == {"bad": 4, "good": 1}
 
 
-async def test_an_exception_is_a_failure_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_exception_counts_as_failure_and_stops_no_worker(caplog: pytest.LogCaptureFixture) -> None:
     work = Work()
 
-    def outcome(key: str) -> Result:
+    def result(key: str) -> Result:
         if key == "bad" and work.turns["bad"] == 1:
             raise ZeroDivisionError
         return DONE
 
-    work.outcome = outcome
+    work.result = result
     queue = WorkQueue(work, back_off=QUICK)
     async with running(queue, n_workers=1):
         queue.add("bad")
@@ -141,9 +141,9 @@ async def test_an_exception_is_a_failure_and_stops_nobody(caplog: pytest.LogCapt
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_news_do_not_wait_for_the_back_off() -> None:
+async def test_new_event_does_not_wait_for_the_back_off() -> None:
     work = Work()
-    work.outcome = lambda key: Result(failed=work.turns["a"] == 1)
+    work.result = lambda key: Result(failed=work.turns["a"] == 1)
     queue = WorkQueue(work, back_off=BackOff(first_s=3600))
     async with running(queue):
         queue.add("a")
@@ -153,7 +153,7 @@ async def test_news_do_not_wait_for_the_back_off() -> None:
     assert work.turns == {"a": 2}
 
 
-async def test_the_earliest_time_wins() -> None:
+async def test_earliest_of_several_delays_counts() -> None:
     work = Work()
     queue = WorkQueue(work)
     async with running(queue):
@@ -166,9 +166,9 @@ async def test_the_earliest_time_wins() -> None:
     assert work.turns == {"a": 1}
 
 
-async def test_what_asks_for_it_is_looked_at_again() -> None:
+async def test_result_with_requeue_after_runs_again() -> None:
     work = Work()
-    work.outcome = lambda key: Result(requeue_after_s=0.02 if work.turns["a"] < 3 else None)
+    work.result = lambda key: Result(requeue_after_s=0.02 if work.turns["a"] < 3 else None)
     queue = WorkQueue(work)
     async with running(queue):
         queue.add("a")
@@ -177,10 +177,10 @@ async def test_what_asks_for_it_is_looked_at_again() -> None:
     assert work.turns == {"a": 3}
 
 
-async def test_a_failure_waits_at_least_as_long_as_the_server_asked() -> None:
+async def test_failed_key_waits_at_least_requeue_after() -> None:
     clock = [0.0]
     work = Work()
-    work.outcome = lambda key: Result(failed=True, requeue_after_s=7)
+    work.result = lambda key: Result(failed=True, requeue_after_s=7)
     queue = WorkQueue(work, back_off=QUICK, clock=lambda: clock[0])
     async with running(queue):
         queue.add("a")
@@ -197,11 +197,11 @@ async def test_a_failure_waits_at_least_as_long_as_the_server_asked() -> None:
     ("n_failures", "random_number", "expected_s"),
     [(1, 0.5, 0.5), (2, 0.5, 1), (5, 0.5, 8), (8, 0.5, 60), (1000, 0.5, 60), (1, 0, 0.375), (1, 1, 0.625), (9, 1, 75)],
 )
-def test_back_off_doubles_up_to_its_longest(n_failures: int, random_number: float, expected_s: float) -> None:
+def test_back_off_doubles_up_to_its_maximum(n_failures: int, random_number: float, expected_s: float) -> None:
     assert BackOff().after(n_failures, random_number) == pytest.approx(expected_s)
 
 
-async def test_nothing_is_lost_under_a_storm() -> None:
+async def test_no_key_is_lost_under_many_events() -> None:
     seen: dict[str, int] = {}
     written = Counter[str]()
 

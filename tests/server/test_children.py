@@ -33,7 +33,7 @@ def test_kill_ends_descendants_and_no_other_process() -> None:
         other.wait()
 
 
-def test_resource_tracker_of_python_is_not_a_child() -> None:
+def test_resource_tracker_is_not_a_child() -> None:
     before = children()
     with multiprocessing.get_context("spawn").Pool(1):
         assert multiprocessing.resource_tracker._resource_tracker._pid is not None  # type: ignore[attr-defined]

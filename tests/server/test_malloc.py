@@ -1,4 +1,4 @@
-"""The heap is given back when work is over, once, and never while there is any."""
+"""The heap is trimmed once after each growth, and never while there is work."""
 
 from __future__ import annotations
 
@@ -11,25 +11,36 @@ import numpy as np
 import psutil
 import pytest
 
-from whisper_server.malloc import freeze_loaded_objects, give_back, trim_when_idle
+from whisper_server.malloc import freeze_loaded_objects, trim, trim_when_idle
+
+MIB = 1 << 20
 
 
 @dataclass
 class Work:
-    n_opened: int = 0
-    is_busy: bool = False
-    n_given_back: int = 0
+    """A process of `n_bytes`, of which a trim leaves `n_live_bytes`."""
 
-    def give_back(self) -> None:
-        self.n_given_back += 1
+    n_bytes: int = 100 * MIB
+    n_live_bytes: int = 100 * MIB
+    is_busy: bool = False
+    n_trims: int = 0
+
+    def grow(self, n_bytes: int, *, n_live_bytes: int = 0) -> None:
+        self.n_bytes += n_bytes
+        self.n_live_bytes += n_live_bytes
+
+    def trim(self) -> None:
+        self.n_trims += 1
+        self.n_bytes = self.n_live_bytes
 
 
 @pytest.fixture
 async def work() -> AsyncIterator[Work]:
     work = Work()
     task = asyncio.create_task(
-        trim_when_idle(lambda: work.n_opened, lambda: work.is_busy, idle_s=0.01, give_back=work.give_back)
+        trim_when_idle(lambda: work.is_busy, idle_s=0.01, resident_bytes=lambda: work.n_bytes, trim=work.trim)
     )
+    await asyncio.sleep(0)
     yield work
     assert not task.done()
     task.cancel()
@@ -42,37 +53,39 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_nothing_happens_where_nothing_was_done(work: Work) -> None:
+async def test_process_that_did_not_grow_is_never_trimmed(work: Work) -> None:
+    work.grow(15 * MIB)
     await asyncio.sleep(0.1)
-    assert work.n_given_back == 0
+    assert work.n_trims == 0
 
 
-async def test_not_while_there_is_work(work: Work) -> None:
-    work.n_opened, work.is_busy = 1, True
+async def test_busy_server_never_trims(work: Work) -> None:
+    work.is_busy = True
+    work.grow(500 * MIB)
     await asyncio.sleep(0.1)
-    assert work.n_given_back == 0
+    assert work.n_trims == 0
 
 
-async def test_once_for_every_stretch_of_work(work: Work) -> None:
-    for n_stretches in (1, 2, 3):
-        work.n_opened += 5
-        await eventually(lambda n=n_stretches: work.n_given_back == n)  # type: ignore[misc]
+async def test_heap_is_trimmed_once_per_growth(work: Work) -> None:
+    for n_periods in (1, 2, 3):
+        work.grow(100 * MIB, n_live_bytes=20 * MIB)
+        await eventually(lambda n=n_periods: work.n_trims == n)  # type: ignore[misc]
         await asyncio.sleep(0.05)
-        assert work.n_given_back == n_stretches
+        assert work.n_trims == n_periods
 
 
-def test_memory_really_goes_back() -> None:
+def test_trim_returns_free_pages_to_the_system() -> None:
     process = psutil.Process()
     blocks = [np.ones(8_000, np.float32) for _ in range(4_000)]  # 128 MB in pieces below the mmap threshold
     kept = blocks[::100]
     before = process.memory_info().rss
     del blocks
-    give_back()
+    trim()
     assert process.memory_info().rss < before - 64_000_000
     assert all(block[0] == 1 for block in kept)
 
 
-def test_what_is_loaded_is_not_looked_through_again() -> None:
+def test_loaded_objects_are_frozen_for_the_collector() -> None:
     try:
         freeze_loaded_objects()
         assert gc.get_freeze_count() > 1000

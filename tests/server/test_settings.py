@@ -192,7 +192,7 @@ def test_good_value(variable: str, text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("variable", "text", "expected"), BAD)
-def test_bad_value_is_refused_with_the_name_and_what_it_may_be(variable: str, text: str, expected: str) -> None:
+def test_bad_value_is_refused_with_name_and_allowed_values(variable: str, text: str, expected: str) -> None:
     message = refusal({"MODEL_ID": "demo", variable: text})
     assert message.startswith(f"{variable} must be {expected}")
     assert (repr(text) in message) is (variable != "HF_TOKEN")
@@ -202,7 +202,7 @@ def test_model_is_required() -> None:
     assert refusal({}) == refusal({"MODEL_ID": "  "}) == "MODEL_ID must be set, for example MODEL_ID=demo"
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     message = refusal({"PORT": "x", "BEAM_SIZE": "0"})
     assert [part.split()[0] for part in message.split("; ")] == ["MODEL_ID", "BEAM_SIZE", "PORT"]
 
@@ -227,13 +227,13 @@ def test_misspelt_variable_is_refused(wrong: str, right: str) -> None:
     assert refusal({"MODEL_ID": "demo", wrong: "1"}) == f"{wrong} is unknown: did you mean {right}?"
 
 
-def test_variables_of_others_are_left_alone() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     others = ["LANGUAGE", "PORTS", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "WHISPER_PORT", "WHISPER_SERVICE_PORT_HTTP"]
     others += ["VLLM_USE_FLASHINFER_SAMPLER", "VLLM_KV_CACHE_LAYOUT", "VLLM_LOGGING_LEVEL", "MODEL_ID_2", "LOG_LEVELS"]
     assert Settings.from_env({"MODEL_ID": "demo"} | dict.fromkeys(others, "1")) == Settings(model_id="demo")
 
 
-def test_settings_that_contradict_each_other() -> None:
+def test_contradicting_settings_are_refused() -> None:
     ports = refusal({"MODEL_ID": "demo", "PORT": "9000", "METRICS_PORT": "9000"})
     assert ports == "METRICS_PORT is PORT: set 0 to serve /metrics there, or another port"
     assert refusal({"MODEL_ID": "demo", "MEMORY_BUDGET_BYTES": "2000000"}).startswith("MEMORY_BUDGET_BYTES must hold")
@@ -245,7 +245,7 @@ def test_secrets_are_not_shown() -> None:
     assert "hf_secret" not in refusal({"MODEL_ID": "demo", "HF_TOKEN": "hf_secret two"})
 
 
-def test_what_is_worked_out_from_the_machine() -> None:
+def test_defaults_follow_from_the_machine() -> None:
     assert Settings(model_id="demo", decode_workers=3).n_decode_workers == 3
     assert 1 <= Settings(model_id="demo").n_decode_workers <= 8
     assert Settings(model_id="demo", hf_home=Path("/hf")).converted_models_dir == Path("/hf/whisper-server")

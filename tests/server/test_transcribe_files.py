@@ -27,7 +27,7 @@ from whisper_server.transcribe_files.plan import output_paths
 ENGLISH = join([spoken("en", index) for index in range(6)], seed=1)
 GERMAN = join([spoken("de", index) for index in range(3)], seed=2)
 RIGHT_TEXT = 0.2
-"""Tells which recording a text belongs to; how good the words are is measured through the API, on many more."""
+"""Shows which recording a text belongs to; how good the words are is measured through the API, on many more."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,7 @@ def test_subtitles_of_all_files_but_the_bad_ones(environ: dict[str, str], record
     assert (recordings / "new/out/silence.srt").read_text() == ""
 
 
-def test_stdout_has_the_transcripts_in_the_order_of_the_files_and_nothing_else(
-    environ: dict[str, str], recordings: Path
-) -> None:
+def test_stdout_has_only_the_transcripts_in_order_of_files(environ: dict[str, str], recordings: Path) -> None:
     ended = transcribe(environ, recordings, "a/talk.wav", "silence.wav", "b/talk.wav")
     assert (ended.exit_code, ended.stderr) == (0, "")
     english, nothing, german, end = ended.stdout.split("\n")
@@ -112,7 +110,7 @@ def test_stdout_has_the_transcripts_in_the_order_of_the_files_and_nothing_else(
     assert word_errors([GERMAN.text], [german]).rate <= RIGHT_TEXT
 
 
-def test_options_are_those_of_a_form(environ: dict[str, str], recordings: Path) -> None:
+def test_command_line_options_are_those_of_a_form(environ: dict[str, str], recordings: Path) -> None:
     ended = transcribe(
         environ, recordings, "b/talk.wav", "--format", "verbose_json", "--word-timestamps", "--language", "German",
         "--voice-activity", "--prompt", "Moral", "--keyword", "Kant", "--temperature", "0",
@@ -157,7 +155,7 @@ def test_an_input_is_never_overwritten(environ: dict[str, str], recordings: Path
     assert word_errors([GERMAN.text], [(recordings / "talk-2.txt").read_text(encoding="utf-8")]).rate <= RIGHT_TEXT
 
 
-def test_an_output_that_cannot_be_written_is_named(environ: dict[str, str], recordings: Path) -> None:
+def test_unwritable_output_is_named(environ: dict[str, str], recordings: Path) -> None:
     (recordings / "talk.txt").mkdir()
     ended = transcribe(environ, recordings, "a/talk.wav", "--output-dir", ".")
     assert ended.exit_code == 1
@@ -214,7 +212,7 @@ def test_a_signal_ends_it_and_leaves_no_half_file(
         os.killpg(process.pid, 0)
 
 
-def test_names_do_not_collide() -> None:
+def test_output_names_do_not_collide() -> None:
     sources = [Path(name) for name in ("a/x.wav", "b/x.mp3", "x-2.wav", "X.wav", "y", ".hidden", "z.tar.gz")]
     outputs = output_paths(sources, Path("out"), ".srt")
     assert [str(output) for output in outputs] == [

@@ -1,4 +1,4 @@
-{{/* Names, labels and images. Every name that more than one template uses is made here. */}}
+{{/* Names, labels and images. Every name that more than one template uses is defined here. */}}
 
 {{- define "whisper-operator.name" -}}
 {{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}

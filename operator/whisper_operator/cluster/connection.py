@@ -1,4 +1,4 @@
-"""Where the API server is and who we are: from a kubeconfig, the pod's own account, or ~/.kube/config.
+"""Address and credentials for the API server: from a kubeconfig, the pod's own account, or ~/.kube/config.
 
 Credentials are refreshed: a pod's token is read again every minute, and any credentials after a 401. Kopf's session (see
 `reconcile.watcher`) uses the same address, CA and headers.

@@ -1,8 +1,8 @@
 """Applies an endpoint's children: sends what differs from the desired state, deletes what is no longer desired.
 
 Memory holds, for each child, what was last desired and how the object looked then; while both stay the same, nothing is
-sent. After a restart everything is applied once, which changes nothing on the server. A child that belongs to somebody
-else is left alone, and so is the Deployment whose pods would use it. A live object is compared through its desired
+sent. After a restart everything is applied once, which changes nothing on the server. A child of another
+owner is left alone, and so is the Deployment whose pods would use it. A live object is compared through its desired
 document: the API server fills in defaults and other controllers add their own fields, so only what we write counts.
 """
 
@@ -133,7 +133,7 @@ class Applier:
             if now < known.quiet_until:
                 result.requeue_after(known.quiet_until - now)
                 return
-        # With the uid the API server refuses the apply if the object was replaced meanwhile, instead of taking it over.
+        # With the uid the API server refuses the apply if the object was replaced since it was read, instead of taking it over.
         sent = (
             desired
             if live is None
@@ -168,7 +168,7 @@ class Applier:
         if not metadata.get("ownerReferences") and names.is_ours(metadata.get("labels") or {}):
             return not metadata.get("deletionTimestamp")
         result.not_ours.add(key)
-        whose = f"{owner['kind']} {owner['name']}" if owner is not None else "somebody else"
+        whose = f"{owner['kind']} {owner['name']}" if owner is not None else "another owner"
         message = f"there is a {key.kind} {key.name} that belongs to {whose}: delete or rename it, or name the endpoint otherwise"
         result.refusals.append(Refusal(key=key, code=0, reason="NameTaken", message=message))
         return False
@@ -199,7 +199,7 @@ class Applier:
 
     @staticmethod
     def _judge(error: ApiError, key: ChildKey, result: ApplyResult) -> None:
-        """No answer ends the reconciliation; 409 means that the object changed meanwhile; other 4xx go into the status."""
+        """No answer ends the reconciliation; 409 means that the object has changed since it was read; other 4xx go into the status."""
         if error.code in (0, 401, 429):
             raise error
         if error.code == 409:

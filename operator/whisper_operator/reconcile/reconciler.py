@@ -215,7 +215,7 @@ class Reconciler:
         if result.refusals or result.errors or result.requeue_after_s is not None or not built.is_steady:
             self._done_inputs.pop(key, None)
         else:
-            # If something else changed meanwhile, the counts differ, and the event has enqueued the key again.
+            # If something else changed during the reconciliation, the counts differ, and the event has enqueued the key again.
             self._done_inputs[key] = replace(inputs, changes=inputs.changes + result.n_written)
         if result.errors:
             return "failed", Result(requeue_after_s=result.errors[0].retry_after_s, failed=True)

@@ -16,7 +16,7 @@ from whisper_operator.resource.parse import parse_endpoint
 
 
 class RouteIndex:
-    """The routes that endpoints want, and who owns them."""
+    """The routes that endpoints want, and their owners."""
 
     def __init__(self) -> None:
         self._wanted: dict[Key, tuple[str, frozenset[str]]] = {}

@@ -1,7 +1,7 @@
 """A work queue of keys, with client-go's semantics.
 
 - A key that waits is in the queue once, however often it is added.
-- Two workers never process the same key at the same time; a key added meanwhile is processed once more afterwards.
+- Two workers never process the same key at the same time; a key that is added during its processing is processed once more.
 - A key can be added with a delay; of several delays the earliest time counts.
 - A key whose work fails is requeued with an exponential back-off.
 """

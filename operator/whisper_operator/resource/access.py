@@ -24,11 +24,11 @@ class SecretRef:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkPolicy:
-    """Who may open connections to the pods."""
+    """Limits the connections to the pods."""
 
     enabled: bool = spec_field("Whether a NetworkPolicy is created.", True)
     from_: tuple[Document, ...] = spec_field(
-        "Who may reach the HTTP port; empty: everyone. Only the endpoint's own namespace and the monitoring namespace may reach the metrics port.",
+        "Peers that may reach the HTTP port; empty: all. Only the endpoint's own namespace and the monitoring namespace may reach the metrics port.",
         (),
         embedded="io.k8s.api.networking.v1.NetworkPolicyPeer",
         maxItems=32,
@@ -37,7 +37,7 @@ class NetworkPolicy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Access:
-    """Who may send which requests."""
+    """Keys and limits of requests."""
 
     api_keys_secret_ref: SecretRef | None = spec_field(
         "Secret whose keys are names of clients and whose values are their API keys. Changes need no restart. Absent: no key is required."
@@ -48,7 +48,7 @@ class Access:
     max_queue_seconds: int | None = spec_field(
         "Longest expected wait before requests are refused with 429. Absent: 300.", minimum=1, maximum=86_400
     )
-    network_policy: NetworkPolicy = spec_field("Who may open connections to the pods.", NetworkPolicy())
+    network_policy: NetworkPolicy = spec_field("Limits the connections to the pods.", NetworkPolicy())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ class ServiceType(StrEnum):
 
 
 class AccessMode(StrEnum):
-    """Who may mount a volume at a time."""
+    """How many nodes or pods may mount a volume at the same time."""
 
     READ_WRITE_ONCE = "ReadWriteOnce"
     READ_WRITE_ONCE_POD = "ReadWriteOncePod"

@@ -145,7 +145,7 @@ class Spec:
     gpu: Gpu = spec_field("The GPU that each pod gets: one, or none.", Gpu())
     engine: Engine = spec_field("What runs the model, and how.", Engine())
     transcription: Transcription = spec_field("How recordings are transcribed.", Transcription())
-    access: Access = spec_field("Who may send which requests.", Access())
+    access: Access = spec_field("Keys and limits of requests.", Access())
     service: Service = spec_field("The Service in front of the pods.", Service())
     exposure: Exposure | None = spec_field("The route from outside the cluster. Absent: the Service only.")
     replicas: int = spec_field("Number of pods. With autoscaling, the autoscaler sets it.", 1, minimum=0, maximum=1000)

@@ -43,7 +43,7 @@ def issues_of_secret(required: RequiredSecret, view: EndpointView) -> Iterator[I
 
 
 def _defect(required: RequiredSecret, lookup: SecretLookup) -> str:
-    """What is wrong with a Secret that is there."""
+    """The defect of an existing Secret."""
     if required.any_key and not lookup.keys_with_value:
         lacks = "has no value in any of its keys" if lookup.keys else "has no keys"
         return f"Secret {required.name} {lacks}, so that no client is let in"

@@ -1,45 +1,21 @@
-"""The form of a request, as types: what `forms` parses is what `openapi` documents.
+"""The form of a request, as types: `values` parses with them, and `openapi` documents them.
 
-One model a route; a field's alias is the name on the wire ("keywords[]" is a list). The file is not among
-them: it is no value but a stream, and is described by FILE_FIELD. What fields mean together (a format that
-cannot stream, say) is decided in `forms.values`, not here.
+One model per route; a field's alias is its name on the wire ("keywords[]" is a list). The file is a stream, not a
+value: FILE_FIELD describes it. `values` checks which fields may be combined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError, from_json
 
-from whisper_runtime.languages import NAME_OF_CODE
-from whisper_server.whisper.languages import parse_language
+from whisper_server.api.options import Granularity, Include, ResponseFormat, keyword, spoken_language
 from whisper_server.whisper.transcript import VoiceActivity
 
-
-class ResponseFormat(StrEnum):
-    """How the transcript is written."""
-
-    JSON = "json"
-    TEXT = "text"
-    SRT = "srt"
-    VERBOSE_JSON = "verbose_json"
-    VTT = "vtt"
-
-
-class Granularity(StrEnum):
-    """What verbose_json gives times of."""
-
-    WORD = "word"
-    SEGMENT = "segment"
-
-
-class Include(StrEnum):
-    """What json gives besides the text."""
-
-    LOGPROBS = "logprobs"
+T = TypeVar("T")
 
 
 FILE_FIELD: Mapping[str, str] = {
@@ -52,34 +28,32 @@ FILE_FIELD: Mapping[str, str] = {
 
 
 def _language(value: str) -> str | None:
-    """A Whisper code; None: detect. "auto" is what whisper.cpp and its clients send for that."""
-    if value.lower() == "auto":
-        return None
-    code = parse_language(value)
-    if code is None:
-        raise PydanticCustomError(
-            "language",
-            "unknown language; use an ISO-639-1 code, a name or a tag (de, German, de-AT), one of {codes}",
-            {"codes": ", ".join(NAME_OF_CODE)},
-        )
-    return code
+    return _checked(spoken_language, value, "language")
+
+
+def _checked(check: Callable[[str], T], value: str, error_type: str) -> T:
+    """`check` with its ValueError as pydantic's error, which would otherwise begin with "Value error"."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise PydanticCustomError(error_type, "{problem}", {"problem": str(error)}) from None
 
 
 def _language_choice(value: str) -> str:
     code = _language(value)
     if code is None:
-        raise PydanticCustomError("language", "'auto' is no language; leave the field out to choose among all of them")
+        raise PydanticCustomError(
+            "language", "'auto' is not a language; leave the field out to choose among all of them"
+        )
     return code
 
 
 def _keyword(value: str) -> str:
-    if any(character in value for character in "<>\r\n"):
-        raise PydanticCustomError("keyword", "a keyword is one line without < and >")
-    return value
+    return _checked(keyword, value, "keyword")
 
 
 def _flag(value: object) -> bool:
-    """Only what OpenAI's clients and curl users write: pydantic itself would take "off" and "y" as well."""
+    """Accepts the values of OpenAI's clients and curl users only; pydantic itself would also accept "off" and "y"."""
     flag = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
     if flag is None:
         raise PydanticCustomError("flag", "use true or false")
@@ -87,7 +61,7 @@ def _flag(value: object) -> bool:
 
 
 def _chunking(value: object) -> object:
-    """Either "auto" or the object: as JSON text, or already put together from chunking_strategy[…] fields."""
+    """Either "auto" or the object: as JSON text, or already collected from chunking_strategy[…] fields."""
     if not isinstance(value, str):
         return value
     if value == "auto":
@@ -131,7 +105,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Chunking = Annotated[
     ServerVad | None,
     BeforeValidator(_chunking),
-    # The empty value is what /docs fills in: nobody who tries the page out is to get this unasked.
+    # /docs fills in the empty value, so that trying the page out does not turn voice activity detection on.
     WithJsonSchema(
         {"anyOf": [{"type": "string", "enum": ["", "auto"]}, {"$ref": "#/components/schemas/ServerVad"}], "default": ""}
     ),
@@ -185,7 +159,7 @@ class FormFields(BaseModel):
     timestamp_granularities: tuple[Granularity, ...] = Field(
         default=(),
         alias="timestamp_granularities[]",
-        description="What to give times of; `segment` if left out. With `response_format=verbose_json` only.",
+        description="The units to give times of; `segment` if left out. With `response_format=verbose_json` only.",
     )
     stream: Flag = Field(
         default=False,

@@ -1,7 +1,6 @@
-"""A transcript as each response format writes it: json, text, srt, vtt, verbose_json.
+"""A transcript in each response format (json, text, srt, vtt, verbose_json), with OpenAI's `usage` objects.
 
-Pure: a transcript in, text and its content type out. What `usage` holds is decided in `usage`; which format may
-go with which field, in `forms`. Formats and granularities are named by their words on the wire.
+Pure: a transcript in, text and its content type out. `values` checks which format allows which field.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from whisper_server.api.options import ResponseFormat
 from whisper_server.whisper.languages import language_name
 from whisper_server.whisper.transcript import Segment, Task, TokenLogprob, Transcript, Word
 
@@ -36,11 +36,11 @@ def format_transcript(
             return to_vtt(transcript), "text/vtt; charset=utf-8"
         case "verbose_json":
             return to_verbose_json(transcript, granularities, usage), _JSON
-    raise ValueError(f"no such format: {response_format}")
+    raise ValueError(f"unknown format: {response_format}")
 
 
 def to_json(transcript: Transcript, usage: Usage) -> str:
-    """Text and usage; log-probabilities where the transcript has them."""
+    """Text and usage; log-probabilities if the transcript has them."""
     body: dict[str, Any] = {"text": transcript.text}
     if transcript.logprobs:
         body["logprobs"] = logprob_objects(transcript.logprobs)
@@ -53,7 +53,7 @@ def logprob_objects(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
 
 
 def language_objects(code: str) -> list[dict[str, str]]:
-    """The one language that was heard, as OpenAI's gpt-transcribe lists languages."""
+    """The detected language, in the form in which OpenAI's gpt-transcribe lists languages."""
     return [{"code": code}]
 
 
@@ -155,3 +155,30 @@ def _finite(number: float) -> float:
 
 def _json(body: Mapping[str, Any]) -> str:
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def usage_of(transcript: Transcript, model: str, response_format: str) -> dict[str, Any]:
+    """OpenAI's `usage`: tokens for json if the request names a `gpt-…` model, otherwise seconds."""
+    if response_format == ResponseFormat.JSON and model.startswith("gpt-"):
+        return tokens_usage(transcript)
+    return duration_usage(transcript)
+
+
+def duration_usage(transcript: Transcript) -> dict[str, Any]:
+    """Whole seconds, rounded up as in OpenAI's examples."""
+    return {"type": "duration", "seconds": math.ceil(transcript.duration_s)}
+
+
+def tokens_usage(transcript: Transcript) -> dict[str, Any]:
+    """Audio tokens are positions of the encoder, 50 per second."""
+    n_input_tokens = transcript.n_prompt_tokens + transcript.n_audio_tokens
+    return {
+        "type": "tokens",
+        "input_tokens": n_input_tokens,
+        "input_token_details": {
+            "text_tokens": transcript.n_prompt_tokens,
+            "audio_tokens": transcript.n_audio_tokens,
+        },
+        "output_tokens": transcript.n_output_tokens,
+        "total_tokens": n_input_tokens + transcript.n_output_tokens,
+    }

@@ -1,7 +1,7 @@
-"""Fields that are not OpenAI's but that clients of other servers are known to send.
+"""Fields of other servers, which their clients are known to send.
 
-Most tune a decoder that is not ours and are passed over. Those that ask for an answer of another kind
-(a translation, speakers) are refused unless they ask for nothing: to pass over them would give a wrong answer.
+Most tune another decoder and are ignored. Those that ask for another kind of answer (a translation, speakers) are
+refused unless their value asks for nothing: ignoring them would give a wrong answer.
 """
 
 from __future__ import annotations
@@ -143,14 +143,14 @@ IGNORED_FIELDS: frozenset[str] = _VLLM | _FASTER_WHISPER | _WHISPER_CPP | _WHISP
 
 @dataclass(frozen=True)
 class RefusedField:
-    """A field that is taken only with a value that asks for nothing special."""
+    """A field that is accepted only with a value that asks for nothing special."""
 
     harmless: frozenset[str]
     reason: str
 
 
 _OFF = frozenset({"false", "0", "no"})
-_NO_SPEAKERS = "this server does not tell speakers apart (no diarization); leave the field out"
+_NO_SPEAKERS = "this server does not distinguish speakers (no diarization); leave the field out"
 _USE_TRANSLATIONS = "send the request to /v1/audio/translations instead"
 
 _ANYWHERE: Mapping[str, RefusedField] = {

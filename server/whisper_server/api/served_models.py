@@ -1,4 +1,4 @@
-"""The model names that requests may ask for. All of them mean the one model that is loaded."""
+"""The model names that requests may use. All of them mean the one model that is loaded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from whisper_server.errors import ModelNotFound
 from whisper_server.whisper.transcript import ServedModel
 
-# OpenAI's names, so that code written for it runs unchanged; not gpt-4o-transcribe-diarize, which tells
-# speakers apart, as nothing here does.
+# OpenAI's names, so that code written for it runs unchanged. Without gpt-4o-transcribe-diarize: this server has no
+# diarization.
 DEFAULT_NAMES = (
     "whisper",
     "whisper-1",
@@ -22,14 +22,14 @@ DEFAULT_NAMES = (
 
 
 def served_models(names: Iterable[str], model_id: str, created: int) -> Mapping[str, ServedModel]:
-    """The names asked for, else the default ones and the model's own; a folder's own is its last part."""
+    """The given names, otherwise the default ones and the model's own; for a folder, its last part."""
     own_name = PurePath(model_id).name if model_id.startswith(("/", ".", "~")) else model_id
     chosen = tuple(names) or (*DEFAULT_NAMES, own_name)
     return {name: ServedModel(id=name, created=created) for name in chosen}
 
 
 def find_model(models: Mapping[str, ServedModel], name: str) -> ServedModel:
-    """Raises ModelNotFound, naming what is served."""
+    """Raises ModelNotFound, which lists the names that are served."""
     found = models.get(name)
     if found is None:
         raise ModelNotFound(
@@ -39,5 +39,5 @@ def find_model(models: Mapping[str, ServedModel], name: str) -> ServedModel:
 
 
 def model_object(model: ServedModel) -> dict[str, Any]:
-    """As OpenAI writes it."""
+    """OpenAI's model object."""
     return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}

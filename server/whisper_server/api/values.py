@@ -1,6 +1,6 @@
-"""From the text fields of a form to what the pipeline is asked for. Pure: names and strings in, values out.
+"""From the text fields of a form to an `OptionsSpec`. Pure: names and strings in, values out.
 
-How the parts of a body are read is `forms.multipart`'s affair; which fields there are, that of `fields`.
+`http.forms` reads the body; `fields` defines which fields exist.
 """
 
 from __future__ import annotations
@@ -12,20 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from whisper_runtime.choices import Timestamps
-from whisper_server.api.fields import (
-    FormFields,
-    Granularity,
-    Include,
-    ResponseFormat,
-    ServerVad,
-    TranscriptionFields,
-    TranslationFields,
-    wire_names,
-)
+from whisper_server.api.fields import FormFields, TranscriptionFields, TranslationFields, wire_names
 from whisper_server.api.ignored_fields import IGNORED_FIELDS, refused_fields
+from whisper_server.api.options import STREAMED_FORMATS, OptionsSpec, ResponseFormat
 from whisper_server.errors import BadRequest
-from whisper_server.whisper.transcript import Options, Task, VoiceActivity
+from whisper_server.whisper.transcript import Task, VoiceActivity
 
 FORM_OF_TASK: Mapping[Task, type[FormFields]] = {
     Task.TRANSCRIBE: TranscriptionFields,
@@ -33,17 +24,6 @@ FORM_OF_TASK: Mapping[Task, type[FormFields]] = {
 }
 _NAME = re.compile(r"(?P<base>[A-Za-z0-9_-]+)(?:\[(?P<key>[A-Za-z0-9_]*)\])?")
 _KEPT_AS_WRITTEN = frozenset({"prompt", "keywords"})
-_TIMED_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT, ResponseFormat.VERBOSE_JSON})
-_STREAMED_FORMATS = frozenset({ResponseFormat.JSON, ResponseFormat.TEXT})
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What the operator of the server has decided for every request."""
-
-    language_force: str = ""
-    """A Whisper code; empty: the request decides."""
-    timestamps: Timestamps = Timestamps.AUTO
 
 
 @dataclass(frozen=True)
@@ -52,7 +32,7 @@ class FieldName:
 
     base: str
     key: str | None
-    """What is in the brackets; "" for empty ones; None without brackets."""
+    """The text in the brackets; "" for empty ones; None without brackets."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +41,16 @@ class Values:
 
     fields: FormFields
     ignored: tuple[str, ...]
-    """Vendor fields that were passed over."""
+    """Other servers' fields that were ignored."""
 
 
 def quoted(text: str) -> str:
-    """What a client wrote, fit for a message or a log: printable and short."""
+    """A client's text for a message or a log: printable and short."""
     return ascii(text if len(text) <= 64 else text[:64] + "…")
 
 
 def parse_name(name: str, task: Task) -> FieldName:
-    """The field that a part belongs to; refuses what this route does not know."""
+    """The field that a part belongs to. Raises BadRequest for a field that this route does not know."""
     match = _NAME.fullmatch(name)
     field = FieldName(match["base"], match["key"]) if match else None
     if field is None or not _is_known(field, task):
@@ -91,7 +71,7 @@ def _is_known(field: FieldName, task: Task) -> bool:
 
 
 def parse_values(pairs: Iterable[tuple[FieldName, str]], task: Task) -> Values:
-    """Check the text fields of a form. An empty value is an absent one."""
+    """Check the text fields of a form. An empty value counts as absent."""
     form = FORM_OF_TASK[task]
     is_list = wire_names(form)
     refused = refused_fields(task)
@@ -114,7 +94,7 @@ def parse_values(pairs: Iterable[tuple[FieldName, str]], task: Task) -> Values:
 
 
 def _put(raw: dict[str, Any], field: FieldName, value: str) -> None:
-    """Set a field that has one value, or one key of a field that is an object."""
+    """Set a field that has one value, or one key of a field that is an object. Raises BadRequest if it is set."""
     place: Any = raw
     key = field.base
     if field.key is not None:
@@ -129,7 +109,7 @@ def _validated(form: type[FormFields], raw: dict[str, Any]) -> FormFields:
         raise BadRequest("The field model is missing; GET /v1/models lists the names served here.", param="model")
     if raw.get("response_format") == "diarized_json":
         raise BadRequest(
-            "response_format diarized_json: this server does not tell speakers apart (no diarization); "
+            "response_format diarized_json: this server does not distinguish speakers (no diarization); "
             f"use one of {', '.join(ResponseFormat)}.",
             param="response_format",
         )
@@ -142,7 +122,7 @@ def _validated(form: type[FormFields], raw: dict[str, Any]) -> FormFields:
 
 
 def _as_bad_request(error: ValidationError) -> BadRequest:
-    """The first problem that pydantic found, in one sentence that begins with the field."""
+    """Pydantic's first problem as one sentence that begins with the field."""
     problem = error.errors(include_url=False)[0]
     path = [str(step).removesuffix("[]") for step in problem["loc"]]
     place = ".".join(step for step in path if not step.isdecimal())
@@ -155,7 +135,7 @@ def _as_bad_request(error: ValidationError) -> BadRequest:
 
 
 def _refuse_contradictions(fields: FormFields) -> None:
-    """What each field may be by itself, but not together with the others."""
+    """Refuse combinations of fields that are each valid alone."""
     format_ = fields.response_format
     if fields.language is not None and fields.languages:
         raise BadRequest("language and languages cannot be combined; give one of them.", param="languages")
@@ -166,45 +146,24 @@ def _refuse_contradictions(fields: FormFields) -> None:
         )
     if fields.include and format_ is not ResponseFormat.JSON:
         raise BadRequest(f"include=logprobs needs response_format=json, not {format_}.", param="include")
-    if fields.stream and format_ not in _STREAMED_FORMATS:
+    if fields.stream and format_ not in STREAMED_FORMATS:
         raise BadRequest(
             f"stream=true needs response_format json or text, not {format_}; leave stream out.", param="stream"
         )
 
 
-def _wants_timestamps(response_format: ResponseFormat, mode: Timestamps) -> bool:
-    if mode is Timestamps.AUTO:
-        return response_format in _TIMED_FORMATS
-    return mode is Timestamps.SEGMENTS
-
-
-def options_of(fields: FormFields, task: Task, policy: Policy) -> Options:
-    """What the pipeline is asked for.
-
-    With TIMESTAMPS=none, words still have times (they come from alignment, not from timestamp tokens),
-    and a segment spans its window.
-    """
-    forced = policy.language_force
-    return Options(
+def spec_of(fields: FormFields, task: Task) -> OptionsSpec:
+    """The options that the form asks for."""
+    vad = fields.chunking_strategy
+    return OptionsSpec(
         task=task,
-        language=forced or fields.language,
-        languages=() if forced else tuple(dict.fromkeys(fields.languages)),
+        response_format=fields.response_format,
+        language=fields.language,
+        languages=fields.languages,
         prompt=fields.prompt,
         keywords=fields.keywords,
         temperature=fields.temperature,
-        timestamps=_wants_timestamps(fields.response_format, policy.timestamps),
-        words=Granularity.WORD in fields.timestamp_granularities,
-        logprobs=Include.LOGPROBS in fields.include,
-        voice_activity=_voice_activity(fields.chunking_strategy),
+        granularities=fields.timestamp_granularities,
+        include=fields.include,
+        voice_activity=VoiceActivity(vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms) if vad else None,
     )
-
-
-def _voice_activity(vad: ServerVad | None) -> VoiceActivity | None:
-    if vad is None:
-        return None
-    return VoiceActivity(vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms)
-
-
-def granularities_of(fields: FormFields) -> tuple[Granularity, ...]:
-    """What verbose_json gives times of: segments, if nothing was said."""
-    return tuple(dict.fromkeys(fields.timestamp_granularities)) or (Granularity.SEGMENT,)

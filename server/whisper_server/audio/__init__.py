@@ -1,7 +1,7 @@
 """From an uploaded file to samples: decoding in worker processes of our own.
 
-Parent's side: `memory_file`, `pool`, `worker_process`, `decoded_audio`, `reservation`, `limits`.
-Worker's side: `worker`, `confinement`, `sample_sink`, `decode`, `recording`, `ogg_links`, `wav_length`,
-`resample`, `upload_reader`.
-Both speak `messages`. Nothing is imported here: a worker must start fast.
+Server's side: `pool`, `worker_process`, `cpu_time`, `memory_file`, `decoded_audio`, `limits`.
+Worker's side: `worker`, `sandbox`, `seccomp`, `landlock`, `read_audio`, `audio_file`, `ogg_links`, `wav_parts`,
+`wav_length`, `resample`, `upload_reader`, `sample_sink`.
+Both use `messages`. This module imports nothing, so that a worker starts fast.
 """

@@ -1,7 +1,7 @@
-"""The samples of one recording, in memory that they share with nobody any more.
+"""The samples of one recording, in memory that no other process can change.
 
-The worker seals its memory file, and only a sealed one is mapped: whatever becomes of the worker, it can
-neither change the samples nor cut the file short (which would kill the server with SIGBUS).
+The worker seals its memory file, and the server maps only a sealed one: afterwards the worker can neither change the
+samples nor shorten the file (which would kill the server with SIGBUS).
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import mmap
 import os
 import warnings
+import weakref
 from typing import Self
 
 import numpy as np
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Reservation
+from whisper_server.memory_budget import Reservation
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
@@ -22,19 +23,21 @@ _SAMPLE_BYTES = 4
 
 
 class DecodedAudio:
-    """Mono float32 samples at 16 kHz, read-only; closing it gives the memory and its reservation back.
+    """Mono float32 samples at 16 kHz, read-only. Closing it drops the samples.
 
-    Slices that somebody still holds stay valid after `close`: the pages go with the last of them.
+    Slices that are still referenced stay valid after `close`. The pages go with the last of them, and so does the
+    reservation: the memory budget counts what is really mapped.
     """
 
     def __init__(self, samples: Samples, reservation: Reservation) -> None:
         self._samples: Samples | None = samples
-        self._reservation = reservation
+        # Every slice refers to this array, and it to the mapping.
+        weakref.finalize(samples, reservation.release).atexit = False
         self.duration_s = len(samples) / SAMPLE_RATE_HZ
 
     @classmethod
     def map(cls, file: MemoryFile, n_samples: int, reservation: Reservation) -> DecodedAudio:
-        """Map `file`. Raises ValueError or OSError where it is not what was promised."""
+        """Map `file`. Raises ValueError or OSError if it is not sealed or not `n_samples` long."""
         if not file.is_sealed:
             raise ValueError("the samples are not sealed")
         n_bytes = os.fstat(file.fileno()).st_size
@@ -52,9 +55,7 @@ class DecodedAudio:
 
     def close(self) -> None:
         """May be called twice."""
-        if self._samples is not None:
-            self._samples = None
-            self._reservation.release()
+        self._samples = None
 
     def __enter__(self) -> Self:
         return self

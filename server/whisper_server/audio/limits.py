@@ -1,6 +1,6 @@
-"""What a file may cost: lengths that are refused, and what a worker process may use up.
+"""What a file may cost: the lengths that are refused, and the resources of a worker process.
 
-Frozen data with the sentences that name the limits; who enforces which limit is said at each field.
+Frozen data with the messages that name the limits; each field says what enforces it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _CODEC_PADDING_S = 0.1
 """Encoders pad to whole frames: 60 s of mp3 must pass a limit of 60 s."""
 
 _ROUNDING_S = 0.001
-"""0.1 s at 11,025 Hz are 1,102 samples, a little less than 0.1 s."""
+"""0.1 s at 11,025 Hz is 1,102 samples, a little less than 0.1 s."""
 
 
 @dataclass(frozen=True)
-class DecodeLimits:
+class DecoderLimits:
     """Limits of one job and of one worker process."""
 
     min_s: float = 0.1
@@ -29,24 +29,43 @@ class DecodeLimits:
     """MAX_DECODED_SECONDS: always holds."""
     cpu_base_s: float = 10
     cpu_per_audio_s: float = 0.1
-    """Processor time a job may use: the base and this much a second of audio decoded so far. The kernel holds it."""
+    """Processor time that a job may use: the base, and this much per second of audio that it was granted memory for.
+    The kernel enforces it."""
     memory_bytes: int = 512 * 1024 * 1024
-    """Address space that decoding may take above what an idle worker has. The kernel holds it."""
-    stall_s: float = 120
-    """A worker that sends nothing for so long is killed by the parent (it reports every 4 minutes of audio or less)."""
+    """Address space that decoding may take above that of an idle worker. The kernel enforces it."""
+    stall_s: float = 12
+    """A worker is frozen if it sends no message and uses no processor time for this long; the server kills it."""
+    max_silence_s: float = 120
+    """A worker that sends no message for this long is killed even if it works (it reports every 4 minutes of audio or
+    less)."""
     start_s: float = 60
-    """How long a worker may take to start."""
-    n_jobs_a_worker: int = 200
+    """The longest start of a worker."""
+    max_jobs_per_worker: int = 200
     """A worker is replaced after this many jobs …"""
     growth_bytes: int = 128 * 1024 * 1024
-    """… or when its resident memory grew by this much."""
+    """… or when its resident memory has grown by this much."""
     niceness: int = 5
     """Decoding yields to the event loop."""
 
     @property
     def max_s(self) -> float:
-        """The tighter of the two limits."""
+        """The tighter of the two limits of length."""
         return min(self.max_audio_s or self.max_decoded_s, self.max_decoded_s)
+
+    @property
+    def max_samples_bytes(self) -> int:
+        """The longest recording as float32, and a minute: the kernel lets a worker write no larger file."""
+        return round((self.max_s + 60) * SAMPLE_RATE_HZ) * 4
+
+    @property
+    def max_cpu_per_job_s(self) -> float:
+        """Of the longest recording (1,510 s by default)."""
+        return self.cpu_base_s + self.cpu_per_audio_s * (self.max_s + 600)
+
+    @property
+    def max_cpu_per_worker_s(self) -> float:
+        """Hard limit of a worker's life. One that has used two thirds of it gets no further job."""
+        return 3 * self.max_cpu_per_job_s
 
     def check_not_too_long(self, duration_s: float) -> None:
         """Raises AudioTooLong, naming the setting."""
@@ -70,5 +89,5 @@ class DecodeLimits:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> DecodeLimits:
+    def from_json(cls, text: str) -> DecoderLimits:
         return cls(**json.loads(text))

@@ -1,7 +1,7 @@
-"""A file in memory that has no name anywhere: the kernel frees it with the last process that holds it.
+"""A file in memory without a name: the kernel frees it with the last process that holds it.
 
-Uploads are written into one as they stream in, samples come back in another. No path ever exists, so
-that a SIGKILL of anybody leaves nothing behind.
+The server writes an upload into one as it streams in; a worker writes the samples into another. No path exists, so a
+process that is killed leaves no file.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_
 
 
 def seal(fd: int) -> None:
-    """Nobody, in whichever process, can change the file's contents or length any more.
+    """From now on no process can change the file's contents or length.
 
-    The kernel may wait for pages that another processor has just written: not for an event loop.
+    Do not call this on an event loop: the kernel may wait for pages that another processor has just written.
     """
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
 
 
 class MemoryFile:
-    """A memfd that is written once, front to back, and then handed over by descriptor."""
+    """A memfd that is written once, from start to end, and then passed on by descriptor."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -30,7 +30,7 @@ class MemoryFile:
 
     @classmethod
     def create(cls, name: str = "upload") -> MemoryFile:
-        """A new empty file. `name` is a label for people who read /proc, and nothing else."""
+        """A new empty file. `name` is only a label in /proc."""
         label = name.encode("ascii", "replace").replace(b"\0", b"?")[:200]
         return cls(os.memfd_create(os.fsdecode(label), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
 
@@ -59,11 +59,11 @@ class MemoryFile:
 
     @property
     def is_sealed(self) -> bool:
-        """Whether `seal` was called on the file, in whichever process."""
+        """Whether any process called `seal` on the file."""
         return fcntl.fcntl(self.fileno(), fcntl.F_GET_SEALS) & _SEALS == _SEALS
 
     def close(self) -> None:
-        """Let go of the file. May be called twice."""
+        """Close the descriptor. May be called twice."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -75,5 +75,5 @@ class MemoryFile:
         self.close()
 
     def __del__(self) -> None:
-        # An upload that a crashed handler forgot must not live as long as the server.
+        # An upload that a crashed handler did not close must not stay as long as the server runs.
         self.close()

@@ -1,9 +1,9 @@
-"""What server and decode worker say to each other: one JSON object a datagram (SOCK_SEQPACKET keeps their bounds).
+"""Messages between server and decoder worker: one JSON object per datagram (SOCK_SEQPACKET keeps their bounds).
 
-    server → worker   Job (with two descriptors: upload, samples) · Grant
+    server → worker   DecodeJob (with two descriptors: upload, samples) · Grant
     worker → server   Ready · Grow · Done · Refused · Crashed
 
-The server takes nothing that a worker says on trust: a worker may have been taken over by the file it decodes.
+The server trusts no message of a worker: the file that a worker decodes may have taken it over.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _MAX_TEXT = 4_000
 
 
 class BadMessage(Exception):
-    """Not a message of ours."""
+    """The datagram is none of the messages below."""
 
 
 @dataclass(frozen=True)
-class Job:
+class DecodeJob:
     """Decode the first descriptor into the second."""
 
 
@@ -34,14 +34,16 @@ class Grant:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker has started."""
+    """The worker has started, and its sandbox is closed."""
 
     rss_bytes: int
+    seccomp: bool
+    landlock_abi: int
 
 
 @dataclass(frozen=True)
 class Grow:
-    """May the samples take `n_bytes` more?"""
+    """Asks for `n_bytes` more for the samples."""
 
     n_bytes: int
 
@@ -65,23 +67,25 @@ class Refused:
 
 @dataclass(frozen=True)
 class Crashed:
-    """A fault of ours, for the log."""
+    """A bug of the worker, for the log."""
 
     traceback: str
 
 
-Message = Job | Grant | Ready | Grow | Done | Refused | Crashed
-_TYPES: dict[str, type[Message]] = {kind.__name__: kind for kind in (Job, Grant, Ready, Grow, Done, Refused, Crashed)}
+Message = DecodeJob | Grant | Ready | Grow | Done | Refused | Crashed
+_TYPES: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (DecodeJob, Grant, Ready, Grow, Done, Refused, Crashed)
+}
 _FIELD_TYPES: dict[str, type] = {"bool": bool, "int": int, "str": str}
 
 
-def encode(message: Message) -> bytes:
-    """One datagram. Texts are cut (from the front: the end of a traceback says most)."""
+def pack(message: Message) -> bytes:
+    """One datagram. Long texts lose their beginning, because the end of a traceback says most."""
     values = {key: value[-_MAX_TEXT:] if isinstance(value, str) else value for key, value in asdict(message).items()}
     return json.dumps({"kind": type(message).__name__, **values}).encode()
 
 
-def decode(datagram: bytes) -> Message:
+def unpack(datagram: bytes) -> Message:
     """Raises BadMessage."""
     try:
         values: dict[str, Any] = json.loads(datagram)

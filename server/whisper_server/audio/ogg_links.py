@@ -1,7 +1,7 @@
-"""Chained ogg: complete streams one after the other, as radio recordings and concatenated voice notes are.
+"""Chained ogg: complete streams one after the other, as in radio recordings and concatenated voice notes.
 
-FFmpeg reads on over a joint only where rate and channels stay the same, and silently stops elsewhere;
-so each link is read as a file of its own.
+FFmpeg reads past a joint only if rate and channels stay the same, and otherwise stops without an error,
+so each link is read as a separate file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def ogg_links(file: UploadReader) -> list[UploadReader]:
 
 
 def _starts(file: UploadReader) -> Iterator[int]:
-    """Where a stream begins; streams side by side in one link (audio and video) begin page after page, and count once."""
+    """Positions where a link begins. The streams of one link (audio and video) begin in consecutive pages: they count once."""
     after_first_page = -1
     for position in _occurrences(file):
         if position != after_first_page:

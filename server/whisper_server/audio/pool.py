@@ -1,8 +1,8 @@
-"""Decoding in worker processes: a hostile file costs its own request, never the server.
+"""A pool of decoder workers: a hostile file costs its own request, never the server.
 
-A pool of our own, because a killed worker of `ProcessPoolExecutor` fails every pending job. Here a
-request that leaves kills its worker, a worker that dies fails its request, and the pool heals.
-No decoding happens in this process.
+Not `ProcessPoolExecutor`, where a killed worker fails every pending job. Here a cancelled request kills its worker,
+the job of a worker that dies or freezes is read once more by another one, and the pool replaces each worker that
+ends. No audio is decoded in the server's process.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable, Sequence
 
 from whisper_server.audio.decoded_audio import DecodedAudio
-from whisper_server.audio.limits import DecodeLimits
+from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.messages import BadMessage, Crashed, Done, Refused
-from whisper_server.audio.reservation import Reservation, Unlimited
-from whisper_server.audio.worker_process import WorkerDied, WorkerProcess, WorkerStalled, was_out_of_cpu_time
+from whisper_server.audio.worker_process import (
+    WorkerDied,
+    WorkerProcess,
+    WorkerStalled,
+    broke_the_sandbox,
+    was_out_of_cpu_time,
+)
 from whisper_server.errors import (
     ApiError,
     AudioTooLong,
@@ -27,17 +33,26 @@ from whisper_server.errors import (
     StartError,
     Unavailable,
 )
+from whisper_server.memory_budget import MemoryBudget, Reservation
 
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 10.0
+_MAX_PAUSE_S = 10.0
 _REFUSALS = {error.code: error for error in (InvalidAudio, AudioTooShort, AudioTooLong)}
 
 
-class DecodePool:
-    """`n_workers` processes; jobs beyond that wait, first come first served."""
+class _WorkerLost(Exception):
+    """The worker died of another cause than its sandbox or its limits, or froze; `refusal` is for the client."""
 
-    def __init__(self, n_workers: int, limits: DecodeLimits) -> None:
+    def __init__(self, cause: str, refusal: str) -> None:
+        super().__init__(cause)
+        self.refusal = refusal
+
+
+class AudioDecoderPool:
+    """`n_workers` processes; further jobs wait in the order of their arrival."""
+
+    def __init__(self, n_workers: int, limits: DecoderLimits) -> None:
         self._n_workers = n_workers
         self._limits = limits
         self._workers: set[WorkerProcess] = set()
@@ -46,7 +61,9 @@ class DecodePool:
         self._supervisors: list[asyncio.Task[None]] = []
         self._stopped = False
         self.n_worker_deaths = 0
-        """Workers that ended otherwise than by our hand."""
+        """Workers that ended without being killed by the pool."""
+        self.n_sandbox_kills = 0
+        """Those of them that made a forbidden system call."""
 
     @property
     def n_waiting(self) -> int:
@@ -55,13 +72,13 @@ class DecodePool:
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
-        """Of the workers that run now."""
+        """Process ids of the workers that run now."""
         return tuple(worker.pid for worker in self._workers)
 
     async def start(self) -> None:
-        """All workers, side by side. Raises StartError.
+        """Start all workers concurrently. Raises StartError.
 
-        The thread that calls must live as long as the pool: the kernel ends the workers with their parent thread.
+        The calling thread must live as long as the pool: the kernel ends the workers with their parent thread.
         """
         starts = [asyncio.create_task(WorkerProcess.start(self._limits)) for _ in range(self._n_workers)]
         try:
@@ -76,13 +93,14 @@ class DecodePool:
             if isinstance(error, Exception):
                 raise StartError(f"An audio decoding worker does not start: {error!r}.") from error
             raise
+        _log_sandbox(workers)
         for worker in workers:
             self._workers.add(worker)
             self._hand_over(worker)
             self._supervisors.append(asyncio.create_task(self._supervise(worker)))
 
     async def stop(self) -> None:
-        """Kill all workers and wait for their end; whoever still waits gets Unavailable."""
+        """Kill all workers and wait for their end. Jobs that still wait raise Unavailable."""
         self._stopped = True
         for supervisor in self._supervisors:
             supervisor.cancel()
@@ -97,46 +115,72 @@ class DecodePool:
             worker.kill()
         await asyncio.gather(*(worker.wait() for worker in workers))
 
-    async def decode(self, source: MemoryFile, reservation: Reservation | None = None) -> DecodedAudio:
+    async def read_audio(self, source: MemoryFile, reservation: Reservation | None = None) -> DecodedAudio:
         """Samples of the uploaded file. `source` stays the caller's and must stay open until this returns.
 
         Raises InvalidAudio, AudioTooShort, AudioTooLong, MemoryFull (the reservation would not grow),
-        InternalError (the worker died), Unavailable (the pool stops). The reservation is released on every
-        error and on cancellation, else when the result is closed.
+        InternalError (two workers died of the file), Unavailable (the pool stops). The reservation is released on
+        every error and on cancellation, else when the result is closed.
         """
-        reservation = reservation or Unlimited()
+        reservation = reservation or MemoryBudget.unlimited().reservation()
         try:
-            with MemoryFile.create("samples") as samples:
-                worker = await self._take_with_job(source, samples)
-                done = await self._result(worker, reservation)
-                return _mapped(samples, done, reservation)
-        except BaseException:
+            try:
+                return await self._attempt(source, reservation)
+            except _WorkerLost as lost:
+                _LOG.warning("%s; its job is read once more by another", lost)
+                return await self._attempt(source, reservation)
+        except BaseException as error:
             reservation.release()
+            if isinstance(error, _WorkerLost):
+                _LOG.error("%s; it was the second for this job, which is refused", error)
+                raise InternalError(error.refusal) from error
             raise
 
+    async def _attempt(self, source: MemoryFile, reservation: Reservation) -> DecodedAudio:
+        """Raises _WorkerLost if another worker may succeed; the reservation then holds what it held before."""
+        granted_bytes = 0
+
+        def grow(n_bytes: int) -> bool:
+            nonlocal granted_bytes
+            granted = reservation.grow(n_bytes)
+            granted_bytes += n_bytes if granted else 0
+            return granted
+
+        with MemoryFile.create("samples") as samples:
+            worker = await self._take_with_job(source, samples)
+            try:
+                done = await self._result(worker, reservation, grow)
+            except _WorkerLost:
+                samples.close()
+                reservation.shrink(granted_bytes)
+                raise
+            return _mapped(samples, done, reservation)
+
     async def _take_with_job(self, source: MemoryFile, samples: MemoryFile) -> WorkerProcess:
-        """A worker that has the job. One that died while idle has seen nothing of it: the next one gets it."""
+        """A worker that has the job. A worker that died while idle has not seen the job, so the next one gets it."""
         while True:
             worker = await self._take()
             if worker.send_job(source.fileno(), samples.fileno()):
                 return worker
 
-    async def _result(self, worker: WorkerProcess, reservation: Reservation) -> Done:
-        """Gives the worker back, or kills it where it cannot be used again: on cancellation above all."""
+    async def _result(self, worker: WorkerProcess, reservation: Reservation, grow: Callable[[int], bool]) -> Done:
+        """Gives the worker back, or kills it where it cannot be used again, as on cancellation."""
         reusable = False
         try:
-            outcome = await worker.result(reservation.grow)
+            outcome = await worker.result(grow)
             reusable = True
         except WorkerDied as died:
-            raise self._died(died) from died
+            raise self._died(worker, died) from died
         except WorkerStalled as error:
-            _LOG.error("decode worker %d stalled for %g s and was killed", worker.pid, self._limits.stall_s)
-            raise InternalError("Decoding the file made no progress and was stopped. Try again.") from error
+            raise _WorkerLost(
+                f"decoder worker {worker.pid} made no progress and was killed",
+                "Decoding the file made no progress, twice, and was stopped. Convert it to wav or flac, or try again.",
+            ) from error
         except BadMessage as error:
-            _LOG.exception("decode worker %d broke the protocol and was killed", worker.pid)
+            _LOG.exception("decoder worker %d broke the protocol and was killed", worker.pid)
             raise InternalError("Decoding the file failed inside the server.") from error
         finally:
-            if reusable and not worker.worn_out:
+            if reusable and not worker.needs_recycling:
                 self._hand_over(worker)
             else:
                 worker.kill()  # its supervisor starts another
@@ -147,15 +191,23 @@ class DecodePool:
             raise _refusal(outcome, reservation)
         return outcome
 
-    def _died(self, died: WorkerDied) -> ApiError:
+    def _died(self, worker: WorkerProcess, died: WorkerDied) -> Exception:
         if self._stopped:
             return _going_down()
         if was_out_of_cpu_time(died):
             return InvalidAudio(
                 "The file cannot be decoded: it takes far more processor time than audio of its length should."
             )
-        _LOG.error("a decode worker died in mid-job: return code %s", died.returncode)
-        return InternalError("The process that decoded the file died. Other requests are not affected. Try again.")
+        if broke_the_sandbox(died.returncode):
+            return InvalidAudio(
+                "The file cannot be decoded: its decoder made a system call that decoding never makes, and was "
+                "stopped. Convert the file to wav or flac and send it again."
+            )
+        return _WorkerLost(
+            f"decoder worker {worker.pid} died in mid-job with {died.returncode}",
+            "The process that decoded the file died, twice. Other requests are not affected. "
+            "Convert the file to wav or flac, or try again.",
+        )
 
     async def _take(self) -> WorkerProcess:
         if self._stopped:
@@ -176,7 +228,7 @@ class DecodePool:
             raise
 
     def _hand_over(self, worker: WorkerProcess) -> None:
-        """To the job that has waited longest, else to the bench."""
+        """Give the worker to the job that has waited longest, or else make it idle."""
         if not worker.alive:
             return
         while self._waiting:
@@ -195,7 +247,10 @@ class DecodePool:
                 self._idle.remove(worker)
             if not worker.killed_by_us:
                 self.n_worker_deaths += 1
-                _LOG.warning("decode worker %d ended with %d; starting another", worker.pid, returncode)
+                _LOG.warning("decoder worker %d ended with %d; starting another", worker.pid, returncode)
+            if broke_the_sandbox(returncode):
+                self.n_sandbox_kills += 1
+                _LOG.error("the sandbox killed decoder worker %d: it made a forbidden system call", worker.pid)
             worker = await self._replacement()
             self._workers.add(worker)
             self._hand_over(worker)
@@ -205,23 +260,30 @@ class DecodePool:
         while True:
             try:
                 return await WorkerProcess.start(self._limits)
-            except Exception as error:  # noqa: BLE001 - a pool that does not try again is one worker short for ever
-                _LOG.error("a decode worker does not start (%r); next try in %g s", error, pause_s)
+            except Exception as error:  # noqa: BLE001 - a pool that does not try again stays one worker short
+                _LOG.error("a decoder worker does not start (%r); next try in %g s", error, pause_s)
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+
+
+def _log_sandbox(workers: Sequence[WorkerProcess]) -> None:
+    """All workers run on the same kernel, so one line is enough."""
+    for worker in workers[:1]:
+        level = logging.INFO if worker.sandbox.seccomp else logging.WARNING
+        _LOG.log(level, "audio decoder sandbox: %s", worker.sandbox)
 
 
 def _refusal(refused: Refused, reservation: Reservation) -> ApiError:
     if refused.code == "overloaded":
-        return _too_long_for_the_memory() if reservation.outgrown else MemoryFull()
+        return _too_long_for_the_budget() if reservation.outgrown else MemoryFull()
     error = _REFUSALS.get(refused.code)
     if error is None:
-        _LOG.error("a decode worker refused a file with the unknown code %r", refused.code)
+        _LOG.error("a decoder worker refused a file with the unknown code %r", refused.code)
         return InternalError("Decoding the file failed inside the server.")
     return error(refused.message)
 
 
-def _too_long_for_the_memory() -> AudioTooLong:
+def _too_long_for_the_budget() -> AudioTooLong:
     return AudioTooLong(
         "The recording is too long: its samples take more memory than this server has for all requests together "
         "(MEMORY_BUDGET_BYTES). Send it in parts."
@@ -232,7 +294,7 @@ def _mapped(samples: MemoryFile, done: Done, reservation: Reservation) -> Decode
     try:
         return DecodedAudio.map(samples, done.n_samples, reservation)
     except (ValueError, OSError) as error:
-        _LOG.exception("a decode worker's samples are not what it said")
+        _LOG.exception("a decoder worker's samples are not as it reported them")
         raise InternalError("Decoding the file failed inside the server.") from error
 
 

@@ -1,6 +1,7 @@
-"""Decoded frames of whatever format → mono float32 at 16 kHz, block by block.
+"""Decoded frames of any format → mono float32 at 16 kHz, block by block.
 
-Channels are averaged. NaN and infinity become silence; the rest is clipped to −1 … 1.
+Channels are averaged, except in a block where they cancel each other. NaN and infinity become silence; the rest is
+clipped to −1 … 1.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from whisper_server.whisper.transcript import Samples
 
 _FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31, np.dtype(np.uint8): 2.0**7}
 
+_STEP = 8
+"""Of eight frames one is enough to compare the power of channels; all of them cost 5 % of the time that flac takes."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -34,27 +38,54 @@ class Silence:
     duration_s: float
 
 
-def to_mono(values: npt.NDArray[Any]) -> Samples:
-    """(n_channels, n_frames) of any sample type → (n_frames,) float32, −1 … 1."""
-    n_channels = len(values)
+class MonoMixer:
+    """Mixes the blocks of one recording to mono.
+
+    Averaging n channels of which one has sound loses a factor of n² in power, and n in-phase channels lose nothing. A
+    block that loses four times more than that (stereo: 12 dB below the louder channel) has channels in opposite
+    phase, and its loudest channel is taken instead. Each block decides for itself, so that an hour with one speaker
+    per channel does not lose one of them to a hum in opposite phase.
+    """
+
+    def __init__(self) -> None:
+        self._channel = 0
+
+    def mix(self, values: npt.NDArray[Any]) -> Samples:
+        """(n_channels, n_frames) of any sample type → (n_frames,) float32, −1 … 1."""
+        channels, full_scale = _to_float(values)
+        n_channels = len(channels)
+        # A product of matrices: `mean` takes fifty times as long on interleaved channels.
+        mono: Samples = np.full(n_channels, 1 / (n_channels * full_scale), np.float32) @ channels
+        if n_channels == 1:
+            return mono
+        sample, mono_sample = channels[:, ::_STEP].copy(), mono[::_STEP].copy()
+        powers = np.einsum("ij,ij->i", sample, sample)
+        loudest = int(powers.argmax())
+        if powers[loudest] <= 4 * (n_channels * full_scale) ** 2 * float(mono_sample @ mono_sample):
+            return mono
+        # Channels in opposite phase are equally loud: changing between them would turn the phase at each block.
+        if self._channel >= n_channels or powers[self._channel] < powers[loudest] / 2:
+            self._channel = loudest
+        taken: Samples = channels[self._channel] / np.float32(full_scale)
+        return taken
+
+
+def _to_float(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], float]:
+    """Samples around 0 as float32, and the value of full scale."""
     full_scale = _FULL_SCALE.get(values.dtype)
     if full_scale is None:
-        tame = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
-        return _sum(np.clip(tame, -1, 1, out=tame), weight=1 / n_channels)
-    mono = _sum(values, weight=1 / (n_channels * full_scale))
+        finite: npt.NDArray[np.float32] = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+        return np.clip(finite, -1, 1, out=finite).astype(np.float32, copy=False), 1.0
+    channels = values.astype(np.float32)
     if values.dtype == np.uint8:
-        mono -= 1
-    return mono
-
-
-def _sum(values: npt.NDArray[Any], *, weight: float) -> Samples:
-    # A product of matrices: `mean` takes fifty times as long on interleaved channels.
-    return np.full(len(values), weight, np.float32) @ values.astype(np.float32)
+        channels -= 128
+    return channels, full_scale
 
 
 def resample(blocks: Iterable[Block | Silence]) -> Iterator[Samples]:
     """Pieces of mono sound at 16 kHz. A new rate in mid-recording (chained ogg) starts a new resampler."""
     stream: soxr.ResampleStream | None = None
+    mixer = MonoMixer()
     rate_hz = 0
     for block in blocks:
         if isinstance(block, Silence):
@@ -69,7 +100,7 @@ def resample(blocks: Iterable[Block | Silence]) -> Iterator[Samples]:
             yield from _last(stream)
             rate_hz = block.rate_hz
             stream = None if rate_hz == SAMPLE_RATE_HZ else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32")
-        mono = to_mono(block.values)
+        mono = mixer.mix(block.values)
         yield _clip(stream.resample_chunk(mono)) if stream else mono
     yield from _last(stream)
 

@@ -1,4 +1,4 @@
-"""Where a worker's samples go: a memory file that grows only as far as the server's budget allows."""
+"""Writes a worker's samples to a memory file, which grows only as far as the server's budget allows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BudgetRefused(Exception):
 class SampleSink:
     """Appends samples to `fd`, asking `grow` before the file outgrows what was granted.
 
-    A step is half of what is there, between 1 MiB (16 s) and 16 MiB (4 minutes): few questions, little waste.
+    Each step is half of the current size, between 1 MiB (16 s) and 16 MiB (4 minutes): few messages, little waste.
     """
 
     def __init__(self, fd: int, grow: Callable[[int], bool]) -> None:

@@ -11,22 +11,28 @@ if TYPE_CHECKING:
 
 
 class UploadReader(io.RawIOBase):
-    """Reads a descriptor that somebody else owns, or a part of it. Past the end there is nothing."""
+    """Reads a descriptor that the caller owns, or a part of it. Reads past the end return nothing."""
 
-    def __init__(self, fd: int, start: int = 0, end: int | None = None) -> None:
+    def __init__(self, fd: int, start: int = 0, end: int | None = None, *, patch: tuple[int, bytes] = (0, b"")) -> None:
         super().__init__()
         self._fd = fd
         self._start = start
         self._position = 0
-        self.n_bytes = (os.fstat(fd).st_size if end is None else end) - start
+        self._patch = patch
+        # Not `fstat`: the sandbox lets a worker ask nothing of a path, and glibc's fstat is a call that could.
+        self.n_bytes = (os.lseek(fd, 0, os.SEEK_END) if end is None else end) - start
 
     def part(self, start: int, end: int) -> UploadReader:
-        """The bytes from `start` up to `end` as a file of their own."""
+        """The bytes from `start` up to `end`, as a separate file."""
         return UploadReader(self._fd, self._start + start, self._start + end)
 
     def read_at(self, position: int, n_bytes: int) -> bytes:
-        """At most `n_bytes` from `position`; does not move."""
+        """At most `n_bytes` from `position`. Does not move the position."""
         return os.pread(self._fd, max(0, min(n_bytes, self.n_bytes - position)), self._start + position)
+
+    def patched(self, position: int, content: bytes) -> UploadReader:
+        """The same file, read as if `content` stood at `position`."""
+        return UploadReader(self._fd, self._start, self._start + self.n_bytes, patch=(position, content))
 
     def readable(self) -> bool:
         return True
@@ -37,6 +43,9 @@ class UploadReader(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         target = memoryview(buffer)[: max(0, self.n_bytes - self._position)]
         n_read = os.preadv(self._fd, [target], self._start + self._position) if target else 0
+        at, content = self._patch
+        for position in range(max(at, self._position), min(at + len(content), self._position + n_read)):
+            target[position - self._position] = content[position - at]
         self._position += n_read
         return n_read
 

@@ -1,4 +1,4 @@
-"""How long a wav file says it is, and how long it can be: from the header alone.
+"""The length that a wav file declares, and the length that its bytes hold: from the header alone.
 
 FFmpeg hides a wrong length (it takes the file's size instead), so the chunks are read here.
 Pure: no decoding. Covers RIFF, RIFX, RF64 and BW64.
@@ -21,21 +21,23 @@ _MAX_CHUNKS = 1_000
 
 @dataclass(frozen=True)
 class WavLength:
-    """What the header promises, and what the file's bytes come to."""
+    """The length in the header, and that of the bytes that are present."""
 
     declared_s: float
     held_s: float
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
+    """A RIFF chunk; `start` is the position of its content."""
+
     id: bytes
     start: int
     n_bytes: int
 
 
 def wav_length(file: UploadReader) -> WavLength | None:
-    """None: the length is unknown (streamed, or a format without a fixed rate), or this is no wav file."""
+    """None: the length is unknown (a streamed file, or a format without a fixed rate), or this is no wav file."""
     magic = file.read_at(0, 12)
     if magic[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or magic[8:12] != b"WAVE":
         return None
@@ -59,14 +61,20 @@ def wav_length(file: UploadReader) -> WavLength | None:
     return None
 
 
-def _chunks(file: UploadReader, order: str) -> Iterator[_Chunk]:
+def data_chunk(file: UploadReader) -> Chunk | None:
+    """The chunk with the samples of a RIFF or RIFX file."""
+    order = ">" if file.read_at(0, 4) == b"RIFX" else "<"
+    return next((chunk for chunk in _chunks(file, order) if chunk.id == b"data"), None)
+
+
+def _chunks(file: UploadReader, order: str) -> Iterator[Chunk]:
     position = 12
     for _ in range(_MAX_CHUNKS):
         header = file.read_at(position, 8)
         if len(header) < 8:
             return
         chunk_id, n_bytes = struct.unpack(f"{order}4sI", header)
-        yield _Chunk(chunk_id, position + 8, n_bytes)
+        yield Chunk(chunk_id, position + 8, n_bytes)
         position += 8 + n_bytes + n_bytes % 2
 
 
@@ -74,5 +82,5 @@ def _bytes_per_s(fmt: bytes, order: str) -> int:
     if len(fmt) < 16:
         return 0
     tag, _, rate_hz, average_bytes_per_s, block_bytes, _ = struct.unpack(f"{order}HHIIHH", fmt)
-    # nAvgBytesPerSec is often wrong where it does not matter, so it is asked only where nothing else tells.
+    # nAvgBytesPerSec is often wrong where players do not need it, so it is used only where nothing else gives the rate.
     return int(rate_hz * block_bytes) if tag in _FIXED_SIZE_FORMATS else int(average_bytes_per_s)

@@ -1,38 +1,40 @@
-"""A decode worker: `python -P -m whisper_server.audio.worker SOCKET PARENT_PID LIMITS`.
+"""A decoder worker: `python -P -m whisper_server.audio.worker SOCKET PARENT_PID LIMITS`.
 
-One job at a time, from a descriptor into a descriptor; needs no file, no network, no environment.
-Imports only what decoding needs (numpy, PyAV, soxr): it has to start fast and stay small.
+Reads one file at a time, from a descriptor into a descriptor. It needs no file, no network and no environment, and its
+sandbox denies them. Imports only what decoding needs (numpy, PyAV, soxr), so that it starts fast and stays small.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib
 import os
+import pkgutil
 import socket
 import sys
 import traceback
+import warnings
 from io import BytesIO
 
-from whisper_server.audio import messages
-from whisper_server.audio.confinement import (
-    CpuAllowance,
-    MemoryMeter,
-    follow_parent,
-    limit_resources,
-    yield_to_server,
-)
-from whisper_server.audio.decode import decode
-from whisper_server.audio.limits import DecodeLimits
+import av
+
+from whisper_server.audio import messages, sandbox
+from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile, seal
-from whisper_server.audio.messages import Crashed, Done, Grant, Grow, Job, Message, Ready, Refused
+from whisper_server.audio.messages import Crashed, DecodeJob, Done, Grant, Grow, Message, Ready, Refused
+from whisper_server.audio.read_audio import read_audio
 from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
+from whisper_server.audio.sandbox import MemoryMeter, SandboxReport
+from whisper_server.audio.seccomp import SOCKET_FD
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.errors import ApiError
-from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
-_SOCKET_FD = 3
 _N_DESCRIPTORS = 7
-"""stdin, stdout, stderr, the socket, /proc/self/statm, upload, samples. Nothing else can be opened."""
+"""stdin, stdout, stderr, the socket, /proc/self/statm, upload, samples. No other descriptor can be opened."""
+_UNUSED_MODULES = ("av.__main__", "av.datasets")
+_CHARACTER_SETS = ("ISO6937", *(f"ISO-8859-{n}" for n in range(1, 17)), "UCS-2BE", "KSC_5601", "GB2312", "BIG5")
+"""Those that FFmpeg converts the service names of MPEG transport streams from (`getstr8` in libavformat/mpegts.c)."""
 
 
 class ServerGone(Exception):
@@ -40,21 +42,21 @@ class ServerGone(Exception):
 
 
 class Worker:
-    """The worker's end of the conversation."""
+    """The worker's end of the connection."""
 
-    def __init__(self, connection: socket.socket, memory: MemoryMeter, limits: DecodeLimits) -> None:
-        self._connection = connection
+    def __init__(self, connection: socket.socket, memory: MemoryMeter, limits: DecoderLimits) -> None:
+        self.connection = connection
         self._memory = memory
         self._limits = limits
 
-    def serve(self) -> None:
-        """Jobs, one after the other, until the server is gone."""
-        self._send(Ready(self._memory.rss_bytes()))
+    def serve(self, report: SandboxReport) -> None:
+        """Handle one job after another, until the server is gone."""
+        self._send(Ready(self._memory.rss_bytes(), report.seccomp, report.landlock_abi))
         while True:
-            datagram, descriptors, _, _ = socket.recv_fds(self._connection, messages.MAX_MESSAGE_BYTES, 2)
+            datagram, descriptors, _, _ = socket.recv_fds(self.connection, messages.MAX_MESSAGE_BYTES, 2)
             if not datagram:
                 raise ServerGone
-            if not isinstance(messages.decode(datagram), Job) or len(descriptors) != 2:
+            if not isinstance(messages.unpack(datagram), DecodeJob) or len(descriptors) != 2:
                 raise messages.BadMessage(f"{datagram!r:.100} with {len(descriptors)} descriptors")
             try:
                 answer = self._answer(*descriptors)
@@ -65,7 +67,7 @@ class Worker:
 
     def _answer(self, upload_fd: int, samples_fd: int) -> Message:
         try:
-            n_samples = self._decode(upload_fd, samples_fd)
+            n_samples = self._read(upload_fd, samples_fd)
         except ServerGone:
             raise
         except BudgetRefused:
@@ -76,36 +78,54 @@ class Worker:
             limit_mib = self._limits.memory_bytes // 2**20
             message = f"The file cannot be decoded: it asks for more than {limit_mib} MiB of memory."
             return Refused("invalid_audio", message, self._memory.rss_bytes())
-        except Exception:  # noqa: BLE001 - the server logs it, and the worker goes on
-            return Crashed(traceback.format_exc())
+        except Exception as error:  # noqa: BLE001 - the server logs it, and the worker goes on
+            return Crashed(_traceback_of(error))
         return Done(n_samples, self._memory.rss_bytes())
 
-    def _decode(self, upload_fd: int, samples_fd: int) -> int:
-        cpu = CpuAllowance(self._limits)
+    def _read(self, upload_fd: int, samples_fd: int) -> int:
         sink = SampleSink(samples_fd, self._grow)
-        for piece in decode(UploadReader(upload_fd), self._limits):
+        for piece in read_audio(UploadReader(upload_fd), self._limits):
             sink.write(piece)
-            cpu.extend(sink.n_samples / SAMPLE_RATE_HZ)
         seal(samples_fd)
         return sink.n_samples
 
     def _grow(self, n_bytes: int) -> bool:
         self._send(Grow(n_bytes))
-        datagram = self._connection.recv(messages.MAX_MESSAGE_BYTES)
+        datagram = self.connection.recv(messages.MAX_MESSAGE_BYTES)
         if not datagram:
             raise ServerGone
-        answer = messages.decode(datagram)
+        answer = messages.unpack(datagram)
         return isinstance(answer, Grant) and answer.granted
 
     def _send(self, message: Message) -> None:
         try:
-            self._connection.send(messages.encode(message))
+            self.connection.send(messages.pack(message))
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ServerGone from error
 
 
+def _traceback_of(error: BaseException) -> str:
+    """Without source lines: `traceback.format_exc` opens files, and the sandbox kills the worker for that."""
+    frames = [
+        f"  {frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    return "\n".join([*frames, f"{type(error).__name__}: {error}"])
+
+
 def warm_up() -> None:
-    """Decode a little once: numpy and PyAV load parts of themselves late, and soon nothing can be opened."""
+    """Import and run everything once, because soon no file can be opened.
+
+    PyAV imports the class of a stream when it meets the first one, and glibc the module of a character set when it
+    converts from it: a subtitle track or the name of a television station would need a file.
+    """
+    iconv_open = ctypes.CDLL(None).iconv_open
+    iconv_open.restype = ctypes.c_void_p
+    for name in _CHARACTER_SETS:
+        iconv_open(b"UTF-8", name.encode())  # never closed, so that the module stays loaded
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in _UNUSED_MODULES:
+            importlib.import_module(module.name)
     n_frames = 8_000
     header = BytesIO()
     for part in (b"RIFF", 36 + 4 * n_frames, b"WAVEfmt ", 16, 0x0002_0001, 8_000, 32_000, 0x0010_0004, b"data"):
@@ -114,23 +134,45 @@ def warm_up() -> None:
     with MemoryFile.create("warm-up") as upload, MemoryFile.create("warm-up") as samples:
         upload.write(header.getvalue() + bytes(4 * n_frames))
         sink = SampleSink(samples.fileno(), lambda _n_bytes: True)
-        for piece in decode(UploadReader(upload.fileno()), DecodeLimits()):
+        for piece in read_audio(UploadReader(upload.fileno()), DecoderLimits()):
             sink.write(piece)
+        with contextlib.suppress(ApiError):
+            list(read_audio(UploadReader(upload.fileno(), 20), DecoderLimits()))  # the errors' classes
 
 
-def main(socket_fd: int, parent_pid: int, limits: DecodeLimits) -> None:
-    follow_parent(parent_pid)
-    yield_to_server(limits.niceness)
+def _keep_quiet() -> None:
+    """Nothing prints source lines, because that opens files: no warning, no error in a destructor or in PyAV."""
+    sys.tracebacklimit = 0
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda _unraisable: None
+
+
+def start_sandboxed(socket_fd: int, parent_pid: int, limits: DecoderLimits) -> tuple[Worker, SandboxReport]:
+    """Everything between the start of the process and its first job. Moves the socket to SOCKET_FD."""
+    sandbox.follow_parent(parent_pid)
+    sandbox.yield_to_server(limits.niceness)
     # A low number, because RLIMIT_NOFILE bounds numbers.
-    if socket_fd != _SOCKET_FD:
-        os.dup2(socket_fd, _SOCKET_FD, inheritable=False)
+    if socket_fd != SOCKET_FD:
+        os.dup2(socket_fd, SOCKET_FD, inheritable=False)
         os.close(socket_fd)
     memory = MemoryMeter()
     warm_up()
-    limit_resources(memory, limits, n_descriptors=_N_DESCRIPTORS)
-    with socket.socket(fileno=_SOCKET_FD) as connection, contextlib.suppress(ServerGone):
-        Worker(connection, memory, limits).serve()
+    _keep_quiet()
+    worker = Worker(socket.socket(fileno=SOCKET_FD), memory, limits)
+    return worker, sandbox.enter(memory, limits, n_descriptors=_N_DESCRIPTORS)
+
+
+def main(socket_fd: int, parent_pid: int, limits: DecoderLimits) -> None:
+    worker, report = start_sandboxed(socket_fd, parent_pid, limits)
+    exit_code = 0
+    try:
+        worker.serve(report)
+    except ServerGone:
+        pass
+    except BaseException:  # noqa: BLE001 - the interpreter would print it, and open files for its source lines
+        exit_code = 1
+    os._exit(exit_code)  # not by way of the interpreter's end, which makes calls that the sandbox denies
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), DecodeLimits.from_json(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), DecoderLimits.from_json(sys.argv[3]))

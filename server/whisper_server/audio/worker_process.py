@@ -1,7 +1,7 @@
-"""The server's end of one decode worker: start it, give it a job, kill it.
+"""The server's end of one decoder worker: start it, give it a job, kill it.
 
 The worker is spawned (never forked from the server with its threads), with an environment that holds
-no secret, and it is not trusted: whatever it sends is checked.
+no secret. The server does not trust it and checks every message.
 """
 
 from __future__ import annotations
@@ -15,28 +15,32 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from whisper_server.audio import messages
-from whisper_server.audio.limits import DecodeLimits
-from whisper_server.audio.messages import BadMessage, Crashed, Done, Grant, Grow, Job, Message, Ready, Refused
+from whisper_server.audio.cpu_time import CpuAllowance, cpu_time_s
+from whisper_server.audio.limits import DecoderLimits
+from whisper_server.audio.messages import BadMessage, Crashed, DecodeJob, Done, Grant, Grow, Message, Ready, Refused
+from whisper_server.audio.sandbox import SandboxReport
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "COVERAGE_PROCESS_START")
+_MIN_PROGRESS_CPU_S = 0.001
+_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
 class WorkerDied(Exception):
     """The worker is gone; `returncode` is the negative number of the signal that killed it, if one did."""
 
     def __init__(self, returncode: int | None) -> None:
-        super().__init__(f"decode worker ended with {returncode}")
+        super().__init__(f"decoder worker ended with {returncode}")
         self.returncode = returncode
 
 
 class WorkerStalled(Exception):
-    """The worker said nothing for longer than it may."""
+    """The worker is frozen, or sent no message for longer than it may."""
 
 
 class WorkerProcess:
-    """A running worker. Whoever takes it gives it one job at a time."""
+    """A running worker. It takes one job at a time."""
 
-    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket, limits: DecodeLimits) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket, limits: DecoderLimits) -> None:
         self._process = process
         self._pidfd = _pidfd(process.pid)
         self._connection = connection
@@ -45,10 +49,12 @@ class WorkerProcess:
         self._rss_bytes = 0
         self._n_jobs = 0
         self._receiving = False
+        self._allowance: CpuAllowance | None = None
+        self.sandbox = SandboxReport(seccomp=False, landlock_abi=0)
         self.killed_by_us = False
 
     @classmethod
-    async def start(cls, limits: DecodeLimits) -> WorkerProcess:
+    async def start(cls, limits: DecoderLimits) -> WorkerProcess:
         """Raises OSError, WorkerDied, WorkerStalled."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(0)
@@ -75,10 +81,11 @@ class WorkerProcess:
         return worker
 
     async def _greet(self) -> None:
-        ready = await self._receive(self._limits.start_s)
+        ready = await self._receive(self._limits.start_s, self._limits.start_s)
         if not isinstance(ready, Ready):
             raise BadMessage(repr(ready))
         self._rss_at_start_bytes = self._rss_bytes = ready.rss_bytes
+        self.sandbox = SandboxReport(ready.seccomp, ready.landlock_abi)
 
     @property
     def pid(self) -> int:
@@ -86,19 +93,23 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """As far as the event loop has heard."""
+        """As far as the event loop knows."""
         return self._process.returncode is None and not self.killed_by_us
 
     @property
-    def worn_out(self) -> bool:
-        """Time for a new one: many jobs, or memory that did not come back."""
-        grown_bytes = self._rss_bytes - self._rss_at_start_bytes
-        return self._n_jobs >= self._limits.n_jobs_a_worker or grown_bytes > self._limits.growth_bytes
+    def needs_recycling(self) -> bool:
+        """After many jobs, or if memory did not come back, or if too little processor time is left for a long job."""
+        return (
+            self._n_jobs >= self._limits.max_jobs_per_worker
+            or self._rss_bytes - self._rss_at_start_bytes > self._limits.growth_bytes
+            or self._cpu_time_s() > self._limits.max_cpu_per_worker_s - self._limits.max_cpu_per_job_s
+        )
 
     def send_job(self, upload_fd: int, samples_fd: int) -> bool:
-        """False: the worker is dead already, and has seen nothing of the job."""
+        """False: the worker was dead already and has seen nothing of the job."""
         try:
-            socket.send_fds(self._connection, [messages.encode(Job())], [upload_fd, samples_fd])
+            self._allowance = CpuAllowance(self.pid, self._limits)
+            socket.send_fds(self._connection, [messages.pack(DecodeJob())], [upload_fd, samples_fd])
         except OSError:
             self._send_sigkill()
             return False
@@ -106,13 +117,16 @@ class WorkerProcess:
         return True
 
     async def result(self, grow: Callable[[int], bool]) -> Done | Refused | Crashed:
-        """What became of the job sent. Raises WorkerDied, WorkerStalled, BadMessage and what `grow` raises."""
+        """The outcome of the job sent. Raises WorkerDied, WorkerStalled, BadMessage and what `grow` raises."""
+        granted_bytes = 0
         while True:
-            message = await self._receive(self._limits.stall_s)
+            message = await self._receive(self._limits.stall_s, self._limits.max_silence_s)
             if isinstance(message, Grow) and message.n_bytes > 0:
                 granted = grow(message.n_bytes)
+                granted_bytes += message.n_bytes if granted else 0
                 try:
-                    self._connection.send(messages.encode(Grant(granted)))
+                    self._allow(granted_bytes)
+                    self._connection.send(messages.pack(Grant(granted)))
                 except OSError as error:
                     self._send_sigkill()  # it may live, and wait for the answer that cannot be sent
                     raise WorkerDied(await self.wait()) from error
@@ -124,17 +138,28 @@ class WorkerProcess:
                 return message
             raise BadMessage(repr(message))
 
+    def _allow(self, granted_bytes: int) -> None:
+        if self._allowance is not None:
+            self._allowance.allow(granted_bytes / (4 * SAMPLE_RATE_HZ))
+
+    def _cpu_time_s(self) -> float:
+        """0 where the process was reaped."""
+        try:
+            return cpu_time_s(self.pid)
+        except OSError:
+            return 0.0
+
     def kill(self) -> None:
-        """SIGKILL: a worker has nothing to tidy up."""
+        """SIGKILL: a worker has nothing to clean up."""
         if self._process.returncode is None:
             self.killed_by_us = True
             self._send_sigkill()
 
     def _send_sigkill(self) -> None:
-        """Nothing happens to a process that is dead already.
+        """Has no effect on a dead process.
 
         Not `Process.kill()`: it polls, and so reaps a worker that has just died. The event loop then finds no child
-        and reports 255: why it died would be lost.
+        and reports 255, so that the cause of the death would be lost.
         """
         if self._process.returncode is not None:
             return
@@ -145,45 +170,61 @@ class WorkerProcess:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Until the process has ended and is reaped; its return code."""
+        """Wait until the process has ended and is reaped. Returns its return code."""
         returncode = await self._process.wait()
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
-        # Closed under a waiting receiver, the socket would never wake it.
+        # A socket that is closed while a task receives from it never wakes that task.
         if not self._receiving:
             self._connection.close()
         return returncode
 
-    async def _receive(self, timeout_s: float) -> Message:
+    async def _receive(self, stall_s: float, max_silence_s: float) -> Message:
         self._receiving = True
         try:
-            datagram = await self._datagram(timeout_s)
+            datagram = await self._datagram(stall_s, max_silence_s)
         finally:
             self._receiving = False
         if datagram:
-            return messages.decode(datagram)
+            return messages.unpack(datagram)
         self._send_sigkill()
         raise WorkerDied(await self.wait())
 
-    async def _datagram(self, timeout_s: float) -> bytes:
-        """Empty: the worker is gone."""
+    async def _datagram(self, stall_s: float, max_silence_s: float) -> bytes:
+        """Empty: the worker is gone. Raises WorkerStalled.
+
+        A busy machine keeps a worker waiting, but gives it some processor time; a frozen worker uses none.
+        """
+        loop = asyncio.get_running_loop()
+        receiving = asyncio.create_task(loop.sock_recv(self._connection, messages.MAX_MESSAGE_BYTES))
+        ends_s = loop.time() + max_silence_s
+        used_s = self._cpu_time_s()
         try:
-            async with asyncio.timeout(timeout_s):
-                return await asyncio.get_running_loop().sock_recv(self._connection, messages.MAX_MESSAGE_BYTES)
-        except TimeoutError as error:
-            raise WorkerStalled from error
+            while not (await asyncio.wait({receiving}, timeout=min(stall_s, ends_s - loop.time())))[0]:
+                used_before_s, used_s = used_s, self._cpu_time_s()
+                is_frozen = stall_s < max_silence_s and used_s - used_before_s < _MIN_PROGRESS_CPU_S
+                if is_frozen or loop.time() >= ends_s:
+                    raise WorkerStalled
+            return await receiving
         except OSError:
             return b""
+        finally:
+            receiving.cancel()
 
 
 def was_out_of_cpu_time(died: WorkerDied) -> bool:
-    """The kernel ended the job at its limit: the file's doing, not the machine's."""
+    """The kernel ended the job at its limit: the file is the cause, not the machine."""
     return died.returncode == -signal.SIGXCPU
 
 
+def broke_the_sandbox(returncode: int | None) -> bool:
+    """The worker made a system call that decoding never makes."""
+    return returncode == -signal.SIGSYS
+
+
 def _pidfd(pid: int) -> int | None:
-    """None: the process has died and is reaped already, or the kernel or its seccomp profile is too old for it."""
+    """None: the process was reaped, or the kernel or its seccomp profile is too old."""
     try:
         return os.pidfd_open(pid)
     except OSError:
@@ -191,7 +232,7 @@ def _pidfd(pid: int) -> int | None:
 
 
 def _environment() -> dict[str, str]:
-    """No token, no key. The import path is the server's own, so that both run the same code."""
+    """No token, no key. The import path is that of the server, so that both run the same code."""
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""One log line and one set of numbers for every request that ends, however it ends."""
+"""One log line and one set of metrics for every request, however it ends."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from whisper_server.metrics import Metrics
 log = logging.getLogger(__name__)
 
 CLIENT_LEFT_STATUS = 499
-"""As nginx has it; never sent, as nobody is there."""
+"""nginx's status for a client that closed the connection; logged and counted, never sent."""
 
 _EXPECTED = frozenset({"loading", "draining"})
 
 
 class AccessLog:
-    """Told of every request by the HTTP server."""
+    """Observes every request of the HTTP server."""
 
     def __init__(self, metrics: Metrics, *, audio_routes: frozenset[str], quiet_routes: frozenset[str]) -> None:
         self._metrics = metrics
         self._audio_routes = audio_routes
-        """Counted as running transcriptions."""
+        """Routes that count as running transcriptions."""
         self._quiet_routes = quiet_routes
-        """Probes: a line only where they tell of a failure; that the model loads, they ask every few seconds."""
+        """Probes: logged only if they fail for another reason than a loading model, as they arrive every few seconds."""
 
     def begun(self, request: web.BaseRequest) -> None:
         """The head was read."""
@@ -55,7 +55,7 @@ class AccessLog:
         metrics.requests_in_flight.dec()
         if request.path in self._audio_routes:
             metrics.requests_running.dec()
-        # Methods are the client's to invent; labels are not.
+        # Clients can invent methods; labels must stay few.
         method = request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
         metrics.requests.labels(record.route, method, str(status), record.response_format).inc()
         metrics.request_seconds.labels(record.route).observe(record.elapsed_s())

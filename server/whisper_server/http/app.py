@@ -1,4 +1,4 @@
-"""The aiohttp application: which path leads to which handler, who needs a key, what every answer carries."""
+"""The aiohttp application: the routes, the API key check, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from whisper_server import __version__
+from whisper_server.api.options import Policy
 from whisper_server.api.served_models import served_models
 from whisper_server.http import routes
 from whisper_server.http.access_log import AccessLog
-from whisper_server.http.admission import MemoryBudget
 from whisper_server.http.connection import ConnectionTimes
-from whisper_server.http.cors import cors_headers, preflight_headers
-from whisper_server.http.docs import docs_routes
-from whisper_server.http.forms import FormLimits, Policy
+from whisper_server.http.cors import cors_headers, preflight
+from whisper_server.http.forms import FormLimits
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.keys import KeyRing
 from whisper_server.http.loop_throttle import LoopThrottle
-from whisper_server.http.openapi import DocumentFacts
+from whisper_server.http.openapi import DocumentFacts, docs_routes
 from whisper_server.http.protocol import HttpRunner, expect_later
 from whisper_server.http.routes import APP_STATE, AppState
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Service
 from whisper_server.settings import Settings
 
 STEPS_PER_ITERATION = 2
-"""Of one kind, each of a quarter to half a millisecond; a probe that comes in between waits for two or three rounds."""
+"""Steps of one kind; each takes a quarter to half a millisecond. A probe waits for two or three iterations."""
 PROBES = {"/health": routes.health, "/ready": routes.ready}
 
 
 def app_state(settings: Settings, service: Service, metrics: Metrics, *, heartbeat_s: float = 15.0) -> AppState:
-    """What the handlers work with, from the settings."""
+    """The handlers' state, from the settings."""
     return AppState(
         service=service,
         models=served_models(settings.served_model_names, settings.model_id, created=int(time.time())),
@@ -42,15 +42,17 @@ def app_state(settings: Settings, service: Service, metrics: Metrics, *, heartbe
         max_queue_s=settings.max_queue_seconds,
         metrics=metrics,
         heartbeat_s=heartbeat_s,
-        upload_pace=LoopThrottle(STEPS_PER_ITERATION),
-        recording_pace=LoopThrottle(STEPS_PER_ITERATION),
+        upload_throttle=LoopThrottle(STEPS_PER_ITERATION),
+        recording_throttle=LoopThrottle(STEPS_PER_ITERATION),
     )
 
 
 def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Application:
-    """Every route of the server; `/metrics` only where it has no port of its own."""
+    """Every route of the server; `/metrics` only if it has no port of its own."""
     prefix = settings.root_path
-    app = web.Application(middlewares=[_named, _preflight(settings), _authorized(f"{prefix}/v1/", keys)])
+    app = web.Application(
+        middlewares=[_record_route, preflight(settings.cors_allow_origins), _authorized(f"{prefix}/v1/", keys)]
+    )
     app[APP_STATE] = state
     add = app.router.add_route
     add(hdrs.METH_POST, f"{prefix}/v1/audio/transcriptions", routes.transcriptions, expect_handler=expect_later)
@@ -68,15 +70,15 @@ def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Applica
     app.router.add_routes(docs_routes(facts))
     shown = PROBES if settings.metrics_port else PROBES | {"/metrics": routes.metrics}
     for path, handler in shown.items():
-        # Kubelet and Prometheus come without the prefix, straight to the pod.
+        # Kubelet and Prometheus call the pod directly, without the prefix.
         for place in {path, prefix + path}:
             app.router.add_get(place, handler)
     return app
 
 
 def build_metrics_app(state: AppState) -> web.Application:
-    """What METRICS_PORT serves."""
-    app = web.Application(middlewares=[_named])
+    """The application on METRICS_PORT."""
+    app = web.Application(middlewares=[_record_route])
     app[APP_STATE] = state
     app.router.add_get("/metrics", routes.metrics)
     return app
@@ -88,7 +90,7 @@ def make_runner(
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
     max_connections: int | None = None,
 ) -> HttpRunner:
-    """The application on its way to a socket."""
+    """The application with its server, not yet listening."""
     state = app[APP_STATE]
     prefix = settings.root_path
 
@@ -101,7 +103,7 @@ def make_runner(
             response.headers[hdrs.CONNECTION] = "close"
 
     async def add_to_prepared(request: web.Request, response: web.StreamResponse) -> None:
-        # Streams are prepared by their handler, before the protocol sees them.
+        # A handler prepares its stream before the protocol sees it.
         add_common_headers(request, response)
 
     app.on_response_prepare.append(add_to_prepared)
@@ -116,41 +118,22 @@ def make_runner(
 
 
 @web.middleware
-async def _named(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Note the route by its pattern: a label must not grow with what clients make up."""
+async def _record_route(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Record the route by its pattern: a label must not grow with clients' inventions."""
     resource = request.match_info.route.resource
     if resource is not None:
         request[RECORD].route = resource.canonical
     return await handler(request)
 
 
-def _preflight(settings: Settings) -> Middleware:
-    """Answer a browser that asks whether a page may call."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = request.match_info.http_exception
-        asks = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
-        allowed = hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in cors_headers(
-            settings.cors_allow_origins, request.headers.get(hdrs.ORIGIN)
-        )
-        # The path exists, but has no OPTIONS of its own.
-        if asks and allowed and isinstance(refusal, web.HTTPMethodNotAllowed):
-            asked_headers = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS)
-            return web.Response(status=204, headers=preflight_headers(asked_headers))
-        return await handler(request)
-
-    return middleware
-
-
 def _authorized(below: str, keys: KeyRing) -> Middleware:
-    """Ask for a key for all routes below that path, before anything of the body is read."""
+    """Require a key for all routes below that path, before any of the body is read."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         if resource is not None and resource.canonical.startswith(below):
-            request[RECORD].client = keys.client_of(request.headers.get(hdrs.AUTHORIZATION))
+            request[RECORD].client = keys.client_of(request.headers)
         return await handler(request)
 
     return middleware

@@ -1,6 +1,6 @@
-"""One client's connection: what aiohttp does, with every error in OpenAI's shape and nobody waiting for ever.
+"""One client's connection: aiohttp's, with every error in OpenAI's shape and a time limit on every wait.
 
-Of requests that came through whole, `http_protocol` takes care.
+`protocol` handles the requests that were parsed.
 """
 
 from __future__ import annotations
@@ -13,34 +13,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import hdrs, web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
+from whisper_server.http.bodies import READ_BYTES, SEND_BUFFER_BYTES, WRITE_BUFFER_BYTES
 from whisper_server.http.error_responses import error_response, parser_error
+from whisper_server.http.half_close import HalfClosed
 from whisper_server.http.in_flight import RECORD, InFlightRequests
 
 log = logging.getLogger(__name__)
 
 AddCommonHeaders = Callable[[web.BaseRequest, web.StreamResponse], None]
-"""Adds to an answer what every answer carries. May be called twice on one."""
+"""Adds the headers of every answer. May be called twice on one answer."""
 
 
 @dataclass(frozen=True)
 class ConnectionTimes:
-    """How long a client may do nothing useful."""
+    """Time limits on what a client does."""
 
     head_s: float = 75.0
-    """Without a complete request head, be it silent from the start or one byte at a time."""
+    """For a complete request head, counted from the connection or from its first byte."""
     keepalive_s: float = 4200.0
-    """Silent between two requests. Longer than any proxy keeps a connection that it does not use (Envoy for an hour, ALB
-    for 4000 s at most): were it ours to close, a proxy would now and then send a request into the closing
-    connection, and it may not send it again."""
+    """Idle between two requests. Longer than any proxy keeps an idle connection (Envoy an hour, ALB 4000 s at most): if
+    the server closed first, a proxy would now and then send a request into the closing connection, and a proxy may not
+    send a POST again."""
     vanished_s: float = 60.0
-    """Silent before it is asked whether its machine is still there."""
+    """Idle before TCP keep-alive probes whether the client's machine still exists."""
     lingering_s: float = 5.0
-    """Sending on after its request was refused: it is read, so that it comes to read the answer, and then cut."""
+    """Still sending after its request was refused: the body is read, so that the client reads the answer, then cut."""
     stalled_write_s: float = 75.0
-    """Taking nothing of its answer."""
+    """Reading nothing of its answer."""
 
 
 class Connection(web.RequestHandler):
@@ -56,25 +58,50 @@ class Connection(web.RequestHandler):
         **kwargs: Any,
     ) -> None:
         super().__init__(server, keepalive_timeout=times.keepalive_s, lingering_time=times.lingering_s, **kwargs)
-        self._under_way = in_flight
+        self._in_flight = in_flight
         self._add_common_headers = add_common_headers
         self._times = times
         self._head_limit: asyncio.TimerHandle | None = None
+        self._half_closed: HalfClosed | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        # asyncio reads 256 KiB at a time: in chunks of one byte the parser needs 80 ms for that.
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined] # an attribute of asyncio's own transports
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            # A client that reads no more would keep its answer, and with it the connection, for ever.
+            # Unread answers in the kernel count in the container's memory as well; by itself it takes 4 MB for each.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            # A client that stops reading would otherwise keep its answer and the connection without limit.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._times.stalled_write_s * 1000))
-            # One whose machine has gone without a word would keep its idle connection for over an hour.
+            # A client whose machine vanished would otherwise keep its idle connection for over an hour.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(self._times.vanished_s))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
         self._head_limit = asyncio.get_running_loop().call_later(self._times.head_s, self._end_without_head)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._forget_head_limit()
+        if self._half_closed is not None:
+            self._half_closed.stop()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's Protocol allows it: True keeps the connection
+        """The client stops sending: with a whole request it may still wait for the answer."""
+        if self.waits_for_head or self._may_probe() is None or not isinstance(self.transport, asyncio.Transport):
+            return False
+        self._half_closed = HalfClosed(self.transport, self._may_probe)
+        return True
+
+    def _may_probe(self) -> bool | None:
+        """True while a whole request waits for its answer; None if no answer can be waited for."""
+        request = self._in_flight.on(self)
+        if request is None:  # its task starts in the next iteration
+            return None if self._messages and not self._messages[0][1].is_eof() else True
+        if not request.content.is_eof() or request.version < HttpVersion11:
+            return None  # HTTP/1.0 knows no interim answers: its clients count as gone, as with other servers
+        return request.writer.output_size == 0
 
     def _end_without_head(self) -> None:
         self._head_limit = None
@@ -98,14 +125,14 @@ class Connection(web.RequestHandler):
                 self._forget_head_limit()
         elif self._head_limit is None:
             self._head_limit = asyncio.get_running_loop().call_later(self._times.head_s, self._end_without_head)
-        request = self._under_way.on(self)
+        request = self._in_flight.on(self)
         if request is None or request.content.is_eof() or not self._messages:
             return
         if not isinstance(self._messages[-1][0], RawRequestMessage):
-            # The parser gave up on the body's chunks. aiohttp has put a 400 in the queue behind this request,
-            # but does not tell the handler, which would wait for the rest until its time is over.
+            # The parser found malformed chunks. aiohttp queues a 400 behind this request, but does not wake the
+            # handler, which would wait for the rest until its time limit.
             request.content.set_exception(web.RequestPayloadError("The body's chunks are malformed"))
-            # A reader that was just woken for the last good bytes waits again without a look at the exception.
+            # A reader that was just woken for the last good bytes would wait again without checking the exception.
             request.content.feed_eof()
 
     async def finish_response(
@@ -114,12 +141,14 @@ class Connection(web.RequestHandler):
         if not resp.prepared:
             self._add_common_headers(request, resp)
             if request.content.exception() is not None:
-                # The body broke off or was malformed: nothing after it can be understood.
+                # The body ended early or was malformed: what follows cannot be parsed.
                 resp.force_close()
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
-            self._under_way.end(request, resp)
+            self._in_flight.end(request, resp)
+            if self._half_closed is not None and not self._messages:
+                self.close()
 
     def handle_error(
         self,
@@ -128,23 +157,23 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Only what the parser refuses comes here: `HttpServer` catches all else."""
-        self._under_way.begin(request)
+        """Called for the parser's refusals only; `HttpServer` catches everything else."""
+        self._in_flight.begin(request)
         if request.writer.output_size > 0:
-            self._under_way.end(request, None)
-            raise ConnectionResetError("The answer has begun: it cannot become an error any more")
+            self._in_flight.end(request, None)
+            raise ConnectionResetError("The answer has begun and cannot become an error")
         error = parser_error(exc)
         request[RECORD].error_code = error.code or ""
         if error.status >= 500:
             log.error("Request failed: %s (%d)", message, status, exc_info=exc)
         response = error_response(error)
         response.force_close()
-        # aiohttp takes what it cannot parse for HTTP/1.0, where this goes without saying.
+        # aiohttp treats what it cannot parse as HTTP/1.0, where closing is the default and the header is left out.
         response.headers[hdrs.CONNECTION] = "close"
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Called for bodies that broke off as well, which is the client's affair."""
+        """Also called for bodies that ended early, which is the client's fault and logged at DEBUG."""
         if isinstance(kw.get("exc_info"), web.RequestPayloadError | HttpProcessingError | ConnectionError):
             log.debug(*args)
         else:

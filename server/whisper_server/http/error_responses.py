@@ -1,58 +1,41 @@
-"""Errors of HTTP itself, as OpenAI's clients expect every error: what the parser, the router or a bug refuses.
-
-aiohttp's own are text. Nothing is decided or logged here.
-"""
+"""Errors of HTTP itself in OpenAI's shape: from the parser, the router or a bug. aiohttp's own errors are plain text."""
 
 from __future__ import annotations
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from whisper_server.errors import ApiError, BadRequest, InternalError
-
-
-class NotHttp(BadRequest):
-    """The parser refused what arrived."""
-
-    code = "bad_http"
-
-
-class RoutingError(ApiError):
-    """aiohttp's own refusals (404, 405, 417 …) in OpenAI's shape."""
-
-    type = "invalid_request_error"
-
-    def __init__(self, request: web.BaseRequest, refusal: web.HTTPException) -> None:
-        what = {404: "Invalid URL", 405: "Method not allowed"}.get(refusal.status, refusal.reason)
-        super().__init__(f"{what} ({request.method} {request.path})")
-        self.status = refusal.status
-        self._allow = refusal.headers.get(hdrs.ALLOW)
-
-    def headers(self) -> dict[str, str]:
-        return {} if self._allow is None else {"Allow": self._allow}
+from whisper_server.errors import ApiError, InternalError, MalformedHttp, RoutingError
 
 
 def error_response(error: ApiError) -> web.Response:
-    """The error as OpenAI's clients expect it."""
+    """The response with OpenAI's error object."""
     return web.json_response(error.body(), status=error.status, headers=error.headers())
 
 
 def parser_error(exc: BaseException | None) -> ApiError:
-    """What to say where the bytes that came are no request."""
+    """The error for bytes that are not a request."""
     if isinstance(exc, LineTooLong):
-        return NotHttp("The request line or a header is too long.")
+        return MalformedHttp("The request line or a header is too long.")
     if isinstance(exc, HttpProcessingError):
-        # aiohttp shows the bytes and where it stopped, on lines of their own.
+        # The lines after the first show the bytes and where the parser stopped.
         reason = (exc.message.splitlines() or [""])[0].rstrip(":. ")
-        return NotHttp(f"The request is not valid HTTP: {reason or 'it cannot be parsed'}.")
-    return crash_error()
+        return MalformedHttp(f"The request is not valid HTTP: {reason or 'it cannot be parsed'}.")
+    return internal_error()
 
 
-def body_error() -> ApiError:
-    """The body broke off in the middle."""
-    return NotHttp("The request's body broke off, or its chunks are malformed.")
+def broken_body_error() -> ApiError:
+    """The error for a body that ended early or has malformed chunks."""
+    return MalformedHttp("The request's body broke off, or its chunks are malformed.")
 
 
-def crash_error() -> ApiError:
-    """A bug of ours, of which the client learns nothing."""
+def internal_error() -> ApiError:
+    """The error for a bug of the server, without details."""
     return InternalError("The server failed on this request; its log says more, under this x-request-id.")
+
+
+def routing_error(request: web.BaseRequest, refusal: web.HTTPException) -> RoutingError:
+    """Aiohttp's own refusal (404, 405, 417 …)."""
+    what = {404: "Invalid URL", 405: "Method not allowed"}.get(refusal.status, refusal.reason)
+    message = f"{what} ({request.method} {request.path})"
+    return RoutingError(message, status=refusal.status, allow=refusal.headers.get(hdrs.ALLOW))

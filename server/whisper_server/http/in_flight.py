@@ -1,7 +1,4 @@
-"""The requests that are being handled or answered: counted in and out exactly once, however they end.
-
-Who is told of it, and what a request is, belong elsewhere.
-"""
+"""The requests in flight: each is counted in and out exactly once, however it ends."""
 
 from __future__ import annotations
 
@@ -17,29 +14,29 @@ RECORD = web.RequestKey("record", RequestRecord)
 
 
 class RequestObserver(Protocol):
-    """Who wants to know of requests."""
+    """Receives the beginning and the end of every request."""
 
     def begun(self, request: web.BaseRequest) -> None:
-        """The head was read."""
+        """The head of a request was read."""
 
     def ended(self, request: web.BaseRequest, response: web.StreamResponse | None) -> None:
-        """Answered; or, without a response, the client left first. Once a request."""
+        """Called once per request: answered, or, without a response, the client left first."""
 
 
 class InFlightRequests:
-    """At most one a connection: what is pipelined behind it waits."""
+    """At most one per connection: pipelined requests behind it wait."""
 
     def __init__(self, observer: RequestObserver) -> None:
         self._observer = observer
         self._on_connection: dict[web.RequestHandler, web.BaseRequest] = {}
-        self._nothing_runs = asyncio.Event()
-        self._nothing_runs.set()
+        self._none_in_flight = asyncio.Event()
+        self._none_in_flight.set()
 
     def __len__(self) -> int:
         return len(self._on_connection)
 
     def on(self, connection: web.RequestHandler) -> web.BaseRequest | None:
-        """The request of this connection; None while it is idle."""
+        """The request in flight on this connection; None while it is idle."""
         return self._on_connection.get(connection)
 
     def begin(self, request: web.BaseRequest) -> None:
@@ -50,7 +47,7 @@ class InFlightRequests:
         record.begun = True
         REQUEST_ID.set(record.request_id)
         self._on_connection[request.protocol] = request
-        self._nothing_runs.clear()
+        self._none_in_flight.clear()
         self._observer.begun(request)
 
     def end(self, request: web.BaseRequest, response: web.StreamResponse | None) -> None:
@@ -61,14 +58,14 @@ class InFlightRequests:
         record.ended = True
         del self._on_connection[request.protocol]
         if not self._on_connection:
-            self._nothing_runs.set()
+            self._none_in_flight.set()
         self._observer.ended(request, response)
 
     async def finished(self, timeout_s: float) -> bool:
-        """Wait for all of them; False where they did not end in time."""
+        """Wait until no request is in flight; False if `timeout_s` passes first."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._nothing_runs.wait()
+                await self._none_in_flight.wait()
         except TimeoutError:
             return False
         return True

@@ -1,7 +1,7 @@
-"""API keys from a folder, as a mounted Kubernetes Secret has them: a file a client, named after it.
+"""API keys from a folder such as a mounted Kubernetes Secret: one file per client, named after the client.
 
-The folder is read again every few seconds, whole: a Secret's update swaps a symlink below the file
-names, which no time add_common_headers of theirs shows. Keys are kept as digests only.
+The whole folder is read again every few seconds: an update of a Secret swaps a symlink below the file names, which
+the files' time stamps do not show. Keys are kept as digests only.
 """
 
 from __future__ import annotations
@@ -19,26 +19,29 @@ from whisper_server.errors import InvalidApiKey
 
 log = logging.getLogger(__name__)
 
+MIN_KEY_BYTES = 8
+MIN_DISTINCT_BYTES = 4
+"""A key that is shorter or more uniform can be guessed by trying."""
 MAX_KEY_BYTES = 4096
-
-
+KEY_HEADERS = ("api-key", "x-api-key")
+UTF8_BOM = b"\xef\xbb\xbf"
 GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
-"""What is wrong with the folder itself. Anything else is wrong with the machine, for now: too many open files, a disk's hiccup."""
+"""Errors of the folder itself. Any other error is temporary: too many open files, a disk that fails to answer."""
 
 
 @dataclass(frozen=True)
 class KeysFound:
-    """What the folder held when it was last read."""
+    """The folder's keys when it was last read."""
 
     digests: Mapping[str, bytes]
-    """By client's name."""
+    """Digest of the key, by client."""
     problems: tuple[str, ...] = ()
     is_certain: bool = True
-    """Whether the folder was read, or is known to hold nothing that can be."""
+    """False if a temporary error hid the folder's content."""
 
 
 class KeyRing:
-    """The keys that open this server; a ring without a folder leaves it open to everyone."""
+    """The accepted keys; without a folder the server needs no key."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -48,37 +51,38 @@ class KeyRing:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody needs a key."""
+        """True if no key is needed."""
         return self._folder is None
 
-    def client_of(self, authorization: str | None) -> str:
-        """Name of the client that this header belongs to. Raises InvalidApiKey."""
+    def client_of(self, headers: Mapping[str, str]) -> str:
+        """Name of the client whose key is in these headers. Raises InvalidApiKey."""
         if self._folder is None:
             return ""
-        key = bearer_token(authorization)
+        key = key_in(headers)
         if key is None:
             raise InvalidApiKey(
-                "You didn't provide an API key. Send it in an Authorization header: `Authorization: Bearer YOUR_KEY`."
+                "You didn't provide an API key. Send it in an Authorization header: `Authorization: Bearer YOUR_KEY` "
+                "(or in an `api-key` or `x-api-key` header)."
             )
         digest = _digest(key)
         found = ""
         for name, known in self._found.digests.items() if self._found else ():
-            # No early exit: the time taken must not tell which key came close.
+            # No early exit: the time must not reveal which key is similar.
             if hmac.compare_digest(digest, known):
                 found = name
         if not found:
-            raise InvalidApiKey("Incorrect API key provided. Ask whoever runs this server for a valid one.")
+            raise InvalidApiKey("Incorrect API key provided. Ask the administrator of this server for a valid one.")
         return found
 
     async def keep_fresh(self, every_s: float) -> None:
-        """Read the folder again and again, off the event loop, until cancelled."""
+        """Loop: read the folder every `every_s` seconds, off the event loop, until cancelled."""
         while self._folder is not None:
             await asyncio.sleep(every_s)
             self._keep(await asyncio.to_thread(read_keys, self._folder))
 
     def _keep(self, found: KeysFound) -> None:
         if not found.is_certain and self._found is not None:
-            log.warning("API_KEYS_DIR=%s: %s; the keys from before stay", self._folder, "; ".join(found.problems))
+            log.warning("API_KEYS_DIR=%s: %s; keeping the previous keys", self._folder, "; ".join(found.problems))
             return
         if found == self._found:
             return
@@ -91,23 +95,35 @@ class KeyRing:
             log.error("API_KEYS_DIR=%s holds no key: every request is refused until it does", self._folder)
 
 
+def key_in(headers: Mapping[str, str]) -> bytes | None:
+    """The bearer token; without one, the key in `api-key` (Azure's clients) or `x-api-key` (API gateways')."""
+    token = bearer_token(headers.get("Authorization"))
+    if token is not None:
+        return token
+    for name in KEY_HEADERS:
+        key = headers.get(name, "").strip()
+        if key:
+            return key.encode("utf-8", "surrogateescape")
+    return None
+
+
 def bearer_token(authorization: str | None) -> bytes | None:
     """The token of an `Authorization: Bearer …` header."""
     scheme, _, token = (authorization or "").strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         return None
-    # aiohttp hands over bytes that are no UTF-8 as surrogates.
+    # aiohttp passes bytes that are not UTF-8 as surrogates.
     return token.encode("utf-8", "surrogateescape")
 
 
 def read_keys(folder: Path) -> KeysFound:
-    """Every key of the folder; none where it is missing or cannot be read."""
+    """Every key of the folder; none if it is missing or cannot be read."""
     for _attempt in range(3):
         try:
             return _read_once(folder)
         except FileNotFoundError:
-            # Swapped while we read: the listing named a file that is gone. The next one does not.
+            # The Secret was swapped while we read: the listing named a file that is gone. The next listing does not.
             continue
         except OSError as problem:
             return KeysFound({}, (f"cannot be read: {problem.strerror}",), is_certain=problem.errno in GONE)
@@ -118,7 +134,7 @@ def _read_once(folder: Path) -> KeysFound:
     digests: dict[str, bytes] = {}
     problems: list[str] = []
     for path in sorted(folder.iterdir()):
-        # `..data` and its timestamped target are how the kubelet swaps a Secret at one stroke.
+        # `..data` and its timestamped target are how the kubelet swaps a Secret atomically.
         if path.name.startswith(".") or not path.is_file():
             continue
         try:
@@ -127,11 +143,27 @@ def _read_once(folder: Path) -> KeysFound:
         except PermissionError:
             problems.append(f"{path.name!r} ignored: not readable by this user")
             continue
-        if key and len(key) <= MAX_KEY_BYTES:
-            digests[path.name] = _digest(key)
+        digest = _digest(key)
+        same = next((name for name, known in digests.items() if known == digest), None)
+        problem = _problem_of(key) or (same and f"has the same key as {same!r}; give every client its own")
+        if problem:
+            problems.append(f"{path.name!r} ignored: {problem}")
         else:
-            problems.append(f"{path.name!r} ignored: empty, or longer than {MAX_KEY_BYTES} bytes")
+            digests[path.name] = digest
     return KeysFound(digests, tuple(problems))
+
+
+def _problem_of(key: bytes) -> str | None:
+    if not key or len(key) > MAX_KEY_BYTES:
+        return f"empty, or longer than {MAX_KEY_BYTES} bytes"
+    if key.startswith(UTF8_BOM):
+        return "begins with a byte order mark; save the file as UTF-8 without BOM"
+    if len(key) < MIN_KEY_BYTES or len(set(key)) < MIN_DISTINCT_BYTES:
+        return (
+            f"weak: a key needs {MIN_KEY_BYTES} bytes or more and {MIN_DISTINCT_BYTES} different ones; "
+            "make one with `openssl rand -hex 24`"
+        )
+    return None
 
 
 def _digest(key: bytes) -> bytes:

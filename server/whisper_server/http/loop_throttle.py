@@ -1,7 +1,7 @@
-"""So many steps of one kind in a round of the event loop; whoever comes later goes on in one of the next rounds.
+"""Limits how many steps of one kind run per event-loop iteration, so that probes are answered in between.
 
-asyncio runs all that is ready before it looks at its sockets again. Where hundreds of uploads are ready at once, a
-probe waits for all of them; step by step, it waits for a few. What a step is, is the caller's affair.
+asyncio runs everything that is ready before it polls its sockets again. If hundreds of uploads are ready at once, a
+probe would wait for all of them; with a throttle it waits for a few steps.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections import deque
 
 
 class LoopThrottle:
-    """In order of arrival, and without delay where fewer than `n_steps` come in a round."""
+    """At most `n_steps` per iteration, in order of arrival; without delay if fewer arrive."""
 
     def __init__(self, n_steps: int) -> None:
         self._n_steps = n_steps
         self._n_taken = 0
         self._n_woken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._round: asyncio.Handle | None = None
+        self._iteration: asyncio.Handle | None = None
 
     async def acquire(self) -> None:
-        """Come back when this round may have one step more. Cancelling gives up the wait and nothing else."""
-        self._begin_round()
+        """Return when an iteration has room for one more step. Cancelling gives up only this wait."""
+        self._schedule_iteration()
         if self._n_taken < self._n_steps and not self._waiting:
             self._n_taken += 1
             return
@@ -30,15 +30,15 @@ class LoopThrottle:
         self._waiting.append(turn)
         await turn
 
-    def _begin_round(self) -> None:
-        if self._round is None:
-            self._round = asyncio.get_running_loop().call_soon(self._next_round)
+    def _schedule_iteration(self) -> None:
+        if self._iteration is None:
+            self._iteration = asyncio.get_running_loop().call_soon(self._next_iteration)
 
-    def _next_round(self) -> None:
-        self._round = None
-        self._n_taken, self._n_woken = self._n_woken, 0  # whoever was woken in the last round runs in this one
+    def _next_iteration(self) -> None:
+        self._iteration = None
+        self._n_taken, self._n_woken = self._n_woken, 0  # a step that was woken in the last iteration runs in this one
         if self._n_taken or self._waiting:
-            self._begin_round()
+            self._schedule_iteration()
         while self._waiting and self._n_woken < self._n_steps:
             turn = self._waiting.popleft()
             if not turn.done():

@@ -1,7 +1,7 @@
-"""aiohttp's server, bent to one shape of error and to a drain that loses nothing.
+"""aiohttp's server with one shape of error and a drain that loses no request.
 
-aiohttp answers what its router refuses in text, and forgets requests whose client left. Here each request gets a
-record, an answer in OpenAI's error shape, and one call of the observer at its end. What routes do is not known here.
+aiohttp answers its router's refusals in plain text and forgets requests whose client left. Here each request gets a
+record, errors in OpenAI's shape, and one call of the observer at its end.
 """
 
 from __future__ import annotations
@@ -13,30 +13,33 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 
-from whisper_server.errors import ApiError
+from whisper_server.errors import ApiError, MalformedHttp
 from whisper_server.http.connection import AddCommonHeaders, Connection, ConnectionTimes
-from whisper_server.http.error_responses import RoutingError, body_error, crash_error, error_response
+from whisper_server.http.error_responses import broken_body_error, error_response, internal_error, routing_error
 from whisper_server.http.in_flight import RECORD, InFlightRequests, RequestObserver
 from whisper_server.http.request_record import RequestRecord, request_id_from
 
 log = logging.getLogger(__name__)
 
+TOO_OLD = web.RequestKey("too_old", bool)
+"""The request came as HTTP/0.9."""
+
 
 async def expect_later(request: web.Request) -> None:
-    """The hook for `Expect`: no `100 Continue` yet; `send_continue` follows where the request is let in."""
+    """The hook for `Expect`: sends no `100 Continue` yet; `send_continue` follows once the request is admitted."""
     if request.version >= HttpVersion11 and not _wants_continue(request):
         raise web.HTTPExpectationFailed
 
 
 async def send_continue(request: web.Request) -> None:
-    """Ask a client that waits for it to send the body now."""
+    """Send `100 Continue` to a client that waits for it before it sends the body."""
     if request.version < HttpVersion11 or not _wants_continue(request):
         return
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # What counts as the begun answer starts after this.
+    # `output_size > 0` means that the answer has begun; this does not count.
     request.writer.output_size = 0
 
 
@@ -45,7 +48,7 @@ def _wants_continue(request: web.Request) -> bool:
 
 
 class HttpServer(web.Server):
-    """Makes connections, and answers every request with something."""
+    """Makes connections, and answers every request."""
 
     def __init__(
         self,
@@ -75,20 +78,26 @@ class HttpServer(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if len(self._connections) > self._max_connections:
-            silent = next((each for each in self._connections if cast("Connection", each).waits_for_head), None)
-            if silent is not None:
-                silent.force_close()
+            idle = next((each for each in self._connections if cast("Connection", each).waits_for_head), None)
+            if idle is not None:
+                idle.force_close()
 
     def _make_recorded(self, message: Any, *args: Any) -> web.BaseRequest:
+        is_ancient = message.version < HttpVersion10
+        if is_ancient:
+            message = message._replace(version=HttpVersion10, should_close=True)  # the status line needs a version
         request = self._app_request(message, *args)
+        request[TOO_OLD] = is_ancient
         request[RECORD] = RequestRecord(request_id_from(request.headers.get("x-request-id")))
         return request
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.in_flight.begin(request)
-        # The longest silent connection stays first.
+        # The connection that is idle longest stays first.
         self._connections[request.protocol] = self._connections.pop(request.protocol)
         try:
+            if request[TOO_OLD]:
+                raise MalformedHttp("HTTP/0.9 is not supported; use HTTP/1.1.")  # noqa: TRY301 - answered below
             if request.headers.get(hdrs.EXPECT):
                 await self._refuse_unroutable(request)
             return await self._app_answer(request)
@@ -106,7 +115,7 @@ class HttpServer(web.Server):
 
     def _refusal(self, request: web.Request, exc: Exception) -> web.StreamResponse:
         if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
-            # Half an answer is out, or nobody is there to read one: all that is left is to hang up.
+            # Half of an answer is sent, or the client has left: close the connection.
             if not isinstance(exc, ConnectionError):
                 log.error("Request failed in the middle of its answer", exc_info=exc)
             self.in_flight.end(request, None)
@@ -114,19 +123,19 @@ class HttpServer(web.Server):
         if isinstance(exc, web.HTTPException):
             if exc.status < 400:
                 raise exc
-            error: ApiError = RoutingError(request, exc)
+            error: ApiError = routing_error(request, exc)
         elif isinstance(exc, ApiError):
             error = exc
         elif isinstance(exc, web.RequestPayloadError | HttpProcessingError):
-            error = body_error()
+            error = broken_body_error()
         else:
             log.error("Request failed", exc_info=exc)
-            error = crash_error()
+            error = internal_error()
         request[RECORD].error_code = error.code or str(error.status)
         return error_response(error)
 
     def close_idle(self) -> None:
-        """Hang up on every connection that has no request running."""
+        """Close every connection without a request in flight."""
         for connection in self.connections:
             if self.in_flight.on(connection) is None:
                 connection.force_close()
@@ -144,8 +153,8 @@ class HttpRunner(web.AppRunner):
         times: ConnectionTimes,
         max_connections: int | None = None,
     ) -> None:
-        """`max_connections` that may be open; beyond that the longest silent is closed. None: half of the open files."""
-        # After the drain only what refuses to end is left: it gets a second.
+        """Beyond `max_connections`, the connection that is idle longest is closed. None: half of the descriptors' limit."""
+        # After the drain only requests that refuse to end remain; they get a second.
         super().__init__(app, access_log=None, shutdown_timeout=1.0)
         self._add_common_headers = add_common_headers
         self._observer = observer
@@ -153,6 +162,8 @@ class HttpRunner(web.AppRunner):
         self._connection_options: dict[str, Any] = {
             "times": times,
             "access_log": None,
+            # A body that is small on the wire must not become large: Content-Encoding is refused with 415.
+            "auto_decompress": False,
         }
 
     async def _make_server(self) -> web.Server:

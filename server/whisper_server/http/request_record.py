@@ -1,7 +1,4 @@
-"""What is known of one HTTP request while it runs: for its log line and its metrics.
-
-Filled in by whoever learns something; read once, at the end. No HTTP library here.
-"""
+"""Facts about one HTTP request, for its log line and its metrics: filled in while it runs, read once at its end."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 def request_id_from(header: str | None) -> str:
-    """The client's own id where it is a plain token, else a new one."""
+    """The client's own id if it is a plain token, otherwise a new one."""
     if header is not None and _SANE_REQUEST_ID.fullmatch(header):
         return header
     return f"req_{uuid.uuid4().hex}"
@@ -22,7 +19,7 @@ def request_id_from(header: str | None) -> str:
 
 @dataclass
 class RequestRecord:
-    """Notes on one request; times in seconds, by the monotonic clock."""
+    """Facts about one request; times in seconds of the monotonic clock."""
 
     request_id: str
     started_s: float = field(default_factory=time.monotonic)
@@ -39,7 +36,7 @@ class RequestRecord:
     error_code: str = ""
     begun: bool = False
     ended: bool = False
-    """Answered, or given up because the client left."""
+    """Answered, or abandoned because the client left."""
 
     def elapsed_s(self) -> float:
         """Since the head of the request was read."""

@@ -1,6 +1,6 @@
-"""What each route does, by putting the parts together; every handler reads from top to bottom.
+"""The handlers of all routes; each reads from top to bottom.
 
-Which path leads here is in `app`; how errors become answers, in `http_protocol`.
+`app` maps paths to them, and `protocol` turns their errors into answers.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from whisper_server.api.formats import format_transcript
+from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
+from whisper_server.api.options import Policy
 from whisper_server.api.served_models import find_model, model_object
-from whisper_server.api.usage import tokens_usage, usage_of
 from whisper_server.errors import ApiError
-from whisper_server.http.admission import MemoryBudget, check_budget, check_wait
-from whisper_server.http.forms import Form, FormLimits, Policy, read_form, refuse_by_headers
+from whisper_server.http.admission import check_budget, check_wait
+from whisper_server.http.bodies import PiecewiseBody
+from whisper_server.http.forms import Form, FormLimits, read_form, refuse_by_headers
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import send_continue
 from whisper_server.http.request_record import RequestRecord
 from whisper_server.http.sse import Event, EventSender, delta_event, done_event
+from whisper_server.memory_budget import MemoryBudget, Reservation
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend, Service, Transcription
 from whisper_server.whisper.transcript import ServedModel, Task, Transcript
@@ -31,7 +33,7 @@ from whisper_server.whisper.transcript import ServedModel, Task, Transcript
 
 @dataclass(frozen=True)
 class AppState:
-    """What the handlers work with."""
+    """Everything that the handlers use."""
 
     service: Service
     models: Mapping[str, ServedModel]
@@ -41,54 +43,54 @@ class AppState:
     max_queue_s: float
     metrics: Metrics
     heartbeat_s: float
-    upload_pace: LoopThrottle
-    """Of the pieces of recordings that come in."""
-    recording_pace: LoopThrottle
-    """Of recordings that are decoded or transcribed: what comes next is done a few at a time."""
+    upload_throttle: LoopThrottle
+    """Limits the pieces of bodies that are read."""
+    recording_throttle: LoopThrottle
+    """Limits the steps that follow the decoding or transcribing of a recording."""
 
 
-APP_STATE = web.AppKey("parts", AppState)
+APP_STATE = web.AppKey("app_state", AppState)
 
 
 async def transcriptions(request: web.Request) -> web.StreamResponse:
-    return await _words_of(request, Task.TRANSCRIBE)
+    return await _transcribe(request, Task.TRANSCRIBE)
 
 
 async def translations(request: web.Request) -> web.StreamResponse:
-    return await _words_of(request, Task.TRANSLATE)
+    return await _transcribe(request, Task.TRANSLATE)
 
 
-async def _words_of(request: web.Request, task: Task) -> web.StreamResponse:
+async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
     state, record = request.app[APP_STATE], request[RECORD]
-    backend = _let_in(request, state)
+    backend = _admit(request, state)
     await send_continue(request)
-    with state.budget.reservation() as upload, state.budget.reservation() as sound_bytes:
+    with state.budget.reservation() as upload:
         with timed(record, "upload_s"):
-            form = await read_form(request, task, state.limits, state.policy, upload, throttle=state.upload_pace)
+            form = await read_form(request, task, state.limits, state.policy, upload, throttle=state.upload_throttle)
         with form:
             note_form(record, form)
             find_model(state.models, form.model)
             with timed(record, "decode_s"):
-                sound = await backend.decoder.decode(form.file, sound_bytes)
+                sound = await backend.decoder.read_audio(form.file, state.budget.reservation())
         upload.release()
         with sound, timed(record, "transcribe_s"):
-            await state.recording_pace.acquire()
+            await state.recording_throttle.acquire()
             record.audio_s = sound.duration_s
             state.metrics.audio_seconds.inc(sound.duration_s)
-            # Others that were let in along with this one may have filled the queue meanwhile.
+            # Requests that were admitted at the same time may have filled the queue since.
             check_wait(state.service.estimated_wait_s(), state.max_queue_s)
-            async with backend.pipeline.open(sound.samples, form.options) as job:
+            async with backend.pipeline.transcribe(sound.samples, form.options) as transcription:
                 if form.stream:
-                    return await _stream(request, job, form)
-                transcript = await job.transcript()
-                # A GPU ends many at once.
-                await state.recording_pace.acquire()
-        # Hours of words take their time to write: not on the event loop.
-        return await asyncio.to_thread(_written, transcript, form)
+                    return await _stream(request, transcription, form)
+                transcript = await transcription.transcript()
+                # A GPU finishes many recordings at once.
+                await state.recording_throttle.acquire()
+        # Formatting hours of speech takes long: not on the event loop.
+        return await asyncio.to_thread(_response_of, transcript, form, state.budget.reservation())
 
 
-def _let_in(request: web.Request, state: AppState) -> Backend:
-    """All that can be refused before the body, and so before `100 Continue`."""
+def _admit(request: web.Request, state: AppState) -> Backend:
+    """Refuse what can be refused before the body is read, and so before `100 Continue`. Raises ApiError."""
     backend = state.service.backend()
     refuse_by_headers(request.headers, state.limits)
     check_budget(state.budget, request.content_length or 0)
@@ -96,37 +98,37 @@ def _let_in(request: web.Request, state: AppState) -> Backend:
     return backend
 
 
-def _written(transcript: Transcript, form: Form) -> web.Response:
+def _response_of(transcript: Transcript, form: Form, reservation: Reservation) -> web.Response:
     usage = usage_of(transcript, form.model, form.response_format)
     body, content_type = format_transcript(transcript, form.response_format, form.granularities, usage)
-    return web.Response(body=body.encode(), headers={"Content-Type": content_type})
+    return web.Response(body=PiecewiseBody(body.encode(), content_type, reservation))
 
 
-async def _stream(request: web.Request, job: Transcription, form: Form) -> web.StreamResponse:
+async def _stream(request: web.Request, transcription: Transcription, form: Form) -> web.StreamResponse:
     record = request[RECORD]
 
     def note_error(error: ApiError) -> None:
         record.error_code = error.code or str(error.status)
 
     sender = EventSender(request, request.app[APP_STATE].heartbeat_s, note_error)
-    return await sender.send(transcript_events(job, logprobs=form.options.logprobs))
+    return await sender.send(transcript_events(transcription, logprobs=form.options.logprobs))
 
 
-async def transcript_events(job: Transcription, *, logprobs: bool) -> AsyncIterator[Event]:
-    """A delta for each window with words in it, then the whole."""
+async def transcript_events(transcription: Transcription, *, logprobs: bool) -> AsyncIterator[Event]:
+    """One delta per window with text, then the whole transcript."""
     windows = []
-    async for window in job.windows():
+    async for window in transcription.windows():
         windows.append(window)
         if window.text:
             yield delta_event(window, logprobs=logprobs)
-    transcript = job.assemble(windows)
+    transcript = transcription.assemble(windows)
     yield done_event(
         transcript.text, transcript.language, tokens_usage(transcript), transcript.logprobs if logprobs else None
     )
 
 
 def note_form(record: RequestRecord, form: Form) -> None:
-    """What the log line says of it."""
+    """Copy the form's fields of the log line into the record."""
     record.model = form.model
     record.response_format = form.response_format.value
     record.streamed = form.stream
@@ -134,7 +136,7 @@ def note_form(record: RequestRecord, form: Form) -> None:
 
 @contextmanager
 def timed(record: RequestRecord, field: str) -> Iterator[None]:
-    """Write the seconds that this took into the record, also where it failed."""
+    """Write the seconds that the block took into the record, also if it fails."""
     start_s = time.monotonic()
     try:
         yield
@@ -152,7 +154,7 @@ async def one_model(request: web.Request) -> web.Response:
 
 
 async def health(request: web.Request) -> web.Response:
-    """Alive: also while loading and draining, but not with a dead engine."""
+    """Succeeds also while loading and draining, but not if the engine is dead."""
     request.app[APP_STATE].service.check_alive()
     return web.json_response({"status": "ok"})
 

@@ -1,7 +1,6 @@
-"""OpenAI's server-sent events of a transcription: a delta a window, and what a proxy needs to let them through.
+"""OpenAI's server-sent events of a transcription: one delta per window, with headers that keep proxies from buffering.
 
-Until the first event is due an error is an ordinary HTTP error; from then on it is an event. How windows come
-about and what a transcript is worth belong elsewhere.
+Before the first event an error is an ordinary HTTP error; afterwards it is an event.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from aiohttp import web
 
 from whisper_server.api.formats import language_objects, logprob_objects
 from whisper_server.errors import ApiError
-from whisper_server.http.error_responses import crash_error
+from whisper_server.http.error_responses import internal_error
 from whisper_server.whisper.transcript import TokenLogprob, WindowTranscript
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
-    # nginx and those who took it over collect an answer before they pass it on, unless told not to.
+    # nginx and proxies built on it buffer an answer unless this header forbids it.
     "X-Accel-Buffering": "no",
 }
 
@@ -40,7 +39,7 @@ def delta_event(window: WindowTranscript, *, logprobs: bool) -> Event:
 
 
 def done_event(text: str, language: str, usage: Mapping[str, Any], logprobs: Iterable[TokenLogprob] | None) -> Event:
-    """The end: the deltas joined, and what they cost."""
+    """The last event: the joined deltas and the usage."""
     event: dict[str, Any] = {"type": "transcript.text.done", "text": text}
     if logprobs is not None:
         event["logprobs"] = logprob_objects(logprobs)
@@ -48,24 +47,24 @@ def done_event(text: str, language: str, usage: Mapping[str, Any], logprobs: Ite
 
 
 def _as_data(event: Event) -> bytes:
-    # ASCII only: some clients take U+2028 and U+0085 for the end of a line.
+    # ASCII only: some clients treat U+2028 and U+0085 as the end of a line.
     return f"data: {json.dumps(event, ensure_ascii=True, separators=(',', ':'))}\n\n".encode("ascii")
 
 
 class EventSender:
-    """Sends the events of one request, comments while there are none, and errors that come in between."""
+    """Sends the events of one request, comments while none is ready, and errors that occur in between."""
 
     def __init__(self, request: web.Request, heartbeat_s: float, on_error: Callable[[ApiError], None]) -> None:
         self._request = request
         self._heartbeat_s = heartbeat_s
         self._on_error = on_error
         self._items: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
-        """None: the end."""
+        """None marks the end."""
 
     async def send(self, events: AsyncIterator[Event]) -> web.StreamResponse:
         """Raises what `events` raises before anything was sent; sends it as an event afterwards."""
-        # One task runs the iterator from beginning to end: a slow reader does not hold up the engine, and
-        # time-outs and task groups inside it are left by the task that entered them.
+        # One task runs the whole iterator: a slow reader does not block the engine, and time-outs and task groups
+        # inside it are left by the task that entered them.
         pump = asyncio.create_task(self._pump(events))
         try:
             return await self._answer()
@@ -77,7 +76,7 @@ class EventSender:
         try:
             async for event in events:
                 self._items.put_nowait(event)
-        except Exception as error:  # noqa: BLE001 - it is raised or sent where the events are read
+        except Exception as error:  # noqa: BLE001 - raised or sent where the events are read
             self._items.put_nowait(error)
         else:
             self._items.put_nowait(None)
@@ -90,14 +89,14 @@ class EventSender:
             await response.write(sent)
             try:
                 sent = await self._next_bytes()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the client must learn that text is missing
+            except Exception as error:  # noqa: BLE001 - the client must learn that text is missing
                 await response.write(_as_data(self._error(error).body()))
                 break
-        # Its end is written by aiohttp once the handler is through: who sees it and hangs up interrupts nothing.
+        # aiohttp writes the end after the handler returns: a client that then hangs up interrupts nothing.
         return response
 
     async def _next_bytes(self) -> bytes:
-        """The next event, or a comment where it takes too long for a proxy's patience; empty at the end."""
+        """The next event, or a comment if none is ready within the heartbeat; empty at the end."""
         try:
             async with asyncio.timeout(self._heartbeat_s):
                 item = await self._items.get()
@@ -110,6 +109,6 @@ class EventSender:
     def _error(self, error: Exception) -> ApiError:
         if not isinstance(error, ApiError):
             log.error("Request failed in the middle of its events", exc_info=error)
-            error = crash_error()
+            error = internal_error()
         self._on_error(error)
         return error

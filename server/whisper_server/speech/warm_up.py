@@ -23,7 +23,7 @@ async def warm_up(pipeline: Transcriber, voice: VoiceDetector) -> None:
     await asyncio.to_thread(voice.has_speech, noise)
     await asyncio.to_thread(cut, noise, 1.0)  # the code path of recordings that have several windows
     try:
-        async with pipeline.open(noise, Options(timestamps=True)) as job:
+        async with pipeline.transcribe(noise, Options(timestamps=True)) as job:
             await job.transcript()
     except ApiError as error:
         raise StartError(f"MODEL_ID: the model was loaded, but does not transcribe: {error.message}") from error

@@ -1,6 +1,6 @@
-"""Arguments of `whisper-server transcribe`, and what they ask for.
+"""Arguments of `whisper-server transcribe`, and the options that they ask for.
 
-What they mean is decided by the same code as what a form's fields mean. Nothing is transcribed here.
+They fill the same `OptionsSpec` as the fields of a form. `work` transcribes.
 """
 
 from __future__ import annotations
@@ -8,32 +8,38 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from whisper_server.api.fields import Granularity, ResponseFormat
-from whisper_server.api.values import FieldName, Policy, granularities_of, options_of, parse_values
+from whisper_server.api.options import Granularity, OptionsSpec, Policy, ResponseFormat, keyword, spoken_language
 from whisper_server.errors import BadRequest
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.plan import SUFFIXES, RunOptions, SourceFile, output_paths
-from whisper_server.whisper.transcript import Task
+from whisper_server.whisper.transcript import Task, VoiceActivity
+
+T = TypeVar("T")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `transcribe` takes."""
+    """Add the arguments of `transcribe`."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, in any format")
     parser.add_argument("--format", choices=[str(one) for one in SUFFIXES], default="text", help="default: text")
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="write NAME.srt etc. there; default: stdout")
-    parser.add_argument("--language", default="", help="language spoken, such as de or German; default: detected")
-    parser.add_argument(
-        "--task", choices=[str(task) for task in Task], default="transcribe", help="translate: to English"
-    )
+    parser.add_argument("--language", type=_language, help="language spoken, such as de or German; default: detected")
+    parser.add_argument("--task", type=Task, choices=list(Task), default=Task.TRANSCRIBE, help="translate: to English")
     parser.add_argument("--prompt", default="", help="text before the recording: style, spelling, names")
-    parser.add_argument("--keyword", action="append", default=[], help="a word to expect; may be repeated")
-    parser.add_argument("--temperature", default="", help="0 to 1; default: 0, higher where the text looks wrong")
+    parser.add_argument(
+        "--keyword", type=_keyword, action="append", default=[], help="a word to expect; may be repeated"
+    )
+    parser.add_argument(
+        "--temperature", type=_temperature, help="0 to 1; default: 0, higher where the text looks wrong"
+    )
     parser.add_argument("--word-timestamps", action="store_true", help="with --format verbose_json: times of words too")
-    parser.add_argument("--voice-activity", action="store_true", help="leave out where nobody speaks")
+    parser.add_argument("--voice-activity", action="store_true", help="leave out what is not speech")
 
 
 def run(settings: Settings, args: argparse.Namespace) -> int:
@@ -52,7 +58,7 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def _prepare(folder: Path | None) -> None:
-    """Make the folder, before hours of work find that they have nowhere to go."""
+    """Create the folder before hours of work turn out to have nowhere to go."""
     try:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -68,19 +74,44 @@ def _options(settings: Settings, args: argparse.Namespace) -> RunOptions:
         raise BadRequest("--word-timestamps needs --format verbose_json: the other formats have no place for them")
     if len(args.files) > 1 and args.output_dir is None and args.format in {ResponseFormat.SRT, ResponseFormat.VTT}:
         raise BadRequest(f"several files as {args.format} need --output-dir: one after the other they are no subtitles")
-    values = {
-        "model": ["whisper-1"],
-        "response_format": [args.format],
-        "language": [args.language],
-        "prompt": [args.prompt],
-        "keywords": args.keyword,
-        "temperature": [args.temperature],
-        "timestamp_granularities": list(Granularity) if timed else [],
-        "chunking_strategy": ["auto"] if args.voice_activity else [],
-    }
-    task = Task(args.task)
-    fields = parse_values(
-        ((FieldName(name, None), text) for name, texts in values.items() for text in texts), task
-    ).fields
-    options = options_of(fields, task, Policy(settings.language_force, settings.timestamps))
-    return RunOptions(options, fields.response_format, granularities_of(fields))
+    spec = OptionsSpec(
+        task=Task(args.task),
+        response_format=ResponseFormat(args.format),
+        language=args.language,
+        prompt=args.prompt,
+        keywords=tuple(args.keyword),
+        temperature=args.temperature,
+        granularities=tuple(Granularity) if timed else (),
+        voice_activity=VoiceActivity() if args.voice_activity else None,
+    )
+    options = spec.options(Policy(settings.language_force, settings.timestamps))
+    return RunOptions(options, spec.response_format, spec.times_of())
+
+
+def _language(text: str) -> str | None:
+    return _checked(spoken_language, text) if text.strip() else None
+
+
+def _keyword(text: str) -> str:
+    return _checked(keyword, text)
+
+
+def _temperature(text: str) -> float | None:
+    """None for an empty value, which counts as not given."""
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, not {text!r}")
+    return value
+
+
+def _checked(check: Callable[[str], T], text: str) -> T:
+    """`check` with its ValueError as argparse's error, which otherwise loses the message."""
+    try:
+        return check(text.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,4 +1,4 @@
-"""Where transcripts and messages go: whole files, stdout for transcripts only, and a progress bar on stderr."""
+"""Output of transcripts and messages: whole files, stdout for transcripts only, and a progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} s of sound [{elapsed}<{rem
 
 
 class Progress:
-    """A bar of seconds of sound. How many there are in all is guessed from the sizes until every file is decoded."""
+    """A progress bar in seconds of audio. Until every file is decoded, the total is estimated from the files' sizes."""
 
     def __init__(self, n_bytes: int) -> None:
         self.bar = tqdm(bar_format=_BAR, file=sys.stderr, disable=None)
@@ -22,25 +22,25 @@ class Progress:
         self._done_s = 0.0
 
     def expect(self, n_bytes: int, duration_s: float) -> None:
-        """A file of so many bytes lasts so long."""
+        """Report the duration of a file of `n_bytes`."""
         self._n_bytes_known += n_bytes
         self._known_s += duration_s
         self.bar.total = round(self._known_s * max(1.0, self._n_bytes / max(1, self._n_bytes_known)))
         self.advance(0)
 
     def advance(self, duration_s: float) -> None:
-        """So much more is transcribed."""
+        """Report `duration_s` more as transcribed."""
         self._done_s += duration_s
         self.bar.update(round(self._done_s) - self.bar.n)
 
     def say(self, message: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self.bar.clear()
         print(f"whisper-server: {message}", file=sys.stderr)  # noqa: T201 - for the person who started it
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """All of it or nothing: written beside, then renamed."""
+    """Write the whole file or nothing: a temporary file in the same folder is renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -1,4 +1,4 @@
-"""What is to be done with which file, and where its transcript goes. Pure, but for looking at files' sizes."""
+"""The files to transcribe, the options for all of them, and the paths of the transcripts. Pure, except for file sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whisper_server.api.fields import Granularity, ResponseFormat
+from whisper_server.api.options import Granularity, ResponseFormat
 from whisper_server.whisper.transcript import Options
 
 SUFFIXES = {
@@ -20,7 +20,7 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to do with every file."""
+    """The options for every file."""
 
     options: Options
     response_format: ResponseFormat
@@ -29,7 +29,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file, and where its transcript goes."""
+    """A file and the path of its transcript."""
 
     source: Path
     output: Path | None
@@ -37,7 +37,7 @@ class SourceFile:
 
     @property
     def n_bytes(self) -> int:
-        """0 where that cannot be told; reading it will say why."""
+        """0 if the size is unknown; reading the file reports why."""
         try:
             return self.source.stat().st_size
         except OSError:
@@ -45,7 +45,7 @@ class SourceFile:
 
 
 def output_paths(sources: Sequence[Path], folder: Path | None, suffix: str) -> list[Path | None]:
-    """NAME.srt in `folder` for each source; NAME-2.srt where another source has that name already."""
+    """NAME.srt in `folder` for each source; NAME-2.srt if another source has that name already."""
     if folder is None:
         return [None] * len(sources)
     taken: set[str] = set()

@@ -1,7 +1,4 @@
-"""The work of `whisper-server transcribe`: every file through decoder and pipeline, until done or told to stop.
-
-How a recording becomes a transcript is not decided here.
-"""
+"""The work of `whisper-server transcribe`: every file goes through decoder and pipeline until done or stopped."""
 
 from __future__ import annotations
 
@@ -11,12 +8,11 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from whisper_server.api.formats import format_transcript
-from whisper_server.api.usage import usage_of
+from whisper_server.api.formats import duration_usage, format_transcript
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Unlimited
 from whisper_server.backend import load_backend
 from whisper_server.errors import ApiError, BadRequest
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
@@ -25,11 +21,11 @@ from whisper_server.transcribe_files.plan import RunOptions, SourceFile
 
 _CHUNK_BYTES = 1 << 20
 _MAX_BYTES_AT_ONCE = 32 << 20
-"""Small files are transcribed side by side, to fill the engine's batches; large ones fill them alone."""
+"""Small files are transcribed concurrently to fill the engine's batches; a large one fills them alone."""
 
 
 async def work_until_signal(settings: Settings, options: RunOptions, recordings: Sequence[SourceFile]) -> int:
-    """The first signal ends the work in good order, a second one at once."""
+    """Transcribe all files. The first signal stops the work cleanly, a second one immediately."""
     work = asyncio.current_task()
     received: list[int] = []
 
@@ -52,7 +48,7 @@ async def work_until_signal(settings: Settings, options: RunOptions, recordings:
 
 
 class FileRun:
-    """All files, some at a time."""
+    """All files, several at a time."""
 
     def __init__(self, backend: Backend, options: RunOptions, recordings: Sequence[SourceFile]) -> None:
         self._backend = backend
@@ -61,7 +57,7 @@ class FileRun:
         self._progress = Progress(sum(recording.n_bytes for recording in recordings))
 
     async def run(self, max_at_once: int) -> int:
-        """How many failed."""
+        """The number of files that failed."""
         tasks: list[asyncio.Task[bool]] = []
         running: dict[asyncio.Task[bool], int] = {}
         with self._progress.bar:
@@ -79,7 +75,7 @@ class FileRun:
         return sum(not task.result() for task in tasks)
 
     async def _one(self, recording: SourceFile, before: asyncio.Task[bool] | None) -> bool:
-        """Whether it worked; if not, it has been said why. On stdout, transcripts keep the files' order."""
+        """True on success; otherwise the reason is printed. On stdout, transcripts keep the order of the files."""
         try:
             self._refuse_to_overwrite(recording)
             body = await self._transcript(recording)
@@ -94,7 +90,7 @@ class FileRun:
             problem = error.message
         except OSError as error:
             problem = error.strerror or str(error)
-        except Exception as error:  # noqa: BLE001 - the other files are not to suffer from it
+        except Exception as error:  # noqa: BLE001 - the other files are still transcribed
             problem = f"unexpected {error!r}"
         else:
             return True
@@ -112,20 +108,20 @@ class FileRun:
     async def _transcript(self, recording: SourceFile) -> str:
         options = self._options
         with await asyncio.to_thread(_read, recording.source) as file:
-            sound = await self._backend.decoder.decode(file, Unlimited())
+            sound = await self._backend.decoder.read_audio(file, MemoryBudget.unlimited().reservation())
         with sound:
-            heard_s = 0.0
+            done_s = 0.0
             self._progress.expect(recording.n_bytes, sound.duration_s)
-            async with self._backend.pipeline.open(sound.samples, options.options) as job:
+            async with self._backend.pipeline.transcribe(sound.samples, options.options) as transcription:
                 windows = []
-                async for window in job.windows():
+                async for window in transcription.windows():
                     windows.append(window)
-                    until_s = window.segments[-1].end_s if window.segments else heard_s
-                    self._progress.advance(until_s - heard_s)
-                    heard_s = until_s
-                transcript = job.assemble(windows)
-            self._progress.advance(sound.duration_s - heard_s)
-        usage = usage_of(transcript, "whisper-1", options.response_format)
+                    until_s = window.segments[-1].end_s if window.segments else done_s
+                    self._progress.advance(until_s - done_s)
+                    done_s = until_s
+                transcript = transcription.assemble(windows)
+            self._progress.advance(sound.duration_s - done_s)
+        usage = duration_usage(transcript)
         return format_transcript(transcript, options.response_format, options.granularities, usage)[0]
 
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
 from kubernetes import client, config
 
 Document = dict[str, Any]
 LIMIT_S = 30.0
+OK = 200
 
 
 class ReadFailed(Exception):
@@ -45,11 +47,11 @@ class ApiReader:
     """A client of one kubeconfig, for any thread. It learns what is served when it meets a kind that it does not know."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        settings = client.Configuration()
-        config.load_kube_config(str(kubeconfig), client_configuration=settings)
-        settings.proxy = None
-        settings.retries = urllib3.Retry(0, connect=1, read=1, redirect=0)  # a kept connection may have ended
-        self._client = client.ApiClient(settings)
+        self._settings = client.Configuration()
+        config.load_kube_config(str(kubeconfig), client_configuration=self._settings)
+        self._settings.proxy = None
+        self._settings.retries = urllib3.Retry(1, redirect=0)  # a connection that was kept may have ended
+        self._client = client.ApiClient(self._settings)
         self._resources: dict[str, Resource] = {}
         self._learning = threading.Lock()
 
@@ -97,22 +99,18 @@ class ApiReader:
         yield from _resources("/api/v1", self._read("/api/v1"))
 
     def _read(self, path: str, query: Mapping[str, str] | None = None) -> Document:
+        url = f"{self._settings.host}{path}{f'?{urlencode(query)}' if query else ''}"
+        # Read anew each time: a kubeconfig may have a token in a file.
+        authorization = self._settings.auth_settings().get("BearerToken", {}).get("value")
+        headers = {"Accept": "application/json"} | ({"authorization": authorization} if authorization else {})
         try:
-            answer = self._client.call_api(
-                path,
-                "GET",
-                query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json"},
-                auth_settings=["BearerToken"],
-                _preload_content=False,
-                _return_http_data_only=True,
-                _request_timeout=LIMIT_S,
-            )
-            document: Document = json.loads(answer.data)
-        except client.ApiException as refused:
-            raise ReadFailed(_message(refused)) from None
-        except urllib3.exceptions.HTTPError as lost:
+            answer = self._client.call_api("GET", url, header_params=headers, _request_timeout=LIMIT_S)
+            body: bytes = answer.read()
+        except (urllib3.exceptions.HTTPError, client.ApiException) as lost:
             raise ReadFailed(f"The connection to the server was refused or lost: {lost}") from None
+        if answer.status != OK:
+            raise ReadFailed(_message(answer.status, body))
+        document: Document = json.loads(body)
         return document
 
 
@@ -132,9 +130,9 @@ def _resources(prefix: str, listed: Document) -> Iterator[Resource]:
         yield Resource(prefix, entry["name"], entry["kind"], entry["namespaced"], frozenset(names))
 
 
-def _message(refused: client.ApiException) -> str:
+def _message(code: int, body: bytes) -> str:
     try:
-        status = json.loads(refused.body)
-        return f"Error from server ({status.get('reason', refused.status)}): {status.get('message', '')}"
-    except (TypeError, ValueError):
-        return f"Error from server ({refused.status}): {refused.body}"
+        status = json.loads(body)
+        return f"Error from server ({status.get('reason', code)}): {status.get('message', '')}"
+    except ValueError:
+        return f"Error from server ({code}): {body.decode(errors='replace')}"

@@ -118,6 +118,48 @@ def with_video(signal: Signal, rate_hz: int, container: str) -> bytes:
         return path.read_bytes()
 
 
+_SUBTITLE_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, \
+StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+
+
+def with_all_kinds_of_streams(signal: Signal, rate_hz: int, container: str) -> bytes:
+    """Sound with moving picture, subtitles and chapters, in Matroska with an attached file too."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        with av.open(path, "w", format=container) as output:
+            output.set_chapters(
+                [{"id": 1, "start": 0, "end": 1_000, "time_base": Fraction(1, 1_000), "metadata": {"title": "one"}}]
+            )
+            video = output.add_stream("mpeg4", rate=10)
+            video.width, video.height = 64, 48
+            words = output.add_stream("subrip" if container == "matroska" else "mov_text")
+            words.codec_context.subtitle_header = _SUBTITLE_HEADER
+            if container == "matroska":
+                output.add_attachment("notes.ttf", "font/ttf", b"data")
+            packets = encoded(output, signal, rate_hz, "aac")
+            for n in range(20):
+                output.mux(video.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), n * 10, np.uint8))))
+            output.mux(video.encode(None))
+            subtitle = av.Packet(b"Hello" if container == "matroska" else b"\0\5Hello")
+            subtitle.stream = words
+            subtitle.time_base = Fraction(1, 1_000)
+            subtitle.pts = subtitle.dts = 0
+            subtitle.duration = 1_500
+            output.mux(subtitle)
+            for packet in packets:
+                output.mux(packet)
+        return path.read_bytes()
+
+
 def video_only(container: str) -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder, "file")
@@ -127,6 +169,36 @@ def video_only(container: str) -> bytes:
             for n in range(10):
                 output.mux(video.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), n * 20, np.uint8))))
             output.mux(video.encode(None))
+        return path.read_bytes()
+
+
+def with_tracks(signals: list[Signal], rate_hz: int, container: str) -> bytes:
+    """Each signal in an audio track of its own."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        with av.open(path, "w", format=container) as output:
+            for packets in [encoded(output, signal, rate_hz, "aac") for signal in signals]:
+                for packet in packets:
+                    output.mux(packet)
+        return path.read_bytes()
+
+
+def with_late_sound(signal: Signal, rate_hz: int, container: str, *, late_s: float) -> bytes:
+    """Moving picture from the start, sound only after `late_s`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        with av.open(path, "w", format=container) as output:
+            video = output.add_stream("mpeg4", rate=10)
+            video.width, video.height = 64, 48
+            packets = encoded(output, signal, rate_hz, "aac")
+            for n in range(round(10 * late_s) + 20):
+                output.mux(video.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), n % 20, np.uint8))))
+            output.mux(video.encode(None))
+            for packet in packets:
+                assert packet.pts is not None
+                packet.pts += round(late_s / packet.time_base)
+                packet.dts = packet.pts
+                output.mux(packet)
         return path.read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Doubles of engine, pipeline and decoder. They never ship: what they do is what a test tells them."""
+"""Doubles of engine, pipeline and decoder that answer, stall and fail as a test chooses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Self
 import numpy as np
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import Overloaded
+from whisper_server.memory_budget import Reservation
 from whisper_server.service import Backend
 from whisper_server.whisper.engine_protocol import EngineWindow, ModelFacts
 from whisper_server.whisper.transcript import Options, Samples, Segment, TokenLogprob, Transcript, WindowTranscript
@@ -67,7 +67,7 @@ class DecoderDouble:
     n_calls: int = 0
     error: Exception | None = None
 
-    async def decode(self, source: MemoryFile, reservation: Reservation) -> SoundDouble:
+    async def read_audio(self, source: MemoryFile, reservation: Reservation) -> SoundDouble:
         self.n_calls += 1
         if self.error is not None:
             raise self.error
@@ -94,9 +94,9 @@ class PipelineDouble:
     n_open: int = 0
     n_left_early: int = 0
 
-    def open(self, samples: Samples, options: Options) -> JobDouble:
+    def transcribe(self, samples: Samples, options: Options) -> TranscriptionDouble:
         self.options.append(options)
-        return JobDouble(self, options)
+        return TranscriptionDouble(self, options)
 
     def queued_audio_s(self) -> float:
         return self.queued_s
@@ -105,7 +105,7 @@ class PipelineDouble:
         return self.wait_s
 
 
-class JobDouble:
+class TranscriptionDouble:
     def __init__(self, pipeline: PipelineDouble, options: Options) -> None:
         self._pipeline = pipeline
         self._options = options

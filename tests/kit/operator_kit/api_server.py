@@ -1,4 +1,4 @@
-"""Something that answers like an API server on its bad days: what each request is answered is written by the test.
+"""An HTTP server that answers like a failing API server: the test writes each answer.
 
 What a real one answers on its good days is tested in tests/cluster.
 """
@@ -30,7 +30,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response. `silent`: none ever comes."""
+    """A response. `silent`: no answer is ever sent."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Answer:
 
 
 class ApiServerDouble:
-    """Answers, and notes what it was asked."""
+    """Answers, and records the requests."""
 
     def __init__(self, answer: Callable[[Asked], Answer]) -> None:
         self.asked: list[Asked] = []

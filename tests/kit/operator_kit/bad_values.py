@@ -1,4 +1,4 @@
-"""Values that a schema must refuse, made from the schema itself: one of another type, one beyond each limit. Pure."""
+"""Values that a schema must refuse, derived from the schema: one of another type, one beyond each limit. Pure."""
 
 from __future__ import annotations
 

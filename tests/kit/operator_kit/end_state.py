@@ -1,4 +1,4 @@
-"""What an endpoint has come to on a cluster: its children and their desired_children, comparable between endpoints.
+"""The end state of an endpoint on a cluster: the desired part of its children, comparable between endpoints.
 
 Left out is what the API server gives out (uids, times, versions, addresses) and what differs with namespace and name.
 """
@@ -25,7 +25,7 @@ SELECTOR = f"{names.MANAGED_BY_LABEL}={names.FIELD_MANAGER}"
 
 
 def children(cluster: Cluster, namespace: str, endpoint: str = "") -> dict[str, Document]:
-    """All that carries the operator's labels, pods apart, by kind and name."""
+    """All objects with the operator's labels except pods, by kind and name."""
     selector = f"{SELECTOR},{names.ENDPOINT_LABEL}={endpoint}" if endpoint else SELECTOR
     found = cluster.find(WATCHED, namespace, selector)
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in found}
@@ -37,10 +37,10 @@ def pods(cluster: Cluster, namespace: str, endpoint: str = "") -> list[Document]
 
 
 def end_state(cluster: Cluster, namespace: str, endpoint: str) -> dict[str, Document]:
-    """The children without what is given out; the endpoint's name is written as NAME, its namespace as NAMESPACE."""
+    """The children without what the API server assigns; the endpoint's name is written as NAME, its namespace as NAMESPACE."""
     found = children(cluster, namespace, endpoint)
     text = json.dumps({name: desired(child) for name, child in found.items()}, sort_keys=True)
-    # Of what is compared here anyway, with the endpoint's name in it.
+    # The hash covers what is compared here anyway, and includes the endpoint's name.
     text = re.sub(rf'("{names.SETTINGS_HASH_ANNOTATION}"): "[0-9a-f]+"', r'\1: "HASH"', text)
     said: dict[str, Document] = json.loads(text.replace(endpoint, "NAME").replace(namespace, "NAMESPACE"))
     return said
@@ -72,7 +72,7 @@ def conditions(endpoint: Document) -> dict[str, Document]:
 
 
 def is_current(endpoint: Document, ready: str = "True") -> bool:
-    """Whether its status speaks of its newest spec, and Ready says so."""
+    """Whether its status refers to its newest spec, and Ready has this status."""
     generation = (endpoint.get("status") or {}).get("observedGeneration")
     said = conditions(endpoint).get("Ready", {}).get("status")
     return bool(generation == endpoint["metadata"]["generation"] and said == ready)

@@ -19,7 +19,7 @@ BY_TESTS = "test"
 @contextmanager
 def installed_crd(cluster: Cluster) -> Iterator[None]:
     """A cluster that was brought up for the tests keeps it for the next module: garbage collection would take up to 30 s
-    to learn of a new one. A CRD that somebody else installed stays as it is; from a cluster that is not of this kit, ours
+    to learn of a new one. A CRD that another tool installed stays as it is; from a cluster that is not of this kit, ours
     is deleted afterwards, with all endpoints.
     """
     managers = crd_managers(cluster)
@@ -39,13 +39,13 @@ def installed_crd(cluster: Cluster) -> Iterator[None]:
 
 
 def crd_managers(cluster: Cluster) -> set[str]:
-    """Who has written the CRD; nobody where it is not there."""
+    """Field managers of the CRD; none if it does not exist."""
     managers = "-ojsonpath={.metadata.managedFields[*].manager}"
     return set(cluster.kubectl("get", "crd", CRD_NAME, "--ignore-not-found", "--show-managed-fields", managers).split())
 
 
 def refusals(cluster: Cluster, documents: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Name of each WhisperEndpoint that the API server would not take → what it says."""
+    """Name of each WhisperEndpoint that the API server refuses → its message."""
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
     try:
         cluster.kubectl("create", "--dry-run=server", "--validate=ignore", "-f-", stdin=text)

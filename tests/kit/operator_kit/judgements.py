@@ -1,4 +1,4 @@
-"""What `make_status` is asked in tests: an endpoint, what is seen of it, and what it should say."""
+"""Calls `make_status` in tests: an endpoint, a snapshot, and functions that shorten the status."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ CPU: Mapping[str, Any] = {"gpu": {"class": "none"}}
 
 
 SOON_S = 10.0
-"""In which a trouble is told, and gone once it is mended."""
+"""Within this time an issue is reported, and disappears once it is fixed."""
 START_S = 30.0
 """For what is not under test: the first pod of an endpoint, on a busy machine."""
 
@@ -29,13 +29,13 @@ def course(stage: str, **more: str) -> dict[str, Any]:
 
 
 def stuck(reason: str) -> dict[str, str]:
-    """Conditions of an endpoint of which nothing serves and nothing comes."""
+    """Conditions of an endpoint that does not serve and is stuck."""
     return {"Ready": f"False {reason}", "Available": f"False {reason}", "Progressing": f"False {reason}"}
 
 
 @dataclass(frozen=True)
 class LiveEndpoint:
-    """A handle; nothing is there before `apply`."""
+    """A handle; `apply` creates the endpoint."""
 
     cluster: Cluster
     namespace: str

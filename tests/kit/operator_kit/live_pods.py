@@ -66,7 +66,7 @@ def pod(
 
 
 def unscheduled(words: str, name: str = "speech-5c9-aaaaa", *, settings: str = NEW_SETTINGS) -> Document:
-    """A pod without a node, and why; no words: the scheduler has not looked at it."""
+    """A pod without a node, and why; without a message the scheduler has not decided yet."""
     entry = [condition("PodScheduled", "False", "Unschedulable", words)] if words else []
     return {
         "apiVersion": "v1",
@@ -78,7 +78,7 @@ def unscheduled(words: str, name: str = "speech-5c9-aaaaa", *, settings: str = N
 
 
 def failed(reason: str, message: str, name: str = "speech-5c9-zzzzz", *, ago: float = 620) -> Document:
-    """A pod that its node evicted or did not take, so many seconds ago."""
+    """A pod that its node evicted or rejected, this many seconds ago."""
     document = pod(name, up(ready=False), phase="Failed", created=ago + 100, reason=reason, message=message)
     entry = condition("DisruptionTarget", "True", "TerminationByKubelet", message)
     document["status"]["conditions"].append({**entry, "lastTransitionTime": at(ago)})

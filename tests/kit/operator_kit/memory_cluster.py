@@ -1,4 +1,4 @@
-"""A double of the Protocol `Cluster` in memory, which fails on purpose. Also of what leadership and resync ask for.
+"""A double of the Protocol `Cluster` in memory, which fails on purpose. It also implements the Protocols of leadership and resync.
 
 It knows just enough: uids, resourceVersions, server-side apply of one manager, owner references. Real behaviour is tested
 on the real API server, in tests/cluster.
@@ -42,17 +42,17 @@ class MemoryCluster:
         self.after: Callable[[str, str, str], None] = lambda method, kind, name: None
         """Likewise after its effect: the answer gets lost."""
         self.watch: Callable[[str, dict[str, Any]], None] = lambda type_, document: None
-        """Told of each change, as kopf would be."""
+        """Called with each change, like kopf's handlers."""
         self._applied: dict[Identity, dict[str, Any]] = {}
         self._versions = itertools.count(100)
         self._uids = itertools.count(1)
 
     def called(self, method: str) -> list[str]:
-        """Kinds and names that were asked of in this way."""
+        """Kinds and names of the calls of a method."""
         return [f"{kind}/{name}" for what, kind, name in self.calls if what == method]
 
     def put(self, document: Document) -> dict[str, Any]:
-        """As somebody else would have written it."""
+        """Writes an object as another client would."""
         identity = _identity(document)
         old = self.objects.get(identity)
         new = copy.deepcopy(dict(document))
@@ -64,7 +64,7 @@ class MemoryCluster:
         return copy.deepcopy(new)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Gone, and with it what it owned."""
+        """Deletes an object and the objects that it owns."""
         gone = self.objects.pop((kind, namespace, name))
         self._applied.pop((kind, namespace, name), None)
         self.watch("DELETED", copy.deepcopy(gone))
@@ -179,7 +179,7 @@ def merged(under: Any, over: Any) -> Any:
 
 
 def without(live: Any, applied: Any, desired: Any) -> Any:
-    """What was applied before and is not wished for any more goes."""
+    """Removes fields that were applied before and are no longer desired."""
     if not (isinstance(live, dict) and isinstance(applied, dict)):
         return live
     desired_keys = desired if isinstance(desired, dict) else {}

@@ -1,4 +1,4 @@
-"""Starts the real operator as a process of its own against a kubeconfig, and sees that it is gone afterwards.
+"""Starts the real operator as a separate process with a kubeconfig, and checks that it has ended afterwards.
 
 operator = OperatorProcess(cluster.kubeconfig, folder, {"DRIFT_SECONDS": "2"})
 with operator.running(): …
@@ -72,14 +72,14 @@ class OperatorProcess:
 
     @property
     def port(self) -> int:
-        """Known once it has said so."""
+        """Known once it is logged."""
         found = re.search(r'"message": "started".*?"port": (\d+)', self.log())
         if found is None:
             raise RuntimeError(f"the operator has not said where it listens:\n{self.log()}")
         return int(found[1])
 
     def log(self) -> str:
-        """Of the last start."""
+        """Log of the last start."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def messages(self) -> list[str]:
@@ -121,7 +121,7 @@ class OperatorProcess:
             return self.popen.wait()
 
     def ask(self, path: str) -> tuple[int, str]:
-        """What /healthz, /readyz or /metrics answer; 0 where nobody does."""
+        """Answer of /healthz, /readyz or /metrics; status 0 without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -155,7 +155,7 @@ class OperatorProcess:
 
     @contextmanager
     def running(self) -> Iterator[OperatorProcess]:
-        """Started and at work; on leaving it must end well."""
+        """Starts it and waits until it is the leader; on exit it must shut down cleanly."""
         self.start()
         try:
             self.wait_until_leading()

@@ -15,7 +15,7 @@ PODS = "whisper-operator.io/endpoint=speech"
 def documents(
     spec: Document, namespace: str, *, served: frozenset[str] = frozenset(), **settings: Any
 ) -> list[Document]:
-    """The children without their owner, whom this cluster does not have."""
+    """The children without their owner, which this cluster does not have."""
     endpoint = parsed_endpoint(spec, namespace=namespace)
     made = make_children(endpoint, operator_settings(**settings), served_kinds=served, ingress_controller="contour")
     for child in made:
@@ -29,7 +29,7 @@ def pods(cluster: Cluster, namespace: str) -> list[Document]:
 
 
 def scheduler_said(pod: Document) -> str:
-    """Why a pod has no node; empty as long as nothing was said."""
+    """Why a pod has no node; empty until the scheduler reports it."""
     said = [each for each in pod["status"].get("conditions", []) if each["type"] == "PodScheduled"]
     return str(said[0].get("message", "")) if said and said[0]["status"] == "False" else ""
 

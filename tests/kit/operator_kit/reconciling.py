@@ -72,12 +72,12 @@ class Bench:
         return await self.reconciler.reconcile(key)
 
     async def settle(self, key: Key = KEY) -> Result:
-        """Until two looks in a row write nothing; the last outcome."""
+        """Reconciles until two runs in a row write nothing; the last result."""
         for _ in range(20):
             n_calls = len(self.written())
-            outcome = await self.reconcile(key)
-            if len(self.written()) == n_calls and not outcome.failed:
-                return outcome
+            result = await self.reconcile(key)
+            if len(self.written()) == n_calls and not result.failed:
+                return result
         raise AssertionError(f"it never settles: {self.written()[-12:]}")
 
     async def settle_or_be_killed(self, key: Key = KEY) -> bool:
@@ -99,7 +99,7 @@ class Bench:
         return {one["type"]: one for one in self.endpoint(key).get("status", {}).get("conditions", ())}
 
     def children(self) -> dict[str, dict[str, Any]]:
-        """By kind and name, without what the server gives out."""
+        """By kind and name, without what the server assigns."""
         given_out = ("uid", "resourceVersion", "creationTimestamp", "generation")
         found = {}
         for (kind, _, name), document in sorted(self.cluster.objects.items()):

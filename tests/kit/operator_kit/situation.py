@@ -1,4 +1,4 @@
-"""What an endpoint can be in, and how its conditions should read then: how one is put together. The list is `situations`."""
+"""A situation: a spec, a snapshot, and the expected conditions. The list is in `situations`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ OK = {
 
 @dataclasses.dataclass(frozen=True)
 class Situation:
-    """What is asked for and what is seen; `differs` from an endpoint that is well."""
+    """A spec and a snapshot; `differs` lists the conditions that differ from a healthy endpoint."""
 
     spec: Mapping[str, Any]
     snapshot: ClusterSnapshot
@@ -65,7 +65,7 @@ class Situation:
 
 
 def stuck(reason: str, **more: str) -> dict[str, str]:
-    """Nothing serves, and somebody must see to it."""
+    """Nothing serves, and the issue needs a fix."""
     return {
         "Ready": f"False {reason}",
         "Available": f"False {reason}",
@@ -75,7 +75,7 @@ def stuck(reason: str, **more: str) -> dict[str, str]:
 
 
 def coming(reason: str, **more: str) -> dict[str, str]:
-    """Nothing serves yet, and nothing is wrong."""
+    """Nothing serves yet, but nothing is wrong."""
     return {**stuck(reason), "Progressing": f"True {reason}", **more}
 
 

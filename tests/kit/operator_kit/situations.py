@@ -1,4 +1,4 @@
-"""What an endpoint can be in, and how its conditions should read then: one list, for tests that hold in every situation."""
+"""All situations in one list, for tests that hold in every situation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Specs that the API server must refuse, and specs at the edge that it must take. Data only."""
+"""Specs that the API server must refuse, and edge cases that it must accept. Data only."""
 
 from __future__ import annotations
 

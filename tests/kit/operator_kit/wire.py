@@ -1,4 +1,4 @@
-"""A wire between the operator and the API server that can be cut, or go dead without a word, as load balancers do."""
+"""A TCP proxy between the operator and the API server that can cut connections, or drop all bytes silently as load balancers do."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Wire:
         return len(self._open)
 
     def cut(self) -> int:
-        """Every connection ends; new ones are welcome. How many there were."""
+        """Closes every connection and accepts new ones. Returns how many there were."""
         writers = list(self._open)
         for writer in writers:
             self._loop.call_soon_threadsafe(writer.close)
         return len(writers)
 
     def go_dead(self) -> int:
-        """Nothing comes through on the connections that there are, and nobody is told; new ones work."""
+        """Existing connections pass nothing and stay open; new ones work."""
         found = set(self._open)
         self._dead |= found
         return len(found)

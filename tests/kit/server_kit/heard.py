@@ -45,7 +45,7 @@ class Heard:
         self._kept: dict[tuple[str, Collection], list[Pair]] = {}
 
     def sentences(self, language: str, collection: Collection = "everyday") -> list[Pair]:
-        """The first sentences of a collection; the server was not told their language."""
+        """The first sentences of a collection; the requests do not name their language."""
         key = (language, collection)
         if key not in self._kept:
             utterances = [spoken(language, index, collection) for index in range(N_SENTENCES[key])]

@@ -128,7 +128,7 @@ def wait_until_ready(server: ServerProcess, limit_s: float = START_LIMIT_S) -> N
 
 
 def name_of(process: psutil.Process) -> str:
-    """Empty where it has ended meanwhile, as any process may between two looks at it."""
+    """Empty if it has ended, as any process may at any time."""
     try:
         return process.name()
     except psutil.NoSuchProcess:
@@ -136,7 +136,7 @@ def name_of(process: psutil.Process) -> str:
 
 
 def command_of(process: psutil.Process) -> str:
-    """Empty where it has ended meanwhile."""
+    """Empty if it has ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
@@ -162,12 +162,12 @@ def stop(server: ServerProcess, shared_before: frozenset[str]) -> Ending:
 
 
 def shared_files() -> frozenset[str]:
-    """What is in shared memory under a name. What is in the temporary folder is looked for in each server's own."""
+    """Named files in shared memory. Each server has a temporary folder of its own, which is checked separately."""
     return frozenset(str(path) for path in Path("/dev/shm").glob("*"))
 
 
 def left_behind(before: frozenset[str]) -> frozenset[str]:
-    """What is shared now, was not before, and nobody who lives has open: other servers may run on this machine."""
+    """New shared files that no living process has open: other servers may run on this machine."""
     new = shared_files() - before
     held = _held_inodes() if new else set()
     return frozenset(path for path in new if _inode(path) not in {None, *held})

@@ -38,6 +38,7 @@ def main(verb: str, arguments: list[str]) -> int:
     for name, value in LONG.items() if is_all else ():
         os.environ.setdefault(name, value)
     os.environ["TEST_ALL"] = "1" if is_all else ""
+    os.environ["TEST_IN_SHORT"] = "" if is_all else "1"
     os.environ["TEST_BED_UNCHANGED"] = "" if is_all else bed.reason_to_skip(Path())
     shutil.rmtree(LOGS, ignore_errors=True)
     run = Run(LOGS, say)
@@ -62,6 +63,8 @@ def lanes(arguments: list[str]) -> list[list[Step]]:
     waiting = [
         Step("cluster-tools", (*tools, "simulated"), kits, has_report=False),
         Step("cluster", (*pytest, "tests/cluster", f"-n{N_CLUSTERS}", *several, *arguments)),
+        Step("node-tools", (*tools, "real"), kits, has_report=False),
+        Step("images", ("scripts/build.sh", "archives"), has_report=False),
         Step("e2e", (*pytest, "tests/e2e", *arguments)),
     ]
     computing = [

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Run:
         self.folder = folder
         self.finished: list[Finished] = []
         self._say = say
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `end` is called by a signal, wherever this thread is
         self._at_work: dict[str, subprocess.Popen[bytes]] = {}
         self._is_over = False
         self._started_s = time.monotonic()
@@ -85,7 +86,8 @@ class Run:
         self._is_over = True
         with self._lock:
             for popen in self._at_work.values():
-                popen.send_signal(signal.SIGINT)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.killpg(popen.pid, signal.SIGINT)
 
     def _run_lane(self, steps: Sequence[Step]) -> None:
         for step in steps:

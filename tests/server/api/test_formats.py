@@ -15,9 +15,16 @@ from openai.types.audio.transcription_segment import TranscriptionSegment
 from openai.types.audio.transcription_word import TranscriptionWord
 from pydantic import BaseModel
 
-from whisper_server.api.fields import Granularity, ResponseFormat
-from whisper_server.api.formats import format_transcript, to_srt, to_text, to_verbose_json, to_vtt
-from whisper_server.api.usage import tokens_usage, usage_of
+from whisper_server.api.formats import (
+    format_transcript,
+    to_srt,
+    to_text,
+    to_verbose_json,
+    to_vtt,
+    tokens_usage,
+    usage_of,
+)
+from whisper_server.api.options import Granularity, ResponseFormat
 from whisper_server.whisper.transcript import Segment, Task, TokenLogprob, Transcript, Word
 
 DURATION = {"type": "duration", "seconds": 5}
@@ -97,7 +104,7 @@ def test_json_without_logprobs_has_no_such_field() -> None:
     assert json.loads(body)["usage"] == {"type": "duration", "seconds": 5}
 
 
-def test_json_is_written_in_the_letters_of_the_language() -> None:
+def test_json_is_not_escaped_to_ascii() -> None:
     for response_format in (ResponseFormat.JSON, ResponseFormat.VERBOSE_JSON):
         assert "schöne Straße" in format_transcript(TRANSCRIPT, response_format, (), DURATION)[0]
 
@@ -228,7 +235,7 @@ def test_text_of_cues(text: str, srt: str, vtt: str) -> None:
     assert to_vtt(transcript) == f"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{vtt.format('--&gt;')}\n\n"
 
 
-def test_empty_segments_are_no_cues_and_numbers_have_no_gaps() -> None:
+def test_empty_segments_make_no_cues_and_no_gaps() -> None:
     texts = ("a", " ", "", "\n", "b", "\u2028", "c")
     segments = tuple(segment(index, index, index + 1, text) for index, text in enumerate(texts))
     blocks = to_srt(replace(TRANSCRIPT, segments=segments)).split("\n\n")[:-1]

@@ -13,7 +13,7 @@ import pytest
 from audio_kit import files
 from audio_kit.decoding import decoded
 from audio_kit.signals import best_match, expected, sweep
-from whisper_server.audio.limits import DecodeLimits
+from whisper_server.audio.limits import DecoderLimits
 from whisper_server.errors import AudioTooLong, AudioTooShort, InvalidAudio
 
 DURATION_S = 6.0
@@ -215,13 +215,13 @@ def test_a_tenth_of_a_second_is_enough() -> None:
 @pytest.mark.parametrize("name", ["wav", "flac", "mp3", "opus", "m4a", "webm"])
 def test_too_long_names_the_setting_that_binds(name: str) -> None:
     content = sample(name)
-    assert len(decoded(content, DecodeLimits(max_audio_s=6))) >= 95_900
+    assert len(decoded(content, DecoderLimits(max_audio_s=6))) >= 95_900
     with pytest.raises(AudioTooLong, match=r"MAX_AUDIO_SECONDS is 5\.5 s"):
-        decoded(content, DecodeLimits(max_audio_s=5.5))
+        decoded(content, DecoderLimits(max_audio_s=5.5))
     with pytest.raises(AudioTooLong, match="MAX_DECODED_SECONDS is 4 s"):
-        decoded(content, DecodeLimits(max_audio_s=5, max_decoded_s=4))
+        decoded(content, DecoderLimits(max_audio_s=5, max_decoded_s=4))
     with pytest.raises(AudioTooLong, match="MAX_AUDIO_SECONDS is 4 s"):
-        decoded(content, DecodeLimits(max_audio_s=4, max_decoded_s=5))
+        decoded(content, DecoderLimits(max_audio_s=4, max_decoded_s=5))
 
 
 def test_a_small_file_of_many_hours_costs_no_more_than_the_limit() -> None:
@@ -229,5 +229,5 @@ def test_a_small_file_of_many_hours_costs_no_more_than_the_limit() -> None:
     assert len(content) < 2_000_000
     started_s = time.process_time()
     with pytest.raises(AudioTooLong, match="MAX_AUDIO_SECONDS is 60 s"):
-        decoded(content, DecodeLimits(max_audio_s=60))
+        decoded(content, DecoderLimits(max_audio_s=60))
     assert time.process_time() - started_s < 1

@@ -190,3 +190,44 @@ def test_full_scale_square_wave_stays_within_bounds_after_resampling() -> None:
     square = np.sign(np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)).astype(np.float32)[:, None]
     heard = decoded(files.wav(square, 48_000, "FLOAT"))
     assert np.abs(heard).max() == 1
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT"])
+def test_channels_in_opposite_phase_do_not_cancel(subtype: str) -> None:
+    mono = sweep(DURATION_S, 16_000)
+    check(files.wav(np.hstack([mono, -0.98 * mono]), 16_000, subtype), correlation=0.99)
+
+
+def test_speaker_on_one_channel_survives_hum_in_opposite_phase() -> None:
+    """The first second hums in opposite phase, the second one has a speaker on the quieter channel alone."""
+    hum = 0.05 * np.sin(2 * np.pi * 50 * np.arange(16_000) / 16_000).astype(np.float32)[:, None]
+    speaker = sweep(1, 16_000)
+    signal = np.vstack([np.hstack([hum, -0.9 * hum]), np.hstack([0 * speaker, speaker])])
+    heard = decoded(files.wav(signal, 16_000))
+    assert best_match(heard[16_000:], speaker[:, 0])[0] > 0.99
+    assert np.abs(heard[16_000:]).max() == pytest.approx(np.abs(speaker).max() / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("container", ["matroska", "mp4"])
+def test_track_with_sound_is_taken_where_first_is_silent(container: str) -> None:
+    signal = sweep(DURATION_S, 48_000)
+    check(files.with_tracks([0 * signal, signal], 48_000, container), correlation=0.98, gain=0.1, shift_s=0.04)
+    check(files.with_tracks([signal, 0.1 * signal], 48_000, container), correlation=0.98, gain=0.1, shift_s=0.04)
+
+
+def test_file_of_silent_tracks_is_silence() -> None:
+    silence = np.zeros((17_600, 1), np.float32)
+    assert not decoded(files.with_tracks([silence, silence], 16_000, "matroska")).any()
+
+
+@pytest.mark.parametrize("n_bytes", [42, 36, 8])
+def test_placeholder_size_of_wav_is_ignored(n_bytes: int) -> None:
+    content = files.with_wav_sizes(files.wav(sweep(DURATION_S, 16_000), 16_000), data_bytes=n_bytes)
+    check(content, correlation=0.999)
+
+
+@pytest.mark.parametrize("n_tag_bytes", [0, 200, 70_000])
+def test_id3_tag_before_riff_is_skipped(n_tag_bytes: int) -> None:
+    size = bytes((n_tag_bytes >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    tag = b"ID3\x03\0\0" + size + bytes(n_tag_bytes)
+    check(tag + files.wav(sweep(DURATION_S, 16_000), 16_000), correlation=0.999)

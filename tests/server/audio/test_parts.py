@@ -12,9 +12,9 @@ from audio_kit.decoding import Budget, memory_file
 from audio_kit.signals import sweep
 from whisper_server.audio import messages
 from whisper_server.audio.decoded_audio import DecodedAudio
-from whisper_server.audio.limits import DecodeLimits
+from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile, seal
-from whisper_server.audio.messages import BadMessage, Crashed, Done, Grant, Grow, Job, Ready, Refused
+from whisper_server.audio.messages import BadMessage, Crashed, DecodeJob, Done, Grant, Grow, Ready, Refused
 from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
@@ -85,9 +85,9 @@ def test_audio_that_nobody_closed_gives_its_reservation_back() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Job(),
+        DecodeJob(),
         Grant(granted=True),
-        Ready(1),
+        Ready(1, seccomp=True, landlock_abi=7),
         Grow(2),
         Done(3, 4),
         Refused("invalid_audio", "so \"it\" is: 'é'", 5),
@@ -95,7 +95,7 @@ def test_audio_that_nobody_closed_gives_its_reservation_back() -> None:
     ],
 )
 def test_messages_come_through(message: messages.Message) -> None:
-    assert messages.decode(messages.encode(message)) == message
+    assert messages.unpack(messages.pack(message)) == message
 
 
 @pytest.mark.parametrize(
@@ -117,11 +117,11 @@ def test_messages_come_through(message: messages.Message) -> None:
 )
 def test_what_is_no_message_is_refused(datagram: bytes) -> None:
     with pytest.raises(BadMessage):
-        messages.decode(datagram)
+        messages.unpack(datagram)
 
 
 def test_long_texts_fit_a_datagram() -> None:
-    assert len(messages.encode(Crashed('"é\0' * 100_000))) < messages.MAX_MESSAGE_BYTES
+    assert len(messages.pack(Crashed('"é\0' * 100_000))) < messages.MAX_MESSAGE_BYTES
 
 
 def test_the_sink_asks_before_it_grows_and_writes_nothing_after_a_refusal() -> None:
@@ -160,11 +160,11 @@ def test_wav_length() -> None:
 
 
 def test_limits_travel_as_json() -> None:
-    limits = DecodeLimits(max_audio_s=12.5, niceness=3)
-    assert DecodeLimits.from_json(limits.to_json()) == limits
+    limits = DecoderLimits(max_audio_s=12.5, niceness=3)
+    assert DecoderLimits.from_json(limits.to_json()) == limits
 
 
 def test_the_tighter_limit_binds() -> None:
-    assert DecodeLimits(max_audio_s=0, max_decoded_s=100).max_s == 100
-    assert DecodeLimits(max_audio_s=50, max_decoded_s=100).max_s == 50
-    assert DecodeLimits(max_audio_s=500, max_decoded_s=100).max_s == 100
+    assert DecoderLimits(max_audio_s=0, max_decoded_s=100).max_s == 100
+    assert DecoderLimits(max_audio_s=50, max_decoded_s=100).max_s == 50
+    assert DecoderLimits(max_audio_s=500, max_decoded_s=100).max_s == 100

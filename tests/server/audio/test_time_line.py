@@ -25,6 +25,23 @@ def test_a_joint_of_two_distant_pieces_is_no_silence() -> None:
     assert len(decoded(content)) / 16_000 == pytest.approx(4, abs=0.05)
 
 
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+@pytest.mark.parametrize("late_s", [3.0, 45.0])
+def test_time_counts_from_picture_where_sound_starts_later(container: str, late_s: float) -> None:
+    heard = decoded(files.with_late_sound(sweep(2, 48_000), 48_000, container, late_s=late_s))
+    start = round(late_s * 16_000)
+    assert len(heard) / 16_000 == pytest.approx(late_s + 2, abs=0.1)
+    assert np.abs(heard[: start - 1_000]).max() == 0
+    assert best_match(heard[start:], expected(2), max_shift_s=0.1)[0] > 0.98
+
+
+def test_joined_wav_files_are_read_to_the_end() -> None:
+    parts = [files.wav(sweep(2, rate_hz, from_s=from_s), rate_hz) for rate_hz, from_s in ((16_000, 0), (48_000, 2))]
+    heard = decoded(b"".join(parts))
+    assert len(heard) / 16_000 == pytest.approx(4, abs=0.01)
+    assert best_match(heard, expected(4))[0] > 0.99
+
+
 @pytest.mark.parametrize("n_channels", [1, 2])
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])
 def test_chained_ogg_is_read_through_all_its_links(rate_hz: int, n_channels: int) -> None:

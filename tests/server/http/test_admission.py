@@ -10,7 +10,8 @@ import pytest
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import form_body, post_head, read_answer, running, until
 from whisper_server.errors import Overloaded
-from whisper_server.http.admission import MemoryBudget, check_wait
+from whisper_server.http.admission import check_wait
+from whisper_server.memory_budget import MemoryBudget
 
 
 def test_a_reservation_takes_and_gives_back() -> None:
@@ -30,7 +31,7 @@ def test_a_reservation_takes_and_gives_back() -> None:
 
 
 @pytest.mark.parametrize(("wait_s", "retry_after"), [(300.5, "1"), (330, "30"), (9000, "60")])
-def test_come_back_within_a_minute(wait_s: float, retry_after: str) -> None:
+def test_retry_after_is_at_most_a_minute(wait_s: float, retry_after: str) -> None:
     with pytest.raises(Overloaded) as caught:
         check_wait(wait_s, 300)
 

@@ -82,14 +82,14 @@ def test_a_bad_setting_is_one_line_and_exit_code_1(variables: dict[str, str], na
     assert named in err
 
 
-def test_a_model_that_does_not_load_is_one_line_and_exit_code_1() -> None:
+def test_model_that_fails_to_load_is_one_line_and_exit_1() -> None:
     code, _, err = ended(start("-m", "http_kit.serve_doubles", "error", MODEL_ID="demo", PORT="0", LOG_LEVEL="error"))
 
     assert (code, err) == (1, "whisper-server: MODEL_ID=nonsense: there is no such model.\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_while_modules_are_imported(number: signal.Signals) -> None:
+def test_signal_ends_it_while_modules_are_imported(number: signal.Signals) -> None:
     process = start("-c", SLOW_IMPORT, MODEL_ID="demo")
     assert process.stdout is not None
     assert process.stdout.readline() == "importing\n"
@@ -98,7 +98,7 @@ def test_signal_while_modules_are_imported(number: signal.Signals) -> None:
     assert ended(process, 20) == (0, "", "")
 
 
-def test_as_many_files_may_be_open_as_the_machine_allows() -> None:
+def test_open_files_limit_is_raised_to_the_maximum() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
@@ -114,7 +114,7 @@ def test_as_many_files_may_be_open_as_the_machine_allows() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_while_a_thread_loads_the_model(number: signal.Signals) -> None:
+def test_signal_ends_it_while_a_thread_loads_the_model(number: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     variables = {"MODEL_ID": "demo", "PORT": str(port), "INTERFACE": "127.0.0.1", "LOG_LEVEL": "error"}

@@ -11,7 +11,7 @@ from http_kit.running import form_body, post_head, read_answer, running, until
 HEALTH = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
-async def test_the_longest_silent_connections_make_room() -> None:
+async def test_longest_idle_connections_are_closed_for_new_ones() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
     body = form_body()
@@ -44,7 +44,7 @@ async def test_the_longest_silent_connections_make_room() -> None:
         assert (await read_answer(busy_reader))[0] == 200
 
 
-async def test_requests_that_run_are_never_closed_for_others() -> None:
+async def test_connections_in_flight_are_never_closed_for_others() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
     body = form_body()

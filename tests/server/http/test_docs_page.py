@@ -11,15 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from whisper_server.http.openapi import (
-    DOCS_ASSETS,
-    DOCS_HEADERS,
-    DOCS_HTML,
-    DocumentFacts,
-    docs_asset,
-    openapi_document,
-)
-from whisper_server.http.openapi.docs_page import ASSETS_DIR
+from whisper_server.http.openapi import DocumentFacts, openapi_document
+from whisper_server.http.openapi.docs_page import ASSETS_DIR, DOCS_ASSETS, DOCS_HEADERS, DOCS_HTML, docs_asset
 
 PREFIX = "/speech/v2"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,14 +29,14 @@ def test_the_style_sheet_loads_nothing() -> None:
     assert all(url.startswith("data:") for url in re.findall(r"url\([\"']?([^)]*)", style))
 
 
-def test_what_the_page_asks_for_is_there() -> None:
+def test_page_loads_only_existing_files() -> None:
     wanted = set(re.findall(r'(?:src|href)="docs/([^"]+)"', DOCS_HTML))
     assert wanted == set(DOCS_ASSETS)
     assert all(docs_asset(name) for name in wanted)
 
 
 @pytest.mark.parametrize("name", ["", ".", "../document.py", "LICENSE", "/etc/passwd", "swagger-ui.css/"])
-def test_nothing_else_is_given_away(name: str) -> None:
+def test_other_files_are_not_served(name: str) -> None:
     assert docs_asset(name) is None
 
 
@@ -80,7 +73,7 @@ async def address() -> AsyncIterator[str]:
 
 
 async def browse(address: str, folder: Path) -> tuple[str, str]:
-    """The page as a browser shows it, which can reach nobody else; and what it said on its console."""
+    """The page as a browser without other hosts shows it, and its console output."""
     assert CHROMIUM is not None
     process = await asyncio.create_subprocess_exec(
         CHROMIUM,
@@ -96,7 +89,7 @@ async def browse(address: str, folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-async def test_a_browser_shows_every_route_without_another_host(address: str, tmp_path: Path) -> None:
+async def test_browser_shows_every_route_without_other_hosts(address: str, tmp_path: Path) -> None:
     dom, console = await browse(address, tmp_path)
     shown = {path.replace("\u200b", "") for path in re.findall(r'data-path="([^"]+)"', dom)}
     assert shown == set(openapi_document(DocumentFacts(version="1", model_names=("whisper",)))["paths"])

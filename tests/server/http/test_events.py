@@ -43,7 +43,7 @@ async def test_openai_client_reads_deltas_and_the_whole(response_format: Any) ->
     assert done.logprobs is None
 
 
-async def test_logprobs_where_asked_for() -> None:
+async def test_logprobs_are_sent_if_requested() -> None:
     async with running() as server, openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="-") as client:
         stream = await client.audio.transcriptions.create(
             model="gpt-4o-transcribe", file=("a.wav", b"RIFF"), stream=True, include=["logprobs"]
@@ -66,7 +66,7 @@ async def test_a_window_is_sent_as_soon_as_it_is_accepted() -> None:
         await stream.close()
 
 
-async def test_headers_keep_proxies_from_collecting() -> None:
+async def test_headers_keep_proxies_from_buffering() -> None:
     async with running() as server:
         head = (await raw_events(server)).split(b"\r\n\r\n")[0].decode().lower()
 
@@ -76,7 +76,7 @@ async def test_headers_keep_proxies_from_collecting() -> None:
     assert "content-encoding" not in head
 
 
-async def test_comments_while_nothing_is_ready() -> None:
+async def test_stream_sends_comments_while_no_event_is_ready() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(words=(" late",), hold=hold))
     body = form_body({"stream": "true"})
@@ -106,7 +106,7 @@ async def test_error_before_the_first_event_is_an_http_error() -> None:
 
 
 @pytest.mark.parametrize("error", [InternalError("The window was lost."), ZeroDivisionError("secret")])
-async def test_error_in_mid_stream_is_an_event_that_the_client_raises(error: Exception) -> None:
+async def test_error_in_mid_stream_is_raised_by_the_client(error: Exception) -> None:
     doubles = Doubles(pipeline=PipelineDouble(error=error, fails_at=2))
     deltas = []
     async with running(doubles) as server, openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="-") as client:

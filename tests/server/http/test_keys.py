@@ -18,7 +18,7 @@ from whisper_server.http.keys import KeyRing, bearer_token
 
 
 class Secret:
-    """A mounted Secret: names → ..data → a folder with a time add_common_headers, swapped at one stroke."""
+    """A mounted Secret: names → ..data → a folder with a time stamp, swapped at one stroke."""
 
     def __init__(self, folder: Path, **files: str) -> None:
         self.folder = folder
@@ -48,9 +48,13 @@ class Secret:
             old_target.rmdir()
 
 
+def authorization(header: str | None) -> dict[str, str]:
+    return {} if header is None else {"Authorization": header}
+
+
 def opens(ring: KeyRing, key: str) -> bool:
     try:
-        return bool(ring.client_of(f"Bearer {key}"))
+        return bool(ring.client_of(authorization(f"Bearer {key}")))
     except InvalidApiKey:
         return False
 
@@ -64,11 +68,11 @@ async def kept_fresh(ring: KeyRing) -> AsyncIterator[None]:
 
 
 def test_clients_by_file_name(tmp_path: Path) -> None:
-    Secret(tmp_path, ada="key-a\n", bob="  key-b  ")
+    Secret(tmp_path, ada="key-of-ada\n", bob="  key-of-bob  ")
     ring = KeyRing(tmp_path)
 
-    assert ring.client_of("Bearer key-a") == "ada"
-    assert ring.client_of("bearer   key-b ") == "bob"
+    assert ring.client_of(authorization("Bearer key-of-ada")) == "ada"
+    assert ring.client_of(authorization("bearer   key-of-bob ")) == "bob"
 
 
 @pytest.mark.parametrize(
@@ -78,47 +82,86 @@ def test_clients_by_file_name(tmp_path: Path) -> None:
         "",
         "Bearer",
         "Bearer ",
-        "Basic a2V5LWE=",
-        "key-a",
-        "Bearer key-",
-        "Bearer key-aa",
-        "Bearer KEY-A",
+        "Basic a2V5LW9mLWFkYQ==",
+        "key-of-ada",
+        "Bearer key-of-ad",
+        "Bearer key-of-adaa",
+        "Bearer KEY-OF-ADA",
         "Bearer \udcff",
     ],
 )
-def test_refused(header: str | None, tmp_path: Path) -> None:
-    Secret(tmp_path, ada="key-a")
+def test_invalid_authorization_is_refused(header: str | None, tmp_path: Path) -> None:
+    Secret(tmp_path, ada="key-of-ada")
 
     with pytest.raises(InvalidApiKey) as caught:
-        KeyRing(tmp_path).client_of(header)
-    assert "key-a" not in caught.value.message
+        KeyRing(tmp_path).client_of(authorization(header))
+    assert "key-of-ada" not in caught.value.message
 
 
 def test_hidden_files_folders_and_empty_keys_open_nothing(tmp_path: Path) -> None:
-    Secret(tmp_path, ada="key-a", empty=" \n")
+    Secret(tmp_path, ada="key-of-ada", empty=" \n")
     (tmp_path / ".hidden").write_text("hidden-key")
     (tmp_path / "folder").mkdir()
     ring = KeyRing(tmp_path)
 
     for key in ("hidden-key", "..data", ""):
         with pytest.raises(InvalidApiKey):
-            ring.client_of(f"Bearer {key}")
+            ring.client_of(authorization(f"Bearer {key}"))
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        (b"short", "weak"),
+        (b"aaaaaaaaaaaaaaaa", "weak"),
+        (b"\xef\xbb\xbfkey-of-eve", "byte order mark"),
+        (b"key-of-ada\n", "same key as 'ada'"),
+        (b"x" * 4097, "longer than 4096"),
+        (b" \n", "empty"),
+    ],
+)
+def test_bad_key_is_refused_with_the_file_name(
+    key: bytes, problem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ada").write_bytes(b"key-of-ada")
+    (tmp_path / "eve").write_bytes(key)
+    ring = KeyRing(tmp_path)
+
+    assert opens(ring, "key-of-ada")
+    assert ring.client_of(authorization("Bearer key-of-ada")) == "ada"
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "'eve'" in warnings[0]
+    assert problem in warnings[0]
+
+
+@pytest.mark.parametrize("name", ["api-key", "x-api-key", "Api-Key"])
+async def test_key_may_come_in_other_headers(name: str, tmp_path: Path) -> None:
+    Secret(tmp_path, ada="key-of-ada")
+    async with running(API_KEYS_DIR=str(tmp_path)) as server, aiohttp.ClientSession(server.url) as session:
+        accepted = await session.get("/v1/models", headers={name: "key-of-ada", "Authorization": "Basic eDp5"})
+        wrong = await session.get("/v1/models", headers={name: "key-of-eve"})
+        contradicted = await session.get("/v1/models", headers={name: "key-of-ada", "Authorization": "Bearer wrong"})
+    assert [answer.status for answer in (accepted, wrong, contradicted)] == [200, 401, 401]
 
 
 async def test_rotation_without_a_restart(tmp_path: Path) -> None:
-    secret = Secret(tmp_path, ada="old", bob="stays")
+    secret = Secret(tmp_path, ada="old-key-1", bob="stays-the-same")
     ring = KeyRing(tmp_path)
-    secret.write(ada="new", bob="stays")
+    secret.write(ada="new-key-2", bob="stays-the-same")
     async with kept_fresh(ring):
-        await until(lambda: opens(ring, "new"))
+        await until(lambda: opens(ring, "new-key-2"))
 
-    assert (ring.client_of("Bearer new"), ring.client_of("Bearer stays")) == ("ada", "bob")
+    assert (
+        ring.client_of(authorization("Bearer new-key-2")),
+        ring.client_of(authorization("Bearer stays-the-same")),
+    ) == ("ada", "bob")
     with pytest.raises(InvalidApiKey):
-        ring.client_of("Bearer old")
+        ring.client_of(authorization("Bearer old-key-1"))
 
 
 @pytest.mark.parametrize("gone", ["missing", "empty"])
-async def test_without_keys_everybody_is_refused(gone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_empty_folder_refuses_every_request(gone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "keys"
     if gone == "empty":
         folder.mkdir()
@@ -127,9 +170,9 @@ async def test_without_keys_everybody_is_refused(gone: str, tmp_path: Path, capl
         await asyncio.sleep(0.1)
 
     with pytest.raises(InvalidApiKey):
-        ring.client_of("Bearer ")
+        ring.client_of(authorization("Bearer "))
     with pytest.raises(InvalidApiKey):
-        ring.client_of("Bearer x")
+        ring.client_of(authorization("Bearer x"))
     said = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(said) == 1, "said once, not at every reading"
     assert "API_KEYS_DIR" in said[0].getMessage()
@@ -138,27 +181,27 @@ async def test_without_keys_everybody_is_refused(gone: str, tmp_path: Path, capl
 async def test_a_folder_that_appears_later_opens(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path / "keys")
     (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "ada").write_text("k")
+    (tmp_path / "keys" / "ada").write_text("key-of-ada")
     async with kept_fresh(ring):
-        await until(lambda: opens(ring, "k"))
-    assert ring.client_of("Bearer k") == "ada"
+        await until(lambda: opens(ring, "key-of-ada"))
+    assert ring.client_of(authorization("Bearer key-of-ada")) == "ada"
 
 
-async def test_a_folder_that_cannot_be_read_for_now_closes_to_nobody(tmp_path: Path) -> None:
+async def test_unreadable_folder_keeps_the_previous_keys(tmp_path: Path) -> None:
     """No descriptor is left to read it with."""
-    secret = Secret(tmp_path, ada="key-a")
+    secret = Secret(tmp_path, ada="key-of-ada")
     ring = KeyRing(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with kept_fresh(ring):
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
             await asyncio.sleep(0.2)
-            assert opens(ring, "key-a")
+            assert opens(ring, "key-of-ada")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        secret.write(ada="key-b")
-        await until(lambda: opens(ring, "key-b"))
-    assert not opens(ring, "key-a")
+        secret.write(ada="key-of-bob")
+        await until(lambda: opens(ring, "key-of-bob"))
+    assert not opens(ring, "key-of-ada")
 
 
 def test_keys_stay_out_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,19 +213,19 @@ def test_keys_stay_out_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "s3cret" not in caplog.text
 
 
-def test_bearer_token_survives_bytes_that_are_no_text() -> None:
+def test_bearer_token_may_have_bytes_that_are_not_text() -> None:
     assert bearer_token("Bearer \udcff\udcfe") == b"\xff\xfe"
 
 
-async def test_what_needs_a_key_and_what_does_not(tmp_path: Path) -> None:
-    Secret(tmp_path, ada="key-a")
+async def test_only_v1_routes_need_a_key(tmp_path: Path) -> None:
+    Secret(tmp_path, ada="key-of-ada")
     headers = {"Content-Type": FORM_TYPE}
     async with running(API_KEYS_DIR=str(tmp_path)) as server, aiohttp.ClientSession(server.url) as session:
         open_paths = ("/health", "/ready", "/metrics", "/docs", "/openapi.json")
         paths = (*open_paths, "/v1/models", "/v1/models/whisper")
         status = {path: (await session.get(path)).status for path in paths}
         refused = await session.post("/v1/audio/transcriptions", data=form_body(), headers=headers)
-        headers["Authorization"] = "Bearer key-a"
+        headers["Authorization"] = "Bearer key-of-ada"
         accepted = await session.post("/v1/audio/transcriptions", data=form_body(), headers=headers)
 
     assert [path for path, code in status.items() if code == 401] == ["/v1/models", "/v1/models/whisper"]
@@ -192,7 +235,7 @@ async def test_what_needs_a_key_and_what_does_not(tmp_path: Path) -> None:
 
 
 async def test_preflight_needs_no_key(tmp_path: Path) -> None:
-    Secret(tmp_path, ada="key-a")
+    Secret(tmp_path, ada="key-of-ada")
     async with (
         running(API_KEYS_DIR=str(tmp_path), CORS_ALLOW_ORIGINS="*") as server,
         aiohttp.ClientSession(server.url) as session,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
-from http_kit.running import Running, form_body, post_head, running, until
+from http_kit.running import LIMIT_S, Running, form_body, post_head, running, until
 
 
 async def leave(server: Running, request: bytes, *, when: Callable[[], object], abort: bool) -> None:
@@ -24,7 +24,7 @@ async def leave(server: Running, request: bytes, *, when: Callable[[], object], 
 
 @pytest.mark.parametrize("abort", [False, True])
 @pytest.mark.parametrize("stream", ["true", "false"])
-async def test_transcribing(stream: str, abort: bool) -> None:
+async def test_abandoned_transcription_frees_everything(stream: str, abort: bool) -> None:
     doubles = Doubles(pipeline=PipelineDouble(hold=asyncio.Event()))
     body = form_body({"stream": stream})
     async with running(doubles) as server:
@@ -41,7 +41,7 @@ async def test_transcribing(stream: str, abort: bool) -> None:
     assert "whisper_requests_running 0.0" in metrics
 
 
-async def test_in_the_middle_of_the_events() -> None:
+async def test_client_that_leaves_in_mid_stream_frees_everything() -> None:
     doubles = Doubles(pipeline=PipelineDouble(words=(" word",) * 1000, pause_s=0.02))
     body = form_body({"stream": "true"})
     async with running(doubles) as server:
@@ -54,7 +54,7 @@ async def test_in_the_middle_of_the_events() -> None:
     assert doubles.pipeline.n_left_early == 1
 
 
-async def test_uploading() -> None:
+async def test_abandoned_upload_frees_everything() -> None:
     body = form_body(audio=bytes(100_000))
     async with running() as server:
         request = post_head(Content_Length=len(body)) + body[:90_000]
@@ -65,7 +65,7 @@ async def test_uploading() -> None:
     assert server.doubles.decoder.n_calls == 0
 
 
-async def test_nothing_is_left_of_many_that_leave_at_once() -> None:
+async def test_many_clients_that_leave_at_once_free_everything() -> None:
     doubles = Doubles(pipeline=PipelineDouble(hold=asyncio.Event()))
     body = form_body()
     request = post_head(Content_Length=len(body)) + body
@@ -80,3 +80,50 @@ async def test_nothing_is_left_of_many_that_leave_at_once() -> None:
 
         assert server.state.budget.used_bytes == 0
         assert doubles.pipeline.n_open == 0
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_half_closed_client_gets_its_answer(stream: str) -> None:
+    doubles = Doubles(pipeline=PipelineDouble(hold=asyncio.Event()))
+    body = form_body({"stream": stream})
+    async with running(doubles) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(post_head(Content_Length=len(body)) + body)
+        writer.write_eof()
+        await until(lambda: doubles.pipeline.n_open)
+        await asyncio.sleep(0.8)
+        assert doubles.pipeline.n_open
+        assert doubles.pipeline.hold is not None
+        doubles.pipeline.hold.set()
+        async with asyncio.timeout(LIMIT_S):
+            answer = await reader.read()
+        writer.close()
+
+    interim, _, final = answer.partition(b"\r\n\r\n")
+    assert interim == b"HTTP/1.1 100 Continue"
+    assert final.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Kubernetes." in final
+    assert doubles.pipeline.n_left_early == 0
+
+
+async def test_pipelined_requests_before_a_half_close_are_answered() -> None:
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        writer.write_eof()
+        async with asyncio.timeout(LIMIT_S):
+            answer = await reader.read()
+        writer.close()
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /hea", post_head(Content_Length=1000) + b"--b0undary\r\n"])
+async def test_half_close_without_a_whole_request_ends_it(sent: bytes) -> None:
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(sent)
+        writer.write_eof()
+        async with asyncio.timeout(LIMIT_S):
+            await reader.read()
+        await until(lambda: not server.http.connections)
+        writer.close()

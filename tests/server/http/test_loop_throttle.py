@@ -1,4 +1,4 @@
-"""However many come at once, a round of the event loop holds so many of their steps, and nobody is forgotten."""
+"""An iteration of the event loop runs a limited number of steps, and every caller gets its step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from whisper_server.http.loop_throttle import LoopThrottle
 
 
 class Rounds:
-    """Counts the event loop's rounds, and who came in which."""
+    """Counts the event loop's iterations, and which caller ran in which."""
 
     def __init__(self) -> None:
         self.number = 0
         self.steps: list[tuple[int, int]] = []
-        """(round, who)"""
+        """(iteration, caller)"""
         self._counting = asyncio.get_running_loop().call_soon(self._count)
 
     def _count(self) -> None:
@@ -30,7 +30,7 @@ class Rounds:
             self.steps.append((self.number, who))
 
 
-async def test_a_round_holds_so_many_steps_in_the_order_of_arrival() -> None:
+async def test_iteration_runs_n_steps_in_order_of_arrival() -> None:
     throttle, rounds = LoopThrottle(3), Rounds()
     await asyncio.gather(*(rounds.walk(throttle, who) for who in range(20)))
     rounds.end()
@@ -41,7 +41,7 @@ async def test_a_round_holds_so_many_steps_in_the_order_of_arrival() -> None:
     assert rounds.steps[-1][0] - rounds.steps[0][0] <= 20 / 3 + 1, "more than one round without a step"
 
 
-async def test_who_comes_alone_never_waits() -> None:
+async def test_single_caller_never_waits() -> None:
     throttle = LoopThrottle(1)
     for _ in range(3):
         step = throttle.acquire()
@@ -50,11 +50,11 @@ async def test_who_comes_alone_never_waits() -> None:
         except StopIteration:
             pass
         else:
-            raise AssertionError("waited, with nobody else there")
+            raise AssertionError("the only caller waited")
         await asyncio.sleep(0)
 
 
-async def test_who_walks_on_and_on_lets_others_pass() -> None:
+async def test_caller_that_repeats_steps_lets_others_pass() -> None:
     throttle, rounds = LoopThrottle(1), Rounds()
     await asyncio.gather(*(rounds.walk(throttle, who, n_steps=5) for who in range(3)))
     rounds.end()
@@ -62,7 +62,7 @@ async def test_who_walks_on_and_on_lets_others_pass() -> None:
     assert Counter(number for number, _ in rounds.steps).most_common(1)[0][1] == 1
 
 
-async def test_who_gives_up_takes_nobodys_step() -> None:
+async def test_cancelled_caller_takes_no_step() -> None:
     throttle, rounds = LoopThrottle(1), Rounds()
     walks = [asyncio.create_task(rounds.walk(throttle, who)) for who in range(6)]
     await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import FORM_TYPE, form_body, running, talk, until
+from whisper_server.event_loop import LagMeter
+from whisper_server.event_loop import running as in_background
 from whisper_server.logs import configure_logging
 from whisper_server.metrics import Metrics
 
@@ -52,7 +55,7 @@ async def scrape(session: aiohttp.ClientSession) -> dict[str, float]:
 async def test_metrics_count_what_was_done() -> None:
     doubles = Doubles(pipeline=PipelineDouble(queued_s=61, wait_s=3))
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
-        server.state.metrics.watch_worker_deaths(lambda: 4)
+        server.state.metrics.watch_worker_deaths(lambda: 4, lambda: 1)
         await transcribe(session)
         await session.get("/v1/made-up")
         await session.get("/v1/models/made-up")
@@ -69,11 +72,12 @@ async def test_metrics_count_what_was_done() -> None:
     assert metrics["whisper_requests_in_flight"] == 1, "the scrape itself"
     assert (metrics["whisper_queue_audio_seconds"], metrics["whisper_queue_wait_seconds"]) == (61, 3)
     assert metrics["whisper_decode_worker_deaths_total"] == 4
+    assert metrics["whisper_decode_worker_sandbox_kills_total"] == 1
     assert metrics["whisper_memory_reserved_bytes"] == 0
     assert metrics["whisper_engine_up"] == 1
 
 
-async def test_running_requests_and_memory_while_they_run() -> None:
+async def test_metrics_show_running_requests_and_their_memory() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
@@ -94,7 +98,7 @@ def test_two_servers_in_one_process_do_not_share_metrics() -> None:
     assert b'reason="x"' not in other.exposition("")[0]
 
 
-async def test_openmetrics_for_those_who_ask() -> None:
+async def test_openmetrics_is_sent_if_accepted() -> None:
     async with running() as server, aiohttp.ClientSession(server.url) as session:
         answer = await session.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
 
@@ -104,7 +108,7 @@ async def test_openmetrics_for_those_who_ask() -> None:
 @pytest.mark.parametrize(
     "accept", ['text/plain;version="0.0.4"', "application/openmetrics-text; version=latest", "text/plain;version=1.0.x"]
 )
-async def test_a_version_that_is_none_gets_the_usual_format(accept: str) -> None:
+async def test_unknown_accept_version_gets_the_text_format(accept: str) -> None:
     async with running() as server, aiohttp.ClientSession(server.url) as session:
         answer = await session.get("/metrics", headers={"Accept": accept})
         text = await answer.text()
@@ -113,7 +117,9 @@ async def test_a_version_that_is_none_gets_the_usual_format(accept: str) -> None
     assert "whisper_requests_running 0.0" in text
 
 
-async def test_one_line_a_request_without_probes(lines: io.StringIO, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_every_request_but_probes_is_logged_once(
+    lines: io.StringIO, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     keys = tmp_path_factory.mktemp("keys")
     (keys / "ada").write_text("s3cret-key")
     async with running(API_KEYS_DIR=str(keys)) as server, aiohttp.ClientSession(server.url) as session:
@@ -132,7 +138,7 @@ async def test_one_line_a_request_without_probes(lines: io.StringIO, tmp_path_fa
     assert "wr0ng" not in lines.getvalue()
 
 
-async def test_lines_within_a_request_carry_its_id(lines: io.StringIO) -> None:
+async def test_log_lines_of_a_request_carry_its_id(lines: io.StringIO) -> None:
     doubles = Doubles()
     doubles.decoder.error = ZeroDivisionError("a bug")
     async with running(doubles) as server, aiohttp.ClientSession(server.url) as session:
@@ -170,7 +176,7 @@ def test_text_lines_keep_tracebacks_apart(lines: io.StringIO) -> None:
     assert "\x07" not in lines.getvalue()
 
 
-async def test_loading_is_neither_a_line_nor_a_rejection_for_a_probe_but_a_dead_engine_is_a_line(
+async def test_probe_is_logged_only_if_the_engine_is_dead(
     lines: io.StringIO,
 ) -> None:
     doubles = Doubles()
@@ -185,7 +191,7 @@ async def test_loading_is_neither_a_line_nor_a_rejection_for_a_probe_but_a_dead_
     assert not [name for name in metrics if name.startswith("whisper_rejected")]
 
 
-async def test_a_stream_read_to_its_end_counts_as_answered() -> None:
+async def test_stream_that_is_read_to_its_end_counts_as_answered() -> None:
     async with running() as server, aiohttp.ClientSession(server.url) as session:
         for _ in range(20):
             answer = await session.post(
@@ -198,3 +204,12 @@ async def test_a_stream_read_to_its_end_counts_as_answered() -> None:
         metrics = await scrape(session)
 
     assert metrics["whisper_requests_total|json|POST|/v1/audio/transcriptions|200"] == 20
+
+
+async def test_event_loop_lag_is_measured() -> None:
+    lag = LagMeter(period_s=0.01, window_s=60)
+    async with in_background(lag.run()):
+        await asyncio.sleep(0.05)
+        time.sleep(0.2)  # noqa: ASYNC251 - blocks the loop, as costly work would
+        await asyncio.sleep(0.05)
+    assert lag.max_s() >= 0.15

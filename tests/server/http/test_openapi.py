@@ -47,7 +47,7 @@ def test_the_document_is_valid(facts: DocumentFacts) -> None:
     validate(json.loads(json.dumps(document)), cls=OpenAPIV31SpecValidator)
 
 
-def test_every_reference_leads_somewhere_and_nothing_is_left_over() -> None:
+def test_every_reference_resolves_and_every_schema_is_used() -> None:
     document = openapi_document(FACTS)
     named = set(document["components"]["schemas"])
     text = json.dumps(document)
@@ -55,15 +55,15 @@ def test_every_reference_leads_somewhere_and_nothing_is_left_over() -> None:
     assert used == named
 
 
-def test_the_prefix_and_the_key_are_in_it() -> None:
+def test_document_has_the_prefix_and_the_key() -> None:
     document = openapi_document(replace(FACTS, root_path="/speech", needs_key=True))
     assert document["servers"] == [{"url": "/speech"}]
-    assert document["paths"]["/v1/models"]["get"]["security"] == [{"bearer": []}]
+    assert document["paths"]["/v1/models"]["get"]["security"] == [{"bearer": []}, {"api-key": []}, {"x-api-key": []}]
     assert "security" not in document["paths"]["/health"]["get"]
     assert "security" not in openapi_document(FACTS)["paths"]["/v1/models"]["get"]
 
 
-def test_metrics_with_a_port_of_their_own_are_not_in_it() -> None:
+def test_document_leaves_out_metrics_with_their_own_port() -> None:
     assert "/metrics" in openapi_document(FACTS)["paths"]
     assert "/metrics" not in openapi_document(replace(FACTS, shows_metrics=False))["paths"]
 
@@ -92,7 +92,7 @@ def test_every_parameter_of_the_openai_package_is_known(task: Task, params: type
         assert name in FORM_OF_TASK[task].model_fields or name in refused_fields(task)
 
 
-def test_the_formats_are_openais_but_the_one_with_speakers() -> None:
+def test_formats_are_openais_except_diarized_json() -> None:
     offered = set(openapi_document(FACTS)["components"]["schemas"]["ResponseFormat"]["enum"])
     openais = get_args(get_type_hints(openai_transcription.TranscriptionCreateParamsStreaming)["response_format"])
     assert offered == set(openais) - {"diarized_json"}
@@ -109,7 +109,7 @@ def test_the_documents_examples_and_defaults_parse() -> None:
     pairs = [(parse_name(name, Task.TRANSCRIBE), str(value)) for name, value in shown]
     assert len(pairs) >= 4
     fields = parse_values(pairs, Task.TRANSCRIBE).fields
-    # They are what /docs fills in: who only picks a file there gets what a bare request gets.
+    # /docs fills them in: a user that only picks a file there gets the same as with a bare request.
     assert fields == TranscriptionFields(model="whisper", temperature=0)
 
 
@@ -124,7 +124,7 @@ def test_no_field_can_be_null() -> None:
         assert "null" not in json.dumps(form_of(task))
 
 
-def test_unknown_names_are_refused_with_the_fields_that_the_form_has() -> None:
+def test_unknown_field_is_refused_with_the_known_fields() -> None:
     with pytest.raises(BadRequest) as refusal:
         parse_name("fromat", Task.TRANSCRIBE)
     for name in form_of(Task.TRANSCRIBE)["properties"]:

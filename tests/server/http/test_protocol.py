@@ -98,7 +98,7 @@ async def test_http_1_0_is_answered_and_closed() -> None:
     assert json.loads(answer)["text"] == " Hello Kubernetes."
 
 
-async def test_http_1_0_gets_events_until_the_connection_ends() -> None:
+async def test_http_1_0_client_gets_events_until_close() -> None:
     body = form_body({"stream": "true"})
     request = post_head(Content_Length=len(body)).replace(b"HTTP/1.1", b"HTTP/1.0") + body
     async with running() as server:
@@ -110,7 +110,7 @@ async def test_http_1_0_gets_events_until_the_connection_ends() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-async def test_a_wish_for_another_protocol_is_passed_over(protocol: str) -> None:
+async def test_upgrade_header_is_ignored(protocol: str) -> None:
     """`curl --http2` asks for h2c along with every upload."""
     body = form_body()
     head = post_head(Content_Length=len(body), Connection="Upgrade, HTTP2-Settings", Upgrade=protocol)
@@ -138,7 +138,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     assert [status for status, _, _ in answers] == [200, 200, 404, 200]
 
 
-async def test_a_good_request_before_garbage_still_gets_its_answer() -> None:
+async def test_good_request_before_garbage_gets_its_answer() -> None:
     async with running() as server:
         answers = answers_in(await talk(server.port, HEALTH, b"\x00garbage\r\n\r\n", pause_s=0.05))
 
@@ -155,22 +155,22 @@ def expecting(path: str = "/v1/audio/transcriptions", **headers: object) -> byte
         pytest.param(expecting(), 401, "invalid_api_key", id="no key"),
         pytest.param(expecting(Authorization="Bearer no"), 401, "invalid_api_key", id="wrong key"),
         pytest.param(
-            expecting(Content_Length=30_000_000, Authorization="Bearer yes"),
+            expecting(Content_Length=30_000_000, Authorization="Bearer key-of-ada"),
             413,
             "upload_too_large",
             id="too large",
         ),
-        pytest.param(expecting(Authorization="Bearer yes", Content_Type="text/plain"), 400, None, id="no form"),
+        pytest.param(expecting(Authorization="Bearer key-of-ada", Content_Type="text/plain"), 400, None, id="no form"),
         pytest.param(expecting("/v1/nowhere"), 404, None, id="no route"),
         pytest.param(expecting("/v1/models"), 405, None, id="no such method"),
-        pytest.param(expecting(Expect="a-miracle", Authorization="Bearer yes"), 417, None, id="other expect"),
+        pytest.param(expecting(Expect="a-miracle", Authorization="Bearer key-of-ada"), 417, None, id="other expect"),
     ],
 )
-async def test_refused_before_the_body_is_asked_for(
+async def test_request_is_refused_before_100_continue(
     head: bytes, status: int, code: str | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     keys = tmp_path_factory.mktemp("keys")
-    (keys / "ada").write_text("yes")
+    (keys / "ada").write_text("key-of-ada")
     async with running(API_KEYS_DIR=str(keys)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head)
@@ -205,7 +205,7 @@ async def test_openai_client_learns_that_its_file_is_too_large() -> None:
     assert (caught.value.status_code, caught.value.code) == (413, "upload_too_large")
 
 
-async def test_too_large_without_a_length_is_found_while_it_streams_in() -> None:
+async def test_body_without_length_is_refused_once_too_large() -> None:
     async with running(MAX_UPLOAD_BYTES="100000") as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         body = form_body(audio=bytes(200_000))
@@ -248,8 +248,8 @@ async def test_idle_and_dripping_connections_end() -> None:
     assert re.match(rb"HTTP/1.1 200 OK", ends[2])
 
 
-async def test_a_connection_that_a_proxy_keeps_is_not_ours_to_close() -> None:
-    """Who closes first must not be the server: what a proxy sends at that moment would be lost."""
+async def test_idle_connection_of_a_proxy_is_not_closed() -> None:
+    """The server must not close first: a request that a proxy sends at that moment would be lost."""
     async with running(times=ConnectionTimes(head_s=0.3)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for _ in range(2):
@@ -265,7 +265,7 @@ async def test_a_connection_that_a_proxy_keeps_is_not_ours_to_close() -> None:
     assert ConnectionTimes().keepalive_s > longest_of_proxies_s
 
 
-async def test_a_client_whose_machine_has_vanished_is_asked_for() -> None:
+async def test_vanished_client_is_probed_by_keepalive() -> None:
     async with running() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(HEALTH)
@@ -282,7 +282,7 @@ async def test_a_client_whose_machine_has_vanished_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("stream", ["true", "false"])
-async def test_a_client_that_takes_nothing_of_its_answer_is_cut(stream: str) -> None:
+async def test_client_that_reads_nothing_is_cut(stream: str) -> None:
     doubles = Doubles(pipeline=PipelineDouble(words=(" word" * 20_000,) * 200))
     body = form_body({"stream": stream})
     async with running(doubles, times=ConnectionTimes(stalled_write_s=0.5)) as server:
@@ -293,3 +293,12 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut(stream: str) -> 
     assert not server.http.in_flight
     assert doubles.pipeline.n_open == 0
     assert server.state.budget.used_bytes == 0
+
+
+@pytest.mark.parametrize("line", [b"GET /health\r\n\r\n", b"GET /health HTTP/0.9\r\n\r\n"])
+async def test_http_0_9_is_refused_in_openais_shape(line: bytes) -> None:
+    async with running() as server:
+        answer = await talk(server.port, line)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 400 ")
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"

@@ -57,7 +57,7 @@ async def test_served_by_default(name: str) -> None:
     assert (one.id, one.object) == (name, "model")
 
 
-async def test_model_names_with_slashes_and_a_list_of_ones_own() -> None:
+async def test_model_names_may_have_slashes_and_be_configured() -> None:
     names = "openai/whisper-large-v3,mine"
     async with running(SERVED_MODEL_NAMES=names) as server, aiohttp.ClientSession(server.url) as session:
         one = await (await session.get("/v1/models/openai/whisper-large-v3")).json()
@@ -68,7 +68,7 @@ async def test_model_names_with_slashes_and_a_list_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt-4o-transcribe-diarize", "whisper-2"])
-async def test_model_that_is_not_served_is_refused_before_decoding(name: str) -> None:
+async def test_unserved_model_is_refused_before_decoding(name: str) -> None:
     async with running() as server, client_of(server.url) as client:
         with pytest.raises(openai.NotFoundError) as caught:
             await client.audio.transcriptions.create(model=name, file=("a.wav", b"RIFF"))
@@ -77,7 +77,7 @@ async def test_model_that_is_not_served_is_refused_before_decoding(name: str) ->
     assert server.doubles.decoder.n_calls == 0
 
 
-async def test_what_the_decoder_refuses_is_the_clients_400() -> None:
+async def test_decoders_refusal_is_a_400() -> None:
     doubles = Doubles()
     doubles.decoder.error = InvalidAudio("This is no sound.")
     async with running(doubles) as server, client_of(server.url) as client:
@@ -93,7 +93,7 @@ async def test_what_the_decoder_refuses_is_the_clients_400() -> None:
     assert server.state.budget.used_bytes == 0
 
 
-async def test_a_crash_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_crash_is_a_500_without_details(caplog: pytest.LogCaptureFixture) -> None:
     doubles = Doubles()
     doubles.decoder.error = ZeroDivisionError("secret detail")
     async with running(doubles) as server, client_of(server.url) as client:
@@ -118,7 +118,9 @@ async def test_a_crash_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixt
         ("PATCH", "/health", 405, "GET,HEAD"),
     ],
 )
-async def test_wrong_addresses_and_methods(method: str, path: str, status: int, allow: str | None) -> None:
+async def test_wrong_path_or_method_is_refused_in_openais_shape(
+    method: str, path: str, status: int, allow: str | None
+) -> None:
     async with running() as server, aiohttp.ClientSession(server.url) as session:
         answer = await session.request(method, path)
         body = await answer.json()
@@ -140,7 +142,7 @@ async def test_head_is_get_without_a_body(path: str) -> None:
         assert await head.read() == b""
 
 
-async def test_docs_work_under_a_prefix_and_probes_without_it() -> None:
+async def test_docs_need_the_prefix_and_probes_do_not() -> None:
     async with running(ROOT_PATH="/speech/en") as server, aiohttp.ClientSession(server.url) as session:
         status = {
             path: (await session.get(path, allow_redirects=False)).status
@@ -175,7 +177,7 @@ async def test_every_answer_names_its_request() -> None:
     assert streamed.headers["x-request-id"] == "s1"
 
 
-async def test_loading_then_ready_then_dead_then_draining() -> None:
+async def test_probes_follow_loading_ready_dead_and_draining() -> None:
     doubles = Doubles()
 
     async def probe(session: aiohttp.ClientSession, path: str) -> tuple[int, str | None]:

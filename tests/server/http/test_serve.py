@@ -19,7 +19,7 @@ from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import FORM_TYPE, LIMIT_S, form_body, post_head, read_answer, until
 from whisper_server.errors import StartError
 from whisper_server.metrics import Metrics
-from whisper_server.serve import Outcome, serve
+from whisper_server.serve import ServerExit, serve
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
 
@@ -33,7 +33,7 @@ class Life:
     load_error: Exception | None = None
     n_stopped: int = 0
     port: int = 0
-    ended: asyncio.Task[Outcome] | None = None
+    ended: asyncio.Task[ServerExit] | None = None
 
     @asynccontextmanager
     async def load(self, settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
@@ -45,7 +45,7 @@ class Life:
         finally:
             self.n_stopped += 1
 
-    async def outcome(self, timeout_s: float = LIMIT_S) -> Outcome:
+    async def outcome(self, timeout_s: float = LIMIT_S) -> ServerExit:
         assert self.ended is not None
         async with asyncio.timeout(timeout_s):
             return await self.ended
@@ -110,8 +110,8 @@ async def transcribe(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
     return await session.post("/v1/audio/transcriptions", data=form_body(), headers={"Content-Type": FORM_TYPE})
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_while_draining_everything_is_served_and_nothing_kept_open(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+async def test_draining_server_serves_all_and_keeps_none_alive(number: signal.Signals) -> None:
     life = Life()
     async with living(life, DRAIN_SECONDS="60") as session:
         terminate(number)
@@ -126,11 +126,11 @@ async def test_while_draining_everything_is_served_and_nothing_kept_open(number:
     assert ready.status == 503
     assert [answer.status for answer in (old, new)] == [200, 200]
     assert [answer.headers["Connection"] for answer in (ready, old, new)] == ["close"] * 3
-    assert outcome == Outcome(exit_code=0)
+    assert outcome == ServerExit(exit_code=0)
     assert life.n_stopped == 1
 
 
-async def test_what_runs_is_finished_after_the_listeners_closed() -> None:
+async def test_requests_in_flight_finish_after_listeners_close() -> None:
     life = Life(Doubles(pipeline=PipelineDouble(hold=asyncio.Event())))
     hold = life.doubles.pipeline.hold
     assert hold is not None
@@ -148,7 +148,7 @@ async def test_what_runs_is_finished_after_the_listeners_closed() -> None:
     assert (answer.status, body["text"]) == (200, " Hello Kubernetes.")
 
 
-async def test_an_upload_that_began_before_the_end_of_the_drain_is_finished() -> None:
+async def test_upload_that_began_during_drain_is_finished() -> None:
     life = Life()
     body = form_body(audio=bytes(50_000))
     async with living(life, DRAIN_SECONDS="0.1"):
@@ -166,7 +166,7 @@ async def test_an_upload_that_began_before_the_end_of_the_drain_is_finished() ->
     assert (status, headers["connection"]) == (200, "close")
 
 
-async def test_idle_connections_do_not_hold_up_the_end() -> None:
+async def test_idle_connections_do_not_delay_the_end() -> None:
     life = Life()
     async with living(life, DRAIN_SECONDS="0.1"):
         silent = await asyncio.open_connection("127.0.0.1", life.port)
@@ -180,7 +180,7 @@ async def test_idle_connections_do_not_hold_up_the_end() -> None:
             writer.close()
 
 
-async def test_what_does_not_end_in_time_is_cut() -> None:
+async def test_request_that_does_not_end_in_time_is_cut() -> None:
     life = Life(Doubles(pipeline=PipelineDouble(hold=asyncio.Event())))
     async with living(life, DRAIN_SECONDS="0", SHUTDOWN_SECONDS="0.3") as session:
         stuck = asyncio.create_task(transcribe(session))
@@ -193,7 +193,7 @@ async def test_what_does_not_end_in_time_is_cut() -> None:
     assert (life.doubles.pipeline.n_open, life.n_stopped) == (0, 1)
 
 
-async def test_second_signal_ends_the_drain_third_cuts_what_runs() -> None:
+async def test_second_signal_ends_drain_and_third_cuts_requests() -> None:
     life = Life(Doubles(pipeline=PipelineDouble(hold=asyncio.Event())))
     async with living(life, DRAIN_SECONDS="60") as session:
         stuck = asyncio.create_task(transcribe(session))
@@ -209,7 +209,7 @@ async def test_second_signal_ends_the_drain_third_cuts_what_runs() -> None:
             await stuck
 
 
-async def test_probes_answer_while_the_model_loads_and_a_signal_then_ends_it_at_once() -> None:
+async def test_signal_ends_the_server_while_the_model_loads() -> None:
     life = Life()
     async with living(life, loaded=False, DRAIN_SECONDS="60") as session:
         health, ready, refused = await session.get("/health"), await session.get("/ready"), await transcribe(session)
@@ -217,10 +217,10 @@ async def test_probes_answer_while_the_model_loads_and_a_signal_then_ends_it_at_
         outcome = await life.outcome()
 
     assert [answer.status for answer in (health, ready, refused)] == [200, 503, 503]
-    assert outcome == Outcome(exit_code=0, loading_abandoned=True)
+    assert outcome == ServerExit(exit_code=0, loading_abandoned=True)
 
 
-async def test_a_model_that_does_not_load_ends_the_server() -> None:
+async def test_model_that_fails_to_load_ends_the_server() -> None:
     life = Life(load_error=StartError("MODEL_ID=nonsense: there is no such model."))
     life.may_load.set()
     with pytest.raises(StartError, match="MODEL_ID=nonsense"):
@@ -246,7 +246,7 @@ async def test_a_port_in_use_is_named() -> None:
     assert first.n_stopped == 1
 
 
-async def test_an_interface_that_is_none_is_named() -> None:
+async def test_invalid_interface_is_named() -> None:
     with pytest.raises(StartError, match=r"^PORT=0 on INTERFACE=127\.0\.0\.\.1 cannot be listened on"):
         async with living(Life(), loaded=False, INTERFACE="127.0.0..1"):
             pass
@@ -272,7 +272,7 @@ def n_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def test_nothing_is_left() -> None:
+async def test_ended_server_leaves_no_tasks_threads_or_files() -> None:
     tasks, threads, files = len(asyncio.all_tasks()), threading.active_count(), n_files()
     life = Life()
     async with living(life, API_KEYS_DIR="/nonexistent", DRAIN_SECONDS="0") as session:

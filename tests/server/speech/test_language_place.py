@@ -66,7 +66,7 @@ def pipeline(engine: SingleSlotEngine, voice: VoiceDetector) -> Transcriber:
 
 
 async def transcribe(transcriber: Transcriber, level: float) -> None:
-    async with transcriber.open(np.full(SAMPLE_RATE_HZ, level, np.float32), Options()) as job:
+    async with transcriber.transcribe(np.full(SAMPLE_RATE_HZ, level, np.float32), Options()) as job:
         await job.transcript()
 
 

@@ -21,7 +21,7 @@ from whisper_server.whisper.transcript import Options, Samples, Task, VoiceActiv
 async def test_windows_arrive_in_order_and_form_transcript() -> None:
     engine = EngineDouble(numbered)
     transcriber = pipeline(engine)
-    async with transcriber.open(recording(12), options(prompt="Kubernetes", keywords=("Helm",))) as job:
+    async with transcriber.transcribe(recording(12), options(prompt="Kubernetes", keywords=("Helm",))) as job:
         assert transcriber.queued_audio_s() == 12
         windows = [window async for window in job.windows()]
         transcript = job.assemble(windows)
@@ -41,7 +41,7 @@ async def test_windows_arrive_in_order_and_form_transcript() -> None:
 
 
 async def test_audio_tokens_are_rounded_up() -> None:
-    async with pipeline(EngineDouble(numbered)).open(np.zeros(1601, np.float32), Options(language="en")) as job:
+    async with pipeline(EngineDouble(numbered)).transcribe(np.zeros(1601, np.float32), Options(language="en")) as job:
         assert (await job.transcript()).n_audio_tokens == 6
 
 
@@ -52,7 +52,7 @@ async def test_audio_tokens_are_rounded_up() -> None:
 async def test_windows_are_joined_by_the_rules_of_the_language(language: str, task: Task, text: str) -> None:
     texts = ["", "a", "", "b"]
     engine = EngineDouble(lambda samples, _: said(texts[number(samples)]))
-    async with pipeline(engine).open(recording(4), options(language=language, task=task)) as job:
+    async with pipeline(engine).transcribe(recording(4), options(language=language, task=task)) as job:
         transcript = await job.transcript()
     assert transcript.text == text
     assert len(transcript.segments) == 2
@@ -61,7 +61,7 @@ async def test_windows_are_joined_by_the_rules_of_the_language(language: str, ta
 async def test_language_is_detected_once_and_window_reused() -> None:
     engine = EngineDouble(numbered)
     transcriber = pipeline(engine, VoiceDetectorDouble(lambda samples: number(samples) >= 2, spans(5)))
-    async with transcriber.open(recording(5), options(language=None)) as job:
+    async with transcriber.transcribe(recording(5), options(language=None)) as job:
         transcript = await job.transcript()
     assert transcript.language == "en"
     assert engine.n_detections == 1
@@ -73,7 +73,9 @@ async def test_language_is_detected_once_and_window_reused() -> None:
 
 @pytest.mark.parametrize(("languages", "language"), [(("de", "es"), "de"), (("en", "de"), "en"), (("ru",), "ru")])
 async def test_languages_restrict_detection(languages: tuple[str, ...], language: str) -> None:
-    async with pipeline(EngineDouble(numbered)).open(recording(1), options(language=None, languages=languages)) as job:
+    async with pipeline(EngineDouble(numbered)).transcribe(
+        recording(1), options(language=None, languages=languages)
+    ) as job:
         transcript = await job.transcript()
     assert transcript.language == language
 
@@ -83,7 +85,7 @@ async def test_languages_restrict_detection(languages: tuple[str, ...], language
 )
 def test_language_unknown_to_model_is_refused_by_name(param: str, fields: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match=r"does not know the language 'xx'; it knows .*en, ") as refusal:
-        pipeline(EngineDouble(numbered)).open(recording(1), Options(**fields))
+        pipeline(EngineDouble(numbered)).transcribe(recording(1), Options(**fields))
     assert refusal.value.param == param
 
 
@@ -91,7 +93,7 @@ async def test_recording_without_speech_has_no_window_but_language() -> None:
     engine = EngineDouble(numbered)
     voice = VoiceDetectorDouble(lambda _: False)
     activity = VoiceActivity(0.8, 100, 700)
-    async with pipeline(engine, voice).open(recording(3), options(language=None, voice_activity=activity)) as job:
+    async with pipeline(engine, voice).transcribe(recording(3), options(language=None, voice_activity=activity)) as job:
         transcript = await job.transcript()
     assert (transcript.text, transcript.segments, transcript.language) == ("", (), "en")
     assert voice.requests == [activity]
@@ -102,7 +104,7 @@ async def test_recording_without_speech_has_no_window_but_language() -> None:
 async def test_whole_recording_is_cut_without_voice_activity() -> None:
     engine = EngineDouble(numbered)
     voice = VoiceDetectorDouble()
-    async with pipeline(engine, voice).open(recording(3), Options(language="en")) as job:
+    async with pipeline(engine, voice).transcribe(recording(3), Options(language="en")) as job:
         await job.transcript()
     assert voice.requests == []
     assert sum(len(samples) for samples in engine.decoded_windows) == 3 * RATE_HZ
@@ -128,7 +130,7 @@ async def test_long_voice_detection_shares_thread_and_is_cancelled() -> None:
     transcriber = pipeline(engine, voice)
 
     async def transcribe(requested: Options) -> str:
-        async with transcriber.open(recording(3), requested) as job:
+        async with transcriber.transcribe(recording(3), requested) as job:
             return (await job.transcript()).text
 
     long = asyncio.create_task(transcribe(options()))
@@ -151,7 +153,7 @@ async def test_short_recording_does_not_wait_for_long_one() -> None:
     transcriber = pipeline(engine, voice)
 
     async def transcribe(samples: Samples) -> str:
-        async with transcriber.open(samples, options()) as job:
+        async with transcriber.transcribe(samples, options()) as job:
             return (await job.transcript()).text
 
     long = asyncio.create_task(transcribe(recording(60)))

@@ -19,7 +19,7 @@ async def test_leaving_in_the_middle_frees_everything() -> None:
     engine = EngineDouble(numbered)
     hold_window(engine, 3)
     transcriber = pipeline(engine)
-    async with transcriber.open(recording(20), options(language=None)) as job:
+    async with transcriber.transcribe(recording(20), options(language=None)) as job:
         async with aclosing(job.windows()) as windows:  # type: ignore[type-var]
             async for window in windows:
                 if window.text == " w2":
@@ -34,7 +34,7 @@ async def test_cancelled_request_frees_everything() -> None:
     transcriber = pipeline(engine)
 
     async def transcribe() -> None:
-        async with transcriber.open(recording(20), options(language=None)) as job:
+        async with transcriber.transcribe(recording(20), options(language=None)) as job:
             await job.transcript()
 
     task = asyncio.create_task(transcribe())
@@ -58,7 +58,7 @@ async def test_failed_window_ends_its_recording_only(n_slots: int) -> None:
 
     async def transcribe(marker: float) -> list[str]:
         texts = []
-        async with transcriber.open(recording(6, marker=marker), options(language=None)) as job:
+        async with transcriber.transcribe(recording(6, marker=marker), options(language=None)) as job:
             try:
                 async for window in job.windows():
                     texts.append(window.text)
@@ -81,7 +81,7 @@ async def test_failed_language_detection_fails_recording(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(transcriber.voice, "has_speech", failing)
     with pytest.raises(InternalError, match="detector failed"):
-        async with transcriber.open(recording(5), options(language=None)) as job:
+        async with transcriber.transcribe(recording(5), options(language=None)) as job:
             await job.transcript()
     assert_idle(transcriber, engine)
 
@@ -93,11 +93,11 @@ async def test_wait_is_estimated_from_measured_throughput() -> None:
 
     engine = EngineDouble(slow)
     transcriber = pipeline(engine, VoiceDetectorDouble(spans=spans(10)))
-    async with transcriber.open(recording(10), options()) as job:
+    async with transcriber.transcribe(recording(10), options()) as job:
         await job.transcript()
     assert transcriber.estimated_wait_s() == 0
     event = hold_window(engine, 0)
-    async with transcriber.open(recording(10), options()) as job:
+    async with transcriber.transcribe(recording(10), options()) as job:
         windows = asyncio.create_task(job.transcript())
         while not engine.max_open or transcriber.wait_estimator.n_open < 10:
             await asyncio.sleep(0)

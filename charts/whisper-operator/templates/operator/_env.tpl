@@ -1,4 +1,4 @@
-{{/* All of the container's variables. One of the user's that would change a setting behind a value's back is refused. */}}
+{{/* All of the container's variables. A user's variable that would override a value of this chart is refused. */}}
 {{- define "whisper-operator.env" -}}
 {{- $settings := include "whisper-operator.settings" . -}}
 {{- $names := list -}}

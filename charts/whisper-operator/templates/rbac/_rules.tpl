@@ -3,7 +3,7 @@ What the operator may do, as narrow as its code: no `*`, no update, no list or w
 tests/cluster/test_chart_rbac.py runs the operator under exactly these rights.
 */}}
 
-{{/* In each namespace that it looks after. */}}
+{{/* In each watched namespace. */}}
 {{- define "whisper-operator.namespacedRules" -}}
 - apiGroups: [whisper-operator.io]
   resources: [whisperendpoints]
@@ -11,7 +11,7 @@ tests/cluster/test_chart_rbac.py runs the operator under exactly these rights.
 - apiGroups: [whisper-operator.io]
   resources: [whisperendpoints/status]
   verbs: [patch]
-# The children: server-side apply is patch, and create where the object is not there yet.
+# The children: server-side apply is patch, plus create for a new object.
 - apiGroups: [""]
   resources: [services, serviceaccounts, persistentvolumeclaims]
   verbs: [get, list, watch, create, patch, delete]
@@ -33,7 +33,7 @@ tests/cluster/test_chart_rbac.py runs the operator under exactly these rights.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: [get, list, watch, create, patch, delete]
-# What status is made from.
+# Read to compute the status.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
@@ -44,7 +44,7 @@ tests/cluster/test_chart_rbac.py runs the operator under exactly these rights.
   resources: [events]
   verbs: [create]
 {{- if .Values.rbac.readSecrets }}
-# By name only, to say which one is missing.
+# By name only, to report which one is missing.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]

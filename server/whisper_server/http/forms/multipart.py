@@ -1,67 +1,48 @@
-"""Reading a multipart/form-data body part by part, as a stream, with every limit held while it arrives.
+"""Reading a multipart/form-data body part by part, as a stream, with every limit applied while it arrives.
 
-Bytes are counted here because aiohttp's `client_max_size` does not apply to its multipart reader. Whatever
-aiohttp raises on a malformed body leaves here as BadRequest. What the parts mean is not known here.
+The parser is `multipart`'s, which does no I/O and finds boundaries with `bytes.find`. aiohttp's own reader is not used:
+it reads everything before the first boundary line by line without yielding to the event loop, so that 24 MiB of
+newlines took 67 s of CPU and blocked `/health`. Here the body is fed in pieces, each after a turn of the throttle, and
+every byte costs a bounded amount of work: the first boundary must come at once, a part has a bounded number of short
+headers, and a form has a bounded number of parts.
 """
 
 from __future__ import annotations
 
+import binascii
 import codecs
 import re
-import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
 
-from aiohttp import (
-    BadContentDispositionHeader,
-    BadContentDispositionParam,
-    BodyPartReader,
-    ClientError,
-    MultipartReader,
-    StreamReader,
-    hdrs,
-    web,
-)
+import multipart
+from aiohttp import ClientError, hdrs, web
 from aiohttp.helpers import parse_mimetype
 from aiohttp.http_exceptions import HttpProcessingError
 
 from whisper_server.api.values import quoted
-from whisper_server.errors import ApiError, BadRequest, UploadTooLarge
+from whisper_server.errors import ApiError, BadRequest, UnsupportedEncoding, UploadTooLarge
+from whisper_server.http.loop_throttle import LoopThrottle
 
-_CHUNK_BYTES = 65_536
+_PIECE_BYTES = 65_536
 _MAX_HEADER_BYTES = 8_190
 _MAX_HEADERS_PER_PART = 32
 _MAX_BOUNDARY_CHARS = 70
-# Others (idna, punycode, unicode_escape …) take time beyond measure or mean something else.
+# Others (idna, punycode, unicode_escape …) take very long or mean something else.
 _CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be"})
 _TRANSFER_ENCODINGS = frozenset({"binary", "8bit", "7bit", "base64"})
-_AIOHTTP_ERRORS = (
-    ValueError,
-    RuntimeError,
-    AssertionError,
-    LookupError,
-    EOFError,
-    HttpProcessingError,
-    BadContentDispositionHeader,  # a warning, but an exception under python -W error
-    BadContentDispositionParam,
-)
-# Python remembers every distinct text that it has warned about: a client could fill the memory with them.
-warnings.filterwarnings("ignore", category=BadContentDispositionHeader)
-warnings.filterwarnings("ignore", category=BadContentDispositionParam)
-# aiohttp's own parser gives up on a file name with two semicolons, and with it on the part's name.
-_PARAMETER = re.compile(
-    r';\s*(?P<key>[\w!#$%&\'+.^`|~-]+\*?)\s*=\s*(?:"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<token>[^;"]*))'
-)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NEEDS_A_NAME = 'every part needs Content-Disposition: form-data; name="…"'
 
 
 @dataclass(frozen=True)
 class FormLimits:
-    """How much of a body is read, and for how long."""
+    """The limits of a body in bytes, parts and time."""
 
     max_upload_bytes: int
-    """Of the whole body, as it is after decompression."""
+    """Of the whole body."""
     upload_timeout_s: float
     max_parts: int = 256
     max_field_bytes: int = 65_536
@@ -79,7 +60,21 @@ def too_large(limits: FormLimits) -> UploadTooLarge:
 
 
 def refuse_by_headers(headers: Mapping[str, str], limits: FormLimits) -> None:
-    """What can be refused before a byte of the body is read (and before `100 Continue` is sent)."""
+    """Refuse what can be refused before the body is read (and before `100 Continue` is sent). Raises ApiError."""
+    encoding = headers.get(hdrs.CONTENT_ENCODING, "").strip()
+    if encoding.lower() not in ("", "identity"):
+        # 25 KB of gzip can be 24 MiB of work, and recordings do not get smaller by it.
+        raise UnsupportedEncoding(
+            f"Content-Encoding {quoted(encoding)} is not supported; send the body as it is, "
+            "and a compressed recording (opus, mp3, flac) if it should be smaller."
+        )
+    _boundary(headers)
+    length = headers.get(hdrs.CONTENT_LENGTH, "")
+    if length.isdecimal() and int(length) > limits.max_upload_bytes:
+        raise too_large(limits)
+
+
+def _boundary(headers: Mapping[str, str]) -> str:
     mimetype = parse_mimetype(headers.get(hdrs.CONTENT_TYPE, ""))
     if (mimetype.type, mimetype.subtype) != ("multipart", "form-data"):
         raise BadRequest(
@@ -88,105 +83,133 @@ def refuse_by_headers(headers: Mapping[str, str], limits: FormLimits) -> None:
             param="file",
         )
     boundary = mimetype.parameters.get("boundary", "")
-    if not 1 <= len(boundary) <= _MAX_BOUNDARY_CHARS or not boundary.isascii():
+    if not 1 <= len(boundary) <= _MAX_BOUNDARY_CHARS or not boundary.isascii() or not boundary.isprintable():
         raise BadRequest(
             f"The content type multipart/form-data needs a boundary of 1 to {_MAX_BOUNDARY_CHARS} ASCII characters; "
             "let the HTTP client set the content type itself.",
             param="file",
         )
-    length = headers.get(hdrs.CONTENT_LENGTH, "")
-    if length.isdecimal() and int(length) > limits.max_upload_bytes:
-        raise too_large(limits)
+    return boundary
 
 
 @contextmanager
 def _as_bad_request() -> Iterator[None]:
     try:
         yield
-    except ApiError:
-        raise
     except (ClientError, ConnectionError, web.RequestPayloadError) as error:
         raise BadRequest(f"The request body ended early: {error}.", param="file") from error
-    except _AIOHTTP_ERRORS as error:
-        detail = getattr(error, "message", "") or str(error)
-        raise BadRequest(f"The multipart body is malformed or cut off: {quoted(detail)}.", param="file") from error
+    except (multipart.MultipartError, HttpProcessingError, binascii.Error) as error:
+        detail = str(error)
+        remedy = f"; {_NEEDS_A_NAME}" if hdrs.CONTENT_DISPOSITION in detail else ""
+        raise BadRequest(
+            f"The multipart body is malformed or cut off: {quoted(detail)}{remedy}.", param="file"
+        ) from error
 
 
-class _CountedStream:
-    """The part of StreamReader that aiohttp's multipart reader uses, ending at the limit."""
+class _Body:
+    """The body of a request in small pieces, with a turn of the throttle before each."""
 
-    def __init__(self, stream: StreamReader, limits: FormLimits) -> None:
-        self._stream = stream
+    def __init__(self, request: web.BaseRequest, limits: FormLimits, throttle: LoopThrottle) -> None:
+        self._stream = request.content
         self._limits = limits
+        self._throttle = throttle
 
-    def _check(self) -> None:
+    async def next(self) -> bytes:
+        """The next piece; empty at the end. Raises UploadTooLarge."""
+        await self._throttle.acquire()
+        piece = await self._stream.read(_PIECE_BYTES)
         if self._stream.total_bytes > self._limits.max_upload_bytes:
             raise too_large(self._limits)
+        return piece
 
-    async def read(self, n: int = -1) -> bytes:
-        data = await self._stream.read(n)
-        self._check()
-        return data
-
-    async def readline(self, *, max_line_length: int | None = None) -> bytes:
-        data = await self._stream.readline(max_line_length=max_line_length)
-        self._check()
-        return data
-
-    def at_eof(self) -> bool:
-        return self._stream.at_eof()
-
-    def unread_data(self, data: bytes) -> None:
-        self._stream.unread_data(data)
-
-    async def exhaust(self) -> None:
-        """Read what follows the last boundary, which nobody needs, to the end of the body."""
-        while not self._stream.at_eof():
-            await self._stream.readany()
-            self._check()
+    async def discard(self) -> None:
+        """Read what is left."""
+        while await self.next():
+            pass
 
 
 class FormPart:
     """One part of the form. Its content is read once, by `read` or by `text`."""
 
-    def __init__(self, reader: BodyPartReader, name: str, limits: FormLimits) -> None:
-        self.name = name
+    def __init__(self, segment: multipart.MultipartSegment, reader: FormPartReader, limits: FormLimits) -> None:
         self._reader = reader
         self._limits = limits
+        broken = next((header for header, value in segment.headerlist if _CONTROL.search(value)), None)
+        if broken is not None:
+            raise BadRequest(
+                f"The multipart body is malformed: control characters in the header {quoted(broken)} of a part.",
+                param="file",
+            )
+        self.name = _as_utf8(segment.name or "")
+        if not self.name:
+            raise BadRequest(f"A part has no name; {_NEEDS_A_NAME}.")
+        if (segment.content_type or "").startswith("multipart/"):
+            raise BadRequest(
+                f"{quoted(self.name)}: a multipart part inside the form is not supported.", param=self.name[:64]
+            )
+        self._charset = segment.charset or "utf-8"
+        encoding = segment.header(hdrs.CONTENT_TRANSFER_ENCODING, "binary").strip().lower()
+        if encoding not in _TRANSFER_ENCODINGS:
+            raise BadRequest(
+                f"{quoted(self.name)}: the content-transfer-encoding {quoted(encoding)} is not supported; "
+                "send the part as it is (binary).",
+                param=self.name[:64],
+            )
+        self._base64 = _Base64() if encoding == "base64" else None
 
     async def read(self) -> bytes:
         """The next piece of the content, decoded from its transfer encoding; empty at the end."""
-        encoding = self._reader.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "binary").lower()
-        if encoding not in _TRANSFER_ENCODINGS:
-            raise BadRequest(
-                f"{quoted(self.name)}: the content-transfer-encoding {quoted(encoding)} is not known here; "
-                "send the part as it is (binary).",
-                param=self.name,
-            )
-        with _as_bad_request():
-            while not self._reader.at_eof():
-                chunk = self._reader.decode(await self._reader.read_chunk(_CHUNK_BYTES))
-                if chunk:
-                    return bytes(chunk)
+        while piece := await self._reader.content():
+            if self._base64 is None:
+                return piece
+            with _as_bad_request():
+                if decoded := self._base64.decode(piece):
+                    return decoded
+        if self._base64 is not None:
+            with _as_bad_request():
+                self._base64.end()
         return b""
 
     async def text(self) -> str:
-        """The content as text; too much of it is refused without being kept."""
+        """The content as text; a field over the limit is refused without being kept."""
         content = bytearray()
-        while chunk := await self.read():
-            content += chunk
+        while piece := await self.read():
+            content += piece
             if len(content) > self._limits.max_field_bytes:
                 raise BadRequest(
                     f"{quoted(self.name)} is longer than {self._limits.max_field_bytes} bytes.", param=self.name
                 )
         try:
-            return content.decode(_charset(self._reader))
+            return content.decode(_known_charset(self._charset))
         except ValueError:
             raise BadRequest(f"{quoted(self.name)} is not text in UTF-8.", param=self.name) from None
 
 
-def _charset(reader: BodyPartReader) -> str:
-    asked = reader.get_charset("utf-8")
+def _as_utf8(name: str) -> str:
+    """The parser decodes headers as Latin-1, because file names may be in any charset. Bytes that are not UTF-8: "?"."""
+    text = name.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "replace").decode()
+
+
+class _Base64:
+    """Decodes base64 in pieces, whatever their lengths."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def decode(self, piece: bytes) -> bytes:
+        """Raises binascii.Error."""
+        text = self._rest + piece.translate(None, b"\r\n\t ")
+        n_whole = len(text) - len(text) % 4
+        self._rest = text[n_whole:]
+        return binascii.a2b_base64(text[:n_whole])
+
+    def end(self) -> None:
+        """Raises binascii.Error if the content is cut off."""
+        binascii.a2b_base64(self._rest)
+
+
+def _known_charset(asked: str) -> str:
     try:
         name = codecs.lookup(asked).name
     except (LookupError, ValueError):
@@ -197,49 +220,52 @@ def _charset(reader: BodyPartReader) -> str:
 
 
 class FormPartReader:
-    """The parts of a body in their order. Each must be read before the next is asked for."""
+    """The parts of a body in order. Each part must be read before the next one."""
 
-    def __init__(self, request: web.BaseRequest, limits: FormLimits) -> None:
+    def __init__(self, request: web.BaseRequest, limits: FormLimits, throttle: LoopThrottle) -> None:
         self._limits = limits
-        self._stream = _CountedStream(request.content, limits)
+        self._body = _Body(request, limits, throttle)
+        self._events: deque[multipart.MultipartSegment | bytes | None] = deque()
+        """What the parser found in the last piece: a part's head, pieces of its content, None at its end."""
+        self._parser = multipart.PushMultipartParser(
+            _boundary(request.headers),
+            max_header_size=_MAX_HEADER_BYTES,
+            max_header_count=_MAX_HEADERS_PER_PART,
+            header_charset="latin-1",
+            # The first boundary must be in the first piece, and headers have no continuation lines.
+            strict=True,
+        )
         self._n_parts = 0
-        with _as_bad_request():
-            self._reader = MultipartReader(
-                request.headers,
-                cast("StreamReader", self._stream),
-                max_field_size=_MAX_HEADER_BYTES,
-                max_headers=_MAX_HEADERS_PER_PART,
-            )
 
     async def next(self) -> FormPart | None:
-        """The next part; None when the body has been read to its end."""
-        with _as_bad_request():
-            reader = await self._reader.next()
-            if reader is None:
-                await self._stream.exhaust()
-                return None
+        """The next part; None when the body has been read to its end. Raises ApiError."""
+        segment = await self._next_event()
+        if segment is None:
+            return None
+        assert isinstance(segment, multipart.MultipartSegment), "the part before was not read to its end"
         self._n_parts += 1
         if self._n_parts > self._limits.max_parts:
             raise BadRequest(f"The form has more than {self._limits.max_parts} fields.")
-        name = _name(reader.headers.get(hdrs.CONTENT_DISPOSITION, ""))
-        if not name:
-            raise BadRequest('A part has no name; every part needs Content-Disposition: form-data; name="…".')
-        if not isinstance(reader, BodyPartReader):
-            raise BadRequest(f"{quoted(name)}: a multipart part inside the form is not known here.", param=name[:64])
-        return FormPart(reader, name, self._limits)
+        return FormPart(segment, self, self._limits)
+
+    async def content(self) -> bytes:
+        """The next piece of the content of the last part; empty at its end. Raises ApiError."""
+        piece = await self._next_event()
+        return piece if isinstance(piece, bytes) else b""
+
+    async def _next_event(self) -> multipart.MultipartSegment | bytes | None:
+        """Also None at the end of the body."""
+        with _as_bad_request():
+            while not self._events:
+                # multipart says nothing in public once it has seen the last boundary: docs/upgrading-dependencies.md.
+                if self._parser._state is multipart._COMPLETE:  # noqa: SLF001
+                    await self._body.discard()
+                    return None
+                self._events.extend(self._parser.parse(await self._body.next()))
+        return self._events.popleft()
 
 
-def _name(header: str) -> str | None:
-    """The name of a part, from its Content-Disposition."""
-    # Bytes that are no UTF-8 come as surrogates, which strict parsers refuse in the JSON of an answer.
-    for match in _PARAMETER.finditer(header.encode("utf-8", "replace").decode()):
-        if match["key"].lower() == "name":
-            escaped = match["quoted"]
-            return match["token"].strip() if escaped is None else re.sub(r"\\([\"\\])", r"\1", escaped)
-    return None
-
-
-async def discard(request: web.BaseRequest, limits: FormLimits) -> None:
-    """Read what is left of a refused body: most clients look for an answer only once they have sent it all."""
+async def discard(request: web.BaseRequest, limits: FormLimits, throttle: LoopThrottle) -> None:
+    """Read the rest of a refused body: most clients look for an answer only after they have sent everything."""
     with suppress(ApiError), _as_bad_request():
-        await _CountedStream(request.content, limits).exhaust()
+        await _Body(request, limits, throttle).discard()

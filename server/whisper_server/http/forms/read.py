@@ -1,7 +1,7 @@
-"""From a request on a socket to a checked form, whose recording lies in memory outside the heap.
+"""From a request on a socket to a checked form, whose recording is in memory outside the heap.
 
-The only place that knows the order of things: headers, parts as they arrive, values, time limit, and that
-nothing stays open when any of it fails. What fields mean is in `forms.values`.
+This module orders the steps (headers, parts as they arrive, values, time limit) and closes everything if one fails.
+`api.values` checks the fields.
 """
 
 from __future__ import annotations
@@ -14,20 +14,13 @@ from typing import Self
 
 from aiohttp import web
 
-from whisper_server.api.fields import Granularity, ResponseFormat
-from whisper_server.api.values import (
-    FieldName,
-    Policy,
-    granularities_of,
-    options_of,
-    parse_name,
-    parse_values,
-)
+from whisper_server.api.options import Granularity, Policy, ResponseFormat
+from whisper_server.api.values import FieldName, parse_name, parse_values, spec_of
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.reservation import Reservation
 from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
 from whisper_server.http.forms.multipart import FormLimits, FormPart, FormPartReader, discard, refuse_by_headers
 from whisper_server.http.loop_throttle import LoopThrottle
+from whisper_server.memory_budget import Reservation
 from whisper_server.whisper.transcript import Options, Task
 
 _DISCARD_S = 10.0
@@ -40,7 +33,7 @@ class Form:
 
     file: MemoryFile
     model: str
-    """As asked for; whether it is served is not checked here."""
+    """As in the request; the route checks whether it is served."""
     options: Options
     response_format: ResponseFormat
     stream: bool
@@ -66,9 +59,9 @@ async def read_form(
     *,
     throttle: LoopThrottle,
 ) -> Form:
-    """Read and check the form of a request. With a form, the reservation is the caller's to give back.
+    """Read and check the form of a request; `throttle` limits the pieces of bodies that are read per loop iteration.
 
-    Pieces of recordings are taken at `pace`.
+    The caller releases the reservation. Raises BadRequest, MemoryFull, UploadTooLarge, UploadTimeout.
     """
     refuse_by_headers(request.headers, limits)
     try:
@@ -79,9 +72,9 @@ async def read_form(
             f"The request body did not arrive within {limits.upload_timeout_s:g} s (UPLOAD_TIMEOUT_SECONDS)."
         ) from None
     except (BadRequest, MemoryFull):
-        reservation.release()  # nothing is kept of it: others need not wait for the rest to be thrown away
+        reservation.release()  # the upload is freed: other requests need not wait until its rest is discarded
         with suppress(TimeoutError):
-            await asyncio.wait_for(discard(request, limits), _DISCARD_S)
+            await asyncio.wait_for(discard(request, limits, throttle), _DISCARD_S)
         raise
 
 
@@ -98,12 +91,12 @@ async def _read(
         file = stack.enter_context(MemoryFile.create("upload"))
         texts: list[tuple[FieldName, str]] = []
         n_text_bytes = 0
-        parts = FormPartReader(request, limits)
+        parts = FormPartReader(request, limits, throttle)
         while (part := await parts.next()) is not None:
             if part.name == "file":
                 if file.n_bytes:
-                    raise BadRequest("The form has more than one file; send one request a file.", param="file")
-                await _receive(part, file, reservation, throttle)
+                    raise BadRequest("The form has more than one file; send one request per file.", param="file")
+                await _receive(part, file, reservation)
                 continue
             field = parse_name(part.name, task)
             texts.append((field, await part.text()))
@@ -114,25 +107,22 @@ async def _read(
         if not file.n_bytes:
             raise BadRequest("The field file is missing or empty; it holds the recording.", param="file")
         if values.ignored:
-            _log.info("fields passed over: %s", ", ".join(values.ignored))
+            _log.info("Ignored fields: %s", ", ".join(values.ignored))
+        spec = spec_of(values.fields, task)
         form = Form(
             file=file,
             model=values.fields.model,
-            options=options_of(values.fields, task, policy),
-            response_format=values.fields.response_format,
+            options=spec.options(policy),
+            response_format=spec.response_format,
             stream=values.fields.stream,
-            granularities=granularities_of(values.fields),
+            granularities=spec.times_of(),
         )
         stack.pop_all()
         return form
 
 
-async def _receive(part: FormPart, file: MemoryFile, reservation: Reservation, throttle: LoopThrottle) -> None:
-    while True:
-        await throttle.acquire()
-        chunk = await part.read()
-        if not chunk:
-            return
-        if not reservation.grow(len(chunk)):
+async def _receive(part: FormPart, file: MemoryFile, reservation: Reservation) -> None:
+    while piece := await part.read():
+        if not reservation.grow(len(piece)):
             raise MemoryFull
-        file.write(chunk)
+        file.write(piece)

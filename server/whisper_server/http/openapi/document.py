@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document of all routes, put together from the types that parse and that describe answers.
+"""The OpenAPI 3.1 document of all routes, built from the types that parse forms and describe answers.
 
-Every status and content type that the server can give is in it: a fuzzer holds the server to that.
+It has every status and content type of the server; a fuzzer (tests/api/test_openapi_conformance.py) checks that.
 """
 
 from __future__ import annotations
@@ -15,36 +15,33 @@ from whisper_server.errors import (
     InvalidAudio,
     ModelNotFound,
     Overloaded,
+    RoutingError,
     Unavailable,
+    UnsupportedEncoding,
     UploadTimeout,
     UploadTooLarge,
 )
+from whisper_server.http.keys import KEY_HEADERS
 from whisper_server.http.openapi.schemas import REF, DocumentFacts, Json, schemas
-
-
-class _Refusal(ApiError):
-    """What the router refuses."""
-
-    type = "invalid_request_error"
-
 
 _AUDIO, _MODELS, _SERVICE = "audio", "models", "service"
 
 _ERRORS: Mapping[int, tuple[str, ApiError]] = {
     400: ("The request is wrong; `param` names the field.", InvalidAudio("The file is no audio that is known here.")),
-    401: ("No API key, or one that nobody holds.", InvalidApiKey("Incorrect API key provided.")),
+    401: ("No API key, or an unknown one.", InvalidApiKey("Incorrect API key provided.")),
     404: ("No such model, or no such address.", ModelNotFound("The model `x` is not served here.", param="model")),
-    405: ("Not with this method.", _Refusal("Method not allowed (GET /v1/audio/transcriptions)")),
+    405: ("Not with this method.", RoutingError("Method not allowed (GET /v1/audio/transcriptions)", status=405)),
     408: ("The body did not arrive in time (UPLOAD_TIMEOUT_SECONDS).", UploadTimeout("The body did not arrive.")),
     413: ("The body is larger than MAX_UPLOAD_BYTES.", UploadTooLarge("The body is too large.", param="file")),
-    417: ("An `Expect` header other than `100-continue`.", _Refusal("Expectation Failed")),
+    415: ("The body has a Content-Encoding.", UnsupportedEncoding("Content-Encoding 'gzip' is not supported.")),
+    417: ("An `Expect` header other than `100-continue`.", RoutingError("Expectation Failed", status=417)),
     429: ("Too much is waiting, or no memory is left.", Overloaded("Try again soon.", retry_after_s=5)),
     500: ("A fault of the server; its log has more under the same `x-request-id`.", InternalError("A fault.")),
-    503: ("The model is being loaded, the engine is dead, or the server goes down.", Unavailable("Not ready.")),
+    503: ("The model is being loaded, the engine is dead, or the server is shutting down.", Unavailable("Not ready.")),
 }
 _ALWAYS = (400, 404, 405, 417, 500)
 _WITH_KEY = (*_ALWAYS, 401)
-_WITH_BODY = (*_WITH_KEY, 408, 413, 429, 503)
+_WITH_BODY = (*_WITH_KEY, 408, 413, 415, 429, 503)
 
 _SRT = "1\n00:00:00,000 --> 00:00:01,840\nHello from Kubernetes.\n\n"
 _VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:01.840\nHello from Kubernetes.\n\n"
@@ -78,11 +75,14 @@ def openapi_document(facts: DocumentFacts) -> Json:
         "components": {"schemas": schemas(facts)},
     }
     if facts.needs_key:
-        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            **{name: {"type": "apiKey", "in": "header", "name": name} for name in KEY_HEADERS},
+        }
         for path in document["paths"]:
             for operation in document["paths"][path].values():
                 if operation["tags"] != [_SERVICE]:
-                    operation["security"] = [{"bearer": []}]
+                    operation["security"] = [{scheme: []} for scheme in ("bearer", *KEY_HEADERS)]
     return document
 
 

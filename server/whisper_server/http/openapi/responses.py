@@ -1,6 +1,6 @@
-"""What the routes answer, as types for the OpenAPI document. Nothing is parsed or written with them.
+"""The bodies of all answers, as types for the OpenAPI document only.
 
-`formats`, `usage` and `sse` write these bodies; a test holds what they write against these types.
+`api.formats` and `sse` write these bodies; a test checks what they write against these types.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class DoneEvent(_Body):
 
 
 class ModelObject(_Body):
-    """A name that requests may ask for."""
+    """A model name that requests may use."""
 
     id: str = Field(examples=["whisper-1"])
     object: Literal["model"]
@@ -142,14 +142,14 @@ class ModelObject(_Body):
 
 
 class ModelList(_Body):
-    """All of them."""
+    """All model names."""
 
     object: Literal["list"]
     data: list[ModelObject]
 
 
 class Health(_Body):
-    """The server is well."""
+    """The server is healthy."""
 
     status: Literal["ok"]
 
@@ -164,4 +164,4 @@ BODIES: tuple[type[BaseModel], ...] = (
     ModelObject,
     Health,
 )
-"""Everything that the document names."""
+"""All types that the document names."""

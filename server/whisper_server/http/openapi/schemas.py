@@ -1,7 +1,4 @@
-"""The schemas of the OpenAPI document: forms as they are parsed, bodies as they are written.
-
-What each route does with them is in `document`.
-"""
+"""The schemas of the OpenAPI document: the forms and the bodies of answers. `document` assigns them to routes."""
 
 from __future__ import annotations
 

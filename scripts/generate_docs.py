@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Writes the pages that come from the server's code: the table in docs/settings.md, and docs/api-reference.md.
+"""Writes what pages take from the code: the tables in docs/settings.md and docs/operator.md, and docs/api-reference.md.
 
-    scripts/generate_server_docs.py            writes what is not up to date
-    scripts/generate_server_docs.py --check    writes nothing; exit code 1 names what is not up to date
+    scripts/generate_docs.py            writes what is not up to date
+    scripts/generate_docs.py --check    writes nothing; exit code 1 names what is not up to date
 
-The sources are `whisper_server.settings.Settings` and the server's own OpenAPI document.
+The sources are the two `Settings` classes and the server's own OpenAPI document.
 """
 
 from __future__ import annotations
@@ -16,22 +16,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import whisper_operator.settings
+import whisper_server.settings
 from whisper_server import __version__
 from whisper_server.api.served_models import DEFAULT_NAMES
 from whisper_server.http.openapi import DocumentFacts, openapi_document
-from whisper_server.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS_PAGE = "docs/settings.md"
+SETTINGS_PAGES: Mapping[str, type[Any]] = {
+    "docs/settings.md": whisper_server.settings.Settings,
+    "docs/operator.md": whisper_operator.settings.Settings,
+}
 REFERENCE_PAGE = "docs/api-reference.md"
-SETTINGS_PART = re.compile(r"(<!-- settings: by scripts/generate_server_docs\.py -->\n).*?(<!-- end -->)", re.DOTALL)
+SETTINGS_PART = re.compile(r"(<!-- settings: by scripts/generate_docs\.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Schema = Mapping[str, Any]
 
 INTRODUCTION = f"""\
 # API reference
 
-<!-- Written by scripts/generate_server_docs.py from the server's OpenAPI document. -->
+<!-- Written by scripts/generate_docs.py from the server's OpenAPI document. -->
 
 Version {__version__}, as a server with default settings describes itself. A running server has the same as a page to try it
 on, at `/docs`, and as a document for programs, at `/openapi.json`. [api.md](api.md) says where it differs from OpenAI's API.
@@ -41,21 +45,24 @@ Every answer has the header `x-request-id`, which names the request in the serve
 """
 
 
-def settings_table() -> str:
+def settings_table(settings: type[Any]) -> str:
+    """A row for each variable. The operator's `defaults` are a file and have no variable of their own."""
     rows = []
-    for field in dataclasses.fields(Settings):
+    for field in dataclasses.fields(settings):
+        if field.name == "defaults":
+            continue
         default = field.metadata["default"]
         shown = "–" if default is None else f"`{default}`" if default else "empty"
         rows.append((f"`{field.name.upper()}`", shown, field.metadata["help"]))
     return table(("variable", "default", "meaning"), rows)
 
 
-def settings_page() -> str:
+def settings_page(path: str, settings: type[Any]) -> str:
     """The page with a new table; everything around it is written by hand."""
-    old = (ROOT / SETTINGS_PAGE).read_text()
+    old = (ROOT / path).read_text()
     if len(SETTINGS_PART.findall(old)) != 1:
-        raise SystemExit(f"{SETTINGS_PAGE} must have one place for the table")
-    return SETTINGS_PART.sub(lambda found: f"{found[1]}\n{settings_table()}\n\n{found[2]}", old)
+        raise SystemExit(f"{path} must have one place for the table")
+    return SETTINGS_PART.sub(lambda found: f"{found[1]}\n{settings_table(settings)}\n\n{found[2]}", old)
 
 
 def reference_page() -> str:
@@ -149,11 +156,12 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    texts = {SETTINGS_PAGE: settings_page(), REFERENCE_PAGE: reference_page()}
+    texts = {path: settings_page(path, settings) for path, settings in SETTINGS_PAGES.items()}
+    texts[REFERENCE_PAGE] = reference_page()
     stale = [path for path, text in texts.items() if not (ROOT / path).exists() or (ROOT / path).read_text() != text]
     for path in stale:
         if "--check" in arguments:
-            print(f"{path} is not what the code says: run scripts/generate_server_docs.py")
+            print(f"{path} is not what the code says: run scripts/generate_docs.py")
         else:
             (ROOT / path).write_text(texts[path])
             print(f"wrote {path}")

@@ -1,6 +1,6 @@
-"""One uploaded file → pieces of mono float32 at 16 kHz, or the reason why not. Runs in a worker only.
+"""One uploaded file → pieces of mono float32 at 16 kHz, or a refusal. Runs in a worker only.
 
-A generator: whoever consumes it decides what becomes of the samples, and nothing is decoded ahead of them.
+A generator: the caller decides where the samples go, and nothing is decoded before the caller asks for it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from whisper_server.audio.limits import DecodeLimits
+from whisper_server.audio.audio_file import AudioFile, open_audible
+from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.ogg_links import ogg_links
-from whisper_server.audio.recording import Recording
 from whisper_server.audio.resample import Block, Silence, resample
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
+from whisper_server.audio.wav_parts import wav_parts
 from whisper_server.errors import InvalidAudio
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
@@ -22,11 +23,11 @@ _MISSING_S = 1.0
 """A file that lacks no more than this of its declared length is whole enough."""
 
 
-def decode(file: UploadReader, limits: DecodeLimits) -> Iterator[Samples]:
-    """Raises InvalidAudio, AudioTooShort, AudioTooLong. What was yielded before an error is void."""
-    first_part, *later_parts = ogg_links(file)
-    with closing(Recording.open(first_part)) as recording:
-        length = wav_length(file) if recording.container.format.name == "wav" else None
+def read_audio(file: UploadReader, limits: DecoderLimits) -> Iterator[Samples]:
+    """Raises InvalidAudio, AudioTooShort, AudioTooLong; the samples yielded before an error are then void."""
+    first_part, *later_parts = wav_parts(file) or ogg_links(file)
+    with closing(open_audible(first_part)) as recording:
+        length = wav_length(first_part) if recording.container.format.name == "wav" else None
         if length is not None:
             _check_complete(length.declared_s, length.held_s)
             limits.check_not_too_long(length.held_s)
@@ -42,14 +43,14 @@ def decode(file: UploadReader, limits: DecodeLimits) -> Iterator[Samples]:
         limits.check_not_too_short(n_samples)
 
 
-def _blocks(recording: Recording, later_parts: list[UploadReader]) -> Iterator[Block | Silence]:
+def _blocks(recording: AudioFile, later_parts: list[UploadReader]) -> Iterator[Block | Silence]:
     yield from recording.blocks()
     for part in later_parts:
         try:
-            with closing(Recording.open(part)) as later:
+            with closing(open_audible(part)) as later:
                 yield from later.blocks()
         except InvalidAudio:
-            recording.n_bad += 1  # a damaged link, after which another may follow
+            recording.n_bad += 1  # a damaged part, after which another may follow
             continue
         recording.n_good += later.n_good
         recording.n_bad += later.n_bad
@@ -63,7 +64,7 @@ def _check_complete(declared_s: float, held_s: float) -> None:
         )
 
 
-def _check_sound(recording: Recording) -> None:
+def _check_sound(recording: AudioFile) -> None:
     if recording.n_good == 0:
         raise InvalidAudio("The file holds no audio: not one sample of it could be decoded.")
     if recording.n_bad > recording.n_good:

@@ -1,13 +1,15 @@
 """An uploaded file as FFmpeg (PyAV) opens and decodes it. Runs in a worker only.
 
 Only the formats and codecs named here are ever tried: no playlist, no `concat`, no network, no video
-decoder. A file that names another file or an address gets nothing of it.
+decoder. A file that names another file or an address does not get it read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from typing import cast
 
 import av
 import numpy as np
@@ -15,8 +17,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 
-from whisper_server.audio.resample import Block, Silence
+from whisper_server.audio.resample import Block, MonoMixer, Silence
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.errors import InvalidAudio
 
@@ -33,9 +36,15 @@ CODECS = (
 _DECLARES_LENGTH = ("flac", "aiff", "mov,mp4,m4a,3gp,3g2,mj2")
 """Formats whose header states the length (wav's is read by `wav_length`: FFmpeg corrects it silently)."""
 _HAS_TIME_LINE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg")
-_SMALLEST_GAP_S = 0.2
-_LARGEST_GAP_S = 30.0
+_MIN_GAP_S = 0.2
+_MAX_GAP_S = 30.0
 """A longer one is a joint, not a gap: people put the head of a webm stream before a later piece of it."""
+_MAX_LATE_START_S = 600.0
+"""How long after the picture the sound may start. A longer distance is taken for a wrong time stamp."""
+_SILENT_PEAK = 0.001
+"""−60 dB. A track that stays below is not taken where another one does not."""
+_MAX_EXAMINED_S = 600.0
+"""How far a track of several is examined. Decoding ten minutes costs a second or two of the job's ten."""
 _RATES_HZ = range(1_000, 768_001)
 _MAX_BLOCK_VALUES = 1 << 20
 _MAX_PLANES = 7
@@ -48,8 +57,8 @@ _NOT_AUDIO = (
 
 
 @dataclass
-class Recording:
-    """An open file and its best audio stream; counts what it meets on the way."""
+class AudioFile:
+    """An open file and one of its audio streams; counts good and damaged frames."""
 
     container: InputContainer
     stream: AudioStream
@@ -60,8 +69,9 @@ class Recording:
     n_bad: int = 0
 
     @classmethod
-    def open(cls, file: UploadReader) -> Recording:
-        """Raises InvalidAudio."""
+    def open(cls, file: UploadReader, track: int | None = None) -> AudioFile:
+        """`track`: the index of a stream; None: the one that FFmpeg finds best. Raises InvalidAudio."""
+        file.seek(0)
         try:
             container = av.open(
                 file,
@@ -81,7 +91,7 @@ class Recording:
         except (av.FFmpegError, ValueError) as error:
             raise InvalidAudio(_NOT_AUDIO) from error
         try:
-            stream = _best_audio(container)
+            stream = _audio_stream(container, track)
             declared_s = None
             if container.format.name in _DECLARES_LENGTH and stream.duration and stream.time_base:
                 declared_s = float(stream.duration * stream.time_base)
@@ -114,19 +124,34 @@ class Recording:
         decoded_s = 0.0
         for frame in self._frames():
             if has_time_line and frame.time is not None:
-                start_s = frame.time if start_s is None else start_s
+                if start_s is None:
+                    start_s = frame.time
+                    late_s = self._late_start_s(frame.time)
+                    if late_s > _MIN_GAP_S:
+                        yield late_s
+                        start_s -= late_s
+                        decoded_s += late_s
+                        self.declared_s = None if self.declared_s is None else self.declared_s + late_s
                 gap_s = frame.time - start_s - decoded_s
-                if gap_s > _LARGEST_GAP_S:
+                if gap_s > _MAX_GAP_S:
                     start_s += gap_s
-                elif gap_s > _SMALLEST_GAP_S:
+                elif gap_s > _MIN_GAP_S:
                     yield gap_s
                     decoded_s += gap_s
             yield frame
             decoded_s += frame.samples / frame.sample_rate
             self.reached_s = max(self.reached_s, decoded_s)
 
+    def _late_start_s(self, first_frame_s: float) -> float:
+        """How long after the picture or another stream the sound starts: players count time from the earliest."""
+        start = cast("int | None", self.container.start_time)  # PyAV's stub leaves the None out
+        if start is None or len(self.container.streams) == 1:
+            return 0.0
+        late_s = first_frame_s - start / av.time_base
+        return late_s if late_s <= _MAX_LATE_START_S else 0.0
+
     def _frames(self) -> Iterator[AudioFrame]:
-        """What decodes; damaged packets are skipped and counted."""
+        """The frames that can be decoded; damaged packets are skipped and counted."""
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -166,8 +191,35 @@ class Recording:
         self.container.close()
 
 
-def _best_audio(container: InputContainer) -> AudioStream:
-    stream = container.streams.best("audio")
+def open_audible(file: UploadReader) -> AudioFile:
+    """The best audio track that has sound, or the best one if none has. Raises InvalidAudio.
+
+    Files with several tracks are decoded twice, up to the first sound in them.
+    """
+    best = AudioFile.open(file)
+    tracks = [best.stream.index, *(stream.index for stream in best.container.streams.audio if stream != best.stream)]
+    if len(tracks) == 1:
+        return best
+    best.close()
+    return AudioFile.open(file, next((track for track in tracks if _has_sound(file, track)), tracks[0]))
+
+
+def _has_sound(file: UploadReader, track: int) -> bool:
+    try:
+        with closing(AudioFile.open(file, track)) as audio_file:
+            mixer = MonoMixer()
+            for block in audio_file.blocks():
+                if isinstance(block, Block) and np.abs(mixer.mix(block.values)).max(initial=0) > _SILENT_PEAK:
+                    return True
+                if audio_file.reached_s > _MAX_EXAMINED_S:
+                    return False
+    except InvalidAudio:
+        pass
+    return False
+
+
+def _audio_stream(container: InputContainer, track: int | None) -> AudioStream:
+    stream: Stream | None = container.streams.best("audio") if track is None else container.streams[track]
     if stream is None:
         raise InvalidAudio("The file holds no audio stream.")
     if not isinstance(stream, AudioStream) or stream.codec_context is None:

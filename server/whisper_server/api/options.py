@@ -1,0 +1,117 @@
+"""The options of a request as plain values, whether they come from a form or from the command line.
+
+`OptionsSpec` holds what the request asks for; with the server's `Policy` it becomes the pipeline's `Options`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whisper_runtime.choices import Timestamps
+from whisper_runtime.languages import NAME_OF_CODE
+from whisper_server.whisper.languages import parse_language
+from whisper_server.whisper.transcript import Options, Task, VoiceActivity
+
+
+class ResponseFormat(StrEnum):
+    """How the transcript is written."""
+
+    JSON = "json"
+    TEXT = "text"
+    SRT = "srt"
+    VERBOSE_JSON = "verbose_json"
+    VTT = "vtt"
+
+
+class Granularity(StrEnum):
+    """The units for which verbose_json has times."""
+
+    WORD = "word"
+    SEGMENT = "segment"
+
+
+class Include(StrEnum):
+    """Additions to the text in json."""
+
+    LOGPROBS = "logprobs"
+
+
+TIMED_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT, ResponseFormat.VERBOSE_JSON})
+STREAMED_FORMATS = frozenset({ResponseFormat.JSON, ResponseFormat.TEXT})
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The administrator's decisions for every request."""
+
+    language_force: str = ""
+    """A Whisper code; empty: the request decides."""
+    timestamps: Timestamps = Timestamps.AUTO
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionsSpec:
+    """The options that a request asks for, checked one by one."""
+
+    task: Task
+    response_format: ResponseFormat = ResponseFormat.JSON
+    language: str | None = None
+    """A Whisper code; None: detect."""
+    languages: tuple[str, ...] = ()
+    """Codes that detection chooses from; empty: all."""
+    prompt: str = ""
+    keywords: tuple[str, ...] = ()
+    temperature: float | None = None
+    granularities: tuple[Granularity, ...] = ()
+    include: tuple[Include, ...] = ()
+    voice_activity: VoiceActivity | None = None
+
+    def options(self, policy: Policy) -> Options:
+        """The pipeline's options.
+
+        With TIMESTAMPS=none, words still have times (they come from alignment, not from timestamp tokens),
+        and a segment spans its window.
+        """
+        forced = policy.language_force
+        return Options(
+            task=self.task,
+            language=forced or self.language,
+            languages=() if forced else tuple(dict.fromkeys(self.languages)),
+            prompt=self.prompt,
+            keywords=self.keywords,
+            temperature=self.temperature,
+            timestamps=self._has_timestamps(policy.timestamps),
+            words=Granularity.WORD in self.granularities,
+            logprobs=Include.LOGPROBS in self.include,
+            voice_activity=self.voice_activity,
+        )
+
+    def times_of(self) -> tuple[Granularity, ...]:
+        """The units for which verbose_json has times: segments unless the request names others."""
+        return tuple(dict.fromkeys(self.granularities)) or (Granularity.SEGMENT,)
+
+    def _has_timestamps(self, mode: Timestamps) -> bool:
+        if mode is Timestamps.AUTO:
+            return self.response_format in TIMED_FORMATS
+        return mode is Timestamps.SEGMENTS
+
+
+def spoken_language(text: str) -> str | None:
+    """A Whisper code; None: detect. "auto" is what whisper.cpp and its clients send for that. Raises ValueError."""
+    if text.lower() == "auto":
+        return None
+    code = parse_language(text)
+    if code is None:
+        raise ValueError(
+            "unknown language; use an ISO-639-1 code, a name or a tag (de, German, de-AT), "
+            f"one of {', '.join(NAME_OF_CODE)}"
+        )
+    return code
+
+
+def keyword(text: str) -> str:
+    """The keyword itself. Raises ValueError for characters that could forge special tokens or lines."""
+    if any(character in text for character in "<>\r\n"):
+        raise ValueError("a keyword is one line without < and >")
+    return text
