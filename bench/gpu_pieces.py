@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from whisper_server.engines.vllm.wire import Vocabulary, WhisperParams
-from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel
+from whisper_server.engines.gpu.log_mel import BatchLogMel
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.gpu.token_rules import step_in_place
+from whisper_server.engines.vllm.wire import WhisperParams
 from whisper_server.engines.vllm.worker.cuda_graphs import GraphedEncoder, GraphedStep
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
 from whisper_server.engines.vllm.worker.sampler import WhisperSampler
-from whisper_server.engines.vllm.worker.token_rules import step_in_place
 
 WIDTH, N_HEADS, N_LAYERS, N_MELS, N_INNER = 1280, 20, 32, 128, 5120
 VOCABULARY = Vocabulary(

@@ -2,6 +2,7 @@
 # Runs tests on the GPU engine with vLLM's CPU build. Where the machine cannot have that, every test is skipped with the
 # reason.
 #   test_vllm.sh conformance [PYTEST-ARGUMENT…]  the Engine Protocol, in the process of the tests
+#   test_vllm.sh torch [PYTEST-ARGUMENT…]        the Engine Protocol on the torch engine, with the same torch, on the CPU
 #   test_vllm.sh api [PYTEST-ARGUMENT…]          a server's start, death and API; TEST_ALL=1: the whole API
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,7 +30,8 @@ status=0
 limit=--override-ini=timeout=900
 case $what in
   conformance) "${TEST_PYTHON:-.venv/bin/python}" -m pytest tests/conformance -W default "$limit" "$@" || status=$? ;;
+  torch) TEST_ENGINE=torch "${TEST_PYTHON:-.venv/bin/python}" -m pytest tests/conformance -W default "$limit" "$@" || status=$? ;;
   api) .venv/bin/pytest tests/server/engines/test_vllm_{sampler,encoder}.py tests/vllm tests/api "$limit" "$@" || status=$? ;;
-  *) echo "test_vllm.sh: conformance or api, not $what" >&2 && exit 2 ;;
+  *) echo "test_vllm.sh: conformance, torch or api, not $what" >&2 && exit 2 ;;
 esac
 [ $status -eq $no_tests_selected ] || exit $status

@@ -11,6 +11,7 @@ class EngineName(StrEnum):
     AUTO = "auto"
     CTRANSLATE2 = "ctranslate2"
     VLLM = "vllm"
+    TORCH = "torch"
 
 
 class DType(StrEnum):

@@ -56,7 +56,7 @@ class Settings:
     engine: choices.EngineName = setting(
         env.choice(choices.EngineName),
         "auto",
-        "`ctranslate2` or `vllm`; `auto`: `vllm` where it is installed and has a GPU, else `ctranslate2`",
+        "`ctranslate2`, `vllm` or `torch` (new); `auto`: `vllm` where it is installed and has a GPU, else `ctranslate2`",
     )
     dtype: choices.DType = setting(
         env.choice(choices.DType, choices.DTYPE_SYNONYMS),

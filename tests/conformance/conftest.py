@@ -18,7 +18,7 @@ from whisper_server.settings import Settings
 from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.tokens import WhisperTokenizer
 
-OPTIONS = {"ctranslate2": {"CPU_THREADS": "2", "MAX_BATCH_WINDOWS": "4"}, "vllm": {}}
+OPTIONS = {"ctranslate2": {"CPU_THREADS": "2", "MAX_BATCH_WINDOWS": "4"}, "vllm": {}, "torch": {"CPU_THREADS": "2"}}
 """Batches that a few windows fill."""
 
 

@@ -34,8 +34,14 @@ _GPU = (
     Rule(
         at="spec",
         field="engine.type",
+        rule="self.engine.type != 'torch' || self.gpu.class != 'none'",
+        message="torch needs a GPU here: write gpu.class auto, t4, ampere, ada, hopper or blackwell, or engine.type ctranslate2",
+    ),
+    Rule(
+        at="spec",
+        field="engine.type",
         rule="self.engine.type != 'ctranslate2' || self.gpu.class == 'none'",
-        message="ctranslate2 runs on CPUs here: write gpu.class none, or engine.type vllm",
+        message="ctranslate2 runs on CPUs here: write gpu.class none, or engine.type vllm or torch",
     ),
     Rule(
         at="spec",

@@ -77,7 +77,7 @@ class Engine:
     """The engine that runs the model."""
 
     type: EngineName = spec_field(
-        "What runs the model: vllm on GPUs, ctranslate2 on CPUs, auto the one that fits gpu.class.",
+        "What runs the model: vllm or torch (new, not tried in a cluster) on GPUs, ctranslate2 on CPUs, auto: vllm or ctranslate2, as gpu.class needs.",
         EngineName.AUTO,
     )
     dtype: DType = spec_field(

@@ -19,6 +19,10 @@ from whisper_server.whisper.tokens import WhisperTokenizer
 
 async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
     """Find, load and warm up the model. Raises StartError."""
+    if settings.engine is EngineName.TORCH:
+        from whisper_server.engines.torch import load_torch
+
+        return await load_torch(settings, await _checkpoint(settings))
     if settings.engine is not EngineName.CTRANSLATE2:
         from whisper_server.engines.vllm.device import require_device
         from whisper_server.engines.vllm.loading import is_vllm_chosen, load_vllm

@@ -73,6 +73,7 @@ def lanes(arguments: list[str]) -> list[list[Step]]:
         Step("contract", (*pytest, "tests/contract", "-n2", *several, *arguments)),
         Step("api", (*pytest, "tests/api", *arguments)),
         Step("vllm-conformance", (*vllm, "conformance", limit, *arguments)),
+        Step("torch-conformance", (*vllm, "torch", limit, *arguments)),
         Step("vllm", (*vllm, "api", limit, *arguments)),
     ]
     return [waiting, [Step(s.name, s.command, s.environment, s.has_report, is_nice=True) for s in computing]]

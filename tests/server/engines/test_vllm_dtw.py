@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whisper_server.engines.vllm.dtw import token_starts
+from whisper_server.engines.gpu.dtw import token_starts
 from whisper_server.whisper.constants import POSITION_S
 
 

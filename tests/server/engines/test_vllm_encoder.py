@@ -10,8 +10,8 @@ transformers: Any = pytest.importorskip("transformers", reason="transformers is 
 
 from model_kit.demo import DEMO  # noqa: E402 - torch decides
 from speech_kit.sentences import spoken  # noqa: E402
-from whisper_server.engines.vllm.shared_audio import SharedAudioPool  # noqa: E402
-from whisper_server.engines.vllm.worker.audio_frontend import BatchLogMel, SharedSamples  # noqa: E402
+from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples  # noqa: E402
+from whisper_server.engines.gpu.shared_audio import SharedAudioPool  # noqa: E402
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights  # noqa: E402
 from whisper_server.whisper.mel import LogMel  # noqa: E402
 

@@ -3,14 +3,8 @@ import dataclasses
 import pytest
 
 from whisper_runtime.choices import AttentionBackend, DType, KvCacheDType
-from whisper_server.engines.vllm.engine_config import (
-    Gpu,
-    ModelShape,
-    RequestedConfig,
-    cpu_config,
-    cuda_graph_sizes,
-    gpu_config,
-)
+from whisper_server.engines.gpu.model_facts import ModelShape
+from whisper_server.engines.vllm.engine_config import Gpu, RequestedConfig, cpu_config, cuda_graph_sizes, gpu_config
 from whisper_server.errors import StartError
 
 GIB = 1024**3

@@ -8,7 +8,8 @@ import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: it comes with whisper-server[vllm]")
 
-from whisper_server.engines.vllm.wire import Vocabulary, WhisperParams  # noqa: E402 - torch decides
+from whisper_server.engines.gpu.model_facts import Vocabulary  # noqa: E402 - torch decides
+from whisper_server.engines.vllm.wire import WhisperParams  # noqa: E402
 from whisper_server.engines.vllm.worker.sampler import WhisperSampler  # noqa: E402
 
 END, SOT, NOSPEECH, NOTIMESTAMPS = 60, 61, 70, 71

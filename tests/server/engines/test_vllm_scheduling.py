@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whisper_server.engines.vllm.wire import Vocabulary, WhisperOutput, WhisperParams
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.vllm.wire import WhisperOutput, WhisperParams, vocabulary_to_config
 from whisper_server.engines.vllm.worker.scheduling import (
     ClientOutputs,
     FinalOnlyOutputs,
@@ -121,7 +122,7 @@ class BufferingScheduler(FinalOnlyOutputs, OutputDouble):
 
 @pytest.fixture
 def scheduler() -> BufferingScheduler:
-    return BufferingScheduler(SimpleNamespace(additional_config=VOCABULARY.to_config()))
+    return BufferingScheduler(SimpleNamespace(additional_config=vocabulary_to_config(VOCABULARY)))
 
 
 def add(scheduler: BufferingScheduler, name: str, params: WhisperParams) -> None:

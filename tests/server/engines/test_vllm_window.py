@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from model_kit.demo import DEMO, checkpoint_like_demo
-from whisper_server.engines.vllm.model_files import ModelFiles, read_model_files
-from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
+from whisper_server.engines.gpu.model_files import ModelFiles, read_model_files
+from whisper_server.engines.gpu.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.engines.vllm.wire import (
     SIDE_CHANNEL_OFFSET,

@@ -5,7 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from whisper_server.engines.vllm.wire import AlignResult, AlignTask, Vocabulary, WhisperOutput, WhisperParams
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.vllm.wire import (
+    AlignResult,
+    AlignTask,
+    WhisperOutput,
+    WhisperParams,
+    vocabulary_from_config,
+    vocabulary_to_config,
+)
 
 VOCABULARY = Vocabulary(
     n_tokens=100,
@@ -32,7 +40,7 @@ def test_output_survives_the_wire() -> None:
 
 
 def test_vocabulary_survives_the_wire() -> None:
-    assert Vocabulary.from_config(sent(VOCABULARY.to_config())) == VOCABULARY
+    assert vocabulary_from_config(sent(vocabulary_to_config(VOCABULARY))) == VOCABULARY
 
 
 def test_params_survive_the_wire() -> None:

@@ -31,12 +31,12 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from whisper_server.engines.gpu.model_files import ModelFiles
+from whisper_server.engines.gpu.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.align_batcher import AlignBatcher
 from whisper_server.engines.vllm.cancellable_load import load_in_thread
 from whisper_server.engines.vllm.engine_args import engine_args, known_args
 from whisper_server.engines.vllm.engine_config import EngineConfig
-from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.engines.vllm.wire import SCALE, SLOT, AlignResult, AlignTask, WhisperOutput, WhisperParams
 from whisper_server.errors import InternalError, StartError, Unavailable

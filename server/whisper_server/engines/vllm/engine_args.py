@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whisper_server.engines.gpu.model_files import ModelFiles
 from whisper_server.engines.vllm.engine_config import EngineConfig
-from whisper_server.engines.vllm.model_files import ModelFiles
+from whisper_server.engines.vllm.wire import vocabulary_to_config
 from whisper_server.errors import StartError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def engine_args(
         "gpu_memory_utilization": config.memory_utilization,
         "enforce_eager": not config.cuda_graph_sizes,
         "limit_mm_per_prompt": {"audio": 1},
-        "additional_config": {**files.vocabulary.to_config(), **audio_pool},
+        "additional_config": {**vocabulary_to_config(files.vocabulary), **audio_pool},
         "worker_extension_cls": WORKER_EXTENSION,
         "scheduler_cls": f"{SCHEDULERS}.{'WhisperScheduler' if on_cpu else 'AsyncWhisperScheduler'}",
         "async_scheduling": not on_cpu,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from whisper_runtime.choices import AttentionBackend, DType, KvCacheDType
+from whisper_server.engines.gpu.model_facts import ModelShape
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
@@ -26,34 +27,6 @@ class Gpu:
     name: str
     capability: tuple[int, int]
     memory_bytes: int
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Sizes of a Whisper checkpoint, from its config.json."""
-
-    width: int
-    encoder_layers: int
-    decoder_layers: int
-    feed_forward: int
-    n_tokens: int
-    n_text_positions: int
-
-    @property
-    def n_parameters(self) -> int:
-        """Of the large matrices; the rest is negligible in memory."""
-        encoder = self.encoder_layers * (4 * self.width**2 + 2 * self.width * self.feed_forward)
-        decoder = self.decoder_layers * (8 * self.width**2 + 2 * self.width * self.feed_forward)
-        return encoder + decoder + self.n_tokens * self.width
-
-    def cache_bytes(self, bytes_per_number: int) -> int:
-        """KV cache of one sequence: keys and values of the audio and of the text."""
-        n_positions = N_AUDIO_POSITIONS + self.n_text_positions
-        return 2 * self.decoder_layers * self.width * n_positions * bytes_per_number
-
-    def encoder_bytes(self, bytes_per_number: int) -> int:
-        """Activations of the encoder for one window: features, attention's inputs, a feed-forward layer."""
-        return N_AUDIO_POSITIONS * (6 * self.width + 2 * self.feed_forward) * bytes_per_number
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,11 @@ from tempfile import TemporaryDirectory
 
 from whisper_runtime.choices import EngineName
 from whisper_server.engines.checkpoint import require_language
+from whisper_server.engines.gpu.model_facts import ModelShape
+from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed
 from whisper_server.engines.vllm.engine_args import set_environment, set_import_environment
-from whisper_server.engines.vllm.engine_config import (
-    EngineConfig,
-    Gpu,
-    ModelShape,
-    RequestedConfig,
-    cpu_config,
-    gpu_config,
-)
-from whisper_server.engines.vllm.model_files import read_model_files
+from whisper_server.engines.vllm.engine_config import EngineConfig, Gpu, RequestedConfig, cpu_config, gpu_config
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
 from whisper_server.whisper.engine_protocol import Engine

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from whisper_server.engines.vllm.dtw import token_starts
-from whisper_server.engines.vllm.model_files import ModelFiles
-from whisper_server.engines.vllm.shared_audio import AudioSlot, SharedAudioPool
+from whisper_server.engines.gpu.dtw import token_starts
+from whisper_server.engines.gpu.model_files import ModelFiles
+from whisper_server.engines.gpu.shared_audio import AudioSlot, SharedAudioPool
 from whisper_server.engines.vllm.wire import (
     SIDE_CHANNEL_OFFSET,
     AlignResult,

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from whisper_server.engines.gpu.model_facts import Vocabulary
+
 CONFIG_KEY = "whisper_server"
 """Under this key, vLLM's `additional_config` holds the Vocabulary, and a request's `extra_args` its WhisperParams."""
 
@@ -26,38 +28,17 @@ SIDE_CHANNEL_OFFSET = -1000.0
 they are never sampled; the receiver subtracts it."""
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """Token ids that Whisper's decoding rules name."""
+def vocabulary_to_config(vocabulary: Vocabulary) -> dict[str, object]:
+    """For `additional_config`."""
+    return {CONFIG_KEY: asdict(vocabulary)}
 
-    n_tokens: int
-    endoftext: int
-    notimestamps: int
-    nospeech: int
-    """The end token where the model has none: the probability then has no meaning."""
-    suppressed: tuple[int, ...]
-    """Never sampled."""
-    suppressed_first: tuple[int, ...]
-    """Not sampled as the first token of an output: an end or a blank."""
-    languages: tuple[int, ...]
-    startoftranscript: int
 
-    @property
-    def timestamp_begin(self) -> int:
-        """Id of `<|0.00|>`; all higher ids are timestamps."""
-        return self.notimestamps + 1
-
-    def to_config(self) -> dict[str, object]:
-        """For `additional_config`."""
-        return {CONFIG_KEY: asdict(self)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Vocabulary:
-        """From `additional_config`, in which tuples may have become lists."""
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in config[CONFIG_KEY].items()
-        }
-        return cls(**values)
+def vocabulary_from_config(config: Mapping[str, Any]) -> Vocabulary:
+    """From `additional_config`, in which tuples may have become lists."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config[CONFIG_KEY].items()
+    }
+    return Vocabulary(**values)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from whisper_server.engines.gpu.token_rules import VocabularyRanges, step_in_place
 from whisper_server.engines.vllm.worker.encoder import encode, layer_weights
-from whisper_server.engines.vllm.worker.token_rules import VocabularyRanges, step_in_place
 
 Output = TypeVar("Output")
 

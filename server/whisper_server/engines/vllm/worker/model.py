@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
 
-from whisper_server.engines.vllm.shared_audio import SharedAudioPool
+from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.vllm.wire import SCALE, SLOT
 from whisper_server.engines.vllm.worker.audio_frontend import WindowEncoder
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whisper_server.engines.vllm.wire import Vocabulary, WhisperParams
-from whisper_server.engines.vllm.worker.pinned_memory import to_device
-from whisper_server.engines.vllm.worker.token_rules import (
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.gpu.pinned_memory import to_device
+from whisper_server.engines.gpu.token_rules import (
     N_COLUMNS,
     Step,
     VocabularyRanges,
@@ -23,6 +23,7 @@ from whisper_server.engines.vllm.worker.token_rules import (
     step,
     step_in_place,
 )
+from whisper_server.engines.vllm.wire import WhisperParams
 
 Rows = npt.NDArray[np.int64]
 StepFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, VocabularyRanges], tuple[torch.Tensor, torch.Tensor]]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.engines.vllm.wire import Vocabulary, WhisperOutput, WhisperParams
+from whisper_server.engines.vllm.wire import WhisperOutput, WhisperParams, vocabulary_from_config
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 
@@ -106,7 +106,7 @@ class FinalOnlyOutputs:
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         config = self.vllm_config.additional_config  # type: ignore[attr-defined]
-        self._n_languages = len(Vocabulary.from_config(config).languages)
+        self._n_languages = len(vocabulary_from_config(config).languages)
         self._buffered: dict[str, BufferedOutput] = {}
 
     def add_request(self, request: Request) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-from whisper_server.engines.vllm.wire import SIDE_CHANNEL_OFFSET, Vocabulary, WhisperParams
+from whisper_server.engines.gpu.token_rules import MINUS_INF
+from whisper_server.engines.vllm.wire import SIDE_CHANNEL_OFFSET, WhisperParams, vocabulary_from_config
 from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler
-from whisper_server.engines.vllm.worker.token_rules import MINUS_INF
 
 if TYPE_CHECKING:
     from whisper_server.engines.vllm.worker.model import ServedWhisper
@@ -28,7 +28,7 @@ class WhisperLogitsProcessor(LogitsProcessor):
     """WorkerExtension sets it before the first request."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:  # noqa: ARG002 - vLLM's signature
-        self._vocabulary = Vocabulary.from_config(vllm_config.additional_config)
+        self._vocabulary = vocabulary_from_config(vllm_config.additional_config)
         n_slots = vllm_config.scheduler_config.max_num_seqs
         self._sampler = WhisperSampler(self._vocabulary, n_slots + 1, device)
         self._spare_slot = n_slots

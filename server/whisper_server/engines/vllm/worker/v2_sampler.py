@@ -18,9 +18,10 @@ from vllm.v1.worker.gpu.model_states.encoder_decoder import EncoderDecoderModelS
 from vllm.v1.worker.gpu.sample.output import SamplerOutput
 from vllm.v1.worker.gpu.sample.sampler import Sampler
 
-from whisper_server.engines.vllm.wire import SCALE, SIDE_CHANNEL_OFFSET, SLOT, Vocabulary, WhisperParams
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.gpu.pinned_memory import to_device
+from whisper_server.engines.vllm.wire import SCALE, SIDE_CHANNEL_OFFSET, SLOT, WhisperParams, vocabulary_from_config
 from whisper_server.engines.vllm.worker.cuda_graphs import GraphedStep
-from whisper_server.engines.vllm.worker.pinned_memory import to_device
 from whisper_server.engines.vllm.worker.sampler import Rows, SampledBatch, WhisperSampler
 
 
@@ -111,7 +112,7 @@ class WhisperModelState(EncoderDecoderModelState):
     """Provides the sampler, passes it the tokens of preempted requests, and passes new windows to the encoder."""
 
     def custom_sampler(self, sampler: Sampler) -> tuple[V2Sampler, None]:
-        vocabulary = Vocabulary.from_config(self.vllm_config.additional_config)
+        vocabulary = vocabulary_from_config(self.vllm_config.additional_config)
         sizes = self.vllm_config.compilation_config.cudagraph_capture_sizes or [self.max_num_reqs]
         self._v2_sampler = V2Sampler(sampler, self.model, vocabulary, self.max_num_reqs, list(sizes))
         return self._v2_sampler, None

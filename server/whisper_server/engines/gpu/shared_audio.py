@@ -1,6 +1,6 @@
-"""A pool of window-sized slots in memory that the server's process writes and vLLM's process reads.
+"""A pool of window-sized slots in memory that the server's process writes and an engine's process reads.
 
-A window never crosses a socket. Where the GPU's driver lets vLLM's process pin the memory, the GPU copies a window
+A window never crosses a socket. Where the GPU's driver lets the engine's process pin the memory, the GPU copies a window
 itself, and that is its only copy. Imports neither torch nor vllm.
 """
 
@@ -43,7 +43,7 @@ class SharedAudioPool:
             self._memory = mmap.mmap(file.fileno(), n_slots * SLOT_BYTES)
         self.samples: npt.NDArray[np.int16] = np.frombuffer(self._memory, dtype=np.int16).reshape(n_slots, -1)
         """(slot, sample)."""
-        self._free: asyncio.Queue[int] = asyncio.Queue()
+        self._free: asyncio.PriorityQueue[int] = asyncio.PriorityQueue()
         for slot in range(n_slots):
             self.release(slot)
 
@@ -58,19 +58,36 @@ class SharedAudioPool:
     def from_config(cls, config: Mapping[str, Any]) -> SharedAudioPool:
         """The pool of another process, from its `to_config`."""
         source = config[CONFIG_KEY]
-        return cls(os.open(f"/proc/{source['pid']}/fd/{source['descriptor']}", os.O_RDWR), source["n_slots"])
+        return cls.opened(source["pid"], source["descriptor"], source["n_slots"])
+
+    @classmethod
+    def opened(cls, pid: int, descriptor: int, n_slots: int) -> SharedAudioPool:
+        """The pool of another process, which has it under that descriptor."""
+        return cls(os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR), n_slots)
+
+    @property
+    def descriptor(self) -> int:
+        """By which a child process opens the memory."""
+        return self._descriptor
 
     def to_config(self) -> dict[str, object]:
         """For `additional_config`."""
         return {CONFIG_KEY: {"pid": os.getpid(), "descriptor": self._descriptor, "n_slots": len(self.samples)}}
 
     async def acquire(self) -> int:
-        """Index of a free slot; waits for one."""
+        """Index of the lowest free slot; waits for one."""
         return await self._free.get()
 
     def release(self, slot: int) -> None:
         """Make the slot free."""
         self._free.put_nowait(slot)
+
+    def limit(self, n_slots: int) -> None:
+        """Give out the first `n_slots` slots only. None may be in use."""
+        while not self._free.empty():
+            self._free.get_nowait()
+        for slot in range(n_slots):
+            self.release(slot)
 
     def write(self, slot: int, samples: Samples) -> AudioSlot:
         """Write a window into its slot, padded with silence. The error is 98 dB below the loudest sample."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from whisper_server.engines.vllm.wire import Vocabulary
+from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.whisper.constants import MAX_INITIAL_TIMESTAMP_INDEX
 
 MINUS_INF = float("-inf")

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whisper_server.engines.checkpoint import open_tensors, read_json, read_optional_json, require_whisper
-from whisper_server.engines.vllm.engine_config import ModelShape
-from whisper_server.engines.vllm.wire import Vocabulary
+from whisper_server.engines.gpu.model_facts import ModelShape, Vocabulary
 from whisper_server.errors import StartError
 from whisper_server.whisper.tokens import WhisperTokenizer
 

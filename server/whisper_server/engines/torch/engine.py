@@ -1,0 +1,238 @@
+"""The server's side of the torch engine: its process, the shared memory, and who waits for which answer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import multiprocessing
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from whisper_server.engines.gpu.model_files import ModelFiles
+from whisper_server.engines.gpu.shared_audio import SharedAudioPool
+from whisper_server.engines.torch.window import TorchWindow
+from whisper_server.engines.torch.wire import (
+    MAX_WINDOWS,
+    Answer,
+    Cancel,
+    Place,
+    Ready,
+    Report,
+    Request,
+    StartFailed,
+    Stop,
+    Task,
+    TaskFailed,
+    WorkerConfig,
+)
+from whisper_server.errors import InternalError, StartError, Unavailable
+from whisper_server.whisper.engine_protocol import ModelFacts
+from whisper_server.whisper.transcript import Samples
+
+logger = logging.getLogger(__name__)
+
+STOP_LIMIT_S = 5.0
+"""Then the engine's process is killed."""
+
+
+@dataclass(frozen=True)
+class TorchConfig:
+    """How the engine runs."""
+
+    model_id: str
+    files: ModelFiles
+    dtype: str
+    """DTYPE, as the setting says."""
+    memory_utilization: float
+    n_threads: int
+
+
+class TorchEngine:
+    """Implements the Engine protocol."""
+
+    def __init__(self, config: TorchConfig) -> None:
+        self._config = config
+        self._audio_pool = SharedAudioPool.create(MAX_WINDOWS)
+        self._ids = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._outbox: list[Request] = []
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._ready: Ready | None = None
+        self._is_stopped = False
+        self._is_dead = False
+
+    @property
+    def files(self) -> ModelFiles:
+        """The checkpoint."""
+        return self._config.files
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Known once started."""
+        assert self._ready is not None, "the engine has not started"
+        return ModelFacts(
+            model_id=self._config.model_id,
+            engine="torch",
+            dtype=self._ready.dtype,
+            device=self._ready.device,
+            is_multilingual=self.files.is_multilingual,
+            n_text_positions=self.files.shape.n_text_positions,
+            n_windows_in_flight=self._ready.n_slots,
+        )
+
+    async def start(self) -> None:
+        """Start the engine's process, wait until the model is loaded. Raises StartError."""
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[Report] = loop.create_future()
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_run_worker, args=(theirs, self._worker_config()), name="whisper-torch")
+        await asyncio.to_thread(self._process.start)
+        theirs.close()
+        threading.Thread(
+            target=self._receive, args=(self._connection, loop, started), name="torch-engine", daemon=True
+        ).start()
+        report = await started
+        if isinstance(report, StartFailed):
+            raise StartError(report.message)
+        assert isinstance(report, Ready)
+        self._ready = report
+        self._audio_pool.limit(report.n_slots)
+
+    async def stop(self) -> None:
+        """End the process; what waits gets Unavailable."""
+        self._is_stopped = True
+        self._fail_all(Unavailable("The server is shutting down."))
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(OSError):
+                if self._connection is not None:
+                    self._connection.send((Stop(),))
+            await asyncio.to_thread(process.join, STOP_LIMIT_S if self._ready else 0.0)
+            if process.is_alive():
+                process.kill()
+                await asyncio.to_thread(process.join)
+        if self._connection is not None:
+            self._connection.close()
+        self._audio_pool.close()
+
+    def health(self) -> str | None:
+        """None while the engine lives; else what is wrong with it."""
+        if self._is_stopped:
+            return "the engine has stopped"
+        if self._is_dead:
+            return "the torch engine's process has died"
+        return "the model is still loading" if self._ready is None else None
+
+    def open_window(self, samples: Samples) -> TorchWindow:
+        """A window of at most 30 s; nothing is computed yet."""
+        return TorchWindow(self, samples)
+
+    def next_id(self) -> int:
+        """For a task or a window."""
+        return next(self._ids)
+
+    async def acquire(self, samples: Samples) -> Place:
+        """The lowest free slot, with the samples written into it."""
+        slot = await self._audio_pool.acquire()
+        written = await asyncio.to_thread(self._audio_pool.write, slot, samples)
+        return Place(self.next_id(), slot, written.scale)
+
+    def release(self, slot: int) -> None:
+        """To be used by another window."""
+        self._audio_pool.release(slot)
+
+    async def ask(self, task: Task) -> Answer:
+        """The answer to a task. Raises Unavailable, InternalError; a cancelled call cancels the task."""
+        self._check_alive()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[task.task_id] = future
+        self._send(task)
+        try:
+            answer = await future
+        except asyncio.CancelledError:
+            self._send(Cancel(task.task_id))
+            raise
+        finally:
+            self._waiting.pop(task.task_id, None)
+        if isinstance(answer, TaskFailed):
+            raise InternalError(answer.message)
+        return answer
+
+    def _check_alive(self) -> None:
+        if self._is_stopped:
+            raise Unavailable("The server is shutting down.")
+        if self._is_dead:
+            raise Unavailable("The engine is dead: the torch engine's process has died.", code="engine_dead")
+
+    def _send(self, request: Request) -> None:
+        """With all others of this iteration of the event loop, as one message."""
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outbox.append(request)
+
+    def _flush(self) -> None:
+        batch, self._outbox = tuple(self._outbox), []
+        if self._connection is not None:
+            with suppress(OSError):  # the reader notices that the process is gone
+                self._connection.send(batch)
+
+    def _receive(
+        self, connection: Connection, loop: asyncio.AbstractEventLoop, started: asyncio.Future[Report]
+    ) -> None:
+        """The reader's thread."""
+        try:
+            while True:
+                loop.call_soon_threadsafe(self._deliver, connection.recv(), started)
+        except (EOFError, OSError):
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._lose, started)
+
+    def _deliver(self, report: Report, started: asyncio.Future[Report]) -> None:
+        if isinstance(report, Ready | StartFailed):
+            if not started.done():
+                started.set_result(report)
+            return
+        for answer in report:
+            future = self._waiting.get(answer.task_id)
+            if future is not None and not future.done():
+                future.set_result(answer)
+
+    def _lose(self, started: asyncio.Future[Report]) -> None:
+        self._is_dead = True
+        if not started.done():
+            started.set_result(StartFailed("ENGINE: the torch engine's process has died while it loaded the model"))
+        if not self._is_stopped:
+            logger.error("The torch engine's process has died")
+        self._fail_all(Unavailable("The engine is dead: the torch engine's process has died.", code="engine_dead"))
+
+    def _fail_all(self, error: Unavailable) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def _worker_config(self) -> WorkerConfig:
+        files = self._config.files
+        return WorkerConfig(
+            folder=files.folder,
+            shape=files.shape,
+            vocabulary=files.vocabulary,
+            alignment_heads=files.alignment_heads,
+            dtype=self._config.dtype,
+            memory_utilization=self._config.memory_utilization,
+            n_threads=self._config.n_threads,
+            audio_pool_pid=os.getpid(),
+            audio_pool_descriptor=self._audio_pool.descriptor,
+        )
+
+
+def _run_worker(connection: Connection, config: WorkerConfig) -> None:
+    """In the engine's process: torch is imported there only."""
+    from whisper_server.engines.torch.worker import run
+
+    run(connection, config)

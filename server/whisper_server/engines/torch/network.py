@@ -1,0 +1,158 @@
+"""Whisper's encoder and decoder as functions of weights and caches: `AudioEncoder` and `TextDecoder` of openai/whisper.
+
+Every window in the engine has a row in the caches. Shapes: (row, head, position, head width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from whisper_server.engines.torch.weights import DecoderLayer, Layer, Weights
+from whisper_server.whisper.constants import N_AUDIO_POSITIONS
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Keys and values of all rows, one tensor per decoder layer."""
+
+    self_keys: tuple[torch.Tensor, ...]
+    self_values: tuple[torch.Tensor, ...]
+    cross_keys: tuple[torch.Tensor, ...]
+    cross_values: tuple[torch.Tensor, ...]
+
+    @classmethod
+    def allocate(cls, weights: Weights, n_rows: int, n_text_positions: int) -> Caches:
+        """For `n_rows` windows. Raises torch.cuda.OutOfMemoryError."""
+        n_heads = weights.n_decoder_heads
+
+        def tensors(n_positions: int) -> tuple[torch.Tensor, ...]:
+            shape = (n_rows, n_heads, n_positions, weights.width // n_heads)
+            return tuple(torch.zeros(shape, dtype=weights.dtype, device=weights.device) for _ in weights.decoder_layers)
+
+        return cls(
+            tensors(n_text_positions),
+            tensors(n_text_positions),
+            tensors(N_AUDIO_POSITIONS),
+            tensors(N_AUDIO_POSITIONS),
+        )
+
+
+def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
+    """Log-mel features (window, band, frame) → hidden states (window, position, width)."""
+    conv1, conv2 = weights.conv1, weights.conv2
+    hidden = F.gelu(F.conv1d(features, conv1.weight, conv1.bias, padding=1))
+    hidden = F.gelu(F.conv1d(hidden, conv2.weight, conv2.bias, stride=2, padding=1))
+    hidden = hidden.transpose(1, 2).contiguous() + weights.encoder_positions
+    for layer in weights.encoder_layers:
+        query, key, value = _split_qkv(layer.qkv(layer.norm(hidden)), weights.n_encoder_heads)
+        hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
+        hidden = _clamped(hidden + _feed_forward(layer, hidden))
+    return weights.encoder_norm(hidden)
+
+
+def fill_cross_cache(weights: Weights, caches: Caches, states: torch.Tensor, rows: torch.Tensor) -> None:
+    """Keys and values of encoded windows (window, position, width) into their rows."""
+    for index, layer in enumerate(weights.decoder_layers):
+        key, value = layer.cross_key_value(states).chunk(2, dim=-1)
+        caches.cross_keys[index].index_copy_(0, rows, _split_heads(key, weights.n_decoder_heads))
+        caches.cross_values[index].index_copy_(0, rows, _split_heads(value, weights.n_decoder_heads))
+
+
+def decode_step(
+    weights: Weights, caches: Caches, tokens: torch.Tensor, positions: torch.Tensor, length: int
+) -> torch.Tensor:
+    """One token per row for the first `len(tokens)` rows → logits (row, token).
+
+    `positions` are those of `tokens`, all below `length`: attention looks at that many positions of the text.
+    """
+    n_rows, n_heads = len(tokens), weights.n_decoder_heads
+    rows = torch.arange(n_rows, device=tokens.device)
+    visible = (torch.arange(length, device=tokens.device) <= positions.unsqueeze(1)).view(n_rows, 1, 1, length)
+    hidden = (
+        F.embedding(tokens, weights.token_embedding) + F.embedding(positions, weights.decoder_positions)
+    ).unsqueeze(1)
+    for index, layer in enumerate(weights.decoder_layers):
+        query, key, value = _split_qkv(layer.qkv(layer.norm(hidden)), n_heads)
+        keys, values = caches.self_keys[index], caches.self_values[index]
+        keys[rows, :, positions] = key[:, :, 0]
+        values[rows, :, positions] = value[:, :, 0]
+        attended = F.scaled_dot_product_attention(
+            query, keys[:n_rows, :, :length], values[:n_rows, :, :length], attn_mask=visible
+        )
+        hidden = hidden + layer.out(_merge_heads(attended))
+        query = _split_heads(layer.cross_query(layer.cross_norm(hidden)), n_heads)
+        attended = F.scaled_dot_product_attention(
+            query, caches.cross_keys[index][:n_rows], caches.cross_values[index][:n_rows]
+        )
+        hidden = hidden + layer.cross_out(_merge_heads(attended))
+        hidden = hidden + _feed_forward(layer, hidden)
+    return logits_of(weights, hidden[:, 0])
+
+
+def decode_known(
+    weights: Weights,
+    caches: Caches,
+    rows: torch.Tensor,
+    tokens: torch.Tensor,
+    *,
+    keep: bool,
+    heads: Sequence[tuple[int, int]] = (),
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Known tokens (window, token) of windows in `rows`, all at once.
+
+    Returns hidden states (window, token, width) and, for `heads` as (layer, head), the scores of their cross-attention
+    (window, head, token, position). With `keep`, the self-attention cache holds the tokens afterwards; what it holds
+    beyond a shorter prompt is overwritten before it can be seen.
+    """
+    n_tokens, n_heads = tokens.shape[1], weights.n_decoder_heads
+    hidden = F.embedding(tokens, weights.token_embedding) + weights.decoder_positions[:n_tokens]
+    scores = []
+    for index, layer in enumerate(weights.decoder_layers):
+        query, key, value = _split_qkv(layer.qkv(layer.norm(hidden)), n_heads)
+        if keep:
+            caches.self_keys[index][rows, :, :n_tokens] = key
+            caches.self_values[index][rows, :, :n_tokens] = value
+        hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value, is_causal=True)))
+        query = _split_heads(layer.cross_query(layer.cross_norm(hidden)), n_heads)
+        key, value = caches.cross_keys[index][rows], caches.cross_values[index][rows]
+        chosen = [head for at, head in heads if at == index]
+        if chosen:
+            scores.append(query[:, chosen] @ key[:, chosen].transpose(-1, -2) * query.shape[-1] ** -0.5)
+        hidden = hidden + layer.cross_out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
+        hidden = hidden + _feed_forward(layer, hidden)
+    return hidden, torch.cat(scores, dim=1) if scores else None
+
+
+def logits_of(weights: Weights, hidden: torch.Tensor) -> torch.Tensor:
+    """Hidden states (…, width) → logits (…, token)."""
+    return F.linear(weights.decoder_norm(hidden), weights.token_embedding)
+
+
+def _feed_forward(layer: Layer | DecoderLayer, hidden: torch.Tensor) -> torch.Tensor:
+    return layer.mlp_out(F.gelu(layer.mlp_in(layer.mlp_norm(hidden))))
+
+
+def _clamped(hidden: torch.Tensor) -> torch.Tensor:
+    """In half precision large activations of large-v3 reach infinity; transformers clamps them likewise."""
+    if hidden.dtype is not torch.float16:
+        return hidden
+    limit = torch.finfo(torch.float16).max - 1000
+    return hidden.clamp(min=-limit, max=limit)
+
+
+def _split_qkv(values: torch.Tensor, n_heads: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    query, key, value = values.chunk(3, dim=-1)
+    return _split_heads(query, n_heads), _split_heads(key, n_heads), _split_heads(value, n_heads)
+
+
+def _split_heads(values: torch.Tensor, n_heads: int) -> torch.Tensor:
+    """(window, position, width) → (window, head, position, head width)."""
+    return values.view(*values.shape[:2], n_heads, -1).transpose(1, 2)
+
+
+def _merge_heads(values: torch.Tensor) -> torch.Tensor:
+    return values.transpose(1, 2).flatten(2)

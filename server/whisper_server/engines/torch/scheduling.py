@@ -1,0 +1,239 @@
+"""Continuous batching: which windows are encoded, which texts begin, and when a text is read back.
+
+One thread drives the device. A window joins between two steps; the host reads which texts have ended a few steps
+late, so that the device never waits for it. Knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.torch.decoding import ENCODER_SIZES, Decoding
+from whisper_server.engines.torch.network import logits_of
+from whisper_server.engines.torch.weights import Weights
+from whisper_server.engines.torch.wire import (
+    Aligned,
+    AlignTask,
+    Answer,
+    DecodedTokens,
+    DecodeTask,
+    Detected,
+    DetectTask,
+    Place,
+    Task,
+    TaskFailed,
+)
+from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
+
+Features = Callable[[Sequence[Place]], torch.Tensor]
+"""Log-mel features (window, band, frame) of windows in the shared memory."""
+
+LAG_STEPS = 2
+"""Steps that the host is behind the device."""
+MAX_BEGIN = 32
+MAX_ALIGN = 8
+STEPS_BETWEEN_ENCODINGS = 8
+"""While texts are decoded, a small batch of windows waits so many steps for company before it is encoded."""
+NOT_A_NUMBER = "The engine computed no number for this recording. Try again; if it happens again, report it."
+
+
+@dataclass
+class _Text:
+    """A text that is being decoded."""
+
+    task: DecodeTask
+    n_positions: int
+    """At most so many tokens are in its row."""
+    no_speech_logprob: float
+
+
+@dataclass
+class _Progress:
+    """What a step left: which rows are done, copied to the host once `copied` has happened."""
+
+    done: torch.Tensor
+    copied: torch.cuda.Event | None
+    texts: dict[int, _Text] = field(default_factory=dict)
+
+
+class Scheduler:
+    """Tasks in, answers out; `run_once` does a little of what waits."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        decoding: Decoding,
+        vocabulary: Vocabulary,
+        alignment_heads: Sequence[tuple[int, int]],
+        features: Features,
+    ) -> None:
+        self._weights = weights
+        self._decoding = decoding
+        self._vocabulary = vocabulary
+        self._heads = alignment_heads
+        self._features = features
+        self._waiting: deque[Task] = deque()
+        self._window_in_row: dict[int, int] = {}
+        """Id of the window whose cross-attention cache a row holds."""
+        self._texts: dict[int, _Text] = {}
+        self._behind: deque[_Progress] = deque()
+        self._n_steps_since_encoding = STEPS_BETWEEN_ENCODINGS
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._texts)
+
+    def add(self, task: Task) -> None:
+        """A task for one of the next rounds."""
+        self._waiting.append(task)
+
+    def cancel(self, task_id: int) -> None:
+        """Drop a task wherever it is; its row may be used again at once."""
+        self._waiting = deque(task for task in self._waiting if task.task_id != task_id)
+        for row, text in list(self._texts.items()):
+            if text.task.task_id == task_id:
+                del self._texts[row]
+
+    def run_once(self) -> list[Answer]:
+        """Encode, begin, step, align: at most one batch of each. Returns what has been finished."""
+        answers: list[Answer] = []
+        if self._waiting:
+            self._encode()
+            answers += self._detect()
+            self._begin()
+            answers += self._align()
+        if self._texts:
+            self._step()
+        answers += self._read_back()
+        return answers
+
+    def _encode(self) -> None:
+        places: dict[int, Place] = {}
+        for task in self._waiting:
+            if self._window_in_row.get(task.place.slot) != task.place.window_id:
+                places.setdefault(task.place.slot, task.place)
+        batch = list(places.values())[: ENCODER_SIZES[-1]]
+        is_early = self._n_steps_since_encoding < STEPS_BETWEEN_ENCODINGS and len(batch) < ENCODER_SIZES[-1]
+        if not batch or (self._texts and is_early):
+            return
+        self._n_steps_since_encoding = 0
+        self._decoding.encode([place.slot for place in batch], self._features(batch))
+        for place in batch:
+            self._window_in_row[place.slot] = place.window_id
+
+    def _take(self, kind: type[Task], limit: int) -> list[Task]:
+        """Tasks of a kind whose window is encoded and whose row decodes nothing; they leave the queue."""
+        taken: list[Task] = []
+        rows: set[int] = set(self._texts) if kind is DecodeTask else set()
+        for task in self._waiting:
+            row = task.place.slot
+            is_encoded = self._window_in_row.get(row) == task.place.window_id
+            if isinstance(task, kind) and is_encoded and row not in rows and len(taken) < limit:
+                taken.append(task)
+                rows.add(row)
+        chosen = {task.task_id for task in taken}
+        self._waiting = deque(task for task in self._waiting if task.task_id not in chosen)
+        return taken
+
+    def _detect(self) -> Iterator[Answer]:
+        tasks = self._take(DetectTask, MAX_BEGIN)
+        if not tasks:
+            return
+        rows = [task.place.slot for task in tasks]
+        logprobs = self._decoding.detect(rows, self._vocabulary.startoftranscript)
+        for task, row in zip(tasks, logprobs[:, list(self._vocabulary.languages)].tolist(), strict=True):
+            yield Detected(task.task_id, tuple(row))
+
+    def _begin(self) -> None:
+        tasks = [task for task in self._take(DecodeTask, MAX_BEGIN) if isinstance(task, DecodeTask)]
+        if not tasks:
+            return
+        rows = [task.place.slot for task in tasks]
+        no_speech = self._decoding.begin(rows, tasks, self._vocabulary.nospeech).tolist()
+        for row, task, logprob in zip(rows, tasks, no_speech, strict=True):
+            self._texts[row] = _Text(task, len(task.prompt) + 1, logprob)
+        self._note_progress()
+
+    def _step(self) -> None:
+        n_positions = max(text.n_positions for text in self._texts.values())
+        sample = any(text.task.temperature > 0 for text in self._texts.values())
+        self._decoding.step(max(self._texts) + 1, n_positions, sample=sample)
+        for text in self._texts.values():
+            text.n_positions += 1
+        self._n_steps_since_encoding += 1
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        done = self._decoding.done
+        if done.device.type != "cuda":
+            self._behind.append(_Progress(done.clone(), None, dict(self._texts)))
+            return
+        host = torch.empty(done.shape, dtype=done.dtype, pin_memory=True)
+        host.copy_(done, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self._behind.append(_Progress(host, copied, dict(self._texts)))
+
+    def _read_back(self) -> Iterator[Answer]:
+        """Answers of the texts that had ended LAG_STEPS steps ago; of all, where nothing else is to do."""
+        while self._behind and (len(self._behind) > LAG_STEPS or not self._decoding_goes_on()):
+            progress = self._behind.popleft()
+            if progress.copied is not None:
+                progress.copied.synchronize()
+            done = progress.done.tolist()
+            rows = [row for row, text in progress.texts.items() if done[row] and self._texts.get(row) is text]
+            if rows:
+                yield from self._answers(rows)
+
+    def _decoding_goes_on(self) -> bool:
+        return bool(self._texts) and self._weights.device.type == "cuda"
+
+    def _answers(self, rows: Sequence[int]) -> Iterator[Answer]:
+        for finished in self._decoding.finished(rows):
+            text = self._texts.pop(finished.row)
+            task_id = text.task.task_id
+            if any(logprob != logprob for logprob in finished.logprobs):  # noqa: PLR0124 - NaN is not itself
+                yield TaskFailed(task_id, NOT_A_NUMBER)
+            else:
+                yield DecodedTokens(task_id, finished.tokens, finished.logprobs, text.no_speech_logprob)
+
+    def _align(self) -> Iterator[Answer]:
+        tasks = [task for task in self._take(AlignTask, MAX_ALIGN) if isinstance(task, AlignTask)]
+        if not tasks:
+            return
+        end, notimestamps = self._vocabulary.endoftext, self._vocabulary.notimestamps
+        known = [(*task.sot_sequence, notimestamps, *task.text_tokens, end) for task in tasks]
+        longest = max(map(len, known))
+        padded = [(*tokens, *(end,) * (longest - len(tokens))) for tokens in known]
+        hidden, scores = self._decoding.attend([task.place.slot for task in tasks], padded, self._heads)
+        for index, (task, tokens) in enumerate(zip(tasks, known, strict=True)):
+            n_start, n_text = len(task.sot_sequence), len(task.text_tokens)
+            attention = sharpened(scores[index, :, : len(tokens), : task.n_positions])[n_start:-1]
+            logits = logits_of(self._weights, hidden[index, n_start : n_start + n_text]).float()
+            text = torch.tensor(task.text_tokens, device=logits.device).unsqueeze(1)
+            probabilities = logits[:, :end].softmax(-1).gather(1, text).squeeze(1)
+            yield Aligned(
+                task.task_id,
+                attention.shape[0],
+                attention.shape[1],
+                attention.to(torch.float16).cpu().numpy().tobytes(),
+                tuple(probabilities.tolist()),
+            )
+
+
+def sharpened(scores: torch.Tensor) -> torch.Tensor:
+    """Scores (head, token, position) → attention (token, position): `find_alignment` of openai/whisper's `timing.py`."""
+    weights = scores.float().softmax(-1)
+    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
+    weights = (weights - mean) / deviation
+    half = MEDIAN_FILTER_WIDTH // 2
+    if weights.shape[-1] > half:
+        weights = F.pad(weights, (half, half), mode="reflect")
+        weights = weights.unfold(-1, MEDIAN_FILTER_WIDTH, 1).sort(dim=-1)[0][..., half]
+    return weights.mean(dim=0)

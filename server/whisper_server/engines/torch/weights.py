@@ -1,0 +1,181 @@
+"""A Hugging Face Whisper checkpoint as tensors on the device, in the shape in which `network` uses them.
+
+Single and sharded safetensors in float16, bfloat16 or float32. Query, key and value weights are joined, so that a
+layer takes one matrix product instead of three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from safetensors import SafetensorError, safe_open
+
+from whisper_server.engines.checkpoint import read_json, tensor_files
+from whisper_server.errors import StartError
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A matrix product with a bias."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return F.linear(values, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Layer normalization."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(values, self.weight.shape, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Self-attention and feed-forward part, which encoder and decoder have in common."""
+
+    norm: Norm
+    qkv: Linear
+    out: Linear
+    mlp_norm: Norm
+    mlp_in: Linear
+    mlp_out: Linear
+
+
+@dataclass(frozen=True)
+class DecoderLayer(Layer):
+    """With cross-attention."""
+
+    cross_norm: Norm
+    cross_query: Linear
+    cross_key_value: Linear
+    cross_out: Linear
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All of a Whisper model."""
+
+    n_encoder_heads: int
+    n_decoder_heads: int
+    n_mels: int
+    conv1: Linear
+    conv2: Linear
+    encoder_positions: torch.Tensor
+    encoder_layers: tuple[Layer, ...]
+    encoder_norm: Norm
+    token_embedding: torch.Tensor
+    decoder_positions: torch.Tensor
+    decoder_layers: tuple[DecoderLayer, ...]
+    decoder_norm: Norm
+
+    @property
+    def width(self) -> int:
+        """Of the hidden states."""
+        return int(self.token_embedding.shape[1])
+
+    @property
+    def device(self) -> torch.device:
+        return self.token_embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.token_embedding.dtype
+
+
+def load_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> Weights:
+    """Read a checkpoint straight to the device. Raises StartError for one that is damaged or not whole."""
+    config = read_json(folder, "config.json")
+    with ExitStack() as stack:
+        readers: dict[str, Any] = {}
+        for path in tensor_files(folder):
+            try:
+                file = stack.enter_context(safe_open(path, framework="pt", device=str(device)))
+            except (SafetensorError, OSError) as error:
+                raise StartError(
+                    f"MODEL_ID: {path} is damaged or cannot be read: {error}; fetch it again, or set another model"
+                ) from error
+            readers |= dict.fromkeys(file.keys(), file)
+
+        def tensor(name: str) -> torch.Tensor:
+            if name not in readers:
+                raise StartError(
+                    f"MODEL_ID: the checkpoint has no tensor {name}; set it to a whole checkpoint as transformers writes it"
+                )
+            values: torch.Tensor = readers[name].get_tensor(name).to(device, dtype).contiguous()
+            return values
+
+        return Weights(
+            n_encoder_heads=int(config["encoder_attention_heads"]),
+            n_decoder_heads=int(config["decoder_attention_heads"]),
+            n_mels=int(config["num_mel_bins"]),
+            conv1=_linear(tensor, "model.encoder.conv1"),
+            conv2=_linear(tensor, "model.encoder.conv2"),
+            encoder_positions=tensor("model.encoder.embed_positions.weight"),
+            encoder_layers=tuple(
+                Layer(*_layer_parts(tensor, f"model.encoder.layers.{index}"))
+                for index in range(int(config["encoder_layers"]))
+            ),
+            encoder_norm=_norm(tensor, "model.encoder.layer_norm"),
+            token_embedding=tensor("model.decoder.embed_tokens.weight"),
+            decoder_positions=tensor("model.decoder.embed_positions.weight"),
+            decoder_layers=tuple(
+                _decoder_layer(tensor, f"model.decoder.layers.{index}")
+                for index in range(int(config["decoder_layers"]))
+            ),
+            decoder_norm=_norm(tensor, "model.decoder.layer_norm"),
+        )
+
+
+_Read = Callable[[str], torch.Tensor]
+
+
+def _linear(tensor: _Read, name: str) -> Linear:
+    return Linear(tensor(f"{name}.weight"), tensor(f"{name}.bias"))
+
+
+def _norm(tensor: _Read, name: str) -> Norm:
+    return Norm(tensor(f"{name}.weight"), tensor(f"{name}.bias"))
+
+
+def _joined(tensor: _Read, attention: str, names: tuple[str, ...]) -> Linear:
+    """Several projections of the same input as one. Whisper's keys have no bias."""
+    weights = [tensor(f"{attention}.{name}.weight") for name in names]
+    biases = [
+        torch.zeros_like(weight[:, 0]) if name == "k_proj" else tensor(f"{attention}.{name}.bias")
+        for name, weight in zip(names, weights, strict=True)
+    ]
+    return Linear(torch.cat(weights), torch.cat(biases))
+
+
+def _layer_parts(tensor: _Read, layer: str) -> tuple[Norm, Linear, Linear, Norm, Linear, Linear]:
+    return (
+        _norm(tensor, f"{layer}.self_attn_layer_norm"),
+        _joined(tensor, f"{layer}.self_attn", ("q_proj", "k_proj", "v_proj")),
+        _linear(tensor, f"{layer}.self_attn.out_proj"),
+        _norm(tensor, f"{layer}.final_layer_norm"),
+        _linear(tensor, f"{layer}.fc1"),
+        _linear(tensor, f"{layer}.fc2"),
+    )
+
+
+def _decoder_layer(tensor: _Read, layer: str) -> DecoderLayer:
+    return DecoderLayer(
+        *_layer_parts(tensor, layer),
+        cross_norm=_norm(tensor, f"{layer}.encoder_attn_layer_norm"),
+        cross_query=_linear(tensor, f"{layer}.encoder_attn.q_proj"),
+        cross_key_value=_joined(tensor, f"{layer}.encoder_attn", ("k_proj", "v_proj")),
+        cross_out=_linear(tensor, f"{layer}.encoder_attn.out_proj"),
+    )

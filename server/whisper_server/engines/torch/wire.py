@@ -1,0 +1,155 @@
+"""Messages between the server's process and the torch engine's process. Frozen data; knows no torch.
+
+They are pickled by `multiprocessing.Connection`: both ends are this program, at one version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from whisper_server.engines.gpu.model_facts import ModelShape, Vocabulary
+
+MAX_WINDOWS = 512
+"""Windows in the engine at most: 512 fill an H200 with turbo (4.85 ms a step; 256 take 2.58 ms)."""
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What the engine's process must know before it loads the model."""
+
+    folder: Path
+    shape: ModelShape
+    vocabulary: Vocabulary
+    alignment_heads: tuple[tuple[int, int], ...]
+    """(layer, head) of the decoder."""
+    dtype: str
+    """`auto`, `half`, `bfloat16` or `float32`."""
+    memory_utilization: float
+    """Share of the GPU's memory that the engine may take."""
+    n_threads: int
+    """On a CPU; 0: one per core."""
+    audio_pool_pid: int
+    audio_pool_descriptor: int
+    """The server's memory file of MAX_WINDOWS slots, opened by way of /proc."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a window's samples lie in the shared memory."""
+
+    window_id: int
+    """A slot that holds another window than last time is encoded again."""
+    slot: int
+    scale: float
+    """Factor from 16-bit samples to −1 … 1."""
+
+
+@dataclass(frozen=True)
+class DetectTask:
+    """Probabilities of the languages, after `<|startoftranscript|>`."""
+
+    task_id: int
+    place: Place
+
+
+@dataclass(frozen=True)
+class DecodeTask:
+    """Tokens of a window."""
+
+    task_id: int
+    place: Place
+    prompt: tuple[int, ...]
+    n_task_tokens: int
+    """Tokens of the prompt from `<|startoftranscript|>` on."""
+    timestamps: bool
+    temperature: float
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class AlignTask:
+    """Cross-attention of the alignment heads while the known text is decoded once more."""
+
+    task_id: int
+    place: Place
+    n_positions: int
+    """Encoder positions that the recording fills; padding is left out."""
+    sot_sequence: tuple[int, ...]
+    text_tokens: tuple[int, ...]
+
+
+Task = DetectTask | DecodeTask | AlignTask
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """The caller no longer waits for this task."""
+
+    task_id: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the process."""
+
+
+Request = Task | Cancel | Stop
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded and warm."""
+
+    device: str
+    dtype: str
+    n_slots: int
+
+
+@dataclass(frozen=True)
+class StartFailed:
+    """One line: what is wrong, and what to set instead."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Detected:
+    """Log-probability per language, in the vocabulary's order."""
+
+    task_id: int
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DecodedTokens:
+    """A decoded window, `<|endoftext|>` included where it was reached."""
+
+    task_id: int
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Of each token; at temperature 1, after the rules."""
+    no_speech_logprob: float
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Attention (n_tokens, n_positions) as bytes of float16, and the probability of each text token."""
+
+    task_id: int
+    n_tokens: int
+    n_positions: int
+    attention: bytes
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TaskFailed:
+    """This task cannot be answered; others go on."""
+
+    task_id: int
+    message: str
+
+
+Answer = Detected | DecodedTokens | Aligned | TaskFailed
+Report = Ready | StartFailed | tuple[Answer, ...]

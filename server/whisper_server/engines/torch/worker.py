@@ -1,0 +1,144 @@
+"""The engine's process: loads the model, answers tasks until it is told to stop or the server is gone."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+import torch
+
+from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
+from whisper_server.engines.gpu.shared_audio import SharedAudioPool
+from whisper_server.engines.torch.decoding import Decoding
+from whisper_server.engines.torch.scheduling import Scheduler
+from whisper_server.engines.torch.weights import Weights, load_weights
+from whisper_server.engines.torch.wire import (
+    MAX_WINDOWS,
+    Answer,
+    Cancel,
+    Place,
+    Ready,
+    Request,
+    StartFailed,
+    Stop,
+    WorkerConfig,
+)
+from whisper_server.errors import StartError
+
+GIB = 1024**3
+RUNTIME_BYTES = 3 * GIB
+"""CUDA's context, graphs, and what a step and the encoder hold at a time."""
+N_CPU_SLOTS = 16
+MIN_CAPABILITY = (7, 0)
+DTYPES = {"half": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def run(connection: Connection, config: WorkerConfig) -> None:
+    """The process's main function."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # the server drains, then says Stop
+    try:
+        with torch.inference_mode():
+            scheduler, ready = _load(config)
+            connection.send(ready)
+            _serve(connection, scheduler)
+    except StartError as error:
+        connection.send(StartFailed(str(error)))
+    except torch.OutOfMemoryError as error:
+        connection.send(StartFailed(_too_little_memory(config, " ".join(str(error).split())[:200])))
+
+
+def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and config.n_threads:
+        torch.set_num_threads(config.n_threads)
+    dtype_name = _dtype_name(config, device)
+    torch.backends.cuda.enable_flash_sdp(enabled=True)
+    weights = load_weights(config.folder, device, DTYPES[dtype_name])
+    n_slots = _n_slots(config, weights)
+    decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions)
+    pool = SharedAudioPool.opened(config.audio_pool_pid, config.audio_pool_descriptor, MAX_WINDOWS)
+    windows = SharedSamples(pool, device)
+    log_mel = BatchLogMel(weights.n_mels, device)
+
+    def features(places: Sequence[Place]) -> torch.Tensor:
+        samples, scales = windows.load([place.slot for place in places], [place.scale for place in places])
+        return log_mel(samples, scales)
+
+    decoding.capture()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    scheduler = Scheduler(weights, decoding, config.vocabulary, config.alignment_heads, features)
+    return scheduler, Ready(name, dtype_name, n_slots)
+
+
+def _dtype_name(config: WorkerConfig, device: torch.device) -> str:
+    """Raises StartError for what the device cannot do."""
+    if device.type == "cpu":
+        if config.dtype not in ("auto", "float32"):
+            raise StartError(f"DTYPE: {config.dtype} is not for ENGINE=torch on a CPU; set it to auto or float32")
+        return "float32"
+    capability, name = torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device)
+    spelled = f"{capability[0]}.{capability[1]}"
+    if capability < MIN_CAPABILITY:
+        raise StartError(
+            f"ENGINE: torch needs a GPU of compute capability 7.0 (V100) or newer, {name} has {spelled}; "
+            "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
+        )
+    if config.dtype == "auto":
+        return "bfloat16" if capability >= (8, 0) else "half"
+    if config.dtype == "bfloat16" and capability < (8, 0):
+        raise StartError(
+            f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {name} has {spelled}; set it to auto or half"
+        )
+    return config.dtype
+
+
+def _n_slots(config: WorkerConfig, weights: Weights) -> int:
+    """Windows that the device's memory holds besides the model. Raises StartError for less than one."""
+    if weights.device.type == "cpu":
+        return N_CPU_SLOTS
+    n_bytes = weights.token_embedding.element_size()
+    memory = torch.cuda.get_device_properties(weights.device).total_memory
+    left = memory * config.memory_utilization - RUNTIME_BYTES - torch.cuda.memory_allocated(weights.device)
+    n_slots = min(MAX_WINDOWS, int(left // config.shape.cache_bytes(n_bytes)))
+    if n_slots < 1:
+        raise StartError(_too_little_memory(config, f"{memory / GIB:.1f} GiB"))
+    return n_slots
+
+
+def _too_little_memory(config: WorkerConfig, found: str) -> str:
+    return (
+        f"MODEL_ID: the model in {config.folder} does not fit into the GPU's memory ({found}); raise "
+        f"VLLM_GPU_MEMORY_UTILIZATION (now {config.memory_utilization:g}), or set a smaller model"
+    )
+
+
+def _serve(connection: Connection, scheduler: Scheduler) -> None:
+    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, requests), name="receive", daemon=True).start()
+    while True:
+        while not requests.empty() or not scheduler.has_work:
+            request = requests.get()
+            if isinstance(request, Stop):
+                return
+            if isinstance(request, Cancel):
+                scheduler.cancel(request.task_id)
+            else:
+                scheduler.add(request)
+        answers: list[Answer] = scheduler.run_once()
+        if answers:
+            connection.send(tuple(answers))
+
+
+def _receive(connection: Connection, requests: queue.SimpleQueue[Request]) -> None:
+    try:
+        while True:
+            batch: tuple[Request, ...] = connection.recv()
+            for request in batch:
+                requests.put(request)
+    except (EOFError, OSError):
+        os._exit(1)  # the server is gone, and with it all who wait for answers
