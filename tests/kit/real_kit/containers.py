@@ -11,6 +11,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.video.frame import VideoFrame
 
 from real_kit.speech import RATE_HZ, Sound, wav
@@ -71,6 +72,7 @@ def _container(kind: str, codec: str, tracks: Sequence[Track], picture_s: float)
             frame.pts, frame.time_base = number, Fraction(1, _PICTURES_PER_S)
             container.mux(picture.encode(frame))
         for stream, track in zip(streams, tracks, strict=True):
+            assert isinstance(stream, AudioStream)
             sound = np.repeat(track.sound, _OPUS_RATE_HZ // RATE_HZ)
             n_frame = stream.codec_context.frame_size or 960
             for first in range(0, len(sound) - n_frame, n_frame):
