@@ -21,7 +21,7 @@ from whisper_server.speech.window_transcription import DecodingPolicy, WindowTra
 from whisper_server.speech.windows import Window, cut, cut_by_speech
 from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Engine, EngineWindow
-from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
+from whisper_server.whisper.languages import after_text
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Task, Transcript, WindowTranscript
 
@@ -213,7 +213,8 @@ class Transcription:
         single = WindowTranscriber(
             tokenizer=transcriber.tokenizer,
             policy=transcriber.policy,
-            has_speech=transcriber.voice.has_speech,
+            voice=transcriber.voice,
+            open_window=transcriber.engine.open_window,
             options=self._options,
             language=language,
             previous=self._previous,
@@ -231,5 +232,4 @@ class Transcription:
         if not has_text:
             return text.lstrip()
         assert self._language is not None
-        spaced = self._options.task is Task.TRANSLATE or self._language.result() not in WRITTEN_WITHOUT_SPACES
-        return f" {text}" if text and spaced and not text.startswith(" ") else text
+        return after_text(text, "en" if self._options.task is Task.TRANSLATE else self._language.result())

@@ -1,19 +1,23 @@
 """One window from decoding to text: temperature fallback, the check for invented speech, segments and words.
 
-Follows `decode_with_fallback` of openai/whisper's `transcribe.py`. `transcribe` decides the number and the order
-of windows.
+Follows `decode_with_fallback` of openai/whisper's `transcribe.py`, and its `seek` inside the window: what the text
+leaves out at the end is decoded again. `transcribe` decides the number and the order of windows.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol
 
 from whisper_server.speech import temperature_fallback
+from whisper_server.speech.seek import Seek, joined, look_back_sample, n_repeated_words, next_seek, text_end
 from whisper_server.speech.temperature_fallback import Attempt
 from whisper_server.speech.timestamps import TokenSpan, split_segments
+from whisper_server.speech.vad import Spans
 from whisper_server.speech.windows import Window
 from whisper_server.speech.words import TimedWord, clip_to_sound, split_words, time_words
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ
@@ -25,12 +29,18 @@ MAX_OVERRUN_S = 0.2
 EXHAUSTED_FALLBACK_SPEECH_THRESHOLD = 0.7
 """Threshold of the voice detector after all temperatures failed: speech in noise as loud as the speech passes 0.9, drums
 and arpeggios pass at most 0.5."""
+MAX_RESTS = 4
+"""The rest of a window is decoded at most this often. One rest was enough in 30 windows of real speech."""
 
 
-class HasSpeech(Protocol):
-    """Whether `samples` have speech in them (`VoiceDetector.has_speech`)."""
+class Voice(Protocol):
+    """The two calls of `VoiceDetector` that a window needs."""
 
-    def __call__(self, samples: Samples, *, threshold: float = ...) -> bool: ...
+    def has_speech(self, samples: Samples, *, threshold: float = ...) -> bool:
+        """Whether `samples` have speech in them."""
+
+    def speech_spans(self, samples: Samples) -> Spans:
+        """The spans of speech, with the default padding."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,9 @@ class WindowTranscriber:
 
     tokenizer: WhisperTokenizer
     policy: DecodingPolicy
-    has_speech: HasSpeech
+    voice: Voice
+    open_window: Callable[[Samples], EngineWindow]
+    """Opens the rest of a window (`Engine.open_window`)."""
     options: Options
     language: str
     previous: tuple[int, ...]
@@ -58,17 +70,49 @@ class WindowTranscriber:
     on_fallback: Callable[[], None]
 
     async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
-        """Decode until a text is accepted. `samples` are those of the window. Raises ApiError."""
-        attempt = await self._decode_with_fallback(engine_window, samples)
-        if attempt is None:
-            return WindowTranscript("", ())
+        """Decode until a text is accepted, then the rest that it leaves out. Closes `engine_window`. Raises ApiError.
+
+        `samples` are those of the window. One engine window is open at a time, because the request holds one slot.
+        """
+        parts: list[WindowTranscript] = []
+        seek: Seek | None = Seek(0, is_in_speech=False)
+        while seek is not None and len(parts) <= MAX_RESTS:
+            if parts:
+                samples = samples[seek.sample :]
+                window = Window(window.start_sample + seek.sample, window.end_sample)
+                engine_window = self.open_window(samples)
+            with closing(engine_window):
+                attempt = await self._decode_with_fallback(engine_window, samples)
+                if attempt is None:
+                    break
+                if seek.is_in_speech:
+                    attempt = self._without_repeated_words(attempt, parts[-1].text)
+                parts.append(await self._transcript(engine_window, samples, window, attempt))
+            seek = await self._next_seek(attempt, samples, window)
+        return joined(parts, self._written_language)
+
+    @property
+    def _written_language(self) -> str:
+        return "en" if self.options.task is Task.TRANSLATE else self.language
+
+    async def _next_seek(self, attempt: Attempt, samples: Samples, window: Window) -> Seek | None:
+        """Where the window is decoded again; the voice detector is asked only if the text ends early."""
+        end = text_end(attempt.decoded.tokens, self.tokenizer.timestamp_s, window.duration_s)
+        if end is None:
+            return None
+        first = look_back_sample(end)
+        spans = await asyncio.to_thread(self.voice.speech_spans, samples[first:])
+        return next_seek(end, tuple((first + start, first + stop) for start, stop in spans))
+
+    async def _transcript(
+        self, engine_window: EngineWindow, samples: Samples, window: Window, attempt: Attempt
+    ) -> WindowTranscript:
         tokens = attempt.decoded.tokens
         spans = split_segments(tokens, self.tokenizer.timestamp_s, window.duration_s)
         words = await self._words(engine_window, samples, tokens) if self.options.words else ()
-        segments = tuple(self._segments(attempt, spans, words, window))
         return WindowTranscript(
             text=self.tokenizer.detokenize(tokens).rstrip(),
-            segments=segments,
+            segments=tuple(self._segments(attempt, spans, words, window)),
             logprobs=self._logprobs(attempt) if self.options.logprobs else (),
             n_output_tokens=len(self.tokenizer.text_tokens(tokens)),
         )
@@ -85,12 +129,12 @@ class WindowTranscriber:
             if attempt.is_wordless:
                 return None
             # For tones, hum and music the model does not report "no speech" but invents words.
-            if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.has_speech, samples):
+            if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.voice.has_speech, samples):
                 return None
             if not attempt.needs_fallback and not self._overruns(attempt, samples):
                 return attempt
             attempts.append(attempt)
-        if not await asyncio.to_thread(self.has_speech, samples, threshold=EXHAUSTED_FALLBACK_SPEECH_THRESHOLD):
+        if not await asyncio.to_thread(self.voice.has_speech, samples, threshold=EXHAUSTED_FALLBACK_SPEECH_THRESHOLD):
             return None
         return self._without_repetition(temperature_fallback.best(attempts))
 
@@ -115,7 +159,7 @@ class WindowTranscriber:
         """Whether the model continued the prompt instead of transcribing, or returned no words for speech."""
         if attempt.decoded.hit_length_limit:
             return True
-        return attempt.is_wordless and await asyncio.to_thread(self.has_speech, samples)
+        return attempt.is_wordless and await asyncio.to_thread(self.voice.has_speech, samples)
 
     async def _decode(self, engine_window: EngineWindow, previous: Sequence[int], temperature: float) -> Attempt:
         decoded = await engine_window.decode(self._request(previous, temperature))
@@ -138,6 +182,23 @@ class WindowTranscriber:
             logprobs=self.options.logprobs,
         )
 
+    def _without_repeated_words(self, attempt: Attempt, before: str) -> Attempt:
+        """The attempt without the words at its start that the text before it ends with. Timestamps stay."""
+        decoded = attempt.decoded
+        words = split_words(
+            self.tokenizer.text_tokens(decoded.tokens), self.tokenizer.detokenize, self._written_language
+        )
+        n_words = n_repeated_words(before.split(), [text for text, _ in words])
+        n_dropped = sum(n_tokens for _, n_tokens in words[:n_words])
+        is_text = [self.tokenizer.is_text(token) for token in decoded.tokens]
+        kept = [
+            index for index, n_before in enumerate(accumulate(is_text)) if not is_text[index] or n_before > n_dropped
+        ]
+        tokens = tuple(decoded.tokens[index] for index in kept)
+        logprobs = tuple(decoded.token_logprobs[index] for index in kept) if decoded.token_logprobs else ()
+        decoded = replace(decoded, tokens=tokens, token_logprobs=logprobs)
+        return replace(attempt, decoded=decoded, text=self.tokenizer.detokenize(tokens))
+
     def _without_repetition(self, attempt: Attempt) -> Attempt:
         """The attempt, with a phrase that is repeated at its end kept once."""
         text_tokens = self.tokenizer.text_tokens(attempt.decoded.tokens)
@@ -157,10 +218,11 @@ class WindowTranscriber:
         self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int]
     ) -> tuple[TimedWord, ...]:
         text_tokens = self.tokenizer.text_tokens(tokens)
+        if not text_tokens:
+            return ()
         sot_sequence = self.tokenizer.sot_sequence(self.language, self.options.task)
         alignment = await engine_window.align(sot_sequence, text_tokens)
-        spoken = "en" if self.options.task is Task.TRANSLATE else self.language
-        words = split_words(text_tokens, self.tokenizer.detokenize, spoken)
+        words = split_words(text_tokens, self.tokenizer.detokenize, self._written_language)
         return clip_to_sound(time_words(words, alignment), samples)
 
     def _segments(

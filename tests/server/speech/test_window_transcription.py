@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model_kit.demo import demo_tokenizer
-from model_kit.engine_double import EngineDouble, said
+from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from speech_kit.sounds import white_noise
 from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
 from whisper_server.speech.windows import Window
@@ -60,15 +60,17 @@ async def run(
     fallbacks: list[None] = []
     checked: list[Samples] = []
 
-    def has_speech(samples: Samples, *, threshold: float = 0.5) -> bool:
-        checked.append(samples)
-        return speech >= threshold
+    class Voice(VoiceDetectorDouble):
+        def has_speech(self, samples: Samples, *, threshold: float = 0.5) -> bool:
+            checked.append(samples)
+            return speech >= threshold
 
     engine = EngineDouble(in_sequence)
     transcriber = WindowTranscriber(
         tokenizer=demo_tokenizer(),
         policy=policy or DecodingPolicy(5, TEMPERATURES, 0, 448),
-        has_speech=has_speech,
+        voice=Voice(),
+        open_window=engine.open_window,
         options=Options(**options),
         language="en",
         previous=previous,
