@@ -8,15 +8,12 @@ from real_kit.scores import errors
 from real_kit.speech import Clip, Recording, Sentence, long_recording, prompts, wav
 from server_kit.api import Api
 
-DROPPED_REST = "issue 13: `split_segments` drops a segment that is opened and not written, and a window is decoded once"
-
 
 def _prompt(language: str, name: str) -> Recording:
     clip: Clip = next(clip for clip in prompts(language) if clip.name == name)
     return Recording(name, language, clip.sound(), (Sentence(0.0, clip.duration_s, clip.text),))
 
 
-@pytest.mark.xfail(reason=DROPPED_REST)
 @pytest.mark.parametrize("response_format", ["verbose_json", "srt"])
 def test_window_that_ends_in_a_timestamp_pair_is_decoded_on(api: Api, response_format: str) -> None:
     prompt = _prompt("fr", "demo-congrats")
@@ -29,7 +26,6 @@ def test_window_is_transcribed_to_its_end_without_timestamps(api: Api) -> None:
     assert "standard" in api.text(wav(prompt.sound), language="fr")
 
 
-@pytest.mark.xfail(reason=DROPPED_REST)
 @pytest.mark.parametrize(("language", "max_deletions"), [("fr", 25)])
 def test_long_recording_keeps_its_words_with_times(api: Api, language: str, max_deletions: int) -> None:
     recording = long_recording(language)

@@ -13,14 +13,12 @@ MUSIC_S = 18.0
 LATE_S = 2.98
 
 
-@pytest.mark.xfail(reason="issue 13: segments keep the timestamp tokens' times, which begin with the window")
 def test_cue_begins_with_its_speech_after_a_silent_lead(api: Api) -> None:
     sound = joined(silence(LEAD_S), read(prompt_path("en", "conf-locked")))
     segment = api.verbose(wav(sound), language="en")["segments"][0]
     assert segment["start"] == pytest.approx(LEAD_S, abs=0.3)
 
 
-@pytest.mark.xfail(reason="issue 13: openai/whisper's caps on long words at segment borders are missing")
 def test_word_after_music_does_not_begin_with_the_music(api: Api) -> None:
     piece = music()[0].sound[: round(MUSIC_S * RATE_HZ)]
     speech = read(prompt_path("en", "conf-lockednow"))

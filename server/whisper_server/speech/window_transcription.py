@@ -7,7 +7,7 @@ leaves out at the end is decoded again. `transcribe` decides the number and the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -15,15 +15,23 @@ from typing import Protocol
 
 from whisper_server.speech import temperature_fallback
 from whisper_server.speech.seek import Seek, joined, look_back_sample, n_repeated_words, next_seek, text_end
+from whisper_server.speech.segments import segments, text_logprobs
 from whisper_server.speech.temperature_fallback import Attempt
-from whisper_server.speech.timestamps import TokenSpan, split_segments
+from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_sound
 from whisper_server.speech.vad import Spans
 from whisper_server.speech.windows import Window
-from whisper_server.speech.words import TimedWord, clip_to_sound, split_words, time_words
-from whisper_server.whisper.constants import MEL_HOP_SAMPLES, SAMPLE_RATE_HZ
+from whisper_server.speech.words import (
+    TimedWord,
+    cap_at_segment_starts,
+    clip_to_sound,
+    segment_ranges,
+    split_words,
+    time_words,
+)
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import DecodeRequest, EngineWindow
 from whisper_server.whisper.tokens import WhisperTokenizer
-from whisper_server.whisper.transcript import Options, Samples, Segment, Task, TokenLogprob, WindowTranscript, Word
+from whisper_server.whisper.transcript import Options, Samples, Task, WindowTranscript
 
 MAX_OVERRUN_S = 0.2
 EXHAUSTED_FALLBACK_SPEECH_THRESHOLD = 0.7
@@ -109,11 +117,14 @@ class WindowTranscriber:
     ) -> WindowTranscript:
         tokens = attempt.decoded.tokens
         spans = split_segments(tokens, self.tokenizer.timestamp_s, window.duration_s)
-        words = await self._words(engine_window, samples, tokens) if self.options.words else ()
+        if self.options.timestamps:
+            spans = start_with_sound(spans, samples)
+        no_words: tuple[tuple[TimedWord, ...], ...] = ((),) * len(spans)
+        words = await self._words(engine_window, samples, tokens, spans) if self.options.words else no_words
         return WindowTranscript(
             text=self.tokenizer.detokenize(tokens).rstrip(),
-            segments=tuple(self._segments(attempt, spans, words, window)),
-            logprobs=self._logprobs(attempt) if self.options.logprobs else (),
+            segments=tuple(segments(attempt, spans, words, window, self.tokenizer)),
+            logprobs=text_logprobs(attempt, self.tokenizer) if self.options.logprobs else (),
             n_output_tokens=len(self.tokenizer.text_tokens(tokens)),
         )
 
@@ -215,50 +226,17 @@ class WindowTranscriber:
         return replace(attempt, decoded=decoded, text=self.tokenizer.detokenize(kept))
 
     async def _words(
-        self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int]
-    ) -> tuple[TimedWord, ...]:
+        self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int], spans: Sequence[TokenSpan]
+    ) -> tuple[tuple[TimedWord, ...], ...]:
+        """The words of each segment."""
         text_tokens = self.tokenizer.text_tokens(tokens)
         if not text_tokens:
-            return ()
+            return ((),) * len(spans)
         sot_sequence = self.tokenizer.sot_sequence(self.language, self.options.task)
         alignment = await engine_window.align(sot_sequence, text_tokens)
-        words = split_words(text_tokens, self.tokenizer.detokenize, self._written_language)
-        return clip_to_sound(time_words(words, alignment), samples)
-
-    def _segments(
-        self, attempt: Attempt, spans: Sequence[TokenSpan], words: Sequence[TimedWord], window: Window
-    ) -> Iterator[Segment]:
-        first_word = n_left = 0  # n_left is negative if a word reaches into the next segment
-        for index, span in enumerate(spans):
-            tokens = attempt.decoded.tokens[span.first : span.end]
-            n_left += len(self.tokenizer.text_tokens(tokens))
-            end_word = first_word
-            while n_left > 0 and end_word < len(words):
-                n_left -= words[end_word].n_tokens
-                end_word += 1
-            yield Segment(
-                id=index,
-                seek=window.start_sample // MEL_HOP_SAMPLES,
-                start_s=window.start_s + span.start_s,
-                end_s=window.start_s + span.end_s,
-                text=self.tokenizer.detokenize(tokens),
-                tokens=tuple(tokens),
-                temperature=attempt.temperature,
-                avg_logprob=attempt.avg_logprob,
-                compression_ratio=attempt.compression_ratio,
-                no_speech_prob=attempt.decoded.no_speech_prob,
-                words=tuple(_word(word, window.start_s) for word in words[first_word:end_word]),
-            )
-            first_word = end_word
-
-    def _logprobs(self, attempt: Attempt) -> tuple[TokenLogprob, ...]:
-        pairs = zip(attempt.decoded.tokens, attempt.decoded.token_logprobs, strict=True)
-        return tuple(
-            TokenLogprob(self.tokenizer.detokenize([token]), self.tokenizer.token_bytes(token), logprob)
-            for token, logprob in pairs
-            if self.tokenizer.is_text(token)
-        )
-
-
-def _word(word: TimedWord, offset_s: float) -> Word:
-    return Word(word.text.strip(), offset_s + word.start_s, offset_s + word.end_s, word.probability)
+        words = time_words(split_words(text_tokens, self.tokenizer.detokenize, self._written_language), alignment)
+        n_tokens = [len(self.tokenizer.text_tokens(tokens[span.first : span.end])) for span in spans]
+        ranges = segment_ranges(words, n_tokens)
+        words = cap_at_segment_starts(words, [first for first, stop in ranges if stop > first])
+        words = clip_to_sound(words, samples)
+        return tuple(words[first:stop] for first, stop in ranges)
