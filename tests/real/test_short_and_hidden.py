@@ -9,7 +9,6 @@ from real_kit.speech import music, prompt_path, read, silence, wav
 from server_kit.api import Api
 
 
-@pytest.mark.xfail(reason="issue 13: below avg_logprob -0.3 the voice detector decides alone, and denies short words")
 @pytest.mark.parametrize(
     ("language", "name"), [("es", "minutes"), ("en", "digits/pound"), ("en", "removed"), ("ru", "vm-password")]
 )

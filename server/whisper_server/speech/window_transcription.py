@@ -31,7 +31,7 @@ from whisper_server.speech.words import (
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import DecodeRequest, EngineWindow
 from whisper_server.whisper.tokens import WhisperTokenizer
-from whisper_server.whisper.transcript import Options, Samples, Task, WindowTranscript
+from whisper_server.whisper.transcript import Options, Samples, Task, VoiceActivity, WindowTranscript
 
 MAX_OVERRUN_S = 0.2
 EXHAUSTED_FALLBACK_SPEECH_THRESHOLD = 0.7
@@ -140,14 +140,20 @@ class WindowTranscriber:
             if attempt.is_wordless:
                 return None
             # For tones, hum and music the model does not report "no speech" but invents words.
-            if not attempts and attempt.is_doubtful and not await asyncio.to_thread(self.voice.has_speech, samples):
+            if not attempts and attempt.is_doubtful and not await self._is_speech(attempt, samples):
                 return None
             if not attempt.needs_fallback and not self._overruns(attempt, samples):
                 return attempt
             attempts.append(attempt)
-        if not await asyncio.to_thread(self.voice.has_speech, samples, threshold=EXHAUSTED_FALLBACK_SPEECH_THRESHOLD):
+        best = temperature_fallback.best(attempts)
+        if not await self._is_speech(best, samples, EXHAUSTED_FALLBACK_SPEECH_THRESHOLD):
             return None
-        return self._without_repetition(temperature_fallback.best(attempts))
+        return self._without_repetition(best)
+
+    async def _is_speech(self, attempt: Attempt, samples: Samples, threshold: float = VoiceActivity.threshold) -> bool:
+        """Whether the voice detector finds speech for a text that is doubtful."""
+        threshold = temperature_fallback.speech_threshold(attempt, len(samples) / SAMPLE_RATE_HZ, threshold)
+        return await asyncio.to_thread(self.voice.has_speech, samples, threshold=threshold)
 
     def _overruns(self, attempt: Attempt, samples: Samples) -> bool:
         """Whether there are words after the window's end: the model invented them in the silence that pads it."""
