@@ -7,7 +7,6 @@ decode.
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,19 +17,16 @@ from whisper_server.whisper.transcript import VoiceActivity, WindowTranscript
 
 MIN_REST_S = 1.0
 """A shorter rest after the last timestamp is not decoded again, unless the model opened a segment in it. Windows end
-in half a pause: 0.6–1.2 s of most windows are silence after the last word."""
+in half a pause: the last 0.2 to 1.2 s are silence."""
 MIN_OPENED_REST_S = 0.5
 """The same, if the model opened a segment and did not write it."""
 MIN_UNHEARD_S = 0.3
-"""Minimum speech after the text's end. Timestamps are up to 0.5 s late or early; a single word takes longer than
-0.3 s with the detector's padding taken off."""
+"""Minimum speech after the text's end. Timestamps are up to 0.5 s off; the shortest words last for 0.3 s."""
 MAX_LATE_S = 1.0
-"""A timestamp may be this much later than the start of the next speech: 0.5 s in a recording in which the segment that
-was opened lost its first word ("Please hold" became "Hold")."""
+"""A timestamp may be this much later than the start of the next speech: 0.5 s in two of five windows that were
+decoded again, which cost them their first word ("Please hold" became "Hold")."""
 LOOK_BACK_S = 1.5
 """Seconds before the text's end that the voice detector gets too, to find where the speech around it begins."""
-MAX_REPEATED_WORDS = 3
-"""Number of words at a seam that are compared."""
 
 
 @dataclass(frozen=True)
@@ -94,25 +90,6 @@ def next_seek(end: TextEnd, spans: Spans) -> Seek | None:
     return Seek(end_sample, is_in_speech=True)
 
 
-def n_repeated_words(before: Sequence[str], after: Sequence[str]) -> int:
-    """Number of items at the start of `after` that repeat the end of `before`.
-
-    Items are words or marks of punctuation; case and punctuation do not count. At most MAX_REPEATED_WORDS words are
-    compared. Text written without spaces is one item, and never repeats.
-    """
-    last = [bare for bare in map(_bare, before) if bare][-MAX_REPEATED_WORDS:]
-    n_repeated = 0
-    first: list[str] = []
-    for n_items, item in enumerate(after, start=1):
-        if bare := _bare(item):
-            first.append(bare)
-        if len(first) > len(last):
-            break
-        if first and first == last[-len(first) :]:
-            n_repeated = n_items
-    return n_repeated
-
-
 def joined(parts: Sequence[WindowTranscript], language: str) -> WindowTranscript:
     """The parts of one window as one transcript, written in `language`."""
     first, rest = parts[:1], parts[1:]
@@ -123,7 +100,3 @@ def joined(parts: Sequence[WindowTranscript], language: str) -> WindowTranscript
         logprobs=tuple(logprob for part in parts for logprob in part.logprobs),
         n_output_tokens=sum(part.n_output_tokens for part in parts),
     )
-
-
-def _bare(word: str) -> str:
-    return word.strip(string.whitespace + string.punctuation + "…。，、！？¿¡«»“”").casefold()

@@ -22,11 +22,11 @@ sentences fall below); short tones and chords, which pass every other threshold,
 MAX_SHORT_S = 1.5
 """Recordings of one or two words: 0.4 to 1.2 s."""
 MAX_SHORT_NO_SPEECH_PROB = 0.5
-"""Words alone: 0.03 to 0.41 (38 prompts in English and Spanish that the voice detector denies). Beeps, silence, noise and
-music of the same length: 0.76 to 0.95 (23 recordings). Both by Whisper base."""
+"""Words alone: 0.03 to 0.41 (36 prompts in English and Spanish that the voice detector denies). Beeps, silence, noise and
+music of the same length: 0.76 to 0.95 (30 recordings). Both by Whisper base."""
 SHORT_SPEECH_THRESHOLD = 0.3
-"""Threshold of the voice detector for them: 0.3 asks for a mean of 0.51 over 128 ms. Of 38 words that the default denies,
-20 reach it; beeps, tones, noise and music of the same length reach 0.20 at most."""
+"""Threshold of the voice detector for them: 0.3 asks for a mean of 0.51 over 128 ms. Of 36 words that the default denies,
+18 reach it; beeps, tones, noise and music of the same length reach 0.20 at most."""
 MAX_TEMPERATURE_WITH_PROMPT = 0.5
 """Above this temperature the prompt is left out (openai/whisper: `condition_on_previous_text`)."""
 MAX_REPEATED_TOKENS = 32

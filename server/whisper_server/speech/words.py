@@ -162,6 +162,23 @@ def cap_at_segment_starts(words: Sequence[TimedWord], first_words: Sequence[int]
     return tuple(capped)
 
 
+def begin_with_speech(words: Sequence[TimedWord], index: int, speech_s: float) -> tuple[TimedWord, ...]:
+    """Move the start of word `index` to `speech_s`, where the voice detector hears the speech begin.
+
+    If the word has ended by then, it shares the time until the end of the next word with that word. No word is moved to an
+    earlier time.
+    """
+    moved = list(words)
+    word = moved[index]
+    if word.start_s < speech_s < word.end_s:
+        moved[index] = replace(word, start_s=speech_s)
+    elif index + 1 < len(moved) and word.end_s <= speech_s < moved[index + 1].end_s:
+        middle_s = (speech_s + moved[index + 1].end_s) / 2
+        moved[index] = replace(word, start_s=speech_s, end_s=middle_s)
+        moved[index + 1] = replace(moved[index + 1], start_s=middle_s)
+    return tuple(moved)
+
+
 def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
     """Merge opening marks into the next word, closing marks into the previous one; the word keeps its own times."""
     with_openings: list[TimedWord] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -96,5 +97,7 @@ def _normaliser(kind: str) -> Callable[[str], Any]:
         "english": ("whisper_normalizer.english", "EnglishTextNormalizer"),
         "basic": ("whisper_normalizer.basic", "BasicTextNormalizer"),
     }[kind]
-    normaliser: Callable[[str], Any] = getattr(importlib.import_module(module), name)()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package's docstrings hold invalid escape sequences
+        normaliser: Callable[[str], Any] = getattr(importlib.import_module(module), name)()
     return normaliser

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from model_kit.pipeline import RATE_HZ, assert_idle, pipeline
-from whisper_server.speech.seek import Seek, TextEnd, n_repeated_words, next_seek, text_end
+from whisper_server.speech.repetition import n_repeated_words
+from whisper_server.speech.seek import Seek, TextEnd, next_seek, text_end
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import Spans
 from whisper_server.speech.window_transcription import MAX_RESTS, DecodingPolicy

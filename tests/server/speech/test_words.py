@@ -17,6 +17,7 @@ from whisper_server.speech.words import (
     APPENDED_PUNCTUATION,
     PREPENDED_PUNCTUATION,
     TimedWord,
+    begin_with_speech,
     cap_at_segment_starts,
     clip_to_sound,
     segment_ranges,
@@ -225,3 +226,14 @@ def test_words_without_length_are_not_capped() -> None:
 def test_word_across_segments_belongs_to_the_first() -> None:
     words = [replace(word, n_tokens=2) for word in lengths(0.3, 0.3, 0.3)]
     assert segment_ranges(words, [3, 0, 1, 2]) == ((0, 2), (2, 2), (2, 2), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("speech_s", "expected_s"),
+    [(0.5, [1.0, 2.0, 3.0]), (1.5, [1.5, 2.0, 3.0]), (2.4, [2.4, 2.7, 3.0]), (3.5, [1.0, 2.0, 3.0])],
+)
+def test_word_begins_where_speech_begins(speech_s: float, expected_s: list[float]) -> None:
+    _, *words = lengths(1.0, 1.0, 1.0, 1.0)
+    moved = begin_with_speech(words, 0, speech_s)
+    assert starts(moved) == expected_s
+    assert all(left.end_s <= right.start_s for left, right in pairwise(moved))
