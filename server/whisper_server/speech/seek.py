@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from whisper_server.speech.vad import Spans
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.languages import after_text
-from whisper_server.whisper.transcript import VoiceActivity, WindowTranscript
+from whisper_server.whisper.transcript import Segment, VoiceActivity, WindowTranscript
 
 MIN_REST_S = 1.0
 """A shorter rest after the last timestamp is not decoded again, unless the model opened a segment in it. Windows end
@@ -91,12 +91,27 @@ def next_seek(end: TextEnd, spans: Spans) -> Seek | None:
 
 
 def joined(parts: Sequence[WindowTranscript], language: str) -> WindowTranscript:
-    """The parts of one window as one transcript, written in `language`."""
+    """The parts of one window as one transcript, written in `language`.
+
+    A part ends where the next one begins: `next_seek` may have gone back behind the last timestamp.
+    """
     first, rest = parts[:1], parts[1:]
-    segments = (segment for part in parts for segment in part.segments)
+    segments: list[Segment] = []
+    for part in parts:
+        if segments and part.segments:
+            segments[-1] = _until(segments[-1], part.segments[0].start_s)
+        segments += part.segments
     return WindowTranscript(
         text="".join([*(part.text for part in first), *(after_text(part.text, language) for part in rest)]),
         segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
         logprobs=tuple(logprob for part in parts for logprob in part.logprobs),
         n_output_tokens=sum(part.n_output_tokens for part in parts),
     )
+
+
+def _until(segment: Segment, end_s: float) -> Segment:
+    """The segment and its words, no later than `end_s`."""
+    words = tuple(
+        replace(word, start_s=min(word.start_s, end_s), end_s=min(word.end_s, end_s)) for word in segment.words
+    )
+    return replace(segment, start_s=min(segment.start_s, end_s), end_s=min(segment.end_s, end_s), words=words)

@@ -186,6 +186,12 @@ async def test_word_across_the_seam_is_not_doubled() -> None:
     assert "".join(one.token for one in outcome.windows[0].logprobs) == " Press one please."
 
 
+async def test_times_do_not_overlap_where_the_timestamp_is_late() -> None:
+    outcome = await run("<0.00> Press one.<4.60><4.60>", "<0.00> Press two.<5.60>")
+    times_s = [(one.start_s, one.end_s) for one in outcome.windows[0].segments]
+    assert times_s == [(0.0, pytest.approx(4.2)), (pytest.approx(4.2), pytest.approx(9.8))]
+
+
 async def test_rest_without_words_changes_nothing() -> None:
     outcome = await run(OPENED, "")
     assert outcome.text == "Press one."
