@@ -188,8 +188,9 @@ async def test_word_across_the_seam_is_not_doubled() -> None:
 
 async def test_times_do_not_overlap_where_the_timestamp_is_late() -> None:
     outcome = await run("<0.00> Press one.<4.60><4.60>", "<0.00> Press two.<5.60>")
-    times_s = [(one.start_s, one.end_s) for one in outcome.windows[0].segments]
-    assert times_s == [(0.0, pytest.approx(4.2)), (pytest.approx(4.2), pytest.approx(9.8))]
+    first, second = outcome.windows[0].segments
+    assert first.end_s == pytest.approx(4.2)
+    assert first.end_s <= second.start_s
 
 
 async def test_rest_without_words_changes_nothing() -> None:
