@@ -40,7 +40,8 @@ EXHAUSTED_FALLBACK_SPEECH_THRESHOLD = 0.7
 and arpeggios pass at most 0.5."""
 WITHOUT_PADDING = VoiceActivity(prefix_padding_ms=0)
 MAX_RESTS = 4
-"""The rest of a window is decoded at most this often. Of 29 windows of real speech, 5 had a rest, and none had two."""
+"""The rest of a window is decoded at most this often. In 57 windows of real
+speech, in five languages, 12 rests were decoded, 11 of them with words; one window had two."""
 
 
 class Voice(Protocol):
