@@ -61,7 +61,7 @@ class Engine(EngineDouble):
 async def test_next_window_is_heard_while_the_language_is_unsure(n_slots: int) -> None:
     engine = Engine(numbered, n_slots=n_slots)
     transcriber = pipeline(engine, VoiceDetectorDouble(spans=spans(4)))
-    async with transcriber.open(recording(4), options(language=None)) as job:
+    async with transcriber.transcribe(recording(4), options(language=None)) as job:
         transcript = await job.transcript()
     assert transcript.language == "ru"
     assert transcript.text == "w0 w1 w2 w3"
@@ -72,7 +72,7 @@ async def test_next_window_is_heard_while_the_language_is_unsure(n_slots: int) -
 
 async def test_recording_of_one_unsure_window_is_heard_once() -> None:
     engine = Engine(numbered)
-    async with pipeline(engine, VoiceDetectorDouble(spans=spans(1))).open(
+    async with pipeline(engine, VoiceDetectorDouble(spans=spans(1))).transcribe(
         np.zeros(16_000, np.float32), options(language=None)
     ) as job:
         assert (await job.transcript()).language == "en"

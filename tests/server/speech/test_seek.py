@@ -140,7 +140,7 @@ async def run(first: str, *rests: str, language: str = "en", **changes: object) 
     engine, voice = EngineDouble(answer, n_slots=1), Voice()
     transcriber = _transcriber(engine, voice)
     requested = Options(**{"language": language, "timestamps": True, **changes})  # type: ignore[arg-type]
-    async with transcriber.open(np.ones(10 * RATE_HZ, np.float32), requested) as job:
+    async with transcriber.transcribe(np.ones(10 * RATE_HZ, np.float32), requested) as job:
         windows = [window async for window in job.windows()]
     assert_idle(transcriber, engine)
     assert engine.max_open == 1
@@ -222,7 +222,7 @@ async def test_cancelled_rest_frees_window_and_slot() -> None:
     engine = EngineDouble(lambda _samples, _request: said(OPENED), n_slots=1, hold=hold)
     transcriber = _transcriber(engine, Voice())
     async with (
-        transcriber.open(np.ones(10 * RATE_HZ, np.float32), Options(language="en", timestamps=True)) as job,
+        transcriber.transcribe(np.ones(10 * RATE_HZ, np.float32), Options(language="en", timestamps=True)) as job,
         aclosing(job.windows()) as windows,  # type: ignore[type-var]
     ):
         task = asyncio.ensure_future(anext(windows))
