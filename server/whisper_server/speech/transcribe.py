@@ -7,21 +7,22 @@ depend on HTTP, files or formats.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from whisper_server.errors import BadRequest
 from whisper_server.speech.fair_semaphore import FairSemaphore
+from whisper_server.speech.language import LanguageVote
 from whisper_server.speech.vad import Spans, VoiceDetector
-from whisper_server.speech.voice_activity import first_with_speech, speech_spans, split_windows
+from whisper_server.speech.voice_activity import speech_spans, split_windows, with_speech
 from whisper_server.speech.wait_estimator import WaitEstimator
 from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
 from whisper_server.speech.windows import Window, cut, cut_by_speech
 from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Engine, EngineWindow
-from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
+from whisper_server.whisper.languages import after_text
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Task, Transcript, WindowTranscript
 
@@ -187,24 +188,34 @@ class Transcription:
         return WindowSlot(engine_window, release)
 
     async def _detect_language(self, windows: Sequence[Window]) -> str:
-        """The language that the request names, or else that of the first window with speech."""
+        """The language that the request names, or else that of the first windows with speech."""
         options, tokenizer = self._options, self._transcriber.tokenizer
         if options.language is not None:
             return options.language
         if not tokenizer.is_multilingual:
             return "en"
-        window = await self._first_with_speech(windows)
-        self._detection_slots[window] = await self._open(window)
-        guess = await self._detection_slots[window].engine_window.detect_language()
-        probabilities = dict(guess.probabilities)
-        return max(options.languages or tokenizer.languages, key=lambda code: probabilities.get(code, 0.0))
+        vote = LanguageVote(options.languages or tuple(tokenizer.languages))
+        async with aclosing(self._for_detection(windows)) as candidates:
+            async for window in candidates:
+                # One slot at a time: only the last window is decoded without being encoded again.
+                for slot in self._detection_slots.values():
+                    await slot.release.aclose()
+                self._detection_slots.clear()
+                self._detection_slots[window] = await self._open(window)
+                vote.add(await self._detection_slots[window].engine_window.detect_language())
+                if vote.is_decided:
+                    break
+        return vote.language
 
-    async def _first_with_speech(self, windows: Sequence[Window]) -> Window:
-        found = await first_with_speech(self._transcriber.voice, self._samples, windows)
-        if found is not None:
-            return found
-        max_samples = round(self._transcriber.max_window_s * SAMPLE_RATE_HZ)
-        return windows[0] if windows else Window(0, min(len(self._samples), max_samples))
+    async def _for_detection(self, windows: Sequence[Window]) -> AsyncGenerator[Window]:
+        """The windows with speech; the first window if none has speech."""
+        has_speech = False
+        async for window in with_speech(self._transcriber.voice, self._samples, windows):
+            has_speech = True
+            yield window
+        if not has_speech:
+            max_samples = round(self._transcriber.max_window_s * SAMPLE_RATE_HZ)
+            yield windows[0] if windows else Window(0, min(len(self._samples), max_samples))
 
     async def _transcribe(self, window: Window) -> WindowTranscript:
         assert self._language is not None
@@ -213,7 +224,8 @@ class Transcription:
         single = WindowTranscriber(
             tokenizer=transcriber.tokenizer,
             policy=transcriber.policy,
-            has_speech=transcriber.voice.has_speech,
+            voice=transcriber.voice,
+            open_window=transcriber.engine.open_window,
             options=self._options,
             language=language,
             previous=self._previous,
@@ -231,5 +243,4 @@ class Transcription:
         if not has_text:
             return text.lstrip()
         assert self._language is not None
-        spaced = self._options.task is Task.TRANSLATE or self._language.result() not in WRITTEN_WITHOUT_SPACES
-        return f" {text}" if text and spaced and not text.startswith(" ") else text
+        return after_text(text, "en" if self._options.task is Task.TRANSLATE else self._language.result())

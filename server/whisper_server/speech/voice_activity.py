@@ -7,7 +7,7 @@ request was cancelled. `vad` detects the speech; `transcribe` uses the result.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from whisper_server.speech.vad import Spans, VoiceDetector, run_step
 from whisper_server.speech.windows import Window, has_long_pause, split_after_pauses
@@ -22,12 +22,11 @@ async def speech_spans(voice: VoiceDetector, samples: Samples, activity: VoiceAc
     return spans
 
 
-async def first_with_speech(voice: VoiceDetector, samples: Samples, windows: Sequence[Window]) -> Window | None:
-    """The first window that has speech, or None."""
+async def with_speech(voice: VoiceDetector, samples: Samples, windows: Sequence[Window]) -> AsyncGenerator[Window]:
+    """The windows that have speech, in order."""
     for window in windows:
         if await asyncio.to_thread(voice.has_speech, window.of(samples)):
-            return window
-    return None
+            yield window
 
 
 async def split_windows(voice: VoiceDetector, samples: Samples, windows: Sequence[Window]) -> tuple[Window, ...]:

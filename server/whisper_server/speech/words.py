@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
-import numpy as np
-import numpy.typing as npt
-
+from whisper_server.speech.loudness import AudibleFrames
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Alignment
 from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
@@ -23,10 +21,10 @@ PREPENDED_PUNCTUATION = "\"'“¿¡([{-"
 APPENDED_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
 SENTENCE_ENDS = ".。!！?？"
 MAX_MEDIAN_WORD_S = 0.7
-LOUDNESS_FRAME_S = 0.01
+MIN_PAUSE_MEDIANS = 4
+"""A word whose end is this many medians of a word's length after the word before it follows a pause."""
 MIN_PAUSE_S = 0.1
 """A shorter silence may be the closure of a plosive, which is part of the word."""
-SILENCE_BELOW_DB = 35.0
 REPLACEMENT = "\ufffd"
 """The decoder's output for bytes that are not a whole character yet."""
 
@@ -98,11 +96,10 @@ def _split_on_spaces(groups: Sequence[tuple[str, int]]) -> tuple[tuple[str, int]
 
 def _cap_at_sentence_ends(words: Sequence[TimedWord]) -> list[TimedWord]:
     """Shorten a full stop or a next word that the alignment stretches over the pause between sentences."""
-    durations_s = [word.end_s - word.start_s for word in words if word.end_s > word.start_s]
-    if not durations_s:
-        return list(words)
-    max_s = 2 * min(MAX_MEDIAN_WORD_S, median(durations_s))
+    max_s = 2 * _median_s(words)
     capped = list(words)
+    if not max_s:
+        return capped
     for index in range(1, len(capped)):
         word = capped[index]
         if word.end_s - word.start_s <= max_s:
@@ -112,6 +109,74 @@ def _cap_at_sentence_ends(words: Sequence[TimedWord]) -> list[TimedWord]:
         elif capped[index - 1].text.strip() in SENTENCE_ENDS:
             capped[index] = replace(word, start_s=word.end_s - max_s)
     return capped
+
+
+def _median_s(words: Sequence[TimedWord]) -> float:
+    """Median length of the words, at most MAX_MEDIAN_WORD_S; 0 if none has a length."""
+    durations_s = [word.end_s - word.start_s for word in words if word.end_s > word.start_s]
+    return min(MAX_MEDIAN_WORD_S, median(durations_s)) if durations_s else 0.0
+
+
+def segment_ranges(words: Sequence[TimedWord], n_tokens: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """(first, stop) of the words of each segment; `n_tokens` are the text tokens per segment.
+
+    A word that reaches into the next segment belongs to the segment in which it begins.
+    """
+    ranges = []
+    first = n_left = 0  # n_left is negative if a word reaches into the next segment
+    for n_segment_tokens in n_tokens:
+        n_left += n_segment_tokens
+        stop = first
+        while n_left > 0 and stop < len(words):
+            n_left -= words[stop].n_tokens
+            stop += 1
+        ranges.append((first, stop))
+        first = stop
+    return tuple(ranges)
+
+
+def cap_at_segment_starts(words: Sequence[TimedWord], first_words: Sequence[int]) -> tuple[TimedWord, ...]:
+    """Shorten the first two words of a segment that the alignment stretches over the music or noise before them.
+
+    `first_words` are the indices of the first word of each segment. The limit is that of sentence ends: twice the
+    median. Without it, a word after 18 s of music begins with the music. Source: the caps on words after a pause in
+    `add_word_timestamps` of openai/whisper's `timing.py`.
+    """
+    median_s = _median_s(words)
+    max_s = 2 * median_s
+    capped = list(words)
+    for index in first_words if median_s else ():
+        word = capped[index]
+        following = capped[index + 1] if index + 1 < len(capped) and index + 1 not in first_words else None
+        spoken_until_s = capped[index - 1].end_s if index else 0.0
+        both_s = following.end_s - word.start_s if following else 0.0
+        if word.end_s - spoken_until_s <= MIN_PAUSE_MEDIANS * median_s:
+            continue
+        if word.end_s - word.start_s <= max_s and both_s <= 2 * max_s:
+            continue
+        end_s = word.end_s
+        if following is not None and following.end_s - following.start_s > max_s:
+            end_s = following.end_s - max_s
+            capped[index + 1] = replace(following, start_s=end_s)
+        capped[index] = replace(word, start_s=max(word.start_s, end_s - max_s), end_s=end_s)
+    return tuple(capped)
+
+
+def begin_with_speech(words: Sequence[TimedWord], index: int, speech_s: float) -> tuple[TimedWord, ...]:
+    """Move the start of word `index` to `speech_s`, where the voice detector hears the speech begin.
+
+    If the word has ended by then, it shares the time until the end of the next word with that word. No word is moved to an
+    earlier time.
+    """
+    moved = list(words)
+    word = moved[index]
+    if word.start_s < speech_s < word.end_s:
+        moved[index] = replace(word, start_s=speech_s)
+    elif index + 1 < len(moved) and word.end_s <= speech_s < moved[index + 1].end_s:
+        middle_s = (speech_s + moved[index + 1].end_s) / 2
+        moved[index] = replace(word, start_s=speech_s, end_s=middle_s)
+        moved[index + 1] = replace(moved[index + 1], start_s=middle_s)
+    return tuple(moved)
 
 
 def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
@@ -143,26 +208,13 @@ def clip_to_sound(words: Sequence[TimedWord], samples: Samples) -> tuple[TimedWo
     or more of near silence starts or ends where it becomes audible instead.
     """
     end_s = len(samples) / SAMPLE_RATE_HZ
-    loud_frames = np.flatnonzero(_is_loud(samples))
+    audible = AudibleFrames(samples)
     clipped = []
     for word in words:
         start_s, stop_s = min(word.start_s, end_s), min(word.end_s, end_s)
-        first, stop = np.searchsorted(loud_frames, (start_s / LOUDNESS_FRAME_S, stop_s / LOUDNESS_FRAME_S))
-        if stop > first:
-            sound_start_s = float(loud_frames[first]) * LOUDNESS_FRAME_S
-            sound_stop_s = float(loud_frames[stop - 1] + 1) * LOUDNESS_FRAME_S
-            start_s = sound_start_s if sound_start_s - start_s >= MIN_PAUSE_S else start_s
-            stop_s = sound_stop_s if stop_s - sound_stop_s >= MIN_PAUSE_S else stop_s
+        sound = audible.within(start_s, stop_s)
+        if sound is not None:
+            start_s = sound[0] if sound[0] - start_s >= MIN_PAUSE_S else start_s
+            stop_s = sound[1] if stop_s - sound[1] >= MIN_PAUSE_S else stop_s
         clipped.append(replace(word, start_s=start_s, end_s=stop_s))
     return tuple(clipped)
-
-
-def _is_loud(samples: Samples) -> npt.NDArray[np.bool_]:
-    """Per 10 ms: whether it is louder than near silence, relative to the loudest parts of the window."""
-    n_frame_samples = round(LOUDNESS_FRAME_S * SAMPLE_RATE_HZ)
-    n_frames = len(samples) // n_frame_samples
-    frames = samples[: n_frames * n_frame_samples].reshape(n_frames, n_frame_samples)
-    power = np.square(frames).mean(axis=1)
-    loudest = np.quantile(power, 0.95) if n_frames else 0.0
-    loud: npt.NDArray[np.bool_] = power > loudest * 10 ** (-SILENCE_BELOW_DB / 10)
-    return loud

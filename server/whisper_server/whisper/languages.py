@@ -70,6 +70,12 @@ def language_name(code: str) -> str:
     return NAME_OF_CODE.get(code, code)
 
 
+def after_text(text: str, language: str) -> str:
+    """`text`, to be appended to other text: it starts with a space if `language` separates its words with spaces."""
+    needs_space = text and language not in WRITTEN_WITHOUT_SPACES and not text.startswith(" ")
+    return f" {text}" if needs_space else text
+
+
 def _known(text: str) -> str | None:
     if text in NAME_OF_CODE:
         return text

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_server.speech.timestamps import TokenSpan, split_segments
+from speech_kit.sounds import silence, tone
+from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_sound
 
 FIRST_TIMESTAMP = 1000
 
@@ -64,3 +67,16 @@ def test_segments_are_valid_for_any_order_of_tokens(tokens: list[int], duration_
     assert all(0 <= span.start_s <= span.end_s <= duration_s for span in spans)
     assert all(left.end_s <= right.start_s and left.end == right.first for left, right in pairwise(spans))
     assert all(any(token < 1000 for token in tokens[span.first : span.end]) for span in spans)
+
+
+@pytest.mark.parametrize(("lead_s", "start_s"), [(2.85, 2.85), (0.4, 0.4), (0.2, 0.0)])
+def test_segment_begins_with_its_sound(lead_s: float, start_s: float) -> None:
+    samples = np.concatenate([silence(lead_s), tone(1.0), silence(1.0)])
+    (span,) = start_with_sound([TokenSpan(0, 3, 0.0, 4.0)], samples)
+    assert span.start_s == pytest.approx(start_s, abs=0.02)
+    assert span.end_s == 4.0
+
+
+def test_segment_without_sound_keeps_its_start() -> None:
+    span = TokenSpan(0, 3, 2.0, 3.0)
+    assert start_with_sound([span], np.concatenate([tone(1.0), silence(3.0)])) == (span,)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model_kit.demo import demo_tokenizer
-from model_kit.engine_double import EngineDouble, said
+from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from speech_kit.sounds import white_noise
 from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
 from whisper_server.speech.windows import Window
@@ -45,6 +45,7 @@ async def run(
     *answers: Decoded,
     answer: Callable[[DecodeRequest], Decoded] | None = None,
     speech: float = 1.0,
+    sound: Samples = SOUND,
     previous: tuple[int, ...] = (),
     policy: Any = None,
     **options: Any,
@@ -60,22 +61,23 @@ async def run(
     fallbacks: list[None] = []
     checked: list[Samples] = []
 
-    def has_speech(samples: Samples, *, threshold: float = 0.5) -> bool:
-        checked.append(samples)
-        return speech >= threshold
+    class Voice(VoiceDetectorDouble):
+        def has_speech(self, samples: Samples, *, threshold: float = 0.5) -> bool:
+            checked.append(samples)
+            return speech >= threshold
 
     engine = EngineDouble(in_sequence)
     transcriber = WindowTranscriber(
         tokenizer=demo_tokenizer(),
         policy=policy or DecodingPolicy(5, TEMPERATURES, 0, 448),
-        has_speech=has_speech,
+        voice=Voice(),
+        open_window=engine.open_window,
         options=Options(**options),
         language="en",
         previous=previous,
         on_fallback=lambda: fallbacks.append(None),
     )
-    window = engine.open_window(SOUND)
-    result = await transcriber.transcribe(window, SOUND, AT_20_S)
+    result = await transcriber.transcribe(engine.open_window(sound), sound, AT_20_S)
     return Run(result, engine.requests, len(fallbacks), len(checked))
 
 
@@ -141,6 +143,18 @@ async def test_invented_words_without_speech_are_dropped() -> None:
         outcome = await run(invented, speech=0.4)
         assert outcome.result == WindowTranscript("", ())
         assert (outcome.temperatures, outcome.n_speech_checks) == ([0.0], 1)
+
+
+@pytest.mark.parametrize(
+    ("no_speech_prob", "speech", "seconds", "text"),
+    [(0.35, 0.4, 1.2, " pound"), (0.76, 0.4, 1.2, ""), (0.35, 0.2, 1.2, ""), (0.35, 0.4, 2.0, "")],
+)
+@pytest.mark.parametrize("avg_logprob", [-0.5, -1.5])
+async def test_single_word_needs_less_evidence_of_speech(
+    no_speech_prob: float, speech: float, seconds: float, text: str, avg_logprob: float
+) -> None:
+    word = said(" pound", avg_logprob=avg_logprob, no_speech_prob=no_speech_prob)
+    assert (await run(word, speech=speech, sound=white_noise(seconds))).result.text == text
 
 
 async def test_failed_text_is_kept_only_with_clear_speech() -> None:

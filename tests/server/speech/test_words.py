@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,7 +17,10 @@ from whisper_server.speech.words import (
     APPENDED_PUNCTUATION,
     PREPENDED_PUNCTUATION,
     TimedWord,
+    begin_with_speech,
+    cap_at_segment_starts,
     clip_to_sound,
+    segment_ranges,
     split_words,
     time_words,
 )
@@ -177,3 +181,59 @@ def test_words_stay_within_window() -> None:
 def test_words_in_silence_are_unchanged(samples: np.typing.NDArray[np.float32]) -> None:
     (word,) = clip_to_sound([WORD], samples)
     assert word.end_s == min(1.0, len(samples) / 16_000)
+
+
+def lengths(*lengths_s: float) -> list[TimedWord]:
+    """Words one after the other."""
+    ends_s = np.cumsum(lengths_s).tolist()
+    return [
+        TimedWord(f" w{n}", 1, end_s - length_s, end_s, 0.5)
+        for n, (length_s, end_s) in enumerate(zip(lengths_s, ends_s, strict=True))
+    ]
+
+
+def starts(words: Sequence[TimedWord]) -> list[float]:
+    return [round(word.start_s, 3) for word in words]
+
+
+def test_word_after_music_begins_shortly_before_its_end() -> None:
+    capped = cap_at_segment_starts(lengths(18.0, 0.3, 0.3, 0.3), [0])
+    assert starts(capped) == [17.4, 18.0, 18.3, 18.6]
+    assert capped[0].end_s == 18.0
+
+
+def test_two_words_stretched_over_music_are_both_shortened() -> None:
+    capped = cap_at_segment_starts(lengths(4.0, 14.0, 0.3, 0.3, 0.3), [0])
+    assert starts(capped) == [16.8, 17.4, 18.0, 18.3, 18.6]
+    assert capped[0].end_s == capped[1].start_s
+
+
+def test_long_word_inside_a_segment_keeps_its_length() -> None:
+    words = lengths(0.3, 0.3, 3.0, 0.3)
+    assert cap_at_segment_starts(words, [0]) == tuple(words)
+
+
+def test_first_word_without_pause_keeps_its_length() -> None:
+    words = lengths(0.3, 0.3, 0.7, 0.3)
+    assert cap_at_segment_starts(words, [0, 2]) == tuple(words)
+
+
+def test_words_without_length_are_not_capped() -> None:
+    words = lengths(0.0, 0.0)
+    assert cap_at_segment_starts(words, [0]) == tuple(words)
+
+
+def test_word_across_segments_belongs_to_the_first() -> None:
+    words = [replace(word, n_tokens=2) for word in lengths(0.3, 0.3, 0.3)]
+    assert segment_ranges(words, [3, 0, 1, 2]) == ((0, 2), (2, 2), (2, 2), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("speech_s", "expected_s"),
+    [(0.5, [1.0, 2.0, 3.0]), (1.5, [1.5, 2.0, 3.0]), (2.4, [2.4, 2.7, 3.0]), (3.5, [1.0, 2.0, 3.0])],
+)
+def test_word_begins_where_speech_begins(speech_s: float, expected_s: list[float]) -> None:
+    _, *words = lengths(1.0, 1.0, 1.0, 1.0)
+    moved = begin_with_speech(words, 0, speech_s)
+    assert starts(moved) == expected_s
+    assert all(left.end_s <= right.start_s for left, right in pairwise(moved))

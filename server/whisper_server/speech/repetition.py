@@ -1,0 +1,68 @@
+"""Removes text that a window has twice: a phrase repeated at its end, and words on both sides of a seam."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+from whisper_server.speech.temperature_fallback import Attempt, repetition_end
+from whisper_server.speech.words import split_words
+from whisper_server.whisper.tokens import WhisperTokenizer
+
+MAX_REPEATED_WORDS = 3
+"""Number of words at a seam that are compared."""
+
+
+def without_repetition(attempt: Attempt, tokenizer: WhisperTokenizer) -> Attempt:
+    """The attempt, with a phrase that is repeated at its end kept once."""
+    text_tokens = tokenizer.text_tokens(attempt.decoded.tokens)
+    n_kept = repetition_end(text_tokens)
+    if n_kept == len(text_tokens):
+        return attempt
+    kept = text_tokens[:n_kept]
+    logprobs = tuple(
+        logprob
+        for token, logprob in zip(attempt.decoded.tokens, attempt.decoded.token_logprobs, strict=False)
+        if tokenizer.is_text(token)
+    )[:n_kept]
+    decoded = replace(attempt.decoded, tokens=kept, token_logprobs=logprobs)
+    return replace(attempt, decoded=decoded, text=tokenizer.detokenize(kept))
+
+
+def without_repeated_words(attempt: Attempt, before: str, tokenizer: WhisperTokenizer, language: str) -> Attempt:
+    """The attempt without the words at its start that the text before it ends with. Timestamps stay."""
+    decoded = attempt.decoded
+    words = split_words(tokenizer.text_tokens(decoded.tokens), tokenizer.detokenize, language)
+    n_words = n_repeated_words(before.split(), [text for text, _ in words])
+    n_dropped = sum(n_tokens for _, n_tokens in words[:n_words])
+    is_text = [tokenizer.is_text(token) for token in decoded.tokens]
+    kept = [index for index, n_texts in enumerate(accumulate(is_text)) if not is_text[index] or n_texts > n_dropped]
+    tokens = tuple(decoded.tokens[index] for index in kept)
+    logprobs = tuple(decoded.token_logprobs[index] for index in kept) if decoded.token_logprobs else ()
+    decoded = replace(decoded, tokens=tokens, token_logprobs=logprobs)
+    return replace(attempt, decoded=decoded, text=tokenizer.detokenize(tokens))
+
+
+def n_repeated_words(before: Sequence[str], after: Sequence[str]) -> int:
+    """Number of items at the start of `after` that repeat the end of `before`.
+
+    Items are words or marks of punctuation; case and punctuation do not count. At most MAX_REPEATED_WORDS words are
+    compared. Text written without spaces is one item, and never repeats.
+    """
+    last = [bare for bare in map(_bare, before) if bare][-MAX_REPEATED_WORDS:]
+    n_repeated = 0
+    first: list[str] = []
+    for n_items, item in enumerate(after, start=1):
+        if bare := _bare(item):
+            first.append(bare)
+        if len(first) > len(last):
+            break
+        if first and first == last[-len(first) :]:
+            n_repeated = n_items
+    return n_repeated
+
+
+def _bare(word: str) -> str:
+    return word.strip(string.whitespace + string.punctuation + "…。，、！？¿¡«»“”").casefold()
