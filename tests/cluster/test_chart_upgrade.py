@@ -153,7 +153,9 @@ def test_an_upgrade_brings_the_new_crd(cluster: Cluster, namespace: str, tmp_pat
     chart = tmp_path / "whisper-operator"
     shutil.copytree(OPERATOR, chart)
     crd = chart / "files/whisperendpoints.yaml"
-    crd.write_text(crd.read_text().replace("A Whisper model that is served", "An older Whisper model that is served"))
+    text = crd.read_text()
+    assert "A Whisper model served" in text
+    crd.write_text(text.replace("A Whisper model served", "An older Whisper model served"))
     Release(cluster, namespace, chart=chart).install()
     wait_for_crd(cluster)
     uid = cluster.get("crd", CRD_NAME)["metadata"]["uid"]

@@ -43,10 +43,17 @@ def old_endpoints(cluster: Cluster, namespace: str) -> Iterator[str]:
     try:
         cluster.apply(loose)
         cluster.wait(lambda: not refused(cluster), 30, "the rules are gone")
-        cluster.apply(
+        broken = (
             make_endpoint(BROKEN, name="across", namespace=namespace),
             make_endpoint({"cache": {"emptyDir": {}, "existingClaim": "a"}}, name="within", namespace=namespace),
         )
+
+        def applied() -> bool:
+            cluster.apply(*broken)
+            return True
+
+        # The API server answers 404 for a moment while it serves the new version of the CRD.
+        cluster.wait(applied, 30, "endpoints of the old rules")
         cluster.apply(make_crd())
         cluster.wait(lambda: refused(cluster), 30, "the rules are back")
         yield namespace

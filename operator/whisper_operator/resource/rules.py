@@ -28,14 +28,8 @@ _GPU = (
     Rule(
         at="spec",
         field="engine.type",
-        rule="self.engine.type != 'vllm' || self.gpu.class != 'none'",
-        message="vllm needs a GPU: write gpu.class auto, t4, ampere, ada, hopper or blackwell, or engine.type ctranslate2",
-    ),
-    Rule(
-        at="spec",
-        field="engine.type",
-        rule="self.engine.type != 'torch' || self.gpu.class != 'none'",
-        message="torch needs a GPU here: write gpu.class auto, t4, ampere, ada, hopper or blackwell, or engine.type ctranslate2",
+        rule="!(self.engine.type in ['vllm', 'torch']) || self.gpu.class != 'none'",
+        message="vllm needs a GPU, and so does torch: write gpu.class auto, t4, ampere, ada, hopper or blackwell, or engine.type ctranslate2",
     ),
     Rule(
         at="spec",

@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from whisper_server.audio.frames import block_frames, join, kind_of
 from whisper_server.audio.resample import Block, MonoMixer, Silence
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.errors import InvalidAudio
@@ -46,9 +47,6 @@ _SILENT_PEAK = 0.001
 _MAX_EXAMINED_S = 600.0
 """How far a track of several is examined. Decoding ten minutes costs a second or two of the job's ten."""
 _RATES_HZ = range(1_000, 768_001)
-_MAX_BLOCK_VALUES = 1 << 20
-_MAX_PLANES = 7
-"""One fewer than FFmpeg's AV_NUM_DATA_POINTERS: up to here a null pointer follows the last plane."""
 _MAX_READ_ERRORS = 1_000
 _NOT_AUDIO = (
     "The file is not audio that this server can read. Send wav, flac, mp3, ogg, opus, m4a, mp4 or webm, complete and "
@@ -106,8 +104,8 @@ class AudioFile:
         n_waiting = 0
         for item in self._time_line():
             kind = None if isinstance(item, float) else (item.format.name, item.layout.nb_channels, item.sample_rate)
-            if frames and (kind != _kind(frames[0]) or n_waiting >= _block_frames(frames[0])):
-                yield _join(frames)
+            if frames and (kind != kind_of(frames[0]) or n_waiting >= block_frames(frames[0])):
+                yield join(frames)
                 frames, n_waiting = [], 0
             if isinstance(item, float):
                 yield Silence(item)
@@ -115,7 +113,7 @@ class AudioFile:
                 frames.append(item)
                 n_waiting += item.samples
         if frames:
-            yield _join(frames)
+            yield join(frames)
 
     def _time_line(self) -> Iterator[AudioFrame | float]:
         """Frames, and seconds of silence where the file's time stamps jump ahead."""
@@ -232,35 +230,3 @@ def _audio_stream(container: InputContainer, track: int | None) -> AudioStream:
 
 def _open_nothing(*_address: object) -> None:
     raise PermissionError("an upload may not open other files")
-
-
-def _block_frames(frame: AudioFrame) -> int:
-    """A second, or what a million values make of many channels."""
-    return min(frame.sample_rate, _MAX_BLOCK_VALUES // frame.layout.nb_channels)
-
-
-def _kind(frame: AudioFrame) -> tuple[str, int, int]:
-    return frame.format.name, frame.layout.nb_channels, frame.sample_rate
-
-
-def _join(frames: list[AudioFrame]) -> Block:
-    first = frames[0]
-    is_planar = first.format.is_planar
-    try:
-        if is_planar and first.layout.nb_channels > _MAX_PLANES:
-            frames = _interleaved(frames)
-            is_planar = False
-        values = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
-    except (av.ArgumentError, ValueError) as error:
-        raise InvalidAudio(
-            f"The file's audio ({first.layout.nb_channels} channels of {first.format.name}) is of a kind that this "
-            "server cannot read."
-        ) from error
-    return Block(values if is_planar else values.reshape(-1, first.layout.nb_channels).T, first.sample_rate)
-
-
-def _interleaved(frames: list[AudioFrame]) -> list[AudioFrame]:
-    """One plane instead of many: PyAV looks for the end of the list of planes beyond it, and crashes."""
-    first = frames[0]
-    packer = av.AudioResampler(first.format.packed, first.layout, first.sample_rate)
-    return [packed for frame in frames for packed in packer.resample(frame)]

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from whisper_server.audio.decoded_audio import DecodedAudio
+from whisper_server.audio.job_errors import WorkerLost, error_of_death, going_down, mapped, refusal_of
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.messages import BadMessage, Crashed, Done, Refused
@@ -21,32 +22,16 @@ from whisper_server.audio.worker_process import (
     WorkerProcess,
     WorkerStalled,
     broke_the_sandbox,
-    was_out_of_cpu_time,
 )
 from whisper_server.errors import (
-    ApiError,
-    AudioTooLong,
-    AudioTooShort,
     InternalError,
-    InvalidAudio,
-    MemoryFull,
     StartError,
-    Unavailable,
 )
 from whisper_server.memory_budget import MemoryBudget, Reservation
 
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.2
 _MAX_PAUSE_S = 10.0
-_REFUSALS = {error.code: error for error in (InvalidAudio, AudioTooShort, AudioTooLong)}
-
-
-class _WorkerLost(Exception):
-    """The worker died of another cause than its sandbox or its limits, or froze; `refusal` is for the client."""
-
-    def __init__(self, cause: str, refusal: str) -> None:
-        super().__init__(cause)
-        self.refusal = refusal
 
 
 class AudioDecoderPool:
@@ -109,7 +94,7 @@ class AudioDecoderPool:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_exception(_going_down())
+                waiter.set_exception(going_down())
         workers, self._workers = self._workers, set()
         for worker in workers:
             worker.kill()
@@ -126,18 +111,18 @@ class AudioDecoderPool:
         try:
             try:
                 return await self._attempt(source, reservation)
-            except _WorkerLost as lost:
+            except WorkerLost as lost:
                 _LOG.warning("%s; its job is read once more by another", lost)
                 return await self._attempt(source, reservation)
         except BaseException as error:
             reservation.release()
-            if isinstance(error, _WorkerLost):
+            if isinstance(error, WorkerLost):
                 _LOG.error("%s; it was the second for this job, which is refused", error)
                 raise InternalError(error.refusal) from error
             raise
 
     async def _attempt(self, source: MemoryFile, reservation: Reservation) -> DecodedAudio:
-        """Raises _WorkerLost if another worker may succeed; the reservation then holds what it held before."""
+        """Raises WorkerLost if another worker may succeed; the reservation then holds what it held before."""
         granted_bytes = 0
 
         def grow(n_bytes: int) -> bool:
@@ -150,11 +135,11 @@ class AudioDecoderPool:
             worker = await self._take_with_job(source, samples)
             try:
                 done = await self._result(worker, reservation, grow)
-            except _WorkerLost:
+            except WorkerLost:
                 samples.close()
                 reservation.shrink(granted_bytes)
                 raise
-            return _mapped(samples, done, reservation)
+            return mapped(samples, done, reservation)
 
     async def _take_with_job(self, source: MemoryFile, samples: MemoryFile) -> WorkerProcess:
         """A worker that has the job. A worker that died while idle has not seen the job, so the next one gets it."""
@@ -170,9 +155,9 @@ class AudioDecoderPool:
             outcome = await worker.result(grow)
             reusable = True
         except WorkerDied as died:
-            raise self._died(worker, died) from died
+            raise going_down() if self._stopped else error_of_death(worker.pid, died) from died
         except WorkerStalled as error:
-            raise _WorkerLost(
+            raise WorkerLost(
                 f"decoder worker {worker.pid} made no progress and was killed",
                 "Decoding the file made no progress, twice, and was stopped. Convert it to wav or flac, or try again.",
             ) from error
@@ -188,30 +173,12 @@ class AudioDecoderPool:
             _LOG.error("decoding crashed:\n%s", outcome.traceback)
             raise InternalError("Decoding the file failed inside the server.")
         if isinstance(outcome, Refused):
-            raise _refusal(outcome, reservation)
+            raise refusal_of(outcome, reservation)
         return outcome
-
-    def _died(self, worker: WorkerProcess, died: WorkerDied) -> Exception:
-        if self._stopped:
-            return _going_down()
-        if was_out_of_cpu_time(died):
-            return InvalidAudio(
-                "The file cannot be decoded: it takes far more processor time than audio of its length should."
-            )
-        if broke_the_sandbox(died.returncode):
-            return InvalidAudio(
-                "The file cannot be decoded: its decoder made a system call that decoding never makes, and was "
-                "stopped. Convert the file to wav or flac and send it again."
-            )
-        return _WorkerLost(
-            f"decoder worker {worker.pid} died in mid-job with {died.returncode}",
-            "The process that decoded the file died, twice. Other requests are not affected. "
-            "Convert the file to wav or flac, or try again.",
-        )
 
     async def _take(self) -> WorkerProcess:
         if self._stopped:
-            raise _going_down()
+            raise going_down()
         while self._idle:
             worker = self._idle.popleft()
             if worker.alive:
@@ -271,32 +238,3 @@ def _log_sandbox(workers: Sequence[WorkerProcess]) -> None:
     for worker in workers[:1]:
         level = logging.INFO if worker.sandbox.seccomp else logging.WARNING
         _LOG.log(level, "audio decoder sandbox: %s", worker.sandbox)
-
-
-def _refusal(refused: Refused, reservation: Reservation) -> ApiError:
-    if refused.code == "overloaded":
-        return _too_long_for_the_budget() if reservation.outgrown else MemoryFull()
-    error = _REFUSALS.get(refused.code)
-    if error is None:
-        _LOG.error("a decoder worker refused a file with the unknown code %r", refused.code)
-        return InternalError("Decoding the file failed inside the server.")
-    return error(refused.message)
-
-
-def _too_long_for_the_budget() -> AudioTooLong:
-    return AudioTooLong(
-        "The recording is too long: its samples take more memory than this server has for all requests together "
-        "(MEMORY_BUDGET_BYTES). Send it in parts."
-    )
-
-
-def _mapped(samples: MemoryFile, done: Done, reservation: Reservation) -> DecodedAudio:
-    try:
-        return DecodedAudio.map(samples, done.n_samples, reservation)
-    except (ValueError, OSError) as error:
-        _LOG.exception("a decoder worker's samples are not as it reported them")
-        raise InternalError("Decoding the file failed inside the server.") from error
-
-
-def _going_down() -> Unavailable:
-    return Unavailable("The server is going down.")

@@ -67,16 +67,22 @@ def released(
         yield release
     finally:
         release.uninstall()
-        cluster.delete("crd", CRD_NAME)
+        delete_crd(cluster)
 
 
 def needs_no_crd(cluster: Cluster) -> None:
     """Deletes one that another module left. Skips the test on a cluster that somebody uses: their endpoints would go."""
     managers = crd_managers(cluster)
     if BY_TESTS in managers:
-        cluster.delete("crd", CRD_NAME)
+        delete_crd(cluster)
     elif managers:
         pytest.skip("the cluster has the CRD already: what installs and deletes it is not tried there")
+
+
+def delete_crd(cluster: Cluster) -> None:
+    """And wait until it is gone: `kubectl delete --wait` once missed the end and waited for two minutes."""
+    cluster.delete("crd", CRD_NAME, wait=False)
+    cluster.wait(lambda: not crd_managers(cluster), 120, "the CRD is gone")
 
 
 def wait_for_crd(cluster: Cluster) -> None:

@@ -86,7 +86,9 @@ REFUSED: tuple[Refused, ...] = (
     Refused({}, "metadata.name: Invalid value: it is the name of a Service, too", name="a.b"),
     # gpu and engine
     Refused({**CPU, "engine": {"type": "vllm"}}, "spec.engine.type: Invalid value: vllm needs a GPU"),
-    Refused({**CPU, "engine": {"type": "torch"}}, "spec.engine.type: Invalid value: torch needs a GPU here"),
+    Refused(
+        {**CPU, "engine": {"type": "torch"}}, "spec.engine.type: Invalid value: vllm needs a GPU, and so does torch"
+    ),
     Refused({"engine": {"type": "ctranslate2"}}, "spec.engine.type: Invalid value: ctranslate2 runs on CPUs here"),
     Refused(
         {**T4, "engine": {"type": "ctranslate2"}}, "spec.engine.type: Invalid value: ctranslate2 runs on CPUs here"
