@@ -27,7 +27,6 @@ def test_word_after_music_does_not_begin_with_the_music(api: Api) -> None:
     assert max(word["end"] - word["start"] for word in answer["words"]) <= 2.0
 
 
-@pytest.mark.xfail(reason="issue 13: time is counted from the first audio frame, not from the container's start")
 @pytest.mark.parametrize("container", [matroska, mp4])
 def test_late_sound_track_keeps_its_place(api: Api, container: object) -> None:
     assert callable(container)

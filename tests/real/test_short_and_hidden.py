@@ -16,24 +16,20 @@ def test_recording_of_one_word_is_not_empty(api: Api, language: str, name: str) 
     assert api.text(wav(read(prompt_path(language, name))), language=language)
 
 
-@pytest.mark.xfail(reason="issue 13: channels are averaged, and opposite phases cancel")
 def test_opposite_phases_do_not_cancel(api: Api) -> None:
     assert "locked" in api.text(opposite_phases(read(prompt_path("en", "conf-lockednow"))), language="en").lower()
 
 
-@pytest.mark.xfail(reason="issue 13: the first audio track is taken, silent or not")
 def test_silent_first_track_does_not_hide_the_second(api: Api) -> None:
     speech = read(prompt_path("en", "conf-lockednow"))
     file = matroska([Track(silence(len(speech) / 8000)), Track(speech)])
     assert "locked" in api.text(file, language="en").lower()
 
 
-@pytest.mark.xfail(reason="issue 13: 42 bytes are read, and the recording is refused as too short")
 def test_wav_with_a_placeholder_size_is_read_to_its_end(api: Api) -> None:
     assert "locked" in api.text(wav_of_size_42(read(prompt_path("en", "conf-lockednow"))), language="en").lower()
 
 
-@pytest.mark.xfail(reason="issue 13: FFmpeg does not look for RIFF after an ID3 tag")
 def test_wav_after_an_id3_tag_is_read(api: Api) -> None:
     assert "locked" in api.text(with_id3(wav(read(prompt_path("en", "conf-lockednow")))), language="en").lower()
 
