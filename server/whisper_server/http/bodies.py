@@ -26,13 +26,17 @@ class PiecewiseBody(payload.Payload):
     """Bytes that are written piece by piece, each once the client has taken the one before."""
 
     def __init__(self, content: bytes, content_type: str, reservation: Reservation | None = None) -> None:
-        """The reservation counts the bytes until the body is freed, even if the budget has no room for them."""
+        """The reservation counts the bytes until they are written, even if the budget has no room for them; a body that
+        is never written releases it when it is freed.
+        """
         super().__init__(content, headers={"Content-Type": content_type})
         self._content = content
         self._size = len(content)
+        self._release: weakref.finalize[..., PiecewiseBody] | None = None
         if reservation is not None:
             reservation.grow(len(content))
-            weakref.finalize(self, reservation.release).atexit = False
+            self._release = weakref.finalize(self, reservation.release)
+            self._release.atexit = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The content as text."""
@@ -45,6 +49,12 @@ class PiecewiseBody(payload.Payload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write the first `content_length` bytes; None: all."""
         content = memoryview(self._content)[:content_length]
-        for start in range(0, len(content), PIECE_BYTES):
-            await writer.write(bytes(content[start : start + PIECE_BYTES]))
-            await writer.drain()
+        try:
+            for start in range(0, len(content), PIECE_BYTES):
+                await writer.write(bytes(content[start : start + PIECE_BYTES]))
+                await writer.drain()
+        finally:
+            # Not when the body is freed: request and response refer to each other, so the collector frees it, much later.
+            if self._release is not None:
+                self._content = b""
+                self._release()
