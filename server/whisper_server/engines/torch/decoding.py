@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.gpu.pinned_memory import to_device
 from whisper_server.engines.torch.network import (
     Caches,
     decode_known,
@@ -113,7 +114,7 @@ class Decoding:
         self._sampler.begin(
             where,
             self._to_device([int(task.timestamps) for task in tasks]),
-            torch.tensor([task.temperature for task in tasks], device=weights.device),
+            to_device(torch.tensor([task.temperature for task in tasks]), weights.device),
         )
         self._positions[where] = last
         self._n_out[where] = 0
@@ -175,7 +176,7 @@ class Decoding:
         return graph
 
     def _step(self, size: int, length: int, *, sample: bool) -> None:
-        # Rows that are done go on computing at their last position; nothing of it is kept.
+        # Rows that are done go on computing at their last position; their results are dropped.
         positions = self._positions[:size].clamp_(max=length - 1)
         logits = decode_step(self._weights, self._caches, self._tokens[:size], positions, length)
         self._take(logits, self._all_rows[:size], sample=sample)
@@ -210,7 +211,4 @@ class Decoding:
         return states
 
     def _to_device(self, values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
-        tensor = torch.tensor(values, dtype=torch.int64)
-        if self._pool is None:
-            return tensor
-        return tensor.pin_memory().to(self._weights.device, non_blocking=True)
+        return to_device(torch.tensor(values, dtype=torch.int64), self._weights.device)

@@ -1,4 +1,4 @@
-"""The server's side of the torch engine: its process, the shared memory, and who waits for which answer."""
+"""The server's side of the torch engine: its process, the shared memory, and the answers that requests wait for."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from whisper_server.engines.gpu.attention import sharpen, text_probabilities
 from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.torch.decoding import ENCODER_SIZES, Decoding
 from whisper_server.engines.torch.network import logits_of
@@ -29,7 +29,6 @@ from whisper_server.engines.torch.wire import (
     Task,
     TaskFailed,
 )
-from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 Features = Callable[[Sequence[Place]], torch.Tensor]
 """Log-mel features (window, band, frame) of windows in the shared memory."""
@@ -214,26 +213,12 @@ class Scheduler:
         hidden, scores = self._decoding.attend([task.place.slot for task in tasks], padded, self._heads)
         for index, (task, tokens) in enumerate(zip(tasks, known, strict=True)):
             n_start, n_text = len(task.sot_sequence), len(task.text_tokens)
-            attention = sharpened(scores[index, :, : len(tokens), : task.n_positions])[n_start:-1]
-            logits = logits_of(self._weights, hidden[index, n_start : n_start + n_text]).float()
-            text = torch.tensor(task.text_tokens, device=logits.device).unsqueeze(1)
-            probabilities = logits[:, :end].softmax(-1).gather(1, text).squeeze(1)
+            attention = sharpen(scores[index, :, : len(tokens), : task.n_positions])[n_start:-1]
+            logits = logits_of(self._weights, hidden[index, n_start : n_start + n_text])
             yield Aligned(
                 task.task_id,
                 attention.shape[0],
                 attention.shape[1],
                 attention.to(torch.float16).cpu().numpy().tobytes(),
-                tuple(probabilities.tolist()),
+                text_probabilities(logits, task.text_tokens, end),
             )
-
-
-def sharpened(scores: torch.Tensor) -> torch.Tensor:
-    """Scores (head, token, position) → attention (token, position): `find_alignment` of openai/whisper's `timing.py`."""
-    weights = scores.float().softmax(-1)
-    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    weights = (weights - mean) / deviation
-    half = MEDIAN_FILTER_WIDTH // 2
-    if weights.shape[-1] > half:
-        weights = F.pad(weights, (half, half), mode="reflect")
-        weights = weights.unfold(-1, MEDIAN_FILTER_WIDTH, 1).sort(dim=-1)[0][..., half]
-    return weights.mean(dim=0)

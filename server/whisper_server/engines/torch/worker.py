@@ -1,4 +1,4 @@
-"""The engine's process: loads the model, answers tasks until it is told to stop or the server is gone."""
+"""The engine's process: loads the model, answers tasks until the server sends Stop or ends."""
 
 from __future__ import annotations
 
@@ -141,4 +141,4 @@ def _receive(connection: Connection, requests: queue.SimpleQueue[Request]) -> No
             for request in batch:
                 requests.put(request)
     except (EOFError, OSError):
-        os._exit(1)  # the server is gone, and with it all who wait for answers
+        os._exit(1)  # the server has ended: no request waits for an answer

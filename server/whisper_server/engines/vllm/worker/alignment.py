@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from whisper_server.engines.gpu.attention import sharpen, text_probabilities
 from whisper_server.engines.vllm.wire import AlignResult, AlignTask
-from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 if TYPE_CHECKING:
     from whisper_server.engines.vllm.worker.model import ServedWhisper
@@ -31,11 +31,10 @@ def align(model: ServedWhisper, tasks: Sequence[AlignTask]) -> list[AlignResult]
     results = []
     for index, task in enumerate(tasks):
         n_start, n_text, n_tokens = len(task.sot_sequence), len(task.text_tokens), len(task.tokens)
-        attention = _sharpen(scores[index, :, :n_tokens, : task.n_positions])[n_start:-1]
-        logits = model.compute_logits(hidden[index, n_start : n_start + n_text]).float()
-        text = torch.tensor(task.text_tokens, device=device).unsqueeze(1)
-        probabilities = logits[:, : task.endoftext].softmax(-1).gather(1, text).squeeze(1)
-        results.append(AlignResult(attention.float().cpu().numpy(), tuple(probabilities.cpu().tolist())))
+        attention = sharpen(scores[index, :, :n_tokens, : task.n_positions])[n_start:-1]
+        logits = model.compute_logits(hidden[index, n_start : n_start + n_text])
+        probabilities = text_probabilities(logits, task.text_tokens, task.endoftext)
+        results.append(AlignResult(attention.float().cpu().numpy(), probabilities))
     return results
 
 
@@ -62,18 +61,6 @@ def _decode(
         hidden = hidden + _linear(cross.out_proj, _join_heads(attended))
         hidden = hidden + layer.mlp(layer.final_layer_norm(hidden))
     return decoder.layer_norm(hidden), torch.cat(scores, dim=1)
-
-
-def _sharpen(scores: torch.Tensor) -> torch.Tensor:
-    """Scores (head, token, position) → attention (token, position): normalized, median-filtered, mean of the heads."""
-    weights = scores.float().softmax(-1)
-    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    weights = (weights - mean) / deviation
-    half = MEDIAN_FILTER_WIDTH // 2
-    if weights.shape[-1] > half:
-        weights = F.pad(weights, (half, half), mode="reflect")
-        weights = weights.unfold(-1, MEDIAN_FILTER_WIDTH, 1).sort(dim=-1)[0][..., half]
-    return weights.mean(dim=0)
 
 
 def _linear(layer: torch.nn.Module, values: torch.Tensor) -> torch.Tensor:
