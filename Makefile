@@ -20,8 +20,8 @@ setup: ## bring all that work on the project takes into .venv and, as root, from
 python:
 	@scripts/setup.sh python
 
-demo: python ## start the server on the demo model, transcribe a clip with OpenAI's client
-	@$(PY)/python demo/demo.py
+demo: python ## start the server on Whisper base, transcribe a recording, or FILE=yours, with OpenAI's client
+	@$(PY)/python demo/demo.py $${FILE:+"$$FILE"}
 
 test: setup ## all tiers, in two lanes at once; names what it skips, with the reason
 	@PYTHONPATH=tests/kit $(PY)/python -m suite_kit test $(PYTEST_ARGS)

@@ -2,7 +2,7 @@
 
 Five languages; prompts, recordings of four minutes, the same over music, at −40 dB and 1.8 times as fast; music alone.
 A line of JSON per recording and system goes to --out, a Markdown table to the screen.
-PYTHONPATH=tests/kit python bench/accuracy.py [--quick]
+PYTHONPATH=demo:tests/kit python bench/accuracy.py [--quick]
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ import soxr
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from figures import machine
 
+from pinned_packages import PackageUnavailable, unpacked
 from real_kit import reference
-from real_kit.packages import MORE_ITERTOOLS, OPENAI_WHISPER, PackageUnavailable, unpacked
+from real_kit.packages import MORE_ITERTOOLS, OPENAI_WHISPER
 from real_kit.scores import Errors, errors, normalised
 from real_kit.speech import CHANGES, LANGUAGES, RATE_HZ, Recording, clips, long_recording, music, wav
-from real_kit.weights import base_checkpoint, base_ctranslate2
+from real_kit.weights import base_checkpoint
 from server_kit.api import Api
 from server_kit.process import running
+from whisper_base import base_ctranslate2
 
 MODEL_RATE_HZ = 16_000
 BATCH = 8
