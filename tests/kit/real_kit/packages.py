@@ -42,9 +42,6 @@ NORMALIZER = PyPiPackage(
 MORE_ITERTOOLS = PyPiPackage(
     "more-itertools", "10.8.0", "52d4362373dcf7c52546bc4af9a86ee7c4579df9a8dc268be0a2f949d376cc9b"
 )
-OPENAI_WHISPER = PyPiPackage(
-    "openai-whisper", "20250625", "37a91a3921809d9f44748ffc73c0a55c9f366c85a3ef5c2ae0cc09540432eb96"
-)
 SOUNDS = {
     language: DebianPackage(f"asterisk-core-sounds-{language}-wav", "1.6.1-1", sha256)
     for language, sha256 in {
