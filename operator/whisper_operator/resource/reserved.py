@@ -66,8 +66,8 @@ TUNING_ENV = frozenset(
         "SHUTDOWN_SECONDS",
     }
 )
-"""Variables that set speed, language and limits, and not who may call, what code runs or where data goes. Operators of
-different versions may write different ones for the same spec."""
+"""Variables of speed, language and limits: none decides about callers, code or the way of data. Operators of different
+versions may write different ones for the same spec."""
 
 RESERVED_LABELS: tuple[str, ...] = tuple(key for key in names.labels_of("") if not key.startswith(f"{names.GROUP}/"))
 """Labels of pods that only the operator sets, in addition to all labels of its own group."""
