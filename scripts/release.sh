@@ -84,17 +84,17 @@ publish_images() {
   fi
   # shellcheck disable=SC2086 # likewise
   IMAGE=$IMAGE scripts/build.sh push $targets >"$out/images.txt"
-  while read -r pushed; do
+  while read -ru 3 pushed; do # not from standard input, which cosign may ask
     name=${pushed%@*}
     # Two images have one name and differ in their digest.
     file=$out/${name##*/}-${pushed##*:}.cdx.json
     sbom "registry:$pushed" "$file"
     sign "$pushed" "$file"
-  done <"$out/images.txt"
+  done 3<"$out/images.txt"
 }
 
 publish_charts() {
-  local chart file digest
+  local chart file said digest
   for chart in "${charts[@]}"; do
     file=$out/$chart-$(version).tgz
     if [ -n "$is_dry" ]; then
@@ -102,7 +102,10 @@ publish_charts() {
       sign "${CHARTS:-CHARTS}/$chart@DIGEST" "$file.cdx.json"
       continue
     fi
-    digest=$("$helm" push "$file" "oci://$CHARTS" 2>&1 | tee /dev/stderr | sed -n 's/^Digest: //p')
+    said=$("$helm" push "$file" "oci://$CHARTS" 2>&1)
+    echo "$said" >&2
+    digest=$(sed -n 's/^Digest: //p' <<<"$said")
+    [ -n "$digest" ] || refuse "helm did not say which digest $file has now"
     echo "$CHARTS/$chart@$digest" >>"$out/charts.txt"
     sign "$CHARTS/$chart@$digest" "$file.cdx.json"
   done

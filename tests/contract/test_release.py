@@ -59,6 +59,7 @@ def test_sbom_of_a_chart_names_its_digest_and_images(chart: Path, n_images: int,
 )
 def test_release_is_refused_before_it_begins(environment: dict[str, str], arguments: list[str], said: str) -> None:
     command = [str(ROOT / "scripts/release.sh"), *arguments]
-    env = {**os.environ, "HELM": "true", **environment}
+    given = {name: value for name, value in os.environ.items() if name not in {"IMAGE", "CHARTS", "TARGETS"}}
+    env = {**given, "HELM": "true", **environment}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, said)
