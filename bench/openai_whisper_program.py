@@ -123,7 +123,7 @@ class Observed:
 
         def pad_with_silence(mel: Any, n_frames: int) -> Any:
             # `mel` is a slice of the recording's features, which go on with 30 s of silence.
-            whole, first = mel._base, mel.storage_offset()
+            whole, first = mel._base, mel.storage_offset()  # noqa: SLF001 - what a view is of
             return whole[:, first : first + n_frames]
 
         self._model.decode = observed_decode
