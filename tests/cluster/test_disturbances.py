@@ -129,7 +129,7 @@ def test_what_was_deleted_meanwhile_stays_deleted(cluster: Cluster, namespace: s
         assert children(cluster, namespace) == {}
 
 
-def test_the_crd_vanishes_and_comes_again(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+def test_the_crd_is_deleted_and_created_again(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     with OperatorProcess(cluster.kubeconfig, tmp_path).kept_running() as operator:
         make(cluster, namespace)
         wait_until_ready(cluster, namespace, "speech")

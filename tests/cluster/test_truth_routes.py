@@ -106,7 +106,7 @@ def test_no_gateway_api(endpoint: LiveEndpoint) -> None:
     endpoint.expect(START_S, Ready="False GatewayApiMissing", Exposed="False GatewayApiMissing")
 
 
-def test_a_name_that_is_taken(endpoint: LiveEndpoint) -> None:
+def test_a_name_in_use(endpoint: LiveEndpoint) -> None:
     where = f"--namespace={endpoint.namespace}"
     endpoint.cluster.kubectl("create", "service", "clusterip", "speech", "--tcp=80", where)
     theirs = endpoint.cluster.get("service", "speech", endpoint.namespace)
