@@ -41,7 +41,7 @@ def _encoded(container: str, codec: str, **options: str) -> Encode:
 
 
 KINDS = {
-    # Nobody ever telephoned to the demo model: it makes the same words of the same band at 16 kHz.
+    # The demo model has not learnt telephone speech: it makes the same words of the same band at 16 kHz.
     "wav, 16 bit, 8 kHz": Kind(_pcm("PCM_16"), 8_000, most_edits=6),
     "wav, 24 bit, 44.1 kHz, stereo": Kind(_pcm("PCM_24"), 44_100, 2),
     "wav, 32 bit, 48 kHz": Kind(_pcm("PCM_32"), 48_000),

@@ -1,4 +1,4 @@
-"""Where nobody speaks no word is heard, and beside noise only what was said."""
+"""Sounds without speech give no text; speech in noise gives its own words only."""
 
 from __future__ import annotations
 

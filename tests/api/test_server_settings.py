@@ -18,7 +18,7 @@ from speech_kit.scores import word_errors
 from speech_kit.sentences import spoken
 from speech_kit.sounds import wav
 
-KEY = "a key that nobody guesses"
+KEY = "a key that is hard to guess"
 
 
 @pytest.fixture(scope="module")

@@ -217,7 +217,7 @@ def test_applying_the_same_again_changes_nothing(cluster: Cluster, namespace: st
     cluster.wait(lambda: cluster.get("deployment", "speech", namespace)["status"].get("readyReplicas"), 30, "runs")
 
     def versions() -> dict[str, str]:
-        """Of what nobody else writes to; a Deployment's own is its generation."""
+        """Of objects that only the operator writes; of a Deployment, its generation."""
         found = {each["kind"]: cluster.get(each["kind"], each["metadata"]["name"], namespace) for each in children}
         quiet = {"Service", "ServiceAccount", "NetworkPolicy", "Ingress"}
         changed = {kind: each["metadata"]["resourceVersion"] for kind, each in found.items() if kind in quiet}

@@ -1,4 +1,4 @@
-"""The images as whoever runs them meets them: small, without tools, at work as any user on a read-only root."""
+"""The images are small and without tools, and run as any user on a read-only root."""
 
 import os
 import re

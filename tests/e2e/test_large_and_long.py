@@ -158,7 +158,7 @@ def _chunks(body: bytes) -> Iterator[bytes]:
 
 
 def _answer_while_sending(wire: Wire, pieces: Iterator[bytes]) -> RawAnswer:
-    """Sends until nobody takes any more; only then looks for an answer."""
+    """Sends until the peer reads no more, and reads the answer only then."""
     with suppress(OSError):
         for piece in pieces:
             wire.send(piece)
