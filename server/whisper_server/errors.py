@@ -13,7 +13,8 @@
     ├── UploadTooLarge          413 upload_too_large
     ├── UnsupportedEncoding     415 unsupported_encoding
     ├── Overloaded              429 with Retry-After
-    │   └── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
+    │   ├── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
+    │   └── TooManyRequests     429, as many requests as there are descriptors for
     ├── InternalError           500
     └── Unavailable             503
         ├── ModelLoading        503 loading, with Retry-After
@@ -180,6 +181,17 @@ class MemoryFull(Overloaded):
     def __init__(self) -> None:
         super().__init__(
             "The server holds as many recordings as its memory allows (MEMORY_BUDGET_BYTES). Try again soon.",
+            retry_after_s=5,
+        )
+
+
+class TooManyRequests(Overloaded):
+    """As many requests at a time as descriptors and memory allow, or none is left after all."""
+
+    def __init__(self, n_requests: int | None = None) -> None:
+        number = "as many requests" if n_requests is None else f"{n_requests} requests, as many"
+        super().__init__(
+            f"The server works on {number} as its open files (ulimit -n) and MEMORY_BUDGET_BYTES allow. Try again soon.",
             retry_after_s=5,
         )
 

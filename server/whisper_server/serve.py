@@ -15,14 +15,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from aiohttp import web
-
 from whisper_server import __version__
 from whisper_server.children import children, kill
 from whisper_server.errors import StartError
 from whisper_server.event_loop import LagMeter, first_to_end, running
 from whisper_server.http.app import app_state, build_app, build_metrics_app, make_runner
 from whisper_server.http.keys import KeyRing
+from whisper_server.http.listener import Listener, max_descriptors, plan_descriptors
 from whisper_server.http.protocol import HttpRunner
 from whisper_server.logs import configure_logging
 from whisper_server.malloc import limit_arenas
@@ -42,6 +41,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """SIGHUP: a terminal was closed. SIGQUIT: Ctrl-\\, or a container runtime's stop signal."""
 KEYS_REREAD_S = 2.0
 MAX_OPEN_FILES = 65_536
+MAX_SCRAPERS = 32
+"""Connections of METRICS_PORT."""
 SETTLE_S = 0.05
 """For requests that were in transit when the listeners closed."""
 
@@ -118,17 +119,18 @@ async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
     lag = LagMeter()
     metrics.watch_event_loop(lag.max_s)
-    state = app_state(settings, service, metrics)
+    plan = plan_descriptors(max_descriptors(), settings.n_decode_workers)
+    state = app_state(settings, service, metrics, max_requests=plan.n_requests)
     keys = KeyRing(settings.api_keys_dir)
     async with AsyncExitStack() as stack:
         stack.callback(signals.uninstall)
         await stack.enter_async_context(running(keys.keep_fresh(KEYS_REREAD_S)))
         await stack.enter_async_context(running(lag.run()))
         if settings.metrics_port:
-            metrics_runner = make_runner(build_metrics_app(state), settings)
+            metrics_runner = make_runner(build_metrics_app(state), settings, max_connections=MAX_SCRAPERS)
             await _listen(metrics_runner, settings.interface, settings.metrics_port, "METRICS_PORT")
             stack.push_async_callback(metrics_runner.cleanup)
-        runner = make_runner(build_app(settings, state, keys), settings)
+        runner = make_runner(build_app(settings, state, keys), settings, max_connections=plan.n_connections)
         port = await _listen(runner, settings.interface, settings.port, "PORT")
         stack.push_async_callback(runner.cleanup)
         if on_listening is not None:
@@ -193,7 +195,7 @@ async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, servi
 
 async def _listen(runner: HttpRunner, interface: str, port: int, variable: str) -> int:
     await runner.setup()
-    site = web.TCPSite(runner, interface, port, backlog=1024)
+    site = Listener(runner, interface, port)
     try:
         await site.start()
     except (OSError, UnicodeError) as problem:  # UnicodeError: not a valid host name

@@ -1,12 +1,34 @@
-"""Admission: refuses a request that the memory budget has no room for, or that would wait too long.
+"""Admission: refuses a request that is one too many, that the memory budget has no room for, or that would wait too long.
 
 Pure: numbers in, exceptions out. Nothing here waits or knows HTTP.
 """
 
 from __future__ import annotations
 
-from whisper_server.errors import MemoryFull, Overloaded
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from whisper_server.errors import MemoryFull, Overloaded, TooManyRequests
 from whisper_server.memory_budget import MemoryBudget
+
+
+class RequestSlots:
+    """The transcriptions and translations that are handled at a time: each takes descriptors and buffers."""
+
+    def __init__(self, n_slots: int) -> None:
+        self.n_slots = n_slots
+        self.n_taken = 0
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold a slot. Raises TooManyRequests at once if none is free."""
+        if self.n_taken >= self.n_slots:
+            raise TooManyRequests(self.n_slots)
+        self.n_taken += 1
+        try:
+            yield
+        finally:
+            self.n_taken -= 1
 
 
 def check_budget(budget: MemoryBudget, n_bytes: int) -> None:

@@ -41,6 +41,9 @@ class ConnectionTimes:
     """Idle before TCP keep-alive probes whether the client's machine still exists."""
     lingering_s: float = 5.0
     """Still sending after its request was refused: the body is read, so that the client reads the answer, then cut."""
+    min_idle_s: float = 1.0
+    """Without a request before the connection may be closed for another one: a head may be on its way, or unread in the
+    kernel."""
     stalled_write_s: float = 75.0
     """Reading nothing of its answer."""
 
@@ -63,6 +66,7 @@ class Connection(web.RequestHandler):
         self._times = times
         self._head_limit: asyncio.TimerHandle | None = None
         self._half_closed: HalfClosed | None = None
+        self._quiet_since_s = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -113,6 +117,11 @@ class Connection(web.RequestHandler):
         """Between requests, or before the first."""
         return self._waiter is not None and not self._waiter.done() and not self._messages
 
+    @property
+    def may_be_closed(self) -> bool:
+        """Idle for long enough that another connection may have its place."""
+        return self.waits_for_head and asyncio.get_running_loop().time() - self._quiet_since_s >= self._times.min_idle_s
+
     def _forget_head_limit(self) -> None:
         if self._head_limit is not None:
             self._head_limit.cancel()
@@ -147,6 +156,7 @@ class Connection(web.RequestHandler):
             return await super().finish_response(request, resp, start_time)
         finally:
             self._in_flight.end(request, resp)
+            self._quiet_since_s = asyncio.get_running_loop().time()
             if self._half_closed is not None and not self._messages:
                 self.close()
 

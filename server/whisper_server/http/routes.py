@@ -17,7 +17,7 @@ from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
 from whisper_server.api.options import Policy
 from whisper_server.api.served_models import find_model, model_object
 from whisper_server.errors import ApiError
-from whisper_server.http.admission import check_budget, check_wait
+from whisper_server.http.admission import RequestSlots, check_budget, check_wait
 from whisper_server.http.bodies import PiecewiseBody
 from whisper_server.http.forms import Form, FormLimits, read_form, refuse_by_headers
 from whisper_server.http.in_flight import RECORD
@@ -38,6 +38,7 @@ class AppState:
     service: Service
     models: Mapping[str, ServedModel]
     budget: MemoryBudget
+    slots: RequestSlots
     limits: FormLimits
     policy: Policy
     max_queue_s: float
@@ -61,9 +62,15 @@ async def translations(request: web.Request) -> web.StreamResponse:
 
 
 async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
-    state, record = request.app[APP_STATE], request[RECORD]
+    state = request.app[APP_STATE]
     backend = _admit(request, state)
-    await send_continue(request)
+    with state.slots.taken():
+        await send_continue(request)
+        return await _answer(request, task, state, backend)
+
+
+async def _answer(request: web.Request, task: Task, state: AppState, backend: Backend) -> web.StreamResponse:
+    record = request[RECORD]
     with state.budget.reservation() as upload:
         with timed(record, "upload_s"):
             form = await read_form(request, task, state.limits, state.policy, upload, throttle=state.upload_throttle)
