@@ -21,6 +21,10 @@ class MemoryBudget:
         """Grants every request: for the command line, where one user owns the machine."""
         return cls(sys.maxsize)
 
+    def limit_to(self, n_bytes: int) -> None:
+        """Set the limit anew, once it is known what the server takes by itself."""
+        self.limit_bytes = n_bytes
+
     def reservation(self) -> Reservation:
         """An empty reservation; it grows as bytes arrive."""
         return Reservation(self)

@@ -12,9 +12,10 @@ import resource
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from whisper_runtime.memory import n_decoders
 from whisper_server import __version__
 from whisper_server.children import children, kill
 from whisper_server.errors import StartError
@@ -25,7 +26,9 @@ from whisper_server.http.listener import Listener, max_descriptors, plan_descrip
 from whisper_server.http.protocol import HttpRunner
 from whisper_server.logs import configure_logging
 from whisper_server.malloc import limit_arenas
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
+from whisper_server.pod_memory import BudgetPlan, PodMemory, cgroup_limit_bytes
 from whisper_server.service import Backend, Service
 from whisper_server.settings import Settings
 
@@ -92,9 +95,12 @@ def run(settings: Settings, load: Loader) -> int:
     configure_logging(settings.log_format, settings.log_level)
     limit_arenas()
     _allow_open_files()
+    pod = PodMemory(cgroup_limit_bytes(), settings.memory_request_bytes or None)
+    n_cores = len(os.sched_getaffinity(0))
+    settings = replace(settings, decode_workers=n_decoders(settings.decode_workers, n_cores, pod.n_bytes))
     runner = asyncio.Runner()
     try:
-        ended = runner.run(serve(settings, load))
+        ended = runner.run(serve(settings, load, pod))
         if ended.loading_abandoned:
             # The thread that loads the model cannot be stopped, and closing the loop would wait for it.
             kill(children())
@@ -111,8 +117,22 @@ def _allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_OPEN_FILES)), hard))
 
 
-async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> ServerExit:
+async def serve(
+    settings: Settings,
+    load: Loader,
+    pod: PodMemory = PodMemory(),  # noqa: B008 - frozen
+    *,
+    on_listening: Callable[[int], None] | None = None,
+) -> ServerExit:
     """Serve until a signal comes. Raises StartError."""
+    memory = BudgetPlan(
+        pod,
+        asked_bytes=settings.memory_budget_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        max_audio_s=settings.chosen_longest_s,
+        n_workers=settings.n_decode_workers,
+    )
+    budget = MemoryBudget(memory.bytes_before_loading())
     signals = Signals()
     signals.install()
     metrics, service = Metrics(), Service()
@@ -120,7 +140,7 @@ async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int
     lag = LagMeter()
     metrics.watch_event_loop(lag.max_s)
     plan = plan_descriptors(max_descriptors(), settings.n_decode_workers)
-    state = app_state(settings, service, metrics, max_requests=plan.n_requests)
+    state = app_state(settings, service, metrics, max_requests=plan.n_requests, budget=budget)
     keys = KeyRing(settings.api_keys_dir)
     async with AsyncExitStack() as stack:
         stack.callback(signals.uninstall)
@@ -135,7 +155,9 @@ async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int
         stack.push_async_callback(runner.cleanup)
         if on_listening is not None:
             on_listening(port)
-        run_backend = partial(_run_backend, settings, load, service, metrics)
+        run_backend = partial(
+            _run_backend, partial(load, settings, metrics), service, metrics, partial(memory.fit, budget.limit_to)
+        )
         return await _serve_until_signal(settings, runner, signals, service, run_backend)
 
 
@@ -163,10 +185,15 @@ async def _serve_until_signal(
 
 
 async def _run_backend(
-    settings: Settings, load: Loader, service: Service, metrics: Metrics, released: asyncio.Event
+    load: Callable[[], AbstractAsyncContextManager[Backend]],
+    service: Service,
+    metrics: Metrics,
+    fit_budget: Callable[[], None],
+    released: asyncio.Event,
 ) -> None:
     """Load, serve until released, and stop, all in one task: contexts are left by the task that entered them."""
-    async with load(settings, metrics) as backend:
+    async with load() as backend:
+        fit_budget()
         facts = backend.engine.facts
         metrics.build_info.labels(__version__, facts.engine, facts.model_id, facts.device, facts.dtype).set(1)
         service.load(backend)

@@ -14,6 +14,7 @@ from typing import Any
 
 from whisper_runtime import choices
 from whisper_runtime import environment as env
+from whisper_runtime.memory import n_decoders
 from whisper_runtime.settings import misspelt, read_settings, setting
 from whisper_server.errors import StartError
 from whisper_server.whisper.languages import parse_language
@@ -147,10 +148,19 @@ class Settings:
         env.number(1, 86_400), "300", "longest expected wait before requests are refused"
     )
     memory_budget_bytes: int = setting(
-        env.whole_number(MIB), str(2048 * MIB), "for all uploads and decoded sound at a time"
+        env.whole_number(0),
+        "0",
+        "for all uploads and decoded sound at a time; `0`: what the container’s memory limit leaves beside server, model and decoders, 2 GiB without a limit",
+    )
+    memory_request_bytes: int = setting(
+        env.whole_number(0),
+        "0",
+        "memory that the pod requests; where the container has no limit, the budget follows from it; `0`: unknown",
     )
     decode_workers: int = setting(
-        env.whole_number(0, 64), "0", "processes that decode files; `0`: one a core, at most 8"
+        env.whole_number(0, 64),
+        "0",
+        "processes that decode files; `0`: one a core and one per 512 MiB of the container’s memory, at most 8",
     )
 
     # Running
@@ -163,8 +173,16 @@ class Settings:
 
     @property
     def n_decode_workers(self) -> int:
-        """DECODE_WORKERS, with 0 worked out."""
-        return self.decode_workers or min(8, len(os.sched_getaffinity(0)))
+        """DECODE_WORKERS, with 0 worked out; `serve.run` has looked at the container's memory before."""
+        return n_decoders(self.decode_workers, len(os.sched_getaffinity(0)), None)
+
+    @property
+    def chosen_longest_s(self) -> float:
+        """The longest recording that an administrator chose to accept; 0: it was left to the defaults."""
+        if self.max_audio_seconds:
+            return min(self.max_audio_seconds, self.max_decoded_seconds)
+        default_s = next(one.default for one in dataclasses.fields(self) if one.name == "max_decoded_seconds")
+        return self.max_decoded_seconds if self.max_decoded_seconds > default_s else 0.0
 
     @property
     def converted_models_dir(self) -> Path:
@@ -187,5 +205,5 @@ class Settings:
     def _contradictions(self) -> Iterator[str]:
         if self.metrics_port and self.metrics_port == self.port:
             yield "METRICS_PORT is PORT: set 0 to serve /metrics there, or another port"
-        if self.memory_budget_bytes < self.max_upload_bytes:
+        if self.memory_budget_bytes and self.memory_budget_bytes < self.max_upload_bytes:
             yield f"MEMORY_BUDGET_BYTES must hold one upload: at least MAX_UPLOAD_BYTES, {self.max_upload_bytes}"

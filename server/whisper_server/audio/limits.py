@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from whisper_runtime.memory import DECODER_ROOM_BYTES
 from whisper_server.errors import AudioTooLong, AudioTooShort
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
@@ -31,7 +32,7 @@ class DecoderLimits:
     cpu_per_audio_s: float = 0.1
     """Processor time that a job may use: the base, and this much per second of audio that it was granted memory for.
     The kernel enforces it."""
-    memory_bytes: int = 512 * 1024 * 1024
+    memory_bytes: int = DECODER_ROOM_BYTES
     """Address space that decoding may take above that of an idle worker. The kernel enforces it."""
     stall_s: float = 12
     """A worker is frozen if it sends no message and uses no processor time for this long; the server kills it."""

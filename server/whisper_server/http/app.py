@@ -37,14 +37,20 @@ PROBES = {"/health": routes.health, "/ready": routes.ready}
 
 
 def app_state(
-    settings: Settings, service: Service, metrics: Metrics, *, max_requests: int, heartbeat_s: float = 15.0
+    settings: Settings,
+    service: Service,
+    metrics: Metrics,
+    *,
+    max_requests: int,
+    budget: MemoryBudget,
+    heartbeat_s: float = 15.0,
 ) -> AppState:
     """The handlers' state, from the settings; `max_requests` are those at a time that there are descriptors for."""
     return AppState(
         service=service,
         models=served_models(settings.served_model_names, settings.model_id, created=int(time.time())),
-        budget=MemoryBudget(settings.memory_budget_bytes),
-        slots=RequestSlots(min(max_requests, max(MIN_REQUESTS, settings.memory_budget_bytes // REQUEST_BYTES))),
+        budget=budget,
+        slots=RequestSlots(min(max_requests, max(MIN_REQUESTS, budget.limit_bytes // REQUEST_BYTES))),
         limits=FormLimits(settings.max_upload_bytes, settings.upload_timeout_seconds),
         policy=Policy(settings.language_force, settings.timestamps),
         max_queue_s=settings.max_queue_seconds,

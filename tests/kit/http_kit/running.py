@@ -15,7 +15,9 @@ from whisper_server.http.keys import KeyRing
 from whisper_server.http.listener import Listener
 from whisper_server.http.protocol import HttpServer
 from whisper_server.http.routes import AppState
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
+from whisper_server.pod_memory import DEFAULT_BUDGET_BYTES
 from whisper_server.service import Service
 from whisper_server.settings import Settings
 
@@ -60,7 +62,14 @@ async def running(
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
     if loaded:
         service.load(doubles.backend())
-    state = app_state(settings, service, metrics, max_requests=max_requests, heartbeat_s=heartbeat_s)
+    state = app_state(
+        settings,
+        service,
+        metrics,
+        max_requests=max_requests,
+        budget=MemoryBudget(settings.memory_budget_bytes or DEFAULT_BUDGET_BYTES),
+        heartbeat_s=heartbeat_s,
+    )
     keys = KeyRing(settings.api_keys_dir)
     runner = make_runner(build_app(settings, state, keys), settings, times=times, max_connections=max_connections)
     await runner.setup()
