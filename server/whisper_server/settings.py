@@ -20,6 +20,7 @@ from whisper_server.errors import StartError
 from whisper_server.whisper.languages import parse_language
 
 MIB = 1024 * 1024
+DEFAULT_DECODED_S = 14_400
 
 
 def _language_code(text: str) -> str:
@@ -102,7 +103,7 @@ class Settings:
         env.number(0), "0", "longer recordings are refused, never cut; `0`: only `MAX_DECODED_SECONDS` holds"
     )
     max_decoded_seconds: float = setting(
-        env.number(1, 604_800), "14400", "longer recordings are refused, whatever `MAX_AUDIO_SECONDS` is"
+        env.number(1, 604_800), str(DEFAULT_DECODED_S), "longer recordings are refused, whatever `MAX_AUDIO_SECONDS` is"
     )
     language_force: str = setting(
         _language_code, "", "language of all recordings, such as `fa`, whatever the request says"
@@ -181,8 +182,7 @@ class Settings:
         """The longest recording that an administrator chose to accept; 0: it was left to the defaults."""
         if self.max_audio_seconds:
             return min(self.max_audio_seconds, self.max_decoded_seconds)
-        default_s = next(one.default for one in dataclasses.fields(self) if one.name == "max_decoded_seconds")
-        return self.max_decoded_seconds if self.max_decoded_seconds > default_s else 0.0
+        return self.max_decoded_seconds if self.max_decoded_seconds > DEFAULT_DECODED_S else 0.0
 
     @property
     def converted_models_dir(self) -> Path:

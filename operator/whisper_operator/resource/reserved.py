@@ -25,6 +25,7 @@ RESERVED_ENV: Mapping[str, str] = {
     "API_KEYS_DIR": "access.apiKeysSecretRef",
     "MAX_UPLOAD_BYTES": "access.maxUploadBytes",
     "MAX_QUEUE_SECONDS": "access.maxQueueSeconds",
+    "MEMORY_REQUEST_BYTES": "pod.resources",
     "ROOT_PATH": "exposure.ingress.path or exposure.gateway.path",
     "DRAIN_SECONDS": "rollout.drainSeconds",
     "SHUTDOWN_SECONDS": "rollout.shutdownSeconds",

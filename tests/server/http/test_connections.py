@@ -76,7 +76,7 @@ async def test_request_beyond_the_slots_is_refused_before_its_body() -> None:
     body = form_body()
     async with running(doubles, max_requests=2) as server, AsyncExitStack() as stack:
 
-        async def posted(data: bytes, **headers: object) -> asyncio.StreamReader:
+        async def posted(data: bytes, **headers: str) -> asyncio.StreamReader:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             stack.callback(writer.close)
             writer.write(post_head(Content_Length=len(body), **headers) + data)
