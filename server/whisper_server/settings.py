@@ -190,6 +190,11 @@ class Settings:
         return self.model_cache_dir or (self.hf_home or Path.home() / ".cache") / "whisper-server"
 
     @classmethod
+    def secret_variables(cls) -> tuple[str, ...]:
+        """The variables whose values no other process may see."""
+        return tuple(field.name.upper() for field in dataclasses.fields(cls) if field.metadata["secret"])
+
+    @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """The settings of these variables. Raises StartError with everything that is wrong with them."""
         known = [field.name.upper() for field in dataclasses.fields(cls)]
