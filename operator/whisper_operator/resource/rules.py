@@ -237,8 +237,8 @@ _ROUTES = (
     Rule(
         at="spec.access.networkPolicy",
         field="from",
-        rule="self.enabled || !has(self.from) || self.from.size() == 0",
-        message="without a NetworkPolicy nothing is narrowed: write enabled true, or leave from out",
+        rule="self.enabled || ((!has(self.from) || self.from.size() == 0) && self.egress == 'any')",
+        message="without a NetworkPolicy nothing is narrowed: write enabled true, or leave from and egress out",
     ),
     Rule(
         at="spec.access.networkPolicy.from[]",

@@ -189,6 +189,10 @@ REFUSED: tuple[Refused, ...] = (
         _sources({"podSelector": {}}, enabled=False),
         "spec.access.networkPolicy.from: Invalid value: without a NetworkPolicy nothing is narrowed",
     ),
+    Refused(
+        _sources(enabled=False, egress="hub"),
+        "spec.access.networkPolicy.from: Invalid value: without a NetworkPolicy nothing is narrowed",
+    ),
     Refused(_sources({}), "spec.access.networkPolicy.from[0]: Invalid value: write either ipBlock, or podSelector"),
     Refused(
         _sources({"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}),
@@ -371,7 +375,8 @@ ACCEPTED: dict[str, Document] = {
                     {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
                     {"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {}},
                     {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}},
-                ]
+                ],
+                "egress": "none",
             },
         },
         "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
