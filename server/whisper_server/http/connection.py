@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,10 @@ from whisper_server.http.half_close import HalfClosed
 from whisper_server.http.in_flight import RECORD, InFlightRequests
 
 log = logging.getLogger(__name__)
+
+MAX_PARSING_S = 0.004
+"""Of the bytes of one read, in CPU time."""
+MIN_READ_BYTES = 4_096
 
 AddCommonHeaders = Callable[[web.BaseRequest, web.StreamResponse], None]
 """Adds the headers of every answer. May be called twice on one answer."""
@@ -128,7 +133,11 @@ class Connection(web.RequestHandler):
             self._head_limit = None
 
     def data_received(self, data: bytes) -> None:
+        begin_s = time.thread_time()
         super().data_received(data)
+        if time.thread_time() - begin_s > MAX_PARSING_S and isinstance(self.transport, asyncio.Transport):
+            # Chunks of one byte take 25 ms for a read: from here on less at a time, so that others wait less.
+            self.transport.max_size = max(MIN_READ_BYTES, self.transport.max_size // 4)  # type: ignore[attr-defined]
         if not self.waits_for_head:
             if self._request_count > 0:
                 self._forget_head_limit()
