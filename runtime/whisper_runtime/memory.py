@@ -36,7 +36,7 @@ UNKNOWN_MODEL_BYTES = 400 * MIB
 BUDGET_BYTES = GIB
 """Of a server whose pod requests what `requested_bytes` says: an hour of sound is 220 MiB."""
 GPU_SERVER_BYTES = 4 * GIB
-"""Estimated, not measured: server and engine process beside a GPU, without decoders."""
+"""Estimated, not measured: server and engine process with a GPU, without decoders."""
 
 
 def n_decoders(wanted: int, n_cores: int, container_bytes: int | None) -> int:
@@ -47,7 +47,7 @@ def n_decoders(wanted: int, n_cores: int, container_bytes: int | None) -> int:
     return max(1, min(MAX_DECODERS, n_cores, by_memory))
 
 
-def beside_budget_bytes(held_bytes: int, n_workers: int) -> int:
+def reserved_bytes(held_bytes: int, n_workers: int) -> int:
     """What the budget must leave free once server, model and decoders hold `held_bytes`."""
     return held_bytes + max(WORK_BYTES, round(WORK_SHARE * held_bytes)) + n_workers * DECODER_ROOM_BYTES
 
@@ -69,5 +69,5 @@ def requested_bytes(model_id: str, *, budget_bytes: int, uses_gpu: bool) -> int:
     n_bytes = budget_bytes
     for _ in range(2):  # the number of decoders follows from the sum
         n_workers = n_decoders(0, MAX_DECODERS, held + n_bytes)
-        n_bytes = beside_budget_bytes(held + n_workers * DECODER_BYTES, n_workers) - held + budget_bytes
+        n_bytes = reserved_bytes(held + n_workers * DECODER_BYTES, n_workers) - held + budget_bytes
     return -(-(held + n_bytes) // GIB) * GIB

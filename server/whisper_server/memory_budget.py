@@ -22,7 +22,7 @@ class MemoryBudget:
         return cls(sys.maxsize)
 
     def limit_to(self, n_bytes: int) -> None:
-        """Set the limit anew, once it is known what the server takes by itself."""
+        """Set another limit, once it is known what the server takes by itself."""
         self.limit_bytes = n_bytes
 
     def reservation(self) -> Reservation:

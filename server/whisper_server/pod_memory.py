@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from whisper_runtime.memory import DECODER_BYTES, MIB, beside_budget_bytes, budget_for_bytes
+from whisper_runtime.memory import DECODER_BYTES, MIB, budget_for_bytes, reserved_bytes
 from whisper_server.children import children
 from whisper_server.errors import StartError
 
@@ -142,7 +142,7 @@ class BudgetPlan:
         if n_bytes < self.max_upload_bytes:
             raise StartError(
                 f"MEMORY_BUDGET_BYTES: the container's memory limit of {(self.pod.limit_bytes or 0) // MIB} MiB leaves "
-                f"{max(0, n_bytes) // MIB} MiB beside server, model and decoders ({self.n_workers}), less than one upload "
+                f"{max(0, n_bytes) // MIB} MiB after server, model and decoders ({self.n_workers}), less than one upload "
                 f"(MAX_UPLOAD_BYTES, {self.max_upload_bytes / MIB:.3g} MiB): raise the limit (pod.resources.limits.memory), "
                 "lower MAX_UPLOAD_BYTES or DECODE_WORKERS, or set MODEL_ID to a smaller model"
             )
@@ -156,13 +156,13 @@ class BudgetPlan:
         return n_bytes
 
     def _left_bytes(self, held_bytes: int) -> int:
-        beside = beside_budget_bytes(held_bytes, self.n_workers)
+        reserved = reserved_bytes(held_bytes, self.n_workers)
         if self.pod.limit_bytes is not None:
-            left = self.pod.limit_bytes - beside
+            left = self.pod.limit_bytes - reserved
             return min(left, self.asked_bytes) if self.asked_bytes else left
         if self.asked_bytes:
             return self.asked_bytes
         least = budget_for_bytes(self.max_audio_s, self.max_upload_bytes)
         if self.pod.request_bytes is None:
             return max(DEFAULT_BUDGET_BYTES, least)
-        return max(self.pod.request_bytes - beside, MIN_BUDGET_OF_REQUEST_BYTES, least)
+        return max(self.pod.request_bytes - reserved, MIN_BUDGET_OF_REQUEST_BYTES, least)

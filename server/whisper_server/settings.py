@@ -151,7 +151,7 @@ class Settings:
     memory_budget_bytes: int = setting(
         env.whole_number(0),
         "0",
-        "for all uploads and decoded sound at a time; `0`: what the container’s memory limit leaves beside server, model and decoders, 2 GiB without a limit",
+        "for all uploads and decoded sound at a time; `0`: what the container’s memory limit leaves after server, model and decoders, 2 GiB without a limit",
     )
     memory_request_bytes: int = setting(
         env.whole_number(0),
@@ -174,7 +174,7 @@ class Settings:
 
     @property
     def n_decode_workers(self) -> int:
-        """DECODE_WORKERS, with 0 worked out; `serve.run` has looked at the container's memory before."""
+        """DECODE_WORKERS, with 0 worked out by the cores; `serve.run` also considers the container's memory."""
         return n_decoders(self.decode_workers, len(os.sched_getaffinity(0)), None)
 
     @property

@@ -23,10 +23,10 @@ from whisper_runtime.memory import (
     MAX_DECODERS,
     MIB,
     SERVER_BYTES,
-    beside_budget_bytes,
     budget_for_bytes,
     model_bytes,
     n_decoders,
+    reserved_bytes,
 )
 from whisper_server.pod_memory import BudgetPlan, PodMemory
 from whisper_server.settings import Settings
@@ -96,7 +96,7 @@ def test_pod_holds_server_model_decoders_and_budget(name: str) -> None:
         n_workers=n_workers,
     ).budget_bytes(held)
 
-    assert beside_budget_bytes(held, n_workers) + budget_bytes <= pod.n_bytes
+    assert reserved_bytes(held, n_workers) + budget_bytes <= pod.n_bytes
     assert budget_bytes >= budget_for_bytes(settings.chosen_longest_s, settings.max_upload_bytes)
 
 

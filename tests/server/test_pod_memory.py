@@ -18,10 +18,10 @@ from whisper_runtime.memory import (
     MIB,
     SERVER_BYTES,
     WORK_BYTES,
-    beside_budget_bytes,
     model_bytes,
     n_decoders,
     requested_bytes,
+    reserved_bytes,
 )
 from whisper_server.errors import StartError
 from whisper_server.pod_memory import BudgetPlan, PodMemory, cgroup_limit_bytes, held_bytes
@@ -146,7 +146,7 @@ def test_start_below_one_upload_is_refused_by_name() -> None:
 
     message = str(refusal.value)
     assert "\n" not in message
-    assert message.startswith("MEMORY_BUDGET_BYTES: the container's memory limit of 640 MiB leaves 24 MiB beside")
+    assert message.startswith("MEMORY_BUDGET_BYTES: the container's memory limit of 640 MiB leaves 24 MiB after")
     for name in ("MAX_UPLOAD_BYTES, 25 MiB", "DECODE_WORKERS", "MODEL_ID", "pod.resources.limits.memory"):
         assert name in message
     assert plan(PodMemory(641 * MIB)).budget_bytes(200 * MIB) == 25 * MIB
@@ -197,4 +197,4 @@ def test_request_holds_server_model_decoders_and_budget(model_id: str) -> None:
     held = SERVER_BYTES + model_bytes(model_id) + n_workers * DECODER_BYTES
 
     assert request % GIB == 0
-    assert request - beside_budget_bytes(held, n_workers) >= GIB - n_workers * DECODER_BYTES
+    assert request - reserved_bytes(held, n_workers) >= GIB - n_workers * DECODER_BYTES

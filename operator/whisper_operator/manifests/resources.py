@@ -19,9 +19,9 @@ from whisper_runtime.memory import (
     GIB,
     MIB,
     SERVER_BYTES,
-    beside_budget_bytes,
     budget_for_bytes,
     requested_bytes,
+    reserved_bytes,
 )
 
 DEFAULT_UPLOAD_BYTES = 25 * MIB
@@ -75,7 +75,7 @@ def _check_memory(endpoint: Endpoint, resources: Mapping[str, Any]) -> None:
     longest_s, upload_bytes = endpoint.spec.transcription.max_audio_seconds, endpoint.spec.access.max_upload_bytes
     if limit is None or (longest_s is None and upload_bytes is None):
         return
-    least_bytes = beside_budget_bytes(SERVER_BYTES, 1) + budget_for_bytes(longest_s or 0, upload_bytes or 0)
+    least_bytes = reserved_bytes(SERVER_BYTES, 1) + budget_for_bytes(longest_s or 0, upload_bytes or 0)
     if bytes_of(limit) < least_bytes:
         raise SpecError(
             "pod.resources.limits.memory",
