@@ -237,7 +237,7 @@ _ROUTES = (
     Rule(
         at="spec.access.networkPolicy",
         field="from",
-        rule="self.enabled || ((!has(self.from) || self.from.size() == 0) && self.egress == 'any')",
+        rule="self.enabled || ((!has(self.from) || self.from.size() == 0) && (!has(self.egress) || self.egress == 'any'))",
         message="without a NetworkPolicy nothing is narrowed: write enabled true, or leave from and egress out",
     ),
     Rule(
