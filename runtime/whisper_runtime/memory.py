@@ -1,6 +1,7 @@
-"""What a server takes in memory, measured: the server bounds itself by it, the operator requests as much. Pure.
+"""What a server takes in memory: the server bounds itself by it, the operator requests as much. Pure.
 
-Bytes that cannot be reclaimed (anonymous and shared memory), on CPUs with int8 weights; bench/RESULTS.md has the figures.
+Bytes that cannot be reclaimed (anonymous and shared memory), on CPUs with int8 weights. Measured with demo, base and turbo
+(bench/RESULTS.md); the other models by their parameters, GPUs estimated.
 """
 
 from __future__ import annotations
