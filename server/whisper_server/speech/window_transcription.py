@@ -17,7 +17,7 @@ from whisper_server.speech.repetition import without_repeated_words, without_rep
 from whisper_server.speech.seek import Seek, joined, look_back_sample, next_seek, text_end
 from whisper_server.speech.segments import segments, text_logprobs
 from whisper_server.speech.temperature_fallback import Attempt
-from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_sound
+from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_speech
 from whisper_server.speech.vad import Spans
 from whisper_server.speech.windows import Window
 from whisper_server.speech.words import (
@@ -45,10 +45,13 @@ speech, in five languages, 12 rests were decoded, 11 of them with words; one win
 
 
 class Voice(Protocol):
-    """The two calls of `VoiceDetector` that a window needs."""
+    """The calls of `VoiceDetector` that a window needs."""
 
     def has_speech(self, samples: Samples, *, threshold: float = ...) -> bool:
         """Whether `samples` have speech in them."""
+
+    def first_speech(self, samples: Samples) -> int | None:
+        """The sample at which the first speech begins."""
 
     def speech_spans(self, samples: Samples, activity: VoiceActivity = ...) -> Spans:
         """The spans of speech."""
@@ -121,7 +124,7 @@ class WindowTranscriber:
         tokens = attempt.decoded.tokens
         spans = split_segments(tokens, self.tokenizer.timestamp_s, window.duration_s)
         if self.options.timestamps:
-            spans = start_with_sound(spans, samples)
+            spans = await asyncio.to_thread(start_with_speech, spans, samples, self.voice.first_speech)
         no_words: tuple[tuple[TimedWord, ...], ...] = ((),) * len(spans)
         words = await self._words(engine_window, samples, tokens, spans) if self.options.words else no_words
         return WindowTranscript(
