@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from whisper_server.speech import temperature_fallback
-from whisper_server.speech.repetition import without_repeated_words, without_repetition
+from whisper_server.speech.repetition import is_part_of, is_similar, without_repeated_words, without_repetition
 from whisper_server.speech.seek import Seek, joined, look_back_sample, next_seek, text_end
 from whisper_server.speech.segments import segments, text_logprobs
 from whisper_server.speech.temperature_fallback import Attempt
@@ -174,9 +174,13 @@ class WindowTranscriber:
     async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
         previous = self.previous if temperature <= temperature_fallback.MAX_TEMPERATURE_WITH_PROMPT else ()
         attempt = await self._decode(engine_window, previous, temperature)
-        if previous and await self._is_derailed_by_prompt(attempt, samples):
-            attempt = await self._decode(engine_window, (), temperature)
-        return attempt
+        if not previous:
+            return attempt
+        is_prompt = is_part_of(attempt.text, self.options.prompt)
+        if not is_prompt and not await self._is_derailed_by_prompt(attempt, samples):
+            return attempt
+        unprompted = await self._decode(engine_window, (), temperature)
+        return attempt if is_prompt and is_similar(attempt.text, unprompted.text) else unprompted
 
     async def _is_derailed_by_prompt(self, attempt: Attempt, samples: Samples) -> bool:
         """Whether the model continued the prompt instead of transcribing, or returned no words for speech."""

@@ -189,6 +189,29 @@ async def test_prompt_that_silences_speech_is_dropped(speech: float, text: str) 
     assert outcome.result.text == text
 
 
+PROMPT = "Please hold the line. Thank you."
+
+
+@pytest.mark.parametrize(
+    ("prompted", "unprompted", "text", "n_decodings"),
+    [
+        pytest.param(" Hold the line.", " Press two now.", " Press two now.", 2, id="read from the prompt"),
+        pytest.param(
+            " Hold the line, thank you!", " Hold a line thank you", " Hold the line, thank you!", 2, id="said"
+        ),
+        pytest.param(" Thank you.", " Press two now.", " Thank you.", 1, id="too short to tell"),
+        pytest.param(" Hold the line, Bob.", " Press two now.", " Hold the line, Bob.", 1, id="not in the prompt"),
+        pytest.param(f" {PROMPT} {PROMPT}", " Press two now.", " Press two now.", 2, id="prompt twice"),
+    ],
+)
+async def test_prompt_that_comes_out_as_the_text_is_dropped(
+    prompted: str, unprompted: str, text: str, n_decodings: int
+) -> None:
+    outcome = await run(said(prompted), said(unprompted), previous=PREVIOUS, prompt=PROMPT)
+    assert outcome.result.text == text
+    assert len(outcome.requests) == n_decodings
+
+
 @pytest.mark.parametrize(
     ("max_new_tokens", "n_previous", "timestamps", "room"),
     [
