@@ -44,7 +44,7 @@ def to_json(transcript: Transcript, usage: Usage) -> str:
     body: dict[str, Any] = {"text": transcript.text}
     if transcript.logprobs:
         body["logprobs"] = logprob_objects(transcript.logprobs)
-    return _json(body | {"languages": language_objects(transcript.language), "usage": dict(usage)})
+    return _json(body | {"languages": language_objects(transcript.languages), "usage": dict(usage)})
 
 
 def logprob_objects(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
@@ -52,9 +52,9 @@ def logprob_objects(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
     return [{"token": one.token, "bytes": list(one.bytes), "logprob": _finite(one.logprob)} for one in logprobs]
 
 
-def language_objects(code: str) -> list[dict[str, str]]:
-    """The detected language, in the form in which OpenAI's gpt-transcribe lists languages."""
-    return [{"code": code}]
+def language_objects(codes: Iterable[str]) -> list[dict[str, str]]:
+    """The detected languages, in the form in which OpenAI's gpt-transcribe lists them."""
+    return [{"code": code} for code in codes]
 
 
 def to_text(transcript: Transcript) -> str:

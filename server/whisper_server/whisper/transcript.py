@@ -103,11 +103,13 @@ class Transcript:
     """The transcript of a whole recording."""
 
     task: Task
-    language: str
-    """Code of the language that was detected or given."""
+    languages: tuple[str, ...]
+    """Codes of the languages that were detected or given: first the recording's, then those of windows in another one."""
     duration_s: float
     text: str
     segments: tuple[Segment, ...] = ()
+    language: str = ""
+    """Code of the language that the window was decoded in."""
     logprobs: tuple[TokenLogprob, ...] = ()
     n_prompt_tokens: int = 0
     """Number of text tokens of prompt and keywords."""
@@ -127,5 +129,10 @@ class ServedModel:
 
     id: str
     created: int
+    @property
+    def language(self) -> str:
+        """Code of the recording's language."""
+        return self.languages[0]
+
     """Unix time."""
     owned_by: str = "whisper-server"

@@ -41,7 +41,7 @@ def segment(index: int, start_s: float, end_s: float, text: str, **more: Any) ->
 WORDS = (Word(" Guten", 0.0, 0.42, 0.9), Word(" Tag,", 0.42, 0.8, 0.9), Word(" ", 0.8, 0.8, 0.1))
 TRANSCRIPT = Transcript(
     task=Task.TRANSCRIBE,
-    language="de",
+    languages=("de",),
     duration_s=4.2,
     text="Guten Tag, schöne Straße.",
     segments=(
@@ -53,7 +53,7 @@ TRANSCRIPT = Transcript(
     n_audio_tokens=210,
     n_output_tokens=9,
 )
-SILENCE = Transcript(Task.TRANSCRIBE, "en", 3.0, "")
+SILENCE = Transcript(Task.TRANSCRIBE, ("en",), 3.0, "")
 
 Model = TypeVar("Model", bound=BaseModel)
 
