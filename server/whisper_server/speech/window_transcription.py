@@ -15,7 +15,7 @@ from typing import Protocol
 from whisper_server.speech import temperature_fallback
 from whisper_server.speech.repetition import is_part_of, is_similar, without_repeated_words, without_repetition
 from whisper_server.speech.seek import Seek, joined, look_back_sample, next_seek, text_end
-from whisper_server.speech.segments import segments, text_logprobs
+from whisper_server.speech.segments import has_long_cue, segments, text_logprobs
 from whisper_server.speech.temperature_fallback import Attempt
 from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_speech
 from whisper_server.speech.vad import Spans
@@ -126,7 +126,8 @@ class WindowTranscriber:
         if self.options.timestamps:
             spans = await asyncio.to_thread(start_with_speech, spans, samples, self.voice.first_speech)
         no_words: tuple[tuple[TimedWord, ...], ...] = ((),) * len(spans)
-        words = await self._words(engine_window, samples, tokens, spans) if self.options.words else no_words
+        needs_words = self.options.words or (self.options.cues and has_long_cue(tokens, spans, self.tokenizer))
+        words = await self._words(engine_window, samples, tokens, spans) if needs_words else no_words
         return WindowTranscript(
             text=self.tokenizer.detokenize(tokens).rstrip(),
             segments=tuple(segments(attempt, spans, words, window, self.tokenizer)),
