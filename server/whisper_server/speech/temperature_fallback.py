@@ -17,8 +17,9 @@ MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 MAX_NO_SPEECH_PROB = 0.6
 DOUBTFUL_AVG_LOGPROB = -0.3
-"""A text below it counts as speech only if the voice detector finds speech too. Clear speech stays above (0 of 40
-sentences fall below); short tones and chords, which pass every other threshold, fall below (-0.41 … -0.97)."""
+"""A text below it counts as speech only if the voice detector finds speech too. What Whisper base invents in 82 pieces of
+real music and 24 sounds stays below it (-0.33 at most), unless it repeats itself. Of 100 real prompts 26 are above with
+timestamps, 76 without, so the detector is often asked; it denies none of the 100."""
 MAX_SHORT_S = 1.5
 """Recordings of one or two words: 0.4 to 1.2 s."""
 MAX_SHORT_NO_SPEECH_PROB = 0.5

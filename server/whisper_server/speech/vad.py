@@ -199,8 +199,8 @@ def _speech_runs(probabilities: Probabilities, threshold: float, n_silent_frames
 def _is_confident(probabilities: Probabilities, threshold: float) -> bool:
     """Whether the mean over any 128 ms is well above the threshold: 0.65 for the default of 0.5.
 
-    The shortest words reach more than 0.7. Hum stays below 0.5 and chords below 0.6; drums with an arpeggio
-    sometimes exceed it, because Silero takes some of them for speech.
+    100 real prompts of 1.5 to 30 s reach 0.78 at least (0.95 for three of four); 82 pieces of real music reach 0.63 at most
+    (0.47 all but two), white noise of 30 s 0.42, hum and beeps 0.03. Of 60 single words 5 stay below.
     """
     if not len(probabilities):
         return False
