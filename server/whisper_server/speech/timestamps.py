@@ -17,7 +17,7 @@ MIN_SILENT_LEAD_S = 0.3
 """A segment that begins with this much near silence begins with its sound instead. The model's first timestamp is often
 0.00 whatever comes first: 20 of 60 cues were 1.0 to 2.8 s early. Timestamps themselves are up to 0.3 s off."""
 MIN_MUSIC_LEAD_S = 1.0
-"""The same for music or noise, which only the voice detector tells from speech. It is late itself: in 200 prompts without
+"""The same for music or noise, where the voice detector hears the speech begin. It is late itself: in 200 prompts without
 music by 0.13 s (median), by 0.58 s (98 %), by 1.02 s once; after music by 0.43 s at most."""
 SLOW_TOKENS_PER_S = 2.5
 """Faster segments have no room for a lead, and the detector is not asked: three of four of 226 segments in five languages."""
