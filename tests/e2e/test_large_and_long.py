@@ -38,7 +38,7 @@ OPENAIS_LIMIT_BYTES = 25_000_000
 TOO_MUCH_BYTES = 26 * MEBIBYTE
 HIGHEST_ERROR_RATE = 0.10
 ANSWER_S = int(os.environ.get("WHISPER_ANSWER_SECONDS", "60"))
-STREAM_S = int(os.environ.get("WHISPER_STREAM_SECONDS", "120"))
+STREAM_S = int(os.environ.get("WHISPER_STREAM_SECONDS", "75"))
 """Longer than any default on the way: Envoy gives up after 15 s where it is told nothing. 180 and 300 s in `make test-all`."""
 N_PARTS = 3
 """A stream has something to send in the last part of its time."""
