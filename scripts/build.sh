@@ -19,7 +19,7 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 
 say() { echo "build: $*" >&2; }
 
-# Every file that gets into the images or says how; a change of anything else builds nothing anew.
+# Every file that gets into the images or says how; other changes build nothing.
 inputs() {
   find .dockerignore Dockerfile.{server,operator} LICENSE requirements-build.lock {server,operator}/requirements.lock \
     scripts/{build,base_image,debian,image_entry}.sh scripts/slim_packages.py \

@@ -133,7 +133,7 @@ def ten_minutes(api: Api, heard: Heard) -> tuple[Recording, Any, list[Pair]]:
 
 @on_ctranslate2
 @before_release
-def test_ten_minutes_are_heard_as_well_as_their_sentences(
+def test_ten_minutes_are_transcribed_as_well_as_their_sentences(
     ten_minutes: tuple[Recording, Any, list[Pair]], figure: Figure
 ) -> None:
     recording, answer, alone = ten_minutes
@@ -147,7 +147,7 @@ def test_ten_minutes_are_heard_as_well_as_their_sentences(
 
 @on_ctranslate2
 @before_release
-def test_no_word_is_lost_or_heard_twice_where_windows_meet(
+def test_no_word_is_lost_or_doubled_where_windows_meet(
     ten_minutes: tuple[Recording, Any, list[Pair]], figure: Figure
 ) -> None:
     recording, answer, alone = ten_minutes

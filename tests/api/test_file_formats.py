@@ -41,7 +41,7 @@ def _encoded(container: str, codec: str, **options: str) -> Encode:
 
 
 KINDS = {
-    # Nobody ever telephoned to the demo model: it makes the same words of the same band at 16 kHz.
+    # The demo model has not learnt telephone speech: it makes the same words of the same band at 16 kHz.
     "wav, 16 bit, 8 kHz": Kind(_pcm("PCM_16"), 8_000, most_edits=6),
     "wav, 24 bit, 44.1 kHz, stereo": Kind(_pcm("PCM_24"), 44_100, 2),
     "wav, 32 bit, 48 kHz": Kind(_pcm("PCM_32"), 48_000),
@@ -65,7 +65,7 @@ def _written(kind: Kind) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_file_is_heard(api: Api, kind: str) -> None:
+def test_every_kind_of_file_is_transcribed(api: Api, kind: str) -> None:
     answer = api.verbose(_written(KINDS[kind]))
     assert word_errors([UTTERANCE.text], [answer["text"]]).n_edits <= KINDS[kind].most_edits
     assert answer["duration"] == pytest.approx(UTTERANCE.duration_s, abs=0.15)
@@ -73,7 +73,7 @@ def test_every_kind_of_file_is_heard(api: Api, kind: str) -> None:
 
 @pytest.mark.usefixtures("nothing_stays")
 @pytest.mark.parametrize("kind", KINDS)
-def test_half_a_file_is_refused_or_heard_as_far_as_it_goes(strict_api: Api, kind: str) -> None:
+def test_half_a_file_is_refused_or_transcribed_to_its_end(strict_api: Api, kind: str) -> None:
     """Where the header tells the length, the missing half is known; streams are as long as what came of them."""
     content = _written(KINDS[kind])
     answer = strict_api.post(content[: len(content) // 2])

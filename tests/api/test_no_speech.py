@@ -1,4 +1,4 @@
-"""Where nobody speaks no word is heard, and beside noise only what was said."""
+"""Sounds without speech give no text; speech in noise gives its own words only."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def heard(api: Api) -> Mapping[str, Any]:
 
 
 @pytest.mark.parametrize("sound", SPEECHLESS)
-def test_nothing_is_heard_where_nobody_speaks(heard: Mapping[str, Any], sound: str) -> None:
+def test_sounds_without_speech_give_no_text(heard: Mapping[str, Any], sound: str) -> None:
     answer = heard[sound]
     assert (answer["text"], answer["segments"], answer["words"]) == ("", [], [])
 
@@ -83,7 +83,7 @@ def heard_untimed(api: Api) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("sound", SPEECHLESS)
-def test_nothing_is_heard_without_timestamps_either(heard_untimed: Mapping[str, str], sound: str) -> None:
+def test_sounds_without_speech_give_no_text_without_timestamps(heard_untimed: Mapping[str, str], sound: str) -> None:
     assert heard_untimed[sound] == ""
 
 
@@ -138,7 +138,7 @@ def heard_around(api: Api) -> Mapping[tuple[str, str], Any]:
 
 @pytest.mark.parametrize("response_format", ["json", "verbose_json"])
 @pytest.mark.parametrize("place", SURROUNDINGS)
-def test_only_what_was_said_is_heard(
+def test_speech_among_other_sounds_is_transcribed_alone(
     heard_around: Mapping[tuple[str, str], Any], place: str, response_format: str, figure: Callable[[str], None]
 ) -> None:
     text = heard_around[place, response_format]["text"]
@@ -150,7 +150,7 @@ def test_only_what_was_said_is_heard(
 
 @pytest.mark.on_both_engines
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_speech_after_a_long_pause_is_heard_where_it_is(api: Api, language: str) -> None:
+def test_speech_after_a_long_pause_has_the_right_times(api: Api, language: str) -> None:
     utterance = spoken(language, 1)
     recording = np.concatenate([silence(12), utterance.samples, silence(9), utterance.samples, silence(20)])
     segments = api.verbose(wav(recording))["segments"]

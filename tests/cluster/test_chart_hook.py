@@ -120,7 +120,7 @@ def test_stopped_from_outside_it_leaves_nothing(hook: Hook) -> None:
     assert hook.endpoints() == []
 
 
-def test_what_an_earlier_test_left_is_in_nobodys_way(hook: Hook) -> None:
+def test_leftovers_of_an_earlier_test_do_no_harm(hook: Hook) -> None:
     hook.release.cluster.apply(make_endpoint(name=hook.name, namespace=hook.release.namespace))
     code, told = hook.run(timeout_s=3)
     assert code == 1

@@ -32,7 +32,7 @@ def test_many_endpoints(needs_cluster: None) -> None:
     print(ran.stdout)
     assert ran.returncode == 0, ran.stderr
     assert re.search(r"^all children applied, status current: ", ran.stdout, re.MULTILINE)
-    # Nothing is written while nobody changes anything.
+    # The operator writes nothing while nothing changes.
     meanwhile = re.search(r"meanwhile: (.*)", ran.stdout)
     assert meanwhile
     assert "applies_total" not in meanwhile[1]

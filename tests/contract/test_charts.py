@@ -240,7 +240,7 @@ def test_versions_are_one(chart: Path) -> None:
     assert about["version"] == about["appVersion"] == whisper_operator.__version__ == whisper_server.__version__
 
 
-def test_artifact_hub_is_told_what_is_there() -> None:
+def test_artifact_hub_annotations_list_what_the_chart_has() -> None:
     about = {
         name.removeprefix("artifacthub.io/"): yaml.safe_load(text)
         for name, text in yaml.safe_load((OPERATOR / "Chart.yaml").read_text())["annotations"].items()

@@ -131,7 +131,7 @@ def test_the_hub_may_be_gone_once_the_model_is_there(cached: Cached) -> None:
     assert cached.heard() == normalised(SAID.text)
 
 
-def test_a_volume_that_fills_up_is_told_of(too_small: Cached) -> None:
+def test_a_full_volume_is_reported(too_small: Cached) -> None:
     endpoint = too_small.endpoint
     endpoint.apply(too_small.spec())
     message = endpoint.expect(120, Ready="False CrashLoopBackOff")["Ready"]

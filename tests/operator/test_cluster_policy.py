@@ -46,7 +46,7 @@ def only(*registries: str, **defaults: Any) -> Settings:
         "localhost:5000/mine",
     ],
 )
-def test_image_of_an_allowed_registry_is_taken(image: str) -> None:
+def test_image_of_an_allowed_registry_is_accepted(image: str) -> None:
     assert refusal({"pod": {"image": image}}, only(*ALLOWED)) == ""
 
 
