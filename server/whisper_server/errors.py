@@ -12,8 +12,10 @@
     ├── UploadTimeout           408 upload_timeout
     ├── UploadTooLarge          413 upload_too_large
     ├── UnsupportedEncoding     415 unsupported_encoding
+    ├── TooMuchWork             413 too_much_work
     ├── Overloaded              429 with Retry-After
-    │   └── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
+    │   ├── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
+    │   └── RateLimited         429 rate_limit_exceeded, a quota of the client
     ├── InternalError           500
     └── Unavailable             503
         ├── ModelLoading        503 loading, with Retry-After
@@ -38,6 +40,8 @@ class ApiError(Exception):
     status = 500
     type = "server_error"
     code: str | None = None
+    reason: str | None = None
+    """For the metric of refusals, where it says more than the code."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -159,6 +163,17 @@ class UnsupportedEncoding(ApiError):
     code = "unsupported_encoding"
 
 
+class TooMuchWork(ApiError):
+    """The request alone takes longer than MAX_QUEUE_SECONDS, so that a later try cannot succeed either."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "too_much_work"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="file")
+
+
 class Overloaded(ApiError):
     """The queue is full; try again after `retry_after_s` (OpenAI's clients ignore more than 120)."""
 
@@ -174,8 +189,20 @@ class Overloaded(ApiError):
         return {"Retry-After": str(self.retry_after_s)}
 
 
+class RateLimited(Overloaded):
+    """The client is over one of its quotas; `reason` names it."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, reason: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.reason = reason
+
+
 class MemoryFull(Overloaded):
     """Other requests hold all of MEMORY_BUDGET_BYTES."""
+
+    reason = "memory_full"
 
     def __init__(self) -> None:
         super().__init__(
