@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 NODES ?= simulated
 
-.PHONY: help setup python demo test test-all vllm cluster e2e check build push generate bench bench-gpu soak cluster-up cluster-down
+.PHONY: help setup python demo test test-all vllm cluster e2e fuzz check audit build push release generate bench bench-gpu soak cluster-up cluster-down
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ cluster: setup ## the operator on real control planes with simulated nodes, one 
 e2e: setup ## images, a real node, a real Ingress, OpenAI's clients, rollouts and faults under load
 	@$(PY)/pytest tests/e2e $(PYTEST_ARGS)
 
+FUZZ_TIMES ?= 100
+fuzz: python ## wav and ogg readers, forms and the decoder pool on mutated files: FUZZ_TIMES times as many as in `make test`
+	@FUZZ_TIMES=$(FUZZ_TIMES) $(PY)/pytest tests/fuzz --override-ini=timeout=0 -p no:cacheprovider $(PYTEST_ARGS)
+
 check: setup ## style, types, layers, locks
 	$(PY)/ruff check
 	$(PY)/ruff format --check
@@ -48,11 +52,17 @@ check: setup ## style, types, layers, locks
 	scripts/lock.sh --check
 	$(PY)/python scripts/count_mannerisms.py --max 10
 
+audit: python ## known vulnerabilities of the locked packages; says so where no service can be asked
+	@$(PY)/python scripts/audit.py $(AUDIT_ARGS)
+
 build: ## the images; TARGETS="cpu gpu operator", IMAGE=registry/prefix, BASE_IMAGE=…
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" scripts/build.sh $(TARGETS)
 
 push: ## those that are built, to IMAGE=registry/prefix
 	@IMAGE="$(IMAGE)" scripts/build.sh push $(TARGETS)
+
+release: python ## images and charts with SBOMs and signatures, to IMAGE=… and CHARTS=…; RELEASE_ARGS=--dry-run publishes nothing
+	@IMAGE="$(IMAGE)" CHARTS="$(CHARTS)" TARGETS="$(TARGETS)" scripts/release.sh $(RELEASE_ARGS)
 
 generate: python ## write what comes from the code: CRD, schemas, tables, API reference
 	@$(PY)/python scripts/generate.py

@@ -111,7 +111,7 @@ def measure(cluster: Cluster, operator: OperatorProcess, arguments: argparse.Nam
 
 
 def wait_until_current(cluster: Cluster, operator: OperatorProcess, n_endpoints: int, started_s: float) -> None:
-    """The operator's own count first, which costs nobody anything; then the API server's word."""
+    """The operator's own count first, which costs no request; then the API server's word."""
     while time.monotonic() - started_s < LIMIT_S:
         time.sleep(0.5)
         counted = operator.metrics().items()

@@ -22,7 +22,7 @@ deb $mirror bookworm main
 deb $mirror bookworm-updates main
 deb $security bookworm-security main
 END
-  # debootstrap brings the last point release, without what was mended since.
+  # debootstrap brings the last point release, without the fixes since.
   chroot "$root" apt-get -qq update
   DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -qq -y --no-install-recommends dist-upgrade
   find "$root/usr/share/doc" -type f ! -name copyright -delete

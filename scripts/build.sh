@@ -2,7 +2,7 @@
 # Builds the images with what the machine has: docker buildx, podman or buildah, in this order; BUILDER says otherwise.
 #   build.sh [TARGET…]       cpu, gpu, operator; without any: cpu and operator.
 #                            IMAGE=registry/prefix, BASE_IMAGE=… as in docs/deploy.md
-#   build.sh push [TARGET…]  pushes to IMAGE=registry/prefix those of them that are built
+#   build.sh push [TARGET…]  pushes to IMAGE=registry/prefix those of them that are built; prints NAME@DIGEST of each
 #   build.sh archives        the cpu and operator images as archives in the cache, on a base of our own that needs no
 #                            registry; prints their paths. Always by buildah, in a store that nothing else uses: what
 #                            people built is neither renamed nor pruned, and never is a test's image pushed
@@ -19,13 +19,16 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 
 say() { echo "build: $*" >&2; }
 
-# Every file that gets into the images or says how; a change of anything else builds nothing anew.
+# Every file that gets into the images or says how; other changes build nothing.
 inputs() {
   find .dockerignore Dockerfile.{server,operator} LICENSE requirements-build.lock {server,operator}/requirements.lock \
     scripts/{build,base_image,debian,image_entry}.sh scripts/slim_packages.py \
     runtime {server,operator}/{README.md,pyproject.toml} server/whisper_server operator/whisper_operator models/whisper-demo \
     -type f ! -name '*.pyc' ! -path '*/.*_cache/*' ! -path '*/recipe/*' -print0 | LC_ALL=C sort -z
 }
+
+# The base that both Dockerfiles name, by digest: docs/upgrading-dependencies.md.
+default_base() { sed -n 's/^ARG BASE_IMAGE=//p' Dockerfile.server; }
 
 version() { sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$1/whisper_$1/__init__.py"; }
 
@@ -95,14 +98,23 @@ is_built() { # TARGET
   esac
 }
 
-push() { # TARGET
-  local options=()
+push() { # TARGET; prints what the registry has now, as NAME@DIGEST
+  local options=() name file
   read -ra options <<<"${PUSH_OPTIONS:-}"
-  say "pushing $(name_of "$1")"
+  name=$(name_of "$1")
+  say "pushing $name"
+  if [ "$builder" = docker ]; then
+    docker push --quiet "${options[@]}" "$name" >&2
+    docker image inspect --format '{{join .RepoDigests "\n"}}' "$name" | grep "^${name%:*}@"
+    return
+  fi
+  file=$(mktemp)
   case $builder in
-  buildah) run_buildah push --quiet "${options[@]}" "$(name_of "$1")" ;;
-  *) "$builder" push --quiet "${options[@]}" "$(name_of "$1")" ;;
+  buildah) run_buildah push --quiet --digestfile "$file" "${options[@]}" "$name" >&2 ;;
+  podman) podman push --quiet --digestfile "$file" "${options[@]}" "$name" >&2 ;;
   esac
+  echo "${name%:*}@$(cat "$file")"
+  rm "$file"
 }
 
 save() { # TARGET FILE: with its health check, which the OCI's own format has no place for
@@ -204,7 +216,7 @@ push)
   ;;
 build)
   lock
-  base_image=${BASE_IMAGE:-docker.io/library/debian:bookworm-slim}
+  base_image=${BASE_IMAGE:-$(default_base)}
   if [ "$base_image" != own ] && [ -z "${BASE_IMAGE:-}" ] && ! pull "$base_image"; then
     say "$base_image cannot be had: making a base with debootstrap"
     base_image=own

@@ -31,7 +31,7 @@ def crd_text() -> str:
 
 
 def page_text() -> str:
-    """The page with its tables made anew. A table that has no place, or a place without a table, is an error."""
+    """The page with its tables generated again. A table that has no place, or a place without a table, is an error."""
     made = tables()
     old = (ROOT / PAGE).read_text()
     places = [name for _, name, _ in PART.findall(old)]

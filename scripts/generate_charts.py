@@ -179,7 +179,7 @@ def plain(schema: Schema, *, partial: bool = False) -> Schema:
 def _nullable(schema: Schema) -> Schema:
     if "anyOf" in schema:
         return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
-    if "enum" in schema:  # the message would offer "<nil>" to whoever misspelt a word
+    if "enum" in schema:  # the message would offer "<nil>" for a misspelt word
         return schema
     return {**schema, "type": [schema["type"], "null"]}
 

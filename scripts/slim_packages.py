@@ -25,7 +25,7 @@ NOT_READ = re.compile(
     r"|^onnxruntime/capi/libonnxruntime\.so"  # for programs in C: the module beside it has all of it inside
 )
 NOT_COMPILED = re.compile(r"/(numba/cuda|huggingface_hub/(inference|cli))/")
-"""What neither server nor operator imports; whoever does waits for the compiler once."""
+"""Neither server nor operator imports these; a program that does waits for the compiler once."""
 SEGMENT = "<IIQQQQQQ"
 LOADED = 1
 

@@ -21,7 +21,7 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 key=$({ cat "$lock"; echo "$version"; } | sha256sum | cut -c1-16)
 environment=$cache/$key
 
-# A folder of another name until it is whole: whoever finds it under this one can use it.
+# The folder has another name until it is complete: under this name it is ready to use.
 make_environment() {
   local unfinished=$cache/unfinished free_gb said
   free_gb=$(($(df --output=avail -k "$cache" | tail -1) / 1024 / 1024))

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from server_kit.process import ServerProcess, StartServer, running
+from suite_kit.slow import IN_SHORT
 
 ON_VLLM = os.environ.get("TEST_ENGINE") == "vllm"
 EVERYTHING = bool(os.environ.get("TEST_EVERYTHING"))
 ALL = EVERYTHING or bool(os.environ.get("TEST_ALL"))
-IN_SHORT = bool(os.environ.get("TEST_IN_SHORT"))
 FIGURE = "figure"
 NOTED = pytest.StashKey[list[str]]()
 """Figures that no report holds yet."""

@@ -18,6 +18,14 @@ __all__ = ["Defaults", "Settings"]
 
 _DNS_NAME = r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?"
 _IMAGE = env.matching(r"[a-zA-Z0-9][!-~]{0,511}", "an image such as ghcr.io/example/whisper-server:1.0.0")
+_REPOSITORIES = env.listed(
+    r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5}|localhost)"
+    r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*",
+    "different registries or repositories such as registry.example.com/team between commas, each with its host",
+)
+_ANNOTATIONS = env.listed(
+    r"[A-Za-z0-9*._/-]{1,317}", "different keys of annotations such as *-snippet between commas, * for any characters"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,16 @@ class Settings:
         env.one_of("contour", "nginx", "haproxy", "alb", "openshift", "none"),
         "",
         "controller whose annotations Ingresses get, whatever their class; empty: decided by the class",
+    )
+    allowed_image_registries: tuple[str, ...] = setting(
+        _REPOSITORIES,
+        "",
+        "registries, or repositories and what is below them, that images in endpoints may come from, separated by commas; empty: any",
+    )
+    refused_annotations: tuple[str, ...] = setting(
+        _ANNOTATIONS,
+        "*-snippet,*-snippets,*/config-backend*",
+        "annotations that endpoints may not set on Ingresses, Services and pods, separated by commas; `*`: any characters",
     )
     cluster_domain: str = setting(env.matching(_DNS_NAME, "a domain"), "cluster.local", "domain of Services")
     log_level: str = setting(

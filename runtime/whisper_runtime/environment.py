@@ -130,12 +130,20 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-def namespaces(text: str) -> tuple[str, ...]:
-    """Different names of namespaces, separated by commas, in order."""
-    found = tuple(part.strip() for part in text.split(",")) if text else ()
-    if any(not re.fullmatch(DNS_LABEL, name) for name in found) or len(set(found)) < len(found):
-        raise ValueError("different names of namespaces between commas")
-    return found
+def listed(pattern: str, expected: str) -> Callable[[str], tuple[str, ...]]:
+    """Different texts that the whole pattern matches, separated by commas, in order; empty text gives none."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in text.split(",")) if text else ()
+        if any(not re.fullmatch(pattern, one) for one in found) or len(set(found)) < len(found):
+            raise ValueError(expected)
+        return found
+
+    return parse
+
+
+namespaces = listed(DNS_LABEL, "different names of namespaces between commas")
+"""Different names of namespaces, separated by commas, in order."""
 
 
 def string_map(text: str) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from server_kit.process import ServerProcess, StartServer
 from speech_kit.recordings import Recording, join
 from speech_kit.sentences import spoken
 from speech_kit.sounds import wav
-from suite_kit.slow import SLOW
+from suite_kit.slow import IN_SHORT, SLOW
 
 MAX_UPLOAD_BYTES = 2_000_000
 """Of the strict server."""
@@ -50,7 +50,7 @@ def api(base_url: str) -> Iterator[Api]:
 @pytest.fixture(scope="session")
 def heard(api: Api, on_vllm_in_short: bool) -> Heard:
     # vLLM's CPU build takes a second of a processor for each.
-    return Heard(api, main_only=on_vllm_in_short)
+    return Heard(api, main_only=on_vllm_in_short or IN_SHORT)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-def test_a_form_by_hand_is_heard(strict: ServerProcess, clip: bytes) -> None:
+def test_a_handwritten_form_is_transcribed(strict: ServerProcess, clip: bytes) -> None:
     check_heard(post(strict.port, clip_form(clip)))
 
 

@@ -59,7 +59,7 @@ def test_a_body_that_never_comes(strict: ServerProcess) -> None:
         check_error(wire.answer(), 408, code="upload_timeout")
 
 
-def test_too_large_by_its_own_word_is_refused_before_it_is_sent(strict: ServerProcess) -> None:
+def test_declared_size_above_the_limit_is_refused_before_the_body(strict: ServerProcess) -> None:
     with Wire(strict.port) as wire:
         wire.send(head(MAX_UPLOAD_BYTES + 1, more=["Expect: 100-continue"]))
         check_error(wire.answer(), 413, code="upload_too_large")

@@ -18,9 +18,14 @@ Figure = Callable[[str], None]
 @pytest.mark.parametrize(
     ("script", "arguments", "printed"),
     [
-        ("load.py", "--clients 4 --seconds 5 --rounds 1", "| 5 s | 4 |"),
-        ("side_by_side.py", "--seconds 5 --recordings 4 --rounds 1 --clients 4", "| 4 × "),
-        ("soak.py", "--requests 80 --first 40 --most-growth 1.3", "memory at 80 requests / at 40"),
+        ("load.py", "--clients 2 --seconds 2 --rounds 1", "| 2 s | 2 |"),
+        ("side_by_side.py", "--seconds 2 --recordings 2 --rounds 1 --clients 2", "| 2 × "),
+        pytest.param(
+            *("soak.py", "--requests 80 --first 40 --most-growth 1.3", "memory at 80 requests / at 40"),
+            marks=pytest.mark.before_release(
+                because="tests/server/http holds the memory of hang-ups and unread answers flat"
+            ),
+        ),
     ],
 )
 def test_a_benchmark_in_small(script: str, arguments: str, printed: str, figure: Figure) -> None:

@@ -74,7 +74,7 @@ def test_python_gets_the_words_with(client: openai.OpenAI, path: Path, name: str
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values])
-def test_python_is_told_by_name_what_is_not_possible(client: openai.OpenAI, path: Path, name: str, value: Any) -> None:
+def test_python_client_gets_refusals_by_name(client: openai.OpenAI, path: Path, name: str, value: Any) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         _ask(client, path, **{name: value})
     assert caught.value.param == name

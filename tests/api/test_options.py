@@ -94,7 +94,7 @@ def test_a_prompt_does_not_change_what_was_said(api: Api, clip: bytes) -> None:
 
 @pytest.mark.parametrize("prompt", ["Thank you. " * 60, "la la la la " * 80, "The river. " * 60])
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_a_prompt_does_not_silence_who_speaks(api: Api, prompt: str, language: str) -> None:
+def test_a_prompt_does_not_suppress_speech(api: Api, prompt: str, language: str) -> None:
     utterance = spoken(language, 0)
     text = api.verbose(wav(utterance.samples), prompt=prompt)["text"]
     assert word_errors([utterance.text], [text]).rate <= 0.25

@@ -14,10 +14,10 @@ from cluster_kit.cluster import Cluster
 from cluster_kit.reading import is_ready
 from operator_kit.endpoints import make_endpoint
 from operator_kit.operator_process import OperatorProcess
-from suite_kit.slow import SLOW
+from suite_kit.slow import IN_SHORT, SLOW
 from whisper_operator.names import CRD_NAME
 
-MANY = 50
+MANY = 20 if IN_SHORT else 50
 GONE_LIMIT_S = 120.0
 """The garbage collector may need 30 s to learn of a CRD, and as long to be through."""
 OURS = "app.kubernetes.io/managed-by=whisper-operator"
@@ -92,6 +92,7 @@ def test_endpoints_first(cluster: Cluster, namespace: str, tmp_path: Path) -> No
         wait_until_nothing_is_left(cluster)
 
 
+@pytest.mark.before_release(because="all at once, and each alone, are the orders that people use")
 def test_the_namespace_of_endpoints_first(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "speech-team"}})
     with released(cluster, namespace) as release, operator_of(release, tmp_path).running() as operator:
@@ -106,6 +107,7 @@ def test_the_namespace_of_endpoints_first(cluster: Cluster, namespace: str, tmp_
         assert operator.ask("/healthz")[0] == operator.ask("/readyz")[0] == 200
 
 
+@pytest.mark.before_release(because="all at once, and each alone, are the orders that people use")
 def test_the_namespace_of_the_operator_first(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     """Endpoints stay, and the next release takes them over."""
     home = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "whisper-home"}}
@@ -129,9 +131,17 @@ def test_the_namespace_of_the_operator_first(cluster: Cluster, namespace: str, t
     cluster.delete("namespace", "whisper-home", wait=False)
 
 
-@pytest.mark.parametrize("alive", [True, False], ids=["operator at work", "operator gone"])
+@pytest.mark.parametrize(
+    "alive",
+    [
+        pytest.param(True, id="operator at work"),
+        pytest.param(
+            False, id="operator gone", marks=pytest.mark.before_release(because="an operator at work does more")
+        ),
+    ],
+)
 def test_the_crd_first(cluster: Cluster, namespace: str, tmp_path: Path, alive: bool) -> None:
-    """With fifty endpoints. A living operator ends, waits for the CRD, and goes on once it is there."""
+    """With many endpoints. A living operator ends, waits for the CRD, and goes on once it is there."""
     with released(cluster, namespace) as release:
         operator = operator_of(release, tmp_path)
         with operator.kept_running():
@@ -191,6 +201,7 @@ def standing_by(operator: OperatorProcess) -> Iterator[None]:
         assert operator.stop() == 0
 
 
+@pytest.mark.before_release(because="all at once, and each alone, are the orders that people use")
 def test_two_operators_hand_over(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     """replicas: 2, and one of them killed: the other goes on within the time that a Lease lasts."""
     with released(cluster, namespace, {"replicas": 2}) as release:

@@ -110,7 +110,15 @@ def wait_until_all_are_ready(cluster: Cluster, namespace: str) -> None:
     cluster.wait(ready, 120, "all endpoints are ready", every_s=0.5)
 
 
-@pytest.mark.parametrize("source", [previous_commit, other_version], ids=lambda source: source.__name__)
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(previous_commit, id="previous_commit"),
+        pytest.param(
+            other_version, id="other_version", marks=pytest.mark.before_release(because="a commit is a version as well")
+        ),
+    ],
+)
 @pytest.mark.usefixtures("clean")
 def test_an_upgrade_restarts_nothing(
     cluster: Cluster, nodes: Nodes, namespace: str, tmp_path: Path, source: Callable[[Path], Source]

@@ -33,7 +33,7 @@ def children_of(document: Document) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_each_example_is_taken_and_so_is_what_it_leads_to(cluster: Cluster, namespace: str, path: Path) -> None:
+def test_each_example_and_its_children_are_accepted(cluster: Cluster, namespace: str, path: Path) -> None:
     where = f"--namespace={namespace}"
     for server_side in ("true", "false"):
         cluster.kubectl("apply", f"--server-side={server_side}", "--dry-run=server", where, f"-f{path}")

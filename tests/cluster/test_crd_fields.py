@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("crd")
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_no_value_beyond_a_limit_is_taken(cluster: Cluster, section: str) -> None:
+def test_values_beyond_a_limit_are_refused(cluster: Cluster, section: str) -> None:
     bad = {
         f"case-{n}": one for n, one in enumerate(bad_values(SCHEMA["spec"]["properties"][section], f"spec.{section}"))
     }
@@ -144,7 +144,7 @@ def test_the_status_is_written_apart(cluster: Cluster, namespace: str) -> None:
     assert after["metadata"]["generation"] == before["metadata"]["generation"] + 1
 
 
-def test_two_who_apply_share_lists_and_maps(cluster: Cluster, namespace: str) -> None:
+def test_two_field_managers_share_lists_and_maps(cluster: Cluster, namespace: str) -> None:
     def applied(manager: str, **pod: Any) -> None:
         cluster.apply(make_endpoint({"pod": pod}, namespace=namespace), manager=manager)
 

@@ -61,7 +61,7 @@ def old_endpoints(cluster: Cluster, namespace: str) -> Iterator[str]:
         cluster.apply({key: before[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": CRD_NAME}})
 
 
-def test_old_endpoints_live_on_and_are_mended_where_they_are_touched(cluster: Cluster, old_endpoints: str) -> None:
+def test_old_endpoints_keep_running_and_are_corrected_on_change(cluster: Cluster, old_endpoints: str) -> None:
     where = f"--namespace={old_endpoints}"
 
     def patched(name: str, patch: dict[str, Any], *more: str) -> None:

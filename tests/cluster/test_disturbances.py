@@ -21,7 +21,7 @@ COMES_BACK_S = 60.0
 GARBAGE_S = 60.0
 STOP_S = 5.0
 PATIENT = {"LEASE_SECONDS": "60"}
-"""The wire is to be mended before the Lease is lost: otherwise a restart would do it."""
+"""The wire works again before the Lease is lost: otherwise a restart would hide the fault."""
 SERVICE = "Service/speech"
 
 
@@ -52,6 +52,7 @@ def at_work(cluster: Cluster, wire: Wire) -> None:
     cluster.wait(lambda: wire.n_open > 10, COMES_BACK_S, "all watches are connected")
 
 
+@pytest.mark.before_release(because="an API server that is away for longer than the lease restarts too")
 def test_the_api_server_restarts(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     with OperatorProcess(cluster.kubeconfig, tmp_path).kept_running() as operator:
         make(cluster, namespace)
@@ -69,8 +70,8 @@ def test_the_api_server_is_away_for_longer_than_the_lease(cluster: Cluster, name
         cluster.stop()
         try:
             before = operator.starts
-            # It must not go on without its Lease; and it must not end again and again while nobody answers.
-            operator.wait("started anew", lambda: operator.starts > before)
+            # It must not go on without its Lease; and it must not restart in a loop while the API server is away.
+            operator.wait("restarted", lambda: operator.starts > before)
             operator.wait("alive", lambda: operator.ask("/healthz")[0] == 200)
             time.sleep(5)
             assert operator.starts == before + 1
@@ -91,6 +92,7 @@ def test_all_connections_are_cut(cluster: Cluster, namespace: str, wire: Wire, t
             comes_back(cluster, namespace, limit_s=20)
 
 
+@pytest.mark.before_release(because="connections that are cut show the same list and watch again")
 def test_all_connections_go_dead(cluster: Cluster, namespace: str, wire: Wire, tmp_path: Path) -> None:
     with OperatorProcess(wire.kubeconfig(cluster.kubeconfig, tmp_path), tmp_path, PATIENT).running():
         make(cluster, namespace)
@@ -127,7 +129,7 @@ def test_what_was_deleted_meanwhile_stays_deleted(cluster: Cluster, namespace: s
         assert children(cluster, namespace) == {}
 
 
-def test_the_crd_vanishes_and_comes_again(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+def test_the_crd_is_deleted_and_created_again(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     with OperatorProcess(cluster.kubeconfig, tmp_path).kept_running() as operator:
         make(cluster, namespace)
         wait_until_ready(cluster, namespace, "speech")
@@ -139,7 +141,7 @@ def test_the_crd_vanishes_and_comes_again(cluster: Cluster, namespace: str, tmp_
         before = operator.starts
         cluster.delete("crd", CRD_NAME)
         try:
-            operator.wait("started anew", lambda: operator.starts > before)
+            operator.wait("restarted", lambda: operator.starts > before)
             operator.wait("waiting for the CRD", lambda: "is the CRD installed?" in operator.ask("/readyz")[1])
             assert operator.ask("/readyz")[0] == 503
             assert operator.codes[-1] == 0
@@ -158,7 +160,7 @@ def test_a_kind_appears(cluster: Cluster, namespace: str, tmp_path: Path) -> Non
         wait_until_ready(cluster, namespace, "speech")
         before = operator.starts
         with other_kinds(cluster):
-            operator.wait("started anew", lambda: operator.starts > before)
+            operator.wait("restarted", lambda: operator.starts > before)
             cluster.wait(
                 lambda: cluster.find("podmonitors.monitoring.coreos.com", namespace),
                 COMES_BACK_S,

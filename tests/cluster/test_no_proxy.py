@@ -36,7 +36,7 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "example.com")
 
 
-def test_clients_reach_a_host_directly_while_they_are_told(proxied: None, url: str) -> None:
+def test_clients_reach_a_host_directly_while_no_proxy_names_it(proxied: None, url: str) -> None:
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
     with proxies.direct("10.99.0.2", HOST):

@@ -58,7 +58,7 @@ def test_a_class_lands_on_its_nodes_and_on_no_other(
     lands_on(cluster, namespace, spec, gpus_of(*expected))
 
 
-def test_a_slice_of_a_kind_of_its_own(cluster: Cluster, nodes: Nodes, namespace: str) -> None:
+def test_a_mig_slice_with_its_own_resource_name(cluster: Cluster, nodes: Nodes, namespace: str) -> None:
     resource = "nvidia.com/mig-2g.10gb"
     labels = {
         **discovered("NVIDIA-A100-SXM4-40GB", "ampere", "8.0", 40960, other={"mig.strategy": "mixed"}),
@@ -91,7 +91,7 @@ def test_a_users_node_selector_narrows(cluster: Cluster, namespace: str) -> None
     lands_on(cluster, namespace, spec, {"karpenter-t4": 1})
 
 
-def test_who_finds_no_gpu_is_told_why(cluster: Cluster, nodes: Nodes, namespace: str) -> None:
+def test_status_says_why_no_gpu_is_found(cluster: Cluster, nodes: Nodes, namespace: str) -> None:
     nodes.only("t4-0", "cpu")
     lands_on(cluster, namespace, {"gpu": {"class": "t4"}}, {"t4-0": 1})
     reasons = {scheduler_said(pod) for pod in pods(cluster, namespace)} - {""}
@@ -193,7 +193,7 @@ def test_the_api_server_knows_every_field(cluster: Cluster, other_kinds: None, n
     dry_run(cluster, children)
 
 
-def test_a_field_that_it_does_not_know_would_be_heard_of(cluster: Cluster, namespace: str) -> None:
+def test_an_unknown_field_is_reported(cluster: Cluster, namespace: str) -> None:
     children = documents({}, namespace)
     (deployment,) = [child for child in children if child["kind"] == "Deployment"]
     deployment["spec"]["template"]["spec"]["containers"][0]["imagine"] = "that"
@@ -217,7 +217,7 @@ def test_applying_the_same_again_changes_nothing(cluster: Cluster, namespace: st
     cluster.wait(lambda: cluster.get("deployment", "speech", namespace)["status"].get("readyReplicas"), 30, "runs")
 
     def versions() -> dict[str, str]:
-        """Of what nobody else writes to; a Deployment's own is its generation."""
+        """Of objects that only the operator writes; of a Deployment, its generation."""
         found = {each["kind"]: cluster.get(each["kind"], each["metadata"]["name"], namespace) for each in children}
         quiet = {"Service", "ServiceAccount", "NetworkPolicy", "Ingress"}
         changed = {kind: each["metadata"]["resourceVersion"] for kind, each in found.items() if kind in quiet}

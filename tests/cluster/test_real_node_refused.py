@@ -62,7 +62,7 @@ def with_addresses(*addresses: str) -> list[str]:
 
 
 @ROOT
-def test_who_is_not_root(tmp_path: Path) -> None:
+def test_a_user_other_than_root_is_refused(tmp_path: Path) -> None:
     assert "takes root" in said(tmp_path / "cluster", user=65534)
 
 
@@ -87,7 +87,7 @@ def test_without_a_program(tmp_path: Path) -> None:
 
 @ROOT
 @pytest.mark.parametrize("place", ["/run/whisper", "/var/lib/whisper"])
-def test_where_the_node_has_something_of_its_own(place: str) -> None:
+def test_a_node_with_files_of_its_own_is_refused(place: str) -> None:
     assert f"has a {Path(place).parent} of its own" in said(Path(place))
 
 
@@ -101,7 +101,7 @@ def test_where_layers_cannot_be_laid_over_each_other(tmp_path: Path) -> None:
 
 
 @ROOT
-def test_a_network_that_is_taken_is_passed_over(tmp_path: Path) -> None:
+def test_a_network_in_use_is_skipped(tmp_path: Path) -> None:
     assert said(tmp_path / "cluster", before=with_addresses("10.99.0.2")) == "network 1"
     assert said(tmp_path / "cluster", before=OWN_NETWORK) == "network 0"
 

@@ -136,7 +136,7 @@ def test_a_pod_that_is_not_restarted_ends(cluster: Cluster, namespace: str, cour
     pod_when(cluster, "job", namespace, lambda found: found["status"]["phase"] == phase, phase)
 
 
-def test_a_deleted_pod_takes_the_time_that_it_is_told_to(cluster: Cluster, namespace: str) -> None:
+def test_a_deleted_pod_takes_its_grace_period(cluster: Cluster, namespace: str) -> None:
     cluster.apply(pod("slow", namespace, course={TERMINATING: "2s"}))
     pod_when(cluster, "slow", namespace, is_ready, "is ready")
     cluster.delete("pod", "slow", namespace=namespace, wait=False)

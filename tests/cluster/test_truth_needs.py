@@ -1,7 +1,7 @@
 """Status on a real control plane: Secrets, claims, quotas and GPUs that are missing.
 
-Each trouble is told within ten seconds, and gone within ten seconds of being mended; the operator has its own default
-periods. What a person does to mend something is done here as the message says.
+The status names each fault within ten seconds, and drops it within ten seconds of its repair; the operator has its own default
+periods. The tests repair each fault as its message says.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Status on a real control plane: the way in, and the endpoint itself.
 
-Each trouble is told within ten seconds, and gone within ten seconds of being mended; the operator has its own default
-periods. What a person does to mend something is done here as the message says.
+The status names each fault within ten seconds, and drops it within ten seconds of its repair; the operator has its own default
+periods. The tests repair each fault as its message says.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def test_no_gateway_api(endpoint: LiveEndpoint) -> None:
     endpoint.expect(START_S, Ready="False GatewayApiMissing", Exposed="False GatewayApiMissing")
 
 
-def test_a_name_that_is_taken(endpoint: LiveEndpoint) -> None:
+def test_a_name_in_use(endpoint: LiveEndpoint) -> None:
     where = f"--namespace={endpoint.namespace}"
     endpoint.cluster.kubectl("create", "service", "clusterip", "speech", "--tcp=80", where)
     theirs = endpoint.cluster.get("service", "speech", endpoint.namespace)

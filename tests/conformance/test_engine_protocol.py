@@ -250,7 +250,7 @@ async def test_noise_is_less_probable_than_speech(engine: Engine, tokenizer: Whi
 # ---- align
 
 
-async def test_words_are_heard_where_they_are(engine: Engine, tokenizer: WhisperTokenizer) -> None:
+async def test_words_have_the_right_times(engine: Engine, tokenizer: WhisperTokenizer) -> None:
     sot_sequence = tokenizer.sot_sequence("en", Task.TRANSCRIBE)
     async with opened(engine) as window:
         found = await window.decode(request(tokenizer))

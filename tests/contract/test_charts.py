@@ -1,5 +1,6 @@
 """The charts say what the code does: values, schema, README, the operator's settings and defaults, versions."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -30,6 +31,8 @@ NOT_IN_PODS = {"kubeconfig", "kube_context"}
 SETTING_OF = {
     "watch.namespaces": "watch_namespaces",
     "ingressController": "ingress_controller",
+    "policy.allowedImageRegistries": "allowed_image_registries",
+    "policy.refusedAnnotations": "refused_annotations",
     "clusterDomain": "cluster_domain",
     "reconcile.workers": "workers",
     "reconcile.driftSeconds": "drift_seconds",
@@ -190,6 +193,29 @@ def test_the_operator_takes_what_the_schema_allows_and_no_less() -> None:
                     parse(str(limits[bound] + beyond))
 
 
+@pytest.mark.parametrize(("value", "name"), [(one, SETTING_OF[one]) for one in SETTING_OF if one.startswith("policy.")])
+def test_policy_has_one_grammar_in_chart_and_operator(value: str, name: str) -> None:
+    limits = charts.schema_of(OPERATOR)["properties"]["policy"]["properties"][value.removeprefix("policy.")]["items"]
+    parse = next(field.metadata["parse"] for field in dataclasses.fields(Settings) if field.name == name)
+    words = (
+        "a.example",
+        "a.example:5000/b/c_d",
+        "localhost",
+        "host:80",
+        "host",
+        "a.example/",
+        "A/b",
+        "*-snippet",
+        "[a]",
+    )
+    taken = set()
+    for word in words:
+        with contextlib.suppress(ValueError):
+            taken.update(parse(word))
+    assert taken == {word for word in words if re.search(limits["pattern"], word)}
+    assert 0 < len(taken) < len(words)
+
+
 def test_defaults_are_those_of_the_operator() -> None:
     own = {camel_case(field.name): getattr(Defaults(), field.name) for field in dataclasses.fields(Defaults)}
     given = charts.values_of(OPERATOR)["defaults"]
@@ -214,7 +240,7 @@ def test_versions_are_one(chart: Path) -> None:
     assert about["version"] == about["appVersion"] == whisper_operator.__version__ == whisper_server.__version__
 
 
-def test_artifact_hub_is_told_what_is_there() -> None:
+def test_artifact_hub_annotations_list_what_the_chart_has() -> None:
     about = {
         name.removeprefix("artifacthub.io/"): yaml.safe_load(text)
         for name, text in yaml.safe_load((OPERATOR / "Chart.yaml").read_text())["annotations"].items()

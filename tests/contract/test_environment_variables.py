@@ -128,7 +128,7 @@ def test_every_reserved_variable_means_something() -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_server_accepts_what_it_is_told(spec: Document) -> None:
+def test_the_server_accepts_the_operators_variables(spec: Document) -> None:
     Settings.from_env(environ(spec))
 
 

@@ -80,6 +80,16 @@ def test_both_images_of_python_are_made_alike() -> None:
     assert first == second != []
 
 
+def test_both_images_have_one_base_by_digest() -> None:
+    first, second = (
+        re.findall(r"^ARG BASE_IMAGE=(.*)$", (ROOT / name).read_text(), re.MULTILINE)
+        for name in ("Dockerfile.server", "Dockerfile.operator")
+    )
+    assert first == second
+    (base,) = first
+    assert re.fullmatch(r"docker\.io/library/debian:bookworm-slim@sha256:[0-9a-f]{64}", base)
+
+
 def test_nothing_needs_what_lies_beside_the_checkout() -> None:
     code = (".py", ".sh", ".toml", "Makefile", "run")
     needy = [name for name in tracked() if name.endswith(code) and "../shared" in (ROOT / name).read_text()]

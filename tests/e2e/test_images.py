@@ -1,4 +1,4 @@
-"""The images as whoever runs them meets them: small, without tools, at work as any user on a read-only root."""
+"""The images are small and without tools, and run as any user on a read-only root."""
 
 import os
 import re
@@ -219,7 +219,7 @@ def test_a_container_is_ready_within_seconds_and_transcribes(server: Image) -> N
         assert Path(f"/proc/{container.pid}").stat().st_uid == 12345
 
 
-def test_health_check_holds_on_port_80_unless_told_otherwise(server: Image) -> None:
+def test_health_check_uses_port_80_by_default(server: Image) -> None:
     assert (server.environment["PORT"], server.environment["INTERFACE"]) == ("80", "0.0.0.0")
     assert server.config["ExposedPorts"] == {"80/tcp": {}}
     with running(server, DEMO, network="own") as container:

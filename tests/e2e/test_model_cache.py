@@ -79,7 +79,14 @@ def shared(operator: Ground, model_hub: Hub) -> Iterator[Cached]:
     yield from _cached(operator, model_hub, access_mode="ReadWriteMany")
 
 
-@pytest.fixture(params=[HOLDS_NOT_EVEN_THE_DOWNLOAD_MIB, HOLDS_THE_DOWNLOAD_ONLY_MIB])
+@pytest.fixture(
+    params=[
+        HOLDS_NOT_EVEN_THE_DOWNLOAD_MIB,
+        pytest.param(
+            HOLDS_THE_DOWNLOAD_ONLY_MIB, marks=pytest.mark.before_release(because="a volume fills up in the same way")
+        ),
+    ]
+)
 def too_small(operator: Ground, model_hub: Hub, request: pytest.FixtureRequest) -> Iterator[Cached]:
     yield from _cached(operator, model_hub, mebibytes=request.param)
 
@@ -103,6 +110,7 @@ def test_the_next_pod_finds_the_model(cached: Cached, figure: Figure) -> None:
     figure(f"a pod that fetches and converts: Ready after {_ready_s(first)} s; one that finds it: {_ready_s(second)} s")
 
 
+@pytest.mark.before_release(because="the next pod finds it in the same way")
 def test_a_second_replica_finds_the_model(shared: Cached) -> None:
     endpoint = shared.endpoint.up(shared.spec())
     n_sent, models = shared.hub.n_files_sent(), shared.models()
@@ -123,7 +131,7 @@ def test_the_hub_may_be_gone_once_the_model_is_there(cached: Cached) -> None:
     assert cached.heard() == normalised(SAID.text)
 
 
-def test_a_volume_that_fills_up_is_told_of(too_small: Cached) -> None:
+def test_a_full_volume_is_reported(too_small: Cached) -> None:
     endpoint = too_small.endpoint
     endpoint.apply(too_small.spec())
     message = endpoint.expect(120, Ready="False CrashLoopBackOff")["Ready"]

@@ -1,4 +1,4 @@
-"""What a person gets wrong: the endpoint's condition says it in plain words, earlier pods go on serving, and mended it is Ready."""
+"""Mistakes in a spec: a condition names them, earlier pods go on serving, and the endpoint is Ready once they are corrected."""
 
 from __future__ import annotations
 

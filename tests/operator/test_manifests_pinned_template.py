@@ -249,6 +249,128 @@ def test_operator_upgrade_keeps_the_pinned_template() -> None:
     assert deployment(endpoint)["spec"]["template"] != older["spec"]["template"]
 
 
+def changed(field: str, value: Any) -> Document:
+    """A pod template with `value` at `field`; of a list, `0` is the first item and `+` a further one; `%` is a dot."""
+    made: Any = deployment(with_everything())["spec"]["template"]
+    at = made
+    *parents, last = field.split(".")
+    for name in parents:
+        at = at[int(name)] if name.isdigit() else at[name]
+    if last == "+":
+        at.append(value)
+    else:
+        at[int(last) if last.isdigit() else last.replace("%", ".")] = value
+    return dict(made)
+
+
+def with_everything() -> Endpoint:
+    return parsed_endpoint(
+        {
+            "model": {"tokenSecretRef": {"name": "token"}},
+            "access": {"apiKeysSecretRef": {"name": "keys"}},
+            "pod": {"resources": {"limits": {"memory": "1Gi"}}, "env": [{"name": "LOG_LEVEL", "value": "debug"}]},
+        }
+    )
+
+
+def with_annotation_of(template: Document) -> Document:
+    """Deployed with the template, in the annotation, too."""
+    made = deployment(with_everything())
+    made["spec"]["template"] = template
+    made["metadata"]["annotations"][REMEMBERED] = kept.as_text(template)
+    return made
+
+
+SERVER = "spec.containers.0"
+FROM_SECRET = {"name": "MINE", "valueFrom": {"secretKeyRef": {"name": "other", "key": "password"}}}
+PROBE: Document = {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 5}
+EDITS: tuple[tuple[str, Any], ...] = (
+    (f"{SERVER}.image", "by-hand:1"),
+    (f"{SERVER}.imagePullPolicy", "Never"),
+    (f"{SERVER}.command", ["sh", "-c", "env"]),
+    (f"{SERVER}.args", ["--help"]),
+    (f"{SERVER}.lifecycle", {"postStart": {"exec": {"command": ["env"]}}}),
+    (f"{SERVER}.securityContext", {"privileged": True}),
+    (f"{SERVER}.securityContext.capabilities", {"add": ["SYS_ADMIN"]}),
+    (f"{SERVER}.envFrom", [{"secretRef": {"name": "other"}}]),
+    (f"{SERVER}.env.+", FROM_SECRET),
+    (f"{SERVER}.env.+", {"name": "LD_PRELOAD", "value": "/scratch/mine.so"}),
+    (f"{SERVER}.env.+", {"name": "API_KEYS_DIR", "value": ""}),
+    (f"{SERVER}.env.+", {"name": "LANGUAGE_FORCE", "value": "$(HF_TOKEN)"}),
+    (f"{SERVER}.env.+", {"name": "ENGINE", "value": "vllm", "valueFrom": FROM_SECRET["valueFrom"]}),
+    (f"{SERVER}.env.+", {"name": "ENGINE", "value": 1}),
+    (f"{SERVER}.env.+", 1),
+    (f"{SERVER}.env", {}),
+    (f"{SERVER}.ports.+", {"containerPort": 22, "hostPort": 22}),
+    (f"{SERVER}.volumeMounts.+", {"name": "scratch", "mountPath": "/etc"}),
+    (f"{SERVER}.readinessProbe", {"exec": {"command": ["env"]}}),
+    (f"{SERVER}.readinessProbe", PROBE | {"httpGet": {"host": "10.0.0.1", "path": "/", "port": 80}}),
+    (f"{SERVER}.startupProbe", PROBE | {"exec": {"command": ["env"]}}),
+    (f"{SERVER}.resources.limits.nvidia%com/gpu", "8"),
+    (f"{SERVER}.resources.claims", [{"name": "device"}]),
+    (f"{SERVER}.terminationMessagePath", "/etc/passwd"),
+    ("spec.containers.+", {"name": "mine", "image": "by-hand:1"}),
+    ("spec.initContainers", [{"name": "mine", "image": "by-hand:1"}]),
+    ("spec.volumes.+", {"name": "root", "hostPath": {"path": "/"}}),
+    ("spec.volumes.+", {"name": "other", "secret": {"secretName": "other"}}),
+    ("spec.volumes.0", {"name": "scratch", "hostPath": {"path": "/"}}),
+    ("spec.serviceAccountName", "admin"),
+    ("spec.automountServiceAccountToken", True),
+    ("spec.hostNetwork", True),
+    ("spec.hostPID", True),
+    ("spec.hostUsers", True),
+    ("spec.nodeName", "control-plane-0"),
+    ("spec.securityContext", {"runAsUser": 0}),
+    ("spec.securityContext.seccompProfile", {"type": "Unconfined"}),
+    ("spec.imagePullSecrets", [{"name": "other"}]),
+    ("spec.runtimeClassName", "privileged"),
+    ("spec.priorityClassName", "system-node-critical"),
+    ("spec.tolerations.+", {"operator": "Exists"}),
+    ("spec.affinity.podAffinity", {}),
+    ("spec.hostAliases", [{"ip": "10.0.0.1", "hostnames": ["huggingface.co"]}]),
+    ("spec.a-field-of-the-next-version-of-kubernetes", True),
+    ("metadata.labels", {}),
+    ("metadata.annotations.sidecar%istio%io/inject", "true"),
+    ("metadata.annotations", []),
+    ("a-field", {}),
+    ("spec", []),
+    ("spec.containers", []),
+)
+TUNED: tuple[tuple[str, Any], ...] = (
+    (f"{SERVER}.readinessProbe", PROBE | {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 99}),
+    (
+        f"{SERVER}.resources",
+        {"requests": {"cpu": "3", "memory": "9Gi", "nvidia.com/gpu": "1"}, "limits": {"nvidia.com/gpu": "1"}},
+    ),
+    (f"{SERVER}.env.+", {"name": "VLLM_MAX_NUM_BATCHED_TOKENS", "value": "16384"}),
+    (f"{SERVER}.env.+", {"name": "MEMORY_BUDGET_BYTES", "value": "1000000000"}),
+    ("spec.affinity", {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}),
+    ("spec.terminationGracePeriodSeconds", 7),
+)
+
+
+@pytest.mark.parametrize(("field", "value"), EDITS, ids=[field for field, _ in EDITS])
+def test_edited_annotation_gives_its_author_nothing(field: str, value: Any) -> None:
+    edited = with_annotation_of(changed(field, value))
+    assert edited != deployment(with_everything())
+    assert deployment(with_everything(), deployed=edited) == deployment(with_everything())
+
+
+@pytest.mark.parametrize(("field", "value"), TUNED, ids=[field for field, _ in TUNED])
+def test_template_that_an_older_operator_tuned_is_kept(field: str, value: Any) -> None:
+    older = with_annotation_of(changed(field, value))
+    assert older != deployment(with_everything())
+    assert deployment(with_everything(), deployed=older) == older
+
+
+def test_template_of_other_settings_is_not_used_with_their_hash() -> None:
+    other = template({"pod": {"image": "by-hand:1"}})[0]
+    other["metadata"]["annotations"][HASH] = template({})[1]
+    deployed = deployment(parsed_endpoint())
+    deployed["metadata"]["annotations"][REMEMBERED] = kept.as_text(other)
+    assert deployment(parsed_endpoint(), deployed=deployed) == deployment(parsed_endpoint())
+
+
 def test_template_too_long_for_an_annotation_is_not_pinned() -> None:
     noise = random.Random(0)
     values = ("".join(noise.choices(string.ascii_letters + string.digits, k=8_000)) for _ in range(64))

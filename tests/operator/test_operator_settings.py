@@ -10,6 +10,8 @@ from whisper_operator.settings import Defaults, Settings
 
 IMAGES = {"SERVER_IMAGE_GPU": "registry.test/gpu:1", "SERVER_IMAGE_CPU": "registry.test/cpu:1"}
 
+REGISTRIES = "different registries or repositories such as registry.example.com/team between commas, each with its host"
+
 
 def no_file(path: str) -> str:
     raise FileNotFoundError(2, "No such file or directory", path)
@@ -52,6 +54,8 @@ def test_every_variable_is_read() -> None:
         POD_MONITORS="no",
         POD_MONITOR_LABELS='{"release": "prometheus"}',
         INGRESS_CONTROLLER="Contour",
+        ALLOWED_IMAGE_REGISTRIES="registry.example.com/team, localhost:5000",
+        REFUSED_ANNOTATIONS="*-snippet",
         CLUSTER_DOMAIN="example.internal",
         LOG_LEVEL="debug",
         LOG_FORMAT="text",
@@ -76,6 +80,8 @@ def test_every_variable_is_read() -> None:
         pod_monitors=False,
         pod_monitor_labels={"release": "prometheus"},
         ingress_controller="contour",
+        allowed_image_registries=("registry.example.com/team", "localhost:5000"),
+        refused_annotations=("*-snippet",),
         cluster_domain="example.internal",
         log_level="debug",
         log_format="text",
@@ -107,6 +113,15 @@ def test_every_variable_is_read() -> None:
         ("POD_MONITOR_LABELS", "release=prometheus", 'a JSON object of strings such as {"release": "prometheus"}'),
         ("POD_MONITOR_LABELS", '{"release": 1}', 'a JSON object of strings such as {"release": "prometheus"}'),
         ("INGRESS_CONTROLLER", "apache", "one of contour, nginx, haproxy, alb, openshift, none"),
+        ("ALLOWED_IMAGE_REGISTRIES", "team/mine", REGISTRIES),
+        ("ALLOWED_IMAGE_REGISTRIES", "registry.example.com/", REGISTRIES),
+        ("ALLOWED_IMAGE_REGISTRIES", "https://registry.example.com", REGISTRIES),
+        ("ALLOWED_IMAGE_REGISTRIES", "a.example,a.example", REGISTRIES),
+        (
+            "REFUSED_ANNOTATIONS",
+            "[a-z]",
+            "different keys of annotations such as *-snippet between commas, * for any characters",
+        ),
         ("CLUSTER_DOMAIN", "a b", "a domain"),
         ("LOG_LEVEL", "loud", "one of debug, info, warning, error"),
         ("LOG_FORMAT", "xml", "one of json, text"),

@@ -1,8 +1,13 @@
+import copy
+import dataclasses
+
 import pytest
 
 from operator_kit.memory_cluster import FORBIDDEN, NO_ANSWER, SERVER_ERROR, TOO_MANY, Killed
-from operator_kit.reconciling import KEY, Bench
+from operator_kit.reconciling import KEY, SETTINGS, Bench
 from whisper_operator.cluster_protocol import ApiError
+from whisper_operator.manifests.pinned_template import as_text
+from whisper_operator.names import TEMPLATE_ANNOTATION
 from whisper_operator.reconcile.store import Key
 from whisper_operator.reconcile.work_queue import Result
 
@@ -396,6 +401,41 @@ async def test_unparsable_spec_leaves_the_children_alone() -> None:
     assert bench.cluster.called("apply") == []
     assert bench.conditions()["Valid"]["status"] == "False"
     assert bench.endpoint()["status"]["observedGeneration"] == 2
+
+
+async def test_spec_that_is_not_allowed_leaves_the_children_alone() -> None:
+    bench = Bench(dataclasses.replace(SETTINGS, allowed_image_registries=("registry.test",)))
+    bench.ask()
+    await bench.settle()
+    before = bench.children()
+    bench.ask({"pod": {"image": "evil.example/x:1"}, "replicas": 0})
+    bench.cluster.calls.clear()
+    await bench.settle()
+    assert bench.children() == before
+    assert (bench.cluster.called("apply"), bench.cluster.called("delete")) == ([], [])
+    told = bench.conditions()["Valid"]
+    assert (told["status"], told["reason"]) == ("False", "NotAllowed")
+    assert told["message"].startswith(
+        "spec.pod.image: evil.example/x:1 is not from a registry that this cluster allows"
+    )
+    bench.ask({"pod": {"image": "registry.test/x:1"}})
+    await bench.settle()
+    assert bench.conditions()["Valid"]["status"] == "True"
+
+
+async def test_edited_pod_template_in_the_annotation_is_reverted() -> None:
+    bench = Bench()
+    bench.ask()
+    await bench.settle()
+    before = bench.cluster.objects["Deployment", *KEY]
+    edited = copy.deepcopy(before)
+    edited["spec"]["template"]["spec"]["containers"][0]["image"] = "evil.example/x:1"
+    edited["metadata"]["annotations"][TEMPLATE_ANNOTATION] = as_text(edited["spec"]["template"])
+    bench.cluster.put(edited)
+    await bench.settle()
+    after = bench.cluster.objects["Deployment", *KEY]
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["annotations"] == before["metadata"]["annotations"]
 
 
 async def test_event_is_recorded_once() -> None:

@@ -221,7 +221,7 @@ def test_output_names_do_not_collide() -> None:
     assert output_paths(sources, None, ".srt") == [None] * len(sources)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.srt"
     write_whole(path, b"one")
     write_whole(path, b"two")

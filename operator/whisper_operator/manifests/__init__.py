@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator.kinds import OPTIONAL
+from whisper_operator.manifests.cluster_policy import check_cluster_policy
 from whisper_operator.manifests.deployment import make_deployment
 from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy
 from whisper_operator.manifests.resolved import resolve
@@ -42,6 +43,7 @@ def make_children(
     cluster's default IngressClass, if it has one. `deployed` is the current Deployment: while the settings of its pods
     are the same, they keep their template. Raises SpecError if the spec cannot be applied.
     """
+    check_cluster_policy(endpoint, settings)
     children = (
         make_service_account(endpoint),
         make_cache_claim(endpoint),

@@ -26,7 +26,7 @@ def make_deployment(endpoint: Endpoint, settings: Settings, deployed: Document |
     """
     digest = pinned_template.settings_hash(endpoint, settings)
     written = make_pod_template(endpoint, settings, digest)
-    template = pinned_template.template_of(deployed, digest) or written
+    template = pinned_template.template_of(deployed, written) or written
     packed = pinned_template.as_text(template)
     remembered = {names.TEMPLATE_ANNOTATION: packed} if packed else {}
     return {

@@ -58,8 +58,12 @@ def pod_selector(endpoint: Endpoint) -> dict[str, Any]:
     return {"matchLabels": names.selector_of(endpoint.name)}
 
 
+def names_a_registry(image: str) -> bool:
+    """Whether its first part is a host, as container runtimes see it: a repository has no capital letters."""
+    first, slash, _ = image.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
+
+
 def from_registry(image: str, registry: str) -> str:
     """The image with the registry as prefix, unless it names a registry itself."""
-    first, slash, _ = image.partition("/")
-    names_one = bool(slash) and ("." in first or ":" in first or first == "localhost")
-    return image if names_one or not registry else f"{registry.rstrip('/')}/{image}"
+    return image if names_a_registry(image) or not registry else f"{registry.rstrip('/')}/{image}"

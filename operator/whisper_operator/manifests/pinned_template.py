@@ -2,7 +2,8 @@
 
 A newer operator may write another template for the same settings, for example with a better probe. Its upgrade does not
 restart the pods: an annotation of the Deployment holds the template and a hash of its settings. Edits by hand are not
-kept, because they change the Deployment, not the annotation.
+kept: those of the Deployment are reverted, and an annotation that differs from what the operator would write in more
+than `pinned_fields` allows is not used.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.manifests.documents import from_registry, plain
+from whisper_operator.manifests.pinned_fields import compared_part
 from whisper_operator.manifests.resolved import image_of
 from whisper_operator.manifests.routes import root_path
 from whisper_operator.manifests.volumes import claim_name
@@ -62,16 +64,20 @@ def as_text(template: Document) -> str:
     return packed if len(packed) <= MAX_PACKED_CHARS else ""
 
 
-def template_of(deployed: Document | None, digest: str) -> dict[str, Any] | None:
-    """The pinned template of a Deployment, if it was written for these settings."""
+def template_of(deployed: Document | None, written: Document) -> dict[str, Any] | None:
+    """The pinned template of a Deployment, if it is for the settings of `written` and gives pods the same rights.
+
+    `written` is the template that this operator writes for them.
+    """
     annotations = ((deployed or {}).get("metadata") or {}).get("annotations") or {}
     try:
         packed = base64.b64decode(annotations[names.TEMPLATE_ANNOTATION], validate=True)
         template = json.loads(zlib.decompressobj().decompress(packed, MAX_TEMPLATE_BYTES))
-        written_for = template["metadata"]["annotations"][names.SETTINGS_HASH_ANNOTATION]
-    except (KeyError, TypeError, ValueError, RecursionError, binascii.Error, zlib.error):
+        # The hash of the settings is compared with it: it is an annotation of the template.
+        is_trusted = compared_part(template) == compared_part(written)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, binascii.Error, zlib.error):
         return None  # there is none, or somebody has overwritten it
-    return dict(template) if written_for == digest else None
+    return dict(template) if is_trusted else None
 
 
 def _of_pods(spec: Spec) -> Spec:

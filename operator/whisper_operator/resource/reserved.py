@@ -1,4 +1,4 @@
-"""Variables and labels of pods that only the operator sets: a spec with one of them is refused. Data only."""
+"""Variables and labels of pods that the operator sets: which of them a spec may not hold, and which only tune. Data only."""
 
 from __future__ import annotations
 
@@ -47,6 +47,31 @@ RESERVED_ENV: Mapping[str, str] = {
     "NVIDIA_VISIBLE_DEVICES": "",
 }
 """Variables that pod.env may not hold → the field to write instead. Empty: the pod template depends on it."""
+
+TUNING_ENV = frozenset(
+    {
+        "ENGINE",
+        "DTYPE",
+        "VLLM_DTYPE",
+        "VLLM_KV_CACHE_DTYPE",
+        "VLLM_ATTENTION_BACKEND",
+        "VLLM_MAX_NUM_BATCHED_TOKENS",
+        "VLLM_GPU_MEMORY_UTILIZATION",
+        "VLLM_USE_FLASHINFER",
+        "LANGUAGE_FORCE",
+        "TIMESTAMPS",
+        "MAX_AUDIO_SECONDS",
+        "MAX_DECODED_SECONDS",
+        "WHISPER_SEGMENT_DURATION_SEC",
+        "MAX_UPLOAD_BYTES",
+        "MAX_QUEUE_SECONDS",
+        "MEMORY_BUDGET_BYTES",
+        "DRAIN_SECONDS",
+        "SHUTDOWN_SECONDS",
+    }
+)
+"""Variables of speed, language and limits: none decides about callers, code or the way of data. Operators of different
+versions may write different ones for the same spec."""
 
 RESERVED_LABELS: tuple[str, ...] = tuple(key for key in names.labels_of("") if not key.startswith(f"{names.GROUP}/"))
 """Labels of pods that only the operator sets, in addition to all labels of its own group."""

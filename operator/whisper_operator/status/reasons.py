@@ -23,6 +23,7 @@ NO_READY_PODS = "NoReadyPods"
 TOO_FEW_READY_PODS = "TooFewReadyPods"
 
 INVALID_SPEC = "InvalidSpec"
+NOT_ALLOWED = "NotAllowed"
 CHILD_INVALID = "ChildInvalid"
 NAME_TAKEN = "NameTaken"
 QUOTA_EXCEEDED = "QuotaExceeded"
@@ -80,6 +81,7 @@ REASONS: Mapping[str, str] = {
     NO_READY_PODS: "No pod is ready, and nothing reports why.",
     TOO_FEW_READY_PODS: "Some pods are ready, but fewer than `rollout.maxUnavailable` allows.",
     INVALID_SPEC: "The API server accepted the spec, but the operator cannot apply it. Running pods are left as they are.",
+    NOT_ALLOWED: "The operator's settings refuse an image or an annotation of the spec. Running pods and routes are left as they are.",
     CHILD_INVALID: "The API server refused a child that results from the spec.",
     NAME_TAKEN: "An object that does not belong to this endpoint has the name that a child needs. It is left untouched.",
     QUOTA_EXCEEDED: "A ResourceQuota of the namespace leaves no room for a pod or another object.",

@@ -5,10 +5,11 @@ The price is known from the header, and corrected by what was decoded: a header 
 
 from __future__ import annotations
 
+from typing import Any
+
 from whisper_server.audio.job_queue import JobQueue, QueuedJob
 from whisper_server.audio.limits import LONG_PRICE_S, price_of_header, price_of_samples
 from whisper_server.audio.messages import Probed
-from whisper_server.audio.worker_process import WorkerProcess
 from whisper_server.errors import ApiError, Overloaded, TooMuchWork
 from whisper_server.memory_budget import Reservation
 
@@ -20,9 +21,7 @@ class Postponed(Exception):
 class JobPermits:
     """The answers to one attempt at a job."""
 
-    def __init__(
-        self, jobs: JobQueue[WorkerProcess], job: QueuedJob, reservation: Reservation, max_queue_s: float
-    ) -> None:
+    def __init__(self, jobs: JobQueue[Any], job: QueuedJob, reservation: Reservation, max_queue_s: float) -> None:
         self._jobs = jobs
         self._job = job
         self.reservation = reservation

@@ -61,7 +61,7 @@ class Hub:
 
 @contextmanager
 def running(address: str) -> Iterator[Hub]:
-    """A hub at a free port of `address`: MODEL for everybody, PRIVATE_MODEL for who brings TOKEN, nothing else."""
+    """A hub at a free port of `address`: MODEL for every client, PRIVATE_MODEL for clients with TOKEN, nothing else."""
     server = _Server((address, 0), _Handler)
     hub = Hub(f"http://{address}:{server.server_address[1]}")
     server.hub = hub  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from e2e_kit.served import Served
 from speech_kit.recordings import Recording, join
 from speech_kit.sentences import sentences, spoken
 from speech_kit.sounds import wav
+from suite_kit.slow import IN_SHORT
 
 SLOW_CPU = "50m"
 QUICK_CPU = "1"
@@ -34,7 +35,7 @@ SLOW = {
 }
 """On top of `served.SMALL`. What waits here waits long, and is not to be refused for that; with one window at a time, a
 stream has something to send now and then."""
-N_SENTENCES_ANSWERED, N_SENTENCES_STREAMED = 120, 300
+N_SENTENCES_ANSWERED, N_SENTENCES_STREAMED = (60, 140) if IN_SHORT else (120, 300)
 """Enough for machines that are twice as fast as the one that this was written on. A window of one takes turns with
 one of the other, so that the stream must be longer by what it is still to do when the answer is there."""
 

@@ -51,7 +51,7 @@ class Steady(Served):
         self.settled(n_pods)
 
     def wait_for_restart(self, before: Document) -> float:
-        """Until the container of this pod was started anew and is ready; the seconds that it took."""
+        """Wait until the container of this pod has restarted and is ready; the seconds that it took."""
         start_s = time.monotonic()
         name, n_before = before["metadata"]["name"], container(before).get("restartCount", 0)
 
@@ -59,7 +59,7 @@ class Steady(Served):
             pod = self.cluster.get("pod", name, self.namespace)
             return container(pod).get("restartCount", 0) > n_before and is_ready(pod)
 
-        self.cluster.wait(started_anew, OVER_S, f"{name} is started anew and ready")
+        self.cluster.wait(started_anew, OVER_S, f"{name} has restarted and is ready")
         return time.monotonic() - start_s
 
 

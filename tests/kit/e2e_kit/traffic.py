@@ -87,7 +87,7 @@ class Traffic:
 
     @property
     def longest_pause_s(self) -> float:
-        """In which nobody got an answer."""
+        """In which no client got an answer."""
         ends = sorted(each.end_s for each in self.asked if not each.problem)
         marks = [self.start_s, *ends, self.end_s or time.monotonic()]
         return max(after - before for before, after in itertools.pairwise(marks))
@@ -126,13 +126,13 @@ class Traffic:
 
 
 class Quiet:
-    """What an endpoint makes of every clip while nobody else asks: once for all endpoints that run the same model."""
+    """What an endpoint makes of every clip while no other client asks: once for all endpoints that run the same model."""
 
     def __init__(self) -> None:
         self._texts: Mapping[str, str] = {}
 
     def texts(self, endpoint: Endpoint) -> Mapping[str, str]:
-        """By the clips' names. Nobody may use the endpoint while it is asked for the first time."""
+        """By the clips' names. No other client may use the endpoint during the first requests."""
         if not self._texts:
             with endpoint.client(timeout_s=ANSWER_S) as client:
                 self._texts = ask_quietly(lambda clip: _ask(client, clip)[0], clips())

@@ -30,7 +30,7 @@ class Volume:
         return {"persistentVolumeClaim": claim}
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Path → (inode, time of the last change) of all files in it: whatever was written anew differs."""
+        """Path → (inode, time of the last change) of all files in it: a file that was written again differs."""
         listed = self.node.run(["find", str(self.folder), "-type", "f", "-printf", "%P %i %T@\\n"]).stdout
         rows = [line.rsplit(" ", 2) for line in listed.splitlines()]
         return {path: (int(inode), int(float(changed) * 1e6)) for path, inode, changed in rows}

@@ -128,6 +128,12 @@ OF_ROUTES: Mapping[str, Situation] = {
         held_back("InvalidSpec", Valid="False InvalidSpec"),
         SpecError("pod.env[2].name", "PORT is the operator's"),
     ),
+    "not allowed by the cluster": Situation(
+        {},
+        serving(),
+        held_back("NotAllowed", Valid="False NotAllowed"),
+        SpecError("pod.image", "evil.example/x is not from a registry that this cluster allows", "NotAllowed"),
+    ),
     "name is taken": Situation(
         {},
         snapshot_of(refusals=(refused("Deployment", "speech", 0, "NameTaken", ""),)),

@@ -22,6 +22,7 @@ N_CLUSTERS = 3
 SLOW = "3"
 """Both lanes load the machine: bounds on time are this much longer than in a tier that runs alone."""
 TIMEOUT_S = 900
+UNITS = ("tests/operator", "tests/server", "tests/conformance", "tests/fuzz")
 LONG = {
     "WHISPER_KILLS": "20",
     "WHISPER_STILL_SECONDS": "120",
@@ -68,7 +69,7 @@ def lanes(arguments: list[str]) -> list[list[Step]]:
         Step("e2e", (*pytest, "tests/e2e", *arguments)),
     ]
     computing = [
-        Step("units", (*pytest, "tests/operator", "tests/server", "tests/conformance", "-n2", *several, *arguments)),
+        Step("units", (*pytest, *UNITS, "-n2", *several, *arguments)),
         Step("chart-tools", (*tools, "charts"), kits, has_report=False),
         Step("contract", (*pytest, "tests/contract", "-n2", *several, *arguments)),
         Step("api", (*pytest, "tests/api", *arguments)),

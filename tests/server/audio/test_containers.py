@@ -154,7 +154,7 @@ def test_mp4_with_its_index_first_and_in_fragments() -> None:
     check(files.by_ffmpeg(signal, 44_100, "mp4", "aac", options=fragmented), correlation=0.98, shift_s=0.03)
 
 
-def test_the_audio_beside_a_picture_is_taken() -> None:
+def test_the_audio_beside_a_picture_is_read() -> None:
     for container in ("mp4", "matroska", "avi"):
         content = files.with_video(sweep(DURATION_S, 48_000), 48_000, container)
         check(content, correlation=0.98, gain=0.1, shift_s=0.04)
@@ -209,7 +209,7 @@ def test_speaker_on_one_channel_survives_hum_in_opposite_phase() -> None:
 
 
 @pytest.mark.parametrize("container", ["matroska", "mp4"])
-def test_track_with_sound_is_taken_where_first_is_silent(container: str) -> None:
+def test_track_with_sound_is_read_where_the_first_is_silent(container: str) -> None:
     signal = sweep(DURATION_S, 48_000)
     check(files.with_tracks([0 * signal, signal], 48_000, container), correlation=0.98, gain=0.1, shift_s=0.04)
     check(files.with_tracks([signal, 0.1 * signal], 48_000, container), correlation=0.98, gain=0.1, shift_s=0.04)

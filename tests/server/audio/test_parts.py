@@ -72,7 +72,7 @@ def test_samples_that_are_not_what_was_promised_are_not_mapped(n_samples: int) -
 
 
 @pytest.mark.filterwarnings("default::ResourceWarning")
-def test_audio_that_nobody_closed_gives_its_reservation_back() -> None:
+def test_audio_that_is_not_closed_gives_its_reservation_back() -> None:
     budget = Budget()
     with memory_file(bytes(16_000)) as file:
         seal(file.fileno())

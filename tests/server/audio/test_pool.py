@@ -208,7 +208,7 @@ async def test_job_that_breaks_sandbox_is_refused_at_once() -> None:
         assert victim.n_grows == 1
 
 
-async def test_workers_killed_while_idle_cost_nobody_anything() -> None:
+async def test_workers_killed_while_idle_cost_no_request() -> None:
     async with running(2) as pool:
         for pid in pool.worker_pids:
             os.kill(pid, signal.SIGKILL)
@@ -270,7 +270,7 @@ async def test_a_budget_that_refuses_is_an_overload_and_holds_nothing() -> None:
         assert pool.worker_pids == pids
 
 
-async def test_a_recording_that_will_never_fit_is_too_long_and_not_told_to_come_again() -> None:
+async def test_a_recording_that_never_fits_is_refused_without_retry_after() -> None:
     whole = MemoryBudget(4 << 20)
     async with running(1) as pool:
         with pytest.raises(AudioTooLong, match="MEMORY_BUDGET_BYTES"):

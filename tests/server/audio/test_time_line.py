@@ -11,7 +11,7 @@ from audio_kit.signals import best_match, expected, sweep
 
 
 @pytest.mark.parametrize("container", ["webm", "matroska", "mp4"])
-def test_a_gap_in_the_time_stamps_is_heard_as_silence(container: str) -> None:
+def test_a_gap_in_the_time_stamps_is_read_as_silence(container: str) -> None:
     content = files.with_gap(sweep(4, 48_000), 48_000, container, gap_at_s=2, gap_s=3)
     heard = decoded(content)
     assert len(heard) / 16_000 == pytest.approx(7, abs=0.05)

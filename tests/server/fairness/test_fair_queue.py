@@ -9,7 +9,7 @@ from whisper_server.fairness.fair_queue import FairQueue
 
 
 def order(queue: FairQueue[str], n: int = 100) -> list[str]:
-    taken = []
+    taken: list[str] = []
     while len(taken) < n and (item := queue.pop()) is not None:
         taken.append(item)
     return taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_address_is_what_trusted_proxies_saw(peer: str, forwarded_for: list[str]
     assert client_address(peer, forwarded_for, PROXIES) == address
 
 
-async def owners(*headers: dict[str, str], **variables: str) -> list[str]:
+async def owners(*headers: dict[str, str], **variables: Any) -> list[str]:
     """The owners that the decoder gets."""
     doubles, body = Doubles(), form_body()
     async with running(doubles, **variables) as server:

@@ -14,7 +14,7 @@ from whisper_server.errors import RateLimited
 from whisper_server.http.quotas import QuotaLimits, Quotas
 from whisper_server.memory_budget import MemoryBudget
 
-PROXY = {"TRUSTED_PROXIES": "127.0.0.1"}
+PROXY = "127.0.0.1"
 Answer = tuple[int, dict[str, str], Any]
 
 
@@ -38,7 +38,7 @@ async def send(server: Running, address: str = "203.0.113.1", audio: bytes = b"s
 async def test_requests_at_a_time_are_limited_for_each_client() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
-    async with running(doubles, MAX_REQUESTS_PER_CLIENT="2", **PROXY) as server:
+    async with running(doubles, MAX_REQUESTS_PER_CLIENT="2", TRUSTED_PROXIES=PROXY) as server:
         first = [asyncio.create_task(send(server)) for _ in range(2)]
         await until(lambda: doubles.pipeline.n_open == 2)
         status, headers, body = await send(server)
@@ -61,7 +61,7 @@ async def test_requests_at_a_time_are_limited_for_each_client() -> None:
 
 
 async def test_audio_per_minute_is_refused_before_the_body_once_it_is_used_up() -> None:
-    async with running(MAX_AUDIO_SECONDS_PER_MINUTE=str(2 * DURATION_S - 1), **PROXY) as server:
+    async with running(MAX_AUDIO_SECONDS_PER_MINUTE=str(2 * DURATION_S - 1), TRUSTED_PROXIES=PROXY) as server:
         first, second = await send(server), await send(server)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post_head(Content_Length=500, X_Forwarded_For="203.0.113.1", Expect="100-continue"))
@@ -80,7 +80,9 @@ async def test_bytes_of_one_client_do_not_keep_others_out() -> None:
     doubles = Doubles(pipeline=PipelineDouble(hold=asyncio.Event()))
     hold = doubles.pipeline.hold
     assert hold is not None
-    async with running(doubles, MAX_BYTES_PER_CLIENT="300000", MAX_UPLOAD_BYTES="100000", **PROXY) as server:
+    async with running(
+        doubles, MAX_BYTES_PER_CLIENT="300000", MAX_UPLOAD_BYTES="100000", TRUSTED_PROXIES=PROXY
+    ) as server:
         first = asyncio.create_task(send(server))  # decoded, 160,000 bytes
         await until(lambda: doubles.pipeline.n_open == 1)
         status, _, body = await send(server)

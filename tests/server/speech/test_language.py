@@ -58,7 +58,7 @@ class Engine(EngineDouble):
 
 
 @pytest.mark.parametrize("n_slots", [1, 4])
-async def test_next_window_is_heard_while_the_language_is_unsure(n_slots: int) -> None:
+async def test_next_window_is_examined_while_the_language_is_unsure(n_slots: int) -> None:
     engine = Engine(numbered, n_slots=n_slots)
     transcriber = pipeline(engine, VoiceDetectorDouble(spans=spans(4)))
     async with transcriber.transcribe(recording(4), options(language=None)) as job:
@@ -70,7 +70,7 @@ async def test_next_window_is_heard_while_the_language_is_unsure(n_slots: int) -
     assert_idle(transcriber, engine)
 
 
-async def test_recording_of_one_unsure_window_is_heard_once() -> None:
+async def test_recording_of_one_unsure_window_is_examined_once() -> None:
     engine = Engine(numbered)
     async with pipeline(engine, VoiceDetectorDouble(spans=spans(1))).transcribe(
         np.zeros(16_000, np.float32), options(language=None)

@@ -56,6 +56,10 @@
   value: {{ .Values.monitoring.endpoints.podMonitorLabels | toJson | quote }}
 - name: INGRESS_CONTROLLER
   value: {{ .Values.ingressController | quote }}
+- name: ALLOWED_IMAGE_REGISTRIES
+  value: {{ join "," .Values.policy.allowedImageRegistries | quote }}
+- name: REFUSED_ANNOTATIONS
+  value: {{ join "," .Values.policy.refusedAnnotations | quote }}
 - name: CLUSTER_DOMAIN
   value: {{ .Values.clusterDomain | quote }}
 - name: LOG_LEVEL

@@ -170,8 +170,13 @@ class FormPartReader:
         self._body = _Body(request, limits, throttle)
         self._events: deque[multipart.MultipartSegment | bytes | None] = deque()
         """What the parser found in the last piece: a part's head, pieces of its content, None at its end."""
+        boundary = boundary_of(request.headers)
+        first = f"--{boundary}".encode()
+        self._first_boundaries = (first, b"\r\n" + first)
+        self._start: bytes | None = b""
+        """What has come of the first boundary; None once it is there."""
         self._parser = multipart.PushMultipartParser(
-            boundary_of(request.headers),
+            boundary,
             max_header_size=_MAX_HEADER_BYTES,
             max_header_count=_MAX_HEADERS_PER_PART,
             header_charset="latin-1",
@@ -204,8 +209,20 @@ class FormPartReader:
                 if self._parser._state is multipart._COMPLETE:  # noqa: SLF001
                     await self._body.discard()
                     return None
-                self._events.extend(self._parser.parse(await self._body.next()))
+                piece = await self._body.next()
+                self._refuse_preamble(piece)
+                self._events.extend(self._parser.parse(piece))
         return self._events.popleft()
+
+    def _refuse_preamble(self, piece: bytes) -> None:
+        """The parser accepts bytes before the first boundary if the same piece holds it: by chance, as the network cuts pieces."""
+        if self._start is None:
+            return
+        self._start += piece[: len(self._first_boundaries[1])]
+        if self._start.startswith(self._first_boundaries):
+            self._start = None
+        elif not any(boundary.startswith(self._start) for boundary in self._first_boundaries):
+            raise multipart.ParserError("Unexpected byte in front of first boundary")
 
 
 async def discard(request: web.BaseRequest, limits: FormLimits, throttle: LoopThrottle) -> None:
