@@ -109,7 +109,7 @@ def key_of(client: str) -> str:
     return f"key-of-{client}-0123456789"
 
 
-async def measure(url: str, n_each: int) -> None:
+async def measure(url: str, n_each: int, rows: Sequence[int]) -> None:
     clip = wav(spoken("en", 3).samples)
     silence, dear = hours_of_silence(4), dear_flac(120)
     timeout = aiohttp.ClientTimeout(total=None)
@@ -117,11 +117,12 @@ async def measure(url: str, n_each: int) -> None:
         await send_clips(session, url, clip, 1)
         print("| beside the clips | alone, p95 | beside, p95 | ratio | clips' statuses | the other client |")
         print("|---|---|---|---|---|---|")
-        for name, files in (
+        all_rows = (
             ("50 files of four hours", [silence] * 50),
             ("2 FLACs of 655 kHz × 8 channels", [dear] * 2),
             ("20 of them", [dear] * 20),
-        ):
+        )
+        for name, files in (all_rows[row] for row in rows):
             alone = await send_clips(session, url, clip, n_each)
             async with dear_client(session, url, files) as outcomes:
                 beside = await send_clips(session, url, clip, n_each)
@@ -139,6 +140,7 @@ async def measure(url: str, n_each: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=6, help="clips of each client in each phase")
+    parser.add_argument("--rows", type=int, nargs="+", default=[0, 1, 2], help="rows of the table")
     arguments = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
@@ -147,7 +149,7 @@ def main() -> None:
         for client in ("dear", *(f"clips{number}" for number in range(N_CLIENTS))):
             (keys / client).write_text(key_of(client))
         with running({"API_KEYS_DIR": str(keys)}, Path(folder)) as server:
-            asyncio.run(measure(server.url, arguments.clips))
+            asyncio.run(measure(server.url, arguments.clips, arguments.rows))
 
 
 if __name__ == "__main__":
