@@ -41,11 +41,14 @@ GPU_SERVER_BYTES = 4 * GIB
 
 
 def n_decoders(wanted: int, n_cores: int, container_bytes: int | None) -> int:
-    """DECODE_WORKERS with 0 worked out: one a core and one per 512 MiB of the container, 1 to 8."""
+    """DECODE_WORKERS with 0 worked out: one a core and at least 2, one per 512 MiB of the container, 1 to 8.
+
+    Long files take all decoders but one: a second one keeps clips from waiting for them.
+    """
     if wanted:
         return wanted
     by_memory = MAX_DECODERS if container_bytes is None else container_bytes // MIN_BYTES_PER_DECODER
-    return max(1, min(MAX_DECODERS, n_cores, by_memory))
+    return max(1, min(MAX_DECODERS, max(2, n_cores), by_memory))
 
 
 def reserved_bytes(held_bytes: int, n_workers: int) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from whisper_runtime import choices
 from whisper_runtime import environment as env
+from whisper_runtime.environment import Network
 from whisper_runtime.memory import n_decoders
 from whisper_runtime.settings import misspelt, read_settings, setting
 from whisper_server.errors import StartError
@@ -146,7 +147,25 @@ class Settings:
     max_upload_bytes: int = setting(env.whole_number(1024), str(25 * MIB), "largest request body")
     upload_timeout_seconds: float = setting(env.number(1, 86_400), "300", "longest time an upload may take")
     max_queue_seconds: float = setting(
-        env.number(1, 86_400), "300", "longest expected wait before requests are refused"
+        env.number(1, 86_400),
+        "300",
+        "longest expected wait before requests are refused, and longest time that one alone may take",
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        env.networks,
+        "",
+        "networks of proxies whose `X-Forwarded-For` is believed, between commas, such as `10.0.0.0/8`; see “Clients” in docs/settings.md",
+    )
+    max_requests_per_client: int = setting(
+        env.whole_number(0, 100_000), "0", "requests of one client in flight; `0`: no limit"
+    )
+    max_audio_seconds_per_minute: float = setting(
+        env.number(0, 10_000_000), "0", "sound that one client may send per minute, in seconds; `0`: no limit"
+    )
+    max_bytes_per_client: int = setting(
+        env.whole_number(0),
+        "0",
+        "uploads and decoded sound of one client at a time; `0`: no limit but `MEMORY_BUDGET_BYTES`",
     )
     memory_budget_bytes: int = setting(
         env.whole_number(0),
@@ -161,7 +180,7 @@ class Settings:
     decode_workers: int = setting(
         env.whole_number(0, 64),
         "0",
-        "processes that decode files; `0`: one a core and one per 512 MiB of the container’s memory, at most 8",
+        "processes that decode files; `0`: one a core and at least 2, one per 512 MiB of the container’s memory, at most 8. Long files take all but one; with `1`, others wait for them",
     )
 
     # Running
@@ -208,6 +227,8 @@ class Settings:
         return settings
 
     def _contradictions(self) -> Iterator[str]:
+        if 0 < self.max_bytes_per_client < self.max_upload_bytes:
+            yield f"MAX_BYTES_PER_CLIENT must hold one upload: 0, or at least MAX_UPLOAD_BYTES, {self.max_upload_bytes}"
         if self.metrics_port and self.metrics_port == self.port:
             yield "METRICS_PORT is PORT: set 0 to serve /metrics there, or another port"
         if self.memory_budget_bytes and self.memory_budget_bytes < self.max_upload_bytes:

@@ -17,6 +17,7 @@ from whisper_operator.manifests.documents import plain
 from whisper_operator.manifests.resolved import engine_of
 from whisper_operator.manifests.resources import bytes_of
 from whisper_operator.manifests.routes import root_path
+from whisper_operator.resource.access import Access
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.resource.spec import Endpoint, Transcription
 from whisper_operator.settings import Defaults, Settings
@@ -114,8 +115,22 @@ def _serving(endpoint: Endpoint) -> Pairs:
         yield "MAX_UPLOAD_BYTES", str(spec.access.max_upload_bytes)
     if spec.access.max_queue_seconds is not None:
         yield "MAX_QUEUE_SECONDS", str(spec.access.max_queue_seconds)
+    yield from _clients(spec.access)
     yield "DRAIN_SECONDS", str(spec.rollout.drain_seconds)
     yield "SHUTDOWN_SECONDS", str(spec.rollout.shutdown_seconds)
+
+
+def _clients(access: Access) -> Pairs:
+    quotas = access.quotas
+    for name, limit in (
+        ("MAX_REQUESTS_PER_CLIENT", quotas.max_requests),
+        ("MAX_AUDIO_SECONDS_PER_MINUTE", quotas.max_audio_seconds_per_minute),
+        ("MAX_BYTES_PER_CLIENT", quotas.max_bytes),
+    ):
+        if limit is not None:
+            yield name, str(limit)
+    if access.trusted_proxies:
+        yield "TRUSTED_PROXIES", ",".join(access.trusted_proxies)
 
 
 def _folders(endpoint: Endpoint) -> dict[str, str]:

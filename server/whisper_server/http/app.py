@@ -21,6 +21,7 @@ from whisper_server.http.keys import KeyRing
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.openapi import DocumentFacts, docs_routes
 from whisper_server.http.protocol import HttpRunner, expect_later
+from whisper_server.http.quotas import QuotaLimits, Quotas
 from whisper_server.http.routes import APP_STATE, AppState
 from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
@@ -54,6 +55,10 @@ def app_state(
         limits=FormLimits(settings.max_upload_bytes, settings.upload_timeout_seconds),
         policy=Policy(settings.language_force, settings.timestamps),
         max_queue_s=settings.max_queue_seconds,
+        quotas=Quotas(
+            QuotaLimits(settings.max_requests_per_client, settings.max_audio_seconds_per_minute), time.monotonic
+        ),
+        proxies=settings.trusted_proxies,
         metrics=metrics,
         heartbeat_s=heartbeat_s,
         upload_throttle=LoopThrottle(STEPS_PER_ITERATION),
@@ -112,6 +117,8 @@ def make_runner(
     def add_common_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
         response.headers["x-request-id"] = request[RECORD].request_id
         response.headers[hdrs.SERVER] = "whisper-server"
+        if request[RECORD].owner:
+            response.headers.update(state.quotas.headers(request[RECORD].owner))
         response.headers.update(cors_headers(settings.cors_allow_origins, request.headers.get(hdrs.ORIGIN)))
         if state.service.draining:
             response.force_close()

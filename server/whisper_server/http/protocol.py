@@ -146,6 +146,7 @@ class HttpServer(web.Server):
             log.error("Request failed", exc_info=exc)
             error = internal_error()
         request[RECORD].error_code = error.code or str(error.status)
+        request[RECORD].refusal_reason = error.reason or ""
         return error_response(error)
 
     def close_idle(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
+from whisper_server.fairness.fair_semaphore import FairThreads
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_activity import with_speech
@@ -33,11 +34,16 @@ class LanguageDetection:
     """The languages of one recording."""
 
     def __init__(
-        self, options: Options, tokenizer: WhisperTokenizer, voice: VoiceDetector, max_window_s: float
+        self,
+        options: Options,
+        tokenizer: WhisperTokenizer,
+        voice: VoiceDetector,
+        max_window_s: float,
+        threads: FairThreads,
     ) -> None:
         self._given = options.language if tokenizer.is_multilingual else "en"
         self._candidates = options.languages or tuple(tokenizer.languages)
-        self._voice = voice
+        self._voice, self._threads = voice, threads
         self._max_samples = round(max_window_s * SAMPLE_RATE_HZ)
         self._slots: dict[Window, WindowSlot] = {}
         self._guesses: dict[Window, LanguageGuess] = {}
@@ -83,7 +89,7 @@ class LanguageDetection:
     async def _heard(self, samples: Samples, windows: Sequence[Window]) -> AsyncGenerator[Window]:
         """The windows with speech; the first window if none has speech."""
         has_speech = False
-        async for window in with_speech(self._voice, samples, windows):
+        async for window in with_speech(self._threads, self._voice, samples, windows):
             has_speech = True
             yield window
         if not has_speech:

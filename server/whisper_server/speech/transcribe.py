@@ -1,19 +1,20 @@
 """The pipeline: cuts a recording into windows, transcribes them concurrently and joins the results.
 
-Uses the engine through its Protocol only. `window_transcription` handles a single window. This module does not
-depend on HTTP, files or formats.
+Uses the engine through its Protocol only. `window_transcription` handles a single window. No HTTP, files or formats.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Self
 
 from whisper_server.errors import BadRequest
-from whisper_server.speech.fair_semaphore import FairSemaphore
+from whisper_server.fairness.fair_semaphore import FairSemaphore, FairThreads
 from whisper_server.speech.language_detection import LanguageDetection, WindowSlot
 from whisper_server.speech.vad import Spans, VoiceDetector
 from whisper_server.speech.voice_activity import speech_spans, split_windows
@@ -48,10 +49,11 @@ class Transcriber:
         self.max_window_s = max_window_s
         self.on_fallback = on_fallback
         self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
-        self.wait_estimator = WaitEstimator(clock)
+        self.threads = FairSemaphore(len(os.sched_getaffinity(0)))  # long recordings would take all of them
+        self.wait_estimator = WaitEstimator(clock, engine.facts.n_windows_in_flight)
         self.transcriptions: set[Transcription] = set()
 
-    def transcribe(self, samples: Samples, options: Options) -> Transcription:
+    def transcribe(self, samples: Samples, options: Options, owner: str = "") -> Transcription:
         """The transcription of one recording, not started. Raises BadRequest for a language that the model lacks."""
         known = self.tokenizer.languages
         for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
@@ -59,30 +61,39 @@ class Transcriber:
                 raise BadRequest(
                     f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
                 )
-        return Transcription(self, samples, options)
+        return Transcription(self, samples, options, owner)
 
     def queued_audio_s(self) -> float:
         """Seconds of audio in all recordings that are queued or running."""
         return sum(one.duration_s for one in self.transcriptions)
 
-    def estimated_wait_s(self) -> float:
-        """Seconds until all windows that are open now are finished, at the recent throughput."""
-        return self.wait_estimator.wait_s()
+    def estimated_wait_s(self, owner: str = "", audio_s: float = 0.0) -> float:
+        """Seconds that a new recording of `owner` waits for others."""
+        return self.wait_estimator.wait_s(owner, self.n_windows(audio_s))
+
+    def work_s(self, audio_s: float) -> float:
+        """Seconds that a recording takes alone; 0 if it is not known."""
+        return self.wait_estimator.work_s(self.n_windows(audio_s))
+
+    def n_windows(self, audio_s: float) -> int:
+        """Before the recording is cut."""
+        return max(1, math.ceil(audio_s / self.max_window_s))
 
 
 class Transcription:
     """One recording. An async context manager: leaving it cancels and frees all of its work."""
 
-    def __init__(self, transcriber: Transcriber, samples: Samples, options: Options) -> None:
-        self._transcriber = transcriber
+    def __init__(self, transcriber: Transcriber, samples: Samples, options: Options, owner: str) -> None:
+        self._transcriber, self._owner = transcriber, owner
+        self._threads = FairThreads(transcriber.threads, owner, id(self))
         self._samples = samples
         self._options = options
         self._previous: tuple[int, ...] = ()
-        """Tokens of prompt and keywords, the same for every window."""
         self._tasks: list[asyncio.Task[WindowTranscript]] = []
         self._language: asyncio.Task[str] | None = None
-        self._detection = LanguageDetection(options, transcriber.tokenizer, transcriber.voice, transcriber.max_window_s)
-        self._n_unfinished = 0
+        self._detection = LanguageDetection(
+            options, transcriber.tokenizer, transcriber.voice, transcriber.max_window_s, self._threads
+        )
         self._n_samples = len(samples)
 
     @property
@@ -92,6 +103,7 @@ class Transcription:
 
     async def __aenter__(self) -> Self:
         self._transcriber.transcriptions.add(self)
+        self._transcriber.wait_estimator.add(self._owner, self, self._transcriber.n_windows(self.duration_s))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -102,7 +114,7 @@ class Transcription:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:  # a second cancellation must not leave the transcription counted as open
             await self._detection.close()
-            self._transcriber.wait_estimator.drop(self._n_unfinished)
+            self._transcriber.wait_estimator.drop(self._owner, self)
             self._transcriber.transcriptions.discard(self)
             self._drop_references()
 
@@ -119,13 +131,13 @@ class Transcription:
     async def windows(self) -> AsyncIterator[WindowTranscript]:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
         voice, activity = self._transcriber.voice, self._options.voice_activity
-        speech = None if activity is None else await speech_spans(voice, self._samples, activity)
-        windows, self._previous = await asyncio.to_thread(self._prepare, speech)
+        speech = None if activity is None else await speech_spans(self._threads, voice, self._samples, activity)
+        windows, self._previous = await self._threads.run(self._prepare, speech)
         if speech is None:
-            windows = await split_windows(voice, self._samples, windows)
+            windows = await split_windows(self._threads, voice, self._samples, windows)
         self._language = asyncio.create_task(self._detection.of_recording(self._samples, windows, self._open))
-        self._n_unfinished = len(windows)
-        self._transcriber.wait_estimator.add(len(windows))
+        n_more = len(windows) - self._transcriber.n_windows(self.duration_s)
+        self._transcriber.wait_estimator.add(self._owner, self, n_more)
         self._tasks = [asyncio.create_task(self._transcribe(window)) for window in windows]
         has_text = False
         for number in range(len(windows)):
@@ -160,18 +172,15 @@ class Transcription:
         )
 
     def _prepare(self, speech: Spans | None) -> tuple[Sequence[Window], tuple[int, ...]]:
-        """The windows, and the tokens of prompt and keywords. Both are slow for long input, so this runs in a thread.
-
-        `speech` is given if voice activity was requested; then the windows cover only that.
-        """
-        options, max_s = self._options, self._transcriber.max_window_s
+        """The windows (only over `speech` if it is given), and the tokens of prompt and keywords. Slow for long input."""
+        max_s = self._transcriber.max_window_s
         windows = cut(self._samples, max_s) if speech is None else cut_by_speech(self._samples, speech, max_s)
-        return windows, self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
+        return windows, self._transcriber.tokenizer.previous_text(self._options.prompt, self._options.keywords)
 
     async def _open(self, window: Window) -> WindowSlot:
         """Wait for a slot of the engine, and open the window in it."""
         async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._transcriber.slots.slot(self))
+            await opening.enter_async_context(self._transcriber.slots.slot(self._owner, self))
             engine_window = self._transcriber.engine.open_window(window.of(self._samples))
             opening.callback(engine_window.close)
             release = opening.pop_all()
@@ -195,8 +204,7 @@ class Transcription:
                 on_fallback=transcriber.on_fallback,
             )
             result = await single.transcribe(slot.engine_window, window.of(self._samples), window)
-        transcriber.wait_estimator.finish()
-        self._n_unfinished -= 1
+        transcriber.wait_estimator.finish(self._owner, self)
         return replace(result, language=language)
 
     def _joined(self, window: WindowTranscript, *, has_text: bool) -> str:
