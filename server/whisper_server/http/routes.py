@@ -142,7 +142,7 @@ async def transcript_events(transcription: Transcription, *, logprobs: bool) -> 
             yield delta_event(window, logprobs=logprobs)
     transcript = transcription.assemble(windows)
     yield done_event(
-        transcript.text, transcript.language, tokens_usage(transcript), transcript.logprobs if logprobs else None
+        transcript.text, transcript.languages, tokens_usage(transcript), transcript.logprobs if logprobs else None
     )
 
 

@@ -8,32 +8,24 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, Self
 
 from whisper_server.errors import BadRequest
 from whisper_server.fairness.fair_semaphore import FairSemaphore, FairThreads
-from whisper_server.speech.language import LanguageVote
+from whisper_server.speech.language_detection import LanguageDetection, WindowSlot
 from whisper_server.speech.vad import Spans, VoiceDetector
-from whisper_server.speech.voice_activity import speech_spans, split_windows, with_speech
+from whisper_server.speech.voice_activity import speech_spans, split_windows
 from whisper_server.speech.wait_estimator import WaitEstimator
 from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
 from whisper_server.speech.windows import Window, cut, cut_by_speech
 from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
-from whisper_server.whisper.engine_protocol import Engine, EngineWindow
+from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.languages import after_text
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Task, Transcript, WindowTranscript
-
-
-@dataclass(frozen=True)
-class WindowSlot:
-    """A window inside the engine, with what closes it and releases its slot."""
-
-    engine_window: EngineWindow
-    release: AsyncExitStack
 
 
 class Transcriber:
@@ -99,7 +91,9 @@ class Transcription:
         self._previous: tuple[int, ...] = ()
         self._tasks: list[asyncio.Task[WindowTranscript]] = []
         self._language: asyncio.Task[str] | None = None
-        self._detection_slots: dict[Window, WindowSlot] = {}  # encoded already; keeps its slot until it is decoded
+        self._detection = LanguageDetection(
+            options, transcriber.tokenizer, transcriber.voice, transcriber.max_window_s, self._threads
+        )
         self._n_samples = len(samples)
 
     @property
@@ -119,8 +113,7 @@ class Transcription:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:  # a second cancellation must not leave the transcription counted as open
-            for slot in self._detection_slots.values():
-                await slot.release.aclose()
+            await self._detection.close()
             self._transcriber.wait_estimator.drop(self._owner, self)
             self._transcriber.transcriptions.discard(self)
             self._drop_references()
@@ -133,7 +126,6 @@ class Transcription:
         """
         self._tasks = []
         self._language = None
-        self._detection_slots = {}
         self._samples = self._samples[:0].copy()
 
     async def windows(self) -> AsyncIterator[WindowTranscript]:
@@ -143,7 +135,7 @@ class Transcription:
         windows, self._previous = await self._threads.run(self._prepare, speech)
         if speech is None:
             windows = await split_windows(self._threads, voice, self._samples, windows)
-        self._language = asyncio.create_task(self._detect_language(windows))
+        self._language = asyncio.create_task(self._detection.of_recording(self._samples, windows, self._open))
         n_more = len(windows) - self._transcriber.n_windows(self.duration_s)
         self._transcriber.wait_estimator.add(self._owner, self, n_more)
         self._tasks = [asyncio.create_task(self._transcribe(window)) for window in windows]
@@ -151,7 +143,7 @@ class Transcription:
         for number in range(len(windows)):
             # Without a local name for the task: a frame in its traceback would refer to it.
             window = await self._tasks[number]
-            window = replace(window, text=self._joined(window.text, has_text=has_text))
+            window = replace(window, text=self._joined(window, has_text=has_text))
             has_text = has_text or bool(window.text)
             yield window
         await self._language
@@ -164,12 +156,14 @@ class Transcription:
         """Join the results of `windows`, after it has ended and before the transcription is left."""
         assert self._language is not None, "windows() has not ended"
         options = self._options
+        text = "".join(window.text for window in windows)
+        language = self._language.result() if text else self._detection.without_words
         segments = (segment for window in windows for segment in window.segments)
         return Transcript(
             task=options.task,
-            language=self._language.result(),
+            languages=tuple(dict.fromkeys([language, *(window.language for window in windows if window.text)])),
             duration_s=self.duration_s,
-            text="".join(window.text for window in windows),
+            text=text,
             segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
             logprobs=tuple(logprob for window in windows for logprob in window.logprobs),
             n_prompt_tokens=len(self._previous),
@@ -192,59 +186,29 @@ class Transcription:
             release = opening.pop_all()
         return WindowSlot(engine_window, release)
 
-    async def _detect_language(self, windows: Sequence[Window]) -> str:
-        """The language that the request names, or else that of the first windows with speech."""
-        options, tokenizer = self._options, self._transcriber.tokenizer
-        if options.language is not None:
-            return options.language
-        if not tokenizer.is_multilingual:
-            return "en"
-        vote = LanguageVote(options.languages or tuple(tokenizer.languages))
-        async with aclosing(self._for_detection(windows)) as candidates:
-            async for window in candidates:
-                # One slot at a time: only the last window is decoded without being encoded again.
-                for slot in self._detection_slots.values():
-                    await slot.release.aclose()
-                self._detection_slots.clear()
-                self._detection_slots[window] = await self._open(window)
-                vote.add(await self._detection_slots[window].engine_window.detect_language())
-                if vote.is_decided:
-                    break
-        return vote.language
-
-    async def _for_detection(self, windows: Sequence[Window]) -> AsyncGenerator[Window]:
-        """The windows with speech; the first window if none has speech."""
-        has_speech = False
-        async for window in with_speech(self._threads, self._transcriber.voice, self._samples, windows):
-            has_speech = True
-            yield window
-        if not has_speech:
-            max_samples = round(self._transcriber.max_window_s * SAMPLE_RATE_HZ)
-            yield windows[0] if windows else Window(0, min(len(self._samples), max_samples))
-
     async def _transcribe(self, window: Window) -> WindowTranscript:
         assert self._language is not None
-        language = await asyncio.shield(self._language)
+        recording_language = await asyncio.shield(self._language)
         transcriber = self._transcriber
-        single = WindowTranscriber(
-            tokenizer=transcriber.tokenizer,
-            policy=transcriber.policy,
-            voice=transcriber.voice,
-            open_window=transcriber.engine.open_window,
-            options=self._options,
-            language=language,
-            previous=self._previous,
-            on_fallback=transcriber.on_fallback,
-        )
-        slot = self._detection_slots.pop(window, None) or await self._open(window)
+        slot = self._detection.take(window) or await self._open(window)
         async with slot.release:
+            language = await self._detection.of_window(window, slot.engine_window, recording_language)
+            single = WindowTranscriber(
+                tokenizer=transcriber.tokenizer,
+                policy=transcriber.policy,
+                voice=transcriber.voice,
+                open_window=transcriber.engine.open_window,
+                options=self._options,
+                language=language,
+                previous=self._previous,
+                on_fallback=transcriber.on_fallback,
+            )
             result = await single.transcribe(slot.engine_window, window.of(self._samples), window)
         transcriber.wait_estimator.finish(self._owner, self)
-        return result
+        return replace(result, language=language)
 
-    def _joined(self, text: str, *, has_text: bool) -> str:
+    def _joined(self, window: WindowTranscript, *, has_text: bool) -> str:
         """The window's text, to be appended to the text so far: with a space between words, none at the start."""
         if not has_text:
-            return text.lstrip()
-        assert self._language is not None
-        return after_text(text, "en" if self._options.task is Task.TRANSLATE else self._language.result())
+            return window.text.lstrip()
+        return after_text(window.text, "en" if self._options.task is Task.TRANSLATE else window.language)

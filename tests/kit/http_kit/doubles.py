@@ -156,7 +156,7 @@ class TranscriptionDouble:
     def assemble(self, windows: Sequence[WindowTranscript]) -> Transcript:
         return Transcript(
             task=self._options.task,
-            language=self._options.language or "en",
+            languages=(self._options.language or "en",),
             duration_s=DURATION_S,
             text="".join(window.text for window in windows),
             segments=tuple(segment for window in windows for segment in window.segments),
