@@ -9,10 +9,10 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 NODES ?= simulated
 
-.PHONY: help setup python demo test test-all vllm cluster e2e fuzz check audit build push release generate bench bench-gpu soak cluster-up cluster-down
+.PHONY: help setup python demo test test-all vllm cluster e2e fuzz check audit build push release generate bench bench-accuracy bench-reference bench-gpu soak cluster-up cluster-down
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: ## bring all that work on the project takes into .venv and, as root, from Debian
 	@scripts/setup.sh
@@ -20,8 +20,8 @@ setup: ## bring all that work on the project takes into .venv and, as root, from
 python:
 	@scripts/setup.sh python
 
-demo: python ## start the server on the demo model, transcribe a clip with OpenAI's client
-	@$(PY)/python demo/demo.py
+demo: python ## start the server on Whisper base, transcribe a recording, or FILE=yours, with OpenAI's client
+	@$(PY)/python demo/demo.py $${FILE:+"$$FILE"}
 
 test: setup ## all tiers, in two lanes at once; names what it skips, with the reason
 	@PYTHONPATH=tests/kit $(PY)/python -m suite_kit test $(PYTEST_ARGS)
@@ -70,8 +70,14 @@ generate: python ## write what comes from the code: CRD, schemas, tables, API re
 	@$(PY)/python scripts/generate_docs.py
 
 bench: python ## throughput and latencies over HTTP, alone and beside faster-whisper
-	@PYTHONPATH=tests/kit $(PY)/python bench/side_by_side.py
+	@PYTHONPATH=demo:tests/kit $(PY)/python bench/side_by_side.py
 	@PYTHONPATH=tests/kit $(PY)/python bench/load.py $(BENCH_ARGS)
+
+bench-accuracy: python ## word errors on human voices beside faster-whisper and openai/whisper: BENCH_ARGS="--size tiny|small|full"
+	@PYTHONPATH=demo:tests/kit $(PY)/python bench/accuracy.py $(BENCH_ARGS)
+
+bench-reference: python ## features, tokens and words' times beside openai/whisper's own package, window by window
+	@PYTHONPATH=demo:tests/kit $(PY)/python bench/reference.py $(BENCH_ARGS)
 
 GPU_PY ?= python3
 bench-gpu: ## beside vLLM's own server, in one run; needs a GPU and the extra `vllm`: BENCH_ARGS="turbo", GPU_PY=python3

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 
 def quantile(values: Sequence[float], q: float) -> float:
@@ -32,3 +33,12 @@ def machine() -> str:
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     load = os.getloadavg()[0]
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {len(os.sched_getaffinity(0))} cores of {model}, load before {load:.1f}"
+
+
+def process_cpu_s(process: psutil.Process) -> float:
+    """Of one process; 0 where it has ended."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)

@@ -15,7 +15,8 @@
     ├── TooMuchWork             413 too_much_work
     ├── Overloaded              429 with Retry-After
     │   ├── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
-    │   └── RateLimited         429 rate_limit_exceeded, a quota of the client
+    │   ├── RateLimited         429 rate_limit_exceeded, a quota of the client
+    │   └── TooManyRequests     429, as many requests as there are descriptors for
     ├── InternalError           500
     └── Unavailable             503
         ├── ModelLoading        503 loading, with Retry-After
@@ -40,15 +41,13 @@ class ApiError(Exception):
     status = 500
     type = "server_error"
     code: str | None = None
-    reason: str | None = None
-    """For the metric of refusals, where it says more than the code."""
+    reason: str | None = None  # for the metric of refusals, where it says more than the code
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
-        if code is not None:
-            self.code = code
+        self.code = code or self.code
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
@@ -164,7 +163,7 @@ class UnsupportedEncoding(ApiError):
 
 
 class TooMuchWork(ApiError):
-    """The request alone takes longer than MAX_QUEUE_SECONDS, so that a later try cannot succeed either."""
+    """The request alone takes longer than MAX_QUEUE_SECONDS: a later try cannot succeed either."""
 
     status = 413
     type = "invalid_request_error"
@@ -207,6 +206,17 @@ class MemoryFull(Overloaded):
     def __init__(self) -> None:
         super().__init__(
             "The server holds as many recordings as its memory allows (MEMORY_BUDGET_BYTES). Try again soon.",
+            retry_after_s=5,
+        )
+
+
+class TooManyRequests(Overloaded):
+    """As many requests at a time as descriptors and memory allow, or none is left after all."""
+
+    def __init__(self, n_requests: int | None = None) -> None:
+        number = "as many requests" if n_requests is None else f"{n_requests} requests, as many"
+        super().__init__(
+            f"The server works on {number} as its open files (ulimit -n) and MEMORY_BUDGET_BYTES allow. Try again soon.",
             retry_after_s=5,
         )
 

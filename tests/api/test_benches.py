@@ -31,7 +31,7 @@ Figure = Callable[[str], None]
 def test_a_benchmark_in_small(script: str, arguments: str, printed: str, figure: Figure) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "bench" / script, *arguments.split()],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tests" / "kit")},
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'demo'}:{ROOT / 'tests' / 'kit'}"},
         capture_output=True,
         text=True,
         timeout=280,

@@ -184,9 +184,10 @@ def test_minimal_spec_makes_these_documents() -> None:
                                 {"name": "HF_HOME", "value": "/scratch/models/huggingface"},
                                 {"name": "MODEL_CACHE_DIR", "value": "/scratch/models/converted"},
                                 *FOLDERS,
+                                {"name": "MEMORY_REQUEST_BYTES", "value": str(7 << 30)},
                             ],
                             "resources": {
-                                "requests": {"cpu": "2", "memory": "6Gi", "nvidia.com/gpu": "1"},
+                                "requests": {"cpu": "2", "memory": "7Gi", "nvidia.com/gpu": "1"},
                                 "limits": {"nvidia.com/gpu": "1"},
                             },
                             "securityContext": CONTAINER_SECURITY,
@@ -540,6 +541,7 @@ def test_cpu_server_gets_its_engine_and_requests_no_gpu() -> None:
         {"name": "HF_HOME", "value": "/scratch/models/huggingface"},
         {"name": "MODEL_CACHE_DIR", "value": "/scratch/models/converted"},
         *FOLDERS,
+        {"name": "MEMORY_REQUEST_BYTES", "value": str(2 << 30)},
     ]
 
 

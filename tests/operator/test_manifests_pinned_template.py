@@ -133,6 +133,7 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
 }
 BESIDE_PODS: dict[str, tuple[Document, Document]] = {
     "access.networkPolicy.enabled": ({}, {"access": {"networkPolicy": {"enabled": False}}}),
+    "access.networkPolicy.egress": ({}, {"access": {"networkPolicy": {"egress": "none"}}}),
     "access.networkPolicy.from": ({}, {"access": {"networkPolicy": {"from": [{"podSelector": {}}]}}}),
     "service.type": ({}, {"service": {"type": "NodePort"}}),
     "service.annotations": ({}, {"service": {"annotations": {"a": "b"}}}),

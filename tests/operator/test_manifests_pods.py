@@ -317,3 +317,36 @@ def test_spec_resolves_to_these_values(spec: Document, expected: tuple[str, ...]
         image=image,
         model_revision=revision,
     )
+
+
+def egress(spec: Document, **settings: Any) -> Document:
+    """The NetworkPolicy's part about connections from the pods."""
+    made = make_children(
+        parsed_endpoint({"access": {"networkPolicy": spec}}),
+        operator_settings(**settings),
+        served_kinds=frozenset(),
+        ingress_controller="",
+    )
+    (found,) = [child["spec"] for child in made if child["kind"] == "NetworkPolicy"]
+    return {key: found[key] for key in ("policyTypes", "egress") if key in found}
+
+
+def test_pods_connect_to_where_egress_says() -> None:
+    def ports(*numbers: int) -> list[Document]:
+        return [{"protocol": "TCP", "port": number} for number in numbers]
+
+    dns = [{"protocol": protocol, "port": port} for port in (53, 5353) for protocol in ("UDP", "TCP")]
+    both = ["Ingress", "Egress"]
+    proxies = {
+        "http_proxy": "proxy.example:3128",
+        "https_proxy": "http://proxy.example",
+        "hf_endpoint": "https://hub:8443/a",
+    }
+
+    assert egress({}) == {"policyTypes": ["Ingress"]}
+    assert egress({"egress": "none"}) == {"policyTypes": both, "egress": []}
+    assert egress({"egress": "hub"}) == {"policyTypes": both, "egress": [{"ports": dns}, {"ports": ports(443)}]}
+    assert egress({"egress": "hub"}, defaults=proxies) == {
+        "policyTypes": both,
+        "egress": [{"ports": dns}, {"ports": ports(80, 443, 3128, 8443)}],
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from real_kit.packages import PackageUnavailable
+from pinned_packages import PackageUnavailable
 from real_kit.weights import base_checkpoint
 from server_kit.api import Api
 from server_kit.process import StartServer

@@ -7,7 +7,7 @@ template depends on (ports, times, folders). The order is fixed, and of two vari
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from whisper_operator import names
@@ -15,6 +15,7 @@ from whisper_operator.errors import SpecError
 from whisper_operator.manifests import volumes
 from whisper_operator.manifests.documents import plain
 from whisper_operator.manifests.resolved import engine_of
+from whisper_operator.manifests.resources import bytes_of
 from whisper_operator.manifests.routes import root_path
 from whisper_operator.resource.access import Access
 from whisper_operator.resource.reserved import RESERVED_ENV
@@ -29,8 +30,8 @@ DECODED_LIMIT_S = 14_400
 """The server's default of MAX_DECODED_SECONDS."""
 
 
-def environment(endpoint: Endpoint, settings: Settings) -> list[Variable]:
-    """`env` of the container."""
+def environment(endpoint: Endpoint, settings: Settings, resources: Mapping[str, Any]) -> list[Variable]:
+    """`env` of a container with these resources."""
     spec = endpoint.spec
     pairs = {
         "MODEL_ID": spec.model.id,
@@ -42,6 +43,7 @@ def environment(endpoint: Endpoint, settings: Settings) -> list[Variable]:
         **dict(_network(settings.defaults)),
     }
     variables = [{"name": name, "value": value} for name, value in pairs.items()]
+    variables += _memory(resources)
     variables += _token(endpoint)
     variables += [plain(each) for each in settings.defaults.env if each["name"] not in RESERVED_ENV]
     variables += _own(endpoint)
@@ -54,6 +56,14 @@ def _model(endpoint: Endpoint) -> Pairs:
         yield "MODEL_REVISION", model.revision
     if model.served_names:
         yield "SERVED_MODEL_NAMES", ",".join(model.served_names)
+
+
+def _memory(resources: Mapping[str, Any]) -> list[Variable]:
+    """The server sees its container's limit by itself, but not the pod's request."""
+    request = resources.get("requests", {}).get("memory")
+    if request is None or "memory" in resources.get("limits", {}):
+        return []
+    return [{"name": "MEMORY_REQUEST_BYTES", "value": str(bytes_of(request))}]
 
 
 def _token(endpoint: Endpoint) -> list[Variable]:

@@ -33,6 +33,10 @@ class NetworkPolicy:
         embedded="io.k8s.api.networking.v1.NetworkPolicyPeer",
         maxItems=32,
     )
+    egress: choices.Egress = spec_field(
+        "Where the pods may connect to. any: anywhere; hub: DNS, port 443 for Hugging Face, and the ports of the operator's proxy and mirror; none: nowhere, for a model that is in the image or in a cache that stays.",
+        choices.Egress.ANY,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -44,8 +44,8 @@ ACCESS_RULES: tuple[Rule, ...] = (
     Rule(
         at="spec.access.networkPolicy",
         field="from",
-        rule="self.enabled || !has(self.from) || self.from.size() == 0",
-        message="without a NetworkPolicy nothing is narrowed: write enabled true, or leave from out",
+        rule="self.enabled || ((!has(self.from) || self.from.size() == 0) && (!has(self.egress) || self.egress == 'any'))",
+        message="without a NetworkPolicy nothing is narrowed: write enabled true, or leave from and egress out",
     ),
     Rule(
         at="spec.access.networkPolicy.from[]",

@@ -29,6 +29,7 @@ RESERVED_ENV: Mapping[str, str] = {
     "MAX_AUDIO_SECONDS_PER_MINUTE": "access.quotas.maxAudioSecondsPerMinute",
     "MAX_BYTES_PER_CLIENT": "access.quotas.maxBytes",
     "TRUSTED_PROXIES": "access.trustedProxies",
+    "MEMORY_REQUEST_BYTES": "pod.resources",
     "ROOT_PATH": "exposure.ingress.path or exposure.gateway.path",
     "DRAIN_SECONDS": "rollout.drainSeconds",
     "SHUTDOWN_SECONDS": "rollout.shutdownSeconds",

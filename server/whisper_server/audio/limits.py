@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from whisper_runtime.memory import DECODER_ROOM_BYTES
 from whisper_server.audio.messages import Probed
 from whisper_server.errors import AudioTooLong, AudioTooShort
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
@@ -46,7 +47,7 @@ class DecoderLimits:
     The kernel enforces it."""
     short_cpu_s: float = 5
     """Processor time of a job that does not count as long. If it takes more, it is read again as a long one (`job_queue`)."""
-    memory_bytes: int = 512 * 1024 * 1024
+    memory_bytes: int = DECODER_ROOM_BYTES
     """Address space that decoding may take above that of an idle worker. The kernel enforces it."""
     stall_s: float = 12
     """A worker is frozen if it sends no message and uses no processor time for this long; the server kills it."""

@@ -12,6 +12,7 @@ from whisper_server.api.options import Policy
 from whisper_server.api.served_models import served_models
 from whisper_server.http import routes
 from whisper_server.http.access_log import AccessLog
+from whisper_server.http.admission import RequestSlots
 from whisper_server.http.connection import ConnectionTimes
 from whisper_server.http.cors import cors_headers, preflight
 from whisper_server.http.forms import FormLimits
@@ -29,15 +30,29 @@ from whisper_server.settings import Settings
 
 STEPS_PER_ITERATION = 2
 """Steps of one kind; each takes a quarter to half a millisecond. A probe waits for two or three iterations."""
+REQUEST_BYTES = 262_144
+"""Buffers and objects of a request besides what the memory budget counts."""
+MIN_REQUESTS = 64
+"""At a time, however small the memory budget is."""
 PROBES = {"/health": routes.health, "/ready": routes.ready}
 
 
-def app_state(settings: Settings, service: Service, metrics: Metrics, *, heartbeat_s: float = 15.0) -> AppState:
-    """The handlers' state, from the settings."""
+def app_state(
+    settings: Settings,
+    service: Service,
+    metrics: Metrics,
+    *,
+    max_requests: int,
+    budget: MemoryBudget,
+    heartbeat_s: float = 15.0,
+) -> AppState:
+    """The handlers' state, from the settings; `max_requests` are those at a time that there are descriptors for."""
+    budget.limit_owners_to(settings.max_bytes_per_client)
     return AppState(
         service=service,
         models=served_models(settings.served_model_names, settings.model_id, created=int(time.time())),
-        budget=MemoryBudget(settings.memory_budget_bytes, max_owner_bytes=settings.max_bytes_per_client),
+        budget=budget,
+        slots=RequestSlots(min(max_requests, max(MIN_REQUESTS, budget.limit_bytes // REQUEST_BYTES))),
         limits=FormLimits(settings.max_upload_bytes, settings.upload_timeout_seconds),
         policy=Policy(settings.language_force, settings.timestamps),
         max_queue_s=settings.max_queue_seconds,
@@ -92,8 +107,9 @@ def build_metrics_app(state: AppState) -> web.Application:
 def make_runner(
     app: web.Application,
     settings: Settings,
+    *,
+    max_connections: int,
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
-    max_connections: int | None = None,
 ) -> HttpRunner:
     """The application with its server, not yet listening."""
     state = app[APP_STATE]

@@ -18,7 +18,7 @@ from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
 from whisper_server.api.options import Policy
 from whisper_server.api.served_models import find_model, model_object
 from whisper_server.errors import ApiError
-from whisper_server.http.admission import check_budget, check_wait, check_work
+from whisper_server.http.admission import RequestSlots, check_budget, check_wait, check_work
 from whisper_server.http.bodies import PiecewiseBody
 from whisper_server.http.clients import owner_of
 from whisper_server.http.forms import Form, FormLimits, read_form, refuse_by_headers
@@ -41,6 +41,7 @@ class AppState:
     service: Service
     models: Mapping[str, ServedModel]
     budget: MemoryBudget
+    slots: RequestSlots
     limits: FormLimits
     policy: Policy
     max_queue_s: float
@@ -70,14 +71,12 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
     state, record = request.app[APP_STATE], request[RECORD]
     record.owner = owner_of(request, record.client, state.proxies)
     backend = _admit(request, state, record.owner)
-    with state.quotas.request(record.owner):
+    with state.quotas.request(record.owner), state.slots.taken(record.owner):
         await send_continue(request)
-        return await _transcribe_admitted(request, state, task, backend)
+        return await _answer(request, task, state, backend)
 
 
-async def _transcribe_admitted(
-    request: web.Request, state: AppState, task: Task, backend: Backend
-) -> web.StreamResponse:
+async def _answer(request: web.Request, task: Task, state: AppState, backend: Backend) -> web.StreamResponse:
     record = request[RECORD]
     owner = record.owner
     with state.budget.reservation(owner) as upload:

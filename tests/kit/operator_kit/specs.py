@@ -190,6 +190,10 @@ REFUSED: tuple[Refused, ...] = (
         "spec.access.networkPolicy.from: Invalid value: without a NetworkPolicy nothing is narrowed",
     ),
     Refused(
+        _sources(enabled=False, egress="hub"),
+        "spec.access.networkPolicy.from: Invalid value: without a NetworkPolicy nothing is narrowed",
+    ),
+    Refused(
         {"access": {"quotas": {"maxBytes": 1_048_576}}},
         "spec.access.quotas.maxBytes: Invalid value: it must hold one upload",
     ),
@@ -377,7 +381,8 @@ ACCEPTED: dict[str, Document] = {
                     {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
                     {"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {}},
                     {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}},
-                ]
+                ],
+                "egress": "none",
             },
         },
         "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},

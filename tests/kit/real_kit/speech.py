@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from real_kit.packages import LIBRIVOX, MUSIC, SOUNDS, TEXTS, unpacked
+from pinned_packages import unpacked
+from real_kit.packages import LIBRIVOX, MUSIC, SOUNDS, TEXTS
 
 RATE_HZ = 8000
 LANGUAGES = ("en", "es", "fr", "it", "ru")

