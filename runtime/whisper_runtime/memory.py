@@ -41,9 +41,9 @@ GPU_SERVER_BYTES = 4 * GIB
 
 
 def n_decoders(wanted: int, n_cores: int, container_bytes: int | None) -> int:
-    """DECODE_WORKERS with 0 worked out: one a core, two at least, and one per 512 MiB of the container, 1 to 8.
+    """DECODE_WORKERS with 0 worked out: one a core and at least 2, one per 512 MiB of the container, 1 to 8.
 
-    Two, because long files leave one for clips: with one, clips wait until a long file is decoded.
+    Long files take all decoders but one: a second one keeps clips from waiting for them.
     """
     if wanted:
         return wanted

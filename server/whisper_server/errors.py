@@ -3,8 +3,8 @@
     ApiError                    an error response: status, type, param, code
     ├── BadRequest              400, names the field
     │   ├── InvalidAudio        400 invalid_audio
-    │   ├── AudioTooShort       400 audio_too_short
-    │   ├── AudioTooLong        400 audio_too_long
+    │   │   ├── AudioTooShort   400 audio_too_short
+    │   │   └── AudioTooLong    400 audio_too_long
     │   └── MalformedHttp       400 bad_http, from the parser
     ├── InvalidApiKey           401 invalid_api_key
     ├── ModelNotFound           404 model_not_found
@@ -15,8 +15,8 @@
     ├── TooMuchWork             413 too_much_work
     ├── Overloaded              429 with Retry-After
     │   ├── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
-    │   ├── RateLimited         429 rate_limit_exceeded, a quota of the client
-    │   └── TooManyRequests     429, as many requests as there are descriptors for
+    │   ├── TooManyRequests     429, as many requests as there are descriptors for
+    │   └── RateLimited         429 rate_limit_exceeded, a quota of the client
     ├── InternalError           500
     └── Unavailable             503
         ├── ModelLoading        503 loading, with Retry-After
@@ -41,13 +41,15 @@ class ApiError(Exception):
     status = 500
     type = "server_error"
     code: str | None = None
-    reason: str | None = None  # for the metric of refusals, where it says more than the code
+    reason: str | None = None
+    """For the metric of refusals, where it says more than the code."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
-        self.code = code or self.code
+        if code is not None:
+            self.code = code
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
@@ -81,22 +83,16 @@ class InvalidAudio(BadRequest):
         super().__init__(message, param="file")
 
 
-class AudioTooShort(BadRequest):
+class AudioTooShort(InvalidAudio):
     """Less than the shortest recording that is transcribed."""
 
     code = "audio_too_short"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="file")
 
-
-class AudioTooLong(BadRequest):
+class AudioTooLong(InvalidAudio):
     """More than MAX_AUDIO_SECONDS or MAX_DECODED_SECONDS, or than MEMORY_BUDGET_BYTES hold."""
 
     code = "audio_too_long"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="file")
 
 
 class MalformedHttp(BadRequest):
@@ -163,7 +159,7 @@ class UnsupportedEncoding(ApiError):
 
 
 class TooMuchWork(ApiError):
-    """The request alone takes longer than MAX_QUEUE_SECONDS: a later try cannot succeed either."""
+    """The request alone takes longer than MAX_QUEUE_SECONDS, so that a later try cannot succeed either."""
 
     status = 413
     type = "invalid_request_error"

@@ -19,10 +19,12 @@ one client would otherwise leave no room for anybody's clip."""
 class MemoryBudget:
     """A limit in bytes and the sum of all reservations, by owner."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, max_owner_bytes: int = 0) -> None:
+        """`max_owner_bytes`: what one owner may hold (MAX_BYTES_PER_CLIENT); 0: no limit but the budget's."""
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
-        self._max_owner_bytes = 0
+        self._max_owner_bytes = max_owner_bytes
+        self._newcomers_bytes = _newcomers_bytes(limit_bytes)
         self._held_bytes: dict[str, int] = {}
 
     @classmethod
@@ -33,10 +35,7 @@ class MemoryBudget:
     def limit_to(self, n_bytes: int) -> None:
         """Set another limit, once it is known what the server takes by itself."""
         self.limit_bytes = n_bytes
-
-    def limit_owners_to(self, n_bytes: int) -> None:
-        """What one owner may hold (MAX_BYTES_PER_CLIENT); 0: no limit but the budget's."""
-        self._max_owner_bytes = n_bytes
+        self._newcomers_bytes = _newcomers_bytes(n_bytes)
 
     def reservation(self, owner: str = "") -> Reservation:
         """An empty reservation; it grows as bytes arrive."""
@@ -66,9 +65,8 @@ class MemoryBudget:
                 reason="client_bytes",
                 retry_after_s=5,
             )
-        newcomers_bytes = min(_MAX_NEWCOMERS_BYTES, int(self.limit_bytes * _NEWCOMERS_SHARE))
         is_alone = self.used_bytes == request_bytes
-        room_for_others = 0 if is_alone or held_bytes <= newcomers_bytes else newcomers_bytes
+        room_for_others = 0 if is_alone or held_bytes <= self._newcomers_bytes else self._newcomers_bytes
         return MemoryFull() if self.used_bytes + n_bytes > self.limit_bytes - room_for_others else None
 
     def take(self, owner: str, n_bytes: int) -> None:
@@ -121,3 +119,7 @@ class Reservation:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _newcomers_bytes(limit_bytes: int) -> int:
+    return min(_MAX_NEWCOMERS_BYTES, int(limit_bytes * _NEWCOMERS_SHARE))

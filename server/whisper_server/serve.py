@@ -132,7 +132,7 @@ async def serve(
         max_audio_s=settings.chosen_longest_s,
         n_workers=settings.n_decode_workers,
     )
-    budget = MemoryBudget(memory.bytes_before_loading())
+    budget = MemoryBudget(memory.bytes_before_loading(), max_owner_bytes=settings.max_bytes_per_client)
     signals = Signals()
     signals.install()
     metrics, service = Metrics(), Service()

@@ -180,7 +180,7 @@ class Settings:
     decode_workers: int = setting(
         env.whole_number(0, 64),
         "0",
-        "processes that decode files; `0`: one a core, two at least, and one per 512 MiB of the container’s memory, at most 8. Long files take all but one; with one, others wait for them",
+        "processes that decode files; `0`: one a core and at least 2, one per 512 MiB of the container’s memory, at most 8. Long files take all but one; with `1`, others wait for them",
     )
 
     # Running

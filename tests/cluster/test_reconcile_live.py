@@ -1,5 +1,6 @@
 """What the operator does on a real API server: children put back, hands off what is not its own, no trace left, no noise."""
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -192,3 +193,37 @@ def test_a_namespace_that_goes_takes_its_endpoints_along(
         cluster.get("namespace", namespace)
     assert operator.ask("/healthz")[0] == 200
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+
+
+EXTRA = {"mine": "too"}
+HTTP_81 = {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}
+EDITS: list[tuple[str, dict[str, Any]]] = [
+    ("service", HTTP_81),
+    ("service", {"spec": {"ports": [{"name": "http", "port": 80}, {"name": "more", "port": 81}]}}),
+    ("service", {"spec": {"selector": EXTRA}}),
+    ("networkpolicy", {"spec": {"podSelector": {"matchLabels": EXTRA}}}),
+    ("networkpolicy", {"spec": {"podSelector": {"matchExpressions": [{"key": "mine", "operator": "Exists"}]}}}),
+    ("networkpolicy", {"spec": {"ingress": []}}),
+    ("poddisruptionbudget", {"spec": {"selector": {"matchLabels": EXTRA}}}),
+    (
+        "deployment",
+        {"spec": {"template": {"spec": {"containers": [{"name": "server", "env": [{"name": "MINE", "value": "1"}]}]}}}},
+    ),
+]
+
+
+def test_what_the_operator_writes_is_put_back_entirely(cluster: Cluster, namespace: str) -> None:
+    """Also what server-side apply cannot put back: keys of a selector, and a port of another number with our name."""
+    ready(cluster, namespace)
+
+    def specs() -> dict[str, Any]:
+        return {kind: cluster.get(kind, "speech", namespace)["spec"] for kind in {kind for kind, _ in EDITS}}
+
+    before = specs()
+    for kind, edit in EDITS:
+        # Strategic merge, as `kubectl edit` sends it; it adds to lists that have a key.
+        merge = "merge" if edit == HTTP_81 else "strategic"
+        patch = ["patch", kind, "speech", f"--namespace={namespace}", f"--type={merge}", f"--patch={json.dumps(edit)}"]
+        cluster.kubectl(*patch)
+        soon(cluster, f"{kind} is as before {edit}", lambda: specs() == before)
+    wait_until_ready(cluster, namespace, "speech")

@@ -8,13 +8,17 @@ import pytest
 
 from operator_kit.chosen import CPU_IMAGE, GPU_IMAGE, operator_settings
 from operator_kit.endpoints import UID, parsed_endpoint
-from whisper_operator.gpus import node_selector_terms
+from whisper_operator.gpus import node_selector_terms, without_gpu
 from whisper_operator.manifests import make_children
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Endpoint, Gpu
 from whisper_operator.settings import Settings
 
 Document = dict[str, Any]
+PLATFORM = [
+    {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]},
+    {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+]
 
 SERVED = frozenset({"HTTPRoute", "PodMonitor"})
 LABELS = {
@@ -164,7 +168,10 @@ def test_minimal_spec_makes_these_documents() -> None:
                     "affinity": {
                         "nodeAffinity": {
                             "requiredDuringSchedulingIgnoredDuringExecution": {
-                                "nodeSelectorTerms": node_selector_terms(Gpu())
+                                "nodeSelectorTerms": [
+                                    {"matchExpressions": [*PLATFORM, *term["matchExpressions"]]}
+                                    for term in node_selector_terms(Gpu())
+                                ]
                             }
                         }
                     },
@@ -315,7 +322,7 @@ def test_full_t4_spec_makes_this_deployment() -> None:
         "annotations": {"example.com/mesh": "off", "example.com/note": "hello"},
     }
     wanted = [
-        {"matchExpressions": [*term["matchExpressions"], {"key": "zone", "operator": "In", "values": ["a"]}]}
+        {"matchExpressions": [*PLATFORM, *term["matchExpressions"], {"key": "zone", "operator": "In", "values": ["a"]}]}
         for term in node_selector_terms(Gpu(class_=GpuClass.T4, min_memory_gib=14))
     ]
     (container,) = template["spec"].pop("containers")
@@ -526,6 +533,16 @@ def test_cpu_server_gets_its_engine_and_requests_no_gpu() -> None:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 625,
         "securityContext": POD_SECURITY,
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": PLATFORM}]
+                },
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 1, "preference": {"matchExpressions": without_gpu()}}
+                ],
+            }
+        },
         "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "10Gi"}}],
     }
     assert container["image"] == CPU_IMAGE

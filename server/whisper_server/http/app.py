@@ -47,7 +47,6 @@ def app_state(
     heartbeat_s: float = 15.0,
 ) -> AppState:
     """The handlers' state, from the settings; `max_requests` are those at a time that there are descriptors for."""
-    budget.limit_owners_to(settings.max_bytes_per_client)
     return AppState(
         service=service,
         models=served_models(settings.served_model_names, settings.model_id, created=int(time.time())),

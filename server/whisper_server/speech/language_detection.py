@@ -43,8 +43,7 @@ class LanguageDetection:
     ) -> None:
         self._given = options.language if tokenizer.is_multilingual else "en"
         self._candidates = options.languages or tuple(tokenizer.languages)
-        self._voice = voice
-        self._threads = threads
+        self._voice, self._threads = voice, threads
         self._max_samples = round(max_window_s * SAMPLE_RATE_HZ)
         self._slots: dict[Window, WindowSlot] = {}
         self._guesses: dict[Window, LanguageGuess] = {}

@@ -67,7 +67,9 @@ async def running(
         service,
         metrics,
         max_requests=max_requests,
-        budget=MemoryBudget(settings.memory_budget_bytes or DEFAULT_BUDGET_BYTES),
+        budget=MemoryBudget(
+            settings.memory_budget_bytes or DEFAULT_BUDGET_BYTES, max_owner_bytes=settings.max_bytes_per_client
+        ),
         heartbeat_s=heartbeat_s,
     )
     keys = KeyRing(settings.api_keys_dir)
