@@ -28,6 +28,9 @@ class Cluster(Protocol):
     async def apply(self, document: Document) -> dict[str, Any]:
         """Server-side apply under the operator's field manager, forced; returns the object as stored."""
 
+    async def correct(self, live: Document, patch: Document) -> dict[str, Any]:
+        """JSON merge patch of exactly this version of the object: ApiError 409 if it has changed."""
+
     async def apply_status(self, document: Document) -> dict[str, Any]:
         """Server-side apply on the status subresource, under the status field manager."""
 

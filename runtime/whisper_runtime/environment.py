@@ -11,11 +11,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 Choice = TypeVar("Choice", bound=StrEnum)
+Network = IPv4Network | IPv6Network
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -161,6 +163,16 @@ def origins(text: str) -> tuple[str, ...]:
     if found != ("*",) and not all(_is_origin(origin) for origin in found):
         raise ValueError("* or origins such as https://app.example.com between commas, without a path")
     return found
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks or addresses, separated by commas."""
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise ValueError(
+            "networks such as 10.0.0.0/8 or fd00::/8 between commas, without bits behind the prefix"
+        ) from None
 
 
 def url_prefix(text: str) -> str:

@@ -6,14 +6,19 @@ Slow imports are inside the functions: a signal that arrives during them must en
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from whisper_runtime.command import exit_on_signals, settings_help
 from whisper_server import __version__
 from whisper_server.errors import StartError
+
+if TYPE_CHECKING:
+    from whisper_server.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,20 +52,35 @@ def _parser() -> argparse.ArgumentParser:
 def _serve() -> int:
     from whisper_server.backend import load_backend
     from whisper_server.serve import run
+
+    return run(settings_from_environment(), load_backend)
+
+
+def settings_from_environment() -> Settings:
+    """The settings; secrets are taken out of the environment, which child processes and /proc/PID/environ show.
+
+    `os.environ.pop` alone leaves the text where the kernel put it, and /proc reads it from there.
+    """
     from whisper_server.settings import Settings
 
-    return run(Settings.from_env(os.environ), load_backend)
+    settings = Settings.from_env(os.environ)
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    for name in Settings.secret_variables():
+        if (address := getenv(name.encode())) is not None:
+            ctypes.memset(address, 0, len(os.environb[name.encode()]))
+        os.environ.pop(name, None)
+    return settings
 
 
 def _transcribe(args: argparse.Namespace) -> int:
-    from whisper_server.settings import Settings
     from whisper_server.transcribe_files import run
 
     # The exit code of an interrupted transcription shows that it is not complete.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return run(Settings.from_env(os.environ), args)
+        return run(settings_from_environment(), args)
     except KeyboardInterrupt:
         return 130
 

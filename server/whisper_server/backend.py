@@ -27,6 +27,8 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
     """Raises StartError."""
     async with decoding_processes(settings) as pool:
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths, lambda: pool.n_sandbox_kills)
+        jobs = pool.jobs
+        metrics.watch_decoding(jobs.drained_after_s, lambda: jobs.n_running, lambda: jobs.n_waiting)
         async with loaded_model(settings, metrics.temperature_fallbacks.inc) as transcriber:
             # This process holds keys and other clients' recordings. Not before the model is loaded: an engine's process opens
             # the shared audio memory by way of /proc, which a process that is not root may then no longer do.
@@ -45,6 +47,7 @@ async def decoding_processes(settings: Settings) -> AsyncIterator[AudioDecoderPo
     pool = AudioDecoderPool(
         settings.n_decode_workers,
         DecoderLimits(max_audio_s=settings.max_audio_seconds, max_decoded_s=settings.max_decoded_seconds),
+        max_queue_s=settings.max_queue_seconds,
     )
     await pool.start()
     try:

@@ -3,8 +3,8 @@
     ApiError                    an error response: status, type, param, code
     ├── BadRequest              400, names the field
     │   ├── InvalidAudio        400 invalid_audio
-    │   ├── AudioTooShort       400 audio_too_short
-    │   ├── AudioTooLong        400 audio_too_long
+    │   │   ├── AudioTooShort   400 audio_too_short
+    │   │   └── AudioTooLong    400 audio_too_long
     │   └── MalformedHttp       400 bad_http, from the parser
     ├── InvalidApiKey           401 invalid_api_key
     ├── ModelNotFound           404 model_not_found
@@ -12,8 +12,11 @@
     ├── UploadTimeout           408 upload_timeout
     ├── UploadTooLarge          413 upload_too_large
     ├── UnsupportedEncoding     415 unsupported_encoding
+    ├── TooMuchWork             413 too_much_work
     ├── Overloaded              429 with Retry-After
-    │   └── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
+    │   ├── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
+    │   ├── TooManyRequests     429, as many requests as there are descriptors for
+    │   └── RateLimited         429 rate_limit_exceeded, a quota of the client
     ├── InternalError           500
     └── Unavailable             503
         ├── ModelLoading        503 loading, with Retry-After
@@ -38,6 +41,8 @@ class ApiError(Exception):
     status = 500
     type = "server_error"
     code: str | None = None
+    reason: str | None = None
+    """For the metric of refusals, where it says more than the code."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -78,22 +83,16 @@ class InvalidAudio(BadRequest):
         super().__init__(message, param="file")
 
 
-class AudioTooShort(BadRequest):
+class AudioTooShort(InvalidAudio):
     """Less than the shortest recording that is transcribed."""
 
     code = "audio_too_short"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="file")
 
-
-class AudioTooLong(BadRequest):
+class AudioTooLong(InvalidAudio):
     """More than MAX_AUDIO_SECONDS or MAX_DECODED_SECONDS, or than MEMORY_BUDGET_BYTES hold."""
 
     code = "audio_too_long"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="file")
 
 
 class MalformedHttp(BadRequest):
@@ -159,6 +158,17 @@ class UnsupportedEncoding(ApiError):
     code = "unsupported_encoding"
 
 
+class TooMuchWork(ApiError):
+    """The request alone takes longer than MAX_QUEUE_SECONDS, so that a later try cannot succeed either."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "too_much_work"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="file")
+
+
 class Overloaded(ApiError):
     """The queue is full; try again after `retry_after_s` (OpenAI's clients ignore more than 120)."""
 
@@ -174,12 +184,35 @@ class Overloaded(ApiError):
         return {"Retry-After": str(self.retry_after_s)}
 
 
+class RateLimited(Overloaded):
+    """The client is over one of its quotas; `reason` names it."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, reason: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.reason = reason
+
+
 class MemoryFull(Overloaded):
     """Other requests hold all of MEMORY_BUDGET_BYTES."""
+
+    reason = "memory_full"
 
     def __init__(self) -> None:
         super().__init__(
             "The server holds as many recordings as its memory allows (MEMORY_BUDGET_BYTES). Try again soon.",
+            retry_after_s=5,
+        )
+
+
+class TooManyRequests(Overloaded):
+    """As many requests at a time as descriptors and memory allow, or none is left after all."""
+
+    def __init__(self, n_requests: int | None = None) -> None:
+        number = "as many requests" if n_requests is None else f"{n_requests} requests, as many"
+        super().__init__(
+            f"The server works on {number} as its open files (ulimit -n) and MEMORY_BUDGET_BYTES allow. Try again soon.",
             retry_after_s=5,
         )
 

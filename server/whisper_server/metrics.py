@@ -59,14 +59,19 @@ class Metrics(PrefixedMetrics):
         )
         self.requests_in_flight = self.gauge("requests_in_flight", "HTTP requests being handled, probes included")
         self.requests_running = self.gauge("requests_running", "Transcriptions and translations being handled")
-        self.rejected = self.counter("rejected", "Requests refused, by the error's code", ["reason"])
+        self.rejected = self.counter("rejected", "Requests refused, by the limit or the error's code", ["reason"])
         self.memory_reserved_bytes = self.gauge(
             "memory_reserved_bytes", "Held by uploads and decoded sound, of MEMORY_BUDGET_BYTES"
         )
 
     def _add_pipeline(self) -> None:
-        self.queue_audio_seconds = self.gauge("queue_audio_seconds", "Sound waiting or being transcribed")
-        self.queue_wait_seconds = self.gauge("queue_wait_seconds", "Wait that a new request must expect")
+        self.queue_audio_seconds = self.gauge("queue_audio_seconds", "Sound waiting or being decoded or transcribed")
+        self.queue_wait_seconds = self.gauge("queue_wait_seconds", "Wait that a new client's clip must expect")
+        self.decode_queue_seconds = self.gauge(
+            "decode_queue_seconds", "Expected time until all files that wait or are being decoded are decoded"
+        )
+        self.decodes_running = self.gauge("decodes_running", "Files that have a decoding process")
+        self.decodes_waiting = self.gauge("decodes_waiting", "Files that wait for a decoding process")
         self.windows_running = self.gauge("windows_running", "Windows that have a place at the engine")
         self.windows_waiting = self.gauge("windows_waiting", "Windows that wait for a place at the engine")
         self.audio_seconds = self.counter("audio_seconds", "Sound decoded from uploads")
@@ -76,6 +81,14 @@ class Metrics(PrefixedMetrics):
         """Ask these at every scrape."""
         self.queue_audio_seconds.set_function(audio_s)
         self.queue_wait_seconds.set_function(wait_s)
+
+    def watch_decoding(
+        self, drained_after_s: Callable[[], float], n_running: Callable[[], int], n_waiting: Callable[[], int]
+    ) -> None:
+        """Ask these at every scrape."""
+        self.decode_queue_seconds.set_function(drained_after_s)
+        self.decodes_running.set_function(n_running)
+        self.decodes_waiting.set_function(n_waiting)
 
     def watch_event_loop(self, max_lag_s: Callable[[], float]) -> None:
         """Ask this at every scrape."""

@@ -12,21 +12,23 @@ import resource
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from aiohttp import web
-
+from whisper_runtime.memory import n_decoders
 from whisper_server import __version__
 from whisper_server.children import children, kill
 from whisper_server.errors import StartError
 from whisper_server.event_loop import LagMeter, first_to_end, running
 from whisper_server.http.app import app_state, build_app, build_metrics_app, make_runner
 from whisper_server.http.keys import KeyRing
+from whisper_server.http.listener import Listener, max_descriptors, plan_descriptors
 from whisper_server.http.protocol import HttpRunner
 from whisper_server.logs import configure_logging
-from whisper_server.malloc import limit_arenas
+from whisper_server.malloc import limit_arenas, trim
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
+from whisper_server.pod_memory import BudgetPlan, PodMemory, cgroup_limit_bytes
 from whisper_server.service import Backend, Service
 from whisper_server.settings import Settings
 
@@ -42,6 +44,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """SIGHUP: a terminal was closed. SIGQUIT: Ctrl-\\, or a container runtime's stop signal."""
 KEYS_REREAD_S = 2.0
 MAX_OPEN_FILES = 65_536
+MAX_SCRAPERS = 32
+"""Connections of METRICS_PORT."""
 SETTLE_S = 0.05
 """For requests that were in transit when the listeners closed."""
 
@@ -91,9 +95,12 @@ def run(settings: Settings, load: Loader) -> int:
     configure_logging(settings.log_format, settings.log_level)
     limit_arenas()
     _allow_open_files()
+    pod = PodMemory(cgroup_limit_bytes(), settings.memory_request_bytes or None)
+    n_cores = len(os.sched_getaffinity(0))
+    settings = replace(settings, decode_workers=n_decoders(settings.decode_workers, n_cores, pod.n_bytes))
     runner = asyncio.Runner()
     try:
-        ended = runner.run(serve(settings, load))
+        ended = runner.run(serve(settings, load, pod))
         if ended.loading_abandoned:
             # The thread that loads the model cannot be stopped, and closing the loop would wait for it.
             kill(children())
@@ -110,30 +117,47 @@ def _allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_OPEN_FILES)), hard))
 
 
-async def serve(settings: Settings, load: Loader, *, on_listening: Callable[[int], None] | None = None) -> ServerExit:
+async def serve(
+    settings: Settings,
+    load: Loader,
+    pod: PodMemory = PodMemory(),  # noqa: B008 - frozen
+    *,
+    on_listening: Callable[[int], None] | None = None,
+) -> ServerExit:
     """Serve until a signal comes. Raises StartError."""
+    memory = BudgetPlan(
+        pod,
+        asked_bytes=settings.memory_budget_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        max_audio_s=settings.chosen_longest_s,
+        n_workers=settings.n_decode_workers,
+    )
+    budget = MemoryBudget(memory.bytes_before_loading(), max_owner_bytes=settings.max_bytes_per_client)
     signals = Signals()
     signals.install()
     metrics, service = Metrics(), Service()
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
     lag = LagMeter()
     metrics.watch_event_loop(lag.max_s)
-    state = app_state(settings, service, metrics)
+    plan = plan_descriptors(max_descriptors(), settings.n_decode_workers)
+    state = app_state(settings, service, metrics, max_requests=plan.n_requests, budget=budget)
     keys = KeyRing(settings.api_keys_dir)
     async with AsyncExitStack() as stack:
         stack.callback(signals.uninstall)
         await stack.enter_async_context(running(keys.keep_fresh(KEYS_REREAD_S)))
         await stack.enter_async_context(running(lag.run()))
         if settings.metrics_port:
-            metrics_runner = make_runner(build_metrics_app(state), settings)
+            metrics_runner = make_runner(build_metrics_app(state), settings, max_connections=MAX_SCRAPERS)
             await _listen(metrics_runner, settings.interface, settings.metrics_port, "METRICS_PORT")
             stack.push_async_callback(metrics_runner.cleanup)
-        runner = make_runner(build_app(settings, state, keys), settings)
+        runner = make_runner(build_app(settings, state, keys), settings, max_connections=plan.n_connections)
         port = await _listen(runner, settings.interface, settings.port, "PORT")
         stack.push_async_callback(runner.cleanup)
         if on_listening is not None:
             on_listening(port)
-        run_backend = partial(_run_backend, settings, load, service, metrics)
+        run_backend = partial(
+            _run_backend, partial(load, settings, metrics), service, metrics, partial(memory.fit, budget.limit_to)
+        )
         return await _serve_until_signal(settings, runner, signals, service, run_backend)
 
 
@@ -161,10 +185,16 @@ async def _serve_until_signal(
 
 
 async def _run_backend(
-    settings: Settings, load: Loader, service: Service, metrics: Metrics, released: asyncio.Event
+    load: Callable[[], AbstractAsyncContextManager[Backend]],
+    service: Service,
+    metrics: Metrics,
+    fit_budget: Callable[[], None],
+    released: asyncio.Event,
 ) -> None:
     """Load, serve until released, and stop, all in one task: contexts are left by the task that entered them."""
-    async with load(settings, metrics) as backend:
+    async with load() as backend:
+        trim()  # what a conversion leaves in the heap would count as held: 117 MiB with Whisper base
+        fit_budget()
         facts = backend.engine.facts
         metrics.build_info.labels(__version__, facts.engine, facts.model_id, facts.device, facts.dtype).set(1)
         service.load(backend)
@@ -193,7 +223,7 @@ async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, servi
 
 async def _listen(runner: HttpRunner, interface: str, port: int, variable: str) -> int:
     await runner.setup()
-    site = web.TCPSite(runner, interface, port, backlog=1024)
+    site = Listener(runner, interface, port)
     try:
         await site.start()
     except (OSError, UnicodeError) as problem:  # UnicodeError: not a valid host name

@@ -37,8 +37,14 @@ class Sound(Protocol):
 class Decoder(Protocol):
     """Decodes files to samples."""
 
-    async def read_audio(self, source: MemoryFile, reservation: Reservation) -> Sound:
+    async def read_audio(self, source: MemoryFile, reservation: Reservation, owner: str = "") -> Sound:
         """Raises ApiError; a cancelled call stops the work. The reservation is released with the sound."""
+
+    def queued_audio_s(self) -> float:
+        """Sound that waits or is being decoded; what is dear to decode counts more."""
+
+    def estimated_wait_s(self, owner: str) -> float:
+        """Expected wait of a file that `owner` sends now."""
 
 
 class Transcription(Protocol):
@@ -57,12 +63,18 @@ class Transcription(Protocol):
 class Pipeline(Protocol):
     """Turns samples into transcripts."""
 
-    def transcribe(self, samples: Samples, options: Options) -> AbstractAsyncContextManager[Transcription]:
+    def transcribe(
+        self, samples: Samples, options: Options, owner: str = ""
+    ) -> AbstractAsyncContextManager[Transcription]:
         """A transcription that has not started."""
 
     def queued_audio_s(self) -> float: ...
 
-    def estimated_wait_s(self) -> float: ...
+    def estimated_wait_s(self, owner: str = "", audio_s: float = 0.0) -> float:
+        """Expected wait of a recording that `owner` sends now."""
+
+    def work_s(self, audio_s: float) -> float:
+        """Expected time that a recording takes alone; 0 if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +127,18 @@ class Service:
         self.backend()
 
     def queued_audio_s(self) -> float:
-        """Seconds of audio queued or running; 0 before the model is loaded."""
-        return 0.0 if self._backend is None else self._backend.pipeline.queued_audio_s()
+        """Seconds of audio queued or running at the decoders and at the engine; 0 before the model is loaded."""
+        return self.decode_audio_s() + (0.0 if self._backend is None else self._backend.pipeline.queued_audio_s())
 
-    def estimated_wait_s(self) -> float:
-        """Expected wait of a request that arrives now."""
-        return 0.0 if self._backend is None else self._backend.pipeline.estimated_wait_s()
+    def decode_audio_s(self) -> float:
+        """The part of it that is not decoded yet."""
+        return 0.0 if self._backend is None else self._backend.decoder.queued_audio_s()
+
+    def estimated_wait_s(self, owner: str = "") -> float:
+        """Expected wait of a clip that `owner` sends now, at both stages."""
+        engine_wait_s = 0.0 if self._backend is None else self._backend.pipeline.estimated_wait_s(owner)
+        return self.decode_wait_s(owner) + engine_wait_s
+
+    def decode_wait_s(self, owner: str = "") -> float:
+        """The part of it at the decoders."""
+        return 0.0 if self._backend is None else self._backend.decoder.estimated_wait_s(owner)

@@ -14,11 +14,14 @@ from typing import Any
 
 from whisper_runtime import choices
 from whisper_runtime import environment as env
+from whisper_runtime.environment import Network
+from whisper_runtime.memory import n_decoders
 from whisper_runtime.settings import misspelt, read_settings, setting
 from whisper_server.errors import StartError
 from whisper_server.whisper.languages import parse_language
 
 MIB = 1024 * 1024
+DEFAULT_DECODED_S = 14_400
 
 
 def _language_code(text: str) -> str:
@@ -101,7 +104,7 @@ class Settings:
         env.number(0), "0", "longer recordings are refused, never cut; `0`: only `MAX_DECODED_SECONDS` holds"
     )
     max_decoded_seconds: float = setting(
-        env.number(1, 604_800), "14400", "longer recordings are refused, whatever `MAX_AUDIO_SECONDS` is"
+        env.number(1, 604_800), str(DEFAULT_DECODED_S), "longer recordings are refused, whatever `MAX_AUDIO_SECONDS` is"
     )
     language_force: str = setting(
         _language_code, "", "language of all recordings, such as `fa`, whatever the request says"
@@ -144,13 +147,40 @@ class Settings:
     max_upload_bytes: int = setting(env.whole_number(1024), str(25 * MIB), "largest request body")
     upload_timeout_seconds: float = setting(env.number(1, 86_400), "300", "longest time an upload may take")
     max_queue_seconds: float = setting(
-        env.number(1, 86_400), "300", "longest expected wait before requests are refused"
+        env.number(1, 86_400),
+        "300",
+        "longest expected wait before requests are refused, and longest time that one alone may take",
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        env.networks,
+        "",
+        "networks of proxies whose `X-Forwarded-For` is believed, between commas, such as `10.0.0.0/8`; see “Clients” in docs/settings.md",
+    )
+    max_requests_per_client: int = setting(
+        env.whole_number(0, 100_000), "0", "requests of one client in flight; `0`: no limit"
+    )
+    max_audio_seconds_per_minute: float = setting(
+        env.number(0, 10_000_000), "0", "sound that one client may send per minute, in seconds; `0`: no limit"
+    )
+    max_bytes_per_client: int = setting(
+        env.whole_number(0),
+        "0",
+        "uploads and decoded sound of one client at a time; `0`: no limit but `MEMORY_BUDGET_BYTES`",
     )
     memory_budget_bytes: int = setting(
-        env.whole_number(MIB), str(2048 * MIB), "for all uploads and decoded sound at a time"
+        env.whole_number(0),
+        "0",
+        "for all uploads and decoded sound at a time; `0`: what the container’s memory limit leaves after server, model and decoders, 2 GiB without a limit",
+    )
+    memory_request_bytes: int = setting(
+        env.whole_number(0),
+        "0",
+        "memory that the pod requests; where the container has no limit, the budget follows from it; `0`: unknown",
     )
     decode_workers: int = setting(
-        env.whole_number(0, 64), "0", "processes that decode files; `0`: one a core, at most 8"
+        env.whole_number(0, 64),
+        "0",
+        "processes that decode files; `0`: one a core and at least 2, one per 512 MiB of the container’s memory, at most 8. Long files take all but one; with `1`, others wait for them",
     )
 
     # Running
@@ -163,13 +193,25 @@ class Settings:
 
     @property
     def n_decode_workers(self) -> int:
-        """DECODE_WORKERS, with 0 worked out."""
-        return self.decode_workers or min(8, len(os.sched_getaffinity(0)))
+        """DECODE_WORKERS, with 0 worked out by the cores; `serve.run` also considers the container's memory."""
+        return n_decoders(self.decode_workers, len(os.sched_getaffinity(0)), None)
+
+    @property
+    def chosen_longest_s(self) -> float:
+        """The longest recording that an administrator chose to accept; 0: it was left to the defaults."""
+        if self.max_audio_seconds:
+            return min(self.max_audio_seconds, self.max_decoded_seconds)
+        return self.max_decoded_seconds if self.max_decoded_seconds > DEFAULT_DECODED_S else 0.0
 
     @property
     def converted_models_dir(self) -> Path:
         """MODEL_CACHE_DIR, with its default worked out."""
         return self.model_cache_dir or (self.hf_home or Path.home() / ".cache") / "whisper-server"
+
+    @classmethod
+    def secret_variables(cls) -> tuple[str, ...]:
+        """The variables whose values no other process may see."""
+        return tuple(field.name.upper() for field in dataclasses.fields(cls) if field.metadata["secret"])
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -185,7 +227,9 @@ class Settings:
         return settings
 
     def _contradictions(self) -> Iterator[str]:
+        if 0 < self.max_bytes_per_client < self.max_upload_bytes:
+            yield f"MAX_BYTES_PER_CLIENT must hold one upload: 0, or at least MAX_UPLOAD_BYTES, {self.max_upload_bytes}"
         if self.metrics_port and self.metrics_port == self.port:
             yield "METRICS_PORT is PORT: set 0 to serve /metrics there, or another port"
-        if self.memory_budget_bytes < self.max_upload_bytes:
+        if self.memory_budget_bytes and self.memory_budget_bytes < self.max_upload_bytes:
             yield f"MEMORY_BUDGET_BYTES must hold one upload: at least MAX_UPLOAD_BYTES, {self.max_upload_bytes}"

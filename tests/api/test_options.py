@@ -79,7 +79,7 @@ def test_languages_restrict_what_is_detected(api: Api) -> None:
 
 @pytest.mark.on_both_engines
 def test_one_language_a_request_from_the_first_speech(api: Api) -> None:
-    """An answer names one language; a second one in the same recording does not change it."""
+    """verbose_json names one language; a second one in the same recording does not change it."""
     spanish, english = spoken("es", 1), spoken("en", 1)
     both = wav(np.concatenate([silence(3), spanish.samples, silence(30), english.samples]))
     assert api.verbose(both)["language"] == "spanish"

@@ -1,5 +1,6 @@
 """What the operator does on a real API server: children put back, hands off what is not its own, no trace left, no noise."""
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -87,7 +88,12 @@ def test_nothing_is_written_while_nothing_changes(cluster: Cluster, namespace: s
         "pod": {"resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"memory": "2.5Gi"}}},
     }
     ready(cluster, namespace, rich)
-    # Whatever others still have to say about the children: the autoscaler, which tries every 3 s, that it has no metrics.
+    # On a new cluster the autoscaler learns of the kind after half a minute, and only then that it has no metrics.
+    cluster.wait(
+        lambda: "FailedGetResourceMetric" in str(cluster.get("wep", "speech", namespace)["status"]),
+        SOON_S * 12,
+        "the autoscaler knows the kind",
+    )
     cluster.wait(lambda: stands_still(cluster, namespace, 5), SOON_S * 6, "the others are done")
     before = every_version(cluster, namespace)
     time.sleep(STILL_S)
@@ -192,3 +198,37 @@ def test_a_namespace_that_goes_takes_its_endpoints_along(
         cluster.get("namespace", namespace)
     assert operator.ask("/healthz")[0] == 200
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+
+
+EXTRA = {"mine": "too"}
+HTTP_81 = {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}
+EDITS: list[tuple[str, dict[str, Any]]] = [
+    ("service", HTTP_81),
+    ("service", {"spec": {"ports": [{"name": "http", "port": 80}, {"name": "more", "port": 81}]}}),
+    ("service", {"spec": {"selector": EXTRA}}),
+    ("networkpolicy", {"spec": {"podSelector": {"matchLabels": EXTRA}}}),
+    ("networkpolicy", {"spec": {"podSelector": {"matchExpressions": [{"key": "mine", "operator": "Exists"}]}}}),
+    ("networkpolicy", {"spec": {"ingress": []}}),
+    ("poddisruptionbudget", {"spec": {"selector": {"matchLabels": EXTRA}}}),
+    (
+        "deployment",
+        {"spec": {"template": {"spec": {"containers": [{"name": "server", "env": [{"name": "MINE", "value": "1"}]}]}}}},
+    ),
+]
+
+
+def test_what_the_operator_writes_is_put_back_entirely(cluster: Cluster, namespace: str) -> None:
+    """Also what server-side apply cannot put back: keys of a selector, and a port of another number with our name."""
+    ready(cluster, namespace)
+
+    def specs() -> dict[str, Any]:
+        return {kind: cluster.get(kind, "speech", namespace)["spec"] for kind in {kind for kind, _ in EDITS}}
+
+    before = specs()
+    for kind, edit in EDITS:
+        # Strategic merge, as `kubectl edit` sends it; it adds to lists that have a key.
+        merge = "merge" if edit == HTTP_81 else "strategic"
+        patch = ["patch", kind, "speech", f"--namespace={namespace}", f"--type={merge}", f"--patch={json.dumps(edit)}"]
+        cluster.kubectl(*patch)
+        soon(cluster, f"{kind} is as before {edit}", lambda: specs() == before)
+    wait_until_ready(cluster, namespace, "speech")

@@ -63,7 +63,11 @@ EVERYTHING: Document = {
         "maxAudioSeconds": 20_000,
         "segmentDurationSeconds": 12.5,
     },
-    "access": {"apiKeysSecretRef": {"name": "keys"}, "maxUploadBytes": 2_147_483_648, "maxQueueSeconds": 30},
+    "access": {"apiKeysSecretRef": {"name": "keys"}, "maxUploadBytes": 2_147_483_648, "maxQueueSeconds": 30}
+    | {
+        "quotas": {"maxRequests": 4, "maxAudioSecondsPerMinute": 600, "maxBytes": 2_147_483_648},
+        "trustedProxies": ["10.0.0.0/8", "::1"],
+    },
     "exposure": {"ingress": {"path": "/a/b"}},
     "rollout": {"drainSeconds": 7, "shutdownSeconds": 70},
 }
@@ -142,6 +146,9 @@ def test_the_server_understands_what_was_meant() -> None:
     assert (settings.max_audio_seconds, settings.max_decoded_seconds) == (20_000, 20_000)
     assert settings.whisper_segment_duration_sec == 12.5
     assert (settings.max_upload_bytes, settings.max_queue_seconds) == (2_147_483_648, 30)
+    assert (settings.max_requests_per_client, settings.max_audio_seconds_per_minute) == (4, 600)
+    assert settings.max_bytes_per_client == 2_147_483_648
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
     assert settings.root_path == "/a/b"
     assert (settings.drain_seconds, settings.shutdown_seconds) == (7, 70)
 

@@ -102,8 +102,8 @@ def test_a_memory_limit_that_is_too_small(endpoints: Endpoints, quiet: Quiet) ->
     endpoint = endpoints.starved
     small = {"pod": {"resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "64Mi"}}}, **TWO}
     with traffic_through(endpoint, quiet):
-        message = _spoilt(endpoint, small, "OOMKilled")
-        assert "its limit of 64Mi" in message
+        message = _spoilt(endpoint, small, "CrashLoopBackOff")
+        assert "memory limit of 64 MiB leaves 0 MiB" in message
         assert "pod.resources.limits.memory" in message
         endpoint.up(TWO)
 

@@ -1,7 +1,9 @@
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_operator.reconcile.apply import digest, fingerprint, projected
+from whisper_operator.reconcile.drift import correction, digest, fingerprint, projected
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -51,3 +53,38 @@ def test_projection_on_itself_keeps_everything(document: dict[str, object]) -> N
 def test_additional_keys_do_not_change_the_fingerprint(desired: dict[str, object], more: dict[str, object]) -> None:
     live = {**{key: value for key, value in more.items() if key not in desired}, **desired}
     assert fingerprint(live, desired) == fingerprint(desired, desired)
+
+
+SERVICE: dict[str, Any] = {
+    "spec": {"selector": {"app": "a"}, "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}]}
+}
+
+
+def test_equal_lists_and_maps_need_no_correction() -> None:
+    live = {
+        "spec": {**SERVICE["spec"], "ports": [{**SERVICE["spec"]["ports"][0], "nodePort": 30000}], "type": "NodePort"}
+    }
+    assert correction(live, SERVICE) == {}
+
+
+def test_changed_list_is_replaced_and_a_key_too_many_is_removed() -> None:
+    live = {
+        "spec": {"selector": {"app": "a", "x": "y"}, "ports": [{"name": "http", "port": 81}], "clusterIP": "10.0.0.1"}
+    }
+    assert correction(live, SERVICE) == {"spec": {"selector": {"x": None}, "ports": SERVICE["spec"]["ports"]}}
+    assert fingerprint(live, SERVICE) != fingerprint(SERVICE, SERVICE)
+
+
+def test_key_too_many_in_a_selector_is_drift() -> None:
+    desired = {"spec": {"podSelector": {"matchLabels": {"app": "a"}}}}
+    for extra in ({"matchLabels": {"app": "a", "x": "y"}}, {"matchLabels": {"app": "a"}, "matchExpressions": [1]}):
+        assert fingerprint({"spec": {"podSelector": extra}}, desired) != fingerprint(desired, desired)
+        assert correction({"spec": {"podSelector": extra}}, desired)
+
+
+def test_normalized_quantity_is_no_surplus_but_a_container_is() -> None:
+    desired = {"spec": {"containers": [{"name": "server", "cpu": "0.5"}]}}
+    live = {"spec": {"containers": [{"name": "server", "cpu": "500m"}]}}
+    assert correction(live, desired, surplus_only=True) == {}
+    live["spec"]["containers"].append({"name": "other", "cpu": "1"})
+    assert correction(live, desired, surplus_only=True) == desired

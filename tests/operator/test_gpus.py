@@ -13,7 +13,9 @@ from whisper_operator.errors import SpecError
 from whisper_operator.gpus import node_selector_terms
 from whisper_operator.gpus.products import PRODUCTS, Product
 from whisper_operator.resource.choices import GpuClass
-from whisper_operator.resource.spec import Gpu
+from whisper_operator.resource.spec import Engine, Gpu
+from whisper_runtime.capability import VLLM, needed
+from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType
 
 NODES = {node.name: node for node in CATALOGUE if node.gpus}
 CLASSES = [each for each in GpuClass if each is not GpuClass.NONE]
@@ -193,7 +195,8 @@ def test_cloud_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> No
             terms = node_selector_terms(gpu)
         except SpecError:
             continue
-        expected = gpu_class in (GpuClass.AUTO, product.gpu_class) and product.memory_mib >= minimum * 1024
+        is_wanted = gpu_class is product.gpu_class or (gpu_class is GpuClass.AUTO and product.capability >= VLLM)
+        expected = is_wanted and product.memory_mib >= minimum * 1024
         for labels in machines(product):
             assert fits_one_of(terms, labels) == (expected and not product.part), (minimum, labels)
 
@@ -201,3 +204,42 @@ def test_cloud_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> No
 def test_machine_is_in_the_table_once() -> None:
     names = [name for product in PRODUCTS for name in (*product.gke, *product.instance_types)]
     assert sorted(names) == sorted(set(names))
+
+
+ENGINES = [
+    Engine(type=type_, dtype=dtype, kv_cache_dtype=cache, attention_backend=backend)
+    for type_, dtype, cache, backend in itertools.product(
+        (EngineName.AUTO, EngineName.VLLM, EngineName.TORCH),
+        (DType.AUTO, DType.BFLOAT16),
+        (None, KvCacheDType.FP8),
+        (None, AttentionBackend.FLASH_ATTN),
+    )
+]
+
+
+@pytest.mark.parametrize("minimum", [None, 4])
+@pytest.mark.parametrize("engine", ENGINES, ids=str)
+def test_auto_matches_exactly_the_gpus_on_which_the_server_starts(engine: Engine, minimum: int | None) -> None:
+    terms = node_selector_terms(Gpu(min_memory_gib=minimum), engine)
+    wanted = needed(engine.type, engine.dtype, engine.kv_cache_dtype, engine.attention_backend)
+    for product in (each for each in PRODUCTS if not each.part):
+        major, minor = product.capability
+        found = discovered("any", "any", f"{major}.{minor}", product.memory_mib)
+        is_large_enough = product.memory_mib >= (minimum or 0) * 1024
+        expected = wanted.holds(product.capability) and is_large_enough
+        assert fits_one_of(terms, found) == expected, product
+        for labels in machines(product):
+            expected = wanted.holds(product.capability) and is_large_enough and not product.part
+            assert fits_one_of(terms, labels) == expected, labels
+
+
+def test_auto_takes_unlabelled_nodes_only_if_the_spec_asks_for_nothing_more() -> None:
+    assert fits(Gpu(), {})
+    assert not fits_one_of(node_selector_terms(Gpu(), Engine(dtype=DType.BFLOAT16)), {})
+
+
+def test_class_on_which_the_server_does_not_start_is_refused() -> None:
+    flash = Engine(kv_cache_dtype=KvCacheDType.FP8, attention_backend=AttentionBackend.FLASH_ATTN)
+    assert node_selector_terms(Gpu(class_=GpuClass.HOPPER), flash)
+    with pytest.raises(SpecError, match=r"spec\.gpu\.class: .* Write hopper or auto"):
+        node_selector_terms(Gpu(class_=GpuClass.ADA), flash)

@@ -83,6 +83,8 @@ def test_13_labels_are_those_of_gpu_feature_discovery() -> None:
         "nvidia.com/gpu.compute.major": "7",
         "nvidia.com/gpu.compute.minor": "5",
         "nvidia.com/gpu.memory": "15360",
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
     }
     required = pod(SPECS["t4"])["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert fits_one_of(required["nodeSelectorTerms"], labels)

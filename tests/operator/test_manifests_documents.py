@@ -8,13 +8,17 @@ import pytest
 
 from operator_kit.chosen import CPU_IMAGE, GPU_IMAGE, operator_settings
 from operator_kit.endpoints import UID, parsed_endpoint
-from whisper_operator.gpus import node_selector_terms
+from whisper_operator.gpus import node_selector_terms, without_gpu
 from whisper_operator.manifests import make_children
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Endpoint, Gpu
 from whisper_operator.settings import Settings
 
 Document = dict[str, Any]
+PLATFORM = [
+    {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]},
+    {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+]
 
 SERVED = frozenset({"HTTPRoute", "PodMonitor"})
 LABELS = {
@@ -164,7 +168,10 @@ def test_minimal_spec_makes_these_documents() -> None:
                     "affinity": {
                         "nodeAffinity": {
                             "requiredDuringSchedulingIgnoredDuringExecution": {
-                                "nodeSelectorTerms": node_selector_terms(Gpu())
+                                "nodeSelectorTerms": [
+                                    {"matchExpressions": [*PLATFORM, *term["matchExpressions"]]}
+                                    for term in node_selector_terms(Gpu())
+                                ]
                             }
                         }
                     },
@@ -184,9 +191,10 @@ def test_minimal_spec_makes_these_documents() -> None:
                                 {"name": "HF_HOME", "value": "/scratch/models/huggingface"},
                                 {"name": "MODEL_CACHE_DIR", "value": "/scratch/models/converted"},
                                 *FOLDERS,
+                                {"name": "MEMORY_REQUEST_BYTES", "value": str(7 << 30)},
                             ],
                             "resources": {
-                                "requests": {"cpu": "2", "memory": "6Gi", "nvidia.com/gpu": "1"},
+                                "requests": {"cpu": "2", "memory": "7Gi", "nvidia.com/gpu": "1"},
                                 "limits": {"nvidia.com/gpu": "1"},
                             },
                             "securityContext": CONTAINER_SECURITY,
@@ -223,6 +231,8 @@ FULL_SPEC: Document = {
         "apiKeysSecretRef": {"name": "clients"},
         "maxUploadBytes": 104_857_600,
         "maxQueueSeconds": 60,
+        "quotas": {"maxRequests": 4, "maxAudioSecondsPerMinute": 600, "maxBytes": 1_073_741_824},
+        "trustedProxies": ["10.0.0.0/8", "fd00::/8"],
         "networkPolicy": {"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]},
     },
     "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
@@ -312,7 +322,7 @@ def test_full_t4_spec_makes_this_deployment() -> None:
         "annotations": {"example.com/mesh": "off", "example.com/note": "hello"},
     }
     wanted = [
-        {"matchExpressions": [*term["matchExpressions"], {"key": "zone", "operator": "In", "values": ["a"]}]}
+        {"matchExpressions": [*PLATFORM, *term["matchExpressions"], {"key": "zone", "operator": "In", "values": ["a"]}]}
         for term in node_selector_terms(Gpu(class_=GpuClass.T4, min_memory_gib=14))
     ]
     (container,) = template["spec"].pop("containers")
@@ -400,6 +410,10 @@ def test_full_t4_spec_makes_this_deployment() -> None:
         {"name": "API_KEYS_DIR", "value": "/etc/whisper/api-keys"},
         {"name": "MAX_UPLOAD_BYTES", "value": "104857600"},
         {"name": "MAX_QUEUE_SECONDS", "value": "60"},
+        {"name": "MAX_REQUESTS_PER_CLIENT", "value": "4"},
+        {"name": "MAX_AUDIO_SECONDS_PER_MINUTE", "value": "600"},
+        {"name": "MAX_BYTES_PER_CLIENT", "value": "1073741824"},
+        {"name": "TRUSTED_PROXIES", "value": "10.0.0.0/8,fd00::/8"},
         {"name": "DRAIN_SECONDS", "value": "20"},
         {"name": "SHUTDOWN_SECONDS", "value": "70"},
         {"name": "HF_HOME", "value": "/cache/huggingface"},
@@ -519,6 +533,16 @@ def test_cpu_server_gets_its_engine_and_requests_no_gpu() -> None:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 625,
         "securityContext": POD_SECURITY,
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": PLATFORM}]
+                },
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 1, "preference": {"matchExpressions": without_gpu()}}
+                ],
+            }
+        },
         "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "10Gi"}}],
     }
     assert container["image"] == CPU_IMAGE
@@ -534,6 +558,7 @@ def test_cpu_server_gets_its_engine_and_requests_no_gpu() -> None:
         {"name": "HF_HOME", "value": "/scratch/models/huggingface"},
         {"name": "MODEL_CACHE_DIR", "value": "/scratch/models/converted"},
         *FOLDERS,
+        {"name": "MEMORY_REQUEST_BYTES", "value": str(2 << 30)},
     ]
 
 

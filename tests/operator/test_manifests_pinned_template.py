@@ -98,6 +98,10 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
     "transcription.segmentDurationSeconds": ({}, {"transcription": {"segmentDurationSeconds": 20}}),
     "access.apiKeysSecretRef.name": ({}, {"access": {"apiKeysSecretRef": {"name": "keys"}}}),
     "access.maxUploadBytes": ({}, {"access": {"maxUploadBytes": 4096}}),
+    "access.quotas.maxRequests": ({}, {"access": {"quotas": {"maxRequests": 5}}}),
+    "access.quotas.maxAudioSecondsPerMinute": ({}, {"access": {"quotas": {"maxAudioSecondsPerMinute": 5}}}),
+    "access.quotas.maxBytes": ({}, {"access": {"quotas": {"maxBytes": 2**30}}}),
+    "access.trustedProxies": ({}, {"access": {"trustedProxies": ["10.0.0.0/8"]}}),
     "access.maxQueueSeconds": ({}, {"access": {"maxQueueSeconds": 5}}),
     "exposure.ingress.path": (ingress(), ingress(path="/speech")),
     "exposure.gateway.path": (gateway(), gateway(path="/speech")),
@@ -129,6 +133,7 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
 }
 BESIDE_PODS: dict[str, tuple[Document, Document]] = {
     "access.networkPolicy.enabled": ({}, {"access": {"networkPolicy": {"enabled": False}}}),
+    "access.networkPolicy.egress": ({}, {"access": {"networkPolicy": {"egress": "none"}}}),
     "access.networkPolicy.from": ({}, {"access": {"networkPolicy": {"from": [{"podSelector": {}}]}}}),
     "service.type": ({}, {"service": {"type": "NodePort"}}),
     "service.annotations": ({}, {"service": {"annotations": {"a": "b"}}}),

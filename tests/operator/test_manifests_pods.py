@@ -8,6 +8,7 @@ import pytest
 
 from operator_kit.chosen import CPU_IMAGE, GPU_IMAGE, operator_settings
 from operator_kit.endpoints import parsed_endpoint
+from operator_kit.node_affinity import fits
 from whisper_operator.errors import SpecError
 from whisper_operator.gpus import node_selector_terms
 from whisper_operator.manifests import make_children, resolve
@@ -23,6 +24,14 @@ REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 ZONE_A = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
 THIS_NODE = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}
+
+
+LINUX = {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}
+AMD64 = {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}
+
+
+def on_amd64(terms: list[Document]) -> list[Document]:
+    return [{"matchExpressions": [LINUX, AMD64, *term["matchExpressions"]]} for term in terms]
 
 
 def deployment_spec(spec: Document, **settings: Any) -> Document:
@@ -52,7 +61,7 @@ def affinity_with(spec: Document, affinity: Document) -> Document:
 
 def test_node_terms_of_spec_and_class_must_both_match() -> None:
     terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A, THIS_NODE]}}})
-    ours = node_selector_terms(Gpu(class_=GpuClass.T4))
+    ours = on_amd64(node_selector_terms(Gpu(class_=GpuClass.T4)))
     assert len(ours) == 5
     expected = []
     for term in ours:
@@ -67,17 +76,34 @@ def test_other_affinity_of_the_spec_is_kept() -> None:
     found = affinity_with(T4, {"nodeAffinity": {PREFERRED: preferred}, "podAntiAffinity": apart})
     assert found["podAntiAffinity"] == apart
     assert found["nodeAffinity"][PREFERRED] == preferred
-    assert found["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == node_selector_terms(Gpu(class_=GpuClass.T4))
+    assert found["nodeAffinity"][REQUIRED]["nodeSelectorTerms"] == on_amd64(
+        node_selector_terms(Gpu(class_=GpuClass.T4))
+    )
 
 
-def test_affinity_of_the_spec_is_unchanged_without_gpu() -> None:
-    affinity = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A]}}}
-    assert affinity_with(CPU, affinity) == affinity
-    assert "affinity" not in pod(CPU)
+def test_cpu_endpoint_prefers_nodes_without_gpus_after_its_own_preferences() -> None:
+    preferred = [{"weight": 5, "preference": ZONE_A}]
+    node = affinity_with(CPU, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A]}, PREFERRED: preferred}})
+    (term,) = node["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]
+    assert term == {"matchExpressions": [LINUX, AMD64, *ZONE_A["matchExpressions"]]}
+    first, ours = node["nodeAffinity"][PREFERRED]
+    assert first == preferred[0]
+    assert ours["weight"] == 1
+    for labels in ({"nvidia.com/gpu.present": "true"}, {"node.kubernetes.io/instance-type": "g4dn.xlarge"}):
+        assert not fits(ours["preference"], labels)
+    assert fits(ours["preference"], {"node.kubernetes.io/instance-type": "m5.large"})
 
 
-def test_any_shared_gpu_needs_no_affinity() -> None:
-    assert "affinity" not in pod({"gpu": {"shared": True}, "engine": {"gpuMemoryUtilization": 0.4}})
+@pytest.mark.parametrize("spec", [CPU, T4, {}], ids=["cpu", "t4", "auto"])
+def test_every_pod_asks_for_the_images_platform(spec: Document) -> None:
+    for term in pod(spec)["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]:
+        assert {"kubernetes.io/os", "kubernetes.io/arch"} <= {each["key"] for each in term["matchExpressions"]}
+
+
+def test_node_selector_decides_the_architecture_of_an_image() -> None:
+    arm = {**CPU, "pod": {"image": "registry.example/mine:1", "nodeSelector": {"kubernetes.io/arch": "arm64"}}}
+    (term,) = pod(arm)["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [LINUX]
 
 
 def test_empty_node_term_is_refused() -> None:
@@ -317,3 +343,36 @@ def test_spec_resolves_to_these_values(spec: Document, expected: tuple[str, ...]
         image=image,
         model_revision=revision,
     )
+
+
+def egress(spec: Document, **settings: Any) -> Document:
+    """The NetworkPolicy's part about connections from the pods."""
+    made = make_children(
+        parsed_endpoint({"access": {"networkPolicy": spec}}),
+        operator_settings(**settings),
+        served_kinds=frozenset(),
+        ingress_controller="",
+    )
+    (found,) = [child["spec"] for child in made if child["kind"] == "NetworkPolicy"]
+    return {key: found[key] for key in ("policyTypes", "egress") if key in found}
+
+
+def test_pods_connect_to_where_egress_says() -> None:
+    def ports(*numbers: int) -> list[Document]:
+        return [{"protocol": "TCP", "port": number} for number in numbers]
+
+    dns = [{"protocol": protocol, "port": port} for port in (53, 5353) for protocol in ("UDP", "TCP")]
+    both = ["Ingress", "Egress"]
+    proxies = {
+        "http_proxy": "proxy.example:3128",
+        "https_proxy": "http://proxy.example",
+        "hf_endpoint": "https://hub:8443/a",
+    }
+
+    assert egress({}) == {"policyTypes": ["Ingress"]}
+    assert egress({"egress": "none"}) == {"policyTypes": both, "egress": []}
+    assert egress({"egress": "hub"}) == {"policyTypes": both, "egress": [{"ports": dns}, {"ports": ports(443)}]}
+    assert egress({"egress": "hub"}, defaults=proxies) == {
+        "policyTypes": both,
+        "egress": [{"ports": dns}, {"ports": ports(80, 443, 3128, 8443)}],
+    }

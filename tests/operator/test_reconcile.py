@@ -370,6 +370,51 @@ async def test_orphans_with_our_labels_are_adopted() -> None:
             assert one["metadata"]["ownerReferences"][0]["uid"] == new["metadata"]["uid"]
 
 
+async def test_orphaned_autoscaler_of_a_spec_without_one_is_deleted_and_a_claim_is_kept() -> None:
+    bench = Bench()
+    bench.ask(RICH)
+    await bench.settle()
+    for one in bench.cluster.objects.values():
+        one["metadata"].pop("ownerReferences", None)
+    bench.cluster.remove("WhisperEndpoint", *KEY)
+    bench.restart()
+    bench.ask()
+    await bench.settle()
+    assert list(bench.children()) == sorted([*PLAIN, "PersistentVolumeClaim/speech-cache"])
+
+
+async def test_key_too_many_in_a_selector_and_a_changed_port_are_put_back() -> None:
+    bench = Bench()
+    bench.ask()
+    await bench.settle()
+    before = bench.children()
+    live = bench.cluster.objects["Service", *KEY]
+    selector, port = {**live["spec"]["selector"], "mine": "too"}, {**live["spec"]["ports"][0], "port": 81}
+    bench.cluster.put({**live, "spec": {**live["spec"], "selector": selector, "ports": [port]}})
+    await bench.settle()
+    assert bench.children() == before
+    assert bench.cluster.called("correct") == ["Service/speech"]
+
+
+async def test_default_class_and_its_name_are_one() -> None:
+    bench = Bench()
+    default = {"name": "contour", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}
+    made = {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "spec": {"controller": "example.com/c"}}
+    bench.cluster.put({**made, "metadata": {**default, "namespace": ""}})
+    route = {"host": "a.example.com"}
+    older, younger = Key("team-b", "older"), Key("team-a", "younger")
+    bench.ask({"exposure": {"ingress": route}}, older, creationTimestamp="2026-01-01T00:00:00Z")
+    bench.ask(
+        {"exposure": {"ingress": {**route, "className": "contour"}}}, younger, creationTimestamp="2026-01-01T00:00:01Z"
+    )
+    await bench.settle(younger)
+    await bench.settle(older)
+    assert younger in bench.enqueued
+    await bench.settle(younger)
+    assert [name for name in bench.children() if name.startswith("Ingress/")] == ["Ingress/older"]
+    assert bench.conditions(younger)["Exposed"]["reason"] == "RouteConflict"
+
+
 async def test_older_of_two_endpoints_owns_the_route() -> None:
     bench = Bench()
     spec = {"exposure": {"ingress": {"host": "a.example.com"}}}

@@ -1,4 +1,4 @@
-"""No word is lost: what a window leaves undecoded is decoded again (openai/whisper's `seek`)."""
+"""No word is lost: what a window leaves undecoded is decoded again (openai/whisper's `seek`); in each its own language."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from real_kit.scores import errors
-from real_kit.speech import Clip, Recording, Sentence, long_recording, prompts, wav
+from real_kit.scores import errors, normalised
+from real_kit.speech import RATE_HZ, Clip, Recording, Sentence, joined, long_recording, prompts, wav
 from server_kit.api import Api
 
 
@@ -37,3 +37,15 @@ def test_long_recording_keeps_its_words_with_times(api: Api, language: str, max_
     assert found.sentences_lost == 0
     segments = answer["segments"]
     assert all(left["end"] <= right["start"] for left, right in pairwise(segments))
+    texts = [normalised(segment["text"], language) for segment in segments]
+    assert not [left for left, right in pairwise(texts) if left == right], "a sentence came out twice"
+
+
+def test_each_half_is_in_its_own_language(api: Api) -> None:
+    half_s = 22.0
+    halves = [long_recording(language, n=8).sound[: round(half_s * RATE_HZ)] for language in ("en", "fr")]
+    answer = api.json(wav(joined(*halves)))
+    assert [one["code"] for one in answer["languages"]] == ["en", "fr"]
+    words = answer["text"].lower().split()
+    assert {"the", "please"} <= set(words[: len(words) // 2])
+    assert not {"the", "please"} & set(words[-20:])

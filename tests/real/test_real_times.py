@@ -27,6 +27,12 @@ def test_word_after_music_does_not_begin_with_the_music(api: Api) -> None:
     assert max(word["end"] - word["start"] for word in answer["words"]) <= 2.0
 
 
+def test_segment_after_music_does_not_begin_with_the_music(api: Api) -> None:
+    piece = music()[0].sound[: round(MUSIC_S * RATE_HZ)]
+    sound = joined(piece, read(prompt_path("en", "conf-lockednow")))
+    assert api.verbose(wav(sound), language="en")["segments"][0]["start"] == pytest.approx(MUSIC_S, abs=1.0)
+
+
 @pytest.mark.parametrize("container", [matroska, mp4])
 def test_late_sound_track_keeps_its_place(api: Api, container: object) -> None:
     assert callable(container)

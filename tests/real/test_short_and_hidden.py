@@ -8,6 +8,8 @@ from real_kit.containers import Track, matroska, opposite_phases, wav_of_size_42
 from real_kit.speech import music, prompt_path, read, silence, wav
 from server_kit.api import Api
 
+MUSIC_S = 12
+
 
 @pytest.mark.parametrize(
     ("language", "name"), [("es", "minutes"), ("en", "digits/pound"), ("en", "removed"), ("ru", "vm-password")]
@@ -34,7 +36,12 @@ def test_wav_after_an_id3_tag_is_read(api: Api) -> None:
     assert "locked" in api.text(with_id3(wav(read(prompt_path("en", "conf-lockednow")))), language="en").lower()
 
 
-@pytest.mark.parametrize("seconds", [25])
-def test_music_has_no_words(api: Api, seconds: int) -> None:
-    pieces = [piece.sound[: seconds * 8000] for piece in music()]
-    assert [api.text(wav(piece)) for piece in pieces] == [""] * len(pieces)
+@pytest.mark.parametrize("response_format", ["json", "verbose_json"])
+def test_music_has_no_words(api: Api, response_format: str) -> None:
+    pieces = [piece.sound[: MUSIC_S * 8000] for piece in music()]
+    heard = [api.json(wav(piece), response_format=response_format) for piece in pieces]
+    assert [answer["text"] for answer in heard] == [""] * len(pieces)
+
+
+def test_silence_is_not_reported_as_a_rare_language(api: Api) -> None:
+    assert api.verbose(wav(silence(1.0)))["language"] == "english"

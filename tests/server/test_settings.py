@@ -1,6 +1,7 @@
 """Every variable: its default, what it may be and what it may not. The tables name each variable once."""
 
 import dataclasses
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,12 @@ DEFAULTS: dict[str, Any] = {
     "MAX_UPLOAD_BYTES": 26_214_400,
     "UPLOAD_TIMEOUT_SECONDS": 300.0,
     "MAX_QUEUE_SECONDS": 300.0,
-    "MEMORY_BUDGET_BYTES": 2_147_483_648,
+    "TRUSTED_PROXIES": (),
+    "MAX_REQUESTS_PER_CLIENT": 0,
+    "MAX_AUDIO_SECONDS_PER_MINUTE": 0.0,
+    "MAX_BYTES_PER_CLIENT": 0,
+    "MEMORY_BUDGET_BYTES": 0,
+    "MEMORY_REQUEST_BYTES": 0,
     "DECODE_WORKERS": 0,
     "DRAIN_SECONDS": 15.0,
     "SHUTDOWN_SECONDS": 600.0,
@@ -105,7 +111,12 @@ GOOD: list[tuple[str, str, Any]] = [
     ("MAX_UPLOAD_BYTES", "1048576", 1_048_576),
     ("UPLOAD_TIMEOUT_SECONDS", "2.5", 2.5),
     ("MAX_QUEUE_SECONDS", "10", 10.0),
+    ("TRUSTED_PROXIES", "10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+    ("MAX_REQUESTS_PER_CLIENT", "4", 4),
+    ("MAX_AUDIO_SECONDS_PER_MINUTE", "600", 600.0),
+    ("MAX_BYTES_PER_CLIENT", "536870912", 536_870_912),
     ("MEMORY_BUDGET_BYTES", "536870912", 536_870_912),
+    ("MEMORY_REQUEST_BYTES", "2147483648", 2_147_483_648),
     ("DECODE_WORKERS", "3", 3),
     ("DRAIN_SECONDS", "0", 0.0),
     ("SHUTDOWN_SECONDS", "0", 0.0),
@@ -152,7 +163,16 @@ BAD: list[tuple[str, str, str]] = [
     ("MAX_UPLOAD_BYTES", "25MB", "a whole number from 1024 up"),
     ("UPLOAD_TIMEOUT_SECONDS", "0", "a number from 1 to 86400"),
     ("MAX_QUEUE_SECONDS", "soon", "a number from 1 to 86400"),
-    ("MEMORY_BUDGET_BYTES", "1", "a whole number from 1048576 up"),
+    (
+        "TRUSTED_PROXIES",
+        "10.0.0.1/8",
+        "networks such as 10.0.0.0/8 or fd00::/8 between commas, without bits behind the prefix",
+    ),
+    ("MAX_REQUESTS_PER_CLIENT", "-1", "a whole number from 0 to 100000"),
+    ("MAX_AUDIO_SECONDS_PER_MINUTE", "much", "a number from 0 to 10000000"),
+    ("MAX_BYTES_PER_CLIENT", "-1", "a whole number from 0 up"),
+    ("MEMORY_BUDGET_BYTES", "-1", "a whole number from 0 up"),
+    ("MEMORY_REQUEST_BYTES", "2Gi", "a whole number from 0 up"),
     ("DECODE_WORKERS", "65", "a whole number from 0 to 64"),
     ("DRAIN_SECONDS", "-0.1", "a number from 0 to 3600"),
     ("SHUTDOWN_SECONDS", "never", "a number from 0 to 86400"),
@@ -236,6 +256,7 @@ def test_variables_of_other_programs_are_ignored() -> None:
 def test_contradicting_settings_are_refused() -> None:
     ports = refusal({"MODEL_ID": "demo", "PORT": "9000", "METRICS_PORT": "9000"})
     assert ports == "METRICS_PORT is PORT: set 0 to serve /metrics there, or another port"
+    assert refusal({"MODEL_ID": "demo", "MAX_BYTES_PER_CLIENT": "2000000"}).startswith("MAX_BYTES_PER_CLIENT must hold")
     assert refusal({"MODEL_ID": "demo", "MEMORY_BUDGET_BYTES": "2000000"}).startswith("MEMORY_BUDGET_BYTES must hold")
 
 

@@ -77,3 +77,8 @@ app.kubernetes.io/component: operator
 {{- fail (printf "monitoring.%s.enabled needs the kind %s, which this cluster does not have: install the Prometheus operator first, or set it to false (`helm template`: say --api-versions %s/%s)." .value .kind $version .kind) -}}
 {{- end -}}
 {{- end }}
+
+{{/* Nodes that run the operator's image, which is for linux/amd64 only. A value of the same key in nodeSelector wins. */}}
+{{- define "whisper-operator.nodeSelector" -}}
+{{- mustMerge (deepCopy .Values.nodeSelector) (dict "kubernetes.io/os" "linux" "kubernetes.io/arch" "amd64") | toYaml }}
+{{- end }}

@@ -25,6 +25,7 @@ REQUEST_LIMIT_S = 10.0
 PAGE = 500
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 
 
 class KubernetesCluster:
@@ -41,6 +42,12 @@ class KubernetesCluster:
 
     async def apply(self, document: Document) -> dict[str, Any]:
         return await self._apply(document, "", names.FIELD_MANAGER)
+
+    async def correct(self, live: Document, patch: Document) -> dict[str, Any]:
+        metadata = live["metadata"]
+        path = _kind(live).path(metadata.get("namespace", ""), metadata["name"])
+        body = {**patch, "metadata": {key: metadata[key] for key in ("uid", "resourceVersion")}}
+        return await self._ask("PATCH", path, {"fieldManager": names.FIELD_MANAGER}, body, content_type=MERGE)
 
     async def apply_status(self, document: Document) -> dict[str, Any]:
         return await self._apply(document, "status", names.STATUS_FIELD_MANAGER)

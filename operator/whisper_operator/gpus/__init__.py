@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from whisper_operator.gpus.node_selector_terms import TAINT, node_selector_terms
+from whisper_operator.gpus.node_selector_terms import TAINT, needed_capability, node_selector_terms, without_gpu
 
-__all__ = ["TAINT", "node_selector_terms"]
+__all__ = ["TAINT", "needed_capability", "node_selector_terms", "without_gpu"]

@@ -13,7 +13,7 @@ from whisper_operator.manifests.cluster_policy import check_cluster_policy
 from whisper_operator.manifests.deployment import make_deployment
 from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy
 from whisper_operator.manifests.resolved import resolve
-from whisper_operator.manifests.routes import make_http_route, make_ingress, route_keys, url_of
+from whisper_operator.manifests.routes import make_http_route, make_ingress, names_no_class, route_keys, url_of
 from whisper_operator.manifests.scaling import make_autoscaler
 from whisper_operator.manifests.services import make_pod_monitor, make_service, make_service_account
 from whisper_operator.manifests.volumes import make_cache_claim
@@ -21,7 +21,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
-__all__ = ["make_children", "resolve", "route_keys", "url_of"]
+__all__ = ["make_children", "names_no_class", "resolve", "route_keys", "url_of"]
 
 OPTIONAL_KINDS = frozenset(kind.kind for kind in OPTIONAL)
 """Kinds that a cluster may lack."""

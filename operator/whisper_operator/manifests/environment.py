@@ -7,7 +7,7 @@ template depends on (ports, times, folders). The order is fixed, and of two vari
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from whisper_operator import names
@@ -15,7 +15,9 @@ from whisper_operator.errors import SpecError
 from whisper_operator.manifests import volumes
 from whisper_operator.manifests.documents import plain
 from whisper_operator.manifests.resolved import engine_of
+from whisper_operator.manifests.resources import bytes_of
 from whisper_operator.manifests.routes import root_path
+from whisper_operator.resource.access import Access
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.resource.spec import Endpoint, Transcription
 from whisper_operator.settings import Defaults, Settings
@@ -28,8 +30,8 @@ DECODED_LIMIT_S = 14_400
 """The server's default of MAX_DECODED_SECONDS."""
 
 
-def environment(endpoint: Endpoint, settings: Settings) -> list[Variable]:
-    """`env` of the container."""
+def environment(endpoint: Endpoint, settings: Settings, resources: Mapping[str, Any]) -> list[Variable]:
+    """`env` of a container with these resources."""
     spec = endpoint.spec
     pairs = {
         "MODEL_ID": spec.model.id,
@@ -41,6 +43,7 @@ def environment(endpoint: Endpoint, settings: Settings) -> list[Variable]:
         **dict(_network(settings.defaults)),
     }
     variables = [{"name": name, "value": value} for name, value in pairs.items()]
+    variables += _memory(resources)
     variables += _token(endpoint)
     variables += [plain(each) for each in settings.defaults.env if each["name"] not in RESERVED_ENV]
     variables += _own(endpoint)
@@ -53,6 +56,14 @@ def _model(endpoint: Endpoint) -> Pairs:
         yield "MODEL_REVISION", model.revision
     if model.served_names:
         yield "SERVED_MODEL_NAMES", ",".join(model.served_names)
+
+
+def _memory(resources: Mapping[str, Any]) -> list[Variable]:
+    """The server sees its container's limit by itself, but not the pod's request."""
+    request = resources.get("requests", {}).get("memory")
+    if request is None or "memory" in resources.get("limits", {}):
+        return []
+    return [{"name": "MEMORY_REQUEST_BYTES", "value": str(bytes_of(request))}]
 
 
 def _token(endpoint: Endpoint) -> list[Variable]:
@@ -104,8 +115,22 @@ def _serving(endpoint: Endpoint) -> Pairs:
         yield "MAX_UPLOAD_BYTES", str(spec.access.max_upload_bytes)
     if spec.access.max_queue_seconds is not None:
         yield "MAX_QUEUE_SECONDS", str(spec.access.max_queue_seconds)
+    yield from _clients(spec.access)
     yield "DRAIN_SECONDS", str(spec.rollout.drain_seconds)
     yield "SHUTDOWN_SECONDS", str(spec.rollout.shutdown_seconds)
+
+
+def _clients(access: Access) -> Pairs:
+    quotas = access.quotas
+    for name, limit in (
+        ("MAX_REQUESTS_PER_CLIENT", quotas.max_requests),
+        ("MAX_AUDIO_SECONDS_PER_MINUTE", quotas.max_audio_seconds_per_minute),
+        ("MAX_BYTES_PER_CLIENT", quotas.max_bytes),
+    ):
+        if limit is not None:
+            yield name, str(limit)
+    if access.trusted_proxies:
+        yield "TRUSTED_PROXIES", ",".join(access.trusted_proxies)
 
 
 def _folders(endpoint: Endpoint) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import TAINT, node_selector_terms
+from whisper_operator.gpus import TAINT, node_selector_terms, without_gpu
 from whisper_operator.manifests.documents import plain, pod_selector, present
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.fields import Document
@@ -15,6 +15,12 @@ from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+OS = "kubernetes.io/os"
+ARCH = "kubernetes.io/arch"
+IMAGE_PLATFORM = {OS: "linux", ARCH: "amd64"}
+"""What the images are built for, as the kubelet labels nodes. These are terms of node affinity, not `nodeSelector`: an
+upgrade of the operator that changes them leaves running pods alone (`pinned_fields`)."""
 ON_GPU_NODES = {"key": TAINT, "operator": "Exists", "effect": "NoSchedule"}
 
 
@@ -22,9 +28,11 @@ def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     """Fields of the pod's spec."""
     pod, defaults = endpoint.spec.pod, settings.defaults
     tolerations = [ON_GPU_NODES] if uses_gpu(endpoint) else []
+    selector = {**defaults.node_selector, **pod.node_selector}
+    affinity = _affinity(pod.affinity or {}, _terms(endpoint, selector))
     return present(
-        nodeSelector={**defaults.node_selector, **pod.node_selector},
-        affinity=_affinity(pod.affinity or {}, node_selector_terms(endpoint.spec.gpu)),
+        nodeSelector=selector,
+        affinity=affinity if uses_gpu(endpoint) else _off_gpu_nodes(affinity),
         tolerations=_different([*tolerations, *defaults.tolerations, *pod.tolerations]),
         topologySpreadConstraints=[
             {"labelSelector": pod_selector(endpoint), **plain(constraint)}
@@ -35,6 +43,27 @@ def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     )
 
 
+def _terms(endpoint: Endpoint, selector: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The nodes that can run the image, with the GPUs that the spec asks for.
+
+    A node selector that names the architecture decides it: an image of the author's may be for another one.
+    """
+    platform = [
+        {"key": key, "operator": "In", "values": [value]}
+        for key, value in IMAGE_PLATFORM.items()
+        if not (key == ARCH and ARCH in selector)
+    ]
+    gpus = node_selector_terms(endpoint.spec.gpu, endpoint.spec.engine) or [{"matchExpressions": []}]
+    return [{"matchExpressions": [*platform, *term["matchExpressions"]]} for term in gpus]
+
+
+def _off_gpu_nodes(affinity: Document) -> dict[str, Any]:
+    """Prefers nodes without GPUs, with the least weight: any preference of the author's outweighs it."""
+    node: Mapping[str, Any] = affinity.get("nodeAffinity") or {}
+    ours = {"weight": 1, "preference": {"matchExpressions": without_gpu()}}
+    return {**affinity, "nodeAffinity": {**node, PREFERRED: [*(node.get(PREFERRED) or ()), ours]}}
+
+
 def _affinity(affinity: Document, ours: Sequence[Document]) -> dict[str, Any]:
     """The user's affinity combined with our node selector terms.
 
@@ -42,8 +71,6 @@ def _affinity(affinity: Document, ours: Sequence[Document]) -> dict[str, Any]:
     """
     node: Mapping[str, Any] = affinity.get("nodeAffinity") or {}
     required = node.get(REQUIRED)
-    if not ours:
-        return dict(plain(affinity))
     if required is not None:
         theirs = [term for term in required.get("nodeSelectorTerms", []) if any(term.values())]
         if not theirs:

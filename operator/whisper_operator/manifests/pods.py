@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.errors import SpecError
-from whisper_operator.manifests.documents import plain, present
+from whisper_operator.manifests.documents import present
 from whisper_operator.manifests.environment import environment
 from whisper_operator.manifests.placement import placement
-from whisper_operator.manifests.resolved import image_of, uses_gpu
+from whisper_operator.manifests.resolved import image_of
+from whisper_operator.manifests.resources import make_resources
 from whisper_operator.manifests.volumes import volumes_and_mounts
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
@@ -24,9 +24,6 @@ GRACE_MARGIN_S = 10
 """Between the end of the server's own shutdown and SIGKILL."""
 STARTUP_PERIOD_S = 2
 """Short, because a rollout waits for each server, and so for the next probe after it is loaded."""
-GPU_REQUESTS = {"cpu": "2", "memory": "6Gi"}
-CPU_REQUESTS = {"cpu": "1", "memory": "2Gi"}
-"""Requests if the spec has none. No limits, because only the user knows how much a model needs."""
 
 
 def make_pod_template(endpoint: Endpoint, settings: Settings, digest: str) -> dict[str, Any]:
@@ -58,6 +55,7 @@ def grace_period_s(endpoint: Endpoint) -> int:
 
 
 def _container(endpoint: Endpoint, settings: Settings, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    resources = make_resources(endpoint)
     return {
         "name": names.CONTAINER,
         "image": image_of(endpoint, settings),
@@ -66,8 +64,8 @@ def _container(endpoint: Endpoint, settings: Settings, mounts: list[dict[str, An
             {"name": names.HTTP_PORT_NAME, "containerPort": names.HTTP_PORT, "protocol": "TCP"},
             {"name": names.METRICS_PORT_NAME, "containerPort": names.METRICS_PORT, "protocol": "TCP"},
         ],
-        "env": environment(endpoint, settings),
-        "resources": _resources(endpoint),
+        "env": environment(endpoint, settings, resources),
+        "resources": resources,
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -102,23 +100,6 @@ def _probe(path: str, period_s: int, *, failures: int) -> dict[str, Any]:
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
-
-
-def _resources(endpoint: Endpoint) -> dict[str, Any]:
-    """The spec's resources, plus one GPU."""
-    resource = endpoint.spec.gpu.resource_name
-    default = GPU_REQUESTS if uses_gpu(endpoint) else CPU_REQUESTS
-    resources = plain({"requests": default} if endpoint.spec.pod.resources is None else endpoint.spec.pod.resources)
-    for kind in ("limits", "requests"):
-        if resource in resources.get(kind, {}):
-            raise SpecError(
-                f"pod.resources.{kind}",
-                f"leave out {resource}: a pod gets one by gpu.class, and none with gpu.class none",
-            )
-    if uses_gpu(endpoint):
-        resources["limits"] = {**resources.get("limits", {}), resource: "1"}
-        resources["requests"] = {**resources.get("requests", {}), resource: "1"}
-    return dict(resources)
 
 
 def _pull_secrets(endpoint: Endpoint, settings: Settings) -> list[dict[str, str]]:

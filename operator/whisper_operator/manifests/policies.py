@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from whisper_operator import names
 from whisper_operator.manifests.documents import metadata, plain, pod_selector, present
+from whisper_operator.resource.choices import Egress
 from whisper_operator.resource.spec import Endpoint
-from whisper_operator.settings import Settings
+from whisper_operator.settings import Defaults, Settings
+
+DNS_PORTS = (53, 5353)
+"""The second is that of OpenShift's pods: a policy sees the port behind the Service."""
+HUB = "https://huggingface.co"
 
 
 def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
@@ -25,7 +31,10 @@ def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
-    """HTTP for everyone, or for the peers in the spec; metrics for the endpoint's namespace and the monitoring namespace."""
+    """HTTP for everyone, or for the peers in the spec; metrics for the endpoint's namespace and the monitoring namespace.
+
+    Outwards what `egress` says. A NetworkPolicy knows no host names: the hub is port 443 of any address.
+    """
     wanted = endpoint.spec.access.network_policy
     if not wanted.enabled:
         return None
@@ -39,14 +48,32 @@ def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any
         "metadata": metadata(endpoint),
         "spec": {
             "podSelector": pod_selector(endpoint),
-            "policyTypes": ["Ingress"],
+            "policyTypes": ["Ingress"] if wanted.egress is Egress.ANY else ["Ingress", "Egress"],
             "ingress": [
                 {"ports": [_port(names.HTTP_PORT)], **present(**{"from": plain(wanted.from_)})},
                 {"ports": [_port(names.METRICS_PORT)], "from": monitoring},
             ],
+            **_egress(wanted.egress, settings.defaults),
         },
     }
 
 
-def _port(number: int) -> dict[str, Any]:
-    return {"protocol": "TCP", "port": number}
+def _egress(allowed: Egress, defaults: Defaults) -> dict[str, Any]:
+    if allowed is Egress.ANY:
+        return {}
+    if allowed is Egress.NONE:
+        return {"egress": []}
+    dns = {"ports": [_port(port, protocol) for port in DNS_PORTS for protocol in ("UDP", "TCP")]}
+    servers = (HUB, defaults.http_proxy, defaults.https_proxy, defaults.hf_endpoint)
+    ports = sorted({port_of(server) for server in servers if server})
+    return {"egress": [dns, {"ports": [_port(port) for port in ports]}]}
+
+
+def port_of(address: str) -> int:
+    """The port of an address such as http://proxy:3128; of a proxy without a scheme, as curl reads it, 80 by default."""
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _port(number: int, protocol: str = "TCP") -> dict[str, Any]:
+    return {"protocol": protocol, "port": number}

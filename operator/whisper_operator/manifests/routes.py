@@ -42,13 +42,22 @@ def url_of(endpoint: Endpoint, settings: Settings) -> str:
     return f"{outside or inside}{root_path(endpoint)}/v1"
 
 
-def route_keys(endpoint: Endpoint) -> frozenset[str]:
-    """Keys that only one endpoint of the cluster can own: of two endpoints with the same key the older one gets the route."""
+def names_no_class(ingress: Ingress) -> bool:
+    """Whether the cluster's default IngressClass serves it."""
+    return not ingress.class_name and CLASS_ANNOTATION not in ingress.annotations
+
+
+def route_keys(endpoint: Endpoint, default_class: str = "") -> frozenset[str]:
+    """Keys that only one endpoint of the cluster can own: of two endpoints with the same key the older one gets the route.
+
+    The default class and the name of that class are one.
+    """
     exposure = endpoint.spec.exposure or Exposure()
     path = root_path(endpoint) or "/"
     if exposure.ingress:
         ingress = exposure.ingress
-        return frozenset({f"ingress {ingress.class_name or '(default)'} {ingress.host or '*'} {path}"})
+        named = ingress.class_name or ingress.annotations.get(CLASS_ANNOTATION) or default_class or "(default)"
+        return frozenset({f"ingress {named} {ingress.host or '*'} {path}"})
     if exposure.gateway:
         hosts = exposure.gateway.hostnames or ("*",)
         parents = [_parent(reference, endpoint.namespace) for reference in exposure.gateway.parent_refs]
@@ -69,7 +78,7 @@ def make_ingress(endpoint: Endpoint, controller: str, default_class: str) -> dic
     paths = [{"path": path, "pathType": kind, "backend": plain(backend)} for kind, path in _paths(endpoint, "Prefix")]
     of_controller = proxy_annotations(controller, endpoint.spec.rollout, has_tls=wanted.tls is not None)
     annotations = {**of_controller, **wanted.annotations}
-    class_name = wanted.class_name or ("" if CLASS_ANNOTATION in annotations else default_class)
+    class_name = default_class if names_no_class(wanted) else wanted.class_name
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",

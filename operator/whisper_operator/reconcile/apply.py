@@ -2,16 +2,13 @@
 
 Memory holds, for each child, what was last desired and how the object looked then; while both stay the same, nothing is
 sent. After a restart everything is applied once, which changes nothing on the server. A child of another
-owner is left alone, and so is the Deployment whose pods would use it. A live object is compared through its desired
-document: the API server fills in defaults and other controllers add their own fields, so only what we write counts.
+owner is left alone, and so is the Deployment whose pods would use it. `drift` says what has changed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,34 +16,11 @@ from whisper_operator import names
 from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.kinds import ACCOUNT, CLAIM, DEPLOYMENT
 from whisper_operator.metrics import Metrics
+from whisper_operator.reconcile.drift import CORRECTED_AFTERWARDS, NEVER_CORRECTED, correction, digest, fingerprint
 from whisper_operator.reconcile.store import Key, Store, controller_of, is_endpoint
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.snapshot import ChildKey, Refusal
-
-
-def digest(value: Any) -> bytes:
-    """Hash of a JSON value that does not depend on the order of keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def projected(live: Any, desired: Any) -> Any:
-    """The part of the live value that the desired value covers.
-
-    Of an object only the desired keys are kept. A list with more or fewer items than desired is kept whole.
-    """
-    if isinstance(desired, Mapping) and isinstance(live, Mapping):
-        return {key: projected(live[key], desired[key]) for key in desired if key in live}
-    if isinstance(desired, list | tuple) and isinstance(live, list) and len(desired) == len(live):
-        return [projected(one, other) for one, other in zip(live, desired, strict=True)]
-    return live
-
-
-def fingerprint(live: Document, desired: Document) -> bytes:
-    """Hash of a live object, reduced to the fields of the desired object."""
-    return digest(projected(live, desired))
-
 
 log = logging.getLogger(__name__)
 
@@ -139,12 +113,34 @@ class Applier:
             if live is None
             else {**desired, "metadata": {**desired["metadata"], "uid": live["metadata"]["uid"]}}
         )
-        after = await self._cluster.apply(sent)
+        after = await self._corrected(live, sent, drifted=drifted)
         result.n_written += Key(endpoint.namespace, endpoint.name) in self._store.put(after)
         self._metrics.applies.labels(key.kind, "ok").inc()
         remembered[key] = Applied(desired_digest, fingerprint(after, desired))
         if drifted and known is not None:
             self._note_drift(endpoint, key, remembered[key], known)
+
+    async def _corrected(self, live: Document | None, sent: Document, *, drifted: bool) -> dict[str, Any]:
+        """Applies, and patches what apply leaves as it is."""
+        if live is None or sent["kind"] in NEVER_CORRECTED:
+            return await self._cluster.apply(sent)
+        patch = correction(live, sent)
+        is_refused = sent["kind"] not in CORRECTED_AFTERWARDS and bool(patch)
+        if not is_refused:
+            try:
+                after = await self._cluster.apply(sent)
+            except ApiError as error:
+                if error.code != 422 or not patch:
+                    raise
+                is_refused = True
+        if is_refused:
+            await self._cluster.correct(live, patch)
+            after = await self._cluster.apply(sent)
+        surplus = correction(after, sent, surplus_only=True)
+        # Surplus that is older than this operator stays until the pods are replaced: an upgrade restarts none.
+        if surplus and (drifted or settings_hash(live) != settings_hash(sent)):
+            after = await self._cluster.correct(after, surplus)
+        return after
 
     async def live(self, namespace: str, key: ChildKey, api_version: str) -> Document | None:
         """The live child, whatever its owner."""
@@ -185,9 +181,7 @@ class Applier:
 
     async def _delete_others(self, endpoint: Endpoint, desired_keys: set[ChildKey], result: ApplyResult) -> None:
         for key, child in self._store.children(Key(endpoint.namespace, endpoint.name)).items():
-            owner = controller_of(child)
-            is_owned = owner is not None and owner["uid"] == endpoint.uid
-            if key in desired_keys or not is_owned or child["metadata"].get("deletionTimestamp"):
+            if key in desired_keys or not _is_adopted(child, endpoint) or child["metadata"].get("deletionTimestamp"):
                 continue
             try:
                 await self._cluster.delete(child)
@@ -208,3 +202,23 @@ class Applier:
             result.errors.append(error)
         else:
             result.refusals.append(Refusal(key=key, code=error.code, reason=error.reason, message=error.message))
+
+
+def _is_adopted(child: Document, endpoint: Endpoint) -> bool:
+    """Whether a child is ours to delete: owned, or left behind by `kubectl delete --cascade=orphan`.
+
+    An autoscaler that was left behind would go on to scale the new endpoint. A claim is kept: it holds models.
+    """
+    owner = controller_of(child)
+    if owner is not None:
+        return bool(owner["uid"] == endpoint.uid)
+    metadata = child["metadata"]
+    is_orphan = not metadata.get("ownerReferences") and names.is_ours(metadata.get("labels") or {})
+    return is_orphan and child["kind"] != CLAIM.kind
+
+
+def settings_hash(document: Document) -> str:
+    """Of a Deployment's pods; empty for other kinds."""
+    template = document.get("spec", {}).get("template") or {}
+    annotations = template.get("metadata", {}).get("annotations") or {}
+    return str(annotations.get(names.SETTINGS_HASH_ANNOTATION, ""))

@@ -109,6 +109,9 @@ class Reconciler:
             self._uids[key] = uid
         endpoint, problem = _parsed(document)
         lookups = await self.reader.read(endpoint) if endpoint else NO_RESULTS
+        ingress = endpoint.spec.exposure.ingress if endpoint and endpoint.spec.exposure else None
+        if ingress and manifests.names_no_class(ingress):
+            self.route_conflicts.set_default_class((lookups.ingress_class or NO_CLASS)["metadata"]["name"])
         inputs = Inputs(changes, lookups, self.route_conflicts.owner_of(key), self._served_kinds)
         if self._done_inputs.get(key) == inputs:
             return "unchanged", Result(requeue_after_s=lookups.requeue_after_s)

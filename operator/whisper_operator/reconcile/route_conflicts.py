@@ -79,6 +79,7 @@ class RouteConflicts:
         self._enqueue = enqueue
         self._routes = RouteIndex()
         self._known: dict[Key, str] = {}
+        self._default_class = ""
 
     def update(self, key: Key) -> None:
         """Reads the endpoint's routes from the store, and enqueues the endpoints that a change affects."""
@@ -93,6 +94,15 @@ class RouteConflicts:
         for rival in self._replace(key, cached):
             self._enqueue(rival)
 
+    def set_default_class(self, name: str) -> None:
+        """The cluster's default IngressClass; the routes of endpoints that name no class change with it."""
+        if name == self._default_class:
+            return
+        self._default_class = name
+        for key in list(self._known):
+            for rival in self._replace(key, self._store.cached(ENDPOINT.kind, *key)):
+                self._enqueue(rival)
+
     def owner_of(self, key: Key) -> str:
         """`namespace/name` of the older endpoint that owns one of the routes; empty: there is none."""
         return "/".join(self._routes.owner_of(key) or ())
@@ -105,4 +115,4 @@ class RouteConflicts:
             endpoint = parse_endpoint(document)
         except SpecError:
             return set()  # its Ingress stays as it is, so it keeps the routes that it wanted last
-        return self._routes.replace(key, endpoint.created_at, manifests.route_keys(endpoint))
+        return self._routes.replace(key, endpoint.created_at, manifests.route_keys(endpoint, self._default_class))

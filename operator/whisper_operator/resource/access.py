@@ -33,6 +33,29 @@ class NetworkPolicy:
         embedded="io.k8s.api.networking.v1.NetworkPolicyPeer",
         maxItems=32,
     )
+    egress: choices.Egress = spec_field(
+        "Where the pods may connect to. any: anywhere; hub: DNS, port 443 for Hugging Face, and the ports of the operator's proxy and mirror; none: nowhere, for a model that is in the image or in a cache that stays.",
+        choices.Egress.ANY,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quotas:
+    """Limits of each client in each pod. A client is an API key, or without keys an address."""
+
+    max_requests: int | None = spec_field(
+        "Requests of one client in flight; more are refused with 429. Absent: no limit.", minimum=1, maximum=100_000
+    )
+    max_audio_seconds_per_minute: int | None = spec_field(
+        "Seconds of audio that one client may send per minute; then it is refused with 429. Absent: no limit.",
+        minimum=1,
+        maximum=10_000_000,
+    )
+    max_bytes: int | None = spec_field(
+        "Bytes of uploads and decoded audio that one client may hold at a time, at least maxUploadBytes. Absent: no limit but the server's memory.",
+        minimum=1024,
+        maximum=1_099_511_627_776,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +69,16 @@ class Access:
         "Largest request body. Absent: 25 MiB.", minimum=1024, maximum=2_147_483_648
     )
     max_queue_seconds: int | None = spec_field(
-        "Longest expected wait before requests are refused with 429. Absent: 300.", minimum=1, maximum=86_400
+        "Longest expected wait before requests are refused with 429, and longest time that one alone may take before it is refused with 413. Absent: 300.",
+        minimum=1,
+        maximum=86_400,
+    )
+    quotas: Quotas = spec_field("Limits of each client.", Quotas())
+    trusted_proxies: tuple[str, ...] = spec_field(
+        "Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8: those of the Ingress controller's pods. Without it and without keys, all clients behind a proxy are one.",
+        (),
+        maxItems=32,
+        items={"minLength": 1, "maxLength": 49, "pattern": r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"},
     )
     network_policy: NetworkPolicy = spec_field("Limits the connections to the pods.", NetworkPolicy())
 

@@ -25,6 +25,14 @@ class ServiceType(StrEnum):
     LOAD_BALANCER = "LoadBalancer"
 
 
+class Egress(StrEnum):
+    """Where the pods may connect to."""
+
+    ANY = "any"
+    HUB = "hub"
+    NONE = "none"
+
+
 class AccessMode(StrEnum):
     """How many nodes or pods may mount a volume at the same time."""
 

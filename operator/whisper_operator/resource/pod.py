@@ -122,7 +122,7 @@ class Pod:
         "Secrets of type kubernetes.io/dockerconfigjson that the image is pulled with.", (), maxItems=16
     )
     resources: Document | None = spec_field(
-        "CPU and memory of the server's container. The operator adds the GPU. Absent: defaults that suit the engine.",
+        "CPU and memory of the server's container. The operator adds the GPU. Absent: requests that suit the model, the longest recording and the largest upload.",
         embedded="io.k8s.api.core.v1.ResourceRequirements",
     )
     node_selector: Mapping[str, str] = spec_field(

@@ -1,19 +1,18 @@
 """CEL rules between fields: the API server refuses a spec that breaks one, and its message says what to write instead.
 
 A rule is on the deepest object that holds all its fields. So an old endpoint that breaks a new rule can still be changed in
-other places (ratcheting). Data only; rules about the pod are in `pod_rules`.
+other places (ratcheting). Data only; rules about the pod are in `pod_rules`, those about clients and routes in `access_rules`.
 """
 
 from __future__ import annotations
 
+from whisper_operator.resource.access_rules import ACCESS_RULES
 from whisper_operator.resource.pod_rules import POD_RULES
 from whisper_operator.resource.rule import Rule
 
 _CLAIM = "has(self.cache) && has(self.cache.persistentVolumeClaim)"
 _ONE_POD = f"{_CLAIM} && 'ReadWriteOncePod' in self.cache.persistentVolumeClaim.accessModes"
 _ZERO = "matches('^0+%?$')"
-_NO_DOTS = "!self.matches('/[.][.]?(/|$)')"
-_SEGMENTS = "write a path without the segments . and .., such as /speech"
 
 _NAME = (
     Rule(
@@ -206,45 +205,4 @@ _CACHE = (
     ),
 )
 
-_ROUTES = (
-    Rule(
-        at="spec.exposure",
-        rule="has(self.ingress) != has(self.gateway)",
-        message="write exactly one of ingress and gateway",
-    ),
-    Rule(
-        at="spec.exposure.ingress",
-        field="host",
-        rule="!has(self.tls) || has(self.host)",
-        message="a certificate is for a host: write the host that tls.secretName is for, or leave tls out",
-    ),
-    Rule(
-        at="spec.exposure.ingress.host",
-        rule="!self.matches('^[0-9.]+$')",
-        message="write a host name such as speech.example.com, not an address; left out, any host is served",
-    ),
-    *(Rule(at=f"spec.exposure.{way}.path", rule=_NO_DOTS, message=_SEGMENTS) for way in ("ingress", "gateway")),
-    Rule(
-        at="spec.exposure.gateway.parentRefs",
-        rule="self.all(one, self.exists_one(other, other == one))",
-        message="write each parent once: two of the same Gateway differ in sectionName or port",
-    ),
-    Rule(
-        at="spec.exposure.gateway.hostnames[]",
-        rule="!self.matches('^[0-9.]+$')",
-        message="write a host name such as speech.example.com, not an address",
-    ),
-    Rule(
-        at="spec.access.networkPolicy",
-        field="from",
-        rule="self.enabled || !has(self.from) || self.from.size() == 0",
-        message="without a NetworkPolicy nothing is narrowed: write enabled true, or leave from out",
-    ),
-    Rule(
-        at="spec.access.networkPolicy.from[]",
-        rule="has(self.ipBlock) ? !(has(self.podSelector) || has(self.namespaceSelector)) : (has(self.podSelector) || has(self.namespaceSelector))",
-        message="write either ipBlock, or podSelector, namespaceSelector or both",
-    ),
-)
-
-RULES: tuple[Rule, ...] = (*_NAME, *_GPU, *_NUMBERS, *_REPLICAS, *_CACHE, *_ROUTES, *POD_RULES)
+RULES: tuple[Rule, ...] = (*_NAME, *_GPU, *_NUMBERS, *_REPLICAS, *_CACHE, *ACCESS_RULES, *POD_RULES)

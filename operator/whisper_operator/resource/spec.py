@@ -129,7 +129,7 @@ class Autoscaling:
     min_replicas: int = spec_field("Fewest pods.", 1, minimum=1, maximum=1000)
     max_replicas: int = spec_field("Most pods.", REQUIRED, minimum=1, maximum=1000)
     metric: choices.ScalingMetric = spec_field(
-        "The metric to scale by: cpu (percent of the CPU requested; needs metrics-server), queue (seconds of audio waiting in a pod) or running (requests in a pod); the last two need an adapter for custom metrics.",
+        "The metric to scale by: cpu (percent of the CPU requested; needs metrics-server), queue (seconds of audio in a pod, waiting or being decoded or transcribed) or running (requests in a pod); the last two need an adapter for custom metrics.",
         REQUIRED,
     )
     target: int = spec_field(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from whisper_operator.gpus import needed_capability
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
@@ -17,6 +18,7 @@ from whisper_operator.status.conditions import Condition, Truth, condition_of, f
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
 from whisper_operator.status.issue import Issue, command, joined, quoted
 from whisper_operator.status.pods import subject
+from whisper_runtime.capability import VLLM
 
 TYPE = "Scheduled"
 DECIDES_WITHIN_S = 10.0
@@ -162,7 +164,8 @@ def _label_advice(view: EndpointView) -> str:
     see = command("kubectl get nodes --show-labels")
     terms = _own_terms(view)
     if not _gpu_resource(view) or not terms:
-        return f"Check pod.nodeSelector and pod.affinity against {see}."
+        platform = "The images are for nodes with kubernetes.io/os linux and kubernetes.io/arch amd64"
+        return f"{platform}: check these labels, pod.nodeSelector and pod.affinity against {see}."
     verb = "ask" if " and " in terms else "asks"
     return f"No node has both a GPU that {_allowed(view)} allows and the labels that {terms} {verb} for: check {terms} and gpu.class against {see}."
 
@@ -170,7 +173,14 @@ def _label_advice(view: EndpointView) -> str:
 def _allowed(view: EndpointView) -> str:
     assert view.endpoint is not None
     gpu = view.endpoint.spec.gpu
-    return f"gpu.class {gpu.class_}" + (f" with gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "")
+    engine = view.endpoint.spec.engine
+    lowest = needed_capability(engine).lowest
+    asks = [
+        f"gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "",
+        f"compute capability {lowest[0]}.{lowest[1]} for its engine settings" if lowest > VLLM else "",
+    ]
+    more = " and ".join(each for each in asks if each)
+    return f"gpu.class {gpu.class_}" + (f" with {more}" if more else "")
 
 
 def _gpu_advice(words: str, view: EndpointView, taints: str) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from whisper_server.api.cues import cues, milliseconds
 from whisper_server.api.options import ResponseFormat
 from whisper_server.whisper.languages import language_name
 from whisper_server.whisper.transcript import Segment, Task, TokenLogprob, Transcript, Word
@@ -44,7 +44,7 @@ def to_json(transcript: Transcript, usage: Usage) -> str:
     body: dict[str, Any] = {"text": transcript.text}
     if transcript.logprobs:
         body["logprobs"] = logprob_objects(transcript.logprobs)
-    return _json(body | {"languages": language_objects(transcript.language), "usage": dict(usage)})
+    return _json(body | {"languages": language_objects(transcript.languages), "usage": dict(usage)})
 
 
 def logprob_objects(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
@@ -52,9 +52,9 @@ def logprob_objects(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
     return [{"token": one.token, "bytes": list(one.bytes), "logprob": _finite(one.logprob)} for one in logprobs]
 
 
-def language_objects(code: str) -> list[dict[str, str]]:
-    """The detected language, in the form in which OpenAI's gpt-transcribe lists languages."""
-    return [{"code": code}]
+def language_objects(codes: Iterable[str]) -> list[dict[str, str]]:
+    """The detected languages, in the form in which OpenAI's gpt-transcribe lists them."""
+    return [{"code": code} for code in codes]
 
 
 def to_text(transcript: Transcript) -> str:
@@ -66,7 +66,7 @@ def to_srt(transcript: Transcript) -> str:
     """SubRip: numbered cues, a blank line after each. It has no escapes: an arrow in the text gets shorter."""
     return "".join(
         f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n{cue.text.replace('-->', '->')}\n\n"
-        for number, cue in enumerate(_cues(transcript), start=1)
+        for number, cue in enumerate(cues(transcript), start=1)
     )
 
 
@@ -74,7 +74,7 @@ def to_vtt(transcript: Transcript) -> str:
     """WebVTT; `&`, `<` and `>`, and so the arrow, are written as its escapes."""
     return "WEBVTT\n\n" + "".join(
         f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{html.escape(cue.text, quote=False)}\n\n"
-        for cue in _cues(transcript)
+        for cue in cues(transcript)
     )
 
 
@@ -114,23 +114,6 @@ def _word(word: Word) -> dict[str, Any]:
     return {"word": word.word.strip(), "start": _seconds(word.start_s), "end": _seconds(word.end_s)}
 
 
-@dataclass(frozen=True)
-class _Cue:
-    start_ms: int
-    end_ms: int
-    text: str
-
-
-def _cues(transcript: Transcript) -> Iterator[_Cue]:
-    """A segment each. Players want at least one line, no blank ones, and an end after the start."""
-    for segment in transcript.segments:
-        lines = (" ".join(line.split()) for line in segment.text.splitlines())
-        text = "\n".join(line for line in lines if line)
-        if text:
-            start_ms = _milliseconds(segment.start_s)
-            yield _Cue(start_ms, max(_milliseconds(segment.end_s), start_ms + 1), text)
-
-
 def _clock(at_ms: int, decimal_mark: str) -> str:
     """HH:MM:SS,mmm; hours take as many digits as they need."""
     seconds, milliseconds = divmod(at_ms, 1000)
@@ -139,13 +122,9 @@ def _clock(at_ms: int, decimal_mark: str) -> str:
     return f"{hours:02d}:{minutes:02d}:{seconds:02d}{decimal_mark}{milliseconds:03d}"
 
 
-def _milliseconds(at_s: float) -> int:
-    return max(0, round(_finite(at_s) * 1000))
-
-
 def _seconds(at_s: float) -> float:
     """To the millisecond, as the subtitles have it: binary fractions say nothing more."""
-    return _milliseconds(at_s) / 1000
+    return milliseconds(at_s) / 1000
 
 
 def _finite(number: float) -> float:

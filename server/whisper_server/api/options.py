@@ -83,6 +83,7 @@ class OptionsSpec:
             temperature=self.temperature,
             timestamps=self._has_timestamps(policy.timestamps),
             words=Granularity.WORD in self.granularities,
+            cues=self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT),
             logprobs=Include.LOGPROBS in self.include,
             voice_activity=self.voice_activity,
         )

@@ -6,7 +6,7 @@ decoder. A file that names another file or an address does not get it read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
@@ -97,6 +97,11 @@ class AudioFile:
             container.close()
             raise
         return cls(container, stream, declared_s)
+
+    @property
+    def length_s(self) -> float:
+        """By the header, or estimated from it; 0 if it says nothing."""
+        return self.declared_s or max(0.0, (self.container.duration or 0) / av.time_base)
 
     def blocks(self) -> Iterator[Block | Silence]:
         """Everything that can be decoded, in blocks of about a second, gaps as silence."""
@@ -189,12 +194,13 @@ class AudioFile:
         self.container.close()
 
 
-def open_audible(file: UploadReader) -> AudioFile:
+def open_audible(file: UploadReader, on_header: Callable[[AudioFile], None] = lambda _recording: None) -> AudioFile:
     """The best audio track that has sound, or the best one if none has. Raises InvalidAudio.
 
     Files with several tracks are decoded twice, up to the first sound in them.
     """
     best = AudioFile.open(file)
+    on_header(best)
     tracks = [best.stream.index, *(stream.index for stream in best.container.streams.audio if stream != best.stream)]
     if len(tracks) == 1:
         return best

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from typing import cast
+
 import av
+import av.filter
 import numpy as np
 from av.audio.frame import AudioFrame
 
@@ -42,7 +48,31 @@ def join(frames: list[AudioFrame]) -> Block:
 
 
 def _interleaved(frames: list[AudioFrame]) -> list[AudioFrame]:
-    """One plane instead of many: PyAV looks for the end of the list of planes beyond it, and crashes."""
+    """One plane instead of many: PyAV looks for the end of the list of planes beyond it, and crashes.
+
+    Not PyAV's AudioResampler: its graph starts a thread per core, which the sandbox answers with SIGSYS, so that every
+    aac and opus file with 7.1 channels was refused.
+    """
     first = frames[0]
-    packer = av.AudioResampler(first.format.packed, first.layout, first.sample_rate)
-    return [packed for frame in frames for packed in packer.resample(frame)]
+    graph = av.filter.Graph()
+    graph.threads = 1
+    source = graph.add_abuffer(
+        sample_rate=first.sample_rate,
+        format=first.format,
+        layout=first.layout,
+        time_base=Fraction(1, first.sample_rate),
+    )
+    packer = graph.add("aformat", sample_fmts=first.format.packed.name, channel_layouts=first.layout.name)
+    graph.link_nodes(source, packer, graph.add("abuffersink")).configure()
+    packed: list[AudioFrame] = []
+    for frame in [*frames, None]:
+        graph.push(frame)
+        packed += _ready(graph)
+    return packed
+
+
+def _ready(graph: av.filter.Graph) -> Iterator[AudioFrame]:
+    """What has come out of the graph so far."""
+    with suppress(BlockingIOError, EOFError):
+        while True:
+            yield cast("AudioFrame", graph.pull())

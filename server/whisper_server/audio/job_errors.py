@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 from whisper_server.audio.decoded_audio import DecodedAudio
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.messages import Done, Refused
-from whisper_server.audio.worker_process import WorkerDied, broke_the_sandbox, was_out_of_cpu_time
+from whisper_server.audio.worker_process import WorkerDied
 from whisper_server.errors import (
     ApiError,
     AudioTooLong,
@@ -31,6 +32,16 @@ class WorkerLost(Exception):
         self.refusal = refusal
 
 
+def was_out_of_cpu_time(died: WorkerDied) -> bool:
+    """The kernel ended the job at its limit: the file is the cause, not the machine."""
+    return died.returncode == -signal.SIGXCPU
+
+
+def broke_the_sandbox(returncode: int | None) -> bool:
+    """The worker made a system call that decoding never makes."""
+    return returncode == -signal.SIGSYS
+
+
 def error_of_death(pid: int, died: WorkerDied) -> Exception:
     """What the death of a worker in the middle of a job means: an ApiError, or WorkerLost if another may succeed."""
     if was_out_of_cpu_time(died):
@@ -52,19 +63,12 @@ def error_of_death(pid: int, died: WorkerDied) -> Exception:
 def refusal_of(refused: Refused, reservation: Reservation) -> ApiError:
     """A worker's refusal as the client gets it."""
     if refused.code == "overloaded":
-        return _too_long_for_the_budget() if reservation.outgrown else MemoryFull()
+        return reservation.refusal or MemoryFull()
     error = _REFUSALS.get(refused.code)
     if error is None:
         _LOG.error("a decoder worker refused a file with the unknown code %r", refused.code)
         return InternalError("Decoding the file failed inside the server.")
     return error(refused.message)
-
-
-def _too_long_for_the_budget() -> AudioTooLong:
-    return AudioTooLong(
-        "The recording is too long: its samples take more memory than this server has for all requests together "
-        "(MEMORY_BUDGET_BYTES). Send it in parts."
-    )
 
 
 def mapped(samples: MemoryFile, done: Done, reservation: Reservation) -> DecodedAudio:

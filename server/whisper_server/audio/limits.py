@@ -1,6 +1,8 @@
-"""What a file may cost: the lengths that are refused, and the resources of a worker process.
+"""What a file may cost: the lengths that are refused, the resources of a worker process, and the price of decoding it.
 
-Frozen data with the messages that name the limits; each field says what enforces it.
+Frozen data with the messages that name the limits; each field says what enforces it. The unit of prices is a second of
+ordinary sound (48 kHz stereo or less): 1 to 2 ms of processor time, be it opus, wav or flac. A FLAC of 655 kHz with 8
+channels costs 55 of them for each second, 70 ms.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from whisper_runtime.memory import DECODER_ROOM_BYTES
+from whisper_server.audio.messages import Probed
 from whisper_server.errors import AudioTooLong, AudioTooShort
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
@@ -16,6 +20,16 @@ _CODEC_PADDING_S = 0.1
 
 _ROUNDING_S = 0.001
 """0.1 s at 11,025 Hz is 1,102 samples, a little less than 0.1 s."""
+
+
+_ORDINARY_VALUES_PER_S = 48_000 * 2
+_ORDINARY_BYTES_PER_S = 16_000
+"""128 kbit/s. Silence is smaller by far; the header then says more."""
+_SAMPLES_BYTES_PER_S = 16_000 * 4
+MIN_PRICE_S = 5.0
+"""Opening a file costs as much as decoding so much of it: 5 ms."""
+LONG_PRICE_S = 600.0
+"""A file that costs more is long: it takes a second of processor time or more, and others do not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,9 @@ class DecoderLimits:
     cpu_per_audio_s: float = 0.1
     """Processor time that a job may use: the base, and this much per second of audio that it was granted memory for.
     The kernel enforces it."""
-    memory_bytes: int = 512 * 1024 * 1024
+    short_cpu_s: float = 5
+    """Processor time of a job that does not count as long. If it takes more, it is read again as a long one (`job_queue`)."""
+    memory_bytes: int = DECODER_ROOM_BYTES
     """Address space that decoding may take above that of an idle worker. The kernel enforces it."""
     stall_s: float = 12
     """A worker is frozen if it sends no message and uses no processor time for this long; the server kills it."""
@@ -91,3 +107,22 @@ class DecoderLimits:
     @classmethod
     def from_json(cls, text: str) -> DecoderLimits:
         return cls(**json.loads(text))
+
+
+def price_of_header(header: Probed) -> float:
+    """Of the recording, as far as its header says."""
+    return max(MIN_PRICE_S, header.duration_ms / 1000 * _price_of_second(header))
+
+
+def price_of_bytes(n_bytes: int) -> float:
+    """Before the header is known."""
+    return max(MIN_PRICE_S, n_bytes / _ORDINARY_BYTES_PER_S)
+
+
+def price_of_samples(n_bytes: int, header: Probed | None) -> float:
+    """Of what was decoded to so many bytes of samples."""
+    return n_bytes / _SAMPLES_BYTES_PER_S * _price_of_second(header)
+
+
+def _price_of_second(header: Probed | None) -> float:
+    return 1.0 if header is None else max(1.0, header.rate_hz * header.n_channels / _ORDINARY_VALUES_PER_S)

@@ -1,7 +1,7 @@
 """Messages between server and decoder worker: one JSON object per datagram (SOCK_SEQPACKET keeps their bounds).
 
     server → worker   DecodeJob (with two descriptors: upload, samples) · Grant
-    worker → server   Ready · Grow · Done · Refused · Crashed
+    worker → server   Ready · Probed · Grow · Done · Refused · Crashed
 
 The server trusts no message of a worker: the file that a worker decodes may have taken it over.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 MAX_MESSAGE_BYTES = 32_768
 _MAX_TEXT = 4_000
@@ -27,7 +27,7 @@ class DecodeJob:
 
 @dataclass(frozen=True)
 class Grant:
-    """Answer to Grow."""
+    """Answer to Probed and to Grow; what is not granted ends the job."""
 
     granted: bool
 
@@ -39,6 +39,15 @@ class Ready:
     rss_bytes: int
     seccomp: bool
     landlock_abi: int
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The file's header: sampling rate, channels and, unless it is 0, the length. Asks to go on."""
+
+    rate_hz: int
+    n_channels: int
+    duration_ms: int
 
 
 @dataclass(frozen=True)
@@ -72,11 +81,24 @@ class Crashed:
     traceback: str
 
 
-Message = DecodeJob | Grant | Ready | Grow | Done | Refused | Crashed
+Message = DecodeJob | Grant | Ready | Probed | Grow | Done | Refused | Crashed
 _TYPES: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (DecodeJob, Grant, Ready, Grow, Done, Refused, Crashed)
+    kind.__name__: kind for kind in (DecodeJob, Grant, Ready, Probed, Grow, Done, Refused, Crashed)
 }
 _FIELD_TYPES: dict[str, type] = {"bool": bool, "int": int, "str": str}
+
+
+class Permits(Protocol):
+    """What a job asks while it runs."""
+
+    @property
+    def is_long(self) -> bool: ...
+
+    def probed(self, header: Probed) -> bool:
+        """The header is read. False: the job ends."""
+
+    def grow(self, n_bytes: int) -> bool:
+        """The samples take `n_bytes` more. False: the job ends."""
 
 
 def pack(message: Message) -> bytes:

@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Sequence
 
 from whisper_server.audio.decoded_audio import DecodedAudio
-from whisper_server.audio.job_errors import WorkerLost, error_of_death, going_down, mapped, refusal_of
-from whisper_server.audio.limits import DecoderLimits
+from whisper_server.audio.job_errors import (
+    WorkerLost,
+    broke_the_sandbox,
+    error_of_death,
+    going_down,
+    mapped,
+    refusal_of,
+    was_out_of_cpu_time,
+)
+from whisper_server.audio.job_permits import JobPermits, Postponed
+from whisper_server.audio.job_queue import JobQueue, QueuedJob
+from whisper_server.audio.limits import DecoderLimits, price_of_samples
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.messages import BadMessage, Crashed, Done, Refused
 from whisper_server.audio.worker_process import (
     WorkerDied,
     WorkerProcess,
     WorkerStalled,
-    broke_the_sandbox,
 )
 from whisper_server.errors import (
     InternalError,
@@ -35,25 +45,21 @@ _MAX_PAUSE_S = 10.0
 
 
 class AudioDecoderPool:
-    """`n_workers` processes; further jobs wait in the order of their arrival."""
+    """`n_workers` processes; further jobs wait for their turns."""
 
-    def __init__(self, n_workers: int, limits: DecoderLimits) -> None:
+    def __init__(self, n_workers: int, limits: DecoderLimits, *, max_queue_s: float = math.inf) -> None:
+        """`max_queue_s`: files that take longer, or would have to wait longer once they are known to be long, are refused."""
         self._n_workers = n_workers
         self._limits = limits
+        self._max_queue_s = max_queue_s
         self._workers: set[WorkerProcess] = set()
-        self._idle: deque[WorkerProcess] = deque()
-        self._waiting: deque[asyncio.Future[WorkerProcess]] = deque()
+        self.jobs: JobQueue[WorkerProcess] = JobQueue(n_workers, time.monotonic)
         self._supervisors: list[asyncio.Task[None]] = []
         self._stopped = False
         self.n_worker_deaths = 0
         """Workers that ended without being killed by the pool."""
         self.n_sandbox_kills = 0
         """Those of them that made a forbidden system call."""
-
-    @property
-    def n_waiting(self) -> int:
-        """Jobs that wait for a worker."""
-        return len(self._waiting)
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -81,7 +87,7 @@ class AudioDecoderPool:
         _log_sandbox(workers)
         for worker in workers:
             self._workers.add(worker)
-            self._hand_over(worker)
+            self.jobs.hand_over(worker)
             self._supervisors.append(asyncio.create_task(self._supervise(worker)))
 
     async def stop(self) -> None:
@@ -90,30 +96,37 @@ class AudioDecoderPool:
         for supervisor in self._supervisors:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
-        self._idle.clear()
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_exception(going_down())
+        self.jobs.close(going_down)
         workers, self._workers = self._workers, set()
         for worker in workers:
             worker.kill()
         await asyncio.gather(*(worker.wait() for worker in workers))
 
-    async def read_audio(self, source: MemoryFile, reservation: Reservation | None = None) -> DecodedAudio:
+    def queued_audio_s(self) -> float:
+        """Sound that waits or is being decoded, in seconds of ordinary sound (`limits`)."""
+        return self.jobs.queued_audio_s()
+
+    def estimated_wait_s(self, owner: str) -> float:
+        """Seconds that a new file of `owner` waits for a worker."""
+        return self.jobs.wait_s(owner)
+
+    async def read_audio(
+        self, source: MemoryFile, reservation: Reservation | None = None, owner: str = ""
+    ) -> DecodedAudio:
         """Samples of the uploaded file. `source` stays the caller's and must stay open until this returns.
 
         Raises InvalidAudio, AudioTooShort, AudioTooLong, MemoryFull (the reservation would not grow),
-        InternalError (two workers died of the file), Unavailable (the pool stops). The reservation is released on
-        every error and on cancellation, else when the result is closed.
+        InternalError (two workers died of the file), Unavailable (the pool stops), TooMuchWork, Overloaded. The
+        reservation is released on every error and on cancellation, else when the result is closed.
         """
         reservation = reservation or MemoryBudget.unlimited().reservation()
         try:
-            try:
-                return await self._attempt(source, reservation)
-            except WorkerLost as lost:
-                _LOG.warning("%s; its job is read once more by another", lost)
-                return await self._attempt(source, reservation)
+            with self.jobs.entered(owner, source.n_bytes) as job:
+                try:
+                    return await self._attempt(source, reservation, job)
+                except WorkerLost as lost:
+                    _LOG.warning("%s; its job is read once more by another", lost)
+                    return await self._attempt(source, reservation, job)
         except BaseException as error:
             reservation.release()
             if isinstance(error, WorkerLost):
@@ -121,40 +134,44 @@ class AudioDecoderPool:
                 raise InternalError(error.refusal) from error
             raise
 
-    async def _attempt(self, source: MemoryFile, reservation: Reservation) -> DecodedAudio:
+    async def _attempt(self, source: MemoryFile, reservation: Reservation, job: QueuedJob) -> DecodedAudio:
         """Raises WorkerLost if another worker may succeed; the reservation then holds what it held before."""
-        granted_bytes = 0
+        while True:
+            permits = JobPermits(self.jobs, job, reservation, self._max_queue_s)
+            with MemoryFile.create("samples") as samples:
+                worker = await self._take_with_job(source, samples, job)
+                done_s = 0.0
+                try:
+                    done = await self._result(worker, permits)
+                    done_s = price_of_samples(4 * done.n_samples, job.header)
+                    return mapped(samples, done, reservation)
+                except (WorkerLost, Postponed) as error:
+                    permits.give_back()
+                    if isinstance(error, WorkerLost):
+                        raise
+                finally:
+                    self.jobs.leave(job, done_s=done_s)
 
-        def grow(n_bytes: int) -> bool:
-            nonlocal granted_bytes
-            granted = reservation.grow(n_bytes)
-            granted_bytes += n_bytes if granted else 0
-            return granted
-
-        with MemoryFile.create("samples") as samples:
-            worker = await self._take_with_job(source, samples)
-            try:
-                done = await self._result(worker, reservation, grow)
-            except WorkerLost:
-                samples.close()
-                reservation.shrink(granted_bytes)
-                raise
-            return mapped(samples, done, reservation)
-
-    async def _take_with_job(self, source: MemoryFile, samples: MemoryFile) -> WorkerProcess:
+    async def _take_with_job(self, source: MemoryFile, samples: MemoryFile, job: QueuedJob) -> WorkerProcess:
         """A worker that has the job. A worker that died while idle has not seen the job, so the next one gets it."""
         while True:
-            worker = await self._take()
-            if worker.send_job(source.fileno(), samples.fileno()):
+            if self._stopped:
+                raise going_down()
+            worker = await self.jobs.take(job)
+            if worker.send_job(source.fileno(), samples.fileno(), is_long=job.is_long):
                 return worker
+            self.jobs.leave(job)
 
-    async def _result(self, worker: WorkerProcess, reservation: Reservation, grow: Callable[[int], bool]) -> Done:
+    async def _result(self, worker: WorkerProcess, permits: JobPermits) -> Done:
         """Gives the worker back, or kills it where it cannot be used again, as on cancellation."""
         reusable = False
         try:
-            outcome = await worker.result(grow)
+            outcome = await worker.result(permits)
             reusable = True
         except WorkerDied as died:
+            if was_out_of_cpu_time(died) and worker.was_cut_short:
+                permits.take_for_long()
+                raise Postponed from died
             raise going_down() if self._stopped else error_of_death(worker.pid, died) from died
         except WorkerStalled as error:
             raise WorkerLost(
@@ -166,52 +183,22 @@ class AudioDecoderPool:
             raise InternalError("Decoding the file failed inside the server.") from error
         finally:
             if reusable and not worker.needs_recycling:
-                self._hand_over(worker)
+                self.jobs.hand_over(worker)
             else:
                 worker.kill()  # its supervisor starts another
         if isinstance(outcome, Crashed):
             _LOG.error("decoding crashed:\n%s", outcome.traceback)
             raise InternalError("Decoding the file failed inside the server.")
         if isinstance(outcome, Refused):
-            raise refusal_of(outcome, reservation)
+            raise permits.refusal or refusal_of(outcome, permits.reservation)
         return outcome
-
-    async def _take(self) -> WorkerProcess:
-        if self._stopped:
-            raise going_down()
-        while self._idle:
-            worker = self._idle.popleft()
-            if worker.alive:
-                return worker
-        waiter: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._hand_over(waiter.result())
-            elif waiter in self._waiting:
-                self._waiting.remove(waiter)
-            raise
-
-    def _hand_over(self, worker: WorkerProcess) -> None:
-        """Give the worker to the job that has waited longest, or else make it idle."""
-        if not worker.alive:
-            return
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(worker)
-                return
-        self._idle.append(worker)
 
     async def _supervise(self, worker: WorkerProcess) -> None:
         """Replace the worker whenever it ends, until the pool stops."""
         while True:
             returncode = await worker.wait()
             self._workers.discard(worker)
-            if worker in self._idle:
-                self._idle.remove(worker)
+            self.jobs.forget(worker)
             if not worker.killed_by_us:
                 self.n_worker_deaths += 1
                 _LOG.warning("decoder worker %d ended with %d; starting another", worker.pid, returncode)
@@ -220,7 +207,7 @@ class AudioDecoderPool:
                 _LOG.error("the sandbox killed decoder worker %d: it made a forbidden system call", worker.pid)
             worker = await self._replacement()
             self._workers.add(worker)
-            self._hand_over(worker)
+            self.jobs.hand_over(worker)
 
     async def _replacement(self) -> WorkerProcess:
         pause_s = _FIRST_PAUSE_S

@@ -5,7 +5,7 @@ A generator: the caller decides where the samples go, and nothing is decoded bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from whisper_server.audio.audio_file import AudioFile, open_audible
@@ -23,10 +23,15 @@ _MISSING_S = 1.0
 """A file that lacks no more than this of its declared length is whole enough."""
 
 
-def read_audio(file: UploadReader, limits: DecoderLimits) -> Iterator[Samples]:
-    """Raises InvalidAudio, AudioTooShort, AudioTooLong; the samples yielded before an error are then void."""
+def read_audio(
+    file: UploadReader, limits: DecoderLimits, on_header: Callable[[AudioFile], None] = lambda _recording: None
+) -> Iterator[Samples]:
+    """Raises InvalidAudio, AudioTooShort, AudioTooLong; the samples yielded before an error are then void.
+
+    `on_header` is called before anything is decoded.
+    """
     first_part, *later_parts = wav_parts(file) or ogg_links(file)
-    with closing(open_audible(first_part)) as recording:
+    with closing(open_audible(first_part, on_header)) as recording:
         length = wav_length(first_part) if recording.container.format.name == "wav" else None
         if length is not None:
             _check_complete(length.declared_s, length.held_s)

@@ -20,9 +20,10 @@ from io import BytesIO
 import av
 
 from whisper_server.audio import messages, sandbox
+from whisper_server.audio.audio_file import AudioFile
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile, seal
-from whisper_server.audio.messages import Crashed, DecodeJob, Done, Grant, Grow, Message, Ready, Refused
+from whisper_server.audio.messages import Crashed, DecodeJob, Done, Grant, Grow, Message, Probed, Ready, Refused
 from whisper_server.audio.read_audio import read_audio
 from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
 from whisper_server.audio.sandbox import MemoryMeter, SandboxReport
@@ -84,13 +85,21 @@ class Worker:
 
     def _read(self, upload_fd: int, samples_fd: int) -> int:
         sink = SampleSink(samples_fd, self._grow)
-        for piece in read_audio(UploadReader(upload_fd), self._limits):
+        for piece in read_audio(UploadReader(upload_fd), self._limits, self._probed):
             sink.write(piece)
         seal(samples_fd)
         return sink.n_samples
 
+    def _probed(self, recording: AudioFile) -> None:
+        context = recording.stream.codec_context
+        if not self._ask(Probed(context.sample_rate, context.channels, round(1000 * recording.length_s))):
+            raise BudgetRefused
+
     def _grow(self, n_bytes: int) -> bool:
-        self._send(Grow(n_bytes))
+        return self._ask(Grow(n_bytes))
+
+    def _ask(self, question: Message) -> bool:
+        self._send(question)
         datagram = self.connection.recv(messages.MAX_MESSAGE_BYTES)
         if not datagram:
             raise ServerGone

@@ -11,13 +11,24 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 
 from whisper_server.audio import messages
 from whisper_server.audio.cpu_time import CpuAllowance, cpu_time_s
 from whisper_server.audio.limits import DecoderLimits
-from whisper_server.audio.messages import BadMessage, Crashed, DecodeJob, Done, Grant, Grow, Message, Ready, Refused
+from whisper_server.audio.messages import (
+    BadMessage,
+    Crashed,
+    DecodeJob,
+    Done,
+    Grant,
+    Grow,
+    Message,
+    Permits,
+    Probed,
+    Ready,
+    Refused,
+)
 from whisper_server.audio.sandbox import SandboxReport
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
@@ -105,10 +116,10 @@ class WorkerProcess:
             or self._cpu_time_s() > self._limits.max_cpu_per_worker_s - self._limits.max_cpu_per_job_s
         )
 
-    def send_job(self, upload_fd: int, samples_fd: int) -> bool:
+    def send_job(self, upload_fd: int, samples_fd: int, *, is_long: bool = True) -> bool:
         """False: the worker was dead already and has seen nothing of the job."""
         try:
-            self._allowance = CpuAllowance(self.pid, self._limits)
+            self._allowance = CpuAllowance(self.pid, self._limits, is_long=is_long)
             socket.send_fds(self._connection, [messages.pack(DecodeJob())], [upload_fd, samples_fd])
         except OSError:
             self._send_sigkill()
@@ -116,20 +127,18 @@ class WorkerProcess:
         self._n_jobs += 1
         return True
 
-    async def result(self, grow: Callable[[int], bool]) -> Done | Refused | Crashed:
-        """The outcome of the job sent. Raises WorkerDied, WorkerStalled, BadMessage and what `grow` raises."""
+    async def result(self, permits: Permits) -> Done | Refused | Crashed:
+        """The outcome of the job sent. Raises WorkerDied, WorkerStalled, BadMessage and what `permits` raise."""
         granted_bytes = 0
         while True:
             message = await self._receive(self._limits.stall_s, self._limits.max_silence_s)
             if isinstance(message, Grow) and message.n_bytes > 0:
-                granted = grow(message.n_bytes)
+                granted = permits.grow(message.n_bytes)
                 granted_bytes += message.n_bytes if granted else 0
-                try:
-                    self._allow(granted_bytes)
-                    self._connection.send(messages.pack(Grant(granted)))
-                except OSError as error:
-                    self._send_sigkill()  # it may live, and wait for the answer that cannot be sent
-                    raise WorkerDied(await self.wait()) from error
+                await self._answer(Grant(granted), granted_bytes, is_long=permits.is_long)
+                continue
+            if isinstance(message, Probed) and min(message.rate_hz, message.n_channels, message.duration_ms) >= 0:
+                await self._answer(Grant(permits.probed(message)), granted_bytes, is_long=permits.is_long)
                 continue
             if isinstance(message, Done | Refused):
                 self._rss_bytes = message.rss_bytes
@@ -138,9 +147,20 @@ class WorkerProcess:
                 return message
             raise BadMessage(repr(message))
 
-    def _allow(self, granted_bytes: int) -> None:
-        if self._allowance is not None:
-            self._allowance.allow(granted_bytes / (4 * SAMPLE_RATE_HZ))
+    async def _answer(self, grant: Grant, granted_bytes: int, *, is_long: bool) -> None:
+        try:
+            if self._allowance is not None:
+                self._allowance.is_long = is_long
+                self._allowance.allow(granted_bytes / (4 * SAMPLE_RATE_HZ))
+            self._connection.send(messages.pack(grant))
+        except OSError as error:
+            self._send_sigkill()  # it may live, and wait for the answer that cannot be sent
+            raise WorkerDied(await self.wait()) from error
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether the job's processor time was that of a file that is not long."""
+        return self._allowance is not None and self._allowance.is_cut
 
     def _cpu_time_s(self) -> float:
         """0 where the process was reaped."""
@@ -211,16 +231,6 @@ class WorkerProcess:
             return b""
         finally:
             receiving.cancel()
-
-
-def was_out_of_cpu_time(died: WorkerDied) -> bool:
-    """The kernel ended the job at its limit: the file is the cause, not the machine."""
-    return died.returncode == -signal.SIGXCPU
-
-
-def broke_the_sandbox(returncode: int | None) -> bool:
-    """The worker made a system call that decoding never makes."""
-    return returncode == -signal.SIGSYS
 
 
 def _pidfd(pid: int) -> int | None:

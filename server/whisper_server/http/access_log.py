@@ -60,7 +60,7 @@ class AccessLog:
         metrics.requests.labels(record.route, method, str(status), record.response_format).inc()
         metrics.request_seconds.labels(record.route).observe(record.elapsed_s())
         if record.error_code and not is_probe:
-            metrics.rejected.labels(record.error_code).inc()
+            metrics.rejected.labels(record.refusal_reason or record.error_code).inc()
 
 
 def _fields(request: web.BaseRequest, record: RequestRecord) -> dict[str, object]:
@@ -74,6 +74,7 @@ def _fields(request: web.BaseRequest, record: RequestRecord) -> dict[str, object
     known: dict[str, object] = {
         "client": record.client,
         "remote": request.remote,
+        "owner": "" if record.client else record.owner,
         "model": record.model,
         "format": record.response_format,
         "stream": record.streamed,

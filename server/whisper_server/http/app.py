@@ -12,6 +12,7 @@ from whisper_server.api.options import Policy
 from whisper_server.api.served_models import served_models
 from whisper_server.http import routes
 from whisper_server.http.access_log import AccessLog
+from whisper_server.http.admission import RequestSlots
 from whisper_server.http.connection import ConnectionTimes
 from whisper_server.http.cors import cors_headers, preflight
 from whisper_server.http.forms import FormLimits
@@ -20,6 +21,7 @@ from whisper_server.http.keys import KeyRing
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.openapi import DocumentFacts, docs_routes
 from whisper_server.http.protocol import HttpRunner, expect_later
+from whisper_server.http.quotas import QuotaLimits, Quotas
 from whisper_server.http.routes import APP_STATE, AppState
 from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
@@ -28,18 +30,35 @@ from whisper_server.settings import Settings
 
 STEPS_PER_ITERATION = 2
 """Steps of one kind; each takes a quarter to half a millisecond. A probe waits for two or three iterations."""
+REQUEST_BYTES = 262_144
+"""Buffers and objects of a request besides what the memory budget counts."""
+MIN_REQUESTS = 64
+"""At a time, however small the memory budget is."""
 PROBES = {"/health": routes.health, "/ready": routes.ready}
 
 
-def app_state(settings: Settings, service: Service, metrics: Metrics, *, heartbeat_s: float = 15.0) -> AppState:
-    """The handlers' state, from the settings."""
+def app_state(
+    settings: Settings,
+    service: Service,
+    metrics: Metrics,
+    *,
+    max_requests: int,
+    budget: MemoryBudget,
+    heartbeat_s: float = 15.0,
+) -> AppState:
+    """The handlers' state, from the settings; `max_requests` are those at a time that there are descriptors for."""
     return AppState(
         service=service,
         models=served_models(settings.served_model_names, settings.model_id, created=int(time.time())),
-        budget=MemoryBudget(settings.memory_budget_bytes),
+        budget=budget,
+        slots=RequestSlots(min(max_requests, max(MIN_REQUESTS, budget.limit_bytes // REQUEST_BYTES))),
         limits=FormLimits(settings.max_upload_bytes, settings.upload_timeout_seconds),
         policy=Policy(settings.language_force, settings.timestamps),
         max_queue_s=settings.max_queue_seconds,
+        quotas=Quotas(
+            QuotaLimits(settings.max_requests_per_client, settings.max_audio_seconds_per_minute), time.monotonic
+        ),
+        proxies=settings.trusted_proxies,
         metrics=metrics,
         heartbeat_s=heartbeat_s,
         upload_throttle=LoopThrottle(STEPS_PER_ITERATION),
@@ -87,8 +106,9 @@ def build_metrics_app(state: AppState) -> web.Application:
 def make_runner(
     app: web.Application,
     settings: Settings,
+    *,
+    max_connections: int,
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
-    max_connections: int | None = None,
 ) -> HttpRunner:
     """The application with its server, not yet listening."""
     state = app[APP_STATE]
@@ -97,6 +117,8 @@ def make_runner(
     def add_common_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
         response.headers["x-request-id"] = request[RECORD].request_id
         response.headers[hdrs.SERVER] = "whisper-server"
+        if request[RECORD].owner:
+            response.headers.update(state.quotas.headers(request[RECORD].owner))
         response.headers.update(cors_headers(settings.cors_allow_origins, request.headers.get(hdrs.ORIGIN)))
         if state.service.draining:
             response.force_close()

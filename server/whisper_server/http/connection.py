@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,10 @@ from whisper_server.http.half_close import HalfClosed
 from whisper_server.http.in_flight import RECORD, InFlightRequests
 
 log = logging.getLogger(__name__)
+
+MAX_PARSING_S = 0.004
+"""Of the bytes of one read, in CPU time."""
+MIN_READ_BYTES = 4_096
 
 AddCommonHeaders = Callable[[web.BaseRequest, web.StreamResponse], None]
 """Adds the headers of every answer. May be called twice on one answer."""
@@ -41,6 +46,9 @@ class ConnectionTimes:
     """Idle before TCP keep-alive probes whether the client's machine still exists."""
     lingering_s: float = 5.0
     """Still sending after its request was refused: the body is read, so that the client reads the answer, then cut."""
+    min_idle_s: float = 1.0
+    """Without a request before the connection may be closed for another one: a head may be on its way, or unread in the
+    kernel."""
     stalled_write_s: float = 75.0
     """Reading nothing of its answer."""
 
@@ -63,6 +71,7 @@ class Connection(web.RequestHandler):
         self._times = times
         self._head_limit: asyncio.TimerHandle | None = None
         self._half_closed: HalfClosed | None = None
+        self._quiet_since_s = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -113,13 +122,22 @@ class Connection(web.RequestHandler):
         """Between requests, or before the first."""
         return self._waiter is not None and not self._waiter.done() and not self._messages
 
+    @property
+    def may_be_closed(self) -> bool:
+        """Idle for long enough that another connection may have its place."""
+        return self.waits_for_head and asyncio.get_running_loop().time() - self._quiet_since_s >= self._times.min_idle_s
+
     def _forget_head_limit(self) -> None:
         if self._head_limit is not None:
             self._head_limit.cancel()
             self._head_limit = None
 
     def data_received(self, data: bytes) -> None:
+        begin_s = time.thread_time()
         super().data_received(data)
+        if time.thread_time() - begin_s > MAX_PARSING_S and isinstance(self.transport, asyncio.Transport):
+            # Chunks of one byte take 25 ms for a read: from here on less at a time, so that others wait less.
+            self.transport.max_size = max(MIN_READ_BYTES, self.transport.max_size // 4)  # type: ignore[attr-defined]
         if not self.waits_for_head:
             if self._request_count > 0:
                 self._forget_head_limit()
@@ -147,6 +165,7 @@ class Connection(web.RequestHandler):
             return await super().finish_response(request, resp, start_time)
         finally:
             self._in_flight.end(request, resp)
+            self._quiet_since_s = asyncio.get_running_loop().time()
             if self._half_closed is not None and not self._messages:
                 self.close()
 

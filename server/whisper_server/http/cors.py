@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-EXPOSED_HEADERS = "x-request-id, Retry-After"
+EXPOSED_HEADERS = ", ".join(
+    [
+        "x-request-id",
+        "Retry-After",
+        *(
+            f"x-ratelimit-{what}-{of}"
+            for of in ("requests", "audio-seconds")
+            for what in ("limit", "remaining", "reset")
+        ),
+    ]
+)
 MAX_AGE_S = 600
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from whisper_server.errors import ApiError, InternalError, MalformedHttp, RoutingError
+from whisper_server.errors import ApiError, InternalError, MalformedHttp, RoutingError, TooManyRequests
 
 
 def error_response(error: ApiError) -> web.Response:
@@ -32,6 +34,16 @@ def broken_body_error() -> ApiError:
 def internal_error() -> ApiError:
     """The error for a bug of the server, without details."""
     return InternalError("The server failed on this request; its log says more, under this x-request-id.")
+
+
+def lacks_descriptors(exc: BaseException) -> bool:
+    """Whether the process or the machine has no file descriptor left."""
+    return isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def descriptors_error() -> ApiError:
+    """The error for a request that found no descriptor left: a later one may."""
+    return TooManyRequests()
 
 
 def routing_error(request: web.BaseRequest, refusal: web.HTTPException) -> RoutingError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -18,7 +17,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from whisper_server.errors import ApiError, MalformedHttp
 from whisper_server.http.connection import AddCommonHeaders, Connection, ConnectionTimes
-from whisper_server.http.error_responses import broken_body_error, error_response, internal_error, routing_error
+from whisper_server.http.error_responses import (
+    broken_body_error,
+    descriptors_error,
+    error_response,
+    internal_error,
+    lacks_descriptors,
+    routing_error,
+)
 from whisper_server.http.in_flight import RECORD, InFlightRequests, RequestObserver
 from whisper_server.http.request_record import RequestRecord, request_id_from
 
@@ -75,12 +81,17 @@ class HttpServer(web.Server):
             self, self.in_flight, self._add_common_headers, loop=asyncio.get_running_loop(), **self._connection_options
         )
 
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self._connections) > self._max_connections:
-            idle = next((each for each in self._connections if cast("Connection", each).waits_for_head), None)
-            if idle is not None:
-                idle.force_close()
+    def has_room(self, n_coming: int) -> bool:
+        """Whether one more connection may be accepted besides `n_coming`."""
+        return len(self._connections) + n_coming < self._max_connections or self._longest_idle() is not None
+
+    def make_room(self, n_coming: int) -> None:
+        """Close the connection that is idle longest where `n_coming` are too many."""
+        if len(self._connections) + n_coming > self._max_connections and (idle := self._longest_idle()) is not None:
+            idle.force_close()
+
+    def _longest_idle(self) -> web.RequestHandler | None:
+        return next((each for each in self._connections if cast("Connection", each).may_be_closed), None)
 
     def _make_recorded(self, message: Any, *args: Any) -> web.BaseRequest:
         is_ancient = message.version < HttpVersion10
@@ -128,10 +139,14 @@ class HttpServer(web.Server):
             error = exc
         elif isinstance(exc, web.RequestPayloadError | HttpProcessingError):
             error = broken_body_error()
+        elif lacks_descriptors(exc):
+            log.error("Request refused: %s", exc)
+            error = descriptors_error()
         else:
             log.error("Request failed", exc_info=exc)
             error = internal_error()
         request[RECORD].error_code = error.code or str(error.status)
+        request[RECORD].refusal_reason = error.reason or ""
         return error_response(error)
 
     def close_idle(self) -> None:
@@ -151,14 +166,14 @@ class HttpRunner(web.AppRunner):
         add_common_headers: AddCommonHeaders,
         observer: RequestObserver,
         times: ConnectionTimes,
-        max_connections: int | None = None,
+        max_connections: int,
     ) -> None:
-        """Beyond `max_connections`, the connection that is idle longest is closed. None: half of the descriptors' limit."""
+        """At `max_connections` the one that is idle longest is closed for the next; see `listener`."""
         # After the drain only requests that refuse to end remain; they get a second.
         super().__init__(app, access_log=None, shutdown_timeout=1.0)
         self._add_common_headers = add_common_headers
         self._observer = observer
-        self._max_connections = max_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._max_connections = max_connections
         self._connection_options: dict[str, Any] = {
             "times": times,
             "access_log": None,

@@ -26,6 +26,8 @@ class RequestRecord:
     route: str = "unmatched"
     client: str = ""
     """Name of the API key, never the key."""
+    owner: str = ""
+    """Whose turns and quotas the request takes: the client, or an address."""
     model: str = ""
     response_format: str = ""
     streamed: bool = False
@@ -34,6 +36,8 @@ class RequestRecord:
     decode_s: float = 0.0
     transcribe_s: float = 0.0
     error_code: str = ""
+    refusal_reason: str = ""
+    """For the metric, where it says more than the code."""
     begun: bool = False
     ended: bool = False
     """Answered, or abandoned because the client left."""

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from whisper_runtime.environment import Network
 from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
 from whisper_server.api.options import Policy
 from whisper_server.api.served_models import find_model, model_object
 from whisper_server.errors import ApiError
-from whisper_server.http.admission import check_budget, check_wait
+from whisper_server.http.admission import RequestSlots, check_budget, check_wait, check_work
 from whisper_server.http.bodies import PiecewiseBody
+from whisper_server.http.clients import owner_of
 from whisper_server.http.forms import Form, FormLimits, read_form, refuse_by_headers
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import send_continue
+from whisper_server.http.quotas import Quotas
 from whisper_server.http.request_record import RequestRecord
 from whisper_server.http.sse import Event, EventSender, delta_event, done_event
 from whisper_server.memory_budget import MemoryBudget, Reservation
@@ -38,9 +41,13 @@ class AppState:
     service: Service
     models: Mapping[str, ServedModel]
     budget: MemoryBudget
+    slots: RequestSlots
     limits: FormLimits
     policy: Policy
     max_queue_s: float
+    quotas: Quotas
+    proxies: tuple[Network, ...]
+    """Those whose X-Forwarded-For is believed."""
     metrics: Metrics
     heartbeat_s: float
     upload_throttle: LoopThrottle
@@ -62,39 +69,50 @@ async def translations(request: web.Request) -> web.StreamResponse:
 
 async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
     state, record = request.app[APP_STATE], request[RECORD]
-    backend = _admit(request, state)
-    await send_continue(request)
-    with state.budget.reservation() as upload:
+    record.owner = owner_of(request, record.client, state.proxies)
+    backend = _admit(request, state, record.owner)
+    with state.slots.taken(), state.quotas.request(record.owner):
+        await send_continue(request)
+        return await _answer(request, task, state, backend)
+
+
+async def _answer(request: web.Request, task: Task, state: AppState, backend: Backend) -> web.StreamResponse:
+    record = request[RECORD]
+    owner = record.owner
+    with state.budget.reservation(owner) as upload:
         with timed(record, "upload_s"):
             form = await read_form(request, task, state.limits, state.policy, upload, throttle=state.upload_throttle)
         with form:
             note_form(record, form)
             find_model(state.models, form.model)
             with timed(record, "decode_s"):
-                sound = await backend.decoder.read_audio(form.file, state.budget.reservation())
+                sound = await backend.decoder.read_audio(form.file, state.budget.reservation(owner), owner)
         upload.release()
         with sound, timed(record, "transcribe_s"):
             await state.recording_throttle.acquire()
             record.audio_s = sound.duration_s
             state.metrics.audio_seconds.inc(sound.duration_s)
-            # Requests that were admitted at the same time may have filled the queue since.
-            check_wait(state.service.estimated_wait_s(), state.max_queue_s)
-            async with backend.pipeline.transcribe(sound.samples, form.options) as transcription:
+            state.quotas.spend_audio(owner, sound.duration_s)
+            # How much of it is speech is not known yet, if only that is transcribed.
+            audio_s = sound.duration_s if form.options.voice_activity is None else 0.0
+            check_work(audio_s, backend.pipeline.work_s(audio_s), state.max_queue_s)
+            check_wait(backend.pipeline.estimated_wait_s(owner, audio_s), state.max_queue_s)
+            async with backend.pipeline.transcribe(sound.samples, form.options, owner) as transcription:
                 if form.stream:
                     return await _stream(request, transcription, form)
                 transcript = await transcription.transcript()
                 # A GPU finishes many recordings at once.
                 await state.recording_throttle.acquire()
         # Formatting hours of speech takes long: not on the event loop.
-        return await asyncio.to_thread(_response_of, transcript, form, state.budget.reservation())
+        return await asyncio.to_thread(_response_of, transcript, form, state.budget.reservation(owner))
 
 
-def _admit(request: web.Request, state: AppState) -> Backend:
+def _admit(request: web.Request, state: AppState, owner: str) -> Backend:
     """Refuse what can be refused before the body is read, and so before `100 Continue`. Raises ApiError."""
     backend = state.service.backend()
     refuse_by_headers(request.headers, state.limits)
-    check_budget(state.budget, request.content_length or 0)
-    check_wait(state.service.estimated_wait_s(), state.max_queue_s)
+    check_budget(state.budget, request.content_length or 0, owner)
+    check_wait(state.service.estimated_wait_s(owner), state.max_queue_s)
     return backend
 
 
@@ -123,7 +141,7 @@ async def transcript_events(transcription: Transcription, *, logprobs: bool) -> 
             yield delta_event(window, logprobs=logprobs)
     transcript = transcription.assemble(windows)
     yield done_event(
-        transcript.text, transcript.language, tokens_usage(transcript), transcript.logprobs if logprobs else None
+        transcript.text, transcript.languages, tokens_usage(transcript), transcript.logprobs if logprobs else None
     )
 
 
@@ -160,8 +178,11 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    request.app[APP_STATE].service.check_ready()
-    return web.json_response({"status": "ok"})
+    """A long queue does not make it fail: if all pods did, clients would get 503 instead of 429 with Retry-After."""
+    service = request.app[APP_STATE].service
+    service.check_ready()
+    waits = {"queue_wait_seconds": service.estimated_wait_s(), "decode_wait_seconds": service.decode_wait_s()}
+    return web.json_response({"status": "ok"} | {name: round(wait_s, 3) for name, wait_s in waits.items()})
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -38,12 +38,14 @@ def delta_event(window: WindowTranscript, *, logprobs: bool) -> Event:
     return event
 
 
-def done_event(text: str, language: str, usage: Mapping[str, Any], logprobs: Iterable[TokenLogprob] | None) -> Event:
+def done_event(
+    text: str, languages: Iterable[str], usage: Mapping[str, Any], logprobs: Iterable[TokenLogprob] | None
+) -> Event:
     """The last event: the joined deltas and the usage."""
     event: dict[str, Any] = {"type": "transcript.text.done", "text": text}
     if logprobs is not None:
         event["logprobs"] = logprob_objects(logprobs)
-    return event | {"languages": language_objects(language), "usage": dict(usage)}
+    return event | {"languages": language_objects(languages), "usage": dict(usage)}
 
 
 def _as_data(event: Event) -> bytes:

@@ -1,4 +1,4 @@
-"""The language of a recording, from the probabilities of up to three windows.
+"""The language of a recording, from the probabilities of up to three windows, and that of a window in which it changes.
 
 openai/whisper takes the first 30 s, whatever is in them. One window must not decide about a recording of an hour, so the
 next windows with speech are heard too while the language is unsure. Pure: this module does not detect.
@@ -6,7 +6,7 @@ next windows with speech are heard too while the language is unsure. Pure: this 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from whisper_server.whisper.engine_protocol import LanguageGuess
 
@@ -14,6 +14,13 @@ MIN_PROBABILITY = 0.5
 """Below this mean probability the next window with speech is heard too (faster-whisper's
 `language_detection_threshold`)."""
 MAX_WINDOWS = 3
+MIN_CHANGE_PROBABILITY = 0.8
+"""A window is in another language than the recording from this probability on. Whisper base on 100 prompts of 1.5 to 30 s in
+five languages: 96 are guessed right (median 0.99), the wrong guesses reach 0.49; on 82 pieces of music, 0.54."""
+MIN_CHANGE_S = 1.5
+"""Shorter windows are in the recording's language: of 60 single words 25 are guessed wrong, three of them with 0.8 to 0.92."""
+SILENCE_LANGUAGE = "en"
+"""Language of a recording without words: what a model guesses from silence or noise has no meaning (Whisper base: Welsh)."""
 
 
 class LanguageVote:
@@ -24,11 +31,9 @@ class LanguageVote:
         self._n_windows = 0
 
     def add(self, guess: LanguageGuess) -> None:
-        """Count one window. Probabilities are those among the candidates."""
-        probabilities = {code: p for code, p in guess.probabilities if code in self._sums}
-        total = sum(probabilities.values())
-        for code, probability in probabilities.items():
-            self._sums[code] += probability / total if total else 0.0
+        """Count one window."""
+        for code, probability in _among(guess, self._sums).items():
+            self._sums[code] += probability
         self._n_windows += 1
 
     @property
@@ -42,3 +47,17 @@ class LanguageVote:
         if len(self._sums) == 1 or self._n_windows >= MAX_WINDOWS:
             return True
         return self._n_windows > 0 and self._sums[self.language] >= MIN_PROBABILITY * self._n_windows
+
+
+def language_of_window(guess: LanguageGuess, recording_language: str, candidates: Collection[str]) -> str:
+    """The recording's language, unless the window is clearly in another one of the candidates."""
+    probabilities = _among(guess, candidates)
+    likeliest = max(probabilities, key=lambda code: probabilities[code], default=recording_language)
+    return likeliest if probabilities.get(likeliest, 0.0) >= MIN_CHANGE_PROBABILITY else recording_language
+
+
+def _among(guess: LanguageGuess, candidates: Collection[str]) -> dict[str, float]:
+    """The probabilities among the candidates; they sum to 1."""
+    probabilities = {code: p for code, p in guess.probabilities if code in candidates}
+    total = sum(probabilities.values())
+    return {code: p / total if total else 0.0 for code, p in probabilities.items()}

@@ -1,8 +1,9 @@
-"""Removes text that a window has twice: a phrase repeated at its end, and words on both sides of a seam."""
+"""Recognises text that is there twice: a phrase at a window's end, words on both sides of a seam, words of the prompt."""
 
 from __future__ import annotations
 
 import string
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -13,6 +14,10 @@ from whisper_server.whisper.tokens import WhisperTokenizer
 
 MAX_REPEATED_WORDS = 3
 """Number of words at a seam that are compared."""
+MIN_PROMPT_WORDS = 3
+"""Fewer words of the prompt in a row are said by chance, or are a name that the prompt is there for."""
+MIN_SHARED_WORDS = 0.5
+"""A text that shares fewer of its words with the one decoded without the prompt was read from the prompt."""
 
 
 def without_repetition(attempt: Attempt, tokenizer: WhisperTokenizer) -> Attempt:
@@ -62,6 +67,26 @@ def n_repeated_words(before: Sequence[str], after: Sequence[str]) -> int:
         if first and first == last[-len(first) :]:
             n_repeated = n_items
     return n_repeated
+
+
+def is_part_of(text: str, prompt: str) -> bool:
+    """Whether all of `text` is in `prompt`, word for word, case and punctuation aside, once or several times."""
+    words, prompt_words = _bare_words(text), _bare_words(prompt)
+    if len(words) < MIN_PROMPT_WORDS or not prompt_words:
+        return False
+    repeated = f" {' '.join(prompt_words * (1 + len(words) // len(prompt_words)))} "
+    return f" {' '.join(words)} " in repeated
+
+
+def is_similar(text: str, other: str) -> bool:
+    """Whether most of the words of `text` are in `other`, too."""
+    words = _bare_words(text)
+    n_shared = (Counter(words) & Counter(_bare_words(other))).total()
+    return n_shared >= MIN_SHARED_WORDS * len(words)
+
+
+def _bare_words(text: str) -> list[str]:
+    return [bare for bare in map(_bare, text.split()) if bare]
 
 
 def _bare(word: str) -> str:

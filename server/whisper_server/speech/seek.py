@@ -31,12 +31,13 @@ LOOK_BACK_S = 1.5
 
 @dataclass(frozen=True)
 class TextEnd:
-    """The last timestamp of a window's text."""
+    """The last segment of a window's text, in seconds from the start of the window."""
 
     end_s: float
-    """From the start of the window."""
+    """The last timestamp."""
     opens_segment: bool
     """The tokens end in a pair of timestamps: the model opened another segment, and wrote nothing in it."""
+    start_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,15 @@ def text_end(tokens: Sequence[int], timestamp_s: Callable[[int], float | None], 
     opens_segment = before_s is not None and len(tokens) > 2
     end_s = last_s if before_s is None else min(before_s, last_s)
     left_s = duration_s - end_s
-    return TextEnd(end_s, opens_segment) if left_s >= (MIN_OPENED_REST_S if opens_segment else MIN_REST_S) else None
+    before = tokens[: -1 if before_s is None else -2]
+    start_s = next((time_s for time_s in map(timestamp_s, reversed(before)) if time_s is not None), 0.0)
+    end = TextEnd(end_s, opens_segment, min(start_s, end_s))
+    return end if left_s >= (MIN_OPENED_REST_S if opens_segment else MIN_REST_S) else None
 
 
 def look_back_sample(end: TextEnd) -> int:
     """First sample of the window that the voice detector needs for `next_seek`."""
-    return max(0, round((end.end_s - LOOK_BACK_S) * SAMPLE_RATE_HZ))
+    return max(0, round(min(end.start_s, end.end_s - LOOK_BACK_S) * SAMPLE_RATE_HZ))
 
 
 def next_seek(end: TextEnd, spans: Spans) -> Seek | None:
@@ -75,19 +79,31 @@ def next_seek(end: TextEnd, spans: Spans) -> Seek | None:
 
     `spans` are the voice detector's, as samples of the window, of the sound from `look_back_sample` on. Speech that
     begins shortly before the text's end is the next sentence and is decoded from its start; speech that runs on from
-    before is decoded from the text's end.
+    before is decoded from the text's end. Where the last segment has no speech at its time, its words are the next
+    speech: after pauses of 8 s and more the model's timestamps are up to 2 s early, and a sentence came out twice.
     """
     end_sample = round(end.end_s * SAMPLE_RATE_HZ)
     max_late = round(MAX_LATE_S * SAMPLE_RATE_HZ)
     padding = round(VoiceActivity.silence_duration_ms / 1000 * SAMPLE_RATE_HZ)
     unheard = [span for span in spans if span[1] - padding >= end_sample + MIN_UNHEARD_S * SAMPLE_RATE_HZ]
+    if not _has_speech(spans, round(end.start_s * SAMPLE_RATE_HZ), end_sample):
+        unheard = unheard[1:]
     if not unheard or not end_sample:
         return None
     start = unheard[0][0]
     # Not from the first second of the window, so that each rest is shorter than the one before.
-    if start > max(look_back_sample(end), end_sample - max_late, max_late):
+    earliest = max(0, round((end.end_s - LOOK_BACK_S) * SAMPLE_RATE_HZ))
+    if start > max(earliest, end_sample - max_late, max_late):
         return Seek(start, is_in_speech=start < end_sample)
     return Seek(end_sample, is_in_speech=True)
+
+
+def _has_speech(spans: Spans, start: int, end: int) -> bool:
+    """Whether a word's length of the spans, without their padding, is between two samples of the window."""
+    prefix, suffix = VoiceActivity.prefix_padding_ms, VoiceActivity.silence_duration_ms
+    per_ms = SAMPLE_RATE_HZ // 1000
+    heard = (min(stop - suffix * per_ms, end) - max(first + prefix * per_ms, start) for first, stop in spans)
+    return sum(max(0, n_samples) for n_samples in heard) >= MIN_UNHEARD_S * SAMPLE_RATE_HZ
 
 
 def joined(parts: Sequence[WindowTranscript], language: str) -> WindowTranscript:

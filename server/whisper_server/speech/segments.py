@@ -10,7 +10,7 @@ from whisper_server.speech.windows import Window
 from whisper_server.speech.words import TimedWord
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES
 from whisper_server.whisper.tokens import WhisperTokenizer
-from whisper_server.whisper.transcript import Segment, TokenLogprob, Word
+from whisper_server.whisper.transcript import Segment, TokenLogprob, Word, is_long_cue
 
 
 def segments(
@@ -40,6 +40,14 @@ def segments(
             no_speech_prob=attempt.decoded.no_speech_prob,
             words=tuple(_word(word, window.start_s) for word in its_words),
         )
+
+
+def has_long_cue(tokens: Sequence[int], spans: Sequence[TokenSpan], tokenizer: WhisperTokenizer) -> bool:
+    """Whether a segment is too long for one subtitle."""
+    return any(
+        is_long_cue(span.end_s - span.start_s, len(tokenizer.detokenize(tokens[span.first : span.end])))
+        for span in spans
+    )
 
 
 def text_logprobs(attempt: Attempt, tokenizer: WhisperTokenizer) -> tuple[TokenLogprob, ...]:

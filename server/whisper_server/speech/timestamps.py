@@ -10,11 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from whisper_server.speech.loudness import AudibleFrames
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
 MIN_SILENT_LEAD_S = 0.3
 """A segment that begins with this much near silence begins with its sound instead. The model's first timestamp is often
 0.00 whatever comes first: 20 of 60 cues were 1.0 to 2.8 s early. Timestamps themselves are up to 0.3 s off."""
+MIN_MUSIC_LEAD_S = 1.0
+"""The same for music or noise, where the voice detector hears the speech begin. It is late itself: in 200 prompts without
+music by 0.13 s (median), by 0.58 s (98 %), by 1.02 s once; after music by 0.43 s at most."""
+SLOW_TOKENS_PER_S = 2.5
+"""Faster segments have no room for a lead, and the detector is not asked: three of four of 226 segments in five languages."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,27 @@ def split_segments(
     return tuple(spans)
 
 
-def start_with_sound(spans: Sequence[TokenSpan], samples: Samples) -> tuple[TokenSpan, ...]:
-    """The segments of the window `samples`, without the silence that they begin with."""
+def start_with_speech(
+    spans: Sequence[TokenSpan], samples: Samples, first_speech: Callable[[Samples], int | None]
+) -> tuple[TokenSpan, ...]:
+    """The segments of the window `samples`, without the silence, music or noise that they begin with.
+
+    `first_speech` returns the sample at which the voice detector hears the first speech, or None.
+    """
     audible = AudibleFrames(samples)
     started = []
     for span in spans:
         sound = audible.within(span.start_s, span.end_s)
-        is_late = sound is not None and sound[0] - span.start_s >= MIN_SILENT_LEAD_S
-        started.append(replace(span, start_s=sound[0]) if sound is not None and is_late else span)
+        if sound is None:
+            started.append(span)
+            continue
+        start_s = _later(span.start_s, sound[0], MIN_SILENT_LEAD_S)
+        if span.end - span.first < SLOW_TOKENS_PER_S * (span.end_s - start_s):
+            first = first_speech(samples[round(start_s * SAMPLE_RATE_HZ) : round(span.end_s * SAMPLE_RATE_HZ)])
+            start_s = _later(start_s, start_s + (first or 0) / SAMPLE_RATE_HZ, MIN_MUSIC_LEAD_S)
+        started.append(replace(span, start_s=min(start_s, span.end_s)))
     return tuple(started)
+
+
+def _later(start_s: float, speech_s: float, min_lead_s: float) -> float:
+    return speech_s if speech_s - start_s >= min_lead_s else start_s

@@ -1,39 +1,31 @@
 """The pipeline: cuts a recording into windows, transcribes them concurrently and joins the results.
 
-Uses the engine through its Protocol only. `window_transcription` handles a single window. This module does not
-depend on HTTP, files or formats.
+Uses the engine through its Protocol only. `window_transcription` handles a single window. No HTTP, files or formats.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, Self
 
 from whisper_server.errors import BadRequest
-from whisper_server.speech.fair_semaphore import FairSemaphore
-from whisper_server.speech.language import LanguageVote
+from whisper_server.fairness.fair_semaphore import FairSemaphore, FairThreads
+from whisper_server.speech.language_detection import LanguageDetection, WindowSlot
 from whisper_server.speech.vad import Spans, VoiceDetector
-from whisper_server.speech.voice_activity import speech_spans, split_windows, with_speech
+from whisper_server.speech.voice_activity import speech_spans, split_windows
 from whisper_server.speech.wait_estimator import WaitEstimator
 from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
 from whisper_server.speech.windows import Window, cut, cut_by_speech
 from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
-from whisper_server.whisper.engine_protocol import Engine, EngineWindow
+from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.languages import after_text
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Task, Transcript, WindowTranscript
-
-
-@dataclass(frozen=True)
-class WindowSlot:
-    """A window inside the engine, with the slot that it occupies."""
-
-    engine_window: EngineWindow
-    release: AsyncExitStack
-    """Closes the window and releases the slot."""
 
 
 class Transcriber:
@@ -57,10 +49,11 @@ class Transcriber:
         self.max_window_s = max_window_s
         self.on_fallback = on_fallback
         self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
-        self.wait_estimator = WaitEstimator(clock)
+        self.threads = FairSemaphore(len(os.sched_getaffinity(0)))  # long recordings would take all of them
+        self.wait_estimator = WaitEstimator(clock, engine.facts.n_windows_in_flight)
         self.transcriptions: set[Transcription] = set()
 
-    def transcribe(self, samples: Samples, options: Options) -> Transcription:
+    def transcribe(self, samples: Samples, options: Options, owner: str = "") -> Transcription:
         """The transcription of one recording, not started. Raises BadRequest for a language that the model lacks."""
         known = self.tokenizer.languages
         for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
@@ -68,31 +61,39 @@ class Transcriber:
                 raise BadRequest(
                     f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
                 )
-        return Transcription(self, samples, options)
+        return Transcription(self, samples, options, owner)
 
     def queued_audio_s(self) -> float:
         """Seconds of audio in all recordings that are queued or running."""
         return sum(one.duration_s for one in self.transcriptions)
 
-    def estimated_wait_s(self) -> float:
-        """Seconds until all windows that are open now are finished, at the recent throughput."""
-        return self.wait_estimator.wait_s()
+    def estimated_wait_s(self, owner: str = "", audio_s: float = 0.0) -> float:
+        """Seconds that a new recording of `owner` waits for others."""
+        return self.wait_estimator.wait_s(owner, self.n_windows(audio_s))
+
+    def work_s(self, audio_s: float) -> float:
+        """Seconds that a recording takes alone; 0 if it is not known."""
+        return self.wait_estimator.work_s(self.n_windows(audio_s))
+
+    def n_windows(self, audio_s: float) -> int:
+        """Before the recording is cut."""
+        return max(1, math.ceil(audio_s / self.max_window_s))
 
 
 class Transcription:
     """One recording. An async context manager: leaving it cancels and frees all of its work."""
 
-    def __init__(self, transcriber: Transcriber, samples: Samples, options: Options) -> None:
-        self._transcriber = transcriber
+    def __init__(self, transcriber: Transcriber, samples: Samples, options: Options, owner: str) -> None:
+        self._transcriber, self._owner = transcriber, owner
+        self._threads = FairThreads(transcriber.threads, owner, id(self))
         self._samples = samples
         self._options = options
         self._previous: tuple[int, ...] = ()
-        """Tokens of prompt and keywords, the same for every window."""
         self._tasks: list[asyncio.Task[WindowTranscript]] = []
         self._language: asyncio.Task[str] | None = None
-        self._detection_slots: dict[Window, WindowSlot] = {}
-        """The window of language detection: it is encoded already, and keeps its slot until it is decoded."""
-        self._n_unfinished = 0
+        self._detection = LanguageDetection(
+            options, transcriber.tokenizer, transcriber.voice, transcriber.max_window_s, self._threads
+        )
         self._n_samples = len(samples)
 
     @property
@@ -102,6 +103,7 @@ class Transcription:
 
     async def __aenter__(self) -> Self:
         self._transcriber.transcriptions.add(self)
+        self._transcriber.wait_estimator.add(self._owner, self, self._transcriber.n_windows(self.duration_s))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -111,9 +113,8 @@ class Transcription:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:  # a second cancellation must not leave the transcription counted as open
-            for slot in self._detection_slots.values():
-                await slot.release.aclose()
-            self._transcriber.wait_estimator.drop(self._n_unfinished)
+            await self._detection.close()
+            self._transcriber.wait_estimator.drop(self._owner, self)
             self._transcriber.transcriptions.discard(self)
             self._drop_references()
 
@@ -125,25 +126,24 @@ class Transcription:
         """
         self._tasks = []
         self._language = None
-        self._detection_slots = {}
         self._samples = self._samples[:0].copy()
 
     async def windows(self) -> AsyncIterator[WindowTranscript]:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
         voice, activity = self._transcriber.voice, self._options.voice_activity
-        speech = None if activity is None else await speech_spans(voice, self._samples, activity)
-        windows, self._previous = await asyncio.to_thread(self._prepare, speech)
+        speech = None if activity is None else await speech_spans(self._threads, voice, self._samples, activity)
+        windows, self._previous = await self._threads.run(self._prepare, speech)
         if speech is None:
-            windows = await split_windows(voice, self._samples, windows)
-        self._language = asyncio.create_task(self._detect_language(windows))
-        self._n_unfinished = len(windows)
-        self._transcriber.wait_estimator.add(len(windows))
+            windows = await split_windows(self._threads, voice, self._samples, windows)
+        self._language = asyncio.create_task(self._detection.of_recording(self._samples, windows, self._open))
+        n_more = len(windows) - self._transcriber.n_windows(self.duration_s)
+        self._transcriber.wait_estimator.add(self._owner, self, n_more)
         self._tasks = [asyncio.create_task(self._transcribe(window)) for window in windows]
         has_text = False
         for number in range(len(windows)):
             # Without a local name for the task: a frame in its traceback would refer to it.
             window = await self._tasks[number]
-            window = replace(window, text=self._joined(window.text, has_text=has_text))
+            window = replace(window, text=self._joined(window, has_text=has_text))
             has_text = has_text or bool(window.text)
             yield window
         await self._language
@@ -156,12 +156,14 @@ class Transcription:
         """Join the results of `windows`, after it has ended and before the transcription is left."""
         assert self._language is not None, "windows() has not ended"
         options = self._options
+        text = "".join(window.text for window in windows)
+        language = self._language.result() if text else self._detection.without_words
         segments = (segment for window in windows for segment in window.segments)
         return Transcript(
             task=options.task,
-            language=self._language.result(),
+            languages=tuple(dict.fromkeys([language, *(window.language for window in windows if window.text)])),
             duration_s=self.duration_s,
-            text="".join(window.text for window in windows),
+            text=text,
             segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
             logprobs=tuple(logprob for window in windows for logprob in window.logprobs),
             n_prompt_tokens=len(self._previous),
@@ -170,77 +172,43 @@ class Transcription:
         )
 
     def _prepare(self, speech: Spans | None) -> tuple[Sequence[Window], tuple[int, ...]]:
-        """The windows, and the tokens of prompt and keywords. Both are slow for long input, so this runs in a thread.
-
-        `speech` is given if voice activity was requested; then the windows cover only that.
-        """
-        options, max_s = self._options, self._transcriber.max_window_s
+        """The windows (only over `speech` if it is given), and the tokens of prompt and keywords. Slow for long input."""
+        max_s = self._transcriber.max_window_s
         windows = cut(self._samples, max_s) if speech is None else cut_by_speech(self._samples, speech, max_s)
-        return windows, self._transcriber.tokenizer.previous_text(options.prompt, options.keywords)
+        return windows, self._transcriber.tokenizer.previous_text(self._options.prompt, self._options.keywords)
 
     async def _open(self, window: Window) -> WindowSlot:
         """Wait for a slot of the engine, and open the window in it."""
         async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._transcriber.slots.slot(self))
+            await opening.enter_async_context(self._transcriber.slots.slot(self._owner, self))
             engine_window = self._transcriber.engine.open_window(window.of(self._samples))
             opening.callback(engine_window.close)
             release = opening.pop_all()
         return WindowSlot(engine_window, release)
 
-    async def _detect_language(self, windows: Sequence[Window]) -> str:
-        """The language that the request names, or else that of the first windows with speech."""
-        options, tokenizer = self._options, self._transcriber.tokenizer
-        if options.language is not None:
-            return options.language
-        if not tokenizer.is_multilingual:
-            return "en"
-        vote = LanguageVote(options.languages or tuple(tokenizer.languages))
-        async with aclosing(self._for_detection(windows)) as candidates:
-            async for window in candidates:
-                # One slot at a time: only the last window is decoded without being encoded again.
-                for slot in self._detection_slots.values():
-                    await slot.release.aclose()
-                self._detection_slots.clear()
-                self._detection_slots[window] = await self._open(window)
-                vote.add(await self._detection_slots[window].engine_window.detect_language())
-                if vote.is_decided:
-                    break
-        return vote.language
-
-    async def _for_detection(self, windows: Sequence[Window]) -> AsyncGenerator[Window]:
-        """The windows with speech; the first window if none has speech."""
-        has_speech = False
-        async for window in with_speech(self._transcriber.voice, self._samples, windows):
-            has_speech = True
-            yield window
-        if not has_speech:
-            max_samples = round(self._transcriber.max_window_s * SAMPLE_RATE_HZ)
-            yield windows[0] if windows else Window(0, min(len(self._samples), max_samples))
-
     async def _transcribe(self, window: Window) -> WindowTranscript:
         assert self._language is not None
-        language = await asyncio.shield(self._language)
+        recording_language = await asyncio.shield(self._language)
         transcriber = self._transcriber
-        single = WindowTranscriber(
-            tokenizer=transcriber.tokenizer,
-            policy=transcriber.policy,
-            voice=transcriber.voice,
-            open_window=transcriber.engine.open_window,
-            options=self._options,
-            language=language,
-            previous=self._previous,
-            on_fallback=transcriber.on_fallback,
-        )
-        slot = self._detection_slots.pop(window, None) or await self._open(window)
+        slot = self._detection.take(window) or await self._open(window)
         async with slot.release:
+            language = await self._detection.of_window(window, slot.engine_window, recording_language)
+            single = WindowTranscriber(
+                tokenizer=transcriber.tokenizer,
+                policy=transcriber.policy,
+                voice=transcriber.voice,
+                open_window=transcriber.engine.open_window,
+                options=self._options,
+                language=language,
+                previous=self._previous,
+                on_fallback=transcriber.on_fallback,
+            )
             result = await single.transcribe(slot.engine_window, window.of(self._samples), window)
-        transcriber.wait_estimator.finish()
-        self._n_unfinished -= 1
-        return result
+        transcriber.wait_estimator.finish(self._owner, self)
+        return replace(result, language=language)
 
-    def _joined(self, text: str, *, has_text: bool) -> str:
+    def _joined(self, window: WindowTranscript, *, has_text: bool) -> str:
         """The window's text, to be appended to the text so far: with a space between words, none at the start."""
         if not has_text:
-            return text.lstrip()
-        assert self._language is not None
-        return after_text(text, "en" if self._options.task is Task.TRANSLATE else self._language.result())
+            return window.text.lstrip()
+        return after_text(window.text, "en" if self._options.task is Task.TRANSLATE else window.language)

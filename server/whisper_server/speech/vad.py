@@ -99,13 +99,18 @@ class VoiceDetector:
 
     def has_speech(self, samples: Samples, *, threshold: float = VoiceActivity.threshold) -> bool:
         """Whether there is any speech; stops at the first speech that it finds."""
-        before = np.empty(0, np.float32)
+        return self.first_speech(samples, threshold=threshold) is not None
+
+    def first_speech(self, samples: Samples, *, threshold: float = VoiceActivity.threshold) -> int | None:
+        """The sample at which the first speech begins, without padding; stops at the first speech that it finds."""
+        n_silent_frames = -(-_samples_of(VoiceActivity.silence_duration_ms) // FRAME_SAMPLES)
+        probabilities = np.empty(0, np.float32)
         for block in self._blocks(samples):
-            joined = np.concatenate([before, block])
-            if _is_confident(joined, threshold):
-                return True
-            before = joined[-(_CONFIDENCE_FRAMES - 1) :]
-        return False
+            probabilities = np.concatenate([probabilities, block])
+            runs = _confident_runs(probabilities, threshold, n_silent_frames)
+            if (run := next(runs, None)) is not None:
+                return run[0] * FRAME_SAMPLES
+        return None
 
     def _blocks(self, samples: Samples) -> Iterator[Probabilities]:
         """Probabilities, one block at a time."""
@@ -140,19 +145,27 @@ def run_step(steps: SpeechSpanSteps) -> Spans | None:
 
 
 def _spans(probabilities: Probabilities, n_samples: int, activity: VoiceActivity) -> Spans:
-    per_ms = SAMPLE_RATE_HZ / 1000
-    prefix, suffix = round(activity.prefix_padding_ms * per_ms), round(activity.silence_duration_ms * per_ms)
+    prefix, suffix = _samples_of(activity.prefix_padding_ms), _samples_of(activity.silence_duration_ms)
     spans: list[tuple[int, int]] = []
-    for first, stop in _speech_runs(probabilities, activity.threshold, -(-suffix // FRAME_SAMPLES)):
-        around = _CONFIDENCE_FRAMES - 1  # a shorter run is averaged over 128 ms too
-        if not _is_confident(probabilities[max(0, first - around) : stop + around], activity.threshold):
-            continue
+    for first, stop in _confident_runs(probabilities, activity.threshold, -(-suffix // FRAME_SAMPLES)):
         start = max(0, first * FRAME_SAMPLES - prefix)
         end = min(n_samples, stop * FRAME_SAMPLES + suffix)
         if spans and start <= spans[-1][1]:
             start = spans.pop()[0]
         spans.append((start, end))
     return tuple(spans)
+
+
+def _samples_of(duration_ms: int) -> int:
+    return round(duration_ms * SAMPLE_RATE_HZ / 1000)
+
+
+def _confident_runs(probabilities: Probabilities, threshold: float, n_silent_frames: int) -> Iterator[tuple[int, int]]:
+    """Runs of speech that reach the confidence margin, as (first, stop) in frames."""
+    around = _CONFIDENCE_FRAMES - 1  # a shorter run is averaged over 128 ms too
+    for first, stop in _speech_runs(probabilities, threshold, n_silent_frames):
+        if _is_confident(probabilities[max(0, first - around) : stop + around], threshold):
+            yield first, stop
 
 
 def _frames(samples: Samples, first_sample: int, n_frames: int) -> Samples:
@@ -186,8 +199,8 @@ def _speech_runs(probabilities: Probabilities, threshold: float, n_silent_frames
 def _is_confident(probabilities: Probabilities, threshold: float) -> bool:
     """Whether the mean over any 128 ms is well above the threshold: 0.65 for the default of 0.5.
 
-    The shortest words reach more than 0.7. Hum stays below 0.5 and chords below 0.6; drums with an arpeggio
-    sometimes exceed it, because Silero takes some of them for speech.
+    100 real prompts of 1.5 to 30 s reach 0.78 at least (0.95 for three of four); 82 pieces of real music reach 0.63 at most
+    (0.47 all but two), white noise of 30 s 0.42, hum and beeps 0.03. Of 60 single words 5 stay below.
     """
     if not len(probabilities):
         return False

@@ -1,39 +1,43 @@
 """Runs the voice detector on recordings of any length, off the event loop and in short steps.
 
 A single call for hours of audio would occupy one of the few threads that all requests share, even after its
-request was cancelled. `vad` detects the speech; `transcribe` uses the result.
+request was cancelled. Steps of different requests take turns. `vad` detects the speech; `transcribe` uses the result.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from whisper_server.fairness.fair_semaphore import FairThreads
 from whisper_server.speech.vad import Spans, VoiceDetector, run_step
 from whisper_server.speech.windows import Window, has_long_pause, split_after_pauses
 from whisper_server.whisper.transcript import Samples, VoiceActivity
 
 
-async def speech_spans(voice: VoiceDetector, samples: Samples, activity: VoiceActivity) -> Spans:
+async def speech_spans(threads: FairThreads, voice: VoiceDetector, samples: Samples, activity: VoiceActivity) -> Spans:
     """The spans of speech, as (start, end) in samples."""
     steps = voice.speech_span_steps(samples, activity)
-    while (spans := await asyncio.to_thread(run_step, steps)) is None:
+    while (spans := await threads.run(run_step, steps)) is None:
         pass
     return spans
 
 
-async def with_speech(voice: VoiceDetector, samples: Samples, windows: Sequence[Window]) -> AsyncGenerator[Window]:
+async def with_speech(
+    threads: FairThreads, voice: VoiceDetector, samples: Samples, windows: Sequence[Window]
+) -> AsyncGenerator[Window]:
     """The windows that have speech, in order."""
     for window in windows:
-        if await asyncio.to_thread(voice.has_speech, window.of(samples)):
+        if await threads.run(voice.has_speech, window.of(samples)):
             yield window
 
 
-async def split_windows(voice: VoiceDetector, samples: Samples, windows: Sequence[Window]) -> tuple[Window, ...]:
+async def split_windows(
+    threads: FairThreads, voice: VoiceDetector, samples: Samples, windows: Sequence[Window]
+) -> tuple[Window, ...]:
     """The windows, split where speech follows a long pause, because models miss such speech."""
 
     def split(window: Window) -> tuple[Window, ...]:
         sound = window.of(samples)
         return split_after_pauses(window, voice.speech_spans(sound)) if has_long_pause(sound) else (window,)
 
-    return tuple([part for window in windows for part in await asyncio.to_thread(split, window)])
+    return tuple([part for window in windows for part in await threads.run(split, window)])

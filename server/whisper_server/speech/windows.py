@@ -21,8 +21,10 @@ MAX_S = 30.0
 """The input length of every Whisper encoder."""
 MAX_GAP_S = 2.0
 """Maximum silence between two spans of speech in one window."""
-MAX_PAUSE_S = 3.0
-"""Maximum silence before speech in a window. After a longer one, models treat the rest or all of it as silence."""
+MAX_PAUSE_S = 6.0
+"""Maximum silence before speech in a window. With real prompts and pauses of 3.2 to 6 s Whisper base hears as much in whole
+windows as in windows split at 3 s (18 wrong words of 145 each, with and without timestamps), for a third of the CPU time.
+With pauses of 8 to 14 s it still hears all, but one cue of 12 begins 8 s early."""
 
 _HOP_SAMPLES = 160
 _FRAME_SAMPLES = 640

@@ -85,13 +85,20 @@ def _split_on_characters(
 
 def _split_on_spaces(groups: Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
     words: list[tuple[str, int]] = []
-    for text, n_tokens in groups:
-        starts_word = text.startswith(" ") or text.strip() in string.punctuation
+    for index, (text, n_tokens) in enumerate(groups):
+        starts_word = text.startswith(" ") or (text.strip() in string.punctuation and not _is_elision(groups, index))
         if starts_word or not words:
             words.append((text, n_tokens))
         else:
             words[-1] = (words[-1][0] + text, words[-1][1] + n_tokens)
     return tuple(words)
+
+
+def _is_elision(groups: Sequence[tuple[str, int]], index: int) -> bool:
+    """Whether an apostrophe stands inside a word: "l'étoile", "dell'utente". openai/whisper makes two words of them."""
+    if groups[index][0] != "'" or not 0 < index < len(groups) - 1:
+        return False
+    return groups[index - 1][0][-1:].isalpha() and groups[index + 1][0][:1].isalpha()
 
 
 def _cap_at_sentence_ends(words: Sequence[TimedWord]) -> list[TimedWord]:

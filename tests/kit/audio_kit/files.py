@@ -55,7 +55,7 @@ def encoded(
     output: OutputContainer, signal: Signal, rate_hz: int, codec: str, *, bit_rate: int = 0
 ) -> list[Packet[AudioStream]]:
     """A new audio stream of `output`, and its packets."""
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[signal.shape[1]]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[signal.shape[1]]
     stream = cast(AudioStream, output.add_stream(codec, rate=rate_hz))
     stream.codec_context.layout = layout
     if bit_rate:

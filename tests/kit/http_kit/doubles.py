@@ -67,14 +67,25 @@ class DecoderDouble:
     n_calls: int = 0
     error: Exception | None = None
 
-    async def read_audio(self, source: MemoryFile, reservation: Reservation) -> SoundDouble:
+    wait_s: float = 0.0
+    queued_s: float = 0.0
+    owners: list[str] = field(default_factory=list)
+
+    async def read_audio(self, source: MemoryFile, reservation: Reservation, owner: str = "") -> SoundDouble:
         self.n_calls += 1
+        self.owners.append(owner)
         if self.error is not None:
             raise self.error
         sound = SoundDouble(reservation)
         if not reservation.grow(sound.samples.nbytes):
-            raise Overloaded("no room", retry_after_s=5)
+            raise reservation.refusal or Overloaded("no room", retry_after_s=5)
         return sound
+
+    def queued_audio_s(self) -> float:
+        return self.queued_s
+
+    def estimated_wait_s(self, owner: str) -> float:
+        return self.wait_s
 
 
 @dataclass
@@ -94,15 +105,20 @@ class PipelineDouble:
     n_open: int = 0
     n_left_early: int = 0
 
-    def transcribe(self, samples: Samples, options: Options) -> TranscriptionDouble:
+    own_work_s: float = 0.0
+
+    def transcribe(self, samples: Samples, options: Options, owner: str = "") -> TranscriptionDouble:
         self.options.append(options)
         return TranscriptionDouble(self, options)
 
     def queued_audio_s(self) -> float:
         return self.queued_s
 
-    def estimated_wait_s(self) -> float:
+    def estimated_wait_s(self, owner: str = "", audio_s: float = 0.0) -> float:
         return self.wait_s
+
+    def work_s(self, audio_s: float) -> float:
+        return self.own_work_s
 
 
 class TranscriptionDouble:
@@ -140,7 +156,7 @@ class TranscriptionDouble:
     def assemble(self, windows: Sequence[WindowTranscript]) -> Transcript:
         return Transcript(
             task=self._options.task,
-            language=self._options.language or "en",
+            languages=(self._options.language or "en",),
             duration_s=DURATION_S,
             text="".join(window.text for window in windows),
             segments=tuple(segment for window in windows for segment in window.segments),

@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from http_kit.doubles import Doubles
 from whisper_server.http.app import app_state, build_app, make_runner
 from whisper_server.http.connection import ConnectionTimes
 from whisper_server.http.keys import KeyRing
+from whisper_server.http.listener import Listener
 from whisper_server.http.protocol import HttpServer
 from whisper_server.http.routes import AppState
+from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
+from whisper_server.pod_memory import DEFAULT_BUDGET_BYTES
 from whisper_server.service import Service
 from whisper_server.settings import Settings
 
@@ -50,7 +51,8 @@ async def running(
     loaded: bool = True,
     heartbeat_s: float = 15.0,
     times: ConnectionTimes = ConnectionTimes(),  # noqa: B008 - frozen
-    max_connections: int | None = None,
+    max_connections: int = 16_000,
+    max_requests: int = 8_000,
     **variables: str,
 ) -> AsyncIterator[Running]:
     """Settings by their variables."""
@@ -60,11 +62,20 @@ async def running(
     metrics.watch_queue(service.queued_audio_s, service.estimated_wait_s)
     if loaded:
         service.load(doubles.backend())
-    state = app_state(settings, service, metrics, heartbeat_s=heartbeat_s)
+    state = app_state(
+        settings,
+        service,
+        metrics,
+        max_requests=max_requests,
+        budget=MemoryBudget(
+            settings.memory_budget_bytes or DEFAULT_BUDGET_BYTES, max_owner_bytes=settings.max_bytes_per_client
+        ),
+        heartbeat_s=heartbeat_s,
+    )
     keys = KeyRing(settings.api_keys_dir)
-    runner = make_runner(build_app(settings, state, keys), settings, times, max_connections)
+    runner = make_runner(build_app(settings, state, keys), settings, times=times, max_connections=max_connections)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = Listener(runner, "127.0.0.1", 0)
     await site.start()
     try:
         yield Running(site.port, doubles, state, runner.http_server, keys)

@@ -119,6 +119,9 @@ class VoiceDetectorDouble(VoiceDetector):
     def has_speech(self, samples: Samples, *, threshold: float = 0.5) -> bool:
         return self.is_speech(samples)
 
+    def first_speech(self, samples: Samples, *, threshold: float = 0.5) -> int | None:
+        return 0 if self.is_speech(samples) else None
+
     def speech_spans(
         self,
         samples: Samples,

@@ -80,6 +80,16 @@ class MemoryCluster:
         answer: dict[str, Any] = self._call("apply", document, lambda: self._apply(document))
         return answer
 
+    async def correct(self, live: Document, patch: Document) -> dict[str, Any]:
+        def effect() -> dict[str, Any]:
+            there = self.objects[_identity(live)]
+            if there["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
+                raise ApiError(409, "Conflict", "it was changed")
+            return self.put(patched(there, patch))
+
+        answer: dict[str, Any] = self._call("correct", live, effect)
+        return answer
+
     async def apply_status(self, document: Document) -> dict[str, Any]:
         answer: dict[str, Any] = self._call("apply_status", document, lambda: self._apply_status(document))
         return answer
@@ -176,6 +186,15 @@ def merged(under: Any, over: Any) -> Any:
     if isinstance(under, dict) and isinstance(over, dict):
         return {**under, **{key: merged(under.get(key), value) for key, value in over.items()}}
     return copy.deepcopy(over)
+
+
+def patched(live: Any, patch: Any) -> Any:
+    """As RFC 7396 says."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    under = live if isinstance(live, dict) else {}
+    kept = {key: value for key, value in under.items() if patch.get(key, value) is not None}
+    return {**kept, **{key: patched(under.get(key), value) for key, value in patch.items() if value is not None}}
 
 
 def without(live: Any, applied: Any, desired: Any) -> Any:

@@ -189,6 +189,14 @@ REFUSED: tuple[Refused, ...] = (
         _sources({"podSelector": {}}, enabled=False),
         "spec.access.networkPolicy.from: Invalid value: without a NetworkPolicy nothing is narrowed",
     ),
+    Refused(
+        _sources(enabled=False, egress="hub"),
+        "spec.access.networkPolicy.from: Invalid value: without a NetworkPolicy nothing is narrowed",
+    ),
+    Refused(
+        {"access": {"quotas": {"maxBytes": 1_048_576}}},
+        "spec.access.quotas.maxBytes: Invalid value: it must hold one upload",
+    ),
     Refused(_sources({}), "spec.access.networkPolicy.from[0]: Invalid value: write either ipBlock, or podSelector"),
     Refused(
         _sources({"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}),
@@ -366,12 +374,15 @@ ACCEPTED: dict[str, Document] = {
             "apiKeysSecretRef": {"name": "keys.v2"},
             "maxUploadBytes": 2_147_483_648,
             "maxQueueSeconds": 1,
+            "quotas": {"maxRequests": 1, "maxAudioSecondsPerMinute": 1, "maxBytes": 2_147_483_648},
+            "trustedProxies": ["10.0.0.0/8", "fd00::/8", "::1"],
             "networkPolicy": {
                 "from": [
                     {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
                     {"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {}},
                     {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}},
-                ]
+                ],
+                "egress": "none",
             },
         },
         "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},

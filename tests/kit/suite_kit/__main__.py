@@ -72,7 +72,7 @@ def lanes(arguments: list[str]) -> list[list[Step]]:
         Step("units", (*pytest, *UNITS, "-n2", *several, *arguments)),
         Step("chart-tools", (*tools, "charts"), kits, has_report=False),
         Step("contract", (*pytest, "tests/contract", "-n2", *several, *arguments)),
-        Step("api", (*pytest, "tests/api", *arguments)),
+        Step("api", (*pytest, "tests/api", "-n2", *several, *arguments)),
         Step("real", (*pytest, "tests/real", *arguments)),
         Step("vllm-conformance", (*vllm, "conformance", limit, *arguments)),
         Step("torch-conformance", (*vllm, "torch", limit, *arguments)),

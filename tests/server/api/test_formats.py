@@ -10,6 +10,8 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.audio import Transcription, TranscriptionVerbose, TranslationVerbose
 from openai.types.audio.transcription_segment import TranscriptionSegment
 from openai.types.audio.transcription_word import TranscriptionWord
@@ -41,7 +43,7 @@ def segment(index: int, start_s: float, end_s: float, text: str, **more: Any) ->
 WORDS = (Word(" Guten", 0.0, 0.42, 0.9), Word(" Tag,", 0.42, 0.8, 0.9), Word(" ", 0.8, 0.8, 0.1))
 TRANSCRIPT = Transcript(
     task=Task.TRANSCRIBE,
-    language="de",
+    languages=("de",),
     duration_s=4.2,
     text="Guten Tag, schöne Straße.",
     segments=(
@@ -53,7 +55,7 @@ TRANSCRIPT = Transcript(
     n_audio_tokens=210,
     n_output_tokens=9,
 )
-SILENCE = Transcript(Task.TRANSCRIBE, "en", 3.0, "")
+SILENCE = Transcript(Task.TRANSCRIBE, ("en",), 3.0, "")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -247,3 +249,51 @@ def test_cues_stay_in_order() -> None:
     segments = tuple(segment(index, index * 0.0004, index * 0.0004, "x") for index in range(20))
     starts = re.findall(r"(\S+) -->", to_vtt(replace(TRANSCRIPT, segments=segments)))
     assert all(left <= right for left, right in pairwise(starts))
+
+
+LONG = "One two three four five, six seven eight nine ten. Eleven twelve thirteen fourteen, fifteen sixteen seventeen."
+
+
+def spoken(text: str, start_s: float, word_s: float, separator: str = " ") -> Segment:
+    """A segment whose words take `word_s` each."""
+    texts = text.split() if separator else list(text)
+    words = tuple(
+        Word(word, start_s + index * word_s, start_s + (index + 1) * word_s, 0.9) for index, word in enumerate(texts)
+    )
+    return segment(0, start_s, start_s + len(texts) * word_s, separator + text, words=words)
+
+
+def cues_of(*segments: Segment) -> list[tuple[str, str]]:
+    blocks = to_srt(replace(TRANSCRIPT, segments=segments)).split("\n\n")[:-1]
+    return [(block.split("\n")[1], block.split("\n")[2]) for block in blocks]
+
+
+def test_long_segment_is_cut_at_its_sentence() -> None:
+    assert cues_of(spoken(LONG, 2.0, 0.3)) == [
+        ("00:00:02,000 --> 00:00:05,000", "One two three four five, six seven eight nine ten."),
+        ("00:00:05,000 --> 00:00:07,100", "Eleven twelve thirteen fourteen, fifteen sixteen seventeen."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "texts"),
+    [
+        (spoken("Short but slow, for music plays.", 0.0, 1.5), ["Short but slow,", "for music plays."]),
+        (spoken("长" * 100, 0.0, 0.1, ""), ["长" * 50, "长" * 50]),
+        (spoken("Short.", 0.0, 9.0), ["Short."]),
+        (replace(spoken(LONG, 0.0, 0.3), words=()), [LONG]),
+        (replace(spoken(LONG, 0.0, 0.3), words=(Word("absent", 0.0, 1.0, 0.9),) * 2), [LONG]),
+        (spoken("Two lines of text that are shown for as long as they are read.", 0.0, 0.3), None),
+    ],
+)
+def test_cues_are_short_where_words_have_times(one: Segment, texts: list[str] | None) -> None:
+    assert [text for _, text in cues_of(one)] == (texts or [one.text.strip()])
+
+
+@given(st.lists(st.text("ab,. ", min_size=1, max_size=20), min_size=1, max_size=40), st.floats(0.01, 3))
+def test_parts_of_a_segment_keep_all_text_in_order(words: list[str], word_s: float) -> None:
+    one = spoken(" ".join(words), 0.0, word_s)
+    found = cues_of(one)
+    assert " ".join(text for _, text in found).split() == one.text.split()
+    starts = [times[:12] for times, _ in found]
+    assert starts == sorted(starts)

@@ -239,7 +239,7 @@ async def test_a_request_that_leaves_while_it_waits_loses_its_place_only() -> No
     async with running(1) as pool:
         pids = pool.worker_pids
         jobs = [asyncio.create_task(duration_of(pool, LONG)) for _ in range(4)]
-        await eventually(lambda: pool.n_waiting == 3)
+        await eventually(lambda: pool.jobs.n_waiting == 3)
         jobs[2].cancel()
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert [result for n, result in enumerate(results) if n != 2] == [90.0] * 3
@@ -339,7 +339,7 @@ async def test_why_a_worker_died_is_known_though_it_is_reaped_late(monkeypatch: 
         return waitpid(pid, options)
 
     monkeypatch.setattr(os, "waitpid", late)
-    async with running(1) as pool:
+    async with running(1, DecoderLimits(cpu_base_s=3, cpu_per_audio_s=0)) as pool:
         (pid,) = pool.worker_pids
         with pytest.raises(InvalidAudio, match="processor time"):
             await duration_of(pool, LONG, Budget(on_grow=lambda: os.kill(pid, signal.SIGXCPU)))
@@ -399,7 +399,7 @@ async def test_stop_ends_what_runs_and_what_waits() -> None:
     await pool.start()
     pids = pool.worker_pids
     jobs = [asyncio.create_task(duration_of(pool, LONG)) for _ in range(3)]
-    await eventually(lambda: pool.n_waiting == 2)
+    await eventually(lambda: pool.jobs.n_waiting == 2)
     await pool.stop()
     results = await asyncio.gather(*jobs, return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable] * 3

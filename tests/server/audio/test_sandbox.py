@@ -157,6 +157,19 @@ async def test_rich_containers_pass_sandbox() -> None:
     assert (pool.n_worker_deaths, pool.n_sandbox_kills) == (0, 0)
 
 
+async def test_eight_channels_pass_sandbox() -> None:
+    """More planes than PyAV takes go through a filter graph, which starts a thread per core unless it is held to one."""
+    async with asyncio.timeout(120):
+        pool = AudioDecoderPool(1, DecoderLimits())
+        await pool.start()
+        for container, codec in (("mp4", "aac"), ("ogg", "libopus"), ("wv", "wavpack")):
+            content = files.by_ffmpeg(sweep(2, 48_000, n_channels=8), 48_000, container, codec)
+            with memory_file(content) as file, await pool.read_audio(file) as audio:
+                assert audio.duration_s == pytest.approx(2, abs=0.05)
+        await pool.stop()
+    assert (pool.n_worker_deaths, pool.n_sandbox_kills) == (0, 0)
+
+
 def test_reading_imports_no_module_after_warm_up(tmp_path: Path) -> None:
     paths = []
     for n, container in enumerate(("mp4", "matroska", "mov")):

@@ -43,7 +43,7 @@ class MappingDecoder:
     hold: asyncio.Event | None = None
     n_calls: int = 0
 
-    async def read_audio(self, source: MemoryFile, reservation: Reservation) -> DecodedAudio:
+    async def read_audio(self, source: MemoryFile, reservation: Reservation, owner: str = "") -> DecodedAudio:
         self.n_calls += 1
         if self.hold is not None:
             await self.hold.wait()
@@ -54,6 +54,12 @@ class MappingDecoder:
                 file.write(window.tobytes())
             await asyncio.to_thread(seal, file.fileno())
             return DecodedAudio.map(file, N_SAMPLES, reservation)
+
+    def queued_audio_s(self) -> float:
+        return 0.0
+
+    def estimated_wait_s(self, owner: str) -> float:
+        return 0.0
 
 
 @dataclass

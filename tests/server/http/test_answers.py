@@ -30,8 +30,8 @@ DOCUMENT = openapi_document(DocumentFacts(version="1", model_names=("whisper",))
 WORDS = (Word("Hello", 0.0, 0.4, 0.9), Word(" there.", 0.4, 0.9, 0.8))
 SEGMENT = Segment(0, 0, 0.0, 1.0, " Hello there.", (50364, 2425, 456, 13, 50414), 0.0, -0.2, 1.1, 0.01, WORDS)
 LOGPROBS = (TokenLogprob(" Hello", tuple(b" Hello"), -0.1), TokenLogprob(" there.", tuple(b" there."), -0.2))
-HEARD = Transcript(Task.TRANSCRIBE, "en", 1.04, "Hello there.", (SEGMENT,), LOGPROBS, 3, 52, 4)
-SILENCE = Transcript(Task.TRANSLATE, "ht", 0.1, "")
+HEARD = Transcript(Task.TRANSCRIBE, ("en",), 1.04, "Hello there.", (SEGMENT,), LOGPROBS, 3, 52, 4)
+SILENCE = Transcript(Task.TRANSLATE, ("ht",), 0.1, "")
 
 
 def problems(schema: str, body: object) -> list[str]:
@@ -63,7 +63,7 @@ def test_events() -> None:
     window = WindowTranscript("Hello there.", (SEGMENT,), LOGPROBS, 4)
     for logprobs in (False, True):
         assert problems("DeltaEvent", delta_event(window, logprobs=logprobs)) == []
-        done = done_event("Hello there.", "en", tokens_usage(HEARD), LOGPROBS if logprobs else None)
+        done = done_event("Hello there.", ["en"], tokens_usage(HEARD), LOGPROBS if logprobs else None)
         assert problems("DoneEvent", done) == []
         assert problems("DeltaEvent", done), "the schemas accept everything"
 

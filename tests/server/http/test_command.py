@@ -88,6 +88,21 @@ def test_model_that_fails_to_load_is_one_line_and_exit_1() -> None:
     assert (code, err) == (1, "whisper-server: MODEL_ID=nonsense: there is no such model.\n")
 
 
+def test_token_leaves_the_environment_once_it_is_read() -> None:
+    """Neither a child process nor /proc/PID/environ shows it."""
+    code = """
+import os, subprocess
+from whisper_server.__main__ import settings_from_environment
+print(settings_from_environment().hf_token, os.environ.get("HF_TOKEN"), b"hf_secret" in open("/proc/self/environ", "rb").read())
+print("hf_secret" in subprocess.check_output(["env"], text=True), os.environ["MODEL_ID"])
+"""
+    assert ended(start("-c", code, MODEL_ID="demo", HF_TOKEN="hf_secret")) == (
+        0,
+        "hf_secret None False\nFalse demo\n",
+        "",
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_it_while_modules_are_imported(number: signal.Signals) -> None:
     process = start("-c", SLOW_IMPORT, MODEL_ID="demo")

@@ -153,6 +153,7 @@ async def test_defaults(server: Server) -> None:
         "temperature": None,
         "timestamps": False,
         "words": False,
+        "cues": False,
         "logprobs": False,
         "voice_activity": None,
     }
@@ -348,6 +349,7 @@ async def test_every_parameter_of_the_openai_client_arrives(server: Server) -> N
         "temperature": 0.5,
         "timestamps": True,
         "words": True,
+        "cues": False,
         "logprobs": False,
         "voice_activity": {"threshold": 0.7, "prefix_padding_ms": 10, "silence_duration_ms": 20},
     }

@@ -41,6 +41,8 @@ def at(time_s: float) -> int:
         ((at(0), 1, at(4), at(4)), 6.0, TextEnd(4.0, opens_segment=True)),
         ((at(0), 1, at(4), at(5)), 6.0, TextEnd(4.0, opens_segment=True)),
         ((at(0), 1, at(4)), 6.0, TextEnd(4.0, opens_segment=False)),
+        ((at(0), 1, at(2), at(3), 2, at(4), at(5)), 6.0, TextEnd(4.0, opens_segment=True, start_s=3.0)),
+        ((at(0), 1, at(2), 2, at(4)), 6.0, TextEnd(4.0, opens_segment=False, start_s=2.0)),
         ((1, at(4)), 6.0, TextEnd(4.0, opens_segment=False)),
         ((at(0), 1, at(4), at(4)), 4.4, None),
         ((at(0), 1, at(4)), 4.9, None),
@@ -75,6 +77,21 @@ def test_decoding_goes_on_at_the_next_speech(
 @pytest.mark.parametrize("spans_s", [[], [(24.0, 25.5)], [(24.0, 25.9)]])
 def test_nothing_is_decoded_again_without_speech(spans_s: Sequence[tuple[float, float]]) -> None:
     assert next_seek(TextEnd(25.52, opens_segment=True), samples_of(*spans_s)) is None
+
+
+@pytest.mark.parametrize(
+    ("spans_s", "seek_s"),
+    [
+        pytest.param([(15.1, 17.4)], None, id="the words are those of the next speech"),
+        pytest.param([(15.1, 17.4), (20.0, 22.0)], 20.0, id="more speech follows it"),
+        pytest.param([(8.0, 9.5), (15.3, 17.4)], 15.3, id="the segment has its own speech"),
+    ],
+)
+def test_segment_without_speech_at_its_time_is_not_decoded_twice(
+    spans_s: Sequence[tuple[float, float]], seek_s: float | None
+) -> None:
+    seek = next_seek(TextEnd(15.0, opens_segment=False, start_s=7.0), samples_of(*spans_s))
+    assert seek == (None if seek_s is None else Seek(round(seek_s * RATE_HZ), is_in_speech=False))
 
 
 @given(st.floats(0, 29), st.lists(st.tuples(st.floats(0, 15), st.floats(0.1, 15)), max_size=4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_kit.sounds import silence, tone
-from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_sound
+from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_speech
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Samples
 
 FIRST_TIMESTAMP = 1000
 
@@ -69,14 +72,31 @@ def test_segments_are_valid_for_any_order_of_tokens(tokens: list[int], duration_
     assert all(any(token < 1000 for token in tokens[span.first : span.end]) for span in spans)
 
 
+def heard_at(speech_s: float) -> Callable[[Samples], int | None]:
+    """A voice detector that hears speech so many seconds after the start of what it gets."""
+    return lambda samples: round(speech_s * SAMPLE_RATE_HZ) if len(samples) else None
+
+
 @pytest.mark.parametrize(("lead_s", "start_s"), [(2.85, 2.85), (0.4, 0.4), (0.2, 0.0)])
 def test_segment_begins_with_its_sound(lead_s: float, start_s: float) -> None:
     samples = np.concatenate([silence(lead_s), tone(1.0), silence(1.0)])
-    (span,) = start_with_sound([TokenSpan(0, 3, 0.0, 4.0)], samples)
+    (span,) = start_with_speech([TokenSpan(0, 3, 0.0, 4.0)], samples, heard_at(0.0))
     assert span.start_s == pytest.approx(start_s, abs=0.02)
     assert span.end_s == 4.0
 
 
+@pytest.mark.parametrize(("n_tokens", "speech_s", "start_s"), [(5, 1.8, 2.8), (5, 0.9, 1.0), (8, 1.8, 1.0)])
+def test_slow_segment_after_music_begins_with_its_speech(n_tokens: int, speech_s: float, start_s: float) -> None:
+    (span,) = start_with_speech([TokenSpan(0, n_tokens, 1.0, 4.0)], tone(5.0), heard_at(speech_s))
+    assert span.start_s == pytest.approx(start_s, abs=0.001)
+    assert (span.first, span.end, span.end_s) == (0, n_tokens, 4.0)
+
+
+def test_segment_in_which_the_detector_hears_nothing_keeps_its_start() -> None:
+    span = TokenSpan(0, 3, 1.0, 4.0)
+    assert start_with_speech([span], tone(5.0), lambda _samples: None) == (span,)
+
+
 def test_segment_without_sound_keeps_its_start() -> None:
     span = TokenSpan(0, 3, 2.0, 3.0)
-    assert start_with_sound([span], np.concatenate([tone(1.0), silence(3.0)])) == (span,)
+    assert start_with_speech([span], np.concatenate([tone(1.0), silence(3.0)]), heard_at(0.5)) == (span,)

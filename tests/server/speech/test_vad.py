@@ -56,6 +56,18 @@ def test_speech_is_detected_at_any_level(detector: VoiceDetector, peak: float) -
         assert detector.has_speech(spoken("en", index).samples * np.float32(peak / 0.9)), index
 
 
+@pytest.mark.parametrize("lead", [silence(0), silence(4), chords(4)], ids=["none", "silence", "chords"])
+def test_first_speech_is_where_it_begins(detector: VoiceDetector, lead: Samples) -> None:
+    first = detector.first_speech(np.concatenate([lead, spoken("en", 0).samples]))
+    assert first is not None
+    assert len(lead) / RATE - 0.1 <= first / RATE <= len(lead) / RATE + 0.6
+
+
+def test_sound_without_speech_has_no_first_speech(detector: VoiceDetector) -> None:
+    assert detector.first_speech(mains_hum(4)) is None
+    assert detector.first_speech(silence(0)) is None
+
+
 @pytest.mark.parametrize(("voice", "word"), [(voice, word) for voice, words in SHORT_WORDS.items() for word in words])
 @pytest.mark.parametrize("variant", ["", "+m2", "+f2"])
 def test_single_short_word_is_speech(detector: VoiceDetector, voice: str, word: str, variant: str) -> None:

@@ -158,7 +158,7 @@ async def test_single_word_needs_less_evidence_of_speech(
 
 
 async def test_failed_text_is_kept_only_with_clear_speech() -> None:
-    outcome = await run(UNLIKELY, speech=0.6)
+    outcome = await run(UNLIKELY, speech=0.55)
     assert outcome.temperatures == list(TEMPERATURES)
     assert outcome.result == WindowTranscript("", ())
     assert (await run(UNLIKELY, speech=0.8)).result.text == " maybe"
@@ -167,6 +167,13 @@ async def test_failed_text_is_kept_only_with_clear_speech() -> None:
 async def test_likely_text_is_not_checked_for_speech() -> None:
     outcome = await run(said(" So", avg_logprob=-0.2), speech=0.4)
     assert (outcome.result.text, outcome.n_speech_checks) == (" So", 0)
+
+
+async def test_likely_text_where_the_model_reports_no_speech_is_checked() -> None:
+    you = said(" you", avg_logprob=-0.2, no_speech_prob=0.9)
+    assert (await run(you, speech=0.55)).result.text == ""
+    assert (await run(you, speech=0.6)).result.text == " you"
+    assert (await run(said(" so", avg_logprob=-0.5, no_speech_prob=0.4), speech=0.55)).result.text == " so"
 
 
 async def test_prompt_is_dropped_above_temperature_one_half() -> None:
@@ -187,6 +194,29 @@ async def test_prompt_that_the_model_continues_is_dropped() -> None:
 async def test_prompt_that_silences_speech_is_dropped(speech: float, text: str) -> None:
     outcome = await run(said(""), LIKELY, previous=PREVIOUS, speech=speech)
     assert outcome.result.text == text
+
+
+PROMPT = "Please hold the line. Thank you."
+
+
+@pytest.mark.parametrize(
+    ("prompted", "unprompted", "text", "n_decodings"),
+    [
+        pytest.param(" Hold the line.", " Press two now.", " Press two now.", 2, id="read from the prompt"),
+        pytest.param(
+            " Hold the line, thank you!", " Hold a line thank you", " Hold the line, thank you!", 2, id="said"
+        ),
+        pytest.param(" Thank you.", " Press two now.", " Thank you.", 1, id="too short to tell"),
+        pytest.param(" Hold the line, Bob.", " Press two now.", " Hold the line, Bob.", 1, id="not in the prompt"),
+        pytest.param(f" {PROMPT} {PROMPT}", " Press two now.", " Press two now.", 2, id="prompt twice"),
+    ],
+)
+async def test_prompt_that_comes_out_as_the_text_is_dropped(
+    prompted: str, unprompted: str, text: str, n_decodings: int
+) -> None:
+    outcome = await run(said(prompted), said(unprompted), previous=PREVIOUS, prompt=PROMPT)
+    assert outcome.result.text == text
+    assert len(outcome.requests) == n_decodings
 
 
 @pytest.mark.parametrize(

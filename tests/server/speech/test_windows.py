@@ -184,14 +184,14 @@ def test_no_speech_makes_no_window() -> None:
 @pytest.mark.parametrize(
     ("spans_s", "expected"),
     [
-        ([(0, 4), (6, 10)], False),
-        ([(0, 4), (8, 10)], True),
-        ([(4, 10)], True),
-        ([(0, 6)], True),
+        ([(0, 4), (9, 13), (18, 20)], False),
+        ([(0, 4), (11, 20)], True),
+        ([(7, 15), (19, 20)], True),
+        ([(0, 13)], True),
     ],
 )
 def test_long_pauses_are_found(spans_s: list[tuple[float, float]], expected: bool) -> None:
-    assert has_long_pause(beeps(*spans_s, duration_s=10)) is expected
+    assert has_long_pause(beeps(*spans_s, duration_s=20)) is expected
 
 
 def test_pause_with_noise_is_found() -> None:
@@ -205,7 +205,7 @@ def test_uniform_sound_has_no_pause(samples: Samples) -> None:
 
 def test_window_is_split_before_speech_after_long_pause() -> None:
     window = Window(100 * RATE, 130 * RATE)
-    windows = split_after_pauses(window, spans((5, 7), (9, 10), (20, 22)))
-    assert times(windows) == [(100, 105), (105, 120), (120, 130)]
-    assert split_after_pauses(window, spans((2, 7), (9, 10))) == (window,)
+    windows = split_after_pauses(window, spans((7, 9), (13, 14), (22, 24)))
+    assert times(windows) == [(100, 107), (107, 122), (122, 130)]
+    assert split_after_pauses(window, spans((5, 7), (12, 13))) == (window,)
     assert split_after_pauses(window, ()) == (window,)

@@ -46,6 +46,19 @@ def evenly(words: list[str]) -> tuple[TimedWord, ...]:
     return timed(words, [0.2 * n for n in range(len(words) + 1)])
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (" Appuyez sur l'étoile", [" Appuyez", " sur", " l'étoile"]),
+        (" dell'utente d'agent", [" dell'utente", " d'agent"]),
+        (" the users' words", [" the", " users", "'", " words"]),
+        (" it's 'quoted'", [" it's", " 'quoted", "'"]),
+    ],
+)
+def test_elided_article_is_part_of_its_word(text: str, words: list[str]) -> None:
+    assert words_of(text, "fr") == words
+
+
 def openai_merge(words: list[str]) -> list[str]:
     """`merge_punctuations` of openai/whisper's timing.py, on texts."""
     texts = list(words)

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from whisper_runtime.capability import BFLOAT16, TORCH
 from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.decoding import Decoding
@@ -33,7 +34,6 @@ GIB = 1024**3
 RUNTIME_BYTES = 3 * GIB
 """CUDA's context, graphs, and what a step and the encoder hold at a time."""
 N_CPU_SLOTS = 16
-MIN_CAPABILITY = (7, 0)
 DTYPES = {"half": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -83,14 +83,14 @@ def _dtype_name(config: WorkerConfig, device: torch.device) -> str:
         return "float32"
     capability, name = torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device)
     spelled = f"{capability[0]}.{capability[1]}"
-    if capability < MIN_CAPABILITY:
+    if capability < TORCH:
         raise StartError(
             f"ENGINE: torch needs a GPU of compute capability 7.0 (V100) or newer, {name} has {spelled}; "
             "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
         )
     if config.dtype == "auto":
-        return "bfloat16" if capability >= (8, 0) else "half"
-    if config.dtype == "bfloat16" and capability < (8, 0):
+        return "bfloat16" if capability >= BFLOAT16 else "half"
+    if config.dtype == "bfloat16" and capability < BFLOAT16:
         raise StartError(
             f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {name} has {spelled}; set it to auto or half"
         )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from whisper_runtime import capability
 from whisper_runtime.choices import AttentionBackend, DType, KvCacheDType
 from whisper_server.engines.gpu.model_facts import ModelShape
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
-MIN_CAPABILITY = (7, 5)
 MAX_SEQUENCES = 256
 GIB = 1024**3
 RUNTIME_BYTES = int(1.5 * GIB)
@@ -59,7 +59,7 @@ class EngineConfig:
 
 def gpu_config(gpu: Gpu, shape: ModelShape, requested: RequestedConfig) -> EngineConfig:
     """The configuration for a model on a GPU. Raises StartError for settings that the GPU cannot fulfil."""
-    if gpu.capability < MIN_CAPABILITY:
+    if gpu.capability < capability.VLLM:
         raise StartError(
             f"ENGINE: vLLM needs a GPU of compute capability 7.5 (T4) or newer, {gpu.name} has {_capability(gpu)}; "
             "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
@@ -110,7 +110,7 @@ def _capability(gpu: Gpu) -> str:
 
 
 def _dtype(gpu: Gpu, requested: DType) -> str:
-    knows_bfloat16 = gpu.capability >= (8, 0)
+    knows_bfloat16 = gpu.capability >= capability.BFLOAT16
     if requested is DType.AUTO:
         return "bfloat16" if knows_bfloat16 else "half"
     if requested is DType.INT8:
@@ -125,7 +125,7 @@ def _dtype(gpu: Gpu, requested: DType) -> str:
 
 def _kv_cache_dtype(gpu: Gpu, dtype: str, requested: KvCacheDType) -> str:
     if requested is KvCacheDType.FP8:
-        if gpu.capability < (8, 9):
+        if gpu.capability < capability.FP8_CACHE:
             raise StartError(
                 f"VLLM_KV_CACHE_DTYPE: fp8 needs compute capability 8.9 (L4, L40S) or newer, {gpu.name} has "
                 f"{_capability(gpu)}; set it to fp16 or auto"
@@ -162,11 +162,11 @@ def _attention_backend(
 
 def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str | None:
     """Why FlashAttention cannot be used; None where it can."""
-    if gpu.capability < (8, 0):
+    if gpu.capability < capability.FLASH_ATTENTION:
         return f"needs compute capability 8.0 (A100) or newer, {gpu.name} has {_capability(gpu)}"
     if dtype == "float32":
         return "does not compute in float32"
-    if kv_cache_dtype == "fp8" and gpu.capability[0] != 9:
+    if kv_cache_dtype == "fp8" and gpu.capability[0] != capability.FLASH_ATTENTION_FP8_MAJOR:
         return f"reads an fp8 cache on Hopper (H100, H200) only, and this is {gpu.name}"
     return None
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from whisper_server.api.options import Granularity, Policy, ResponseFormat
 from whisper_server.api.values import FieldName, parse_name, parse_values, spec_of
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.errors import BadRequest, MemoryFull, UploadTimeout
+from whisper_server.errors import BadRequest, MemoryFull, Overloaded, UploadTimeout
 from whisper_server.http.forms.limits import FormLimits, refuse_by_headers
 from whisper_server.http.forms.multipart import FormPart, FormPartReader, discard
 from whisper_server.http.loop_throttle import LoopThrottle
@@ -62,7 +62,7 @@ async def read_form(
 ) -> Form:
     """Read and check the form of a request; `throttle` limits the pieces of bodies that are read per loop iteration.
 
-    The caller releases the reservation. Raises BadRequest, MemoryFull, UploadTooLarge, UploadTimeout.
+    The caller releases the reservation. Raises BadRequest, Overloaded, UploadTooLarge, UploadTimeout.
     """
     refuse_by_headers(request.headers, limits)
     try:
@@ -72,7 +72,7 @@ async def read_form(
         raise UploadTimeout(
             f"The request body did not arrive within {limits.upload_timeout_s:g} s (UPLOAD_TIMEOUT_SECONDS)."
         ) from None
-    except (BadRequest, MemoryFull):
+    except (BadRequest, Overloaded):
         reservation.release()  # the upload is freed: other requests need not wait until its rest is discarded
         with suppress(TimeoutError):
             await asyncio.wait_for(discard(request, limits, throttle), _DISCARD_S)
@@ -125,5 +125,5 @@ async def _read(
 async def _receive(part: FormPart, file: MemoryFile, reservation: Reservation) -> None:
     while piece := await part.read():
         if not reservation.grow(len(piece)):
-            raise MemoryFull
+            raise reservation.refusal or MemoryFull()
         file.write(piece)

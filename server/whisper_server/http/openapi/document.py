@@ -32,10 +32,16 @@ _ERRORS: Mapping[int, tuple[str, ApiError]] = {
     404: ("No such model, or no such address.", ModelNotFound("The model `x` is not served here.", param="model")),
     405: ("Not with this method.", RoutingError("Method not allowed (GET /v1/audio/transcriptions)", status=405)),
     408: ("The body did not arrive in time (UPLOAD_TIMEOUT_SECONDS).", UploadTimeout("The body did not arrive.")),
-    413: ("The body is larger than MAX_UPLOAD_BYTES.", UploadTooLarge("The body is too large.", param="file")),
+    413: (
+        "The body is larger than MAX_UPLOAD_BYTES, or takes too long.",
+        UploadTooLarge("The body is too large.", param="file"),
+    ),
     415: ("The body has a Content-Encoding.", UnsupportedEncoding("Content-Encoding 'gzip' is not supported.")),
     417: ("An `Expect` header other than `100-continue`.", RoutingError("Expectation Failed", status=417)),
-    429: ("Too much is waiting, or no memory is left.", Overloaded("Try again soon.", retry_after_s=5)),
+    429: (
+        "Too much is waiting, no memory is left, or the client is over a quota.",
+        Overloaded("Try again soon.", retry_after_s=5),
+    ),
     500: ("A fault of the server; its log has more under the same `x-request-id`.", InternalError("A fault.")),
     503: ("The model is being loaded, the engine is dead, or the server is shutting down.", Unavailable("Not ready.")),
 }
@@ -125,7 +131,7 @@ def _paths(facts: DocumentFacts) -> Json:
         "/health": {"get": _operation("health", "Is the server alive?", _SERVICE, _json("Health"), (*_ALWAYS, 503))},
         "/ready": {
             "get": _operation(
-                "ready", "Should requests be sent here? Says why not.", _SERVICE, _json("Health"), (*_ALWAYS, 503)
+                "ready", "Should requests be sent here? Says why not.", _SERVICE, _json("Readiness"), (*_ALWAYS, 503)
             )
         },
         "/metrics": {

@@ -154,6 +154,13 @@ class Health(_Body):
     status: Literal["ok"]
 
 
+class Readiness(Health):
+    """The server takes requests; a long queue does not change that."""
+
+    queue_wait_seconds: float = Field(ge=0, description="Wait that a new client's clip must expect.")
+    decode_wait_seconds: float = Field(ge=0, description="The part of it before its file is decoded.")
+
+
 BODIES: tuple[type[BaseModel], ...] = (
     ErrorBody,
     Transcription,
@@ -163,5 +170,6 @@ BODIES: tuple[type[BaseModel], ...] = (
     ModelList,
     ModelObject,
     Health,
+    Readiness,
 )
 """All types that the document names."""

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from whisper_server.speech.fair_semaphore import FairSemaphore
+from whisper_server.fairness.fair_semaphore import FairSemaphore
 
 
 async def settle() -> None:

@@ -1,0 +1,83 @@
+"""A semaphore that is fair to owners, then to requests: free slots go to those that wait in the order of `FairQueue`.
+
+A request with hundreds of windows and a request with a single window get slots alternately, so that a short
+recording does not wait for the whole of a long one. This module does not depend on windows or engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from typing import ParamSpec, TypeVar
+
+from whisper_server.fairness.fair_queue import FairQueue
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class FairSemaphore:
+    """`n_slots` slots. Waiters get them in turns by owner, then by request; first come, first served within a request."""
+
+    def __init__(self, n_slots: int) -> None:
+        self._n_slots = n_slots
+        self._n_free = n_slots
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+
+    @property
+    def n_waiting(self) -> int:
+        """Number of waiters."""
+        return len(self._waiting)
+
+    @property
+    def n_held(self) -> int:
+        """Number of slots in use."""
+        return self._n_slots - self._n_free
+
+    @asynccontextmanager
+    async def slot(self, owner: Hashable, request: Hashable = None) -> AsyncIterator[None]:
+        """Hold a slot. Cancelling a waiter removes it from the queue and changes nothing else."""
+        await self._acquire(owner, request)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, owner: Hashable, request: Hashable) -> None:
+        if self._n_free:
+            self._n_free -= 1
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(owner, request, future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                self._waiting.remove(owner, request, future)
+            else:  # the slot was assigned before the cancellation arrived
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        while (future := self._waiting.pop()) is not None:
+            if not future.done():
+                future.set_result(None)
+                return
+        self._n_free += 1
+
+
+class FairThreads:
+    """One request's way to threads: no more than the semaphore's slots compute at a time, in turns."""
+
+    def __init__(self, slots: FairSemaphore, owner: Hashable, request: Hashable) -> None:
+        self._slots = slots
+        self._owner = owner
+        self._request = request
+
+    async def run(
+        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """As `asyncio.to_thread`, once it is this request's turn."""
+        async with self._slots.slot(self._owner, self._request):
+            return await asyncio.to_thread(function, *args, **kwargs)
