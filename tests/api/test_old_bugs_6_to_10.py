@@ -25,7 +25,7 @@ from speech_kit.recordings import Recording, fitted, join
 from speech_kit.scores import normalised, word_errors
 from speech_kit.sentences import spoken
 from speech_kit.sounds import silence, wav
-from suite_kit.slow import SLOW
+from suite_kit.slow import IN_SHORT, SLOW
 
 
 @pytest.mark.parametrize("duration_s", [30, 60, 90])
@@ -86,7 +86,7 @@ def test_bug_7_segments_have_running_ids_and_real_figures(api: Api, minute_and_a
 
 @pytest.mark.on_ctranslate2(because="on vLLM's CPU build it takes minutes")
 def test_bug_8_health_answers_while_a_long_file_is_decoded(api: Api) -> None:
-    long = wav(np.tile(spoken("en", 0).samples, 200)[: 16_000 * 400])
+    long = wav(np.tile(spoken("en", 0).samples, 200)[: 16_000 * (150 if IN_SHORT else 400)])
     with ThreadPoolExecutor(2) as pool:
         pending = pool.submit(api.post, long, response_format="json")
         delays_s: list[float] = []

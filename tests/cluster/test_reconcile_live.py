@@ -88,7 +88,12 @@ def test_nothing_is_written_while_nothing_changes(cluster: Cluster, namespace: s
         "pod": {"resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"memory": "2.5Gi"}}},
     }
     ready(cluster, namespace, rich)
-    # Whatever others still have to say about the children: the autoscaler, which tries every 3 s, that it has no metrics.
+    # On a new cluster the autoscaler learns of the kind after half a minute, and only then that it has no metrics.
+    cluster.wait(
+        lambda: "FailedGetResourceMetric" in str(cluster.get("wep", "speech", namespace)["status"]),
+        SOON_S * 12,
+        "the autoscaler knows the kind",
+    )
     cluster.wait(lambda: stands_still(cluster, namespace, 5), SOON_S * 6, "the others are done")
     before = every_version(cluster, namespace)
     time.sleep(STILL_S)

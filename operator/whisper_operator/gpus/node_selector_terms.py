@@ -41,7 +41,7 @@ def node_selector_terms(gpu: Gpu, engine: Engine = ANY_ENGINE) -> list[dict[str,
     wanted = needed_capability(engine)
     _check_capability(gpu, wanted)
     if gpu.class_ is GpuClass.AUTO and gpu.min_memory_gib is None and wanted == of_engine(engine.type):
-        # Nothing is asked for but what the engine needs: also nodes whose GPU no label tells.
+        # Nothing is asked for but what the engine needs: also nodes whose GPU no label names.
         families = _not_too_old(gpu, wanted)
     else:
         families = [_by_gfd(gpu, capability) for capability in _capabilities(gpu.class_, wanted)]
@@ -55,7 +55,7 @@ def needed_capability(engine: Engine) -> CapabilityRange:
 
 
 def _not_too_old(gpu: Gpu, wanted: CapabilityRange) -> list[list[Expression]]:
-    """GFD's labels tell that the GPU is new enough, or there are none and no cloud's label tells that it is too old."""
+    """GFD's labels show that the GPU is new enough, or there are none and no cloud's label shows that it is too old."""
     whole = [] if gpu.shared else [*_whole_by_gfd(gpu), *_whole_on_gke(), *_whole_by_instance_type()]
     if wanted == CapabilityRange():
         return [whole]
@@ -87,7 +87,7 @@ def _check_capability(gpu: Gpu, wanted: CapabilityRange) -> None:
 
 
 def without_gpu() -> list[Expression]:
-    """Matches nodes that no label tells to have a GPU."""
+    """Matches nodes without a label that shows a GPU."""
     gpus = [_absent(key) for key in (f"{_GPU}.present", f"{_GPU}.count", _GKE)]
     aws = [_absent(f"{domain}/instance-gpu-name") for domain in _AWS]
     return [*gpus, *aws, _not_in(_INSTANCE_TYPE, *(name for product in PRODUCTS for name in product.instance_types))]

@@ -1,4 +1,4 @@
 """Turns by owner, then by request, at everything that requests share: the same order for each, and what it means for a wait.
 
-An owner is who sent the request: an API key, or else an address. Knows no windows, files, engines or HTTP.
+An owner is the API key of a request, or else its address. Knows no windows, files, engines or HTTP.
 """

@@ -1,7 +1,7 @@
-"""Who sent a request: the owner whose turns, memory and quotas it takes.
+"""The owner of a request, whose turns, memory and quotas it takes.
 
 An owner is the name of an API key, else the client's address. Behind a proxy that address is in `X-Forwarded-For`, which
-anyone can write: it is read only as far as trusted proxies have written it.
+any client can write: only what trusted proxies have written is read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def owner_of(request: web.BaseRequest, client: str, proxies: Sequence[Network]) 
 def client_address(peer: str, forwarded_for: Sequence[str], proxies: Sequence[Network]) -> str:
     """The last address on the way that is not a trusted proxy's: each proxy appends the one that it got the request from.
 
-    An entry that is no address ends the way: what is left of it may be made up.
+    An entry that is no address ends the way: the entries before it may be made up.
     """
     network = _network_of(peer)
     way = [entry for header in forwarded_for for entry in header.split(",")]
