@@ -121,7 +121,7 @@ async def test_no_slot_is_lost_by_random_cancels_and_failures(seed: int) -> None
 
 
 async def test_owner_whose_turns_take_longer_gets_fewer() -> None:
-    """Silence costs an engine ten times as much as a clip: with equal turns it would take ten elevenths of it."""
+    """With equal turns, windows that take ten times as long would take ten elevenths of the engine."""
     now_s, n_turns = 0.0, {"silence": 0, "clips": 0}
     slots = FairSemaphore(1, lambda: now_s)
 
