@@ -75,9 +75,10 @@ class FairQueue(Generic[Item]):
         return item
 
     def charge(self, owner: Hashable, cost: float) -> None:
-        """Add to what `owner` has had: its work turned out to cost more. Without anyone who waits, nothing is owed."""
+        """Add to what `owner` has had: its work turned out to cost more, or less. If nothing waits, nothing is owed."""
         if self._n_items:
-            self._owners.setdefault(owner, _Owner(self._now)).time += cost
+            entry = self._owners.setdefault(owner, _Owner(self._now))
+            entry.time = max(self._now, entry.time + cost)
 
     def remove(self, owner: Hashable, request: Hashable, item: Item) -> None:
         """Remove the item if it is still there."""

@@ -15,13 +15,19 @@ from whisper_server.fairness.fair_queue import FairQueue
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+_WEIGHT = 0.1
+"""Of one more turn in the mean cost of turns."""
 
 
 class FairSemaphore:
     """`n_slots` slots. Waiters get them in turns by owner, then by request; first come, first served within a request."""
 
-    def __init__(self, n_slots: int) -> None:
+    def __init__(self, n_slots: int, clock: Callable[[], float] | None = None) -> None:
+        """With a clock, a turn costs the seconds for which the slot was held; without, all turns cost the same."""
         self._n_slots = n_slots
+        self._clock = clock
+        self._cost = 1.0
+        """Of a turn that has not ended: the mean of those that have."""
         self._n_free = n_slots
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
 
@@ -39,10 +45,18 @@ class FairSemaphore:
     async def slot(self, owner: Hashable, request: Hashable = None) -> AsyncIterator[None]:
         """Hold a slot. Cancelling a waiter removes it from the queue and changes nothing else."""
         await self._acquire(owner, request)
+        begin_s, assumed = self._now_s(), self._cost
         try:
             yield
         finally:
+            if self._clock is not None:
+                held_s = self._now_s() - begin_s
+                self._cost += _WEIGHT * (held_s - self._cost)
+                self._waiting.charge(owner, held_s - assumed)
             self._release()
+
+    def _now_s(self) -> float:
+        return 0.0 if self._clock is None else self._clock()
 
     async def _acquire(self, owner: Hashable, request: Hashable) -> None:
         if self._n_free:
@@ -60,7 +74,7 @@ class FairSemaphore:
             raise
 
     def _release(self) -> None:
-        while (future := self._waiting.pop()) is not None:
+        while (future := self._waiting.pop(self._cost)) is not None:
             if not future.done():
                 future.set_result(None)
                 return

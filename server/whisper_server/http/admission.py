@@ -18,17 +18,26 @@ class RequestSlots:
     def __init__(self, n_slots: int) -> None:
         self.n_slots = n_slots
         self.n_taken = 0
+        self._n_by_owner: dict[str, int] = {}
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Hold a slot. Raises TooManyRequests at once if none is free."""
-        if self.n_taken >= self.n_slots:
+    def taken(self, owner: str = "") -> Iterator[None]:
+        """Hold a slot. Raises TooManyRequests at once if none is free.
+
+        The last sixteenth is for owners that hold no more than that, as in the memory budget.
+        """
+        n_held, n_for_newcomers = self._n_by_owner.get(owner, 0), self.n_slots // 16
+        if self.n_taken >= self.n_slots - (0 if n_held < n_for_newcomers else n_for_newcomers):
             raise TooManyRequests(self.n_slots)
         self.n_taken += 1
+        self._n_by_owner[owner] = n_held + 1
         try:
             yield
         finally:
             self.n_taken -= 1
+            self._n_by_owner[owner] -= 1
+            if not self._n_by_owner[owner]:
+                del self._n_by_owner[owner]
 
 
 def check_budget(budget: MemoryBudget, n_bytes: int, owner: str = "") -> None:

@@ -71,7 +71,7 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
     state, record = request.app[APP_STATE], request[RECORD]
     record.owner = owner_of(request, record.client, state.proxies)
     backend = _admit(request, state, record.owner)
-    with state.slots.taken(), state.quotas.request(record.owner):
+    with state.slots.taken(record.owner), state.quotas.request(record.owner):
         await send_continue(request)
         return await _answer(request, task, state, backend)
 

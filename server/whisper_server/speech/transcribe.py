@@ -48,7 +48,8 @@ class Transcriber:
         self.policy = policy
         self.max_window_s = max_window_s
         self.on_fallback = on_fallback
-        self.slots = FairSemaphore(engine.facts.n_windows_in_flight)
+        # A window of silence holds its slot for up to six decodes of 224 tokens, a clip's for one of 20.
+        self.slots = FairSemaphore(engine.facts.n_windows_in_flight, clock)
         self.threads = FairSemaphore(len(os.sched_getaffinity(0)))  # long recordings would take all of them
         self.wait_estimator = WaitEstimator(clock, engine.facts.n_windows_in_flight)
         self.transcriptions: set[Transcription] = set()

@@ -118,3 +118,23 @@ async def test_no_slot_is_lost_by_random_cancels_and_failures(seed: int) -> None
         await settle_started(slots, 1)
         fifth.cancel()
         await settle()
+
+
+async def test_owner_whose_turns_take_longer_gets_fewer() -> None:
+    """With equal turns, windows that take ten times as long would take ten elevenths of the engine."""
+    now_s, n_turns = 0.0, {"silence": 0, "clips": 0}
+    slots = FairSemaphore(1, lambda: now_s)
+
+    async def work(owner: str, held_s: float) -> None:
+        nonlocal now_s
+        async with slots.slot(owner):
+            n_turns[owner] += 1
+            now_s += held_s
+
+    async with slots.slot("before them"):
+        silence = [asyncio.create_task(work("silence", 10)) for _ in range(100)]
+        clips = [asyncio.create_task(work("clips", 1)) for _ in range(100)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*clips)
+    assert n_turns["silence"] <= 15
+    await asyncio.gather(*silence)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from http_kit.doubles import DURATION_S, Doubles, PipelineDouble
 from http_kit.running import Running, form_body, post_head, read_answer, running, until
-from whisper_server.errors import RateLimited
+from whisper_server.errors import RateLimited, TooManyRequests
+from whisper_server.http.admission import RequestSlots
 from whisper_server.http.quotas import QuotaLimits, Quotas
 from whisper_server.memory_budget import MemoryBudget
 
@@ -138,6 +140,20 @@ def test_long_recording_is_paid_back_over_minutes() -> None:
     clock.now_s += 3600
     quotas.spend_audio("other", 1)
     assert list(quotas._buckets) == ["other"], "a full bucket is forgotten"
+
+
+def test_newcomer_finds_a_slot_though_another_took_what_it_could() -> None:
+    slots = RequestSlots(32)
+    with ExitStack() as held:
+        for _ in range(30):
+            held.enter_context(slots.taken("hog"))
+        with pytest.raises(TooManyRequests):
+            held.enter_context(slots.taken("hog"))
+        for owner in ("clip", "other"):
+            held.enter_context(slots.taken(owner))
+        with pytest.raises(TooManyRequests):
+            held.enter_context(slots.taken("third"))
+    assert (slots.n_taken, slots._n_by_owner) == (0, {})
 
 
 def test_newcomer_finds_memory_though_another_took_what_it_could() -> None:
