@@ -148,7 +148,6 @@ def test_speech_among_other_sounds_is_transcribed_alone(
     assert errors.n_edits <= 2
 
 
-@pytest.mark.on_both_engines
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_speech_after_a_long_pause_has_the_right_times(api: Api, language: str) -> None:
     utterance = spoken(language, 1)

@@ -79,7 +79,6 @@ def _vocabulary() -> dict[int, str]:
     return {index: token for token, index in tokenizer["model"]["vocab"].items()} | added
 
 
-@pytest.mark.on_both_engines
 def test_bug_5_a_prompt_reaches_the_model(api: Api, clip: bytes) -> None:
     def logprobs(prompt: str) -> list[float]:
         answer = api.json(clip, include=["logprobs"], prompt=prompt, temperature=0)
@@ -89,7 +88,6 @@ def test_bug_5_a_prompt_reaches_the_model(api: Api, clip: bytes) -> None:
     assert any(abs(a - b) > 0.001 for a, b in zip(without, with_prompt, strict=False))
 
 
-@pytest.mark.on_both_engines
 def test_bug_5_a_window_that_fails_is_decoded_again_at_a_higher_temperature(api: Api) -> None:
     voices = [spoken(language, 6).samples for language in ("en", "de", "es", "ru")]
     babble = np.zeros(max(len(voice) for voice in voices), np.float32)

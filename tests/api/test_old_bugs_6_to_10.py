@@ -40,7 +40,6 @@ def test_bug_6_exact_multiples_of_30_s_have_no_silent_window_at_the_end(api: Api
     assert len(normalised(answer["text"])) <= len(normalised(recording.text)) + 1
 
 
-@pytest.mark.on_both_engines
 def test_bug_6_thirty_seconds_are_one_window(api: Api) -> None:
     recording = fitted(join([spoken("en", i) for i in range(5)], pause_s=(0.3, 1.0), seed=6), 30)
     answer = api.verbose(wav(recording.samples))
@@ -58,7 +57,6 @@ def test_bug_6_windows_are_not_cut_in_mid_word(api: Api) -> None:
     assert all(any(begin <= cut_s <= end for begin, end in pauses_s) for cut_s in cuts_s), (cuts_s, pauses_s)
 
 
-@pytest.mark.on_both_engines
 def test_bug_7_a_last_segment_without_an_end_is_kept(api: Api) -> None:
     """Sound that stops in mid-sentence gives the model no end to tell."""
     utterance = spoken("en", 19)

@@ -31,7 +31,6 @@ def test_language_may_be_given_by_code_or_name(api: Api, language: str, form: st
     assert word_errors([utterance.text], [answer["text"]]).rate <= 0.25
 
 
-@pytest.mark.on_both_engines
 def test_the_given_language_is_used_and_reported_even_if_it_is_wrong(api: Api, clip: bytes) -> None:
     assert api.verbose(clip, language="ru")["language"] == "russian"
 
@@ -77,7 +76,6 @@ def test_languages_restrict_what_is_detected(api: Api) -> None:
     assert api.verbose(russian, languages=["de", "ru"])["language"] == "russian"
 
 
-@pytest.mark.on_both_engines
 def test_one_language_a_request_from_the_first_speech(api: Api) -> None:
     """verbose_json names one language; a second one in the same recording does not change it."""
     spanish, english = spoken("es", 1), spoken("en", 1)
@@ -85,7 +83,6 @@ def test_one_language_a_request_from_the_first_speech(api: Api) -> None:
     assert api.verbose(both)["language"] == "spanish"
 
 
-@pytest.mark.on_both_engines
 def test_a_prompt_does_not_change_what_was_said(api: Api, clip: bytes) -> None:
     prompts = ["", "A report on travelling by rail.", "Trains, timetables, mornings. " * 300]
     texts = in_flight(lambda prompt: api.text(clip, prompt=prompt), prompts)
@@ -137,7 +134,6 @@ def test_keywords_are_taken_with_and_without_brackets(api: Api, clip: bytes) -> 
     assert _n_edits(api.text(clip, keywords=["train", "city"])) <= 1
 
 
-@pytest.mark.on_both_engines
 def test_temperature_zero_is_the_same_text_every_time(api: Api, clip: bytes) -> None:
     texts = in_flight(lambda _: api.text(clip, temperature=0), range(6))
     assert len(set(texts)) == 1
@@ -151,7 +147,6 @@ def test_a_temperature_is_used_and_reported(api: Api) -> None:
     assert len({answer["text"] for answer in answers}) > 1
 
 
-@pytest.mark.on_both_engines
 def test_translations_answer_in_english_and_say_so(api: Api) -> None:
     """The demo model was never taught to translate: what is held here is the route, not its words."""
     answer = api.verbose(wav(spoken("de", 0).samples), route="translations")
@@ -170,7 +165,6 @@ def test_an_empty_value_is_an_absent_one(api: Api, clip: bytes) -> None:
     assert _n_edits(api.json(clip, **empty)["text"]) <= 1
 
 
-@pytest.mark.on_both_engines
 def test_models(api: Api, clip: bytes) -> None:
     listed = api.http.get("/v1/models").json()
     names = [model["id"] for model in listed["data"]]
