@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from server_kit.process import output_of_bench
+
 pytestmark = pytest.mark.on_ctranslate2(because="the benchmarks are of a CPU")
 Figure = Callable[[str], None]
 
@@ -29,15 +26,7 @@ Figure = Callable[[str], None]
     ],
 )
 def test_a_benchmark_in_small(script: str, arguments: str, printed: str, figure: Figure) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "bench" / script, *arguments.split()],
-        env=os.environ | {"PYTHONPATH": f"{ROOT / 'demo'}:{ROOT / 'tests' / 'kit'}"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.startswith(printed)]
-    assert len(rows) == 1, done.stdout
+    printed_lines = output_of_bench(script, arguments.split())
+    rows = [line for line in printed_lines if line.startswith(printed)]
+    assert len(rows) == 1, printed_lines
     figure(f"bench/{script} {arguments}: {rows[0]}")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from real_kit.speech import music, prompts
-
-ROOT = Path(__file__).parents[2]
+from server_kit.process import output_of_bench
 
 
 @pytest.mark.before_release(because="it takes a minute of CPU, and make bench-accuracy is not of every day")
@@ -20,16 +16,8 @@ def test_accuracy_bench_tells_both_sides(tmp_path: Path) -> None:
     assert music()
     choice = ["--size", "tiny", "--languages", "en", "--sets", "long,instrumental"]
     choice += ["--systems", "ours json,faster-whisper batched", "--out", str(tmp_path / "accuracy.jsonl")]
-    done = subprocess.run(
-        [sys.executable, ROOT / "bench" / "accuracy.py", *choice],
-        env=os.environ | {"PYTHONPATH": f"{ROOT / 'demo'}:{ROOT / 'tests' / 'kit'}"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "| " in line]
+    lines = output_of_bench("accuracy.py", choice)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "| " in line]
     wer_of = {(row[0], row[1]): row[2] for row in rows[1:]}
     assert list(wer_of) == [
         (which, system) for which in ("long", "instrumental") for system in ("ours json", "faster-whisper batched")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,3 +205,17 @@ def running(settings: Mapping[str, str], folder: Path) -> Iterator[ServerProcess
     ending = stop(server, shared_before)
     if ending != Ending(0, (), ()):
         raise AssertionError(f"the server did not end well: {ending}\n{server.log()[-4000:]}")
+
+
+def output_of_bench(script: str, arguments: Sequence[str], limit_s: float = 280) -> list[str]:
+    """Run a script of bench/ to its end, which must be a good one. The lines that it printed."""
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "bench" / script, *arguments],
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY / 'demo'}:{REPOSITORY / 'tests' / 'kit'}"},
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
