@@ -35,7 +35,7 @@ class Product:
 
     @property
     def gpu_class(self) -> GpuClass | None:
-        """None: too old for every class."""
+        """None where the GPU is too old for every class."""
         major, minor = self.capability
         if major == 8:
             return GpuClass.ADA if minor == 9 else GpuClass.AMPERE
