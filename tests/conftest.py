@@ -10,7 +10,7 @@ talk to a server that runs already, and those that need a process of their own a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -115,3 +115,10 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
         return running({"MODEL_CACHE_DIR": str(cache), **settings}, tmp_path_factory.mktemp("server"))
 
     return start
+
+
+@pytest.fixture(scope="session")
+def server(start_server: StartServer) -> Iterator[ServerProcess]:
+    """The shared server's process. It must end with 0 and leave nothing behind."""
+    with start_server({}) as process:
+        yield process

@@ -25,13 +25,6 @@ BASE_URL = os.environ.get("TEST_BASE_URL", "")
 
 
 @pytest.fixture(scope="session")
-def server(start_server: StartServer) -> Iterator[ServerProcess]:
-    """The shared server's process. It must end with 0 and leave nothing behind."""
-    with start_server({}) as process:
-        yield process
-
-
-@pytest.fixture(scope="session")
 def base_url(request: pytest.FixtureRequest) -> str:
     if BASE_URL:
         return BASE_URL.rstrip("/")

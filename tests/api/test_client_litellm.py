@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 from speech_kit.scores import word_errors
 from speech_kit.sentences import sentences
 
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = (
+    "True"  # else its import asks GitHub for prices, three times where there is none
+)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import litellm

@@ -1,11 +1,14 @@
-"""Death of vLLM's processes and cancellation of their requests. All tests share one server, which the last one kills."""
+"""Death of vLLM's processes and cancellation of their requests.
+
+The API tests' server serves here too, because a start of vLLM takes a minute of a processor; the last test kills it.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -15,7 +18,7 @@ import pytest
 
 from server_kit.api import Api, form
 from server_kit.heard import TIMED
-from server_kit.process import ServerProcess, StartServer, name_of
+from server_kit.process import ServerProcess, name_of
 from speech_kit.recordings import join
 from speech_kit.scores import word_errors
 from speech_kit.sentences import spoken
@@ -24,12 +27,6 @@ from suite_kit.slow import IN_SHORT, SLOW
 
 AT_ONCE_S = 5.0 * SLOW
 N_REQUESTS = 4
-
-
-@pytest.fixture(scope="module")
-def mortal(start_server: StartServer) -> Iterator[ServerProcess]:
-    with start_server({}) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +59,28 @@ def _is_idle(processes: list[psutil.Process]) -> bool:
 
 
 def test_disconnected_client_removes_its_request_from_vllm(
-    mortal: ServerProcess, long: bytes, figure: Callable[[str], None]
+    server: ServerProcess, long: bytes, figure: Callable[[str], None]
 ) -> None:
-    processes = _vllm_processes(mortal)
+    processes = _vllm_processes(server)
     _wait_for(lambda: _is_idle(processes), 30)
     idle_s = _cpu_s(processes)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{mortal.url}/v1/audio/transcriptions", files={"file": ("long.wav", long)}, data=form(), timeout=4)
+        httpx.post(f"{server.url}/v1/audio/transcriptions", files={"file": ("long.wav", long)}, data=form(), timeout=4)
     took_s = _wait_for(lambda: _is_idle(processes), 20)
     figure(
         f"vLLM is idle {took_s:.1f} s after a client disconnects, and has computed for {_cpu_s(processes) - idle_s:.1f} s"
     )
     assert _cpu_s(processes) > idle_s + 0.5
-    api = Api(mortal.url)
+    api = Api(server.url)
     assert word_errors([spoken("en", 0).text], [api.text(wav(spoken("en", 0).samples))]).n_edits <= 1
     api.close()
 
 
 def test_dead_engine_gives_503_at_once_and_the_server_stops(
-    mortal: ServerProcess, long: bytes, figure: Callable[[str], None]
+    server: ServerProcess, long: bytes, figure: Callable[[str], None]
 ) -> None:
-    api = Api(mortal.url)
-    processes = _vllm_processes(mortal)
+    api = Api(server.url)
+    processes = _vllm_processes(server)
     (core,) = [process for process in processes if name_of(process) == "VLLM::EngineCore"]
     busy_s = _cpu_s(processes) + 1.0
 
@@ -113,9 +110,9 @@ def test_dead_engine_gives_503_at_once_and_the_server_stops(
     assert psutil.wait_procs(processes, 15)[1] == []
     api.close()
 
-    mortal.terminate()
+    server.terminate()
     begin_s = time.monotonic()
-    assert mortal.popen.wait(30) == 0
+    assert server.popen.wait(30) == 0
     figure(f"a server with a dead engine ends {time.monotonic() - begin_s:.1f} s after SIGTERM")
 
 

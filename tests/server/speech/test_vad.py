@@ -22,6 +22,7 @@ from speech_kit.sounds import (
     white_noise,
     with_noise,
 )
+from suite_kit.slow import IN_SHORT
 from whisper_server.errors import StartError
 from whisper_server.speech.vad import FRAME_SAMPLES, MODEL_PATH, VoiceDetector, run_step
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
@@ -78,15 +79,16 @@ def test_single_short_word_is_speech(detector: VoiceDetector, voice: str, word: 
     assert len(detector.speech_spans(np.concatenate([silence(1), samples, silence(1)]))) == 1
 
 
+LONG_S = 10 if IN_SHORT else 30
 NOT_SPEECH: dict[str, Callable[[int], Samples]] = {
-    "silence": lambda _: silence(30),
-    "white noise": lambda seed: white_noise(30, rms=(0.0001, 0.01, 0.05, 0.2)[seed % 4], seed=seed),
-    "tone": lambda seed: tone(30, frequency_hz=(60, 100, 150, 200, 300, 440, 1000, 3000)[seed]),
+    "silence": lambda _: silence(LONG_S),
+    "white noise": lambda seed: white_noise(LONG_S, rms=(0.0001, 0.01, 0.05, 0.2)[seed % 4], seed=seed),
+    "tone": lambda seed: tone(LONG_S, frequency_hz=(60, 100, 150, 200, 300, 440, 1000, 3000)[seed]),
     "short tone": lambda seed: np.concatenate([silence(1), tone(0.5, frequency_hz=100 + 100 * seed), silence(1)]),
-    "mains hum": lambda seed: mains_hum(30, frequency_hz=(50, 60)[seed % 2], peak=(0.01, 0.1, 0.3, 0.8)[seed // 2]),
-    "chords": lambda seed: chords(30, seed=seed),
-    "clicks": lambda seed: (np.random.default_rng(seed).random(30 * RATE) < 1e-4).astype(np.float32),
-    "square wave": lambda seed: np.sign(tone(30, frequency_hz=50 + 40 * seed)) * np.float32(0.2),
+    "mains hum": lambda seed: mains_hum(LONG_S, frequency_hz=(50, 60)[seed % 2], peak=(0.01, 0.1, 0.3, 0.8)[seed // 2]),
+    "chords": lambda seed: chords(LONG_S, seed=seed),
+    "clicks": lambda seed: (np.random.default_rng(seed).random(LONG_S * RATE) < 1e-4).astype(np.float32),
+    "square wave": lambda seed: np.sign(tone(LONG_S, frequency_hz=50 + 40 * seed)) * np.float32(0.2),
 }
 
 
