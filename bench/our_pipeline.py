@@ -105,9 +105,11 @@ class _ObservedEngine:
     def health(self) -> str | None:
         return self._inner.health()
 
-    def open_window(self, samples: Samples) -> EngineWindow:
+    def open_window(self, samples: Samples, owner: str = "") -> EngineWindow:
         self.windows.append(HeardWindow(len(samples)))
-        return _ObservedWindow(self._inner.open_window(samples), self.windows[-1], self._tokenizer, self.language)
+        return _ObservedWindow(
+            self._inner.open_window(samples, owner), self.windows[-1], self._tokenizer, self.language
+        )
 
 
 class OurPipeline:

@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 from whisper_server.errors import BadRequest
@@ -182,7 +183,7 @@ class Transcription:
         """Wait for a slot of the engine, and open the window in it."""
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._transcriber.slots.slot(self._owner, self))
-            engine_window = self._transcriber.engine.open_window(window.of(self._samples))
+            engine_window = self._transcriber.engine.open_window(window.of(self._samples), self._owner)
             opening.callback(engine_window.close)
             release = opening.pop_all()
         return WindowSlot(engine_window, release)
@@ -198,7 +199,7 @@ class Transcription:
                 tokenizer=transcriber.tokenizer,
                 policy=transcriber.policy,
                 voice=transcriber.voice,
-                open_window=transcriber.engine.open_window,
+                open_window=partial(transcriber.engine.open_window, owner=self._owner),
                 options=self._options,
                 language=language,
                 previous=self._previous,

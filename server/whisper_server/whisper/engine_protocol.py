@@ -106,5 +106,8 @@ class Engine(Protocol):
     def health(self) -> str | None:
         """None while the engine works, else the reason why it does not."""
 
-    def open_window(self, samples: Samples) -> EngineWindow:
-        """Open a window of at most 30 s, not padded. Cheap: computation starts with the first call."""
+    def open_window(self, samples: Samples, owner: str = "") -> EngineWindow:
+        """Open a window of at most 30 s, not padded. Cheap: computation starts with the first call.
+
+        An engine that computes windows one after the other takes them in turns by `owner`.
+        """

@@ -11,10 +11,10 @@ import pytest
 from whisper_server.engines.ctranslate2.batch_queue import BatchQueue, QueuedItem
 
 
-def item(kind: str, name: Any = None, *, max_batch: int = 4) -> QueuedItem:
+def item(kind: str, name: Any = None, *, max_batch: int = 4, owner: str = "") -> QueuedItem:
     is_encoding = kind == "encode"
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    return QueuedItem((kind,), name, 1 if is_encoding else max_batch, is_encoding, future)
+    return QueuedItem((kind,), name, 1 if is_encoding else max_batch, is_encoding, future, owner)
 
 
 def queue_of(*items: QueuedItem) -> BatchQueue:
@@ -98,3 +98,22 @@ async def test_fail_all_fails_pending_items_only() -> None:
     for one in (waiting, encoding):
         with pytest.raises(RuntimeError, match="over"):
             await one.result
+
+
+async def test_encodings_take_turns_by_owner() -> None:
+    """A client whose windows were first does not hold up the clip of another one."""
+    hours = [item("encode", "hours", owner="a") for _ in range(5)]
+    queue = queue_of(*hours, item("encode", "clip", owner="b"), item("encode", "clip", owner="c"))
+    hours[1].result.cancel()  # which costs its client this turn
+    assert [queue.next_batch()[0].payload for _ in range(6)] == ["clip", "clip", "hours", "hours", "hours", "hours"]
+    assert len(queue) == 0
+
+
+async def test_clip_does_not_wait_for_a_batch_full_of_another_owners_windows() -> None:
+    queue = queue_of(item("a", owner="clip"), *(item("encode", owner="hours") for _ in range(5)))
+    assert drain(queue) == ["encode×1", "encode×1", "a×1", "encode×1", "encode×1", "encode×1"]
+
+
+async def test_windows_of_one_owner_wait_until_their_batch_is_full() -> None:
+    queue = queue_of(item("a", owner="hours"), *(item("encode", owner="hours") for _ in range(5)))
+    assert drain(queue) == ["encode×1"] * 5 + ["a×1"]

@@ -99,16 +99,18 @@ class Ctranslate2Engine:
             return "the engine has stopped"
         return "the model is still loading" if self._model is None else None
 
-    def open_window(self, samples: Samples) -> Ctranslate2Window:
+    def open_window(self, samples: Samples, owner: str = "") -> Ctranslate2Window:
         """A window of at most 30 s; nothing is computed yet."""
-        return Ctranslate2Window(self, samples, self._config.max_batch_windows)
+        return Ctranslate2Window(self, samples, owner, self._config.max_batch_windows)
 
-    async def submit(self, kind: tuple[Any, ...], payload: Any, *, max_batch: int, is_encoding: bool = False) -> Any:
+    async def submit(
+        self, kind: tuple[Any, ...], payload: Any, *, max_batch: int, is_encoding: bool = False, owner: str = ""
+    ) -> Any:
         """The result of computing `payload`, in a batch with others of its `kind`; cancelling the call removes it."""
         if self._is_stopped:
             raise Unavailable("The server is shutting down.")
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.add(QueuedItem(kind, payload, max_batch, is_encoding, result))
+        self._queue.add(QueuedItem(kind, payload, max_batch, is_encoding, result, owner))
         # Not at once: items submitted in the same iteration of the loop may share a batch.
         asyncio.get_running_loop().call_soon(self._start_batches)
         return await result
@@ -155,22 +157,25 @@ class Ctranslate2Engine:
 class Ctranslate2Window:
     """Implements the EngineWindow protocol."""
 
-    def __init__(self, engine: Ctranslate2Engine, samples: Samples, max_batch: int) -> None:
+    def __init__(self, engine: Ctranslate2Engine, samples: Samples, owner: str, max_batch: int) -> None:
         self._engine = engine
         self._samples = samples
+        self._owner = owner
         self._max_batch = max_batch
         self._encoded: Encoded | None = None
 
     async def encode(self) -> Encoded:
         """Encoder output, computed at the first call."""
         if self._encoded is None:
-            self._encoded = await self._engine.submit(("encode",), self._samples, max_batch=1, is_encoding=True)
+            self._encoded = await self._engine.submit(
+                ("encode",), self._samples, max_batch=1, is_encoding=True, owner=self._owner
+            )
         return self._encoded
 
     async def detect_language(self) -> LanguageGuess:
         """Which language is spoken."""
         encoded = await self.encode()
-        guess: LanguageGuess = await self._engine.submit(("detect",), encoded, max_batch=1)
+        guess: LanguageGuess = await self._engine.submit(("detect",), encoded, max_batch=1, owner=self._owner)
         return guess
 
     async def decode(self, request: DecodeRequest) -> Decoded:
@@ -179,14 +184,16 @@ class Ctranslate2Window:
         # CTranslate2 requires `<|startoftranscript|>` at the same position in all prompts of a batch.
         kind = ("decode", len(request.prompt_tokens), replace(request, prompt_tokens=()))
         max_batch = min(MAX_LOGPROB_BATCH, self._max_batch) if request.logprobs else self._max_batch
-        decoded: Decoded = await self._engine.submit(kind, (encoded, request), max_batch=max_batch)
+        decoded: Decoded = await self._engine.submit(kind, (encoded, request), max_batch=max_batch, owner=self._owner)
         return decoded
 
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
         """Times of the text tokens in the window."""
         n_frames = -(-len(self._samples) // MEL_HOP_SAMPLES)
         request = AlignRequest(await self.encode(), n_frames, sot_sequence, text_tokens)
-        alignment: Alignment = await self._engine.submit(("align", sot_sequence), request, max_batch=self._max_batch)
+        alignment: Alignment = await self._engine.submit(
+            ("align", sot_sequence), request, max_batch=self._max_batch, owner=self._owner
+        )
         return alignment
 
     def close(self) -> None:
