@@ -105,9 +105,10 @@ class _ObservedEngine:
     def health(self) -> str | None:
         return self._inner.health()
 
-    def open_window(self, samples: Samples) -> EngineWindow:
+    def open_window(self, samples: Samples, *, is_live: bool = False) -> EngineWindow:
         self.windows.append(HeardWindow(len(samples)))
-        return _ObservedWindow(self._inner.open_window(samples), self.windows[-1], self._tokenizer, self.language)
+        inner = self._inner.open_window(samples, is_live=is_live)
+        return _ObservedWindow(inner, self.windows[-1], self._tokenizer, self.language)
 
 
 class OurPipeline:

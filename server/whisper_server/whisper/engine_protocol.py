@@ -106,5 +106,8 @@ class Engine(Protocol):
     def health(self) -> str | None:
         """None while the engine works, else the reason why it does not."""
 
-    def open_window(self, samples: Samples) -> EngineWindow:
-        """Open a window of at most 30 s, not padded. Cheap: computation starts with the first call."""
+    def open_window(self, samples: Samples, *, is_live: bool = False) -> EngineWindow:
+        """Open a window of at most 30 s, not padded. Cheap: computation starts with the first call.
+
+        One of a live session may go ahead of files', up to a share, and may be padded to less than 30 s.
+        """

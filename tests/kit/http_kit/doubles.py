@@ -43,7 +43,7 @@ class EngineDouble:
     def health(self) -> str | None:
         return self.problem
 
-    def open_window(self, samples: Samples) -> EngineWindow:
+    def open_window(self, samples: Samples, *, is_live: bool = False) -> EngineWindow:
         raise NotImplementedError
 
 

@@ -11,10 +11,10 @@ import pytest
 from whisper_server.engines.ctranslate2.batch_queue import BatchQueue, QueuedItem
 
 
-def item(kind: str, name: Any = None, *, max_batch: int = 4) -> QueuedItem:
+def item(kind: str, name: Any = None, *, max_batch: int = 4, is_live: bool = False) -> QueuedItem:
     is_encoding = kind == "encode"
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    return QueuedItem((kind,), name, 1 if is_encoding else max_batch, is_encoding, future)
+    return QueuedItem((kind,), name, 1 if is_encoding else max_batch, is_encoding, is_live, future)
 
 
 def queue_of(*items: QueuedItem) -> BatchQueue:
@@ -98,3 +98,16 @@ async def test_fail_all_fails_pending_items_only() -> None:
     for one in (waiting, encoding):
         with pytest.raises(RuntimeError, match="over"):
             await one.result
+
+
+async def test_live_windows_go_ahead_of_others_by_a_share() -> None:
+    queue = queue_of(item("decode"), *(item("encode") for _ in range(2)))
+    for _ in range(6):
+        queue.add(item("encode", "live", is_live=True))
+    taken = [str(queue.next_batch()[0].payload) for _ in range(9)]
+    assert taken == ["live", "live", "None", "live", "live", "None", "live", "live", "None"]
+
+
+async def test_live_windows_alone_wait_for_nothing() -> None:
+    queue = queue_of(*(item("encode", is_live=True) for _ in range(5)))
+    assert drain(queue) == ["encode×1"] * 5

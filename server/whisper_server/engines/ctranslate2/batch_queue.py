@@ -9,8 +9,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+MAX_LIVE_IN_A_ROW = 2
+"""Batches of live windows before one of others that wait: a live window's encoding takes a third of a file's."""
 MAX_BATCHES_BEFORE = 2
 """Batches of other kinds that may precede the oldest item."""
 
@@ -24,6 +27,8 @@ class QueuedItem:
     payload: Any
     max_batch: int
     is_encoding: bool
+    is_live: bool
+    """Goes ahead of others, up to a share."""
     result: asyncio.Future[Any] = field(repr=False)
 
 
@@ -40,6 +45,7 @@ class BatchQueue:
         self._others: deque[QueuedItem] = deque()
         self._oldest: QueuedItem | None = None
         self._n_batches_before = 0
+        self._n_live_in_a_row = 0
 
     def __len__(self) -> int:
         return len(self._encodings) + len(self._others)
@@ -52,6 +58,8 @@ class BatchQueue:
         """Remove and return the next batch; empty if the queue is. Drops cancelled items."""
         self._encodings = deque(item for item in self._encodings if not item.result.done())
         self._others = deque(item for item in self._others if not item.result.done())
+        if batch := self._live_batch():
+            return batch
         chosen = self._overdue() or self._full_kind()
         if self._encodings and chosen is None:
             return self._pop(self._encodings, self._encodings[0])
@@ -68,6 +76,15 @@ class BatchQueue:
                 item.result.set_exception(make_error())
         self._encodings.clear()
         self._others.clear()
+
+    def _live_batch(self) -> Sequence[QueuedItem]:
+        """A batch of a live window, unless others wait and MAX_LIVE_IN_A_ROW have gone ahead of them; decoding first."""
+        live = [item for item in (*self._others, *self._encodings) if item.is_live]
+        if not live or (len(live) < len(self) and self._n_live_in_a_row >= MAX_LIVE_IN_A_ROW):
+            self._n_live_in_a_row = 0
+            return ()
+        self._n_live_in_a_row += 1
+        return self._pop(self._encodings if live[0].is_encoding else self._others, live[0])
 
     def _overdue(self) -> QueuedItem | None:
         """The oldest item other than encodings, if enough batches have preceded it."""
@@ -86,7 +103,8 @@ class BatchQueue:
         return None
 
     def _pop(self, queue: deque[QueuedItem], first: QueuedItem) -> Sequence[QueuedItem]:
-        batch = [item for item in queue if item.kind == first.kind][: first.max_batch]
+        others = (item for item in queue if item.kind == first.kind and item is not first)
+        batch = [first, *islice(others, first.max_batch - 1)]
         for item in batch:
             queue.remove(item)
         return batch

@@ -129,8 +129,8 @@ class TorchEngine:
             return "the torch engine's process has died"
         return "the model is still loading" if self._ready is None else None
 
-    def open_window(self, samples: Samples) -> TorchWindow:
-        """A window of at most 30 s; nothing is computed yet."""
+    def open_window(self, samples: Samples, *, is_live: bool = False) -> TorchWindow:  # noqa: ARG002 - see below
+        """A window of at most 30 s; nothing is computed yet. A live one has its place before: windows join a running batch."""
         return TorchWindow(self, samples)
 
     def next_id(self) -> int:

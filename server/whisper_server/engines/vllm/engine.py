@@ -139,8 +139,8 @@ class VllmEngine:
             return "the model is still loading"
         return "vLLM's process has died" if self._llm.errored else None
 
-    def open_window(self, samples: Samples) -> VllmWindow:
-        """A window of at most 30 s; nothing is computed yet."""
+    def open_window(self, samples: Samples, *, is_live: bool = False) -> VllmWindow:  # noqa: ARG002 - see below
+        """A window of at most 30 s; nothing is computed yet. A live one has its place before: windows join a running batch."""
         return VllmWindow(self, samples)
 
     async def generate(
