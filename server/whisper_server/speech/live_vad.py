@@ -25,7 +25,7 @@ from whisper_server.whisper.transcript import Samples
 
 _HISTORY_SAMPLES = LEAD_IN_FRAMES * FRAME_SAMPLES + FRAME_SAMPLES + CONTEXT_SAMPLES
 _MIN_PEAK = 0.01
-"""What comes before the first word is not amplified as far as a whole recording of that level: −40 dB."""
+"""Of sound before the first word, which is not amplified as far as a whole recording of its level: −40 dB."""
 _PEAK_HALF_LIFE_S = 30.0
 
 
