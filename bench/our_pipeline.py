@@ -105,11 +105,10 @@ class _ObservedEngine:
     def health(self) -> str | None:
         return self._inner.health()
 
-    def open_window(self, samples: Samples, owner: str = "") -> EngineWindow:
+    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> EngineWindow:
         self.windows.append(HeardWindow(len(samples)))
-        return _ObservedWindow(
-            self._inner.open_window(samples, owner), self.windows[-1], self._tokenizer, self.language
-        )
+        inner = self._inner.open_window(samples, owner=owner, is_live=is_live)
+        return _ObservedWindow(inner, self.windows[-1], self._tokenizer, self.language)
 
 
 class OurPipeline:

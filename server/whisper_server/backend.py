@@ -16,6 +16,7 @@ from whisper_server.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
+from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.warm_up import warm_up
@@ -38,7 +39,7 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
             freeze_loaded_objects()
             trimming = trim_when_idle(lambda: bool(transcriber.transcriptions))
             async with running(trimming):
-                yield Backend(transcriber.engine, transcriber, pool)
+                yield Backend(transcriber.engine, transcriber, pool, LiveWindows(transcriber))
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@
     ├── UploadTooLarge          413 upload_too_large
     ├── UnsupportedEncoding     415 unsupported_encoding
     ├── TooMuchWork             413 too_much_work
+    ├── UpgradeRequired         426, in live.ending, with SessionIdle: 408
     ├── Overloaded              429 with Retry-After
     │   ├── MemoryFull          429, MEMORY_BUDGET_BYTES is used up
     │   ├── TooManyRequests     429, as many requests as there are descriptors for

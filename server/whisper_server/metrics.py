@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from whisper_runtime.metrics import PrefixedMetrics
 
 _SECONDS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_DELTA_BUCKETS = (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 10, 20, 60)
 
 
 class _Deaths(Collector):
@@ -39,6 +40,7 @@ class Metrics(PrefixedMetrics):
         super().__init__("whisper_", registry)
         self._add_requests()
         self._add_pipeline()
+        self._add_realtime()
         self.build_info = self.gauge(
             "build_info", "Always 1; what runs here is in the labels", ["version", "engine", "model", "device", "dtype"]
         )
@@ -76,6 +78,23 @@ class Metrics(PrefixedMetrics):
         self.windows_waiting = self.gauge("windows_waiting", "Windows that wait for a place at the engine")
         self.audio_seconds = self.counter("audio_seconds", "Sound decoded from uploads")
         self.temperature_fallbacks = self.counter("ladder_fallbacks", "Windows decoded again at a higher temperature")
+
+    def _add_realtime(self) -> None:
+        self.realtime_sessions = self.gauge("realtime_sessions", "Realtime sessions that are open")
+        self.realtime_sessions_limit = self.gauge(
+            "realtime_sessions_limit", "How many are taken at a time: MAX_REALTIME_SESSIONS, or by the engine's speed"
+        )
+        self.realtime_delta_seconds = self.histogram(
+            "realtime_delta_seconds",
+            "From the arrival of the sound in which words were first heard to their delta",
+            [],
+            buckets=_DELTA_BUCKETS,
+        )
+
+    def watch_realtime(self, n_open: Callable[[], int], limit: Callable[[], int]) -> None:
+        """Ask these at every scrape."""
+        self.realtime_sessions.set_function(n_open)
+        self.realtime_sessions_limit.set_function(limit)
 
     def watch_queue(self, audio_s: Callable[[], float], wait_s: Callable[[], float]) -> None:
         """Ask these at every scrape."""

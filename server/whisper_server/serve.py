@@ -213,6 +213,7 @@ async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, servi
         await site.stop()
     await asyncio.sleep(SETTLE_S)
     server.close_idle()
+    service.closing.set()
     log.info(
         "Listeners closed: %d requests in flight have up to %g s", len(server.in_flight), settings.shutdown_seconds
     )

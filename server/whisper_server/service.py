@@ -5,6 +5,7 @@ Also the Protocols of what the routes combine, so that a test can pass implement
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Protocol, Self
 
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.errors import Draining, ModelLoading, Unavailable
+from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.memory_budget import Reservation
 from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.transcript import Options, Samples, Transcript, WindowTranscript
@@ -84,6 +86,8 @@ class Backend:
     engine: Engine
     pipeline: Pipeline
     decoder: Decoder
+    live: LiveSpeech
+    """Windows of realtime sessions."""
 
 
 class Service:
@@ -93,6 +97,8 @@ class Service:
         self._backend: Backend | None = None
         self.draining = False
         """After SIGTERM: requests are still served, but the readiness probe fails so that new ones go elsewhere."""
+        self.closing = asyncio.Event()
+        """After that, when nothing new arrives: realtime sessions end, whose clients connect again to another server."""
 
     def load(self, backend: Backend) -> None:
         """Serve with this backend from now on."""
@@ -129,6 +135,10 @@ class Service:
     def queued_audio_s(self) -> float:
         """Seconds of audio queued or running at the decoders and at the engine; 0 before the model is loaded."""
         return self.decode_audio_s() + (0.0 if self._backend is None else self._backend.pipeline.queued_audio_s())
+
+    def live_window_s(self) -> float:
+        """Seconds per window while the engine is busy; 0 before it was measured."""
+        return 0.0 if self._backend is None else self._backend.live.window_s()
 
     def decode_audio_s(self) -> float:
         """The part of it that is not decoded yet."""

@@ -151,6 +151,14 @@ class Settings:
         "300",
         "longest expected wait before requests are refused, and longest time that one alone may take",
     )
+    max_realtime_sessions: int = setting(
+        env.whole_number(0, 100_000),
+        "0",
+        "realtime sessions at a time; `0`: as many as the engine keeps up with, by its measured speed",
+    )
+    realtime_idle_seconds: float = setting(
+        env.number(1, 86_400), "300", "longest time without sound before a realtime session is closed"
+    )
     trusted_proxies: tuple[Network, ...] = setting(
         env.networks,
         "",

@@ -30,11 +30,16 @@ class FairSemaphore:
         """Of a turn that has not ended: the mean of those that have."""
         self._n_free = n_slots
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._urgent: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._max_urgent = max(1, n_slots // 2)
+        """Slots that go to urgent waiters first."""
+        self._n_urgent = 0
+        """Slots that urgent holders have."""
 
     @property
     def n_waiting(self) -> int:
         """Number of waiters."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._urgent)
 
     @property
     def n_held(self) -> int:
@@ -42,9 +47,12 @@ class FairSemaphore:
         return self._n_slots - self._n_free
 
     @asynccontextmanager
-    async def slot(self, owner: Hashable, request: Hashable = None) -> AsyncIterator[None]:
-        """Hold a slot. Cancelling a waiter removes it from the queue and changes nothing else."""
-        await self._acquire(owner, request)
+    async def slot(self, owner: Hashable, request: Hashable = None, *, is_urgent: bool = False) -> AsyncIterator[None]:
+        """Hold a slot. Cancelling a waiter removes it from the queue and changes nothing else.
+
+        Urgent waiters come first as long as they hold no more than half of the slots.
+        """
+        await self._acquire(owner, request, is_urgent=is_urgent)
         begin_s, assumed = self._now_s(), self._cost
         try:
             yield
@@ -52,32 +60,40 @@ class FairSemaphore:
             if self._clock is not None:
                 held_s = self._now_s() - begin_s
                 self._cost += _WEIGHT * (held_s - self._cost)
-                self._waiting.charge(owner, held_s - assumed)
-            self._release()
+                self._queue(is_urgent=is_urgent).charge(owner, held_s - assumed)
+            self._release(is_urgent=is_urgent)
 
     def _now_s(self) -> float:
         return 0.0 if self._clock is None else self._clock()
 
-    async def _acquire(self, owner: Hashable, request: Hashable) -> None:
+    def _queue(self, *, is_urgent: bool) -> FairQueue[asyncio.Future[None]]:
+        return self._urgent if is_urgent else self._waiting
+
+    async def _acquire(self, owner: Hashable, request: Hashable, *, is_urgent: bool) -> None:
         if self._n_free:
             self._n_free -= 1
+            self._n_urgent += is_urgent
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(owner, request, future)
+        queue = self._queue(is_urgent=is_urgent)
+        queue.add(owner, request, future)
         try:
             await future
         except asyncio.CancelledError:
             if future.cancelled():
-                self._waiting.remove(owner, request, future)
+                queue.remove(owner, request, future)
             else:  # the slot was assigned before the cancellation arrived
-                self._release()
+                self._release(is_urgent=is_urgent)
             raise
 
-    def _release(self) -> None:
-        while (future := self._waiting.pop(self._cost)) is not None:
-            if not future.done():
-                future.set_result(None)
-                return
+    def _release(self, *, is_urgent: bool) -> None:
+        self._n_urgent -= is_urgent
+        for urgent in (True, False) if self._n_urgent < self._max_urgent else (False, True):
+            while (future := self._queue(is_urgent=urgent).pop(self._cost)) is not None:
+                if not future.done():
+                    self._n_urgent += urgent
+                    future.set_result(None)
+                    return
         self._n_free += 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -18,11 +19,15 @@ from whisper_server.http.cors import cors_headers, preflight
 from whisper_server.http.forms import FormLimits
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.keys import KeyRing
+from whisper_server.http.live import route as live_routes
+from whisper_server.http.live.client_secrets import CLIENT_SECRETS, ClientSecrets, client_of
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.openapi import DocumentFacts, docs_routes
 from whisper_server.http.protocol import HttpRunner, expect_later
 from whisper_server.http.quotas import QuotaLimits, Quotas
 from whisper_server.http.routes import APP_STATE, AppState
+from whisper_server.live.session_options import SessionRules
+from whisper_server.live.sessions import LiveSessions
 from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Service
@@ -47,9 +52,14 @@ def app_state(
     heartbeat_s: float = 15.0,
 ) -> AppState:
     """The handlers' state, from the settings; `max_requests` are those at a time that there are descriptors for."""
+    live_sessions = LiveSessions(settings.max_realtime_sessions)
+    metrics.watch_realtime(
+        lambda: live_sessions.n_open, lambda: live_sessions.limit(service.live_window_s()) if service.is_loaded else 0
+    )
+    models = served_models(settings.served_model_names, settings.model_id, created=int(time.time()))
     return AppState(
         service=service,
-        models=served_models(settings.served_model_names, settings.model_id, created=int(time.time())),
+        models=models,
         budget=budget,
         slots=RequestSlots(min(max_requests, max(MIN_REQUESTS, budget.limit_bytes // REQUEST_BYTES))),
         limits=FormLimits(settings.max_upload_bytes, settings.upload_timeout_seconds),
@@ -63,6 +73,9 @@ def app_state(
         heartbeat_s=heartbeat_s,
         upload_throttle=LoopThrottle(STEPS_PER_ITERATION),
         recording_throttle=LoopThrottle(STEPS_PER_ITERATION),
+        live_sessions=live_sessions,
+        session_rules=SessionRules(tuple(models), settings.language_force),
+        realtime_idle_s=settings.realtime_idle_seconds,
     )
 
 
@@ -73,9 +86,12 @@ def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Applica
         middlewares=[_record_route, preflight(settings.cors_allow_origins), _authorized(f"{prefix}/v1/", keys)]
     )
     app[APP_STATE] = state
+    app[CLIENT_SECRETS] = ClientSecrets(keys)
     add = app.router.add_route
     add(hdrs.METH_POST, f"{prefix}/v1/audio/transcriptions", routes.transcriptions, expect_handler=expect_later)
     add(hdrs.METH_POST, f"{prefix}/v1/audio/translations", routes.translations, expect_handler=expect_later)
+    app.router.add_get(f"{prefix}/v1/realtime", live_routes.realtime, allow_head=False)
+    app.router.add_post(f"{prefix}/v1/realtime/client_secrets", live_routes.client_secrets)
     app.router.add_get(f"{prefix}/v1/models", routes.list_models)
     app.router.add_get(f"{prefix}/v1/models/{{id:.+}}", routes.one_model)
     facts = DocumentFacts(
@@ -120,7 +136,7 @@ def make_runner(
         if request[RECORD].owner:
             response.headers.update(state.quotas.headers(request[RECORD].owner))
         response.headers.update(cors_headers(settings.cors_allow_origins, request.headers.get(hdrs.ORIGIN)))
-        if state.service.draining:
+        if state.service.draining and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"
 
@@ -155,7 +171,10 @@ def _authorized(below: str, keys: KeyRing) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         if resource is not None and resource.canonical.startswith(below):
-            request[RECORD].client = keys.client_of(request.headers)
+            if resource.canonical == f"{below}realtime":
+                request[RECORD].client = client_of(request, keys, request.app[CLIENT_SECRETS])
+            else:
+                request[RECORD].client = keys.client_of(request.headers)
         return await handler(request)
 
     return middleware

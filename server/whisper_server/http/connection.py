@@ -71,6 +71,7 @@ class Connection(web.RequestHandler):
         self._times = times
         self._head_limit: asyncio.TimerHandle | None = None
         self._half_closed: HalfClosed | None = None
+        self._is_websocket = False
         self._quiet_since_s = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -98,10 +99,16 @@ class Connection(web.RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's Protocol allows it: True keeps the connection
         """The client stops sending: with a whole request it may still wait for the answer."""
+        if self._is_websocket:
+            return False  # it ends with a close frame, not with a half-closed connection
         if self.waits_for_head or self._may_probe() is None or not isinstance(self.transport, asyncio.Transport):
             return False
         self._half_closed = HalfClosed(self.transport, self._may_probe)
         return True
+
+    def becomes_websocket(self) -> None:
+        """The request upgrades the connection."""
+        self._is_websocket = True
 
     def _may_probe(self) -> bool | None:
         """True while a whole request waits for its answer; None if no answer can be waited for."""

@@ -24,6 +24,7 @@ MIN_DISTINCT_BYTES = 4
 """A key that is shorter or more uniform can be guessed by trying."""
 MAX_KEY_BYTES = 4096
 KEY_HEADERS = ("api-key", "x-api-key")
+KEY_PROTOCOL = "openai-insecure-api-key."
 UTF8_BOM = b"\xef\xbb\xbf"
 GONE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
 """Errors of the folder itself. Any other error is temporary: too many open files, a disk that fails to answer."""
@@ -74,6 +75,18 @@ class KeyRing:
             raise InvalidApiKey("Incorrect API key provided. Ask the administrator of this server for a valid one.")
         return found
 
+    def signature(self, client: str, payload: bytes) -> bytes:
+        """HMAC-SHA256 of something that this client may show later. Replicas with the same keys sign alike."""
+        digest = (self._found.digests.get(client) if self._found else None) or _digest(b"")
+        return hmac.digest(digest, b"client secret\0" + payload, "sha256")
+
+    def is_signature(self, client: object, payload: bytes, signature: bytes) -> bool:
+        """Whether `signature` signs the payload with a key that is in use."""
+        known = self._found.digests if self._found else {}
+        if not isinstance(client, str) or (self._folder is not None and client not in known):
+            return False
+        return hmac.compare_digest(self.signature(client, payload), signature)
+
     async def keep_fresh(self, every_s: float) -> None:
         """Loop: read the folder every `every_s` seconds, off the event loop, until cancelled."""
         while self._folder is not None:
@@ -96,13 +109,19 @@ class KeyRing:
 
 
 def key_in(headers: Mapping[str, str]) -> bytes | None:
-    """The bearer token; without one, the key in `api-key` (Azure's clients) or `x-api-key` (API gateways')."""
+    """The bearer token; without one, the key in `api-key` (Azure's clients) or `x-api-key` (API gateways'), or in a
+    subprotocol, where browsers have it, which cannot send headers with a WebSocket.
+    """
     token = bearer_token(headers.get("Authorization"))
     if token is not None:
         return token
     for name in KEY_HEADERS:
         key = headers.get(name, "").strip()
         if key:
+            return key.encode("utf-8", "surrogateescape")
+    for protocol in headers.get("Sec-WebSocket-Protocol", "").split(","):
+        key = protocol.strip().removeprefix(KEY_PROTOCOL)
+        if key != protocol.strip() and key:
             return key.encode("utf-8", "surrogateescape")
     return None
 

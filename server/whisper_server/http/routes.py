@@ -28,6 +28,8 @@ from whisper_server.http.protocol import send_continue
 from whisper_server.http.quotas import Quotas
 from whisper_server.http.request_record import RequestRecord
 from whisper_server.http.sse import Event, EventSender, delta_event, done_event
+from whisper_server.live.session_options import SessionRules
+from whisper_server.live.sessions import LiveSessions
 from whisper_server.memory_budget import MemoryBudget, Reservation
 from whisper_server.metrics import Metrics
 from whisper_server.service import Backend, Service, Transcription
@@ -54,6 +56,10 @@ class AppState:
     """Limits the pieces of bodies that are read."""
     recording_throttle: LoopThrottle
     """Limits the steps that follow the decoding or transcribing of a recording."""
+    live_sessions: LiveSessions
+    session_rules: SessionRules
+    realtime_idle_s: float
+    """Without sound, before a realtime session is closed."""
 
 
 APP_STATE = web.AppKey("app_state", AppState)

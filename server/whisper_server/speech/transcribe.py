@@ -57,13 +57,17 @@ class Transcriber:
 
     def transcribe(self, samples: Samples, options: Options, owner: str = "") -> Transcription:
         """The transcription of one recording, not started. Raises BadRequest for a language that the model lacks."""
+        self.check_languages(options)
+        return Transcription(self, samples, options, owner)
+
+    def check_languages(self, options: Options) -> None:
+        """Raises BadRequest for a language that the model lacks."""
         known = self.tokenizer.languages
         for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
             if code is not None and code not in known:
                 raise BadRequest(
                     f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
                 )
-        return Transcription(self, samples, options, owner)
 
     def queued_audio_s(self) -> float:
         """Seconds of audio in all recordings that are queued or running."""
@@ -183,7 +187,7 @@ class Transcription:
         """Wait for a slot of the engine, and open the window in it."""
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._transcriber.slots.slot(self._owner, self))
-            engine_window = self._transcriber.engine.open_window(window.of(self._samples), self._owner)
+            engine_window = self._transcriber.engine.open_window(window.of(self._samples), owner=self._owner)
             opening.callback(engine_window.close)
             release = opening.pop_all()
         return WindowSlot(engine_window, release)

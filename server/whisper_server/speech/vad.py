@@ -29,15 +29,17 @@ FRAME_SAMPLES = 512
 Probabilities = npt.NDArray[np.float32]
 Spans = tuple[tuple[int, int], ...]
 """(start, end) in samples: ordered, disjoint, within the audio."""
+State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""The model's own, between two frames."""
 SpeechSpanSteps = Generator[None, None, Spans]
 """Inference in steps, which `run_step` advances; returns the spans."""
 
-_CONTEXT_SAMPLES = 64
+CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (1, 1, 128)
-_BLOCK_FRAMES = 64
+BLOCK_FRAMES = 64
 """The model's state is reset every 2 s (64 frames): after minutes of silence or noise it misses a single word."""
 _BLOCKS_PER_STEP = 16
-_LEAD_IN_FRAMES = 8
+LEAD_IN_FRAMES = 8
 """Frames before a block that the model also gets, so that its state has settled at the start of the block."""
 _HYSTERESIS = 0.15
 """Speech ends only when the probability falls this far below the threshold (Silero's own figure)."""
@@ -45,10 +47,10 @@ _CONFIDENCE_FRAMES = 4
 """Length of the mean that confirms speech: 128 ms, the length of the shortest words."""
 _CONFIDENCE_MARGIN = 0.3
 """A span counts as speech only if that mean reaches threshold + 0.3 × (1 − threshold)."""
-_PASSES = ((0, 0.9), (FRAME_SAMPLES // 2, 0.3))
+PASSES = ((0, 0.9), (FRAME_SAMPLES // 2, 0.3))
 """(shift of the frames in samples, peak that the audio is scaled to) of each pass. The result is the mean of both
 passes: false positives in hum and music depend by chance on shift and level, real speech depends on neither."""
-_MAX_GAIN = 1000.0
+MAX_GAIN = 1000.0
 
 
 class VoiceDetector:
@@ -66,7 +68,7 @@ class VoiceDetector:
         except Exception as error:  # onnxruntime's exceptions have no base class of their own
             raise StartError(f"The voice activity model {model} cannot be loaded: {error}") from error
         inputs = {one.name: one.shape[1:] for one in self._session.get_inputs()}
-        if inputs != {"input": [_CONTEXT_SAMPLES + FRAME_SAMPLES], "h": [1, 128], "c": [1, 128]}:
+        if inputs != {"input": [CONTEXT_SAMPLES + FRAME_SAMPLES], "h": [1, 128], "c": [1, 128]}:
             raise StartError(
                 f"The voice activity model {model} takes {inputs}, which this version of whisper-server cannot feed:"
                 " install whisper-server again."
@@ -116,22 +118,26 @@ class VoiceDetector:
         """Probabilities, one block at a time."""
         peak = max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
         n_frames = -(-len(samples) // FRAME_SAMPLES)
-        for first in range(0, n_frames, _BLOCK_FRAMES):
-            stop = min(first + _BLOCK_FRAMES, n_frames)
+        for first in range(0, n_frames, BLOCK_FRAMES):
+            stop = min(first + BLOCK_FRAMES, n_frames)
             passes = [
-                self._infer(samples, first, stop, shift, min(target_peak / max(peak, 1e-9), _MAX_GAIN))
-                for shift, target_peak in _PASSES
+                self._infer(samples, first, stop, shift, min(target_peak / max(peak, 1e-9), MAX_GAIN))
+                for shift, target_peak in PASSES
             ]
             yield np.mean(passes, axis=0, dtype=np.float32)
 
     def _infer(self, samples: Samples, first: int, stop: int, shift: int, gain: float) -> Probabilities:
         """Probabilities of the frames `first` to `stop`, each of which starts `shift` samples early."""
-        n_lead_in = min(_LEAD_IN_FRAMES, first)
+        n_lead_in = min(LEAD_IN_FRAMES, first)
         n_frames = n_lead_in + stop - first
-        rows = _frames(samples, (first - n_lead_in) * FRAME_SAMPLES - shift, n_frames) * np.float32(gain)
-        state = np.zeros(_STATE_SHAPE, np.float32)
-        probabilities, _, _ = self._session.run(None, {"input": rows, "h": state, "c": state})
-        return np.asarray(probabilities[n_lead_in:], np.float32)
+        rows = frame_rows(samples, (first - n_lead_in) * FRAME_SAMPLES - shift, n_frames) * np.float32(gain)
+        return self.infer(rows, None)[0][n_lead_in:]
+
+    def infer(self, rows: Samples, state: State | None) -> tuple[Probabilities, State]:
+        """One probability per row of `frame_rows`, and the state after the last one; None: the state of silence."""
+        h, c = state or (np.zeros(_STATE_SHAPE, np.float32),) * 2
+        probabilities, h, c = self._session.run(None, {"input": rows, "h": h, "c": c})
+        return np.asarray(probabilities, np.float32), (h, c)
 
 
 def run_step(steps: SpeechSpanSteps) -> Spans | None:
@@ -168,13 +174,13 @@ def _confident_runs(probabilities: Probabilities, threshold: float, n_silent_fra
             yield first, stop
 
 
-def _frames(samples: Samples, first_sample: int, n_frames: int) -> Samples:
+def frame_rows(samples: Samples, first_sample: int, n_frames: int) -> Samples:
     """Rows of 32 ms, each with the 4 ms before it, shape (n_frames, 576); zeros outside of the audio."""
-    start = first_sample - _CONTEXT_SAMPLES
-    padded = np.zeros(_CONTEXT_SAMPLES + n_frames * FRAME_SAMPLES, np.float32)
+    start = first_sample - CONTEXT_SAMPLES
+    padded = np.zeros(CONTEXT_SAMPLES + n_frames * FRAME_SAMPLES, np.float32)
     inside = samples[max(0, start) : start + len(padded)]
     padded[max(0, -start) : max(0, -start) + len(inside)] = inside
-    rows = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT_SAMPLES + FRAME_SAMPLES)
+    rows = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT_SAMPLES + FRAME_SAMPLES)
     return rows[::FRAME_SAMPLES]
 
 

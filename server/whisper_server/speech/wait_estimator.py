@@ -51,6 +51,12 @@ class WaitEstimator:
         """Windows that are queued or running."""
         return round(self._backlog.total)
 
+    @property
+    def window_s(self) -> float:
+        """Seconds per window of a busy engine, as far as it was measured; 0: not yet."""
+        rates_s = [throughput.window_s for throughput in (self._any, self._full) if throughput.n_finished]
+        return min(rates_s, default=0.0)
+
     def add(self, owner: Hashable, request: Hashable, n_windows: int) -> None:
         """Add windows to the queue; a negative number takes windows away that turned out not to be there."""
         if self.n_open == 0:
@@ -80,8 +86,7 @@ class WaitEstimator:
         Its own windows do not count. Windows that run now are not interrupted, so they come before it.
         """
         n_running = min(self.n_open, self._n_parallel)
-        rates_s = [throughput.window_s for throughput in (self._any, self._full) if throughput.n_finished]
-        return max(self._backlog.before(owner, n_windows), n_running) * min(rates_s, default=0.0)
+        return max(self._backlog.before(owner, n_windows), n_running) * self.window_s
 
     def work_s(self, n_windows: int) -> float:
         """Expected seconds that so many windows take alone; 0 unless it was measured with a full engine.

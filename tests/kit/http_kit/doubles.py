@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from live_kit.doubles import LiveSpeechDouble
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.errors import Overloaded
 from whisper_server.memory_budget import Reservation
@@ -43,7 +44,7 @@ class EngineDouble:
     def health(self) -> str | None:
         return self.problem
 
-    def open_window(self, samples: Samples, owner: str = "") -> EngineWindow:
+    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> EngineWindow:
         raise NotImplementedError
 
 
@@ -180,6 +181,7 @@ class Doubles:
     engine: EngineDouble = field(default_factory=EngineDouble)
     pipeline: PipelineDouble = field(default_factory=PipelineDouble)
     decoder: DecoderDouble = field(default_factory=DecoderDouble)
+    live: LiveSpeechDouble = field(default_factory=LiveSpeechDouble)
 
     def backend(self) -> Backend:
-        return Backend(self.engine, self.pipeline, self.decoder)
+        return Backend(self.engine, self.pipeline, self.decoder, self.live)

@@ -11,10 +11,10 @@ import pytest
 from whisper_server.engines.ctranslate2.batch_queue import BatchQueue, QueuedItem
 
 
-def item(kind: str, name: Any = None, *, max_batch: int = 4, owner: str = "") -> QueuedItem:
+def item(kind: str, name: Any = None, *, max_batch: int = 4, owner: str = "", is_live: bool = False) -> QueuedItem:
     is_encoding = kind == "encode"
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    return QueuedItem((kind,), name, 1 if is_encoding else max_batch, is_encoding, future, owner)
+    return QueuedItem((kind,), name, 1 if is_encoding else max_batch, is_encoding, is_live, future, owner)
 
 
 def queue_of(*items: QueuedItem) -> BatchQueue:
@@ -117,3 +117,16 @@ async def test_clip_does_not_wait_for_a_batch_full_of_another_owners_windows() -
 async def test_windows_of_one_owner_wait_until_their_batch_is_full() -> None:
     queue = queue_of(item("a", owner="hours"), *(item("encode", owner="hours") for _ in range(5)))
     assert drain(queue) == ["encode×1"] * 5 + ["a×1"]
+
+
+async def test_live_windows_go_ahead_of_others_by_a_share() -> None:
+    queue = queue_of(item("decode"), *(item("encode") for _ in range(2)))
+    for _ in range(6):
+        queue.add(item("encode", "live", is_live=True))
+    taken = [str(queue.next_batch()[0].payload) for _ in range(9)]
+    assert taken == ["live", "live", "None", "live", "live", "None", "live", "live", "None"]
+
+
+async def test_live_windows_alone_wait_for_nothing() -> None:
+    queue = queue_of(*(item("encode", is_live=True) for _ in range(5)))
+    assert drain(queue) == ["encode×1"] * 5

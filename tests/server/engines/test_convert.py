@@ -37,7 +37,7 @@ def heard(folder: Path) -> Decoded:
     model = Ctranslate2Model(folder, compute_type="float32", n_workers=1, n_threads_each=1)
     prompt, n_task_tokens = demo_tokenizer().prompt_tokens("en", Task.TRANSCRIBE, previous=(), timestamps=False)
     request = DecodeRequest(prompt, n_task_tokens, 0.0, 1, 24, logprobs=False)
-    (encoded,) = model.encode([spoken("en", 0).samples])
+    (encoded,) = model.encode([(spoken("en", 0).samples, 3000)])
     (decoded,) = model.decode([(encoded, request)])
     return decoded
 

@@ -138,3 +138,25 @@ async def test_owner_whose_turns_take_longer_gets_fewer() -> None:
     await asyncio.gather(*clips)
     assert n_turns["silence"] <= 15
     await asyncio.gather(*silence)
+
+
+async def test_urgent_waiters_come_first_up_to_half_of_the_slots() -> None:
+    slots = FairSemaphore(2)
+    order: list[str] = []
+    go_on = asyncio.Event()
+
+    async def work(name: str, *, is_urgent: bool) -> None:
+        async with slots.slot(name, is_urgent=is_urgent):
+            order.append(name)
+            await go_on.wait()
+
+    async with slots.slot("before"), slots.slot("before"):
+        tasks = [asyncio.create_task(work(f"file {n}", is_urgent=False)) for n in range(2)]
+        tasks += [asyncio.create_task(work(f"live {n}", is_urgent=True)) for n in range(3)]
+        await asyncio.sleep(0)
+        assert slots.n_waiting == 5
+    await asyncio.sleep(0)
+    assert order == ["live 0", "file 0"]
+    go_on.set()
+    await asyncio.gather(*tasks)
+    assert (slots.n_waiting, slots.n_held) == (0, 0)

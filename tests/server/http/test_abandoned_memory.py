@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from http_kit.running import Running, form_body, post_head, running, until
+from live_kit.doubles import LiveSpeechDouble
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble
 from model_kit.pipeline import numbered, pipeline, spans
 from whisper_server.audio.decoded_audio import DecodedAudio
@@ -77,7 +78,7 @@ class Parts:
 @asynccontextmanager
 async def serving(parts: Parts) -> AsyncIterator[Running]:
     async with running(loaded=False) as server:
-        server.service.load(Backend(parts.engine, parts.pipeline, parts.decoder))
+        server.service.load(Backend(parts.engine, parts.pipeline, parts.decoder, LiveSpeechDouble()))
         yield server
 
 

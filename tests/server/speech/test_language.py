@@ -68,9 +68,9 @@ def test_window_changes_the_language_where_it_is_clear(
 class Changing(EngineDouble):
     """English in the first two windows, then Japanese, which is written without spaces."""
 
-    def open_window(self, samples: Samples, owner: str = "") -> WindowDouble:
+    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> WindowDouble:
         self.languages = (("en", 0.9), ("ja", 0.1)) if number(samples) < 4 else (("ja", 0.9), ("en", 0.1))
-        return super().open_window(samples, owner)
+        return super().open_window(samples, owner=owner, is_live=is_live)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ async def test_recording_without_words_has_no_guessed_language(
 class Engine(EngineDouble):
     """Unsure in the first window, Russian after it."""
 
-    def open_window(self, samples: Samples, owner: str = "") -> WindowDouble:
+    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> WindowDouble:
         self.languages = (("en", 0.4), ("ru", 0.3), ("de", 0.3)) if number(samples) == 0 else (("ru", 1.0),)
-        return super().open_window(samples, owner)
+        return super().open_window(samples, owner=owner, is_live=is_live)
 
 
 @pytest.mark.parametrize("n_slots", [1, 4])

@@ -9,10 +9,13 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from whisper_server.fairness.fair_queue import FairQueue
 
+MAX_LIVE_IN_A_ROW = 2
+"""Batches of live windows before one of others that wait: a live window's encoding takes a third of a file's."""
 MAX_BATCHES_BEFORE = 2
 """Batches of other kinds that may precede the oldest item."""
 MAX_ENCODINGS_BEFORE = 2
@@ -28,6 +31,8 @@ class QueuedItem:
     payload: Any
     max_batch: int
     is_encoding: bool
+    is_live: bool
+    """Goes ahead of others, up to a share."""
     result: asyncio.Future[Any] = field(repr=False)
     owner: str = ""
     """Of the request. Encodings take turns by owner."""
@@ -52,6 +57,7 @@ class BatchQueue:
         self._n_batches_before = 0
         self._encodings_before: Counter[str] = Counter()
         """By owner, since the oldest item became it."""
+        self._n_live_in_a_row = 0
 
     def __len__(self) -> int:
         return len(self._encodings) + len(self._others)
@@ -66,6 +72,8 @@ class BatchQueue:
     def next_batch(self) -> Sequence[QueuedItem]:
         """Remove and return the next batch; empty if the queue is. Drops cancelled items."""
         self._others = deque(item for item in self._others if not item.result.done())
+        if batch := self._live_batch():
+            return batch
         chosen = self._overdue() or self._full_kind()
         if chosen is None and (encoding := self._next_encoding()) is not None:
             self._encodings_before[encoding.owner] += 1
@@ -84,6 +92,18 @@ class BatchQueue:
             if not item.result.done():
                 item.result.set_exception(make_error())
         self._others.clear()
+
+    def _live_batch(self) -> Sequence[QueuedItem]:
+        """A batch of a live window, unless others wait and MAX_LIVE_IN_A_ROW have gone ahead of them; decoding first."""
+        live = [item for item in (*self._others, *self._encodings) if item.is_live and not item.result.done()]
+        if not live or (len(live) < len(self) and self._n_live_in_a_row >= MAX_LIVE_IN_A_ROW):
+            self._n_live_in_a_row = 0
+            return ()
+        self._n_live_in_a_row += 1
+        if live[0].is_encoding:
+            self._encodings.remove(live[0].owner, None, live[0])
+            return (live[0],)
+        return self._pop(live[0])
 
     def _overdue(self) -> QueuedItem | None:
         """The oldest item other than encodings, if enough batches, or encodings of one other owner, have preceded it."""
@@ -113,7 +133,8 @@ class BatchQueue:
         return self._encodings.pop()
 
     def _pop(self, first: QueuedItem) -> Sequence[QueuedItem]:
-        batch = [item for item in self._others if item.kind == first.kind][: first.max_batch]
+        others = (item for item in self._others if item.kind == first.kind and item is not first)
+        batch = [first, *islice(others, first.max_batch - 1)]
         for item in batch:
             self._others.remove(item)
         return batch

@@ -64,8 +64,9 @@ class Ctranslate2Model:
         self.compute_type: str = self._model.compute_type
         self.is_multilingual: bool = self._model.is_multilingual
 
-    def encode(self, windows: Sequence[Samples]) -> list[Encoded]:
-        features = np.stack([self._log_mel(samples) for samples in windows])
+    def encode(self, windows: Sequence[tuple[Samples, int]]) -> list[Encoded]:
+        """Each window with the number of mel frames that it is padded to, which must be the same for all."""
+        features = np.stack([self._log_mel(samples)[:, :n_frames] for samples, n_frames in windows])
         output = self._model.encode(ctranslate2.StorageView.from_array(features), to_cpu=True)
         return list(np.array(output, dtype=np.float32))
 

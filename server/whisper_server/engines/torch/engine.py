@@ -129,7 +129,7 @@ class TorchEngine:
             return "the torch engine's process has died"
         return "the model is still loading" if self._ready is None else None
 
-    def open_window(self, samples: Samples, owner: str = "") -> TorchWindow:  # noqa: ARG002 - of the Protocol
+    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> TorchWindow:  # noqa: ARG002 - of the Protocol
         """A window of at most 30 s; nothing is computed yet. All windows in flight advance together, so no turns."""
         return TorchWindow(self, samples)
 

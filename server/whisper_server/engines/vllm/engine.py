@@ -139,7 +139,7 @@ class VllmEngine:
             return "the model is still loading"
         return "vLLM's process has died" if self._llm.errored else None
 
-    def open_window(self, samples: Samples, owner: str = "") -> VllmWindow:  # noqa: ARG002 - of the Protocol
+    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> VllmWindow:  # noqa: ARG002 - of the Protocol
         """A window of at most 30 s; nothing is computed yet. All windows in flight advance together, so no turns."""
         return VllmWindow(self, samples)
 

@@ -67,7 +67,9 @@ def openapi_document(facts: DocumentFacts) -> Json:
             "version": facts.version,
             "summary": "Speech to text with OpenAI's audio API.",
             "description": (
-                "Point any OpenAI client at `…/v1`. Every answer carries `x-request-id`; every error has one shape."
+                "Point any OpenAI client at `…/v1`. Every answer carries `x-request-id`; every error has one shape. "
+                "`GET /v1/realtime?intent=transcription` is a WebSocket, which this document cannot describe: docs/realtime.md "
+                "does, and `POST /v1/realtime/client_secrets` for browsers."
             ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -1,0 +1,167 @@
+"""One session on its WebSocket: reads frames, and decides when and with what code the connection ends.
+
+`live.session` has what the session does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+
+from aiohttp import WSMsgType, web
+
+from whisper_server.api.realtime_client_events import AppendAudio, EventRefused, parse_event
+from whisper_server.api.realtime_server_events import Failure
+from whisper_server.api.realtime_session import SessionConfig
+from whisper_server.errors import ApiError, BadRequest, Draining, MemoryFull
+from whisper_server.event_loop import cancel
+from whisper_server.http.error_responses import internal_error
+from whisper_server.http.in_flight import RECORD
+from whisper_server.http.live.socket import EventSocket
+from whisper_server.http.routes import AppState
+from whisper_server.live.ending import CloseCode, SessionIdle, SessionOver
+from whisper_server.live.session import Session, SessionHooks
+from whisper_server.memory_budget import Reservation
+from whisper_server.service import Backend
+
+log = logging.getLogger(__name__)
+
+SESSION_BYTES = 4 * 1024 * 1024
+"""Sound and buffers of a session whose client sends as fast as it speaks: 30 s of samples take 2 MB."""
+FINISH_TURN_S = 10.0
+"""At a drain, the turn under way may go on for so long."""
+MAX_REFUSED_IN_A_ROW = 50
+"""Events that cannot be acted on, before the session ends."""
+
+
+class LiveConnection:
+    """The session of one client."""
+
+    def __init__(self, request: web.Request, state: AppState, backend: Backend, reservation: Reservation) -> None:
+        self._request = request
+        self._record = request[RECORD]
+        self._state = state
+        self._backend = backend
+        self._reservation = reservation
+        self._held_bytes = 0
+        self._socket = EventSocket(request)
+
+    async def serve(self, config: SessionConfig) -> web.StreamResponse:
+        """Until the client leaves or the session is ended."""
+        self._hold(SESSION_BYTES)
+        hooks = SessionHooks(
+            self._socket.emit,
+            self._spend,
+            hold_bytes=lambda n_bytes: self._hold(SESSION_BYTES + n_bytes),
+            note_delay=self._state.metrics.realtime_delta_seconds.observe,
+        )
+        session = Session(
+            f"sess_{secrets.token_hex(12)}",
+            config,
+            self._backend.live,
+            self._state.session_rules,
+            hooks,
+            owner=self._record.owner,
+            clock=time.monotonic,
+        )
+        await self._socket.prepare(self._request)
+        session.begin()
+        sending = asyncio.create_task(self._socket.send_events())
+        reading = asyncio.create_task(self._read(session))
+        passes = asyncio.create_task(session.run())
+        draining = asyncio.create_task(self._state.service.closing.wait())
+        tasks = (sending, reading, passes, draining)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if draining.done() and not (sending.done() or reading.done() or passes.done()):
+                await asyncio.wait(
+                    (sending, reading, passes, finishing := asyncio.create_task(session.finish(FINISH_TURN_S))),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                await cancel(finishing)
+            over = self._end_of(sending, reading, passes)
+            if over is not None and not sending.done():
+                self._record.error_code = over.error.code or str(over.error.status)
+                self._socket.emit(Failure(over.error))
+                await self._socket.end(over.code, over.error.code or "")
+        finally:
+            await cancel(*tasks)
+            self._record.audio_s = session.audio_s
+        return self._socket
+
+    def _end_of(
+        self, sending: asyncio.Task[None], reading: asyncio.Task[None], passes: asyncio.Task[None]
+    ) -> SessionOver | None:
+        """Why the session ends; None: the client has left."""
+        if sending.done():
+            sending.exception()
+            return None
+        for task in (reading, passes):
+            if not task.done():
+                continue
+            problem = task.exception()
+            if problem is None:
+                return None
+            if isinstance(problem, SessionOver):
+                return problem
+            if not isinstance(problem, ConnectionError):
+                log.error("Realtime session failed", exc_info=problem)
+            return SessionOver(internal_error(), CloseCode.INTERNAL)
+        return SessionOver(
+            Draining("The server is shutting down. Connect again; send the sound since the last turn again."),
+            CloseCode.RESTART,
+        )
+
+    async def _read(self, session: Session) -> None:
+        """Take the client's events until it leaves. Raises SessionOver."""
+        n_refused = 0
+        idle_s = self._state.realtime_idle_s
+        idle_at = asyncio.get_running_loop().time() + idle_s
+        while True:
+            try:
+                async with asyncio.timeout_at(idle_at):
+                    message = await self._socket.receive()
+            except TimeoutError:
+                raise SessionOver(SessionIdle(idle_s), CloseCode.NORMAL) from None
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return
+            event_id: str | None = None
+            try:
+                if message.type is WSMsgType.BINARY:
+                    raise BadRequest(
+                        "Send events as JSON in text frames; sound goes into input_audio_buffer.append, in base64.",
+                        param="audio",
+                    )
+                event = parse_event(message.data)
+                event_id = event.event_id
+                await session.take(event)
+                n_refused = 0
+                if isinstance(event, AppendAudio):
+                    idle_at = asyncio.get_running_loop().time() + idle_s
+            except EventRefused as refused:
+                n_refused = self._refuse(refused.error, refused.event_id, n_refused)
+            except ApiError as error:
+                n_refused = self._refuse(error, event_id, n_refused)
+
+    def _refuse(self, error: ApiError, event_id: str | None, n_refused: int) -> int:
+        """Send the refusal of an event; the number of those in a row. Raises SessionOver for too many."""
+        if n_refused >= MAX_REFUSED_IN_A_ROW:
+            raise SessionOver(error, CloseCode.POLICY)
+        self._state.metrics.rejected.labels(error.reason or error.code or str(error.status)).inc()
+        self._socket.emit(Failure(error, event_id))
+        return n_refused + 1
+
+    def _spend(self, audio_s: float) -> None:
+        self._state.quotas.spend_audio(self._record.owner, audio_s)
+        self._state.metrics.audio_seconds.inc(audio_s)
+
+    def _hold(self, n_bytes: int) -> None:
+        """Count so many bytes in the memory budget. Raises ApiError."""
+        more = n_bytes - self._held_bytes
+        if more > 0 and not self._reservation.grow(more):
+            raise self._reservation.refusal or MemoryFull()
+        if more < 0:
+            self._reservation.shrink(-more)
+        self._held_bytes = n_bytes

@@ -1,0 +1,91 @@
+"""`GET /v1/realtime`: admission before the upgrade, and `POST /v1/realtime/client_secrets`.
+
+`live_connection` has the session on its WebSocket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from whisper_server.api.realtime_session import SessionConfig
+from whisper_server.api.served_models import find_model
+from whisper_server.errors import BadRequest, UploadTimeout
+from whisper_server.http.admission import check_budget, check_wait
+from whisper_server.http.clients import owner_of
+from whisper_server.http.in_flight import RECORD
+from whisper_server.http.live.client_secrets import CLIENT_SECRETS, SECRET_SESSION, read_lifetime
+from whisper_server.http.live.live_connection import SESSION_BYTES, LiveConnection
+from whisper_server.http.routes import APP_STATE
+from whisper_server.live.ending import UpgradeRequired
+
+MAX_SECRET_BYTES = 65_536
+MAX_UPLOAD_S = 10.0
+
+
+async def realtime(request: web.Request) -> web.StreamResponse:
+    """One session, on a WebSocket."""
+    state, record = request.app[APP_STATE], request[RECORD]
+    record.owner = owner_of(request, record.client, state.proxies)
+    if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+        raise UpgradeRequired
+    if request.query.get("intent", "transcription") != "transcription":
+        raise BadRequest("intent: this server has transcription sessions only; send `transcription`.", param="intent")
+    if model := request.query.get("model"):
+        find_model(state.models, model)
+        record.model = model
+    config = SessionConfig()
+    if (session := request.get(SECRET_SESSION)) is not None:
+        config = config.updated(session)
+    backend = state.service.backend()
+    check_budget(state.budget, SESSION_BYTES, record.owner)
+    check_wait(state.service.estimated_wait_s(record.owner), state.max_queue_s)
+    with (
+        state.live_sessions.admitted(backend.live.window_s()),
+        state.slots.taken(record.owner),
+        state.quotas.request(record.owner),
+        state.budget.reservation(record.owner) as reservation,
+    ):
+        return await LiveConnection(request, state, backend, reservation).serve(config)
+
+
+async def client_secrets(request: web.Request) -> web.Response:
+    """A short-lived key for a browser, bound to the key that asks for it."""
+    state, record = request.app[APP_STATE], request[RECORD]
+    record.owner = owner_of(request, record.client, state.proxies)
+    body = await _json_of(request)
+    if unknown := set(body) - {"expires_after", "session"}:
+        raise BadRequest(f"Unknown parameter: '{min(unknown)[:64]}'.", param=min(unknown)[:64])
+    now_s = int(time.time())
+    expires_at = now_s + read_lifetime(body.get("expires_after"))
+    session = body.get("session")
+    config = SessionConfig() if session is None else SessionConfig().updated(session)
+    state.session_rules.check(config, state.service.backend().live)
+    value = request.app[CLIENT_SECRETS].issue(record.client, expires_at, session)
+    document = {"object": "realtime.transcription_session", **config.document()}
+    return web.json_response({"value": value, "expires_at": expires_at, "session": document})
+
+
+async def _json_of(request: web.Request) -> dict[str, Any]:
+    if (request.content_length or 0) > MAX_SECRET_BYTES:
+        raise BadRequest(f"The body is larger than {MAX_SECRET_BYTES} bytes.", param="session")
+    try:
+        async with asyncio.timeout(MAX_UPLOAD_S):
+            content = await request.content.read(MAX_SECRET_BYTES + 1)
+            while len(content) <= MAX_SECRET_BYTES and (piece := await request.content.read(MAX_SECRET_BYTES)):
+                content += piece
+    except TimeoutError:
+        raise UploadTimeout(f"The body did not arrive within {MAX_UPLOAD_S:g} s.") from None
+    if len(content) > MAX_SECRET_BYTES:
+        raise BadRequest(f"The body is larger than {MAX_SECRET_BYTES} bytes.", param="session")
+    try:
+        body = json.loads(content or b"{}")
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
+    if not isinstance(body, dict):
+        raise BadRequest('The body is a JSON object such as {"session": {"type": "transcription"}}.')
+    return body

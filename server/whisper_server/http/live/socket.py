@@ -1,0 +1,115 @@
+"""A WebSocket that sends events in order, and a client's last word before the server closes it.
+
+aiohttp's own, with a queue in front: to emit an event never waits for the client, and a client that does not read is cut off. `route` has the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any, cast
+
+from aiohttp import WSMsgType, web
+from aiohttp.abc import AbstractStreamWriter
+
+from whisper_server.api.realtime_server_events import Failure, ServerEvent
+from whisper_server.errors import BadRequest
+from whisper_server.http.connection import Connection
+from whisper_server.live.ending import CloseCode
+
+SUBPROTOCOL = "realtime"
+MAX_FRAME_BYTES = 1024 * 1024
+"""16 s of PCM at 24 kHz in base64. Clients send 20 to 200 ms at a time."""
+MAX_UNSENT_EVENTS = 512
+MAX_SEND_S = 30.0
+"""For one event: the client reads nothing in this time."""
+PING_S = 20.0
+"""Proxies close connections on which nothing is sent for a minute or more."""
+CLOSE_S = 5.0
+LINGER_S = 1.0
+"""After an oversized frame: what the client is still sending is read, else its kernel drops the close frame."""
+
+
+class EventSocket(web.WebSocketResponse):
+    """One client's connection."""
+
+    def __init__(self, request: web.Request) -> None:
+        # No compression: sound in base64 does not shrink, and a frame of a kilobyte must not become one of a megabyte.
+        super().__init__(
+            protocols=(SUBPROTOCOL,), compress=False, max_msg_size=MAX_FRAME_BYTES, timeout=CLOSE_S, autoclose=True
+        )
+        self._request = request
+        self._unsent: asyncio.Queue[str] = asyncio.Queue()
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """The upgrade: from here on the connection is a WebSocket."""
+        cast("Connection", request.protocol).becomes_websocket()
+        return await super().prepare(request)
+
+    def emit(self, event: ServerEvent) -> None:
+        """Send an event after those before it. A client that does not read its events loses its connection."""
+        if self._unsent.qsize() >= MAX_UNSENT_EVENTS:
+            self.abort()
+            return
+        self._unsent.put_nowait(_text(event.document()))
+
+    async def send_events(self) -> None:
+        """Loop: send what was emitted, and a ping while there is nothing, until the client is gone."""
+        while True:
+            try:
+                async with asyncio.timeout(PING_S):
+                    text = await self._unsent.get()
+            except TimeoutError:
+                await self._within_time(self.ping())
+                continue
+            try:
+                await self._within_time(self.send_str(text))
+            finally:
+                self._unsent.task_done()
+
+    async def _within_time(self, sending: Any) -> None:
+        try:
+            async with asyncio.timeout(MAX_SEND_S):
+                await sending
+        except TimeoutError:
+            self.abort()
+            raise ConnectionResetError("The client does not read its events") from None
+
+    async def flush(self) -> None:
+        """Wait until everything that was emitted is sent, for at most the time of one event."""
+        try:
+            async with asyncio.timeout(MAX_SEND_S):
+                await self._unsent.join()
+        except TimeoutError:
+            self.abort()
+
+    async def end(self, code: CloseCode, reason: str) -> None:
+        """Send what is left, then close."""
+        await self.flush()
+        await self.close(code=code, message=reason.encode()[:120])
+
+    async def close(self, *, code: int = CloseCode.NORMAL, message: bytes = b"", drain: bool = True) -> bool:
+        """As aiohttp's, which calls it by itself for a frame that is too large: then the client learns why."""
+        if code != CloseCode.TOO_LARGE or self.closed or not self.prepared:
+            return await super().close(code=code, message=message, drain=drain)
+        error = BadRequest(
+            f"The event is too large: send at most {MAX_FRAME_BYTES} bytes at a time, sound in pieces of 0.1 s or so.",
+            param="audio",
+            code="event_too_large",
+        )
+        await self.send_str(_text(Failure(error).document()))
+        await self.send_frame(code.to_bytes(2, "big") + b"event_too_large", WSMsgType.CLOSE)
+        await asyncio.sleep(LINGER_S)
+        return await super().close(code=code, message=message, drain=drain)
+
+    def abort(self) -> None:
+        """Cut the connection off."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    """JSON with an id of its own."""
+    return json.dumps({"event_id": f"event_{secrets.token_hex(10)}", **document}, ensure_ascii=False, allow_nan=False)

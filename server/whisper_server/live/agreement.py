@@ -1,0 +1,96 @@
+"""LocalAgreement-2: a word is confirmed when two passes in a row agree on it and on all words before it.
+
+Source: Macháček, Dabre, Bojar: "Turning Whisper into Real-Time Transcription System" (2023), section 3, after Liu et al.:
+"Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection" (2020). Own
+parts: confirmed words are found again in a pass by edit distance, so no pass needs times of words, and punctuation is
+confirmed apart from its word. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisper_server.live.text_units import Unit, end_of_prefix, joined, split_units
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What a pass confirmed."""
+
+    text: str
+    """To be appended to what was confirmed before."""
+    start: int
+    """Where it begins in the text of the pass, in characters."""
+    end: int
+
+
+class Agreement:
+    """The confirmed words of one window that grows, and the rest of the last pass."""
+
+    def __init__(self) -> None:
+        self._confirmed: list[Unit] = []
+        self._rest: tuple[Unit, ...] = ()
+        self._heard: tuple[Unit, ...] = ()
+
+    @property
+    def heard(self) -> tuple[Unit, ...]:
+        """The last pass's own version of the confirmed words."""
+        return self._heard
+
+    @property
+    def n_confirmed(self) -> int:
+        """Number of units."""
+        return len(self._confirmed)
+
+    @property
+    def rest(self) -> str:
+        """What the last pass heard after the confirmed words."""
+        return joined(self._rest)
+
+    def add(self, text: str, language: str) -> Confirmed:
+        """Take the text of another pass over the window; the words that it confirms."""
+        units = split_units(text, language)
+        end = end_of_prefix([unit.bare for unit in self._confirmed], [unit.bare for unit in units])
+        rest = units[end:]
+        n_agreed = _n_alike(self._rest, rest)
+        new = list(rest[:n_agreed])
+        if new and new[-1].mark != self._rest[n_agreed - 1].mark:
+            # Without its punctuation, unless both passes write the same.
+            new[-1] = Unit(new[-1].word, "")
+        self._rest = rest
+        return self._confirm(units, end, new, with_mark=bool(new))
+
+    def finish(self, text: str, language: str) -> Confirmed:
+        """Take the text of the last pass: everything after the confirmed words is confirmed."""
+        units = split_units(text, language)
+        end = end_of_prefix([unit.bare for unit in self._confirmed], [unit.bare for unit in units])
+        self._rest = units[end:]
+        return self._confirm(units, end, list(units[end:]), with_mark=True)
+
+    def cut(self, n_units: int) -> str:
+        """Forget the first confirmed units, whose sound has left the window; their text."""
+        cut, self._confirmed = self._confirmed[:n_units], self._confirmed[n_units:]
+        return joined(cut)
+
+    def _confirm(self, units: Sequence[Unit], end: int, new: Sequence[Unit], *, with_mark: bool) -> Confirmed:
+        start = len(joined(units[:end]))
+        text = joined(new)
+        if with_mark and self._confirmed and end and not self._confirmed[-1].mark:
+            # Punctuation that was left open: there is a word behind it now, or the turn's end.
+            mark = units[end - 1].mark
+            self._confirmed[-1] = Unit(self._confirmed[-1].word, mark)
+            start, text = start - len(mark), mark + text
+        self._confirmed += new
+        self._heard = tuple(units[: end + len(new)])
+        self._rest = self._rest[len(new) :]
+        return Confirmed(text, start, start + len(text))
+
+
+def _n_alike(before: Sequence[Unit], after: Sequence[Unit]) -> int:
+    n_alike = 0
+    for one, other in zip(before, after, strict=False):
+        if one.bare != other.bare:
+            break
+        n_alike += 1
+    return n_alike

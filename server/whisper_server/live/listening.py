@@ -1,0 +1,228 @@
+"""The sound of a session: decoded, heard by the voice detector, and divided into turns and pieces.
+
+Emits the events of the input buffer. The words of a turn are `turn_transcription`'s part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable
+
+from whisper_server.api.realtime_server_events import (
+    Cleared,
+    Committed,
+    ItemCreated,
+    ServerEvent,
+    SpeechBegan,
+    SpeechEnded,
+)
+from whisper_server.audio.live_samples import LiveSamples, RawFormat
+from whisper_server.errors import BadRequest
+from whisper_server.live.sample_buffer import SampleBuffer
+from whisper_server.live.session_options import TurnRules
+from whisper_server.live.speech_protocol import LiveSpeech
+from whisper_server.live.turn import Piece, Turn
+from whisper_server.live.turn_detection import SpeechSpans, SpeechStarted
+from whisper_server.speech.live_windows import Turns
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Options
+
+MIN_COMMIT_S = 0.1
+"""As OpenAI has it."""
+STEP_BYTES = 48_000
+"""Heard by the voice detector at a time: a second of PCM."""
+
+
+class Listening:
+    """Turns and their sound. Positions are samples of 16 kHz since the session began."""
+
+    def __init__(
+        self,
+        speech: LiveSpeech,
+        rules: TurnRules,
+        options: Options,
+        *,
+        turns_of: Callable[[], Turns],
+        emit: Callable[[ServerEvent], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.buffer = SampleBuffer()
+        self.turns: deque[Turn] = deque()
+        """Open and committed ones that are not transcribed yet."""
+        self.options = options
+        """Of turns that begin from now on."""
+        self._speech = speech
+        self._rules = rules
+        self._turns_of = turns_of
+        self._emit = emit
+        self._clock = clock
+        self._arrivals: deque[tuple[int, float]] = deque()
+        """(end of the sound, when it arrived), for the sound that is held."""
+        self._decoder = LiveSamples(RawFormat.PCM)
+        self._voice = speech.voice_stream()
+        self.spans = self._new_spans(0)
+        self._previous_item_id: str | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def open_turn(self) -> Turn | None:
+        """The turn that is not committed."""
+        return self.turns[-1] if self.turns and self.turns[-1].end is None else None
+
+    @property
+    def commits_turns(self) -> bool:
+        """Turns end by the client's commit only."""
+        return self._rules.turn_silence_ms is None
+
+    async def changed(self) -> None:
+        """Wait for the next change of sound or turns."""
+        await self._changed.wait()
+
+    def notify(self) -> None:
+        """Something has changed."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def age_s(self, sample: int) -> float:
+        """Seconds since this sample arrived; 0 if it is no longer held."""
+        now_s = self._clock()
+        return now_s - next((at_s for end, at_s in self._arrivals if end >= sample), now_s)
+
+    def configure(self, rules: TurnRules, raw_format: RawFormat, options: Options) -> None:
+        """Other rules or another format from now on. The turn under way is committed if its rules change."""
+        self.options = options
+        if raw_format is not self._decoder.raw_format:
+            self._decoder = LiveSamples(raw_format)
+        if rules != self._rules:
+            if (turn := self.open_turn) is not None:
+                self._end_turn(turn, self.buffer.end) if turn.has_speech else self._drop(turn)
+            self._rules = rules
+            self.spans = self._new_spans(self.spans.at)
+
+    async def append(self, data: bytes) -> None:
+        """Hear more sound."""
+        for first in range(0, len(data), STEP_BYTES):
+            samples = self._decoder.add(data[first : first + STEP_BYTES])
+            if not len(samples):
+                continue
+            if self.commits_turns and self.open_turn is None:
+                self._begin_turn(self.buffer.end)
+            self.buffer.append(samples)
+            self._arrivals.append((self.buffer.end, self._clock()))
+            for probability in await self._speech.in_thread(self._turns_of(), self._voice.add, samples):
+                self._hear(float(probability))
+            self._forget()
+            self.notify()
+
+    def commit(self) -> None:
+        """End the turn under way, as the client asks. Raises BadRequest if there is nothing to commit."""
+        self.buffer.append(self._decoder.flush())
+        turn = self.open_turn
+        start = self.spans.keep_from if turn is None else turn.start
+        held_ms = (self.buffer.end - start) * 1000 / SAMPLE_RATE_HZ
+        if held_ms < MIN_COMMIT_S * 1000:
+            raise BadRequest(
+                "Error committing input audio buffer: buffer too small. Expected at least "
+                f"{MIN_COMMIT_S * 1000:.0f}ms of audio, but buffer only has {held_ms:.2f}ms of audio.",
+                code="input_audio_buffer_commit_empty",
+            )
+        self._end_turn(turn or self._begin_turn(start), self.buffer.end)
+
+    def clear(self) -> None:
+        """Forget what is not committed."""
+        if (turn := self.open_turn) is not None:
+            self._drop(turn)
+        self.spans.reset()
+        self._emit(Cleared())
+
+    def close(self) -> None:
+        """Commit what there is of a turn under way: no more sound comes."""
+        turn = self.open_turn
+        if turn is not None:
+            self._end_turn(turn, self.buffer.end) if turn.has_speech else self._drop(turn)
+
+    def forget(self, turn: Turn) -> None:
+        """The turn is transcribed."""
+        self.turns.remove(turn)
+        self._forget()
+        self.notify()
+
+    def _hear(self, probability: float) -> None:
+        """One more frame."""
+        for mark in self.spans.add((probability,)):
+            if isinstance(mark, SpeechStarted):
+                turn = self.open_turn
+                if turn is None:
+                    turn = self._begin_turn(mark.sample)
+                    self._emit(SpeechBegan(turn.item_id, _ms(mark.sample)))
+                turn.has_speech = True
+                turn.pieces.append(Piece(mark.sample))
+            elif (turn := self.open_turn) is not None:
+                self._end_piece(turn, mark.sample, mark.speech_end)
+        self._end_after_silence()
+
+    def _end_after_silence(self) -> None:
+        turn, silence_ms = self.open_turn, self._rules.turn_silence_ms
+        if turn is None or silence_ms is None or self.spans.is_speaking:
+            return
+        if self.spans.at - self.spans.heard_until >= silence_ms * SAMPLE_RATE_HZ // 1000:
+            self._emit(SpeechEnded(turn.item_id, _ms(self.spans.at)))
+            self._end_turn(turn, self.spans.at)
+
+    def _begin_turn(self, start: int) -> Turn:
+        item_id = f"item_{secrets.token_hex(12)}"
+        turn = Turn(item_id, self._previous_item_id, start, self.options)
+        self._previous_item_id = item_id
+        self.turns.append(turn)
+        return turn
+
+    def _end_turn(self, turn: Turn, end: int) -> None:
+        if self.spans.is_speaking:
+            self._end_piece(turn, end, end)
+        elif self.spans.may_speak or not turn.has_speech:
+            # The detector misses single words: what the client commits is heard all the same.
+            start = self.spans.keep_from if turn.has_speech else turn.start
+            turn.pieces.append(Piece(max(start, self.buffer.start), end, end))
+        self.spans.reset()
+        turn.end = end
+        self._emit(Committed(turn.item_id, turn.previous_item_id))
+        self._emit(ItemCreated(turn.item_id, turn.previous_item_id))
+        self._emit(ItemCreated(turn.item_id, turn.previous_item_id, is_done=True))
+        self.notify()
+
+    def _end_piece(self, turn: Turn, end: int, speech_end: int) -> None:
+        if turn.pieces and turn.pieces[-1].end is None:
+            turn.pieces[-1].end, turn.pieces[-1].speech_end = end, speech_end
+
+    def _drop(self, turn: Turn) -> None:
+        turn.is_dropped, turn.end = True, self.buffer.end
+        self._previous_item_id = turn.previous_item_id
+        turn.pieces.clear()
+        self.spans.reset()
+        self.notify()
+
+    def _forget(self) -> None:
+        """Drop the sound that no piece and no later start of speech needs."""
+        starts = [piece.start for turn in self.turns for piece in turn.pieces]
+        keep_from = self.spans.keep_from
+        if (turn := self.open_turn) is not None and not turn.has_speech:
+            # Nothing was found in it: all of a short turn is heard at its commit.
+            keep_from = min(keep_from, max(turn.start, self.buffer.end - self._speech.max_window_samples))
+        self.buffer.drop_before(min([keep_from, *starts]))
+        while self._arrivals and self._arrivals[0][0] < self.buffer.start:
+            self._arrivals.popleft()
+
+    def _new_spans(self, start: int) -> SpeechSpans:
+        return SpeechSpans(
+            threshold=self._rules.threshold,
+            prefix_padding_ms=self._rules.prefix_padding_ms,
+            silence_duration_ms=self._rules.piece_silence_ms,
+            frame_samples=self._speech.frame_samples,
+            start=start,
+        )
+
+
+def _ms(sample: int) -> int:
+    return sample * 1000 // SAMPLE_RATE_HZ

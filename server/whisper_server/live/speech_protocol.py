@@ -1,0 +1,54 @@
+"""What a live session needs of the pipeline, as Protocols: a test passes doubles that stall or fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from whisper_server.speech.live_windows import Turns, WindowRequest
+from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class VoiceStream(Protocol):
+    """The voice detector on one stream."""
+
+    def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """Probabilities of speech of the frames that are whole now. Blocks for about 5 ms per second of sound."""
+
+
+class LiveSpeech(Protocol):
+    """Speech to text, a window at a time (`speech.live_windows`)."""
+
+    @property
+    def frame_samples(self) -> int:
+        """Of the voice detector."""
+
+    @property
+    def max_window_samples(self) -> int:
+        """The longest window that is transcribed."""
+
+    def check_options(self, options: Options) -> None:
+        """Raises BadRequest for a language that the model lacks."""
+
+    def voice_stream(self) -> VoiceStream:
+        """A detector at the start of a stream."""
+
+    async def in_thread(
+        self, turns: Turns, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """Call a function that blocks, in this owner's turn."""
+
+    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
+        """One pass over a window. Raises ApiError."""
+
+    def window_s(self) -> float:
+        """Seconds per window while the engine is busy; 0: not measured yet."""
+
+    def n_tokens(self, text: str) -> int:
+        """Of the model's tokenizer."""

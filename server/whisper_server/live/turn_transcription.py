@@ -1,0 +1,140 @@
+"""Passes over the turn under way, one after the other, until its text is complete.
+
+`passes` decides when one is due, `turn` what its text confirms; this module waits, asks the engine and emits the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from whisper_server.api.formats import tokens_usage
+from whisper_server.api.realtime_server_events import ServerEvent, TranscriptCompleted, TranscriptDelta
+from whisper_server.live.listening import Listening
+from whisper_server.live.passes import Pass, due_pass, is_too_long
+from whisper_server.live.speech_protocol import LiveSpeech
+from whisper_server.live.turn import Delta, Piece, Turn
+from whisper_server.speech.live_windows import Turns, WindowRequest
+from whisper_server.speech.windows import cut
+from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import Task, Transcript
+
+EARLIER_CHARACTERS = 600
+"""Of the session's text, kept as the prompt of the next turn; the model gets fewer tokens of it."""
+
+
+@dataclass
+class SoFar:
+    """What the session's earlier turns said."""
+
+    text: str = ""
+    language: str | None = None
+
+    def add(self, turn: Turn) -> None:
+        """The turn is complete."""
+        if turn.text:
+            language = turn.languages[-1]
+            before = self.text if language == self.language else ""
+            self.text = f"{before} {turn.text}"[-EARLIER_CHARACTERS:]
+            self.language = language
+
+
+class TurnTranscription:
+    """Transcribes one turn."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        so_far: SoFar,
+        listening: Listening,
+        speech: LiveSpeech,
+        *,
+        turns_of: Callable[[], Turns],
+        emit: Callable[[ServerEvent], None],
+        note_delay: Callable[[float], None],
+    ) -> None:
+        self._turn = turn
+        self._so_far = so_far
+        self._listening = listening
+        self._speech = speech
+        self._turns_of = turns_of
+        self._emit = emit
+        self._note_delay = note_delay
+
+    async def run(self) -> None:
+        """Until the turn is committed and complete, or dropped. Raises ApiError."""
+        turn = self._turn
+        while not turn.is_done:
+            piece = turn.pieces[0] if turn.pieces else None
+            if piece is None:
+                await self._listening.changed()
+            elif piece.is_settled:
+                self._send(turn.settle(piece))
+            elif is_too_long(piece, self._listening.spans.at, self._speech.max_window_samples):
+                self._split(piece)
+            elif (due := self._due(piece)) is not None:
+                await self._pass(piece, due)
+            else:
+                await self._listening.changed()
+        if not turn.is_dropped:
+            self._complete()
+
+    def _due(self, piece: Piece) -> Pass | None:
+        spans = self._listening.spans
+        return due_pass(
+            piece,
+            arrived=spans.at,
+            speech_until=spans.heard_until,
+            silent_samples=spans.silent_samples,
+            max_samples=self._speech.max_window_samples,
+        )
+
+    async def _pass(self, piece: Piece, due: Pass) -> None:
+        turn = self._turn
+        samples = self._listening.buffer.between(due.start, due.end)
+        transcript = await self._speech.transcribe(samples, self._request(piece, due), self._turns_of())
+        if turn.is_dropped:
+            return
+        self._send(turn.add_pass(piece, transcript, due.end, is_final=due.is_final))
+        if due.with_words:
+            turn.slide(piece, transcript, len(samples) / SAMPLE_RATE_HZ)
+
+    def _split(self, piece: Piece) -> None:
+        """Let a piece that no window holds end in its best pause; the rest is the next piece."""
+        max_samples = self._speech.max_window_samples
+        end = self._listening.spans.at if piece.end is None else piece.end
+        samples = self._listening.buffer.between(piece.start, min(end, piece.start + 2 * max_samples))
+        cut_sample = piece.start + cut(samples, max_samples / SAMPLE_RATE_HZ)[0].end_sample
+        self._turn.split(piece, cut_sample)
+
+    def _request(self, piece: Piece, due: Pass) -> WindowRequest:
+        turn = self._turn
+        likely = turn.languages[-1] if turn.languages else self._so_far.language
+        earlier = turn.earlier_text if turn.languages else self._so_far.text
+        if turn.languages and len(earlier) < EARLIER_CHARACTERS and self._so_far.language == likely:
+            earlier = f"{self._so_far.text} {earlier}"
+        options = replace(turn.options, language=turn.options.language or piece.language, words=due.with_words)
+        return WindowRequest(options, earlier, likely, due.is_final)
+
+    def _send(self, delta: Delta) -> None:
+        if delta.text:
+            self._note_delay(self._listening.age_s(delta.spoken_until))
+            logprobs = delta.logprobs if self._turn.options.logprobs else None
+            self._emit(TranscriptDelta(self._turn.item_id, delta.text, logprobs))
+
+    def _complete(self) -> None:
+        turn = self._turn
+        assert turn.end is not None
+        n_samples = turn.end - turn.start
+        transcript = Transcript(
+            task=Task.TRANSCRIBE,
+            languages=tuple(turn.languages) or ("en",),
+            duration_s=n_samples / SAMPLE_RATE_HZ,
+            text=turn.text,
+            n_prompt_tokens=self._speech.n_tokens(turn.options.prompt),
+            n_audio_tokens=-(-n_samples * AUDIO_POSITIONS_PER_S // SAMPLE_RATE_HZ),
+            n_output_tokens=self._speech.n_tokens(turn.text),
+        )
+        logprobs = turn.logprobs if turn.options.logprobs else None
+        self._so_far.add(turn)
+        self._emit(TranscriptCompleted(turn.item_id, turn.text, turn.languages, tokens_usage(transcript), logprobs))

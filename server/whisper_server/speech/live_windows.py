@@ -1,0 +1,149 @@
+"""One window of a live session through the engine: the same slots, batches, fallback and guards as those of files.
+
+`live` decides which window, when, and what its text is good for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
+from whisper_server.speech.live_vad import VoiceStream
+from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.vad import FRAME_SAMPLES
+from whisper_server.speech.window_transcription import WindowTranscriber
+from whisper_server.speech.windows import Window
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.engine_protocol import EngineWindow
+from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS
+from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+PROMPT_STEP_TOKENS = 16
+"""Prompts have a multiple of this many tokens: CTranslate2 decodes only prompts of one length together."""
+MAX_PROMPT_TOKENS = 64
+"""Of earlier text: a sentence or two set spelling and style, and each token takes time in every pass."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Whose turns the windows of a session take in the queue for the engine."""
+
+    owner: str
+    session: Hashable
+    is_urgent: bool = True
+    """Goes ahead of files; not so for sound that came faster than it was spoken."""
+
+
+@dataclass(frozen=True)
+class WindowRequest:
+    """One pass over a window."""
+
+    options: Options
+    """`language` is None where it is to be detected."""
+    earlier_text: str
+    """What was said before the window, in the same language: it follows the options' prompt."""
+    likely_language: str | None
+    """That of the session so far."""
+    is_final: bool
+    """With temperature fallback. Before, a text that looks wrong is not decoded again: the next pass would not confirm it."""
+
+
+class LiveWindows:
+    """Windows of live sessions."""
+
+    frame_samples = FRAME_SAMPLES
+
+    def __init__(self, transcriber: Transcriber) -> None:
+        self._transcriber = transcriber
+        self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
+        self._partial_policy = replace(
+            transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
+        )
+
+    def check_options(self, options: Options) -> None:
+        """Raises BadRequest for a language that the model lacks."""
+        self._transcriber.check_languages(options)
+
+    def voice_stream(self) -> VoiceStream:
+        """A detector at the start of a stream."""
+        return VoiceStream(self._transcriber.voice)
+
+    async def in_thread(
+        self, turns: Turns, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """As `asyncio.to_thread`, once it is this owner's turn."""
+        async with self._transcriber.threads.slot(turns.owner, turns.session):
+            return await asyncio.to_thread(function, *args, **kwargs)
+
+    def window_s(self) -> float:
+        """Seconds per window while the engine is busy; 0: not measured yet."""
+        return self._transcriber.wait_estimator.window_s
+
+    def n_tokens(self, text: str) -> int:
+        """Of the model's tokenizer."""
+        return len(self._transcriber.tokenizer.encode_text(text))
+
+    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
+        """One pass over at most `max_window_samples` samples. Raises ApiError."""
+        transcriber = self._transcriber
+        pass_ = object()
+        transcriber.wait_estimator.add(turns.owner, pass_, 1)
+        try:
+            async with transcriber.slots.slot(turns.owner, turns.session, is_urgent=turns.is_urgent):
+                result = await self._transcribe(samples, request, turns)
+            transcriber.wait_estimator.finish(turns.owner, pass_)
+        finally:
+            transcriber.wait_estimator.drop(turns.owner, pass_)
+        return result
+
+    async def _transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
+        transcriber = self._transcriber
+        open_window = partial(transcriber.engine.open_window, owner=turns.owner, is_live=turns.is_urgent)
+        engine_window = open_window(samples)
+        try:
+            language = request.options.language or await self._detect(engine_window, samples, request)
+            is_same = request.likely_language in (None, language)
+            previous = self._previous(request.options, request.earlier_text if is_same else "")
+            single = WindowTranscriber(
+                tokenizer=transcriber.tokenizer,
+                policy=transcriber.policy if request.is_final else self._partial_policy,
+                voice=transcriber.voice,
+                open_window=open_window,
+                # The guards against a prompt that is read aloud take all of what the model is given.
+                options=replace(request.options, prompt=transcriber.tokenizer.detokenize(previous)),
+                language=language,
+                previous=previous,
+                on_fallback=transcriber.on_fallback,
+            )
+            transcript = await single.transcribe(engine_window, samples, Window(0, len(samples)))
+            return replace(transcript, language=language)
+        finally:
+            engine_window.close()
+
+    async def _detect(self, engine_window: EngineWindow, samples: Samples, request: WindowRequest) -> str:
+        if not self._transcriber.tokenizer.is_multilingual:
+            return SILENCE_LANGUAGE
+        candidates = request.options.languages or self._transcriber.tokenizer.languages
+        if request.likely_language is not None and len(samples) < MIN_CHANGE_S * SAMPLE_RATE_HZ:
+            return request.likely_language
+        guess = await engine_window.detect_language()
+        if request.likely_language is not None:
+            return language_of_window(guess, request.likely_language, candidates)
+        vote = LanguageVote(candidates)
+        vote.add(guess)
+        return vote.language
+
+    def _previous(self, options: Options, earlier_text: str) -> tuple[int, ...]:
+        """The client's prompt and keywords, and the end of the earlier text."""
+        tokenizer = self._transcriber.tokenizer
+        given = tokenizer.previous_text(options.prompt, options.keywords)
+        earlier = tokenizer.previous_text(earlier_text, ())
+        n_earlier = min(len(earlier), MAX_PROMPT_TOKENS) // PROMPT_STEP_TOKENS * PROMPT_STEP_TOKENS
+        return (*given[-(MAX_PREVIOUS_TOKENS - n_earlier) :], *earlier[len(earlier) - n_earlier :])

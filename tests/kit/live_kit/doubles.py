@@ -1,0 +1,81 @@
+"""Doubles of the pipeline as live sessions see it: sound says what a test chose, and passes stall or fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from whisper_server.speech.live_windows import Turns, WindowRequest
+from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+FRAME_SAMPLES = 512
+LOUD = 0.1
+"""Samples above it are speech."""
+
+
+class VoiceStreamDouble:
+    """Speech is what is loud."""
+
+    def __init__(self) -> None:
+        self._rest = np.zeros(0, np.float32)
+
+    def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+        sound = np.concatenate([self._rest, samples])
+        n_frames = len(sound) // FRAME_SAMPLES
+        frames = sound[: n_frames * FRAME_SAMPLES].reshape(n_frames, FRAME_SAMPLES)
+        self._rest = sound[n_frames * FRAME_SAMPLES :]
+        return np.asarray(np.abs(frames).max(axis=1, initial=0) > LOUD, np.float32)
+
+
+@dataclass
+class LiveSpeechDouble:
+    """Says a word per half second of loud sound."""
+
+    error: Exception | None = None
+    hold: asyncio.Event | None = None
+    """Passes wait for it."""
+    window_seconds: float = 0.0
+    max_window_samples: int = 30 * 16_000
+    requests: list[WindowRequest] = field(default_factory=list)
+    turns: list[Turns] = field(default_factory=list)
+    n_samples: list[int] = field(default_factory=list)
+
+    @property
+    def frame_samples(self) -> int:
+        return FRAME_SAMPLES
+
+    def check_options(self, options: Options) -> None: ...
+
+    def voice_stream(self) -> VoiceStreamDouble:
+        return VoiceStreamDouble()
+
+    async def in_thread(
+        self, turns: Turns, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        return function(*args, **kwargs)
+
+    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
+        self.requests.append(request)
+        self.turns.append(turns)
+        self.n_samples.append(len(samples))
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.error is not None:
+            raise self.error
+        n_words = int((np.abs(samples) > LOUD).sum() // 8_000)
+        return WindowTranscript(
+            "".join(f" w{n}" for n in range(n_words)), (), language=request.options.language or "en"
+        )
+
+    def window_s(self) -> float:
+        return self.window_seconds
+
+    def n_tokens(self, text: str) -> int:
+        return len(text.split())

@@ -1,0 +1,427 @@
+"""The WebSocket of `/v1/realtime`: events, refusals that the session survives, limits that end it, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+
+from http_kit.doubles import Doubles
+from http_kit.running import Running, running, until
+from live_kit.doubles import LiveSpeechDouble
+from whisper_server.errors import InternalError
+
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+Event = dict[str, Any]
+
+
+def tone(duration_s: float, level: float = 0.5) -> bytes:
+    """A square wave: the double hears a word in each half second of it."""
+    phases = np.arange(int(duration_s * 24_000)) // 120 % 2
+    return bytes(((phases * 2 - 1) * level * 32767).astype("<i2").tobytes())
+
+
+def silence(duration_s: float) -> bytes:
+    return bytes(int(duration_s * 24_000) * 2)
+
+
+class Client:
+    """One session."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.events: list[Event] = []
+
+    async def send(self, kind: str, **fields: Any) -> None:
+        await self.socket.send_json({"type": kind, **fields})
+
+    async def speak(self, sound: bytes) -> None:
+        for first in range(0, len(sound), 48_000):
+            audio = base64.b64encode(sound[first : first + 48_000]).decode()
+            await self.send("input_audio_buffer.append", audio=audio)
+
+    async def update(self, **audio_input: Any) -> None:
+        await self.send("session.update", session={"type": "transcription", "audio": {"input": audio_input}})
+
+    async def until(self, kind: str) -> Event:
+        """The next event of this type; those before it are kept, too."""
+        async with asyncio.timeout(20):
+            while True:
+                event: Event = json.loads(await self.socket.receive_str())
+                self.events.append(event)
+                if event["type"] == kind:
+                    return event
+
+    async def closing_code(self) -> int:
+        async with asyncio.timeout(20):
+            while (message := await self.socket.receive()).type is aiohttp.WSMsgType.TEXT:
+                self.events.append(json.loads(message.data))
+        assert self.socket.close_code is not None
+        return self.socket.close_code
+
+    @property
+    def types(self) -> list[str]:
+        return [event["type"].removeprefix(f"{TRANSCRIPTION}.") for event in self.events]
+
+
+@asynccontextmanager
+async def connected(server: Running, query: str = "?intent=transcription", **options: Any) -> AsyncIterator[Client]:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{server.url}/v1/realtime{query}", **options) as socket,
+    ):
+        yield Client(socket)
+
+
+@asynccontextmanager
+async def session(live: LiveSpeechDouble | None = None, **variables: Any) -> AsyncIterator[Client]:
+    doubles = Doubles(live=live or LiveSpeechDouble())
+    async with running(doubles, **variables) as server, connected(server) as client:
+        yield client
+
+
+async def answer(server: Running, path: str, **options: Any) -> tuple[int, Mapping[str, str], Any]:
+    async with aiohttp.ClientSession() as http, http.request(url=server.url + path, **options) as response:
+        return response.status, response.headers, await response.json()
+
+
+async def test_turn_is_found_and_its_deltas_make_its_transcript() -> None:
+    async with session() as client:
+        await client.speak(tone(2.2) + silence(1.0))
+        completed = await client.until(f"{TRANSCRIPTION}.completed")
+    kinds = [kind for kind in client.types if kind != "delta"]
+    assert kinds == [
+        "session.created",
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "completed",
+    ]
+    deltas = [event["delta"] for event in client.events if event["type"].endswith("delta")]
+    assert "".join(deltas) == completed["transcript"] == "w0 w1 w2 w3"
+    assert completed["usage"]["output_tokens"] == 4
+    stopped = next(event for event in client.events if event["type"].endswith("speech_stopped"))
+    assert 2600 <= stopped["audio_end_ms"] <= 2800
+    assert len({event["event_id"] for event in client.events}) == len(client.events)
+    assert len({event["item_id"] for event in client.events if "item_id" in event}) == 1
+
+
+async def test_client_commits_turns_where_detection_is_off() -> None:
+    async with session() as client:
+        await client.update(turn_detection=None)
+        updated = await client.until("session.updated")
+        assert updated["session"]["audio"]["input"]["turn_detection"] is None
+        for _ in range(2):
+            await client.speak(tone(1.1))
+            await client.send("input_audio_buffer.commit")
+            completed = await client.until(f"{TRANSCRIPTION}.completed")
+            assert completed["transcript"] == "w0 w1"
+    committed = [event for event in client.events if event["type"] == "input_audio_buffer.committed"]
+    assert committed[1]["previous_item_id"] == committed[0]["item_id"]
+    assert "input_audio_buffer.speech_started" not in client.types
+
+
+async def test_cleared_sound_is_not_transcribed() -> None:
+    async with session() as client:
+        await client.update(turn_detection=None)
+        await client.speak(tone(1.1))
+        await client.send("input_audio_buffer.clear")
+        await client.until("input_audio_buffer.cleared")
+        await client.send("input_audio_buffer.commit", event_id="mine")
+        refused = await client.until("error")
+    assert refused["error"]["code"] == "input_audio_buffer_commit_empty"
+    assert refused["error"]["event_id"] == "mine"
+    assert "completed" not in client.types
+
+
+async def test_failed_pass_fails_its_turn_only() -> None:
+    live = LiveSpeechDouble(error=InternalError("The engine failed."))
+    async with session(live) as client:
+        await client.speak(tone(1.0) + silence(1.0))
+        failed = await client.until(f"{TRANSCRIPTION}.failed")
+        assert failed["error"]["message"] == "The engine failed."
+        await client.until("input_audio_buffer.committed")
+        live.error = None
+        await client.speak(tone(1.1) + silence(1.0))
+        assert (await client.until(f"{TRANSCRIPTION}.completed"))["transcript"] == "w0 w1"
+
+
+async def test_earlier_text_is_the_prompt_of_the_next_turn() -> None:
+    live = LiveSpeechDouble()
+    async with session(live) as client:
+        for _ in range(2):
+            await client.speak(tone(1.1) + silence(1.0))
+            await client.until(f"{TRANSCRIPTION}.completed")
+    assert (live.requests[0].earlier_text, live.requests[-1].earlier_text.strip()) == ("", "w0 w1")
+    assert live.requests[-1].likely_language == "en"
+
+
+BAD_EVENTS = [
+    ("{", None, "invalid_json"),
+    ("[1]", None, "invalid_json"),
+    ("[" * 5000, None, "invalid_json"),
+    ('{"no": 1}', "type", None),
+    ('{"type": "response.create"}', "type", "invalid_value"),
+    ('{"type": "transcription_session.update"}', "type", "invalid_value"),
+    ('{"type": "input_audio_buffer.append"}', "audio", "invalid_value"),
+    ('{"type": "input_audio_buffer.append", "audio": "%%%"}', "audio", "invalid_value"),
+    ('{"type": "input_audio_buffer.commit", "event_id": 5}', "event_id", None),
+    ('{"type": "session.update"}', "session", None),
+    ('{"type": "session.update", "session": []}', "session", None),
+    ('{"type": "session.update", "session": {"type": "realtime"}}', "session.type", None),
+    ('{"type": "session.update", "session": {"voice": "x"}}', "session.voice", "unknown_parameter"),
+]
+BAD_INPUTS: list[tuple[Mapping[str, Any], str]] = [
+    ({"format": {"type": "audio/pcm", "rate": 16000}}, "format.rate"),
+    ({"format": {"type": "audio/mp3"}}, "format"),
+    ({"turn_detection": {"type": "server_vad", "threshold": 2}}, "turn_detection.threshold"),
+    ({"turn_detection": {"type": "server_vad", "silence_duration_ms": "x"}}, "turn_detection.silence_duration_ms"),
+    ({"turn_detection": {"type": "semantic_vad", "eagerness": "very"}}, "turn_detection.eagerness"),
+    ({"transcription": {"language": "klingon"}}, "transcription.language"),
+    ({"transcription": {"model": "gpt-9"}}, "transcription.model"),
+    ({"transcription": {"language": "en", "languages": ["de"]}}, "transcription.languages"),
+    ({"transcription": None}, "transcription"),
+]
+
+
+async def test_bad_event_is_named_and_the_session_lives_on() -> None:
+    async with session() as client:
+        for text, param, code in BAD_EVENTS:
+            await client.socket.send_str(text)
+            error = (await client.until("error"))["error"]
+            assert (error["param"], error["code"]) == (param, code), text
+            assert error["type"] == "invalid_request_error"
+        for given, place in BAD_INPUTS:
+            await client.update(**given)
+            error = (await client.until("error"))["error"]
+            assert error["param"] == f"session.audio.input.{place}", error
+        await client.socket.send_bytes(b"sound")
+        assert "text frames" in (await client.until("error"))["error"]["message"]
+        await client.speak(tone(1.1) + silence(1.0))
+        assert (await client.until(f"{TRANSCRIPTION}.completed"))["transcript"] == "w0 w1"
+
+
+async def test_update_leaves_what_it_does_not_name() -> None:
+    async with session() as client:
+        await client.update(transcription={"model": "whisper-1", "language": "German", "prompt": "Kubernetes"})
+        await client.update(turn_detection={"type": "semantic_vad", "eagerness": "low"}, format={"type": "audio/pcmu"})
+        await client.until("session.updated")
+        given = (await client.until("session.updated"))["session"]["audio"]["input"]
+    assert given["transcription"]["language"] == "de"
+    assert given["transcription"]["prompt"] == "Kubernetes"
+    assert given["turn_detection"] == {"type": "semantic_vad", "eagerness": "low"}
+    assert given["format"] == {"type": "audio/pcmu"}
+
+
+async def test_frame_that_is_too_large_ends_the_session_with_1009() -> None:
+    async with session() as client:
+        await client.until("session.created")
+        await client.socket.send_str("x" * 10_000_000)
+        assert await client.closing_code() == 1009
+    assert client.events[-1]["error"]["code"] == "event_too_large"
+
+
+async def test_session_that_only_sends_nonsense_ends() -> None:
+    async with session() as client:
+        for _ in range(60):
+            await client.socket.send_str("nonsense")
+        assert await client.closing_code() == 1008
+
+
+async def test_session_without_sound_ends() -> None:
+    async with session(REALTIME_IDLE_SECONDS="1") as client:
+        await client.send("input_audio_buffer.clear")
+        assert await client.closing_code() == 1000
+    assert client.events[-1]["error"]["code"] == "session_idle"
+
+
+async def test_sound_that_is_far_ahead_ends_the_session() -> None:
+    live = LiveSpeechDouble(hold=asyncio.Event())
+    async with session(live) as client:
+        for _ in range(31):
+            await client.speak(tone(10.0))
+        assert await client.closing_code() == 1008
+    assert client.events[-1]["error"]["param"] == "audio"
+    assert "300 s ahead" in client.events[-1]["error"]["message"]
+
+
+async def test_recording_that_is_sent_at_once_takes_the_turns_of_a_file() -> None:
+    live = LiveSpeechDouble()
+    async with session(live) as client:
+        await client.speak(tone(20.3) + silence(1.0))
+        completed = await client.until(f"{TRANSCRIPTION}.completed")
+    assert len(completed["transcript"].split()) == 40
+    assert not live.turns[-1].is_urgent
+
+
+async def test_quota_of_audio_ends_the_session() -> None:
+    async with session(MAX_AUDIO_SECONDS_PER_MINUTE="2") as client:
+        for _ in range(4):
+            await client.speak(tone(1.0))
+        assert await client.closing_code() == 1008
+    assert client.events[-1]["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_one_session_too_many_is_refused_before_the_upgrade() -> None:
+    async with running(MAX_REALTIME_SESSIONS="1") as server:
+        async with connected(server) as client:
+            await client.until("session.created")
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                async with connected(server):
+                    pass
+            assert refused.value.status == 429
+            assert refused.value.headers is not None
+            assert refused.value.headers["Retry-After"] == "5"
+        await until(lambda: server.state.live_sessions.n_open == 0)
+        async with connected(server) as client:
+            await client.until("session.created")
+
+
+async def test_engine_that_is_slow_takes_fewer_sessions() -> None:
+    async with running(Doubles(live=LiveSpeechDouble(window_seconds=0.2))) as server:
+        assert server.state.live_sessions.limit(0.2) == 10
+        assert server.state.live_sessions.limit(3.0) == 4
+
+
+async def test_plain_get_is_answered_with_426() -> None:
+    async with running() as server:
+        status, headers, body = await answer(server, "/v1/realtime?intent=transcription", method="GET")
+    assert (status, headers["Upgrade"], body["error"]["code"]) == (426, "websocket", "upgrade_required")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("?intent=conversation", 400), ("?model=gpt-9", 404), ("?intent=transcription&model=whisper-1", 101)],
+)
+async def test_query_is_checked_before_the_upgrade(query: str, status: int) -> None:
+    async with running() as server:
+        if status == 101:
+            async with connected(server, query) as client:
+                await client.until("session.created")
+            return
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with connected(server, query):
+                pass
+    assert refused.value.status == status
+
+
+async def test_drain_finishes_the_turn_and_closes_with_1012() -> None:
+    async with running() as server, connected(server) as client:
+        await client.speak(tone(1.1))
+        await client.until("input_audio_buffer.speech_started")
+        server.service.closing.set()
+        await asyncio.sleep(0.2)
+        await client.speak(silence(1.0))
+        assert await client.closing_code() == 1012
+    assert client.types[-2:] == ["completed", "error"]
+    assert client.events[-2]["transcript"] == "w0 w1"
+    assert client.events[-1]["error"]["code"] == "draining"
+
+
+async def test_hundred_clients_that_leave_leave_nothing_behind() -> None:
+    async with running() as server:
+
+        async def come_and_go(number: int) -> None:
+            async with connected(server) as client:
+                await client.speak(tone(0.7))
+                if number % 2:
+                    await client.until("session.created")
+                else:
+                    assert client.socket._response.connection is not None
+                    client.socket._response.close()
+
+        for first in range(0, 100, 10):
+            await asyncio.gather(*(come_and_go(first + number) for number in range(10)))
+        await until(lambda: server.state.live_sessions.n_open == 0 and not len(server.http.in_flight))
+        assert server.state.budget.used_bytes == 0
+        assert server.state.slots.n_taken == 0
+        assert not [task for task in asyncio.all_tasks() if "whisper_server/live" in repr(task)]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    (tmp_path / "alice").write_text("alices-secret-key")
+    return tmp_path
+
+
+async def test_key_may_come_in_a_header_or_in_a_subprotocol(keys: Path) -> None:
+    async with running(API_KEYS_DIR=str(keys)) as server:
+        async with connected(server, headers={"Authorization": "Bearer alices-secret-key"}) as client:
+            await client.until("session.created")
+        protocols = ("realtime", "openai-insecure-api-key.alices-secret-key")
+        async with connected(server, protocols=protocols) as client:
+            assert client.socket.protocol == "realtime"
+            await client.until("session.created")
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with connected(server, protocols=("realtime", "openai-insecure-api-key.wrong")):
+                pass
+        assert refused.value.status == 401
+
+
+async def test_client_secret_opens_sessions_until_it_expires_or_its_key_goes(keys: Path) -> None:
+    alice = {"Authorization": "Bearer alices-secret-key"}
+    async with running(API_KEYS_DIR=str(keys)) as server:
+        given = {"type": "transcription", "audio": {"input": {"transcription": {"language": "de"}}}}
+        body = {"session": given, "expires_after": {"anchor": "created_at", "seconds": 60}}
+        options = {"method": "POST", "json": body, "headers": alice}
+        status, _, secret = await answer(server, "/v1/realtime/client_secrets", **options)
+        assert (status, secret["session"]["audio"]["input"]["transcription"]["language"]) == (200, "de")
+        protocols = ("realtime", f"openai-insecure-api-key.{secret['value']}")
+        async with connected(server, protocols=protocols) as client:
+            created = await client.until("session.created")
+            assert created["session"]["audio"]["input"]["transcription"]["language"] == "de"
+        # For sessions only.
+        bearer = {"Authorization": f"Bearer {secret['value']}"}
+        assert (await answer(server, "/v1/models", method="GET", headers=bearer))[0] == 401
+        for wrong in (secret["value"][:-4] + "AAAA", "ek_", "ek_x.y", secret["value"] + ".x"):
+            status, _, _ = await answer(
+                server, "/v1/realtime", method="GET", headers={"Authorization": f"Bearer {wrong}"}
+            )
+            assert status == 401
+        (keys / "alice").unlink()
+        (keys / "bob").write_text("bobs-own-secret-key")
+        async with asyncio.timeout(20):
+            refreshing = asyncio.create_task(server.keys.keep_fresh(0.05))
+            while (await answer(server, "/v1/realtime", method="GET", headers=bearer))[0] != 401:
+                await asyncio.sleep(0.05)
+            refreshing.cancel()
+
+
+async def test_client_secret_expires(keys: Path) -> None:
+    from whisper_server.http.keys import KeyRing
+    from whisper_server.http.live.client_secrets import ClientSecrets
+
+    ring = KeyRing(keys)
+    async with running(API_KEYS_DIR=str(keys)) as server:
+        expired = ClientSecrets(ring).issue("alice", 1_000_000, None)
+        status, _, body = await answer(
+            server, "/v1/realtime", method="GET", headers={"Authorization": f"Bearer {expired}"}
+        )
+    assert (status, "expired" in body["error"]["message"]) == (401, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"expires_after": {"seconds": 5}}, "expires_after.seconds"),
+        ({"expires_after": {"anchor": "now"}}, "expires_after.anchor"),
+        ({"expires_after": 5}, "expires_after"),
+        ({"session": {"type": "realtime"}}, "session.type"),
+        ({"session": {"audio": {"input": {"transcription": {"prompt": "x" * 4000}}}}}, "session"),
+        ({"voice": 1}, "voice"),
+    ],
+)
+async def test_wrong_request_for_a_client_secret_is_refused(body: Any, param: str) -> None:
+    async with running() as server:
+        status, _, refused = await answer(server, "/v1/realtime/client_secrets", method="POST", json=body)
+    assert (status, refused["error"]["param"]) == (400, param)

@@ -1,0 +1,96 @@
+"""Which words two passes confirm, and that what was confirmed is a prefix of everything later."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisper_server.live.agreement import Agreement
+from whisper_server.live.text_units import end_of_prefix, joined, split_units
+
+
+def passes(*texts: str, language: str = "en") -> list[str]:
+    """What each pass confirms; the last is the final one."""
+    agreement = Agreement()
+    confirmed = [agreement.add(text, language).text for text in texts[:-1]]
+    return [*confirmed, agreement.finish(texts[-1], language).text]
+
+
+def test_first_pass_confirms_nothing() -> None:
+    assert passes(" Hello there.", " Hello there.") == ["", " Hello there."]
+
+
+def test_second_pass_confirms_the_words_that_both_heard() -> None:
+    assert passes(" The train to", " The train to the city", " The train to the city leaves.") == [
+        "",
+        " The train to",
+        " the city leaves.",
+    ]
+
+
+def test_word_that_was_cut_off_is_not_confirmed() -> None:
+    assert passes(" See you to", " See you tomorrow at", " See you tomorrow at noon.")[1] == " See you"
+
+
+def test_full_stop_where_the_sound_ended_is_not_confirmed() -> None:
+    assert passes(" I went home.", " I went home and slept.", " I went home and slept.") == [
+        "",
+        " I went home",
+        " and slept.",
+    ]
+
+
+def test_comma_follows_once_there_is_a_word_behind_it() -> None:
+    found = passes(" First.", " First, we", " First, we eat", " First, we eat.")
+    assert found == ["", " First", ", we", " eat."]
+
+
+def test_case_does_not_keep_words_from_being_confirmed() -> None:
+    assert passes(" the end", " The end of", " The end of it.")[1] == " The end"
+
+
+def test_confirmed_words_stay_though_a_later_pass_hears_others() -> None:
+    found = passes(" I want to go", " I want to go now", " I went to go now please", " I went to go now please.")
+    assert "".join(found) == " I want to go now please."
+
+
+def test_repeated_words_are_counted() -> None:
+    found = passes(" no no", " no no no", " no no no no.")
+    assert "".join(found) == " no no no no."
+
+
+def test_characters_are_compared_without_spaces_between_words() -> None:
+    assert passes("今日は天", "今日は天気が", "今日は天気がいい。", language="ja") == ["", "今日は天", "気がいい。"]
+
+
+def test_words_that_left_the_window_are_forgotten() -> None:
+    agreement = Agreement()
+    agreement.add(" one two three four", "en")
+    agreement.add(" one two three four five", "en")
+    assert agreement.cut(2) == " one two"
+    assert agreement.add(" three four five six", "en").text == " five"
+
+
+def test_end_of_the_prefix_is_found_by_edit_distance() -> None:
+    assert end_of_prefix(["a", "b", "c"], ["a", "x", "c", "d"]) == 3
+    assert end_of_prefix([], ["a"]) == 0
+    assert end_of_prefix(["a", "b"], []) == 0
+    assert end_of_prefix(["b", "c"], ["a", "b", "c", "d"]) == 3
+
+
+words = st.lists(st.sampled_from(["a", "b", "the", "The", "end.", "no,", "«x»", "—", "¿qué", "1,5"]), max_size=8)
+texts = st.lists(words.map(lambda chosen: "".join(f" {word}" for word in chosen)), min_size=1, max_size=6)
+
+
+@given(texts, st.sampled_from(["en", "ja"]))
+def test_units_of_a_text_make_the_text(some: list[str], language: str) -> None:
+    for text in some:
+        assert joined(split_units(text, language)) == text or not split_units(text, language)
+
+
+@given(texts)
+def test_confirmed_range_is_what_the_pass_said(some: list[str]) -> None:
+    agreement = Agreement()
+    for number, text in enumerate(some):
+        confirmed = (agreement.finish if number == len(some) - 1 else agreement.add)(text, "en")
+        assert text[confirmed.start : confirmed.end] == confirmed.text

@@ -1,0 +1,120 @@
+"""When a pass is due, where a long window is cut, and how the text of a turn grows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from whisper_server.live.passes import Pass, due_pass, is_too_long
+from whisper_server.live.sample_buffer import SampleBuffer
+from whisper_server.live.turn import Piece, Turn
+from whisper_server.live.window_cut import Cut, cut_of
+from whisper_server.whisper.transcript import Options, Segment, TokenLogprob, WindowTranscript, Word
+
+S = 16_000
+
+
+def due(piece: Piece, arrived_s: float, speech_s: float, silent_s: float = 0.0) -> Pass | None:
+    return due_pass(
+        piece,
+        arrived=int(arrived_s * S),
+        speech_until=int(speech_s * S),
+        silent_samples=int(silent_s * S),
+        max_samples=30 * S,
+    )
+
+
+def heard(text: str, language: str = "en", words: tuple[Word, ...] = (), logprob: float = -0.1) -> WindowTranscript:
+    segment = Segment(0, 0, 0.0, 1.0, text, (1,), 0.0, logprob, 1.0, 0.0, words)
+    tokens = tuple(
+        TokenLogprob(word, tuple(word.encode()), -0.5) for word in text.replace(" ", "| ").split("|") if word
+    )
+    return WindowTranscript(text, (segment,), tokens, language=language)
+
+
+def turn_of(*pieces: Piece) -> Turn:
+    turn = Turn("item_1", None, 0, Options())
+    turn.pieces.extend(pieces)
+    return turn
+
+
+def test_pass_waits_for_new_speech() -> None:
+    assert due(Piece(0), 0.3, 0.3) is None
+    assert due(Piece(0), 0.5, 0.5) == Pass(0, S // 2, is_final=False)
+
+
+def test_silence_is_not_worth_a_pass() -> None:
+    assert due(Piece(0, heard_until=2 * S), 4.0, 1.9, 2.1) is None
+
+
+def test_pause_is_worth_a_pass_however_little_is_new() -> None:
+    assert due(Piece(0, heard_until=2 * S), 2.4, 2.1, 0.1) is None
+    assert due(Piece(0, heard_until=2 * S), 2.4, 2.1, 0.3) is not None
+
+
+def test_pass_over_a_piece_that_has_ended_is_final() -> None:
+    assert due(Piece(S, 3 * S, 2 * S), 9.0, 9.0) == Pass(S, 3 * S, is_final=True)
+
+
+def test_piece_that_no_window_holds_is_split() -> None:
+    assert is_too_long(Piece(0), 31 * S, 30 * S)
+    turn = turn_of(Piece(0, 40 * S, 39 * S))
+    turn.split(turn.pieces[0], 20 * S)
+    assert [(piece.start, piece.end, piece.speech_end) for piece in turn.pieces] == [
+        (0, 20 * S, 20 * S),
+        (20 * S, 40 * S, 39 * S),
+    ]
+
+
+def test_last_pass_settles_a_piece_if_it_heard_all_of_its_speech() -> None:
+    piece = Piece(0, 3 * S, 2 * S, heard_until=int(2.2 * S), heard=heard(" Yes."))
+    assert piece.is_settled
+    piece.heard_until = S
+    assert not piece.is_settled
+
+
+def test_pass_that_needs_the_temperature_fallback_does_not_settle_a_piece() -> None:
+    assert not Piece(0, 3 * S, 2 * S, heard_until=3 * S, heard=heard(" Yes.", logprob=-1.5)).is_settled
+
+
+def test_deltas_of_a_turn_make_its_text_with_spaces_between_pieces() -> None:
+    first, second = Piece(0, 2 * S, S), Piece(3 * S, 5 * S, 4 * S)
+    turn = turn_of(first, second)
+    deltas = [
+        turn.add_pass(first, heard(" One two"), S, is_final=False),
+        turn.add_pass(first, heard(" One two."), 2 * S, is_final=True),
+        turn.add_pass(second, heard("Three."), 5 * S, is_final=True),
+    ]
+    assert "".join(delta.text for delta in deltas) == turn.text == "One two. Three."
+    assert "".join(one.token for one in turn.logprobs) == " One two.Three."
+    assert (turn.languages, turn.is_done) == (["en"], False)
+
+
+def test_window_slides_at_a_pause_and_keeps_its_place() -> None:
+    words = tuple(Word(f"w{n}", n, n + (0.5 if n == 7 else 0.9), 1.0) for n in range(14))
+    text = "".join(f" {word.word}" for word in words)
+    piece = Piece(0)
+    turn = turn_of(piece)
+    turn.add_pass(piece, heard(text), 14 * S, is_final=False)
+    again = heard(text, words=words)
+    turn.add_pass(piece, again, 15 * S, is_final=False)
+    turn.slide(piece, again, 15.0)
+    assert (piece.start, turn.earlier_text) == (int(7.75 * S), " w0 w1 w2 w3 w4 w5 w6 w7")
+    delta = turn.add_pass(piece, heard(" w8 w9 w10 w11 w12 w13 w14."), 16 * S, is_final=True)
+    assert delta.text == " w14."
+
+
+def test_sentence_end_is_the_better_place_to_cut() -> None:
+    words = [Word(f"w{n}{'.' if n == 5 else ''}", n, n + 0.9 - 0.1 * (n == 8), 1.0) for n in range(16)]
+    assert cut_of(words, 16, 16.0) == Cut(6, 5.95)
+    assert cut_of(words, 5, 16.0) is None
+
+
+def test_buffer_holds_what_was_not_dropped() -> None:
+    buffer = SampleBuffer()
+    for number in range(100):
+        buffer.append(np.full(1000, number, np.float32))
+        buffer.drop_before((number - 3) * 1000)
+    assert (buffer.start, buffer.end) == (96_000, 100_000)
+    assert buffer.n_bytes < 200_000
+    assert buffer.between(98_500, 99_500).tolist() == [98.0] * 500 + [99.0] * 500
+    assert buffer.between(0, 96_001).tolist() == [96.0]
