@@ -80,6 +80,8 @@ class Word:
     start_s: float
     end_s: float
     probability: float
+    speaker: str | None = None
+    """None: speakers are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] = ()
+    speaker: str | None = None
+    """None: speakers are not told apart."""
 
 
 @dataclass(frozen=True)
