@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError, from_json
 
 from whisper_server.api.options import Granularity, Include, ResponseFormat, keyword, spoken_language
+from whisper_server.api.subtitles.limits import BOUNDS
 from whisper_server.whisper.transcript import VoiceActivity
 
 T = TypeVar("T")
@@ -161,6 +162,32 @@ class FormFields(BaseModel):
         alias="timestamp_granularities[]",
         description="The units to give times of; `segment` if left out. With `response_format=verbose_json` only.",
     )
+    max_line_width: int | None = Field(
+        default=None,
+        ge=BOUNDS["max_line_width"][0],
+        le=BOUNDS["max_line_width"][1],
+        description=(
+            "Columns of a line of a subtitle; full-width characters take two. With `srt` and `vtt` only, as the next four. Any of "
+            "the five makes readable subtitles, and what is left out follows the language: 42 × 2 in most, 20 columns per second."
+        ),
+    )
+    max_line_count: int | None = Field(
+        default=None, ge=BOUNDS["max_line_count"][0], le=BOUNDS["max_line_count"][1], description="Lines of a subtitle."
+    )
+    max_words_per_line: int | None = Field(
+        default=None,
+        ge=BOUNDS["max_words_per_line"][0],
+        le=BOUNDS["max_words_per_line"][1],
+        description="Words of a line. Without `max_line_width` and `max_line_count`, a subtitle is one such line.",
+    )
+    max_cps: float | None = Field(
+        default=None,
+        ge=BOUNDS["max_cps"][0],
+        le=BOUNDS["max_cps"][1],
+        allow_inf_nan=False,
+        description="Columns per second: a subtitle is shown for as long as it takes to read.",
+    )
+    highlight_words: Flag = Field(default=False, description="Underline each word while it is said. With `vtt` only.")
     stream: Flag = Field(
         default=False,
         description="Send the text as it is ready, as server-sent events. With `json` and `text` only.",

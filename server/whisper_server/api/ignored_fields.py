@@ -112,10 +112,7 @@ _WHISPERX: frozenset[str] = frozenset(
     {
         "align_model",
         "alignment_model",
-        "highlight_words",
         "interpolate_method",
-        "max_line_count",
-        "max_line_width",
         "segment_resolution",
         "suppress_numerals",
         "vad_method",

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from whisper_runtime.choices import Timestamps
+from whisper_runtime.choices import Subtitles, Timestamps
 from whisper_runtime.languages import NAME_OF_CODE
+from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.whisper.languages import parse_language
 from whisper_server.whisper.transcript import Options, Task, VoiceActivity
 
@@ -38,6 +39,7 @@ class Include(StrEnum):
 
 
 TIMED_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT, ResponseFormat.VERBOSE_JSON})
+SUBTITLE_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT})
 STREAMED_FORMATS = frozenset({ResponseFormat.JSON, ResponseFormat.TEXT})
 
 
@@ -48,6 +50,7 @@ class Policy:
     language_force: str = ""
     """A Whisper code; empty: the request decides."""
     timestamps: Timestamps = Timestamps.AUTO
+    subtitles: Subtitles = Subtitles.SEGMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,7 @@ class OptionsSpec:
     granularities: tuple[Granularity, ...] = ()
     include: tuple[Include, ...] = ()
     voice_activity: VoiceActivity | None = None
+    cue_shape: CueShape = field(default_factory=CueShape)
 
     def options(self, policy: Policy) -> Options:
         """The pipeline's options.
@@ -82,11 +86,18 @@ class OptionsSpec:
             keywords=self.keywords,
             temperature=self.temperature,
             timestamps=self._has_timestamps(policy.timestamps),
-            words=Granularity.WORD in self.granularities,
-            cues=self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT),
+            words=Granularity.WORD in self.granularities or self.shape(policy) is not None,
+            cues=self.response_format in SUBTITLE_FORMATS,
             logprobs=Include.LOGPROBS in self.include,
             voice_activity=self.voice_activity,
         )
+
+    def shape(self, policy: Policy) -> CueShape | None:
+        """How subtitles are cut; None: a cue is a segment."""
+        if self.response_format not in SUBTITLE_FORMATS:
+            return None
+        is_asked = not self.cue_shape.asks_for_nothing or policy.subtitles is Subtitles.READABLE
+        return self.cue_shape if is_asked else None
 
     def times_of(self) -> tuple[Granularity, ...]:
         """The units for which verbose_json has times: segments unless the request names others."""

@@ -124,7 +124,7 @@ def _admit(request: web.Request, state: AppState, owner: str) -> Backend:
 
 def _response_of(transcript: Transcript, form: Form, reservation: Reservation) -> web.Response:
     usage = usage_of(transcript, form.model, form.response_format)
-    body, content_type = format_transcript(transcript, form.response_format, form.granularities, usage)
+    body, content_type = format_transcript(transcript, form.response_format, form.granularities, usage, form.cue_shape)
     return web.Response(body=PiecewiseBody(body.encode(), content_type, reservation))
 
 

@@ -122,7 +122,10 @@ class FileRun:
                 transcript = transcription.assemble(windows)
             self._progress.advance(sound.duration_s - done_s)
         usage = duration_usage(transcript)
-        return format_transcript(transcript, options.response_format, options.granularities, usage)[0]
+        written = format_transcript(
+            transcript, options.response_format, options.granularities, usage, options.cue_shape
+        )
+        return written[0]
 
 
 def _write(output: Path, body: str) -> None:
