@@ -12,9 +12,17 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError, from_json
 
-from whisper_server.api.options import Granularity, Include, ResponseFormat, keyword, spoken_language
+from whisper_server.api.options import (
+    MAX_SPEAKER_NAME,
+    Granularity,
+    Include,
+    ResponseFormat,
+    keyword,
+    speaker_name,
+    spoken_language,
+)
 from whisper_server.api.subtitles.limits import BOUNDS
-from whisper_server.whisper.transcript import VoiceActivity
+from whisper_server.whisper.transcript import MAX_CHANNELS, VoiceActivity
 
 T = TypeVar("T")
 
@@ -101,6 +109,11 @@ Language = Annotated[str | None, AfterValidator(_language), WithJsonSchema({"typ
 LanguageChoice = Annotated[str, AfterValidator(_language_choice), WithJsonSchema({"type": "string"})]
 Keyword = Annotated[
     str, AfterValidator(_keyword), WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^<>\\r\\n]+$"})
+]
+SpeakerName = Annotated[
+    str,
+    AfterValidator(lambda value: _checked(speaker_name, value, "speaker")),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_SPEAKER_NAME, "pattern": "^[^<>\\r\\n]+$"}),
 ]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Chunking = Annotated[
@@ -191,6 +204,19 @@ class FormFields(BaseModel):
     stream: Flag = Field(
         default=False,
         description="Send the text as it is ready, as server-sent events. With `json` and `text` only.",
+    )
+    multichannel: Flag = Field(
+        default=False,
+        description=(
+            f"Transcribe each of 2 to {MAX_CHANNELS} channels by itself: the channel is the `speaker`. Channels without sound, and those "
+            "that are the same as another, cost nothing."
+        ),
+    )
+    known_speaker_names: tuple[SpeakerName, ...] = Field(
+        default=(),
+        alias="known_speaker_names[]",
+        max_length=MAX_CHANNELS,
+        description="With `multichannel`: names of the channels, in their order. Without: `channel_0`, `channel_1` …",
     )
     chunking_strategy: Chunking = Field(
         default=None,

@@ -9,6 +9,7 @@ import html
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 from whisper_server.api.cues import Cue, cues, milliseconds
@@ -68,8 +69,15 @@ def language_objects(codes: Iterable[str]) -> list[dict[str, str]]:
 
 
 def to_text(transcript: Transcript) -> str:
-    """The text and, as OpenAI has it, a line end."""
-    return f"{transcript.text}\n"
+    """The text and, as OpenAI has it, a line end; where channels were transcribed, a line per turn with its speaker."""
+    if not transcript.n_channels:
+        return f"{transcript.text}\n"
+    turns = groupby(transcript.segments, key=lambda segment: segment.speaker)
+    return "".join(f"{speaker}: {_joined(segments)}\n" for speaker, segments in turns) or "\n"
+
+
+def _joined(segments: Iterable[Segment]) -> str:
+    return " ".join(" ".join(segment.text.split()) for segment in segments)
 
 
 def to_srt(transcript: Transcript, shape: CueShape | None = None) -> str:
@@ -178,8 +186,8 @@ def usage_of(transcript: Transcript, model: str, response_format: str) -> dict[s
 
 
 def duration_usage(transcript: Transcript) -> dict[str, Any]:
-    """Whole seconds, rounded up as in OpenAI's examples."""
-    return {"type": "duration", "seconds": math.ceil(transcript.duration_s)}
+    """Whole seconds, rounded up as in OpenAI's examples; of all channels that were transcribed."""
+    return {"type": "duration", "seconds": math.ceil(transcript.duration_s * max(1, transcript.n_channels))}
 
 
 def tokens_usage(transcript: Transcript) -> dict[str, Any]:

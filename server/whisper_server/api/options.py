@@ -39,6 +39,7 @@ class Include(StrEnum):
 
 
 TIMED_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT, ResponseFormat.VERBOSE_JSON})
+MAX_SPEAKER_NAME = 64
 SUBTITLE_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT})
 STREAMED_FORMATS = frozenset({ResponseFormat.JSON, ResponseFormat.TEXT})
 
@@ -70,6 +71,8 @@ class OptionsSpec:
     include: tuple[Include, ...] = ()
     voice_activity: VoiceActivity | None = None
     cue_shape: CueShape = field(default_factory=CueShape)
+    multichannel: bool = False
+    speaker_names: tuple[str, ...] = ()
 
     def options(self, policy: Policy) -> Options:
         """The pipeline's options.
@@ -89,7 +92,10 @@ class OptionsSpec:
             words=Granularity.WORD in self.granularities or self.shape(policy) is not None,
             cues=self.response_format in SUBTITLE_FORMATS,
             logprobs=Include.LOGPROBS in self.include,
-            voice_activity=self.voice_activity,
+            # Of a conversation, each channel is silent for about half of the time.
+            voice_activity=self.voice_activity or (VoiceActivity() if self.multichannel else None),
+            multichannel=self.multichannel,
+            speaker_names=self.speaker_names,
         )
 
     def shape(self, policy: Policy) -> CueShape | None:
@@ -105,7 +111,7 @@ class OptionsSpec:
 
     def _has_timestamps(self, mode: Timestamps) -> bool:
         if mode is Timestamps.AUTO:
-            return self.response_format in TIMED_FORMATS
+            return self.response_format in TIMED_FORMATS or self.multichannel  # turns are sorted by time
         return mode is Timestamps.SEGMENTS
 
 
@@ -120,6 +126,13 @@ def spoken_language(text: str) -> str | None:
             f"one of {', '.join(NAME_OF_CODE)}"
         )
     return code
+
+
+def speaker_name(text: str) -> str:
+    """The name itself. Raises ValueError for one that a line of a subtitle has no room for, or that could forge its marks."""
+    if any(character in text for character in "<>\r\n") or len(text) > MAX_SPEAKER_NAME:
+        raise ValueError(f"a speaker's name is one line of at most {MAX_SPEAKER_NAME} characters, without < and >")
+    return text
 
 
 def keyword(text: str) -> str:

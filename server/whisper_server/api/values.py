@@ -147,6 +147,17 @@ def _refuse_contradictions(fields: FormFields) -> None:
         )
     if fields.include and format_ is not ResponseFormat.JSON:
         raise BadRequest(f"include=logprobs needs response_format=json, not {format_}.", param="include")
+    if fields.include and fields.multichannel:
+        raise BadRequest("include=logprobs cannot be combined with multichannel; leave it out.", param="include")
+    if fields.known_speaker_names and not fields.multichannel:
+        raise BadRequest(
+            "known_speaker_names needs multichannel=true: on this server, a channel is a speaker.",
+            param="known_speaker_names",
+        )
+    if len(set(fields.known_speaker_names)) < len(fields.known_speaker_names):
+        raise BadRequest(
+            "known_speaker_names has a name twice; give each speaker another.", param="known_speaker_names"
+        )
     if fields.stream and format_ not in STREAMED_FORMATS:
         raise BadRequest(
             f"stream=true needs response_format json or text, not {format_}; leave stream out.", param="stream"
@@ -193,4 +204,6 @@ def spec_of(fields: FormFields, task: Task) -> OptionsSpec:
         include=fields.include,
         voice_activity=VoiceActivity(vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms) if vad else None,
         cue_shape=_shape_of(fields),
+        multichannel=fields.multichannel,
+        speaker_names=fields.known_speaker_names,
     )

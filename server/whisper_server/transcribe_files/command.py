@@ -22,6 +22,7 @@ from whisper_server.api.options import (
     Policy,
     ResponseFormat,
     keyword,
+    speaker_name,
     spoken_language,
 )
 from whisper_server.api.subtitles.limits import BOUNDS, CueShape
@@ -55,6 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--word-timestamps", action="store_true", help="with --format verbose_json: times of words too")
     parser.add_argument("--voice-activity", action="store_true", help="leave out what is not speech")
+    parser.add_argument("--multichannel", action="store_true", help="transcribe each channel by itself, as a speaker")
+    parser.add_argument(
+        "--speaker-name", type=_speaker_name, action="append", default=[], help="of a channel; may be repeated"
+    )
     readable = parser.add_argument_group("readable subtitles", "with --format srt or vtt; see docs/api.md")
     for name, what in _LIMITS.items():
         readable.add_argument(f"--{name.replace('_', '-')}", type=_within(*BOUNDS[name]), metavar="N", help=what)
@@ -98,6 +103,8 @@ def _options(settings: Settings, args: argparse.Namespace) -> RunOptions:
         raise BadRequest("limits of subtitles need --format srt or vtt: the other formats have no lines")
     if args.highlight_words and args.format != ResponseFormat.VTT:
         raise BadRequest("--highlight-words needs --format vtt: srt has no way to mark a word")
+    if args.speaker_name and not args.multichannel:
+        raise BadRequest("--speaker-name needs --multichannel: speakers are told apart by channel")
     spec = OptionsSpec(
         task=Task(args.task),
         response_format=ResponseFormat(args.format),
@@ -107,6 +114,8 @@ def _options(settings: Settings, args: argparse.Namespace) -> RunOptions:
         temperature=args.temperature,
         granularities=tuple(Granularity) if timed else (),
         voice_activity=VoiceActivity() if args.voice_activity else None,
+        multichannel=args.multichannel,
+        speaker_names=tuple(args.speaker_name),
         cue_shape=CueShape(**limits, highlight_words=args.highlight_words),
     )
     policy = Policy(settings.language_force, settings.timestamps, settings.subtitles)
@@ -119,6 +128,10 @@ def _language(text: str) -> str | None:
 
 def _keyword(text: str) -> str:
     return _checked(keyword, text)
+
+
+def _speaker_name(text: str) -> str:
+    return _checked(speaker_name, text)
 
 
 def _temperature(text: str) -> float | None:

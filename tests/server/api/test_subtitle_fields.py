@@ -13,7 +13,7 @@ from whisper_server.api.values import parse_name, parse_values, spec_of
 from whisper_server.errors import BadRequest
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.command import _options, add_arguments
-from whisper_server.whisper.transcript import Task
+from whisper_server.whisper.transcript import Task, VoiceActivity
 
 INF = float("inf")
 
@@ -79,6 +79,14 @@ def test_what_is_left_out_follows_the_language(shape: CueShape, language: str, l
     assert limits_of(shape, language) == limits
 
 
+def test_channels_have_their_silence_left_out_and_their_turns_timed() -> None:
+    spec = asked(multichannel="true", response_format="text", **{"known_speaker_names[]": "Ann"})
+    options = spec.options(Policy())
+    assert (options.multichannel, options.speaker_names) == (True, ("Ann",))
+    assert (options.voice_activity, options.timestamps) == (VoiceActivity(), True)
+    assert not asked(response_format="text").options(Policy()).timestamps
+
+
 def arguments(*texts: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -100,3 +108,11 @@ def test_command_line_has_the_same_limits() -> None:
         _options(settings, arguments("--max-cps", "20"))
     with pytest.raises(SystemExit):
         arguments("--max-line-width", "7")
+
+
+def test_command_line_has_channels() -> None:
+    settings = Settings.from_env({"MODEL_ID": "demo"})
+    options = _options(settings, arguments("--multichannel", "--speaker-name", "Ann", "--speaker-name", "Bob")).options
+    assert (options.multichannel, options.speaker_names) == (True, ("Ann", "Bob"))
+    with pytest.raises(BadRequest, match="--speaker-name needs --multichannel"):
+        _options(settings, arguments("--speaker-name", "Ann"))

@@ -120,6 +120,7 @@ class DeltaEvent(_Body):
     """The text of one more window; never taken back."""
 
     type: Literal["transcript.text.delta"]
+    speaker: str | None = Field(default=None, description="With `multichannel`.")
     delta: str
     logprobs: list[TokenLogprob] | None = None
 
