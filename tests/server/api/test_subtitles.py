@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
+from suite_kit.slow import IN_SHORT
 from whisper_server.api.formats import to_srt, to_vtt
 from whisper_server.api.subtitles.limits import MAX_CUE_MS, CueShape, limits_of
 from whisper_server.whisper.transcript import Segment, Task, Transcript, Word
@@ -107,7 +108,7 @@ shapes = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60 if IN_SHORT else 500, deadline=None)
 @given(segments(), shapes, st.sampled_from(["en", "zh"]))
 def test_limits_hold_and_no_word_is_lost(spoken_segments: list[Segment], shape: CueShape, language: str) -> None:
     said = transcript(spoken_segments, language)
@@ -129,7 +130,7 @@ def test_limits_hold_and_no_word_is_lost(spoken_segments: list[Segment], shape: 
     assert sorted("".join(written.split())) == sorted("".join("".join(one.text for one in spoken_segments).split()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30 if IN_SHORT else 200, deadline=None)
 @given(segments(), shapes)
 def test_highlighted_words_are_the_words_in_order(spoken_segments: list[Segment], shape: CueShape) -> None:
     said = transcript([replace(one, speaker=None) for one in spoken_segments])
