@@ -51,6 +51,13 @@ class Timestamps(StrEnum):
     SEGMENTS = "segments"
 
 
+class Subtitles(StrEnum):
+    """How srt and vtt are cut where a request does not say."""
+
+    SEGMENTS = "segments"
+    READABLE = "readable"
+
+
 class LogLevel(StrEnum):
     """The lowest level that is logged."""
 

@@ -29,6 +29,10 @@ class Sound(Protocol):
     @property
     def duration_s(self) -> float: ...
 
+    @property
+    def n_channels(self) -> int:
+        """Of the recording."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -39,8 +43,13 @@ class Sound(Protocol):
 class Decoder(Protocol):
     """Decodes files to samples."""
 
-    async def read_audio(self, source: MemoryFile, reservation: Reservation, owner: str = "") -> Sound:
-        """Raises ApiError; a cancelled call stops the work. The reservation is released with the sound."""
+    async def read_audio(
+        self, source: MemoryFile, reservation: Reservation, owner: str = "", channel: int | None = None
+    ) -> Sound:
+        """One channel, or all of them mixed. The reservation is released with the sound.
+
+        Raises ApiError; a cancelled call stops the work.
+        """
 
     def queued_audio_s(self) -> float:
         """Sound that waits or is being decoded; what is dear to decode counts more."""

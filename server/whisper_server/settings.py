@@ -114,6 +114,11 @@ class Settings:
         "auto",
         "`auto`: where the format needs them; `none`: never, segments are whole windows; `segments`: always",
     )
+    subtitles: choices.Subtitles = setting(
+        env.choice(choices.Subtitles),
+        "segments",
+        "`segments`: a subtitle is a segment; `readable`: lines, lengths and times that a viewer can read, in every srt and vtt",
+    )
     beam_size: int = setting(env.whole_number(1, 20), "1", "beams at temperature 0")
     fallback_temperatures: tuple[float, ...] = setting(
         env.ascending_numbers(0, 1),

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType, LogFormat, LogLevel, Timestamps
+from whisper_runtime.choices import (
+    AttentionBackend,
+    DType,
+    EngineName,
+    KvCacheDType,
+    LogFormat,
+    LogLevel,
+    Subtitles,
+    Timestamps,
+)
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
 
@@ -31,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "MAX_DECODED_SECONDS": 14400.0,
     "LANGUAGE_FORCE": "",
     "TIMESTAMPS": Timestamps.AUTO,
+    "SUBTITLES": Subtitles.SEGMENTS,
     "BEAM_SIZE": 1,
     "FALLBACK_TEMPERATURES": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
     "MAX_NEW_TOKENS": 0,
@@ -96,6 +106,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("LANGUAGE_FORCE", "Haitian Creole", "ht"),
     ("TIMESTAMPS", "none", Timestamps.NONE),
     ("TIMESTAMPS", "segments", Timestamps.SEGMENTS),
+    ("SUBTITLES", "readable", Subtitles.READABLE),
     ("BEAM_SIZE", "5", 5),
     ("FALLBACK_TEMPERATURES", "0", (0.0,)),
     ("FALLBACK_TEMPERATURES", "0, 0.5 ,1.0", (0.0, 0.5, 1.0)),
@@ -149,6 +160,7 @@ BAD: list[tuple[str, str, str]] = [
     ("LANGUAGE_FORCE", "<|fa|>", "a language of Whisper, such as fa or Persian"),
     ("LANGUAGE_FORCE", "xx", "a language of Whisper, such as fa or Persian"),
     ("TIMESTAMPS", "word", "one of auto, none, segments"),
+    ("SUBTITLES", "long", "one of segments, readable"),
     ("BEAM_SIZE", "1.5", "a whole number from 1 to 20"),
     ("FALLBACK_TEMPERATURES", "0,,1", "numbers from 0 to 1 between commas, each larger than the one before"),
     ("FALLBACK_TEMPERATURES", "0.4,0.2", "numbers from 0 to 1 between commas, each larger than the one before"),

@@ -26,10 +26,13 @@ class Cue:
     start_ms: int
     end_ms: int
     text: str
+    speaker: str | None = None
+    marked: tuple[int, int] | None = None
+    """The characters of the text that are said now."""
 
 
 @dataclass(frozen=True)
-class _Placed:
+class PlacedWord:
     """A word and where its text ends in the segment's."""
 
     word: Word
@@ -44,7 +47,7 @@ def cues(transcript: Transcript) -> Iterator[Cue]:
             text = "\n".join(line for line in lines if line)
             if text:
                 start_ms = milliseconds(start_s)
-                yield Cue(start_ms, max(milliseconds(end_s), start_ms + 1), text)
+                yield Cue(start_ms, max(milliseconds(end_s), start_ms + 1), text, segment.speaker)
 
 
 def milliseconds(at_s: float) -> int:
@@ -54,7 +57,7 @@ def milliseconds(at_s: float) -> int:
 
 def _parts(segment: Segment) -> Iterator[tuple[float, float, str]]:
     """(start, end, text) of each part; all of the segment if it is short, or if its words have no times."""
-    words = _placed(segment)
+    words = placed_words(segment)
     cuts = list(_last_words(words, 0, segment.start_s, segment.end_s))
     begins = [0, *(words[index].end for index in cuts), len(segment.text)]
     starts_s = [segment.start_s, *(words[index + 1].word.start_s for index in cuts)]
@@ -63,7 +66,7 @@ def _parts(segment: Segment) -> Iterator[tuple[float, float, str]]:
         yield start_s, end_s, segment.text[begin:end]
 
 
-def _last_words(words: Sequence[_Placed], begin: int, start_s: float, end_s: float, first: int = 0) -> Iterator[int]:
+def _last_words(words: Sequence[PlacedWord], begin: int, start_s: float, end_s: float, first: int = 0) -> Iterator[int]:
     """The indices of the words after which the text of `words` is cut: it begins at character `begin`, at word `first`."""
     if len(words) < 2 or not is_long_cue(end_s - start_s, words[-1].end - begin):
         return
@@ -81,14 +84,14 @@ def _last_words(words: Sequence[_Placed], begin: int, start_s: float, end_s: flo
     yield from _last_words(right, left[-1].end, right[0].word.start_s, end_s, first + cut + 1)
 
 
-def _placed(segment: Segment) -> tuple[_Placed, ...]:
+def placed_words(segment: Segment) -> tuple[PlacedWord, ...]:
     """The words in the order of the text; none if one of them is not in it."""
-    placed: list[_Placed] = []
+    placed: list[PlacedWord] = []
     end = 0
     for word in segment.words:
         start = segment.text.find(word.word, end)
         if start < 0 or not word.word:
             return ()
         end = start + len(word.word)
-        placed.append(_Placed(word, end))
+        placed.append(PlacedWord(word, end))
     return tuple(placed)

@@ -12,8 +12,17 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError, from_json
 
-from whisper_server.api.options import Granularity, Include, ResponseFormat, keyword, spoken_language
-from whisper_server.whisper.transcript import VoiceActivity
+from whisper_server.api.options import (
+    MAX_SPEAKER_NAME,
+    Granularity,
+    Include,
+    ResponseFormat,
+    keyword,
+    speaker_name,
+    spoken_language,
+)
+from whisper_server.api.subtitles.limits import BOUNDS
+from whisper_server.whisper.transcript import MAX_CHANNELS, VoiceActivity
 
 T = TypeVar("T")
 
@@ -101,6 +110,11 @@ LanguageChoice = Annotated[str, AfterValidator(_language_choice), WithJsonSchema
 Keyword = Annotated[
     str, AfterValidator(_keyword), WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^<>\\r\\n]+$"})
 ]
+SpeakerName = Annotated[
+    str,
+    AfterValidator(lambda value: _checked(speaker_name, value, "speaker")),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_SPEAKER_NAME, "pattern": "^[^<>\\r\\n]+$"}),
+]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Chunking = Annotated[
     ServerVad | None,
@@ -161,9 +175,48 @@ class FormFields(BaseModel):
         alias="timestamp_granularities[]",
         description="The units to give times of; `segment` if left out. With `response_format=verbose_json` only.",
     )
+    max_line_width: int | None = Field(
+        default=None,
+        ge=BOUNDS["max_line_width"][0],
+        le=BOUNDS["max_line_width"][1],
+        description=(
+            "Columns of a line of a subtitle; full-width characters take two. With `srt` and `vtt` only, as the next four. Any of "
+            "the five makes readable subtitles, and what is left out follows the language: 42 × 2 in most, 20 columns per second."
+        ),
+    )
+    max_line_count: int | None = Field(
+        default=None, ge=BOUNDS["max_line_count"][0], le=BOUNDS["max_line_count"][1], description="Lines of a subtitle."
+    )
+    max_words_per_line: int | None = Field(
+        default=None,
+        ge=BOUNDS["max_words_per_line"][0],
+        le=BOUNDS["max_words_per_line"][1],
+        description="Words of a line. Without `max_line_width` and `max_line_count`, a subtitle is one such line.",
+    )
+    max_cps: float | None = Field(
+        default=None,
+        ge=BOUNDS["max_cps"][0],
+        le=BOUNDS["max_cps"][1],
+        allow_inf_nan=False,
+        description="Columns per second: a subtitle is shown for as long as it takes to read.",
+    )
+    highlight_words: Flag = Field(default=False, description="Underline each word while it is said. With `vtt` only.")
     stream: Flag = Field(
         default=False,
         description="Send the text as it is ready, as server-sent events. With `json` and `text` only.",
+    )
+    multichannel: Flag = Field(
+        default=False,
+        description=(
+            f"Transcribe each of 2 to {MAX_CHANNELS} channels by itself: the channel is the `speaker`. Channels without sound, and those "
+            "that are the same as another, cost nothing."
+        ),
+    )
+    known_speaker_names: tuple[SpeakerName, ...] = Field(
+        default=(),
+        alias="known_speaker_names[]",
+        max_length=MAX_CHANNELS,
+        description="With `multichannel`: names of the channels, in their order. Without: `channel_0`, `channel_1` …",
     )
     chunking_strategy: Chunking = Field(
         default=None,

@@ -9,10 +9,13 @@ import html
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
-from whisper_server.api.cues import cues, milliseconds
+from whisper_server.api.cues import Cue, cues, milliseconds
 from whisper_server.api.options import ResponseFormat
+from whisper_server.api.subtitles.cues import readable_cues
+from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.whisper.languages import language_name
 from whisper_server.whisper.transcript import Segment, Task, TokenLogprob, Transcript, Word
 
@@ -22,18 +25,26 @@ _JSON = "application/json; charset=utf-8"
 
 
 def format_transcript(
-    transcript: Transcript, response_format: str, granularities: Collection[str], usage: Usage
+    transcript: Transcript,
+    response_format: str,
+    granularities: Collection[str],
+    usage: Usage,
+    shape: CueShape | None = None,
 ) -> tuple[str, str]:
-    """Body and content type. `granularities` (word, segment) count for verbose_json only; none means segment."""
+    """Body and content type.
+
+    `granularities` (word, segment) count for verbose_json only; none means segment. `shape` counts for srt and vtt; None: a cue
+    is a segment.
+    """
     match response_format:
         case "json":
             return to_json(transcript, usage), _JSON
         case "text":
             return to_text(transcript), "text/plain; charset=utf-8"
         case "srt":
-            return to_srt(transcript), "application/x-subrip; charset=utf-8"
+            return to_srt(transcript, shape), "application/x-subrip; charset=utf-8"
         case "vtt":
-            return to_vtt(transcript), "text/vtt; charset=utf-8"
+            return to_vtt(transcript, shape), "text/vtt; charset=utf-8"
         case "verbose_json":
             return to_verbose_json(transcript, granularities, usage), _JSON
     raise ValueError(f"unknown format: {response_format}")
@@ -58,24 +69,48 @@ def language_objects(codes: Iterable[str]) -> list[dict[str, str]]:
 
 
 def to_text(transcript: Transcript) -> str:
-    """The text and, as OpenAI has it, a line end."""
-    return f"{transcript.text}\n"
+    """The text and, as OpenAI has it, a line end; where channels were transcribed, a line per turn with its speaker."""
+    if not transcript.n_channels:
+        return f"{transcript.text}\n"
+    turns = groupby(transcript.segments, key=lambda segment: segment.speaker)
+    return "".join(f"{speaker}: {_joined(segments)}\n" for speaker, segments in turns) or "\n"
 
 
-def to_srt(transcript: Transcript) -> str:
+def _joined(segments: Iterable[Segment]) -> str:
+    return " ".join(" ".join(segment.text.split()) for segment in segments)
+
+
+def to_srt(transcript: Transcript, shape: CueShape | None = None) -> str:
     """SubRip: numbered cues, a blank line after each. It has no escapes: an arrow in the text gets shorter."""
+    shown = cues(transcript) if shape is None else readable_cues(transcript, shape, has_labels=True)
     return "".join(
-        f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n{cue.text.replace('-->', '->')}\n\n"
-        for number, cue in enumerate(cues(transcript), start=1)
+        f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n"
+        f"{_labelled(cue).replace('-->', '->')}\n\n"
+        for number, cue in enumerate(shown, start=1)
     )
 
 
-def to_vtt(transcript: Transcript) -> str:
-    """WebVTT; `&`, `<` and `>`, and so the arrow, are written as its escapes."""
+def to_vtt(transcript: Transcript, shape: CueShape | None = None) -> str:
+    """WebVTT; `&`, `<` and `>`, and so the arrow, are written as its escapes. `<v Name>` says who speaks."""
+    shown = cues(transcript) if shape is None else readable_cues(transcript, shape, has_labels=False)
     return "WEBVTT\n\n" + "".join(
-        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{html.escape(cue.text, quote=False)}\n\n"
-        for cue in cues(transcript)
+        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{_voice(cue)}\n\n" for cue in shown
     )
+
+
+def _labelled(cue: Cue) -> str:
+    return f"{cue.speaker}: {cue.text}" if cue.speaker else cue.text
+
+
+def _voice(cue: Cue) -> str:
+    begin, end = cue.marked or (0, 0)
+    before, said, after = (_escaped(part) for part in (cue.text[:begin], cue.text[begin:end], cue.text[end:]))
+    text = f"{before}<u>{said}</u>{after}" if said else before + after
+    return f"<v {_escaped(cue.speaker)}>{text}" if cue.speaker else text
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False)
 
 
 def to_verbose_json(transcript: Transcript, granularities: Collection[str], usage: Usage) -> str:
@@ -107,11 +142,18 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "avg_logprob": _finite(segment.avg_logprob),
         "compression_ratio": _finite(segment.compression_ratio),
         "no_speech_prob": _finite(segment.no_speech_prob),
+        **_speaker(segment),
     }
 
 
 def _word(word: Word) -> dict[str, Any]:
-    return {"word": word.word.strip(), "start": _seconds(word.start_s), "end": _seconds(word.end_s)}
+    times = {"start": _seconds(word.start_s), "end": _seconds(word.end_s)}
+    return {"word": word.word.strip(), **times, **_speaker(word)}
+
+
+def _speaker(said: Segment | Word) -> dict[str, str]:
+    """OpenAI's segments of `diarized_json` have the field; those of verbose_json get it where speakers are known."""
+    return {} if said.speaker is None else {"speaker": said.speaker}
 
 
 def _clock(at_ms: int, decimal_mark: str) -> str:
@@ -144,8 +186,8 @@ def usage_of(transcript: Transcript, model: str, response_format: str) -> dict[s
 
 
 def duration_usage(transcript: Transcript) -> dict[str, Any]:
-    """Whole seconds, rounded up as in OpenAI's examples."""
-    return {"type": "duration", "seconds": math.ceil(transcript.duration_s)}
+    """Whole seconds, rounded up as in OpenAI's examples; of all channels that were transcribed."""
+    return {"type": "duration", "seconds": math.ceil(transcript.duration_s * max(1, transcript.n_channels))}
 
 
 def tokens_usage(transcript: Transcript) -> dict[str, Any]:

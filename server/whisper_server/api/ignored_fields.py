@@ -112,10 +112,7 @@ _WHISPERX: frozenset[str] = frozenset(
     {
         "align_model",
         "alignment_model",
-        "highlight_words",
         "interpolate_method",
-        "max_line_count",
-        "max_line_width",
         "segment_resolution",
         "suppress_numerals",
         "vad_method",
@@ -154,7 +151,6 @@ _NO_SPEAKERS = "this server does not distinguish speakers (no diarization); leav
 _USE_TRANSLATIONS = "send the request to /v1/audio/translations instead"
 
 _ANYWHERE: Mapping[str, RefusedField] = {
-    "known_speaker_names": RefusedField(frozenset(), _NO_SPEAKERS),
     "known_speaker_references": RefusedField(frozenset(), _NO_SPEAKERS),
     "diarize": RefusedField(_OFF, _NO_SPEAKERS),
     "tinydiarize": RefusedField(_OFF, _NO_SPEAKERS),

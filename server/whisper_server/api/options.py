@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from whisper_runtime.choices import Timestamps
+from whisper_runtime.choices import Subtitles, Timestamps
 from whisper_runtime.languages import NAME_OF_CODE
+from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.whisper.languages import parse_language
 from whisper_server.whisper.transcript import Options, Task, VoiceActivity
 
@@ -38,6 +39,8 @@ class Include(StrEnum):
 
 
 TIMED_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT, ResponseFormat.VERBOSE_JSON})
+MAX_SPEAKER_NAME = 64
+SUBTITLE_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT})
 STREAMED_FORMATS = frozenset({ResponseFormat.JSON, ResponseFormat.TEXT})
 
 
@@ -48,6 +51,7 @@ class Policy:
     language_force: str = ""
     """A Whisper code; empty: the request decides."""
     timestamps: Timestamps = Timestamps.AUTO
+    subtitles: Subtitles = Subtitles.SEGMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,9 @@ class OptionsSpec:
     granularities: tuple[Granularity, ...] = ()
     include: tuple[Include, ...] = ()
     voice_activity: VoiceActivity | None = None
+    cue_shape: CueShape = field(default_factory=CueShape)
+    multichannel: bool = False
+    speaker_names: tuple[str, ...] = ()
 
     def options(self, policy: Policy) -> Options:
         """The pipeline's options.
@@ -82,11 +89,21 @@ class OptionsSpec:
             keywords=self.keywords,
             temperature=self.temperature,
             timestamps=self._has_timestamps(policy.timestamps),
-            words=Granularity.WORD in self.granularities,
-            cues=self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT),
+            words=Granularity.WORD in self.granularities or self.shape(policy) is not None,
+            cues=self.response_format in SUBTITLE_FORMATS,
             logprobs=Include.LOGPROBS in self.include,
-            voice_activity=self.voice_activity,
+            # Of a conversation, each channel is silent for about half of the time.
+            voice_activity=self.voice_activity or (VoiceActivity() if self.multichannel else None),
+            multichannel=self.multichannel,
+            speaker_names=self.speaker_names,
         )
+
+    def shape(self, policy: Policy) -> CueShape | None:
+        """How subtitles are cut; None: a cue is a segment."""
+        if self.response_format not in SUBTITLE_FORMATS:
+            return None
+        is_asked = not self.cue_shape.asks_for_nothing or policy.subtitles is Subtitles.READABLE
+        return self.cue_shape if is_asked else None
 
     def times_of(self) -> tuple[Granularity, ...]:
         """The units for which verbose_json has times: segments unless the request names others."""
@@ -94,7 +111,7 @@ class OptionsSpec:
 
     def _has_timestamps(self, mode: Timestamps) -> bool:
         if mode is Timestamps.AUTO:
-            return self.response_format in TIMED_FORMATS
+            return self.response_format in TIMED_FORMATS or self.multichannel  # turns are sorted by time
         return mode is Timestamps.SEGMENTS
 
 
@@ -109,6 +126,13 @@ def spoken_language(text: str) -> str | None:
             f"one of {', '.join(NAME_OF_CODE)}"
         )
     return code
+
+
+def speaker_name(text: str) -> str:
+    """The name itself. Raises ValueError for one that a line of a subtitle has no room for, or that could forge its marks."""
+    if any(character in text for character in "<>\r\n") or len(text) > MAX_SPEAKER_NAME:
+        raise ValueError(f"a speaker's name is one line of at most {MAX_SPEAKER_NAME} characters, without < and >")
+    return text
 
 
 def keyword(text: str) -> str:

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from whisper_server.api.fields import FormFields, TranscriptionFields, TranslationFields, wire_names
 from whisper_server.api.ignored_fields import IGNORED_FIELDS, refused_fields
-from whisper_server.api.options import STREAMED_FORMATS, OptionsSpec, ResponseFormat
+from whisper_server.api.options import STREAMED_FORMATS, SUBTITLE_FORMATS, OptionsSpec, ResponseFormat
+from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.errors import BadRequest
 from whisper_server.whisper.transcript import Task, VoiceActivity
 
@@ -146,10 +147,46 @@ def _refuse_contradictions(fields: FormFields) -> None:
         )
     if fields.include and format_ is not ResponseFormat.JSON:
         raise BadRequest(f"include=logprobs needs response_format=json, not {format_}.", param="include")
+    if fields.include and fields.multichannel:
+        raise BadRequest("include=logprobs cannot be combined with multichannel; leave it out.", param="include")
+    if fields.known_speaker_names and not fields.multichannel:
+        raise BadRequest(
+            "known_speaker_names needs multichannel=true: on this server, a channel is a speaker.",
+            param="known_speaker_names",
+        )
+    if len(set(fields.known_speaker_names)) < len(fields.known_speaker_names):
+        raise BadRequest(
+            "known_speaker_names has a name twice; give each speaker another.", param="known_speaker_names"
+        )
     if fields.stream and format_ not in STREAMED_FORMATS:
         raise BadRequest(
             f"stream=true needs response_format json or text, not {format_}; leave stream out.", param="stream"
         )
+    _refuse_unshaped(fields)
+
+
+def _refuse_unshaped(fields: FormFields) -> None:
+    """Refuse limits of subtitles for a format that has none."""
+    format_ = fields.response_format
+    given = [
+        name for name in ("max_line_width", "max_line_count", "max_words_per_line", "max_cps") if getattr(fields, name)
+    ]
+    if given and format_ not in SUBTITLE_FORMATS:
+        raise BadRequest(f"{given[0]} needs response_format srt or vtt, not {format_}; leave it out.", param=given[0])
+    if fields.highlight_words and format_ is not ResponseFormat.VTT:
+        raise BadRequest(
+            f"highlight_words needs response_format=vtt, not {format_}; leave it out.", param="highlight_words"
+        )
+
+
+def _shape_of(fields: FormFields) -> CueShape:
+    return CueShape(
+        fields.max_line_width,
+        fields.max_line_count,
+        fields.max_words_per_line,
+        fields.max_cps,
+        fields.highlight_words,
+    )
 
 
 def spec_of(fields: FormFields, task: Task) -> OptionsSpec:
@@ -166,4 +203,7 @@ def spec_of(fields: FormFields, task: Task) -> OptionsSpec:
         granularities=fields.timestamp_granularities,
         include=fields.include,
         voice_activity=VoiceActivity(vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms) if vad else None,
+        cue_shape=_shape_of(fields),
+        multichannel=fields.multichannel,
+        speaker_names=fields.known_speaker_names,
     )

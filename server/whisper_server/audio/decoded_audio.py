@@ -29,14 +29,16 @@ class DecodedAudio:
     reservation: the memory budget counts what is really mapped.
     """
 
-    def __init__(self, samples: Samples, reservation: Reservation) -> None:
+    def __init__(self, samples: Samples, reservation: Reservation, n_channels: int = 1) -> None:
         self._samples: Samples | None = samples
+        self.n_channels = n_channels
+        """Of the recording; the samples are one of them, or all mixed."""
         # Every slice refers to this array, and it to the mapping.
         weakref.finalize(samples, reservation.release).atexit = False
         self.duration_s = len(samples) / SAMPLE_RATE_HZ
 
     @classmethod
-    def map(cls, file: MemoryFile, n_samples: int, reservation: Reservation) -> DecodedAudio:
+    def map(cls, file: MemoryFile, n_samples: int, reservation: Reservation, n_channels: int = 1) -> DecodedAudio:
         """Map `file`. Raises ValueError or OSError if it is not sealed or not `n_samples` long."""
         if not file.is_sealed:
             raise ValueError("the samples are not sealed")
@@ -45,7 +47,7 @@ class DecodedAudio:
             raise ValueError(f"{n_samples} samples were promised, {n_bytes} bytes are there")
         # Private, because Linux before 6.7 maps no write-sealed file as shared; the pages are the file's all the same.
         mapping = mmap.mmap(file.fileno(), n_bytes, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-        return cls(np.frombuffer(mapping, np.float32), reservation)
+        return cls(np.frombuffer(mapping, np.float32), reservation, n_channels)
 
     @property
     def samples(self) -> Samples:

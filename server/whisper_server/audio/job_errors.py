@@ -6,6 +6,7 @@ import logging
 import signal
 
 from whisper_server.audio.decoded_audio import DecodedAudio
+from whisper_server.audio.limits import WRONG_CHANNELS
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.messages import Done, Refused
 from whisper_server.audio.worker_process import WorkerDied
@@ -13,6 +14,7 @@ from whisper_server.errors import (
     ApiError,
     AudioTooLong,
     AudioTooShort,
+    BadRequest,
     InternalError,
     InvalidAudio,
     MemoryFull,
@@ -64,6 +66,8 @@ def refusal_of(refused: Refused, reservation: Reservation) -> ApiError:
     """A worker's refusal as the client gets it."""
     if refused.code == "overloaded":
         return reservation.refusal or MemoryFull()
+    if refused.code == WRONG_CHANNELS:
+        return BadRequest(refused.message, param="multichannel", code=WRONG_CHANNELS)
     error = _REFUSALS.get(refused.code)
     if error is None:
         _LOG.error("a decoder worker refused a file with the unknown code %r", refused.code)
@@ -74,7 +78,7 @@ def refusal_of(refused: Refused, reservation: Reservation) -> ApiError:
 def mapped(samples: MemoryFile, done: Done, reservation: Reservation) -> DecodedAudio:
     """The samples that a worker has written. Raises InternalError if they are not as it reported them."""
     try:
-        return DecodedAudio.map(samples, done.n_samples, reservation)
+        return DecodedAudio.map(samples, done.n_samples, reservation, done.n_channels)
     except (ValueError, OSError) as error:
         _LOG.exception("a decoder worker's samples are not as it reported them")
         raise InternalError("Decoding the file failed inside the server.") from error

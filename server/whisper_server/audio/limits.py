@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 
 from whisper_runtime.memory import DECODER_ROOM_BYTES
 from whisper_server.audio.messages import Probed
-from whisper_server.errors import AudioTooLong, AudioTooShort
+from whisper_server.errors import AudioTooLong, AudioTooShort, BadRequest
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.transcript import MAX_CHANNELS
 
 _CODEC_PADDING_S = 0.1
 """Encoders pad to whole frames: 60 s of mp3 must pass a limit of 60 s."""
@@ -30,6 +31,9 @@ MIN_PRICE_S = 5.0
 """Opening a file costs as much as decoding so much of it: 5 ms."""
 LONG_PRICE_S = 600.0
 """A file that costs more is long: it takes a second of processor time or more, and others do not wait for it."""
+
+WRONG_CHANNELS = "wrong_channels"
+"""Code of their refusal."""
 
 
 @dataclass(frozen=True)
@@ -126,3 +130,17 @@ def price_of_samples(n_bytes: int, header: Probed | None) -> float:
 
 def _price_of_second(header: Probed | None) -> float:
     return 1.0 if header is None else max(1.0, header.rate_hz * header.n_channels / _ORDINARY_VALUES_PER_S)
+
+
+def check_channels(n_channels: int) -> None:
+    """Raises BadRequest unless the channels of a recording can be transcribed each by itself."""
+    if n_channels == 1:
+        problem = "the recording has one channel; leave multichannel out"
+    elif n_channels > MAX_CHANNELS:
+        problem = (
+            f"the recording has {n_channels} channels, and at most {MAX_CHANNELS} are transcribed each by itself; "
+            "send fewer, or leave multichannel out to have them mixed"
+        )
+    else:
+        return
+    raise BadRequest(f"multichannel: {problem}.", param="multichannel", code=WRONG_CHANNELS)

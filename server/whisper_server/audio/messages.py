@@ -20,9 +20,15 @@ class BadMessage(Exception):
     """The datagram is none of the messages below."""
 
 
+MIXED = -1
+"""Instead of a channel's number: all channels, as one."""
+
+
 @dataclass(frozen=True)
 class DecodeJob:
-    """Decode the first descriptor into the second."""
+    """Decode one channel of the first descriptor, or all of them mixed, into the second."""
+
+    channel: int = MIXED
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,11 @@ class Grow:
 
 @dataclass(frozen=True)
 class Done:
-    """The samples are written."""
+    """The samples are written; `n_channels` has the recording."""
 
     n_samples: int
     rss_bytes: int
+    n_channels: int = 1
 
 
 @dataclass(frozen=True)

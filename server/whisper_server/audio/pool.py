@@ -27,7 +27,7 @@ from whisper_server.audio.job_permits import JobPermits, Postponed
 from whisper_server.audio.job_queue import JobQueue, QueuedJob
 from whisper_server.audio.limits import DecoderLimits, price_of_samples
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.audio.messages import BadMessage, Crashed, Done, Refused
+from whisper_server.audio.messages import MIXED, BadMessage, Crashed, Done, Refused
 from whisper_server.audio.worker_process import (
     WorkerDied,
     WorkerProcess,
@@ -111,11 +111,15 @@ class AudioDecoderPool:
         return self.jobs.wait_s(owner)
 
     async def read_audio(
-        self, source: MemoryFile, reservation: Reservation | None = None, owner: str = ""
+        self,
+        source: MemoryFile,
+        reservation: Reservation | None = None,
+        owner: str = "",
+        channel: int | None = None,
     ) -> DecodedAudio:
         """Samples of the uploaded file. `source` stays the caller's and must stay open until this returns.
 
-        Raises InvalidAudio, AudioTooShort, AudioTooLong, MemoryFull (the reservation would not grow),
+        `channel`: only that one, of a recording of two to eight channels (else BadRequest); None: all of them, mixed. Raises InvalidAudio, AudioTooShort, AudioTooLong, MemoryFull (the reservation would not grow),
         InternalError (two workers died of the file), Unavailable (the pool stops), TooMuchWork, Overloaded. The
         reservation is released on every error and on cancellation, else when the result is closed.
         """
@@ -123,10 +127,10 @@ class AudioDecoderPool:
         try:
             with self.jobs.entered(owner, source.n_bytes) as job:
                 try:
-                    return await self._attempt(source, reservation, job)
+                    return await self._attempt(source, reservation, job, channel)
                 except WorkerLost as lost:
                     _LOG.warning("%s; its job is read once more by another", lost)
-                    return await self._attempt(source, reservation, job)
+                    return await self._attempt(source, reservation, job, channel)
         except BaseException as error:
             reservation.release()
             if isinstance(error, WorkerLost):
@@ -134,12 +138,14 @@ class AudioDecoderPool:
                 raise InternalError(error.refusal) from error
             raise
 
-    async def _attempt(self, source: MemoryFile, reservation: Reservation, job: QueuedJob) -> DecodedAudio:
+    async def _attempt(
+        self, source: MemoryFile, reservation: Reservation, job: QueuedJob, channel: int | None
+    ) -> DecodedAudio:
         """Raises WorkerLost if another worker may succeed; the reservation then holds what it held before."""
         while True:
             permits = JobPermits(self.jobs, job, reservation, self._max_queue_s)
             with MemoryFile.create("samples") as samples:
-                worker = await self._take_with_job(source, samples, job)
+                worker = await self._take_with_job(source, samples, job, channel)
                 done_s = 0.0
                 try:
                     done = await self._result(worker, permits)
@@ -152,13 +158,16 @@ class AudioDecoderPool:
                 finally:
                     self.jobs.leave(job, done_s=done_s)
 
-    async def _take_with_job(self, source: MemoryFile, samples: MemoryFile, job: QueuedJob) -> WorkerProcess:
+    async def _take_with_job(
+        self, source: MemoryFile, samples: MemoryFile, job: QueuedJob, channel: int | None
+    ) -> WorkerProcess:
         """A worker that has the job. A worker that died while idle has not seen the job, so the next one gets it."""
         while True:
             if self._stopped:
                 raise going_down()
             worker = await self.jobs.take(job)
-            if worker.send_job(source.fileno(), samples.fileno(), is_long=job.is_long):
+            fds = source.fileno(), samples.fileno()
+            if worker.send_job(*fds, is_long=job.is_long, channel=MIXED if channel is None else channel):
                 return worker
             self.jobs.leave(job)
 

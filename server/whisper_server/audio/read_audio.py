@@ -11,7 +11,7 @@ from contextlib import closing
 from whisper_server.audio.audio_file import AudioFile, open_audible
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.ogg_links import ogg_links
-from whisper_server.audio.resample import Block, Silence, resample
+from whisper_server.audio.resample import Block, Mixer, Silence, resample
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
 from whisper_server.audio.wav_parts import wav_parts
@@ -24,11 +24,14 @@ _MISSING_S = 1.0
 
 
 def read_audio(
-    file: UploadReader, limits: DecoderLimits, on_header: Callable[[AudioFile], None] = lambda _recording: None
+    file: UploadReader,
+    limits: DecoderLimits,
+    on_header: Callable[[AudioFile], None] = lambda _recording: None,
+    mixer: Mixer | None = None,
 ) -> Iterator[Samples]:
     """Raises InvalidAudio, AudioTooShort, AudioTooLong; the samples yielded before an error are then void.
 
-    `on_header` is called before anything is decoded.
+    `on_header` is called before anything is decoded. `mixer` makes mono sound of the channels, and may raise BadRequest.
     """
     first_part, *later_parts = wav_parts(file) or ogg_links(file)
     with closing(open_audible(first_part, on_header)) as recording:
@@ -37,7 +40,7 @@ def read_audio(
             _check_complete(length.declared_s, length.held_s)
             limits.check_not_too_long(length.held_s)
         n_samples = 0
-        for piece in resample(_blocks(recording, later_parts)):
+        for piece in resample(_blocks(recording, later_parts), mixer):
             n_samples += len(piece)
             limits.check_not_too_long(n_samples / SAMPLE_RATE_HZ)
             if len(piece):

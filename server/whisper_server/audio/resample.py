@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import soxr
 
+from whisper_server.audio.limits import check_channels
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
@@ -38,6 +39,13 @@ class Silence:
     duration_s: float
 
 
+class Mixer(Protocol):
+    """Makes mono sound of the channels of a recording, block by block."""
+
+    def mix(self, values: npt.NDArray[Any]) -> Samples:
+        """(n_channels, n_frames) of any sample type → (n_frames,) float32, −1 … 1."""
+
+
 class MonoMixer:
     """Mixes the blocks of one recording to mono.
 
@@ -49,11 +57,12 @@ class MonoMixer:
 
     def __init__(self) -> None:
         self._channel = 0
+        self.n_channels = 0
 
     def mix(self, values: npt.NDArray[Any]) -> Samples:
         """(n_channels, n_frames) of any sample type → (n_frames,) float32, −1 … 1."""
         channels, full_scale = _to_float(values)
-        n_channels = len(channels)
+        self.n_channels = n_channels = len(channels)
         # A product of matrices: `mean` takes fifty times as long on interleaved channels.
         mono: Samples = np.full(n_channels, 1 / (n_channels * full_scale), np.float32) @ channels
         if n_channels == 1:
@@ -70,6 +79,25 @@ class MonoMixer:
         return taken
 
 
+class ChannelTaker:
+    """Takes one channel; where a later part of the recording has fewer (chained ogg), there is silence."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self.n_channels = 0
+
+    def mix(self, values: npt.NDArray[Any]) -> Samples:
+        """Raises BadRequest if the recording has one channel, or too many."""
+        if not self.n_channels:
+            self.n_channels = len(values)
+            check_channels(self.n_channels)
+        if self._channel >= len(values):
+            return np.zeros(values.shape[1], np.float32)
+        taken, full_scale = _to_float(values[self._channel : self._channel + 1])
+        mono: Samples = taken[0] / np.float32(full_scale)
+        return mono
+
+
 def _to_float(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], float]:
     """Samples around 0 as float32, and the value of full scale."""
     full_scale = _FULL_SCALE.get(values.dtype)
@@ -82,10 +110,13 @@ def _to_float(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], float]
     return channels, full_scale
 
 
-def resample(blocks: Iterable[Block | Silence]) -> Iterator[Samples]:
-    """Pieces of mono sound at 16 kHz. A new rate in mid-recording (chained ogg) starts a new resampler."""
+def resample(blocks: Iterable[Block | Silence], mixer: Mixer | None = None) -> Iterator[Samples]:
+    """Pieces of mono sound at 16 kHz, all channels mixed unless a `mixer` is given.
+
+    A new rate in mid-recording (chained ogg) starts a new resampler.
+    """
     stream: soxr.ResampleStream | None = None
-    mixer = MonoMixer()
+    mixer = mixer or MonoMixer()
     rate_hz = 0
     for block in blocks:
         if isinstance(block, Silence):

@@ -23,8 +23,9 @@ from whisper_server.audio import messages, sandbox
 from whisper_server.audio.audio_file import AudioFile
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile, seal
-from whisper_server.audio.messages import Crashed, DecodeJob, Done, Grant, Grow, Message, Probed, Ready, Refused
+from whisper_server.audio.messages import MIXED, Crashed, DecodeJob, Done, Grant, Grow, Message, Probed, Ready, Refused
 from whisper_server.audio.read_audio import read_audio
+from whisper_server.audio.resample import ChannelTaker, MonoMixer
 from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
 from whisper_server.audio.sandbox import MemoryMeter, SandboxReport
 from whisper_server.audio.seccomp import SOCKET_FD
@@ -57,18 +58,20 @@ class Worker:
             datagram, descriptors, _, _ = socket.recv_fds(self.connection, messages.MAX_MESSAGE_BYTES, 2)
             if not datagram:
                 raise ServerGone
-            if not isinstance(messages.unpack(datagram), DecodeJob) or len(descriptors) != 2:
+            job = messages.unpack(datagram)
+            if not isinstance(job, DecodeJob) or len(descriptors) != 2:
                 raise messages.BadMessage(f"{datagram!r:.100} with {len(descriptors)} descriptors")
             try:
-                answer = self._answer(*descriptors)
+                answer = self._answer(job, *descriptors)
             finally:
                 for fd in descriptors:
                     os.close(fd)
             self._send(answer)
 
-    def _answer(self, upload_fd: int, samples_fd: int) -> Message:
+    def _answer(self, job: DecodeJob, upload_fd: int, samples_fd: int) -> Message:
+        mixer = MonoMixer() if job.channel == MIXED else ChannelTaker(job.channel)
         try:
-            n_samples = self._read(upload_fd, samples_fd)
+            n_samples = self._read(upload_fd, samples_fd, mixer)
         except ServerGone:
             raise
         except BudgetRefused:
@@ -81,11 +84,11 @@ class Worker:
             return Refused("invalid_audio", message, self._memory.rss_bytes())
         except Exception as error:  # noqa: BLE001 - the server logs it, and the worker goes on
             return Crashed(_traceback_of(error))
-        return Done(n_samples, self._memory.rss_bytes())
+        return Done(n_samples, self._memory.rss_bytes(), mixer.n_channels)
 
-    def _read(self, upload_fd: int, samples_fd: int) -> int:
+    def _read(self, upload_fd: int, samples_fd: int, mixer: MonoMixer | ChannelTaker) -> int:
         sink = SampleSink(samples_fd, self._grow)
-        for piece in read_audio(UploadReader(upload_fd), self._limits, self._probed):
+        for piece in read_audio(UploadReader(upload_fd), self._limits, self._probed, mixer):
             sink.write(piece)
         seal(samples_fd)
         return sink.n_samples

@@ -17,6 +17,7 @@ from whisper_server.audio import messages
 from whisper_server.audio.cpu_time import CpuAllowance, cpu_time_s
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.messages import (
+    MIXED,
     BadMessage,
     Crashed,
     DecodeJob,
@@ -116,11 +117,11 @@ class WorkerProcess:
             or self._cpu_time_s() > self._limits.max_cpu_per_worker_s - self._limits.max_cpu_per_job_s
         )
 
-    def send_job(self, upload_fd: int, samples_fd: int, *, is_long: bool = True) -> bool:
+    def send_job(self, upload_fd: int, samples_fd: int, *, is_long: bool = True, channel: int = MIXED) -> bool:
         """False: the worker was dead already and has seen nothing of the job."""
         try:
             self._allowance = CpuAllowance(self.pid, self._limits, is_long=is_long)
-            socket.send_fds(self._connection, [messages.pack(DecodeJob())], [upload_fd, samples_fd])
+            socket.send_fds(self._connection, [messages.pack(DecodeJob(channel))], [upload_fd, samples_fd])
         except OSError:
             self._send_sigkill()
             return False

@@ -63,7 +63,7 @@ def app_state(
         budget=budget,
         slots=RequestSlots(min(max_requests, max(MIN_REQUESTS, budget.limit_bytes // REQUEST_BYTES))),
         limits=FormLimits(settings.max_upload_bytes, settings.upload_timeout_seconds),
-        policy=Policy(settings.language_force, settings.timestamps),
+        policy=Policy(settings.language_force, settings.timestamps, settings.subtitles),
         max_queue_s=settings.max_queue_seconds,
         quotas=Quotas(
             QuotaLimits(settings.max_requests_per_client, settings.max_audio_seconds_per_minute), time.monotonic

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from whisper_runtime.environment import Network
+from whisper_server import recordings
 from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
 from whisper_server.api.options import Policy
 from whisper_server.api.served_models import find_model, model_object
@@ -92,18 +94,19 @@ async def _answer(request: web.Request, task: Task, state: AppState, backend: Ba
             note_form(record, form)
             find_model(state.models, form.model)
             with timed(record, "decode_s"):
-                sound = await backend.decoder.read_audio(form.file, state.budget.reservation(owner), owner)
+                new_reservation = functools.partial(state.budget.reservation, owner)
+                recording = await recordings.decode(backend.decoder, form.file, form.options, new_reservation, owner)
         upload.release()
-        with sound, timed(record, "transcribe_s"):
+        with recording, timed(record, "transcribe_s"):
             await state.recording_throttle.acquire()
-            record.audio_s = sound.duration_s
-            state.metrics.audio_seconds.inc(sound.duration_s)
-            state.quotas.spend_audio(owner, sound.duration_s)
+            record.audio_s = recording.audio_s
+            state.metrics.audio_seconds.inc(recording.audio_s)
+            state.quotas.spend_audio(owner, recording.audio_s)
             # How much of it is speech is not known yet, if only that is transcribed.
-            audio_s = sound.duration_s if form.options.voice_activity is None else 0.0
+            audio_s = recording.audio_s if form.options.voice_activity is None else 0.0
             check_work(audio_s, backend.pipeline.work_s(audio_s), state.max_queue_s)
             check_wait(backend.pipeline.estimated_wait_s(owner, audio_s), state.max_queue_s)
-            async with backend.pipeline.transcribe(sound.samples, form.options, owner) as transcription:
+            async with recordings.transcribe(backend.pipeline, recording, form.options, owner) as transcription:
                 if form.stream:
                     return await _stream(request, transcription, form)
                 transcript = await transcription.transcript()
@@ -124,7 +127,7 @@ def _admit(request: web.Request, state: AppState, owner: str) -> Backend:
 
 def _response_of(transcript: Transcript, form: Form, reservation: Reservation) -> web.Response:
     usage = usage_of(transcript, form.model, form.response_format)
-    body, content_type = format_transcript(transcript, form.response_format, form.granularities, usage)
+    body, content_type = format_transcript(transcript, form.response_format, form.granularities, usage, form.cue_shape)
     return web.Response(body=PiecewiseBody(body.encode(), content_type, reservation))
 
 

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 def delta_event(window: WindowTranscript, *, logprobs: bool) -> Event:
     """The text of one accepted window."""
     event: dict[str, Any] = {"type": "transcript.text.delta", "delta": window.text}
+    if window.speaker is not None:
+        event["speaker"] = window.speaker
     if logprobs:
         event["logprobs"] = logprob_objects(window.logprobs)
     return event

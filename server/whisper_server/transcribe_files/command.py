@@ -15,13 +15,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from whisper_server.api.options import Granularity, OptionsSpec, Policy, ResponseFormat, keyword, spoken_language
+from whisper_server.api.options import (
+    SUBTITLE_FORMATS,
+    Granularity,
+    OptionsSpec,
+    Policy,
+    ResponseFormat,
+    keyword,
+    speaker_name,
+    spoken_language,
+)
+from whisper_server.api.subtitles.limits import BOUNDS, CueShape
 from whisper_server.errors import BadRequest
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.plan import SUFFIXES, RunOptions, SourceFile, output_paths
 from whisper_server.whisper.transcript import Task, VoiceActivity
 
 T = TypeVar("T")
+_LIMITS = {
+    "max_line_width": "columns of a line; full-width characters take two",
+    "max_line_count": "lines of a subtitle",
+    "max_words_per_line": "words of a line",
+    "max_cps": "columns per second",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--word-timestamps", action="store_true", help="with --format verbose_json: times of words too")
     parser.add_argument("--voice-activity", action="store_true", help="leave out what is not speech")
+    parser.add_argument("--multichannel", action="store_true", help="transcribe each channel by itself, as a speaker")
+    parser.add_argument(
+        "--speaker-name", type=_speaker_name, action="append", default=[], help="of a channel; may be repeated"
+    )
+    readable = parser.add_argument_group("readable subtitles", "with --format srt or vtt; see docs/api.md")
+    for name, what in _LIMITS.items():
+        readable.add_argument(f"--{name.replace('_', '-')}", type=_within(*BOUNDS[name]), metavar="N", help=what)
+    readable.add_argument("--highlight-words", action="store_true", help="vtt: underline each word while it is said")
 
 
 def run(settings: Settings, args: argparse.Namespace) -> int:
@@ -74,6 +98,13 @@ def _options(settings: Settings, args: argparse.Namespace) -> RunOptions:
         raise BadRequest("--word-timestamps needs --format verbose_json: the other formats have no place for them")
     if len(args.files) > 1 and args.output_dir is None and args.format in {ResponseFormat.SRT, ResponseFormat.VTT}:
         raise BadRequest(f"several files as {args.format} need --output-dir: one after the other they are no subtitles")
+    limits = {name: value for name in _LIMITS if (value := getattr(args, name)) is not None}
+    if (limits or args.highlight_words) and args.format not in SUBTITLE_FORMATS:
+        raise BadRequest("limits of subtitles need --format srt or vtt: the other formats have no lines")
+    if args.highlight_words and args.format != ResponseFormat.VTT:
+        raise BadRequest("--highlight-words needs --format vtt: srt has no way to mark a word")
+    if args.speaker_name and not args.multichannel:
+        raise BadRequest("--speaker-name needs --multichannel: speakers are told apart by channel")
     spec = OptionsSpec(
         task=Task(args.task),
         response_format=ResponseFormat(args.format),
@@ -83,9 +114,12 @@ def _options(settings: Settings, args: argparse.Namespace) -> RunOptions:
         temperature=args.temperature,
         granularities=tuple(Granularity) if timed else (),
         voice_activity=VoiceActivity() if args.voice_activity else None,
+        multichannel=args.multichannel,
+        speaker_names=tuple(args.speaker_name),
+        cue_shape=CueShape(**limits, highlight_words=args.highlight_words),
     )
-    options = spec.options(Policy(settings.language_force, settings.timestamps))
-    return RunOptions(options, spec.response_format, spec.times_of())
+    policy = Policy(settings.language_force, settings.timestamps, settings.subtitles)
+    return RunOptions(spec.options(policy), spec.response_format, spec.times_of(), spec.shape(policy))
 
 
 def _language(text: str) -> str | None:
@@ -94,6 +128,10 @@ def _language(text: str) -> str | None:
 
 def _keyword(text: str) -> str:
     return _checked(keyword, text)
+
+
+def _speaker_name(text: str) -> str:
+    return _checked(speaker_name, text)
 
 
 def _temperature(text: str) -> float | None:
@@ -107,6 +145,16 @@ def _temperature(text: str) -> float | None:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, not {text!r}")
     return value
+
+
+def _within(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text) if text.isascii() and text.isdigit() else -1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"a whole number from {least} to {most} is needed, not {text!r}")
+        return value
+
+    return parse
 
 
 def _checked(check: Callable[[str], T], text: str) -> T:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisper_server.api.options import Granularity, ResponseFormat
+from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.whisper.transcript import Options
 
 SUFFIXES = {
@@ -25,6 +26,7 @@ class RunOptions:
     options: Options
     response_format: ResponseFormat
     granularities: tuple[Granularity, ...]
+    cue_shape: CueShape | None = None
 
 
 @dataclass(frozen=True)

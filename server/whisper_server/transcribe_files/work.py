@@ -8,6 +8,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from whisper_server import recordings
 from whisper_server.api.formats import duration_usage, format_transcript
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.backend import load_backend
@@ -108,21 +109,26 @@ class FileRun:
     async def _transcript(self, recording: SourceFile) -> str:
         options = self._options
         with await asyncio.to_thread(_read, recording.source) as file:
-            sound = await self._backend.decoder.read_audio(file, MemoryBudget.unlimited().reservation())
+            sound = await recordings.decode(
+                self._backend.decoder, file, options.options, MemoryBudget.unlimited().reservation
+            )
         with sound:
             done_s = 0.0
             self._progress.expect(recording.n_bytes, sound.duration_s)
-            async with self._backend.pipeline.transcribe(sound.samples, options.options) as transcription:
+            async with recordings.transcribe(self._backend.pipeline, sound, options.options) as transcription:
                 windows = []
                 async for window in transcription.windows():
                     windows.append(window)
-                    until_s = window.segments[-1].end_s if window.segments else done_s
+                    until_s = max(done_s, window.segments[-1].end_s if window.segments else 0.0)
                     self._progress.advance(until_s - done_s)
                     done_s = until_s
                 transcript = transcription.assemble(windows)
             self._progress.advance(sound.duration_s - done_s)
         usage = duration_usage(transcript)
-        return format_transcript(transcript, options.response_format, options.granularities, usage)[0]
+        written = format_transcript(
+            transcript, options.response_format, options.granularities, usage, options.cue_shape
+        )
+        return written[0]
 
 
 def _write(output: Path, body: str) -> None:

@@ -15,6 +15,8 @@ MAX_CUE_S = 7.0
 MAX_CUE_CHARACTERS = 84
 """Two lines of 42 characters for 7 s, the usual limits of subtitles (BBC, Netflix). Of 226 segments of real speech, 5 % are
 longer than 7 s and 10 % than 90 characters."""
+MAX_CHANNELS = 8
+"""As many as 7.1 has; each is decoded and transcribed like a recording of its own."""
 
 Samples = npt.NDArray[np.float32]
 """Mono audio at 16 kHz, −1 … 1, shape (n_samples,)."""
@@ -61,6 +63,10 @@ class Options:
     """Words of windows with a segment that is too long for a cue."""
     logprobs: bool = False
     voice_activity: VoiceActivity | None = None
+    multichannel: bool = False
+    """Each channel is transcribed by itself, and is a speaker."""
+    speaker_names: tuple[str, ...] = ()
+    """Of the first channels."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ class Word:
     start_s: float
     end_s: float
     probability: float
+    speaker: str | None = None
+    """None: speakers are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,8 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] = ()
+    speaker: str | None = None
+    """None: speakers are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ class WindowTranscript:
     n_output_tokens: int = 0
     language: str = ""
     """Code of the language that the window was decoded in."""
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,8 @@ class Transcript:
     n_audio_tokens: int = 0
     """Encoder positions of the recording's length: 50 per second."""
     n_output_tokens: int = 0
+    n_channels: int = 0
+    """Channels that were transcribed each by itself; 0: all of them were mixed."""
 
     @property
     def language(self) -> str:

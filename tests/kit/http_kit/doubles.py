@@ -52,6 +52,7 @@ class SoundDouble:
     def __init__(self, reservation: Reservation) -> None:
         self.samples: Samples = np.zeros(int(DURATION_S * 16_000), np.float32)
         self.duration_s = DURATION_S
+        self.n_channels = 1
         self._reservation = reservation
 
     def __enter__(self) -> Self:
@@ -72,7 +73,9 @@ class DecoderDouble:
     queued_s: float = 0.0
     owners: list[str] = field(default_factory=list)
 
-    async def read_audio(self, source: MemoryFile, reservation: Reservation, owner: str = "") -> SoundDouble:
+    async def read_audio(
+        self, source: MemoryFile, reservation: Reservation, owner: str = "", channel: int | None = None
+    ) -> SoundDouble:
         self.n_calls += 1
         self.owners.append(owner)
         if self.error is not None:

@@ -297,3 +297,20 @@ def test_parts_of_a_segment_keep_all_text_in_order(words: list[str], word_s: flo
     assert " ".join(text for _, text in found).split() == one.text.split()
     starts = [times[:12] for times, _ in found]
     assert starts == sorted(starts)
+
+
+def test_channels_are_named_in_every_format() -> None:
+    segments = (
+        segment(0, 0.0, 1.0, " Hello,", speaker="Ann", words=(replace(WORDS[0], speaker="Ann"),)),
+        segment(1, 1.0, 2.0, " it is Ann.", speaker="Ann"),
+        segment(2, 2.0, 3.0, " Hello.", speaker="channel_1"),
+    )
+    transcript = replace(TRANSCRIPT, segments=segments, n_channels=2)
+    assert to_text(transcript) == "Ann: Hello, it is Ann.\nchannel_1: Hello.\n"
+    assert to_text(replace(transcript, segments=())) == "\n"
+    body = json.loads(to_verbose_json(transcript, ["word", "segment"], DURATION))
+    assert [one["speaker"] for one in body["segments"]] == ["Ann", "Ann", "channel_1"]
+    assert body["words"][0]["speaker"] == "Ann"
+    assert "\nAnn: Hello,\n" in to_srt(transcript)
+    assert "\n<v channel_1>Hello.\n" in to_vtt(transcript)
+    assert usage_of(transcript, "whisper-1", "json") == {"type": "duration", "seconds": 9}

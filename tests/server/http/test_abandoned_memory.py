@@ -44,7 +44,9 @@ class MappingDecoder:
     hold: asyncio.Event | None = None
     n_calls: int = 0
 
-    async def read_audio(self, source: MemoryFile, reservation: Reservation, owner: str = "") -> DecodedAudio:
+    async def read_audio(
+        self, source: MemoryFile, reservation: Reservation, owner: str = "", channel: int | None = None
+    ) -> DecodedAudio:
         self.n_calls += 1
         if self.hold is not None:
             await self.hold.wait()

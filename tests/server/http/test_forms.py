@@ -156,6 +156,8 @@ async def test_defaults(server: Server) -> None:
         "cues": False,
         "logprobs": False,
         "voice_activity": None,
+        "multichannel": False,
+        "speaker_names": [],
     }
 
 
@@ -252,7 +254,13 @@ async def test_fields_become_options(
         ([("temperature", "-0.1")], "temperature", "greater than or equal to 0"),
         ([("response_format", "xml")], "response_format", "'verbose_json'"),
         ([("response_format", "diarized_json")], "response_format", "diarization"),
-        ([("known_speaker_names[]", "agent")], "known_speaker_names", "diarization"),
+        ([("known_speaker_names[]", "agent")], "known_speaker_names", "needs multichannel=true"),
+        ([("multichannel", "1"), *[("known_speaker_names[]", "Ann")] * 2], "known_speaker_names", "a name twice"),
+        ([("multichannel", "1"), ("known_speaker_names[]", "<v>")], "known_speaker_names", "without < and >"),
+        ([("multichannel", "1"), ("known_speaker_names[]", "x" * 65)], "known_speaker_names", "at most 64"),
+        ([("multichannel", "1"), *[("known_speaker_names[]", str(n)) for n in range(9)]], "known_speaker_names", "8"),
+        ([("multichannel", "1"), ("include[]", "logprobs")], "include", "cannot be combined with multichannel"),
+        ([("multichannel", "yes")], "multichannel", "true or false"),
         ([("known_speaker_references[]", "data:,")], "known_speaker_references", "diarization"),
         ([("include[]", "usage")], "include", "logprobs"),
         ([("include[]", "logprobs"), ("response_format", "text")], "include", "response_format=json"),
@@ -352,6 +360,8 @@ async def test_every_parameter_of_the_openai_client_arrives(server: Server) -> N
         "cues": False,
         "logprobs": False,
         "voice_activity": {"threshold": 0.7, "prefix_padding_ms": 10, "silence_duration_ms": 20},
+        "multichannel": False,
+        "speaker_names": [],
     }
     await client.close()
 

@@ -15,6 +15,7 @@ from typing import Self
 from aiohttp import web
 
 from whisper_server.api.options import Granularity, Policy, ResponseFormat
+from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.api.values import FieldName, parse_name, parse_values, spec_of
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.errors import BadRequest, MemoryFull, Overloaded, UploadTimeout
@@ -39,6 +40,7 @@ class Form:
     response_format: ResponseFormat
     stream: bool
     granularities: tuple[Granularity, ...]
+    cue_shape: CueShape | None = None
 
     def close(self) -> None:
         """Free the recording."""
@@ -117,6 +119,7 @@ async def _read(
             response_format=spec.response_format,
             stream=values.fields.stream,
             granularities=spec.times_of(),
+            cue_shape=spec.shape(policy),
         )
         stack.pop_all()
         return form

@@ -92,6 +92,7 @@ class VerboseSegment(_Body):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    speaker: str | None = Field(default=None, description="Where speakers are told apart.")
 
 
 class VerboseWord(_Body):
@@ -100,6 +101,7 @@ class VerboseWord(_Body):
     word: str
     start: float = Field(ge=0)
     end: float = Field(ge=0)
+    speaker: str | None = Field(default=None, description="Where speakers are told apart.")
 
 
 class VerboseTranscription(_Body):
@@ -118,6 +120,7 @@ class DeltaEvent(_Body):
     """The text of one more window; never taken back."""
 
     type: Literal["transcript.text.delta"]
+    speaker: str | None = Field(default=None, description="With `multichannel`.")
     delta: str
     logprobs: list[TokenLogprob] | None = None
 
