@@ -44,7 +44,10 @@ def call(sides: Sequence[Recording]) -> bytes:
 
 @pytest.fixture(scope="module")
 def answers(api: Api, call: bytes) -> dict[str, httpx.Response]:
-    fields = {"verbose_json": {"timestamp_granularities": ["word", "segment"]}, "srt": {"max_line_width": "24"}}
+    fields: dict[str, Any] = {
+        "verbose_json": {"timestamp_granularities": ["word", "segment"]},
+        "srt": {"max_line_width": "24"},
+    }
     sent = in_flight(lambda name: api.post(call, response_format=name, **FIELDS, **fields.get(name, {})), FORMATS)
     return dict(zip(FORMATS, sent, strict=True))
 
@@ -99,13 +102,12 @@ def test_silent_and_repeated_channels_cost_nothing(api: Api, sides: Sequence[Rec
 
 def test_client_of_openai_sends_channels_and_is_refused_by_name(base_url: str, clip: bytes, call: bytes) -> None:
     client = openai.OpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0)
-    extra = {"multichannel": True}
+    extra: dict[str, Any] = {"multichannel": True}
     with pytest.raises(openai.BadRequestError) as refused:
         client.audio.transcriptions.create(model="whisper-1", file=("a.wav", clip), extra_body=extra)
     assert (refused.value.param, refused.value.code) == ("multichannel", "wrong_channels")
     with pytest.raises(openai.BadRequestError) as refused:
-        client.audio.transcriptions.create(
-            model="whisper-1", file=("a.wav", call), extra_body=extra, known_speaker_names=["A", "B", "C"]
-        )
+        extra["known_speaker_names"] = ["A", "B", "C"]
+        client.audio.transcriptions.create(model="whisper-1", file=("a.wav", call), extra_body=extra)
     assert refused.value.param == "known_speaker_names"
     client.close()
