@@ -1,88 +1,96 @@
 """Live transcription that survives rollouts: connects again, and sends the sound again that no transcript covers yet.
 
-python realtime_reconnect.py wss://HOST/v1 KEY < sound.pcm        (16 bits, mono, 24 kHz; as fast as it comes)
+python realtime_reconnect.py https://HOST/v1 KEY < sound.pcm        (16 bits, mono, 24 kHz, as fast as it is spoken)
 """
 
 import asyncio
 import base64
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 from openai import AsyncOpenAI
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 PIECE_BYTES = 4800
 """0.1 s."""
-BYTES_PER_MS = 48
+PIECE_MS = 100
+SILENCE_S = 1.0
+"""After the last sound, so that the last turn ends."""
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
 class Speaker:
     """Keeps the sound from the end of the last complete turn on."""
 
-    def __init__(self, client: AsyncOpenAI, sound: AsyncIterator[bytes]) -> None:
+    def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
-        self._sound = sound
         self._kept: list[bytes] = []
+        self._n_dropped = 0
+        """Pieces before those that are kept."""
         self._is_over = False
 
     async def run(self) -> None:
-        while not (self._is_over and not self._kept):
-            try:
-                async with self._client.realtime.connect(extra_query={"intent": "transcription"}) as session:
-                    await self._talk(session)
-            except (ConnectionClosed, InvalidStatus, OSError) as problem:
-                print(f"[connecting again: {problem}]", file=sys.stderr)
-                await asyncio.sleep(1)
+        hearing = asyncio.create_task(self._hear())
+        while True:
+            if await self._session():
+                break
+            await asyncio.sleep(0.5)
+        await hearing
 
-    async def _talk(self, session: Any) -> None:
-        sending = asyncio.create_task(self._send(session))
-        n_dropped_bytes = 0
-        ends_ms: dict[str, int] = {}
+    async def _hear(self) -> None:
+        while piece := await asyncio.to_thread(sys.stdin.buffer.read, PIECE_BYTES):
+            self._kept.append(piece)
+        self._kept += [bytes(PIECE_BYTES)] * round(SILENCE_S * 1000 / PIECE_MS)
+        self._is_over = True
+
+    async def _session(self) -> bool:
+        """One session; True if everything is transcribed, False to connect again."""
         try:
-            async for event in session:
-                if event.type == "input_audio_buffer.speech_stopped":
-                    ends_ms[event.item_id] = event.audio_end_ms
-                elif event.type == f"{TRANSCRIPTION}.completed":
-                    print(event.transcript, flush=True)
-                    if (end_ms := ends_ms.pop(event.item_id, None)) is not None:
-                        n_dropped_bytes += self._drop(end_ms * BYTES_PER_MS - n_dropped_bytes)
-                if self._is_over and sending.done() and not self._speaks(ends_ms, event):
-                    self._kept.clear()
-                    return
-        finally:
-            sending.cancel()
-
-    def _speaks(self, ends_ms: dict[str, int], event: Any) -> bool:
-        """Whether a turn is not complete yet."""
-        return bool(ends_ms) or event.type != f"{TRANSCRIPTION}.completed"
+            async with self._client.realtime.connect(extra_query={"intent": "transcription"}) as session:
+                sending = asyncio.create_task(self._send(session))
+                try:
+                    return await self._read(session, sending)
+                finally:
+                    sending.cancel()
+        except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as problem:
+            print(f"[connecting again: {problem}]", file=sys.stderr)
+            return False
 
     async def _send(self, session: Any) -> None:
-        for piece in [*self._kept]:
-            await session.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
-        async for piece in self._sound:
-            self._kept.append(piece)
-            await session.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
-        self._is_over = True
-        await session.input_audio_buffer.append(audio=base64.b64encode(bytes(PIECE_BYTES * 10)).decode())
+        at = self._n_dropped
+        while not self._is_over or at < self._n_dropped + len(self._kept):
+            if at < self._n_dropped + len(self._kept):
+                piece = self._kept[at - self._n_dropped]
+                await session.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
+                at += 1
+            else:
+                await asyncio.sleep(0.02)
 
-    def _drop(self, n_bytes: int) -> int:
-        """Forget whole pieces of what is transcribed; how many bytes that are."""
-        n_pieces = max(0, n_bytes) // PIECE_BYTES
+    async def _read(self, session: Any, sending: "asyncio.Task[None]") -> bool:
+        first, open_turns, ends_ms = self._n_dropped, set[str](), dict[str, int]()
+        while True:
+            is_quiet = sending.done() and not open_turns
+            try:
+                event = await asyncio.wait_for(session.recv(), 3 if is_quiet else 1)
+            except TimeoutError:
+                if is_quiet:
+                    return True
+                continue
+            if event.type == "input_audio_buffer.speech_started":
+                open_turns.add(event.item_id)
+            elif event.type == "input_audio_buffer.speech_stopped":
+                ends_ms[event.item_id] = event.audio_end_ms
+            elif event.type == f"{TRANSCRIPTION}.completed":
+                print(event.transcript, flush=True)
+                open_turns.discard(event.item_id)
+                self._drop_until(first + ends_ms.pop(event.item_id, 0) // PIECE_MS)
+
+    def _drop_until(self, piece: int) -> None:
+        """Forget what is transcribed."""
+        n_pieces = max(0, piece - self._n_dropped)
         del self._kept[:n_pieces]
-        return n_pieces * PIECE_BYTES
-
-
-async def pieces() -> AsyncIterator[bytes]:
-    while piece := await asyncio.to_thread(sys.stdin.buffer.read, PIECE_BYTES):
-        yield piece
-
-
-async def main() -> None:
-    base_url, key = sys.argv[1].replace("ws", "http", 1), sys.argv[2]
-    await Speaker(AsyncOpenAI(base_url=base_url, api_key=key), pieces()).run()
+        self._n_dropped += n_pieces
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(Speaker(AsyncOpenAI(base_url=sys.argv[1], api_key=sys.argv[2])).run())

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from live_kit.speaking import pcm
 from server_kit import node_client
 from speech_kit.scores import word_errors
-from speech_kit.sentences import sentences
+from speech_kit.sentences import sentences, spoken
 
 TEXT = sentences("en")[0]
 
@@ -42,6 +43,16 @@ def results(base_url: str, folder: Path, clip: bytes, tmp_path_factory: pytest.T
     path = tmp_path_factory.mktemp("node") / "clip.wav"
     path.write_bytes(clip)
     return node_client.every_call(folder, f"{base_url}/v1", path)
+
+
+def test_realtime_session_with_a_client_secret(base_url: str, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sound.pcm"
+    path.write_bytes(pcm(spoken("en", 0).samples, 16_000) + bytes(48_000))
+    events = node_client.realtime_events(folder, f"{base_url}/v1", path)
+    assert events[0]["session"]["audio"]["input"]["transcription"]["language"] == "en"
+    deltas = [event["delta"] for event in events if event["type"].endswith(".delta")]
+    assert "".join(deltas) == events[-1]["transcript"]
+    assert word_errors([TEXT], [events[-1]["transcript"]]).rate <= 0.2
 
 
 def _value(results: dict[str, Any], name: str) -> Any:

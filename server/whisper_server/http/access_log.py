@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -38,6 +39,8 @@ class AccessLog:
         """Answered, or the client left."""
         record = request[RECORD]
         status = CLIENT_LEFT_STATUS if response is None else response.status
+        if record.is_closed:
+            status = HTTPStatus.SWITCHING_PROTOCOLS
         is_probe = request.path in self._quiet_routes
         self._count(request, record, status, is_probe=is_probe)
         quiet = is_probe and (status < 400 or record.error_code in _EXPECTED)

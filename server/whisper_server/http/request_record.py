@@ -36,6 +36,8 @@ class RequestRecord:
     decode_s: float = 0.0
     transcribe_s: float = 0.0
     error_code: str = ""
+    is_closed: bool = False
+    """A WebSocket that was closed as it should be: its client may be gone before the answer's end."""
     refusal_reason: str = ""
     """For the metric, where it says more than the code."""
     begun: bool = False

@@ -43,13 +43,12 @@ class Agreement:
         """Number of units."""
         return len(self._confirmed)
 
-    @property
-    def rest(self) -> str:
-        """What the last pass heard after the confirmed words."""
-        return joined(self._rest)
+    def add(self, text: str, language: str, *, is_cut: bool = False) -> Confirmed:
+        """Take the text of another pass over the window; the words that it confirms.
 
-    def add(self, text: str, language: str) -> Confirmed:
-        """Take the text of another pass over the window; the words that it confirms."""
+        Where the sound was cut off in mid-speech, the next pass cannot confirm the last word: half of "withheld" is "we've", in
+        both passes.
+        """
         units = split_units(text, language)
         end = end_of_prefix([unit.bare for unit in self._confirmed], [unit.bare for unit in units])
         rest = units[end:]
@@ -59,7 +58,10 @@ class Agreement:
             # Without its punctuation, unless both passes write the same.
             new[-1] = Unit(new[-1].word, "")
         self._rest = rest
-        return self._confirm(units, end, new, with_mark=bool(new))
+        confirmed = self._confirm(units, end, new, with_mark=bool(new))
+        if is_cut:
+            self._rest = self._rest[:-1]
+        return confirmed
 
     def finish(self, text: str, language: str) -> Confirmed:
         """Take the text of the last pass: everything after the confirmed words is confirmed."""

@@ -27,6 +27,8 @@ class Pass:
     start: int
     end: int
     is_final: bool
+    is_cut: bool = False
+    """The sound ends in mid-speech."""
     with_words: bool = False
     """With times of words, by which the window slides."""
 
@@ -45,7 +47,8 @@ def due_pass(piece: Piece, *, arrived: int, speech_until: int, silent_samples: i
     if new_s < MIN_NEW_S and not (new_s > 0 and is_paused):
         return None
     is_long = end - piece.start > min(SLIDE_S * SAMPLE_RATE_HZ, max_samples / 2)
-    return Pass(piece.start, end, is_final=False, with_words=is_long and piece.agreement.n_confirmed > KEPT_WORDS)
+    with_words = is_long and piece.agreement.n_confirmed > KEPT_WORDS
+    return Pass(piece.start, end, is_final=False, is_cut=not is_paused, with_words=with_words)
 
 
 def is_too_long(piece: Piece, arrived: int, max_samples: int) -> bool:

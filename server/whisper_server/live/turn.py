@@ -85,13 +85,15 @@ class Turn:
         """Committed, and everything is transcribed."""
         return self.end is not None and not self.pieces
 
-    def add_pass(self, piece: Piece, transcript: WindowTranscript, until: int, *, is_final: bool) -> Delta:
+    def add_pass(
+        self, piece: Piece, transcript: WindowTranscript, until: int, *, is_final: bool, is_cut: bool = False
+    ) -> Delta:
         """Take what a pass over the piece, up to sample `until`, has heard; what it confirms."""
         before, piece.heard, piece.heard_until = piece.heard_until, transcript, until
         if is_final:
             return self._finish(piece, transcript)
         is_first = not piece.agreement.n_confirmed
-        confirmed = piece.agreement.add(transcript.text, transcript.language)
+        confirmed = piece.agreement.add(transcript.text, transcript.language, is_cut=is_cut)
         return self._add(piece, confirmed, transcript, is_first=is_first, spoken_until=before)
 
     def settle(self, piece: Piece) -> Delta:

@@ -95,7 +95,7 @@ class TurnTranscription:
         transcript = await self._speech.transcribe(samples, self._request(piece, due), self._turns_of())
         if turn.is_dropped:
             return
-        self._send(turn.add_pass(piece, transcript, due.end, is_final=due.is_final))
+        self._send(turn.add_pass(piece, transcript, due.end, is_final=due.is_final, is_cut=due.is_cut))
         if due.with_words:
             turn.slide(piece, transcript, len(samples) / SAMPLE_RATE_HZ)
 

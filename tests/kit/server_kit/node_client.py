@@ -31,11 +31,21 @@ def installed() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "whisper-server-tests" / f"node-{sha256(lock).hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", "calls.mjs"):
+    for name in ("package.json", "package-lock.json", "calls.mjs", "realtime.mjs"):
         shutil.copy(SOURCE / name, folder)
     if not (folder / "node_modules" / ".package-lock.json").exists():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=LIMIT_S)
     return folder
+
+
+def realtime_events(folder: Path, base_url: str, sound: Path) -> list[dict[str, Any]]:
+    """Of a session that hears a file of PCM. Raises AssertionError where the program itself failed."""
+    command = ["node", "--experimental-websocket", "--no-warnings", "realtime.mjs", base_url, str(sound)]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    if ended.returncode != 0:
+        raise AssertionError(ended.stdout + ended.stderr)
+    events: list[dict[str, Any]] = json.loads(ended.stdout)
+    return events
 
 
 def every_call(folder: Path, base_url: str, clip: Path) -> dict[str, Any]:

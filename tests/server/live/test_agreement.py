@@ -32,6 +32,14 @@ def test_word_that_was_cut_off_is_not_confirmed() -> None:
     assert passes(" See you to", " See you tomorrow at", " See you tomorrow at noon.")[1] == " See you"
 
 
+def test_last_word_of_sound_that_is_cut_in_mid_speech_is_not_confirmed() -> None:
+    agreement = Agreement()
+    agreement.add(" numbers or we've", "en", is_cut=True)
+    assert agreement.add(" numbers or we've held", "en", is_cut=True).text == " numbers or"
+    assert agreement.add(" numbers or withheld and", "en", is_cut=True).text == ""
+    assert agreement.finish(" numbers or withheld and so on.", "en").text == " withheld and so on."
+
+
 def test_full_stop_where_the_sound_ended_is_not_confirmed() -> None:
     assert passes(" I went home.", " I went home and slept.", " I went home and slept.") == [
         "",

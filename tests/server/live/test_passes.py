@@ -39,7 +39,7 @@ def turn_of(*pieces: Piece) -> Turn:
 
 def test_pass_waits_for_new_speech() -> None:
     assert due(Piece(0), 0.3, 0.3) is None
-    assert due(Piece(0), 0.5, 0.5) == Pass(0, S // 2, is_final=False)
+    assert due(Piece(0), 0.5, 0.5) == Pass(0, S // 2, is_final=False, is_cut=True)
 
 
 def test_silence_is_not_worth_a_pass() -> None:

@@ -85,6 +85,7 @@ class LiveConnection:
             if over is not None and not sending.done():
                 self._record.error_code = over.error.code or str(over.error.status)
                 self._socket.emit(Failure(over.error))
+                self._record.is_closed = True
                 await self._socket.end(over.code, over.error.code or "")
         finally:
             await cancel(*tasks)
@@ -126,6 +127,7 @@ class LiveConnection:
             except TimeoutError:
                 raise SessionOver(SessionIdle(idle_s), CloseCode.NORMAL) from None
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self._record.is_closed = message.type is WSMsgType.CLOSE
                 return
             event_id: str | None = None
             try:
