@@ -30,7 +30,7 @@ RATES_HZ = range(1_000, 768_001)
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a recording before it is decoded."""
+    """The facts of a recording before it is decoded."""
 
     rate_hz: int
     n_channels: int

@@ -1,6 +1,6 @@
 """The server's end of a decoder worker's connection: datagrams, one at a time, without a task for each.
 
-The event loop watches the socket as long as it is open. A worker speaks only when it is spoken to: what comes unasked is
+The event loop watches the socket as long as it is open. A worker speaks only when it is spoken to: an unasked datagram is
 left in the kernel until the server waits for it, so a worker cannot fill the server's memory.
 """
 

@@ -165,7 +165,7 @@ class Connection(web.RequestHandler):
             request.content.feed_eof()
 
     def _next_read_bytes(self, request: web.BaseRequest | None) -> int:
-        """More while a body of known length arrives, but nothing behind it: what is parsed there may be dear."""
+        """More while a body of known length arrives, but nothing behind it: a head there may be dear to parse."""
         if request is None or request.content_length is None or request.content.is_eof():
             return self._read_bytes
         n_missing = request.content_length - request.content.total_bytes
