@@ -8,7 +8,6 @@ PYTHONPATH=tests/kit python bench/front_end.py --requests 128 --clients 16 [--pr
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import shutil
 import signal
@@ -20,12 +19,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
 import psutil
+from cpu_spent import spent
 from figures import machine
 from gpu_load import BOUNDARY, form_body
 from load import make_clips
@@ -38,37 +37,6 @@ CLIP_S = 29.95
 HEAD = "| clip | event loop | other threads | decoders | sum | requests per second here |\n|---|---|---|---|---|---|"
 TOP = 25
 """Lines of the profile."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Seconds of CPU time."""
-
-    loop_s: float
-    threads_s: float
-    decoders_s: float
-
-    def since(self, before: Spent) -> Spent:
-        return Spent(
-            self.loop_s - before.loop_s, self.threads_s - before.threads_s, self.decoders_s - before.decoders_s
-        )
-
-
-def spent(server: psutil.Process) -> Spent:
-    """Up to now. The event loop is the server's first thread; what threads and decoders that ended took is not in it."""
-    by_thread = _threads_s(server.pid)
-    loop_s = by_thread.pop(server.pid)
-    decoders_s = sum(sum(_threads_s(child.pid).values()) for child in server.children(recursive=True))
-    return Spent(loop_s, sum(by_thread.values()), decoders_s)
-
-
-def _threads_s(pid: int) -> dict[int, float]:
-    """By thread. From schedstat: nanoseconds, where `stat` has hundredths of a second."""
-    seconds = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            seconds[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
-    return seconds
 
 
 @contextmanager
