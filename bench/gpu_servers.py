@@ -87,6 +87,10 @@ class Running:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait_for_memory(self, limit_s: float) -> None:
         """Until another server may start to measure what memory is free."""
         self._wait(lambda: bool(MEMORY_MEASURED.search(self._logged())) or self._answers(), limit_s)

@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from whisper_server.audio.frames import block_frames, join, kind_of
-from whisper_server.audio.resample import Block, MonoMixer, Silence
+from whisper_server.audio.resample import RATES_HZ, Block, Header, MonoMixer, Silence
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.errors import InvalidAudio
 
@@ -46,7 +46,6 @@ _SILENT_PEAK = 0.001
 """−60 dB. A track that stays below is not taken where another one does not."""
 _MAX_EXAMINED_S = 600.0
 """How far a track of several is examined. Decoding ten minutes costs a second or two of the job's ten."""
-_RATES_HZ = range(1_000, 768_001)
 _MAX_READ_ERRORS = 1_000
 _NOT_AUDIO = (
     "The file is not audio that this server can read. Send wav, flac, mp3, ogg, opus, m4a, mp4 or webm, complete and "
@@ -99,9 +98,11 @@ class AudioFile:
         return cls(container, stream, declared_s)
 
     @property
-    def length_s(self) -> float:
-        """By the header, or estimated from it; 0 if it says nothing."""
-        return self.declared_s or max(0.0, (self.container.duration or 0) / av.time_base)
+    def header(self) -> Header:
+        """As FFmpeg reads it."""
+        context = self.stream.codec_context
+        length_s = self.declared_s or max(0.0, (self.container.duration or 0) / av.time_base)
+        return Header(context.sample_rate, context.channels, length_s)
 
     def blocks(self) -> Iterator[Block | Silence]:
         """Everything that can be decoded, in blocks of about a second, gaps as silence."""
@@ -166,10 +167,10 @@ class AudioFile:
             for frame in frames:
                 if not frame.samples:
                     continue
-                if frame.sample_rate not in _RATES_HZ:
+                if frame.sample_rate not in RATES_HZ:
                     raise InvalidAudio(
                         f"The file has a sampling rate of {frame.sample_rate} Hz; "
-                        f"{_RATES_HZ[0]} to {_RATES_HZ[-1]} Hz can be read."
+                        f"{RATES_HZ[0]} to {RATES_HZ[-1]} Hz can be read."
                     )
                 self.n_good += 1
                 yield frame
@@ -194,13 +195,13 @@ class AudioFile:
         self.container.close()
 
 
-def open_audible(file: UploadReader, on_header: Callable[[AudioFile], None] = lambda _recording: None) -> AudioFile:
+def open_audible(file: UploadReader, on_header: Callable[[Header], None] = lambda _header: None) -> AudioFile:
     """The best audio track that has sound, or the best one if none has. Raises InvalidAudio.
 
     Files with several tracks are decoded twice, up to the first sound in them.
     """
     best = AudioFile.open(file)
-    on_header(best)
+    on_header(best.header)
     tracks = [best.stream.index, *(stream.index for stream in best.container.streams.audio if stream != best.stream)]
     if len(tracks) == 1:
         return best

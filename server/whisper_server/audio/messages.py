@@ -9,7 +9,7 @@ The server trusts no message of a worker: the file that a worker decodes may hav
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 MAX_MESSAGE_BYTES = 32_768
@@ -49,11 +49,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class Probed:
-    """The file's header: sampling rate, channels and, unless it is 0, the length. Asks to go on."""
+    """The file's header: sampling rate, channels and, unless it is 0, the length. Asks to go on, and for `n_bytes` for the
+    samples at once, so that a clip needs no Grow.
+    """
 
     rate_hz: int
     n_channels: int
     duration_ms: int
+    n_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,10 @@ Message = DecodeJob | Grant | Ready | Probed | Grow | Done | Refused | Crashed
 _TYPES: dict[str, type[Message]] = {
     kind.__name__: kind for kind in (DecodeJob, Grant, Ready, Probed, Grow, Done, Refused, Crashed)
 }
-_FIELD_TYPES: dict[str, type] = {"bool": bool, "int": int, "str": str}
+_TYPE_NAMES: dict[str, type] = {"bool": bool, "int": int, "str": str}
+_FIELD_TYPES: dict[type[Message], dict[str, type]] = {
+    kind: {field.name: _TYPE_NAMES[str(field.type)] for field in fields(kind)} for kind in _TYPES.values()
+}
 
 
 class Permits(Protocol):
@@ -110,7 +116,7 @@ class Permits(Protocol):
 
 def pack(message: Message) -> bytes:
     """One datagram. Long texts lose their beginning, because the end of a traceback says most."""
-    values = {key: value[-_MAX_TEXT:] if isinstance(value, str) else value for key, value in asdict(message).items()}
+    values = {key: value[-_MAX_TEXT:] if isinstance(value, str) else value for key, value in vars(message).items()}
     return json.dumps({"kind": type(message).__name__, **values}).encode()
 
 
@@ -121,7 +127,6 @@ def unpack(datagram: bytes) -> Message:
         kind = _TYPES[values.pop("kind")]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadMessage(repr(datagram[:100])) from error
-    expected = {field.name: _FIELD_TYPES[str(field.type)] for field in fields(kind)}
-    if {name: type(value) for name, value in values.items()} != expected:
+    if {name: type(value) for name, value in values.items()} != _FIELD_TYPES[kind]:
         raise BadMessage(f"{kind.__name__}: {values!r:.100}")
     return kind(**values)

@@ -5,13 +5,14 @@ A generator: the caller decides where the samples go, and nothing is decoded bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 
 from whisper_server.audio.audio_file import AudioFile, open_audible
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.ogg_links import ogg_links
-from whisper_server.audio.resample import Block, Mixer, Silence, resample
+from whisper_server.audio.plain_wav import plain_wav
+from whisper_server.audio.resample import Block, Header, Mixer, Silence, resample
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
 from whisper_server.audio.wav_parts import wav_parts
@@ -26,7 +27,7 @@ _MISSING_S = 1.0
 def read_audio(
     file: UploadReader,
     limits: DecoderLimits,
-    on_header: Callable[[AudioFile], None] = lambda _recording: None,
+    on_header: Callable[[Header], None] = lambda _header: None,
     mixer: Mixer | None = None,
 ) -> Iterator[Samples]:
     """Raises InvalidAudio, AudioTooShort, AudioTooLong; the samples yielded before an error are then void.
@@ -34,21 +35,35 @@ def read_audio(
     `on_header` is called before anything is decoded. `mixer` makes mono sound of the channels, and may raise BadRequest.
     """
     first_part, *later_parts = wav_parts(file) or ogg_links(file)
+    plain = None if later_parts else plain_wav(first_part)
+    if plain is not None:
+        on_header(plain.header)
+        limits.check_not_too_long(plain.header.length_s)
+        limits.check_not_too_short((yield from _resampled(plain.blocks(), limits, mixer)))
+        return
     with closing(open_audible(first_part, on_header)) as recording:
         length = wav_length(first_part) if recording.container.format.name == "wav" else None
         if length is not None:
             _check_complete(length.declared_s, length.held_s)
             limits.check_not_too_long(length.held_s)
-        n_samples = 0
-        for piece in resample(_blocks(recording, later_parts), mixer):
-            n_samples += len(piece)
-            limits.check_not_too_long(n_samples / SAMPLE_RATE_HZ)
-            if len(piece):
-                yield piece
+        n_samples = yield from _resampled(_blocks(recording, later_parts), limits, mixer)
         if recording.declared_s is not None:
             _check_complete(recording.declared_s, recording.reached_s)
         _check_sound(recording)
         limits.check_not_too_short(n_samples)
+
+
+def _resampled(
+    blocks: Iterable[Block | Silence], limits: DecoderLimits, mixer: Mixer | None
+) -> Generator[Samples, None, int]:
+    """Returns the number of samples. Raises AudioTooLong, BadRequest."""
+    n_samples = 0
+    for piece in resample(blocks, mixer):
+        n_samples += len(piece)
+        limits.check_not_too_long(n_samples / SAMPLE_RATE_HZ)
+        if len(piece):
+            yield piece
+    return n_samples
 
 
 def _blocks(recording: AudioFile, later_parts: list[UploadReader]) -> Iterator[Block | Silence]:

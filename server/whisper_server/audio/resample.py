@@ -24,6 +24,20 @@ _STEP = 8
 """Of eight frames one is enough to compare the power of channels; all of them cost 5 % of the time that flac takes."""
 
 
+RATES_HZ = range(1_000, 768_001)
+"""Sampling rates that can be read."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The facts of a recording before it is decoded."""
+
+    rate_hz: int
+    n_channels: int
+    length_s: float
+    """Declared, or estimated; 0 if nothing says it."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Sound as the decoder gave it, shape (n_channels, n_frames)."""
@@ -63,10 +77,11 @@ class MonoMixer:
         """(n_channels, n_frames) of any sample type → (n_frames,) float32, −1 … 1."""
         channels, full_scale = _to_float(values)
         self.n_channels = n_channels = len(channels)
+        if n_channels == 1:
+            only: Samples = channels[0] * np.float32(1 / full_scale)
+            return only
         # A product of matrices: `mean` takes fifty times as long on interleaved channels.
         mono: Samples = np.full(n_channels, 1 / (n_channels * full_scale), np.float32) @ channels
-        if n_channels == 1:
-            return mono
         sample, mono_sample = channels[:, ::_STEP].copy(), mono[::_STEP].copy()
         powers = np.einsum("ij,ij->i", sample, sample)
         loudest = int(powers.argmax())

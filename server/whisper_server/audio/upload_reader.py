@@ -34,6 +34,11 @@ class UploadReader(io.RawIOBase):
         """The same file, read as if `content` stood at `position`."""
         return UploadReader(self._fd, self._start, self._start + self.n_bytes, patch=(position, content))
 
+    @property
+    def is_patched(self) -> bool:
+        """Whether the file is not read as it is; `read_at` does read it as it is."""
+        return bool(self._patch[1])
+
     def readable(self) -> bool:
         return True
 

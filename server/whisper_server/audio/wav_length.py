@@ -44,7 +44,7 @@ def wav_length(file: UploadReader) -> WavLength | None:
     order = ">" if magic[:4] == b"RIFX" else "<"
     bytes_per_s = 0
     data_bytes_64 = 0
-    for chunk in _chunks(file, order):
+    for chunk in chunks(file, order):
         if chunk.id == b"ds64":
             ds64 = file.read_at(chunk.start, 16)
             data_bytes_64 = struct.unpack_from("<8xQ", ds64)[0] if len(ds64) == 16 else 0
@@ -64,10 +64,11 @@ def wav_length(file: UploadReader) -> WavLength | None:
 def data_chunk(file: UploadReader) -> Chunk | None:
     """The chunk with the samples of a RIFF or RIFX file."""
     order = ">" if file.read_at(0, 4) == b"RIFX" else "<"
-    return next((chunk for chunk in _chunks(file, order) if chunk.id == b"data"), None)
+    return next((chunk for chunk in chunks(file, order) if chunk.id == b"data"), None)
 
 
-def _chunks(file: UploadReader, order: str) -> Iterator[Chunk]:
+def chunks(file: UploadReader, order: str) -> Iterator[Chunk]:
+    """All chunks of a wav file; `order`: `<`, or `>` for RIFX."""
     position = 12
     for _ in range(_MAX_CHUNKS):
         header = file.read_at(position, 8)

@@ -20,13 +20,12 @@ from io import BytesIO
 import av
 
 from whisper_server.audio import messages, sandbox
-from whisper_server.audio.audio_file import AudioFile
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile, seal
 from whisper_server.audio.messages import MIXED, Crashed, DecodeJob, Done, Grant, Grow, Message, Probed, Ready, Refused
 from whisper_server.audio.read_audio import read_audio
-from whisper_server.audio.resample import ChannelTaker, MonoMixer
-from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
+from whisper_server.audio.resample import ChannelTaker, Header, MonoMixer
+from whisper_server.audio.sample_sink import BudgetRefused, SampleSink, first_step_bytes
 from whisper_server.audio.sandbox import MemoryMeter, SandboxReport
 from whisper_server.audio.seccomp import SOCKET_FD
 from whisper_server.audio.upload_reader import UploadReader
@@ -88,15 +87,17 @@ class Worker:
 
     def _read(self, upload_fd: int, samples_fd: int, mixer: MonoMixer | ChannelTaker) -> int:
         sink = SampleSink(samples_fd, self._grow)
-        for piece in read_audio(UploadReader(upload_fd), self._limits, self._probed, mixer):
+
+        def probed(header: Header) -> None:
+            n_bytes = first_step_bytes(header.length_s)
+            if not self._ask(Probed(header.rate_hz, header.n_channels, round(1000 * header.length_s), n_bytes)):
+                raise BudgetRefused
+            sink.granted_bytes = n_bytes
+
+        for piece in read_audio(UploadReader(upload_fd), self._limits, probed, mixer):
             sink.write(piece)
         seal(samples_fd)
         return sink.n_samples
-
-    def _probed(self, recording: AudioFile) -> None:
-        context = recording.stream.codec_context
-        if not self._ask(Probed(context.sample_rate, context.channels, round(1000 * recording.length_s))):
-            raise BudgetRefused
 
     def _grow(self, n_bytes: int) -> bool:
         return self._ask(Grow(n_bytes))

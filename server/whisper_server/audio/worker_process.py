@@ -31,6 +31,7 @@ from whisper_server.audio.messages import (
     Refused,
 )
 from whisper_server.audio.sandbox import SandboxReport
+from whisper_server.audio.worker_socket import WorkerSocket
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 _MIN_PROGRESS_CPU_S = 0.001
@@ -55,12 +56,11 @@ class WorkerProcess:
     def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket, limits: DecoderLimits) -> None:
         self._process = process
         self._pidfd = _pidfd(process.pid)
-        self._connection = connection
+        self._socket = WorkerSocket(connection, messages.MAX_MESSAGE_BYTES)
         self._limits = limits
         self._rss_at_start_bytes = 0
         self._rss_bytes = 0
         self._n_jobs = 0
-        self._receiving = False
         self._allowance: CpuAllowance | None = None
         self.sandbox = SandboxReport(seccomp=False, landlock_abi=0)
         self.killed_by_us = False
@@ -69,7 +69,6 @@ class WorkerProcess:
     async def start(cls, limits: DecoderLimits) -> WorkerProcess:
         """Raises OSError, WorkerDied, WorkerStalled."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(0)
         try:
             with theirs:
                 arguments = (str(theirs.fileno()), str(os.getpid()), limits.to_json())
@@ -121,7 +120,7 @@ class WorkerProcess:
         """False: the worker was dead already and has seen nothing of the job."""
         try:
             self._allowance = CpuAllowance(self.pid, self._limits, is_long=is_long)
-            socket.send_fds(self._connection, [messages.pack(DecodeJob(channel))], [upload_fd, samples_fd])
+            self._socket.send(messages.pack(DecodeJob(channel)), [upload_fd, samples_fd])
         except OSError:
             self._send_sigkill()
             return False
@@ -138,8 +137,10 @@ class WorkerProcess:
                 granted_bytes += message.n_bytes if granted else 0
                 await self._answer(Grant(granted), granted_bytes, is_long=permits.is_long)
                 continue
-            if isinstance(message, Probed) and min(message.rate_hz, message.n_channels, message.duration_ms) >= 0:
-                await self._answer(Grant(permits.probed(message)), granted_bytes, is_long=permits.is_long)
+            if isinstance(message, Probed) and min(vars(message).values()) >= 0:
+                granted = permits.probed(message) and (not message.n_bytes or permits.grow(message.n_bytes))
+                granted_bytes += message.n_bytes if granted else 0
+                await self._answer(Grant(granted), granted_bytes, is_long=permits.is_long)
                 continue
             if isinstance(message, Done | Refused):
                 self._rss_bytes = message.rss_bytes
@@ -153,7 +154,7 @@ class WorkerProcess:
             if self._allowance is not None:
                 self._allowance.is_long = is_long
                 self._allowance.allow(granted_bytes / (4 * SAMPLE_RATE_HZ))
-            self._connection.send(messages.pack(grant))
+            self._socket.send(messages.pack(grant))
         except OSError as error:
             self._send_sigkill()  # it may live, and wait for the answer that cannot be sent
             raise WorkerDied(await self.wait()) from error
@@ -197,41 +198,33 @@ class WorkerProcess:
             os.close(self._pidfd)
             self._pidfd = None
         # A socket that is closed while a task receives from it never wakes that task.
-        if not self._receiving:
-            self._connection.close()
+        if not self._socket.is_waited_for:
+            self._socket.close()
         return returncode
 
     async def _receive(self, stall_s: float, max_silence_s: float) -> Message:
-        self._receiving = True
-        try:
-            datagram = await self._datagram(stall_s, max_silence_s)
-        finally:
-            self._receiving = False
+        """Raises WorkerDied, WorkerStalled, BadMessage.
+
+        A busy machine keeps a worker waiting, but gives it some processor time; a frozen worker uses none.
+        """
+        clock = asyncio.get_running_loop().time
+        ends_s = clock() + max_silence_s
+        used_s: float | None = None
+
+        def next_check_s() -> float:
+            nonlocal used_s
+            used_before_s, used_s = used_s, self._cpu_time_s()
+            if used_before_s is not None:
+                is_frozen = stall_s < max_silence_s and used_s - used_before_s < _MIN_PROGRESS_CPU_S
+                if is_frozen or clock() >= ends_s:
+                    raise WorkerStalled
+            return min(stall_s, ends_s - clock())
+
+        datagram = await self._socket.receive(next_check_s)
         if datagram:
             return messages.unpack(datagram)
         self._send_sigkill()
         raise WorkerDied(await self.wait())
-
-    async def _datagram(self, stall_s: float, max_silence_s: float) -> bytes:
-        """Empty: the worker is gone. Raises WorkerStalled.
-
-        A busy machine keeps a worker waiting, but gives it some processor time; a frozen worker uses none.
-        """
-        loop = asyncio.get_running_loop()
-        receiving = asyncio.create_task(loop.sock_recv(self._connection, messages.MAX_MESSAGE_BYTES))
-        ends_s = loop.time() + max_silence_s
-        used_s = self._cpu_time_s()
-        try:
-            while not (await asyncio.wait({receiving}, timeout=min(stall_s, ends_s - loop.time())))[0]:
-                used_before_s, used_s = used_s, self._cpu_time_s()
-                is_frozen = stall_s < max_silence_s and used_s - used_before_s < _MIN_PROGRESS_CPU_S
-                if is_frozen or loop.time() >= ends_s:
-                    raise WorkerStalled
-            return await receiving
-        except OSError:
-            return b""
-        finally:
-            receiving.cancel()
 
 
 def _pidfd(pid: int) -> int | None:

@@ -18,6 +18,8 @@ WRITE_BUFFER_BYTES = 16_384
 """Of a connection: the transport holds at most this and one piece."""
 READ_BYTES = 65_536
 """At a time from a socket."""
+BODY_READ_BYTES = 131_072
+"""The same of a body whose length is known: it costs a copy, however it is made."""
 SEND_BUFFER_BYTES = 65_536
 """Of a connection, in the kernel, which takes twice as much."""
 

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
-from whisper_server.http.bodies import READ_BYTES, SEND_BUFFER_BYTES, WRITE_BUFFER_BYTES
+from whisper_server.http.bodies import BODY_READ_BYTES, READ_BYTES, SEND_BUFFER_BYTES, WRITE_BUFFER_BYTES
 from whisper_server.http.error_responses import error_response, parser_error
 from whisper_server.http.half_close import HalfClosed
 from whisper_server.http.in_flight import RECORD, InFlightRequests
@@ -72,6 +72,7 @@ class Connection(web.RequestHandler):
         self._head_limit: asyncio.TimerHandle | None = None
         self._half_closed: HalfClosed | None = None
         self._is_websocket = False
+        self._read_bytes = READ_BYTES
         self._quiet_since_s = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,7 +80,7 @@ class Connection(web.RequestHandler):
         assert isinstance(transport, asyncio.WriteTransport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         # asyncio reads 256 KiB at a time: in chunks of one byte the parser needs 80 ms for that.
-        transport.max_size = READ_BYTES  # type: ignore[attr-defined] # an attribute of asyncio's own transports
+        transport.max_size = self._read_bytes  # type: ignore[attr-defined] # an attribute of asyncio's own transports
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             # Unread answers in the kernel count in the container's memory as well; by itself it takes 4 MB for each.
@@ -144,13 +145,16 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         if time.thread_time() - begin_s > MAX_PARSING_S and isinstance(self.transport, asyncio.Transport):
             # Chunks of one byte take 25 ms for a read: from here on less at a time, so that others wait less.
-            self.transport.max_size = max(MIN_READ_BYTES, self.transport.max_size // 4)  # type: ignore[attr-defined]
+            self._read_bytes = max(MIN_READ_BYTES, self._read_bytes // 4)
+            self.transport.max_size = self._read_bytes  # type: ignore[attr-defined]
         if not self.waits_for_head:
             if self._request_count > 0:
                 self._forget_head_limit()
         elif self._head_limit is None:
             self._head_limit = asyncio.get_running_loop().call_later(self._times.head_s, self._end_without_head)
         request = self._in_flight.on(self)
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.max_size = self._next_read_bytes(request)  # type: ignore[attr-defined]
         if request is None or request.content.is_eof() or not self._messages:
             return
         if not isinstance(self._messages[-1][0], RawRequestMessage):
@@ -159,6 +163,13 @@ class Connection(web.RequestHandler):
             request.content.set_exception(web.RequestPayloadError("The body's chunks are malformed"))
             # A reader that was just woken for the last good bytes would wait again without checking the exception.
             request.content.feed_eof()
+
+    def _next_read_bytes(self, request: web.BaseRequest | None) -> int:
+        """More while a body of known length arrives, but nothing behind it: a head there may be dear to parse."""
+        if request is None or request.content_length is None or request.content.is_eof():
+            return self._read_bytes
+        n_missing = request.content_length - request.content.total_bytes
+        return max(self._read_bytes, min(n_missing, BODY_READ_BYTES))
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -35,9 +35,10 @@ async def split_windows(
     threads: FairThreads, voice: VoiceDetector, samples: Samples, windows: Sequence[Window]
 ) -> tuple[Window, ...]:
     """The windows, split where speech follows a long pause, because models miss such speech."""
+    return tuple([part for window in windows for part in await threads.run(split_window, voice, samples, window)])
 
-    def split(window: Window) -> tuple[Window, ...]:
-        sound = window.of(samples)
-        return split_after_pauses(window, voice.speech_spans(sound)) if has_long_pause(sound) else (window,)
 
-    return tuple([part for window in windows for part in await threads.run(split, window)])
+def split_window(voice: VoiceDetector, samples: Samples, window: Window) -> tuple[Window, ...]:
+    """One of them. Asks the voice detector only about a window with a long pause."""
+    sound = window.of(samples)
+    return split_after_pauses(window, voice.speech_spans(sound)) if has_long_pause(sound) else (window,)

@@ -15,7 +15,7 @@ from whisper_server.audio.decoded_audio import DecodedAudio
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile, seal
 from whisper_server.audio.messages import BadMessage, Crashed, DecodeJob, Done, Grant, Grow, Ready, Refused
-from whisper_server.audio.sample_sink import BudgetRefused, SampleSink
+from whisper_server.audio.sample_sink import BudgetRefused, SampleSink, first_step_bytes
 from whisper_server.audio.upload_reader import UploadReader
 from whisper_server.audio.wav_length import wav_length
 
@@ -168,3 +168,9 @@ def test_the_tighter_limit_binds() -> None:
     assert DecoderLimits(max_audio_s=0, max_decoded_s=100).max_s == 100
     assert DecoderLimits(max_audio_s=50, max_decoded_s=100).max_s == 50
     assert DecoderLimits(max_audio_s=500, max_decoded_s=100).max_s == 100
+
+
+def test_the_first_step_holds_a_clip_but_not_a_long_recording() -> None:
+    assert first_step_bytes(0.0) == 0
+    assert 30 * 64_000 < first_step_bytes(30.0) <= 31 * 64_000
+    assert first_step_bytes(14_400.0) < 40 * 64_000

@@ -1,6 +1,6 @@
-"""Copies from the CPU's memory to the GPU that wait for nothing: they need pinned (page-locked) memory.
+"""Copies between the CPU's memory and the GPU that wait for nothing: they need pinned (page-locked) memory.
 
-A copy from any other memory waits for all work that the GPU has queued.
+A copy from or to any other memory waits for all work that the GPU has queued.
 """
 
 from __future__ import annotations
@@ -18,6 +18,33 @@ def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
+
+
+class HostCopies:
+    """Tensors on their way from the device to the host; they may be read once `are_there`."""
+
+    def __init__(self, *values: torch.Tensor) -> None:
+        """Later kernels may overwrite the values: the copies are of what they are now."""
+        self._copied: torch.cuda.Event | None = None
+        if values[0].device.type != "cuda":
+            self.tensors = tuple(value.clone() for value in values)
+            return
+        self.tensors = tuple(torch.empty(value.shape, dtype=value.dtype, pin_memory=True) for value in values)
+        for tensor, value in zip(self.tensors, values, strict=True):
+            tensor.copy_(value, non_blocking=True)
+        self._copied = torch.cuda.Event()
+        self._copied.record()
+
+    @property
+    def are_there(self) -> bool:
+        """Whether reading waits for nothing."""
+        return self._copied is None or self._copied.query()
+
+    def wait(self) -> tuple[torch.Tensor, ...]:
+        """The tensors, once they are there."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self.tensors
 
 
 def pin(samples: torch.Tensor) -> None:

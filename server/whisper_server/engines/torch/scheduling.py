@@ -14,7 +14,8 @@ import torch
 
 from whisper_server.engines.gpu.attention import sharpen, text_probabilities
 from whisper_server.engines.gpu.model_facts import Vocabulary
-from whisper_server.engines.torch.decoding import ENCODER_SIZES, Decoding
+from whisper_server.engines.gpu.pinned_memory import HostCopies
+from whisper_server.engines.torch.decoding import ENCODER_SIZES, Decoding, finished
 from whisper_server.engines.torch.network import logits_of
 from whisper_server.engines.torch.weights import Weights
 from whisper_server.engines.torch.wire import (
@@ -49,16 +50,24 @@ class _Text:
     task: DecodeTask
     n_positions: int
     """At most so many tokens are in its row."""
-    no_speech_logprob: float
+    no_speech: torch.Tensor
+    """Log-probability (1,), on the host as soon as the first step's progress is."""
 
 
 @dataclass
 class _Progress:
-    """What a step left: which rows are done, copied to the host once `copied` has happened."""
+    """What a step left: which rows are done, and the texts that were being decoded."""
 
-    done: torch.Tensor
-    copied: torch.cuda.Event | None
+    done: HostCopies
     texts: dict[int, _Text] = field(default_factory=dict)
+
+
+@dataclass
+class _Leaving:
+    """Texts that have ended, on their way to the host: fetching them at once would leave the device without work."""
+
+    texts: list[_Text]
+    copies: HostCopies
 
 
 class Scheduler:
@@ -82,11 +91,12 @@ class Scheduler:
         """Id of the window whose cross-attention cache a row holds."""
         self._texts: dict[int, _Text] = {}
         self._behind: deque[_Progress] = deque()
+        self._leaving: deque[_Leaving] = deque()
         self._n_steps_since_encoding = STEPS_BETWEEN_ENCODINGS
 
     @property
     def has_work(self) -> bool:
-        return bool(self._waiting or self._texts)
+        return bool(self._waiting or self._texts or self._leaving)
 
     def add(self, task: Task) -> None:
         """A task for one of the next rounds."""
@@ -154,9 +164,9 @@ class Scheduler:
         if not tasks:
             return
         rows = [task.place.slot for task in tasks]
-        no_speech = self._decoding.begin(rows, tasks, self._vocabulary.nospeech).tolist()
-        for row, task, logprob in zip(rows, tasks, no_speech, strict=True):
-            self._texts[row] = _Text(task, len(task.prompt) + 1, logprob)
+        (no_speech,) = HostCopies(self._decoding.begin(rows, tasks, self._vocabulary.nospeech)).tensors
+        for index, (row, task) in enumerate(zip(rows, tasks, strict=True)):
+            self._texts[row] = _Text(task, len(task.prompt) + 1, no_speech[index : index + 1])
         self._note_progress()
 
     def _step(self) -> None:
@@ -169,38 +179,21 @@ class Scheduler:
         self._note_progress()
 
     def _note_progress(self) -> None:
-        done = self._decoding.done
-        if done.device.type != "cuda":
-            self._behind.append(_Progress(done.clone(), None, dict(self._texts)))
-            return
-        host = torch.empty(done.shape, dtype=done.dtype, pin_memory=True)
-        host.copy_(done, non_blocking=True)
-        copied = torch.cuda.Event()
-        copied.record()
-        self._behind.append(_Progress(host, copied, dict(self._texts)))
+        self._behind.append(_Progress(HostCopies(self._decoding.done), dict(self._texts)))
 
     def _read_back(self) -> Iterator[Answer]:
-        """Answers of the texts that had ended LAG_STEPS steps ago; of all, where nothing else is to do."""
+        """Answers of the texts that had ended LAG_STEPS steps ago and are there; of all, where nothing else is to do."""
         while self._behind and (len(self._behind) > LAG_STEPS or not self._decoding_goes_on()):
             progress = self._behind.popleft()
-            if progress.copied is not None:
-                progress.copied.synchronize()
-            done = progress.done.tolist()
+            done = progress.done.wait()[0].tolist()
             rows = [row for row, text in progress.texts.items() if done[row] and self._texts.get(row) is text]
             if rows:
-                yield from self._answers(rows)
+                self._leaving.append(_Leaving([self._texts.pop(row) for row in rows], self._decoding.texts(rows)))
+        while self._leaving and (self._leaving[0].copies.are_there or not self._decoding_goes_on()):
+            yield from _answers(self._leaving.popleft())
 
     def _decoding_goes_on(self) -> bool:
         return bool(self._texts) and self._weights.device.type == "cuda"
-
-    def _answers(self, rows: Sequence[int]) -> Iterator[Answer]:
-        for finished in self._decoding.finished(rows):
-            text = self._texts.pop(finished.row)
-            task_id = text.task.task_id
-            if any(logprob != logprob for logprob in finished.logprobs):  # noqa: PLR0124 - NaN is not itself
-                yield TaskFailed(task_id, NOT_A_NUMBER)
-            else:
-                yield DecodedTokens(task_id, finished.tokens, finished.logprobs, text.no_speech_logprob)
 
     def _align(self) -> Iterator[Answer]:
         tasks = [task for task in self._take(AlignTask, MAX_ALIGN) if isinstance(task, AlignTask)]
@@ -222,3 +215,11 @@ class Scheduler:
                 attention.to(torch.float16).cpu().numpy().tobytes(),
                 text_probabilities(logits, task.text_tokens, end),
             )
+
+
+def _answers(leaving: _Leaving) -> Iterator[Answer]:
+    for text, one in zip(leaving.texts, finished(leaving.copies), strict=True):
+        if any(logprob != logprob for logprob in one.logprobs):  # noqa: PLR0124 - NaN is not itself
+            yield TaskFailed(text.task.task_id, NOT_A_NUMBER)
+        else:
+            yield DecodedTokens(text.task.task_id, one.tokens, one.logprobs, text.no_speech.item())

@@ -25,7 +25,7 @@ from whisper_server.errors import ApiError, BadRequest
 from whisper_server.http.forms.limits import FormLimits, boundary_of, too_large
 from whisper_server.http.loop_throttle import LoopThrottle
 
-_PIECE_BYTES = 65_536
+_PIECE_BYTES = 131_072
 _MAX_HEADER_BYTES = 8_190
 _MAX_HEADERS_PER_PART = 32
 # Others (idna, punycode, unicode_escape …) take very long or mean something else.
@@ -203,6 +203,8 @@ class FormPartReader:
 
     async def _next_event(self) -> multipart.MultipartSegment | bytes | None:
         """Also None at the end of the body."""
+        if self._events:
+            return self._events.popleft()
         with _as_bad_request():
             while not self._events:
                 # multipart says nothing in public once it has seen the last boundary: docs/upgrading-dependencies.md.

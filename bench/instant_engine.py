@@ -1,0 +1,116 @@
+"""A server whose engine answers at once: everything in front of a GPU, without a GPU. For `front_end`.
+
+It has the torch engine's windows on a host without a process, so that HTTP, upload, decoding, the write into shared
+memory and the answer are all there. Takes the settings of the server from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from model_kit.demo import DEMO
+from whisper_server.backend import decoding_processes
+from whisper_server.engines.gpu.model_files import read_model_files
+from whisper_server.engines.gpu.shared_audio import SharedAudioPool
+from whisper_server.engines.torch.window import TorchWindow
+from whisper_server.engines.torch.wire import Answer, DecodedTokens, DecodeTask, Detected, DetectTask, Place, Task
+from whisper_server.malloc import freeze_loaded_objects
+from whisper_server.metrics import Metrics
+from whisper_server.serve import run
+from whisper_server.service import Backend
+from whisper_server.settings import Settings
+from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.vad import VoiceDetector
+from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.whisper.engine_protocol import ModelFacts
+from whisper_server.whisper.transcript import Samples
+
+N_SLOTS = 512
+N_TOKENS = 100
+SAID = (
+    "The harbour office opens at nine, and the ferry to the islands leaves from the second pier twenty minutes later. "
+)
+
+
+class InstantEngine:
+    """The torch engine's side in the server, whose process answers at once with `N_TOKENS` tokens of text."""
+
+    def __init__(self) -> None:
+        self.files = read_model_files(DEMO)
+        self._pool = SharedAudioPool.create(N_SLOTS)
+        self._ids = itertools.count()
+        words = SAID + " ".join(f"{number} boats and {number + 7} nets." for number in range(30))
+        self._tokens = (*self.files.tokenizer.encode_text(words)[: N_TOKENS - 1], self.files.vocabulary.endoftext)
+        self._logprobs = (-0.1,) * N_TOKENS
+        self._by_language = (0.0, *(-9.0,) * (len(self.files.vocabulary.languages) - 1))
+
+    @property
+    def facts(self) -> ModelFacts:
+        return ModelFacts(
+            model_id="instant",
+            engine="torch",
+            dtype="float32",
+            device="none",
+            is_multilingual=self.files.is_multilingual,
+            n_text_positions=448,
+            n_windows_in_flight=N_SLOTS,
+        )
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self._pool.close()
+
+    def health(self) -> str | None:
+        return None
+
+    def open_window(self, samples: Samples) -> TorchWindow:
+        return TorchWindow(self, samples)
+
+    def next_id(self) -> int:
+        return next(self._ids)
+
+    async def acquire(self, samples: Samples) -> Place:
+        slot = await self._pool.acquire()
+        written = await asyncio.to_thread(self._pool.write, slot, samples)
+        return Place(self.next_id(), slot, written.scale)
+
+    def release(self, slot: int) -> None:
+        self._pool.release(slot)
+
+    async def ask(self, task: Task) -> Answer:
+        await asyncio.sleep(0)
+        if isinstance(task, DetectTask):
+            return Detected(task.task_id, self._by_language)
+        assert isinstance(task, DecodeTask), "no word times here"
+        return DecodedTokens(task.task_id, self._tokens, self._logprobs, -9.0)
+
+
+@asynccontextmanager
+async def load(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
+    """As `backend.load_backend`, but with the instant engine, and open to a profiler."""
+    async with decoding_processes(settings) as pool:
+        engine = InstantEngine()
+        policy = DecodingPolicy(1, settings.fallback_temperatures, 0, engine.facts.n_text_positions)
+        transcriber = Transcriber(
+            engine,
+            engine.files.tokenizer,
+            VoiceDetector(),
+            policy,
+            max_window_s=settings.whisper_segment_duration_sec,
+            clock=time.monotonic,
+            on_fallback=metrics.temperature_fallbacks.inc,
+        )
+        freeze_loaded_objects()
+        yield Backend(engine, transcriber, pool)
+        await engine.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(run(Settings.from_env(os.environ), load))
