@@ -25,6 +25,7 @@ from whisper_server.metrics import Metrics
 from whisper_server.serve import run
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
+from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.window_transcription import DecodingPolicy
@@ -70,7 +71,7 @@ class InstantEngine:
     def health(self) -> str | None:
         return None
 
-    def open_window(self, samples: Samples) -> TorchWindow:
+    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> TorchWindow:  # noqa: ARG002 - of the Protocol
         return TorchWindow(self, samples)
 
     def next_id(self) -> int:
@@ -108,7 +109,7 @@ async def load(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
             on_fallback=metrics.temperature_fallbacks.inc,
         )
         freeze_loaded_objects()
-        yield Backend(engine, transcriber, pool)
+        yield Backend(engine, transcriber, pool, LiveWindows(transcriber))
         await engine.stop()
 
 
