@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
 from whisper_server.speech.live_vad import VoiceStream
+from whisper_server.speech.repetition import shares_phrase
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import FRAME_SAMPLES
 from whisper_server.speech.window_transcription import WindowTranscriber
@@ -104,28 +105,37 @@ class LiveWindows:
         return result
 
     async def _transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
-        transcriber = self._transcriber
-        open_window = partial(transcriber.engine.open_window, owner=turns.owner, is_live=turns.is_urgent)
+        open_window = partial(self._transcriber.engine.open_window, owner=turns.owner, is_live=turns.is_urgent)
         engine_window = open_window(samples)
         try:
             language = request.options.language or await self._detect(engine_window, samples, request)
-            is_same = request.likely_language in (None, language)
-            previous = self._previous(request.options, request.earlier_text if is_same else "")
-            single = WindowTranscriber(
-                tokenizer=transcriber.tokenizer,
-                policy=transcriber.policy if request.is_final else self._partial_policy,
-                voice=transcriber.voice,
-                open_window=open_window,
-                # The guards against a prompt that is read aloud take all of what the model is given.
-                options=replace(request.options, prompt=transcriber.tokenizer.detokenize(previous)),
-                language=language,
-                previous=previous,
-                on_fallback=transcriber.on_fallback,
-            )
+            earlier_text = request.earlier_text if request.likely_language in (None, language) else ""
+            single = self._single(request, language, earlier_text, open_window)
             transcript = await single.transcribe(engine_window, samples, Window(0, len(samples)))
+            if shares_phrase(transcript.text, earlier_text):
+                # Whisper base read a whole sentence of the turn before, in two passes, in the middle of another.
+                single = self._single(request, language, "", open_window)
+                transcript = await single.transcribe(open_window(samples), samples, Window(0, len(samples)))
             return replace(transcript, language=language)
         finally:
             engine_window.close()
+
+    def _single(
+        self, request: WindowRequest, language: str, earlier_text: str, open_window: Callable[[Samples], EngineWindow]
+    ) -> WindowTranscriber:
+        transcriber = self._transcriber
+        previous = self._previous(request.options, earlier_text)
+        return WindowTranscriber(
+            tokenizer=transcriber.tokenizer,
+            policy=transcriber.policy if request.is_final else self._partial_policy,
+            voice=transcriber.voice,
+            open_window=open_window,
+            # The guards against a prompt that is read aloud take all of what the model is given.
+            options=replace(request.options, prompt=transcriber.tokenizer.detokenize(previous)),
+            language=language,
+            previous=previous,
+            on_fallback=transcriber.on_fallback,
+        )
 
     async def _detect(self, engine_window: EngineWindow, samples: Samples, request: WindowRequest) -> str:
         if not self._transcriber.tokenizer.is_multilingual:

@@ -16,6 +16,8 @@ MAX_REPEATED_WORDS = 3
 """Number of words at a seam that are compared."""
 MIN_PROMPT_WORDS = 3
 """Fewer words of the prompt in a row are said by chance, or are a name that the prompt is there for."""
+SHARED_PHRASE_WORDS = 4
+"""So many words in a row of the text before are seldom said again; a model that reads its prompt repeats whole sentences."""
 MIN_SHARED_WORDS = 0.5
 """A text that shares fewer of its words with the one decoded without the prompt was read from the prompt."""
 
@@ -76,6 +78,15 @@ def is_part_of(text: str, prompt: str) -> bool:
         return False
     repeated = f" {' '.join(prompt_words * (1 + len(words) // len(prompt_words)))} "
     return f" {' '.join(words)} " in repeated
+
+
+def shares_phrase(text: str, earlier: str) -> bool:
+    """Whether SHARED_PHRASE_WORDS words in a row are in both texts, case and punctuation aside."""
+    words, before = _bare_words(text), _bare_words(earlier)
+    phrases = {tuple(before[n : n + SHARED_PHRASE_WORDS]) for n in range(len(before) - SHARED_PHRASE_WORDS + 1)}
+    return any(
+        tuple(words[n : n + SHARED_PHRASE_WORDS]) in phrases for n in range(len(words) - SHARED_PHRASE_WORDS + 1)
+    )
 
 
 def is_similar(text: str, other: str) -> bool:

@@ -1,0 +1,57 @@
+"""One window of a live session: its prompt, and what happens where the model reads it aloud."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model_kit.engine_double import EngineDouble, said
+from model_kit.pipeline import assert_idle, pipeline
+from whisper_server.speech.live_windows import MAX_PROMPT_TOKENS, PROMPT_STEP_TOKENS, LiveWindows, Turns, WindowRequest
+from whisper_server.speech.repetition import shares_phrase
+from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
+from whisper_server.whisper.transcript import Options, Samples
+
+SOUND = np.zeros(32_000, np.float32)
+TURNS = Turns("alice", "session")
+EARLIER = "Press one to hear your messages. Press the key to end at any time. "
+
+
+def request(earlier_text: str = "", likely_language: str | None = None, language: str | None = "en") -> WindowRequest:
+    return WindowRequest(Options(language=language), earlier_text, likely_language, is_final=False)
+
+
+def test_phrase_is_shared_from_four_words_on() -> None:
+    assert shares_phrase("Well, to hear your messages now", EARLIER)
+    assert not shares_phrase("hear your message and press the", EARLIER)
+    assert not shares_phrase("", EARLIER)
+
+
+async def test_text_that_repeats_the_turn_before_is_decoded_without_it() -> None:
+    def answer(_samples: Samples, asked: DecodeRequest) -> Decoded:
+        read_aloud = len(asked.prompt_tokens) > asked.n_task_tokens
+        return said(" Marked to hear your messages. Press" if read_aloud else " Marked as urgent.")
+
+    engine = EngineDouble(answer)
+    transcriber = pipeline(engine)
+    transcript = await LiveWindows(transcriber).transcribe(SOUND, request(EARLIER * 3), TURNS)
+    assert transcript.text == " Marked as urgent."
+    assert_idle(transcriber, engine)
+
+
+async def test_prompts_have_few_lengths() -> None:
+    engine = EngineDouble(lambda _samples, _asked: said(" Yes."))
+    windows = LiveWindows(pipeline(engine))
+    for n_times in range(1, 8):
+        await windows.transcribe(SOUND, request(EARLIER * n_times), TURNS)
+    lengths = {len(asked.prompt_tokens) - asked.n_task_tokens - 1 for asked in engine.requests}
+    assert lengths <= set(range(-1, MAX_PROMPT_TOKENS + 1, 1)) & {
+        n for n in range(MAX_PROMPT_TOKENS + 1) if n % PROMPT_STEP_TOKENS == 0
+    }
+
+
+async def test_language_of_the_session_decides_where_the_window_is_not_clear() -> None:
+    engine = EngineDouble(lambda _samples, _asked: said(" Ja."))
+    windows = LiveWindows(pipeline(engine))
+    transcript = await windows.transcribe(SOUND, request(likely_language="de", language=None), TURNS)
+    assert transcript.language == "de"
+    assert (await windows.transcribe(SOUND, request(language=None), TURNS)).language == "en"
