@@ -32,7 +32,8 @@ class Visit:
 
     def elsewhere(self, url: str) -> set[str]:
         """What it asked for other than below this address and in its own memory (`blob:`)."""
-        below = (url, url.replace("http", "ws", 1), f"blob:{url}")
+        origin = "/".join(url.split("/")[:3])
+        below = (url, url.replace("http", "ws", 1), f"blob:{origin}")
         return {one for one in self.requests if not one.startswith(below)}
 
 

@@ -46,11 +46,18 @@ function sayError(text) {
   error.hidden = !text;
 }
 
+/** Not `disabled`, which would take the focus away from a person at the keyboard. */
+function setBusy(control, busy) {
+  control.setAttribute("aria-disabled", String(busy));
+}
+
+const isBusy = (control) => control.getAttribute("aria-disabled") === "true";
+
 /** What is under way, or null; the controls follow. */
 function setWork(now, { talks = false } = {}) {
   work = now;
-  file.disabled = now !== null;
-  talk.disabled = now !== null && !talks;
+  setBusy(file, now !== null);
+  setBusy(talk, now !== null && !talks);
   talk.setAttribute("aria-pressed", String(talks));
   talk.textContent = talks ? "Stop" : "Talk";
   cancel.hidden = now === null || talks;
@@ -94,11 +101,11 @@ async function startTalking() {
   say("Opening the microphone …");
   const talking = new Talking(transcript, { status: say, error: sayError, ended: showRecording });
   setWork({ stop: () => talking.stop() }, { talks: true });
-  talk.disabled = true; // until there is something to stop
+  setBusy(talk, true); // until there is something to stop
   result.hidden = false;
   try {
     await talking.begin(choices());
-    if (work !== null) talk.disabled = false;
+    if (work !== null) setBusy(talk, false);
   } catch (problem) {
     clear();
     sayError(problem.message);
@@ -115,7 +122,7 @@ function showRecording(recording) {
 }
 
 function stopTalking() {
-  talk.disabled = true;
+  setBusy(talk, true);
   work.stop();
 }
 
@@ -130,7 +137,10 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     if (kind === "drop" && event.dataTransfer.files.length) transcribeFile(event.dataTransfer.files[0]);
   });
 }
-talk.addEventListener("click", () => (work === null ? startTalking() : stopTalking()));
+file.addEventListener("click", (event) => isBusy(file) && event.preventDefault());
+talk.addEventListener("click", () => {
+  if (!isBusy(talk)) (work === null ? startTalking : stopTalking)();
+});
 cancel.addEventListener("click", () => work?.cancel());
 byId("copy").addEventListener("click", async () => {
   say((await copy(plainText(transcript.segments))) ? "Copied." : "The browser did not let the page copy.");

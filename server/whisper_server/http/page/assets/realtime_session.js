@@ -12,6 +12,7 @@ export class RealtimeSession {
     this.open = new Set(); // turns without their whole transcript yet
     this.spoken = null; // the turn under way
     this.finishing = false;
+    this.hasSaidWhy = false;
   }
 
   /**
@@ -77,6 +78,7 @@ export class RealtimeSession {
         this.open.delete(id);
         return this.closeIfDone();
       case "error":
+        this.hasSaidWhy = true;
         return this.on.error(event.error.message);
       default:
         return undefined;
@@ -89,8 +91,8 @@ export class RealtimeSession {
 
   closed(code, reason) {
     clearTimeout(this.timer);
-    const normal = code === 1000 || code === 1005;
-    if (!normal && !this.finishing) this.on.error(`The session ended (${code}${reason ? `, ${reason}` : ""}). Start another one.`);
+    const isNormal = code === 1000 || code === 1005;
+    if (!isNormal && !this.finishing && !this.hasSaidWhy) this.on.error(`The session ended (${code}${reason ? `, ${reason}` : ""}). Start another one.`);
     this.on.closed();
   }
 }

@@ -53,16 +53,20 @@ export class Transcript {
   }
 
   write(index) {
-    const { text } = this.rows[index];
-    const { words = [], speaker } = this.segments[index];
-    text.replaceChildren();
-    if (speaker) text.append(span("speaker", speaker));
-    if (!words.length) text.append(this.segments[index].text);
+    const { text: element } = this.rows[index];
+    const { text, words = [], speaker } = this.segments[index];
+    element.replaceChildren();
+    if (speaker) element.append(span("speaker", speaker));
+    let written = 0;
     this.rows[index].words = words.map((word) => {
       const button = chosenBy(word.start, "word", word.word.trim());
-      text.append(button, " ");
+      // What is between words is the text's own: some languages have no spaces.
+      const at = text.indexOf(button.textContent, written);
+      element.append(at < 0 ? " " : text.slice(written, at), button);
+      if (at >= 0) written = at + button.textContent.length;
       return button;
     });
+    element.append(text.slice(written));
   }
 
   /** Mark what is spoken at a time; the index of the segment, or −1. */

@@ -37,7 +37,7 @@ export function draw(canvas, view) {
   view.segments.forEach((segment, index) => {
     const x = xOf(segment.start);
     pen.fillStyle = colour(index === view.current ? "--here" : "--segment");
-    pen.globalAlpha = index === view.current ? 0.5 : 1;
+    pen.globalAlpha = index === view.current ? 0.35 : 1;
     pen.fillRect(x, 0, Math.max(1, xOf(segment.end) - x - scale), height);
   });
   pen.globalAlpha = 1;
