@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -158,6 +159,20 @@ async def test_wrong_key_is_refused_in_the_servers_words(page_with_key: Visit) -
     await page.at("#talk").click()
     await expect(page.at("#error")).to_contain_text("You didn't provide an API key", timeout=WAIT_MS)
     await expect(page.at("#talk")).to_be_enabled()
+
+
+@later
+async def test_end_of_the_server_is_said_in_its_words(chromium: Browser, start_server: StartServer) -> None:
+    with start_server({}) as server:
+        async with visit(chromium, server.url) as page:
+            await page.at("#talk").click()
+            await expect(page.at("#transcript p")).to_contain_text("dog", timeout=WAIT_MS)
+            server.terminate()
+            await expect(page.at("#error")).to_contain_text("The server is shutting down", timeout=WAIT_MS)
+            await expect(page.at("#talk")).to_have_text("Talk")
+            await expect(page.at("#transcript p")).to_contain_text("dog")
+            # A second SIGTERM, while the process ends, would be its end.
+            await asyncio.to_thread(server.popen.wait, WAIT_MS / 1000)
 
 
 @later
