@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytest_asyncio
+import soundfile
 from playwright.async_api import Browser, expect
 
 from page_kit.browsing import CHROMIUM, WAIT_MS, Visit, browser, visit
 from server_kit.process import REPOSITORY, StartServer
+from speech_kit.espeak import SAMPLE_RATE_HZ
 from speech_kit.scores import word_errors
-from speech_kit.sentences import said
+from speech_kit.sentences import said, spoken
 from speech_kit.sounds import silence, wav
 
 pytestmark = [
@@ -28,7 +31,7 @@ SAID = "The quick brown fox jumps over the lazy dog."
 KEY = "key-of-the-page"
 later = pytest.mark.before_release(because="each visit costs a second or two of CPU")
 PHONE = {"width": 360, "height": 640}
-CONTROLS = ["file", "talk", "language", "wave", "audio", "copy", "txt", "srt", "vtt", "json", "time"]
+CONTROLS = ["file", "talk", "language", "channels", "wave", "audio", "copy", "txt", "srt", "vtt", "json", "time"]
 """In the order of the Tab key, while a transcript is shown; `audio` has several of its own."""
 
 
@@ -140,6 +143,21 @@ async def test_file_can_be_dropped_and_cancelled(page: Visit) -> None:
     await expect(page.at("#status")).to_have_text("Cancelled.")
     await page.at("#drop").dispatch_event("drop", {"dataTransfer": data})
     await expect(page.at("#transcript .word").last).to_have_text("dog.", timeout=WAIT_MS)
+
+
+@later
+async def test_channels_are_speakers_with_words_of_their_own(page: Visit) -> None:
+    first, second = spoken("en", 0), spoken("en", 3)
+    left = np.concatenate([first.samples, silence(1), np.zeros_like(second.samples)])
+    right = np.concatenate([np.zeros_like(first.samples), silence(1), second.samples])
+    sound = io.BytesIO()
+    soundfile.write(sound, np.stack([left, right], axis=1), SAMPLE_RATE_HZ, format="wav")
+    await page.page.get_by_label("Each channel is a speaker").check()
+    await page.at("#file").set_input_files({"name": "a.wav", "mimeType": "audio/wav", "buffer": sound.getvalue()})
+    await expect(page.at("#transcript .speaker")).to_have_text(["channel_0", "channel_1"], timeout=WAIT_MS)
+    for number, said_there in enumerate((first, second)):
+        words = await page.at("#transcript li").nth(number).locator(".word").all_inner_texts()
+        assert word_errors([said_there.text], [" ".join(words)]).rate <= 0.2
 
 
 @later

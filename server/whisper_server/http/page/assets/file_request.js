@@ -6,7 +6,7 @@ const MIB = 1024 * 1024;
 
 /**
  * The verbose_json of a recording, with the times of segments and words.
- * `choices`: {model, language, key, maxUploadBytes}. Throws ServerError; AbortError if `signal` says so.
+ * `choices`: {model, language, perChannel, key, maxUploadBytes}. Throws ServerError; AbortError if `signal` says so.
  */
 export async function transcribe(file, choices, signal) {
   // The server refuses by the declared size and closes; a browser that still sends then has no answer to show.
@@ -20,6 +20,7 @@ export async function transcribe(file, choices, signal) {
   form.append("timestamp_granularities[]", "segment");
   form.append("timestamp_granularities[]", "word");
   if (choices.language) form.set("language", choices.language);
+  if (choices.perChannel) form.set("multichannel", "true");
   form.set("file", file);
   const answer = await call("v1/audio/transcriptions", choices.key, { method: "POST", body: form, signal });
   return answer.json();

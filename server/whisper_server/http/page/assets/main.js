@@ -32,6 +32,7 @@ function choices() {
   return {
     model: facts.model,
     language: byId("language").value,
+    perChannel: byId("channels").checked,
     key: key(),
     maxUploadBytes: Number(facts.maxUploadBytes),
   };
