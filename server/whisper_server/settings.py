@@ -144,6 +144,7 @@ class Settings:
     api_keys_dir: Path | None = setting(
         env.folder, "", "folder with a file per client, whose content is the key; empty: no key is asked for"
     )
+    web_page: bool = setting(env.flag, "1", "`1`: a page at `/` to try the server out in a browser; `0`: none")
     cors_allow_origins: tuple[str, ...] = setting(
         env.origins, "", "web origins whose pages may call, between commas, or `*`"
     )

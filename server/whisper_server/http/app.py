@@ -23,6 +23,7 @@ from whisper_server.http.live import route as live_routes
 from whisper_server.http.live.client_secrets import CLIENT_SECRETS, ClientSecrets, client_of
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.openapi import DocumentFacts, docs_routes
+from whisper_server.http.page import PageFacts, page_routes
 from whisper_server.http.protocol import HttpRunner, expect_later
 from whisper_server.http.quotas import QuotaLimits, Quotas
 from whisper_server.http.routes import APP_STATE, AppState
@@ -103,12 +104,24 @@ def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Applica
         max_upload_bytes=settings.max_upload_bytes,
     )
     app.router.add_routes(docs_routes(facts))
+    if settings.web_page:
+        app.router.add_routes(page_routes(_page_facts(settings, state, keys)))
     shown = PROBES if settings.metrics_port else PROBES | {"/metrics": routes.metrics}
     for path, handler in shown.items():
         # Kubelet and Prometheus call the pod directly, without the prefix.
         for place in {path, prefix + path}:
             app.router.add_get(place, handler)
     return app
+
+
+def _page_facts(settings: Settings, state: AppState, keys: KeyRing) -> PageFacts:
+    return PageFacts(
+        root_path=settings.root_path,
+        model_name=tuple(state.models)[-1],
+        needs_key=not keys.is_open,
+        max_upload_bytes=settings.max_upload_bytes,
+        language_force=settings.language_force,
+    )
 
 
 def build_metrics_app(state: AppState) -> web.Application:

@@ -221,7 +221,7 @@ async def test_only_v1_routes_need_a_key(tmp_path: Path) -> None:
     Secret(tmp_path, ada="key-of-ada")
     headers = {"Content-Type": FORM_TYPE}
     async with running(API_KEYS_DIR=str(tmp_path)) as server, aiohttp.ClientSession(server.url) as session:
-        open_paths = ("/health", "/ready", "/metrics", "/docs", "/openapi.json")
+        open_paths = ("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json")
         paths = (*open_paths, "/v1/models", "/v1/models/whisper")
         status = {path: (await session.get(path)).status for path in paths}
         refused = await session.post("/v1/audio/transcriptions", data=form_body(), headers=headers)

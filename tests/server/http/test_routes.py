@@ -108,7 +108,8 @@ async def test_crash_is_a_500_without_details(caplog: pytest.LogCaptureFixture) 
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [
-        ("GET", "/", 404, None),
+        ("GET", "/nothing", 404, None),
+        ("POST", "/", 405, "GET,HEAD"),
         ("GET", "/v1/audio/speech", 404, None),
         ("GET", "/docs/../etc/passwd", 404, None),
         ("GET", "/docs/%2e%2e%2fx", 404, None),
@@ -132,7 +133,7 @@ async def test_wrong_path_or_method_is_refused_in_openais_shape(
     assert answer.headers["x-request-id"].startswith("req_")
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/v1/models", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/metrics", "/v1/models", "/docs", "/openapi.json"])
 async def test_head_is_get_without_a_body(path: str) -> None:
     async with running() as server, aiohttp.ClientSession(server.url) as session:
         head = await session.head(path)

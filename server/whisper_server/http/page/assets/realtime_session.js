@@ -1,0 +1,104 @@
+// A transcription session on a WebSocket: /v1/realtime, OpenAI's protocol (docs/realtime.md).
+
+import { call, ServerError } from "./server_errors.js";
+
+const FINISH_MS = 20_000;
+const TRANSCRIPTION = "conversation.item.input_audio_transcription";
+
+export class RealtimeSession {
+  /** `on`: {began(id, ms), delta(id, text), stopped(id, ms), completed(id, text), error(message), closed()}. */
+  constructor(on) {
+    this.on = on;
+    this.open = new Set(); // turns without their whole transcript yet
+    this.spoken = null; // the turn under way
+    this.finishing = false;
+    this.hasSaidWhy = false;
+  }
+
+  /**
+   * Resolves once the session exists. A browser cannot read why a WebSocket is refused, nor send any key with it: a client
+   * secret is asked for first, whose refusal says why, and which is fit for a subprotocol. Throws ServerError.
+   */
+  async connect({ key, language }) {
+    const session = { type: "transcription", audio: { input: { transcription: language ? { language } : {} } } };
+    const answer = await call("v1/realtime/client_secrets", key, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ session }),
+    });
+    const { value } = await answer.json();
+    const url = new URL("v1/realtime?intent=transcription", document.baseURI);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    this.socket = new WebSocket(url, ["realtime", `openai-insecure-api-key.${value}`]);
+    await new Promise((resolve, reject) => {
+      this.socket.onopen = resolve;
+      this.socket.onclose = () => reject(new ServerError("The server takes no session now. It may have as many as it can: try again later."));
+    });
+    this.socket.onmessage = ({ data }) => this.take(JSON.parse(data));
+    this.socket.onclose = ({ code, reason }) => this.closed(code, reason);
+  }
+
+  send(piece) {
+    if (this.socket.readyState !== WebSocket.OPEN || this.finishing) return;
+    this.emit({ type: "input_audio_buffer.append", audio: base64(new Uint8Array(piece)) });
+  }
+
+  /** End the turn under way, wait for the text of all turns, and close. */
+  finish() {
+    this.finishing = true;
+    if (this.spoken !== null) this.emit({ type: "input_audio_buffer.commit" });
+    this.timer = setTimeout(() => this.socket.close(), FINISH_MS);
+    this.closeIfDone();
+  }
+
+  emit(event) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(event));
+  }
+
+  take(event) {
+    const id = event.item_id;
+    switch (event.type) {
+      case "input_audio_buffer.speech_started":
+        this.open.add(id);
+        this.spoken = id;
+        return this.on.began(id, event.audio_start_ms);
+      case "input_audio_buffer.speech_stopped":
+        return this.on.stopped(id, event.audio_end_ms);
+      case "input_audio_buffer.committed":
+        if (this.spoken === id) this.spoken = null;
+        return undefined;
+      case `${TRANSCRIPTION}.delta`:
+        return this.on.delta(id, event.delta);
+      case `${TRANSCRIPTION}.completed`:
+        this.on.completed(id, event.transcript);
+        this.open.delete(id);
+        return this.closeIfDone();
+      case `${TRANSCRIPTION}.failed`:
+        this.on.error(event.error.message);
+        this.open.delete(id);
+        return this.closeIfDone();
+      case "error":
+        this.hasSaidWhy = true;
+        return this.on.error(event.error.message);
+      default:
+        return undefined;
+    }
+  }
+
+  closeIfDone() {
+    if (this.finishing && this.open.size === 0) this.socket.close();
+  }
+
+  closed(code, reason) {
+    clearTimeout(this.timer);
+    const isNormal = code === 1000 || code === 1005;
+    if (!isNormal && !this.finishing && !this.hasSaidWhy) this.on.error(`The session ended (${code}${reason ? `, ${reason}` : ""}). Start another one.`);
+    this.on.closed();
+  }
+}
+
+function base64(bytes) {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}
