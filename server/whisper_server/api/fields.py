@@ -21,6 +21,7 @@ from whisper_server.api.options import (
     speaker_name,
     spoken_language,
 )
+from whisper_server.api.speakers import MAX_SPEAKERS
 from whisper_server.api.subtitles.limits import BOUNDS
 from whisper_server.whisper.transcript import MAX_CHANNELS, VoiceActivity
 
@@ -216,7 +217,10 @@ class FormFields(BaseModel):
         default=(),
         alias="known_speaker_names[]",
         max_length=MAX_CHANNELS,
-        description="With `multichannel`: names of the channels, in their order. Without: `channel_0`, `channel_1` …",
+        description=(
+            "Names of up to 4 people whose voices `known_speaker_references[]` has. With `multichannel`: of the channels, in "
+            "their order, where `channel_0`, `channel_1` … are not good enough."
+        ),
     )
     chunking_strategy: Chunking = Field(
         default=None,
@@ -224,6 +228,20 @@ class FormFields(BaseModel):
             "`auto` or an object (as JSON, or as fields `chunking_strategy[type]` …): leave out what is no speech, "
             "found by voice activity detection. Left out: all of the recording is transcribed."
         ),
+    )
+    diarize: Flag = Field(
+        default=False,
+        description="Say who speaks, in `verbose_json`, `srt` and `vtt`; `diarized_json` and `rttm` do so anyway.",
+    )
+    num_speakers: int | None = Field(
+        default=None, ge=1, le=MAX_SPEAKERS, description="How many people speak, if you know it. With speakers only."
+    )
+    min_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS, description="At least so many people speak.")
+    max_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS, description="At most so many people speak.")
+    known_speaker_references: tuple[str, ...] = Field(
+        default=(),
+        alias="known_speaker_references[]",
+        description="A recording of 2 to 10 s of each of them, alone, as a data URL. In the order of the names.",
     )
 
 
