@@ -56,10 +56,14 @@ async def speaker_question(
 
 @asynccontextmanager
 async def finding_turns(
-    diarizer: Diarizer, samples: Samples, question: SpeakerQuestion, owner: str = ""
+    diarizer: Diarizer,
+    samples: Samples,
+    question: SpeakerQuestion,
+    new_reservation: Callable[[], Reservation],
+    owner: str = "",
 ) -> AsyncIterator[Turns]:
     """The turns, once they are found; leaving the block stops the search."""
-    task = asyncio.create_task(diarizer.turns(samples, question, owner))
+    task = asyncio.create_task(diarizer.turns(samples, question, owner, new_reservation))
     try:
         yield task
     finally:

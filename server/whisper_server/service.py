@@ -6,7 +6,7 @@ Also the Protocols of what the routes combine, so that a test can pass implement
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -93,7 +93,9 @@ class Pipeline(Protocol):
 class Diarizer(Protocol):
     """Finds who speaks when."""
 
-    async def turns(self, samples: Samples, question: SpeakerQuestion, owner: str = "") -> tuple[Turn, ...]:
+    async def turns(
+        self, samples: Samples, question: SpeakerQuestion, owner: str, new_reservation: Callable[[], Reservation]
+    ) -> tuple[Turn, ...]:
         """The turns by start. Raises ApiError; a cancelled call stops the work."""
 
 

@@ -128,7 +128,7 @@ class Settings:
     diarization: bool = setting(
         env.flag,
         "1",
-        "`0` or `1`: say who speaks where a request asks for it. Its process starts with the first such request, takes up to 400 MiB, and ends when it is idle",
+        "`0` or `1`: say who speaks where a request asks for it. Its process starts with the first such request, takes 320 MiB of `MEMORY_BUDGET_BYTES`, and ends when it is idle",
     )
     max_new_tokens: int = setting(
         env.whole_number(0, 4096), "0", "most tokens a window; `0`: half of the model's context, 224"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whisper_server.api.cues import milliseconds
-from whisper_server.whisper.speakers import Turn
+from whisper_server.whisper.speakers import Turn, letter
 from whisper_server.whisper.transcript import Segment, Transcript
 
 RTTM_CONTENT_TYPE = "text/plain; charset=utf-8"
@@ -17,7 +17,7 @@ def to_diarized_json(transcript: Transcript, usage: Mapping[str, Any]) -> str:
     """OpenAI's TranscriptionDiarized."""
     body = {
         "task": transcript.task.value,
-        "duration": milliseconds(transcript.duration_s) / 1000,
+        "duration": _seconds(transcript.duration_s),
         "text": transcript.text,
         "segments": [segment_object(segment) for segment in transcript.segments],
         "usage": dict(usage),
@@ -30,18 +30,27 @@ def segment_object(segment: Segment) -> dict[str, Any]:
     return {
         "type": "transcript.text.segment",
         "id": f"seg_{segment.id}",
-        "start": milliseconds(segment.start_s) / 1000,
-        "end": milliseconds(segment.end_s) / 1000,
+        "start": _seconds(segment.start_s),
+        "end": _seconds(segment.end_s),
         "text": segment.text,
         "speaker": segment.speaker or "",
     }
 
 
+def segments_to_rttm(transcript: Transcript) -> str:
+    """RTTM by the segments of a transcript, where there are no turns."""
+    return to_rttm([Turn(one.start_s, one.end_s, one.speaker or letter(0)) for one in transcript.segments])
+
+
 def to_rttm(turns: Sequence[Turn], recording: str = "recording") -> str:
     """NIST's Rich Transcription Time Marked format: a SPEAKER line per turn. A name has no space in it: `_` instead."""
     lines = (
-        f"SPEAKER {recording} 1 {turn.start_s:.3f} {turn.end_s - turn.start_s:.3f} <NA> <NA> "
+        f"SPEAKER {recording} 1 {_seconds(turn.start_s):.3f} {max(0.0, _seconds(turn.end_s) - _seconds(turn.start_s)):.3f} <NA> <NA> "
         f"{'_'.join(turn.speaker.split()) or 'unknown'} <NA> <NA>\n"
         for turn in turns
     )
     return "".join(lines)
+
+
+def _seconds(at_s: float) -> float:
+    return milliseconds(at_s) / 1000

@@ -1,7 +1,8 @@
 """The server's end of the diarizing process: started for the first request, used by one recording after another.
 
 A request that is cancelled kills the process, as does one that fails; the next request starts another. A process without
-work ends after a minute, so that a server that is never asked for speakers holds no memory for them.
+work ends after a minute, so that a server that is never asked for speakers holds no memory for them. While it lives, its
+memory is taken from the budget of requests.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from whisper_runtime.memory import DIARIZER_BYTES
 from whisper_server.diarization.messages import READY, BadMessage, DiarizationJob, DiarizationResult
-from whisper_server.errors import BadRequest, InternalError, Unavailable
+from whisper_server.errors import AudioTooLong, BadRequest, InternalError, MemoryFull, Unavailable
 from whisper_server.fairness.fair_semaphore import FairSemaphore
+from whisper_server.memory_budget import MemoryBudget, Reservation
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.speakers import Turn, named
 from whisper_server.whisper.transcript import Samples
@@ -28,6 +31,7 @@ _MAX_RESULT_BYTES = 64 << 20
 """A recording of a week changes its speaker 600,000 times, every second: 20 MB."""
 _IDLE_S = 60.0
 _START_S = 120.0
+_UNLIMITED = MemoryBudget.unlimited()
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
@@ -56,6 +60,8 @@ class Diarizer:
         self._slot = FairSemaphore(1, time.monotonic)
         self._idle: asyncio.subprocess.Process | None = None
         self._ending: asyncio.TimerHandle | None = None
+        self._held = _UNLIMITED.reservation()
+        """What the process takes from the budget."""
         self.audio_s = 0.0
         """Sound that was diarized since the start."""
         self.busy_s = 0.0
@@ -64,11 +70,20 @@ class Diarizer:
     def n_waiting(self) -> int:
         return self._slot.n_waiting
 
-    async def turns(self, samples: Samples, question: SpeakerQuestion, owner: str = "") -> tuple[Turn, ...]:
-        """The turns by start, with names or letters. Raises BadRequest (a reference), InternalError, Unavailable."""
+    async def turns(
+        self,
+        samples: Samples,
+        question: SpeakerQuestion,
+        owner: str = "",
+        new_reservation: Callable[[], Reservation] = _UNLIMITED.reservation,
+    ) -> tuple[Turn, ...]:
+        """The turns by start, with names or letters. `new_reservation`: of the process, if one has to be started.
+
+        Raises BadRequest (a reference), MemoryFull, InternalError, Unavailable.
+        """
         async with self._slot.slot(owner, id(samples)):
             begin_s = time.monotonic()
-            result = await self._result(samples, question)
+            result = await self._result(samples, question, new_reservation)
             self.audio_s += len(samples) / SAMPLE_RATE_HZ
             self.busy_s += time.monotonic() - begin_s
         if result.bad_reference is not None:
@@ -85,9 +100,11 @@ class Diarizer:
         """Kill the process that waits for work."""
         process, self._idle = self._take(), None
         if process is not None:
-            await _end(process)
+            await self._end(process)
 
-    async def _result(self, samples: Samples, question: SpeakerQuestion) -> DiarizationResult:
+    async def _result(
+        self, samples: Samples, question: SpeakerQuestion, new_reservation: Callable[[], Reservation]
+    ) -> DiarizationResult:
         job = DiarizationJob(
             len(samples),
             tuple(len(one.reference) for one in question.known),
@@ -95,7 +112,7 @@ class Diarizer:
             question.least,
             question.most,
         )
-        process = self._take() or await _started()
+        process = self._take() or await self._started(new_reservation())
         try:
             sending = asyncio.create_task(_send(process, job, [*(one.reference for one in question.known), samples]))
             try:
@@ -106,11 +123,11 @@ class Diarizer:
                 await asyncio.gather(sending, return_exceptions=True)
             result = DiarizationResult.from_line(line)
         except (BadMessage, ValueError, OSError) as error:
-            await _end(process)
+            await self._end(process)
             _LOG.error("the diarizing process failed and was killed: %s", error)
             raise InternalError("Finding the speakers failed inside the server.") from error
         except BaseException:
-            await asyncio.shield(_end(process))
+            await asyncio.shield(self._end(process))
             raise
         self._keep(process)
         return result
@@ -120,11 +137,39 @@ class Diarizer:
         process, self._idle = self._idle, None
         if self._ending is not None:
             self._ending.cancel()
-        return process if process is not None and process.returncode is None else None
+        if process is not None and process.returncode is not None:
+            self._held.release()
+            return None
+        return process
 
     def _keep(self, process: asyncio.subprocess.Process) -> None:
         self._idle = process
-        self._ending = asyncio.get_running_loop().call_later(_IDLE_S, _kill, process)
+        self._ending = asyncio.get_running_loop().call_later(_IDLE_S, self._end_idle, process)
+
+    def _end_idle(self, process: asyncio.subprocess.Process) -> None:
+        _kill(process)
+        self._held.release()
+
+    async def _started(self, held: Reservation) -> asyncio.subprocess.Process:
+        """Raises MemoryFull, Unavailable."""
+        if not held.grow(DIARIZER_BYTES):
+            if isinstance(held.refusal, AudioTooLong):
+                raise Unavailable(
+                    f"Finding speakers takes {DIARIZER_BYTES >> 20} MiB, and this server has less for requests (MEMORY_BUDGET_BYTES). "
+                    "Ask for an answer without speakers."
+                )
+            raise held.refusal or MemoryFull()
+        try:
+            process = await _started()
+        except BaseException:
+            held.release()
+            raise
+        self._held = held
+        return process
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        await _end(process)
+        self._held.release()
 
 
 async def _started() -> asyncio.subprocess.Process:

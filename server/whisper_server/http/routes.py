@@ -125,7 +125,8 @@ async def _answer(request: web.Request, task: Task, state: AppState, backend: Ba
             turns = None
             if question is not None:
                 state.metrics.diarized_audio_seconds.inc(recording.duration_s)
-                finding = finding_turns(diarizer_of(backend), recording.sounds[0][1], question, owner)
+                samples = recording.sounds[0][1]
+                finding = finding_turns(diarizer_of(backend), samples, question, state.budget.reservation, owner)
                 turns = await stack.enter_async_context(finding)
             if form.response_format is ResponseFormat.RTTM and turns is not None:
                 body = to_rttm(await turns).encode()

@@ -123,7 +123,7 @@ class FileRun:
             if options.speakers is not None:
                 unlimited = MemoryBudget.unlimited().reservation
                 question = await stack.enter_async_context(speaker_question(options.speakers, self._backend, unlimited))
-                finding = finding_turns(diarizer_of(self._backend), sound.sounds[0][1], question)
+                finding = finding_turns(diarizer_of(self._backend), sound.sounds[0][1], question, unlimited)
                 turns = await stack.enter_async_context(finding)
                 if options.response_format is ResponseFormat.RTTM:
                     self._progress.expect(recording.n_bytes, sound.duration_s)
