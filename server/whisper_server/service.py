@@ -91,7 +91,7 @@ class Pipeline(Protocol):
 
 
 class Diarizer(Protocol):
-    """Finds who speaks when."""
+    """Finds speakers and their turns."""
 
     async def turns(
         self, samples: Samples, question: SpeakerQuestion, owner: str, new_reservation: Callable[[], Reservation]

@@ -102,7 +102,7 @@ class Engine:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Diarization:
-    """Who speaks, for requests that ask for it."""
+    """Speakers, for requests that ask for them."""
 
     enabled: bool | None = spec_field(
         "true: on, and pods request the memory that it takes; false: off. Absent: on, within the memory for requests."
@@ -129,7 +129,7 @@ class Transcription:
     segment_duration_seconds: float | None = spec_field(
         "Longest window that is decoded at once, in seconds. Absent: 30.", minimum=1, maximum=30
     )
-    diarization: Diarization = spec_field("Who speaks, for requests that ask for it.", Diarization())
+    diarization: Diarization = spec_field("Speakers, for requests that ask for them.", Diarization())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -133,7 +133,7 @@ class FormFields(BaseModel):
     )
     diarize: Flag = Field(
         default=False,
-        description="Say who speaks, in `verbose_json`, `srt` and `vtt`; `diarized_json` and `rttm` do so anyway.",
+        description="Name the speakers in `verbose_json`, `srt` and `vtt`; `diarized_json` and `rttm` do so anyway.",
     )
     num_speakers: int | None = Field(
         default=None, ge=1, le=MAX_SPEAKERS, description="How many people speak, if you know it. With speakers only."

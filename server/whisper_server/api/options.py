@@ -80,7 +80,7 @@ class OptionsSpec:
     multichannel: bool = False
     speaker_names: tuple[str, ...] = ()
     speakers: SpeakersSpec | None = None
-    """None: it does not matter who speaks."""
+    """None: speakers do not matter."""
 
     def options(self, policy: Policy) -> Options:
         """The pipeline's options.

@@ -13,7 +13,7 @@ _NOT_WITH_DIARIZED_JSON = ("timestamp_granularities", "include", "prompt")
 
 
 def wants_speakers(fields: FormFields) -> bool:
-    """Whether the answer says who speaks by their voices; with `multichannel`, the channel says it."""
+    """Whether the answer has speakers by their voices; with `multichannel`, a channel is a speaker."""
     return not fields.multichannel and (fields.diarize or fields.response_format in SPEAKER_FORMATS)
 
 

@@ -1,1 +1,1 @@
-"""Who speaks when: neural nets and clustering in a process of their own, and its end in the server."""
+"""Speakers and their turns: neural nets and clustering in a process of their own, and its end in the server."""

@@ -74,7 +74,7 @@ def clusters_of(prints: Voiceprints, speech_s: npt.NDArray[np.float64], count: S
 
 
 def _wanted(n_found: int, count: SpeakerCount) -> int | None:
-    """The number to cut into instead; None: what was found is allowed."""
+    """The number to cut into instead; None: the number found is allowed."""
     most = count.exact or count.most or n_found
     wanted = min(max(n_found, count.exact or count.least), most)
     return None if wanted == n_found else wanted

@@ -1,4 +1,4 @@
-"""Which speakers of a recording are known: their voiceprints beside those of reference recordings."""
+"""Which speakers of a recording are known: their voiceprints and those of reference recordings, compared."""
 
 from __future__ import annotations
 

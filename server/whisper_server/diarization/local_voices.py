@@ -48,7 +48,7 @@ _MIN_BLOCK_SAMPLES = 4000
 
 @dataclass(frozen=True)
 class LocalVoices:
-    """What is known of a recording before its voices are compared between windows."""
+    """The voices of a recording's windows before they are compared with each other."""
 
     n_samples: int
     activities: Sequence[Activity]

@@ -1,4 +1,4 @@
-"""The nets on onnxruntime: who speaks within 10 s (pyannote's segmentation-3.0), and voiceprints (3D-Speaker's CAM++).
+"""The nets on onnxruntime: the speakers of 10 s (pyannote's segmentation-3.0), and voiceprints (3D-Speaker's CAM++).
 
 `nets/` has the files with their licences; `scripts/export_speaker_nets.py` wrote them. Only the diarizing process loads
 this module.
@@ -28,7 +28,7 @@ FIRST_FRAME_SAMPLE = 495
 """Middle of the first frame; each further one is 16.9 ms later."""
 N_FRAMES = 589
 N_LOCAL_VOICES = 3
-"""segmentation-3.0 tells up to three voices apart in a window, two of them at a time."""
+"""segmentation-3.0 separates up to three voices of a window, two of them at a time."""
 POSITION_SAMPLES = 320
 """CAM++ has an output every 20 ms."""
 N_CHANNELS = 512
@@ -38,7 +38,7 @@ _SPEAKING = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1,
 """The voices of each class of the net (powerset encoding: Plaquet and Bredin, Interspeech 2023)."""
 
 Activity = npt.NDArray[np.bool_]
-"""Who speaks in a window, shape (N_FRAMES, N_LOCAL_VOICES)."""
+"""The speakers of each frame of a window, shape (N_FRAMES, N_LOCAL_VOICES)."""
 Positions = npt.NDArray[np.float32]
 """Outputs of CAM++ before its statistics, shape (N_CHANNELS, n_positions)."""
 Voiceprints = npt.NDArray[np.float32]
@@ -56,7 +56,7 @@ class SpeakerNets:
         """Of ten voices: subtracted, voiceprints of different speakers are about orthogonal (cosine 0.55 before)."""
 
     def activity(self, window: Samples) -> Activity:
-        """Who speaks in 10 s; a shorter window is padded with silence."""
+        """The speakers of each frame of 10 s; a shorter window is padded with silence."""
         padded = np.zeros((1, 1, WINDOW_SAMPLES), np.float32)
         padded[0, 0, : len(window)] = window
         log_probabilities = self._segmentation.run(None, {"samples": padded})[0][0]

@@ -1,4 +1,4 @@
-"""From the speakers of overlapping windows to turns: who speaks from when to when, overlaps included."""
+"""From the speakers of overlapping windows to turns with start and end, overlaps included."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 _BEGIN_S = FIRST_FRAME_SAMPLE / SAMPLE_RATE_HZ - _FRAME_S / 2
 
 Timeline = npt.NDArray[np.bool_]
-"""Who speaks in each frame of 16.9 ms, shape (n_frames, n_speakers)."""
+"""The speakers of each frame of 16.9 ms, shape (n_frames, n_speakers)."""
 
 
 def turns_of(found: LocalVoices, of_voiceprint: npt.NDArray[np.int64], n_speakers: int) -> tuple[Turn, ...]:
@@ -37,7 +37,7 @@ def turns_of(found: LocalVoices, of_voiceprint: npt.NDArray[np.int64], n_speaker
 
 
 def speaking(found: LocalVoices, of_voiceprint: npt.NDArray[np.int64], n_speakers: int) -> Timeline:
-    """Where windows differ they vote, their middles more than their ends: on how many speak, then on who they are."""
+    """Where windows differ they vote, their middles more than their ends: on how many speak, then on the speakers."""
     n_frames = -(-(len(found.activities) * WINDOW_HOP_SAMPLES) // FRAME_SAMPLES) + N_FRAMES
     weight = np.hamming(N_FRAMES).astype(np.float32)
     votes = np.zeros((n_frames, n_speakers), np.float32)

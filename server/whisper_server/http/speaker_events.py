@@ -1,6 +1,6 @@
 """The events of a stream in `diarized_json`: a segment with its speaker once it is final, then the whole transcript.
 
-Who speaks is known when the whole recording was heard, so segments wait for that; windows are transcribed meanwhile.
+Speakers are known when the whole recording was heard, so segments wait for that; windows are transcribed at the same time.
 """
 
 from __future__ import annotations

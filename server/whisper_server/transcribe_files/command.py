@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=_temperature, help="0 to 1; default: 0, higher where the text looks wrong"
     )
     parser.add_argument("--word-timestamps", action="store_true", help="with --format verbose_json: times of words too")
-    parser.add_argument("--diarize", action="store_true", help="say who speaks, in verbose_json, srt and vtt")
+    parser.add_argument("--diarize", action="store_true", help="name the speakers in verbose_json, srt and vtt")
     parser.add_argument("--num-speakers", type=int, metavar="N", help="how many people speak; default: found")
     parser.add_argument("--voice-activity", action="store_true", help="leave out what is not speech")
     parser.add_argument("--multichannel", action="store_true", help="transcribe each channel by itself, as a speaker")

@@ -1,4 +1,4 @@
-"""Who said what: turns of speakers, and the segments and words of a transcript with their speakers. Pure."""
+"""Speakers of words: turns, and the segments and words of a transcript with their speakers. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def named(turns: Sequence[Turn], names: Mapping[str, str]) -> tuple[Turn, ...]:
 def with_speakers(transcript: Transcript, turns: Sequence[Turn]) -> Transcript:
     """The transcript with a speaker for each word and segment; segments are cut where the speaker changes.
 
-    A word's speaker is who has most of its time; between turns, who speaks nearest to it.
+    A word belongs to the speaker of most of its time; between turns, to the speaker nearest to it.
     """
     pieces = segments_with_speakers(transcript.segments, turns)
     return replace(transcript, segments=tuple(replace(piece, id=index) for index, piece in enumerate(pieces)))
@@ -57,7 +57,7 @@ def segments_with_speakers(segments: Sequence[Segment], turns: Sequence[Turn]) -
 
 
 def speaker_at(start_s: float, end_s: float, turns: Sequence[Turn]) -> str:
-    """Who speaks most from `start_s` to `end_s`, else who speaks nearest to it. `turns` is not empty."""
+    """The speaker of most of the time from `start_s` to `end_s`, else the one nearest to it. `turns` is not empty."""
     time_of: dict[str, float] = {}
     for turn in turns:
         if (shared_s := min(end_s, turn.end_s) - max(start_s, turn.start_s)) > 0:
