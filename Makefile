@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 NODES ?= simulated
 
-.PHONY: help setup python demo test test-all vllm cluster e2e fuzz check audit build push release generate bench bench-accuracy bench-reference bench-gpu soak cluster-up cluster-down
+.PHONY: help setup python demo test test-all vllm cluster e2e fuzz check audit build push release generate bench bench-accuracy bench-reference bench-diarization bench-gpu soak cluster-up cluster-down
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +80,9 @@ bench-accuracy: python ## word errors on human voices beside faster-whisper and 
 
 bench-reference: python ## features, tokens and words' times beside openai/whisper's own package, window by window
 	@PYTHONPATH=demo:tests/kit $(PY)/python bench/reference.py $(BENCH_ARGS)
+
+bench-diarization: python ## who speaks when, on human voices: BENCH_ARGS="--set tuning|testing --hour"
+	@PYTHONPATH=demo:tests/kit $(PY)/python bench/diarization.py $(BENCH_ARGS)
 
 GPU_PY ?= python3
 bench-gpu: ## beside vLLM's own server, in one run; needs a GPU and the extra `vllm`: BENCH_ARGS="turbo", GPU_PY=python3

@@ -36,6 +36,8 @@ _MODEL_BYTES = {  # weights in int8, by the last words of the id; the first that
 UNKNOWN_MODEL_BYTES = 400 * MIB
 BUDGET_BYTES = GIB
 """Of a server whose pod requests what `requested_bytes` says: an hour of sound is 220 MiB."""
+DIARIZER_BYTES = 320 * MIB
+"""The process that finds speakers, while it runs: held from the budget."""
 GPU_SERVER_BYTES = 4 * GIB
 """Estimated, not measured: server and engine process with a GPU, without decoders."""
 

@@ -11,6 +11,7 @@ from whisper_server import engines
 from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.pool import AudioDecoderPool
 from whisper_server.audio.sandbox import forbid_memory_access
+from whisper_server.diarization.diarizer import Diarizer
 from whisper_server.event_loop import running
 from whisper_server.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
@@ -38,8 +39,13 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
             metrics.watch_windows(lambda: slots.n_held, lambda: max(0, estimator.n_open - slots.n_held))
             freeze_loaded_objects()
             trimming = trim_when_idle(lambda: bool(transcriber.transcriptions))
+            diarizer = Diarizer() if settings.diarization else None
             async with running(trimming):
-                yield Backend(transcriber.engine, transcriber, pool, LiveWindows(transcriber))
+                try:
+                    yield Backend(transcriber.engine, transcriber, pool, LiveWindows(transcriber), diarizer)
+                finally:
+                    if diarizer is not None:
+                        await diarizer.stop()
 
 
 @asynccontextmanager

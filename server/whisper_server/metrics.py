@@ -77,6 +77,7 @@ class Metrics(PrefixedMetrics):
         self.windows_running = self.gauge("windows_running", "Windows that have a place at the engine")
         self.windows_waiting = self.gauge("windows_waiting", "Windows that wait for a place at the engine")
         self.audio_seconds = self.counter("audio_seconds", "Sound decoded from uploads")
+        self.diarized_audio_seconds = self.counter("diarized_audio_seconds", "Sound whose speakers were asked for")
         self.temperature_fallbacks = self.counter("ladder_fallbacks", "Windows decoded again at a higher temperature")
 
     def _add_realtime(self) -> None:

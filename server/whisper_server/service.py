@@ -6,17 +6,19 @@ Also the Protocols of what the routes combine, so that a test can pass implement
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.diarization.diarizer import SpeakerQuestion
 from whisper_server.errors import Draining, ModelLoading, Unavailable
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.memory_budget import Reservation
 from whisper_server.whisper.engine_protocol import Engine
+from whisper_server.whisper.speakers import Turn
 from whisper_server.whisper.transcript import Options, Samples, Transcript, WindowTranscript
 
 
@@ -88,6 +90,15 @@ class Pipeline(Protocol):
         """Expected time that a recording takes alone; 0 if it is not known."""
 
 
+class Diarizer(Protocol):
+    """Finds speakers and their turns."""
+
+    async def turns(
+        self, samples: Samples, question: SpeakerQuestion, owner: str, new_reservation: Callable[[], Reservation]
+    ) -> tuple[Turn, ...]:
+        """The turns by start. Raises ApiError; a cancelled call stops the work."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """A loaded model with its pipeline and decoder."""
@@ -97,6 +108,8 @@ class Backend:
     decoder: Decoder
     live: LiveSpeech
     """Windows of realtime sessions."""
+    diarizer: Diarizer | None = None
+    """None: DIARIZATION is off."""
 
 
 class Service:

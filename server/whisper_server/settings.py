@@ -125,6 +125,7 @@ class Settings:
         "0,0.2,0.4,0.6,0.8,1",
         "tried in turn while a window's text looks wrong; `0`: only that",
     )
+    diarization: bool = setting(env.flag, "1", "`0` or `1`: find speakers, on request, in 320 MiB of the budget")
     max_new_tokens: int = setting(
         env.whole_number(0, 4096), "0", "most tokens a window; `0`: half of the model's context, 224"
     )

@@ -118,7 +118,6 @@ def test_node_reaches_the_other_routes(results: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("diarized_json", ("BadRequestError", 400, "response_format")),
         ("known_speaker_names", ("BadRequestError", 400, "known_speaker_names")),
         ("known_speaker_references", ("BadRequestError", 400, "known_speaker_references")),
         ("unknown_model", ("NotFoundError", 404, "model")),

@@ -47,7 +47,7 @@ def test_the_given_language_is_used_and_reported_even_if_it_is_wrong(api: Api, c
         ({"temperature": "nan"}, "temperature"),
         ({"temperature": "warm"}, "temperature"),
         ({"response_format": "yaml"}, "response_format"),
-        ({"response_format": "diarized_json"}, "response_format"),
+        ({"response_format": "diarized_json", "prompt": "Ann."}, "prompt"),
         ({"timestamp_granularities": ["word"]}, "timestamp_granularities"),
         ({"timestamp_granularities": ["letter"], "response_format": "verbose_json"}, "timestamp_granularities"),
         ({"include": ["logprobs"], "response_format": "verbose_json"}, "include"),
@@ -169,13 +169,19 @@ def test_models(api: Api, clip: bytes) -> None:
     listed = api.http.get("/v1/models").json()
     names = [model["id"] for model in listed["data"]]
     assert listed["object"] == "list"
-    assert {"whisper", "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe"} <= set(names)
-    assert not any("diarize" in name for name in names)
+    assert {
+        "whisper",
+        "whisper-1",
+        "gpt-4o-transcribe",
+        "gpt-4o-mini-transcribe",
+        "gpt-transcribe",
+        "gpt-4o-transcribe-diarize",
+    } <= set(names)
     for name in names:
         assert api.http.get(f"/v1/models/{name}").json()["id"] == name
     statuses = in_flight(lambda name: api.post(clip, model=name).status_code, names)
     assert statuses == [200] * len(names)
-    unknown = api.post(clip, model="gpt-4o-transcribe-diarize")
+    unknown = api.post(clip, model="whisper-99")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     assert unknown.json()["error"]["param"] == "model"
     missing = api.post(clip, model="")

@@ -72,9 +72,19 @@ def reads_environment(source: str) -> bool:
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
-        # The others read nothing: one hands it down to the processes that it starts, one turns a library's reports off,
-        # one tells vLLM what it takes from nowhere else.
-        ("server", {"__main__.py", "audio/worker_process.py", "engines/vllm/engine_args.py", "speech/vad.py"}),
+        # The others read nothing: two hand it down to the processes that they start, two turn a library's reports off,
+        # one gives vLLM values that it takes from nowhere else.
+        (
+            "server",
+            {
+                "__main__.py",
+                "audio/worker_process.py",
+                "diarization/diarizer.py",
+                "diarization/nets.py",
+                "engines/vllm/engine_args.py",
+                "speech/vad.py",
+            },
+        ),
         ("operator", {"__main__.py"}),
     ],
 )

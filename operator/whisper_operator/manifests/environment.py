@@ -101,6 +101,8 @@ def _transcription(wanted: Transcription) -> Pairs:
             yield "MAX_DECODED_SECONDS", str(wanted.max_audio_seconds)
     if wanted.segment_duration_seconds is not None:
         yield "WHISPER_SEGMENT_DURATION_SEC", f"{wanted.segment_duration_seconds:g}"
+    if wanted.diarization.enabled is not None:
+        yield "DIARIZATION", str(int(wanted.diarization.enabled))
 
 
 def _serving(endpoint: Endpoint) -> Pairs:

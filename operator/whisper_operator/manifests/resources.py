@@ -16,6 +16,7 @@ from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.spec import Endpoint
 from whisper_runtime.memory import (
     BUDGET_BYTES,
+    DIARIZER_BYTES,
     GIB,
     MIB,
     SERVER_BYTES,
@@ -88,4 +89,6 @@ def _needed_bytes(endpoint: Endpoint, least_budget_bytes: int) -> int:
     spec = endpoint.spec
     upload_bytes = spec.access.max_upload_bytes or DEFAULT_UPLOAD_BYTES
     budget_bytes = max(least_budget_bytes, budget_for_bytes(spec.transcription.max_audio_seconds or 0, upload_bytes))
+    if spec.transcription.diarization.enabled:
+        budget_bytes += DIARIZER_BYTES
     return requested_bytes(spec.model.id, budget_bytes=budget_bytes, uses_gpu=uses_gpu(endpoint))

@@ -22,6 +22,7 @@ RESERVED_ENV: Mapping[str, str] = {
     "TIMESTAMPS": "transcription.timestamps",
     "MAX_AUDIO_SECONDS": "transcription.maxAudioSeconds",
     "WHISPER_SEGMENT_DURATION_SEC": "transcription.segmentDurationSeconds",
+    "DIARIZATION": "transcription.diarization.enabled",
     "API_KEYS_DIR": "access.apiKeysSecretRef",
     "MAX_UPLOAD_BYTES": "access.maxUploadBytes",
     "MAX_QUEUE_SECONDS": "access.maxQueueSeconds",

@@ -101,6 +101,15 @@ class Engine:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Diarization:
+    """Speakers, for requests that ask for them."""
+
+    enabled: bool | None = spec_field(
+        "true: on, and pods request the memory that it takes; false: off. Absent: on, within the memory for requests."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Transcription:
     """How recordings are transcribed."""
 
@@ -120,6 +129,7 @@ class Transcription:
     segment_duration_seconds: float | None = spec_field(
         "Longest window that is decoded at once, in seconds. Absent: 30.", minimum=1, maximum=30
     )
+    diarization: Diarization = spec_field("Speakers, for requests that ask for them.", Diarization())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,26 +6,19 @@ value: FILE_FIELD describes it. `values` checks which fields may be combined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Mapping
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError, from_json
+from pydantic import BaseModel, ConfigDict, Field
 
+from whisper_server.api.field_types import Chunking, Flag, Keyword, Language, LanguageChoice, SpeakerName
 from whisper_server.api.options import (
-    MAX_SPEAKER_NAME,
     Granularity,
     Include,
     ResponseFormat,
-    keyword,
-    speaker_name,
-    spoken_language,
 )
+from whisper_server.api.speakers import MAX_SPEAKERS
 from whisper_server.api.subtitles.limits import BOUNDS
-from whisper_server.whisper.transcript import MAX_CHANNELS, VoiceActivity
-
-T = TypeVar("T")
-
+from whisper_server.whisper.transcript import MAX_CHANNELS
 
 FILE_FIELD: Mapping[str, str] = {
     "name": "file",
@@ -34,96 +27,6 @@ FILE_FIELD: Mapping[str, str] = {
         "number of channels. The format is found from the content, not from the name."
     ),
 }
-
-
-def _language(value: str) -> str | None:
-    return _checked(spoken_language, value, "language")
-
-
-def _checked(check: Callable[[str], T], value: str, error_type: str) -> T:
-    """`check` with its ValueError as pydantic's error, which would otherwise begin with "Value error"."""
-    try:
-        return check(value)
-    except ValueError as error:
-        raise PydanticCustomError(error_type, "{problem}", {"problem": str(error)}) from None
-
-
-def _language_choice(value: str) -> str:
-    code = _language(value)
-    if code is None:
-        raise PydanticCustomError(
-            "language", "'auto' is not a language; leave the field out to choose among all of them"
-        )
-    return code
-
-
-def _keyword(value: str) -> str:
-    return _checked(keyword, value, "keyword")
-
-
-def _flag(value: object) -> bool:
-    """Accepts the values of OpenAI's clients and curl users only; pydantic itself would also accept "off" and "y"."""
-    flag = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
-    if flag is None:
-        raise PydanticCustomError("flag", "use true or false")
-    return flag
-
-
-def _chunking(value: object) -> object:
-    """Either "auto" or the object: as JSON text, or already collected from chunking_strategy[…] fields."""
-    if not isinstance(value, str):
-        return value
-    if value == "auto":
-        return {"type": "server_vad"}
-    try:
-        parsed = from_json(value, allow_inf_nan=False)
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise PydanticCustomError("chunking", 'use auto or a JSON object such as {"type": "server_vad"}')
-    return parsed
-
-
-class ServerVad(BaseModel):
-    """Voice activity detection, tuned by hand."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    type: Literal["server_vad"]
-    threshold: float = Field(
-        default=VoiceActivity.threshold,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description="How sure it must be that somebody speaks.",
-    )
-    prefix_padding_ms: int = Field(
-        default=VoiceActivity.prefix_padding_ms, ge=0, le=30_000, description="Sound kept before speech begins."
-    )
-    silence_duration_ms: int = Field(
-        default=VoiceActivity.silence_duration_ms, ge=0, le=60_000, description="Silence after which speech has ended."
-    )
-
-
-Language = Annotated[str | None, AfterValidator(_language), WithJsonSchema({"type": "string", "examples": ["auto"]})]
-LanguageChoice = Annotated[str, AfterValidator(_language_choice), WithJsonSchema({"type": "string"})]
-Keyword = Annotated[
-    str, AfterValidator(_keyword), WithJsonSchema({"type": "string", "minLength": 1, "pattern": "^[^<>\\r\\n]+$"})
-]
-SpeakerName = Annotated[
-    str,
-    AfterValidator(lambda value: _checked(speaker_name, value, "speaker")),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_SPEAKER_NAME, "pattern": "^[^<>\\r\\n]+$"}),
-]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Chunking = Annotated[
-    ServerVad | None,
-    BeforeValidator(_chunking),
-    # /docs fills in the empty value, so that trying the page out does not turn voice activity detection on.
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "enum": ["", "auto"]}, {"$ref": "#/components/schemas/ServerVad"}], "default": ""}
-    ),
-]
 
 
 class FormFields(BaseModel):
@@ -216,7 +119,10 @@ class FormFields(BaseModel):
         default=(),
         alias="known_speaker_names[]",
         max_length=MAX_CHANNELS,
-        description="With `multichannel`: names of the channels, in their order. Without: `channel_0`, `channel_1` …",
+        description=(
+            "Names of up to 4 people whose voices `known_speaker_references[]` has. With `multichannel`: of the channels, in "
+            "their order, where `channel_0`, `channel_1` … are not good enough."
+        ),
     )
     chunking_strategy: Chunking = Field(
         default=None,
@@ -224,6 +130,20 @@ class FormFields(BaseModel):
             "`auto` or an object (as JSON, or as fields `chunking_strategy[type]` …): leave out what is no speech, "
             "found by voice activity detection. Left out: all of the recording is transcribed."
         ),
+    )
+    diarize: Flag = Field(
+        default=False,
+        description="Name the speakers in `verbose_json`, `srt` and `vtt`; `diarized_json` and `rttm` do so anyway.",
+    )
+    num_speakers: int | None = Field(
+        default=None, ge=1, le=MAX_SPEAKERS, description="How many people speak, if you know it. With speakers only."
+    )
+    min_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS, description="At least so many people speak.")
+    max_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS, description="At most so many people speak.")
+    known_speaker_references: tuple[str, ...] = Field(
+        default=(),
+        alias="known_speaker_references[]",
+        description="A recording of 2 to 10 s of each of them, alone, as a data URL. In the order of the names.",
     )
 
 

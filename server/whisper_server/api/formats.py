@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from whisper_server.api.cues import Cue, cues, milliseconds
+from whisper_server.api.diarized import RTTM_CONTENT_TYPE, segments_to_rttm, to_diarized_json
 from whisper_server.api.options import ResponseFormat
 from whisper_server.api.subtitles.cues import readable_cues
 from whisper_server.api.subtitles.limits import CueShape
@@ -24,7 +25,7 @@ Usage = Mapping[str, Any]
 _JSON = "application/json; charset=utf-8"
 
 
-def format_transcript(
+def format_transcript(  # noqa: PLR0911 - one per format
     transcript: Transcript,
     response_format: str,
     granularities: Collection[str],
@@ -47,6 +48,10 @@ def format_transcript(
             return to_vtt(transcript, shape), "text/vtt; charset=utf-8"
         case "verbose_json":
             return to_verbose_json(transcript, granularities, usage), _JSON
+        case "diarized_json":
+            return to_diarized_json(transcript, usage), _JSON
+        case "rttm":
+            return segments_to_rttm(transcript), RTTM_CONTENT_TYPE
     raise ValueError(f"unknown format: {response_format}")
 
 
@@ -180,7 +185,7 @@ def _json(body: Mapping[str, Any]) -> str:
 
 def usage_of(transcript: Transcript, model: str, response_format: str) -> dict[str, Any]:
     """OpenAI's `usage`: tokens for json if the request names a `gpt-…` model, otherwise seconds."""
-    if response_format == ResponseFormat.JSON and model.startswith("gpt-"):
+    if response_format in (ResponseFormat.JSON, ResponseFormat.DIARIZED_JSON) and model.startswith("gpt-"):
         return tokens_usage(transcript)
     return duration_usage(transcript)
 

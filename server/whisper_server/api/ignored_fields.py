@@ -147,15 +147,11 @@ class RefusedField:
 
 
 _OFF = frozenset({"false", "0", "no"})
-_NO_SPEAKERS = "this server does not distinguish speakers (no diarization); leave the field out"
+_OTHER_DIARIZATION = "use diarize=true or response_format=diarized_json for speakers, and leave this field out"
 _USE_TRANSLATIONS = "send the request to /v1/audio/translations instead"
 
 _ANYWHERE: Mapping[str, RefusedField] = {
-    "known_speaker_references": RefusedField(frozenset(), _NO_SPEAKERS),
-    "diarize": RefusedField(_OFF, _NO_SPEAKERS),
-    "tinydiarize": RefusedField(_OFF, _NO_SPEAKERS),
-    "min_speakers": RefusedField(frozenset(), _NO_SPEAKERS),
-    "max_speakers": RefusedField(frozenset(), _NO_SPEAKERS),
+    "tinydiarize": RefusedField(_OFF, _OTHER_DIARIZATION),
 }
 _OF_TASK: Mapping[Task, Mapping[str, RefusedField]] = {
     Task.TRANSCRIBE: {

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from whisper_runtime.choices import Subtitles, Timestamps
 from whisper_runtime.languages import NAME_OF_CODE
+from whisper_server.api.speakers import SpeakersSpec
 from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.whisper.languages import parse_language
 from whisper_server.whisper.transcript import Options, Task, VoiceActivity
@@ -23,6 +24,8 @@ class ResponseFormat(StrEnum):
     SRT = "srt"
     VERBOSE_JSON = "verbose_json"
     VTT = "vtt"
+    DIARIZED_JSON = "diarized_json"
+    RTTM = "rttm"
 
 
 class Granularity(StrEnum):
@@ -38,10 +41,13 @@ class Include(StrEnum):
     LOGPROBS = "logprobs"
 
 
-TIMED_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT, ResponseFormat.VERBOSE_JSON})
 MAX_SPEAKER_NAME = 64
 SUBTITLE_FORMATS = frozenset({ResponseFormat.SRT, ResponseFormat.VTT})
-STREAMED_FORMATS = frozenset({ResponseFormat.JSON, ResponseFormat.TEXT})
+SPEAKER_FORMATS = frozenset({ResponseFormat.DIARIZED_JSON, ResponseFormat.RTTM})
+"""Those that are nothing without speakers."""
+TIMED_FORMATS = frozenset({*SUBTITLE_FORMATS, ResponseFormat.VERBOSE_JSON, *SPEAKER_FORMATS})
+"""Those with times, and so with a place for speakers."""
+STREAMED_FORMATS = frozenset({ResponseFormat.JSON, ResponseFormat.TEXT, ResponseFormat.DIARIZED_JSON})
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class OptionsSpec:
     cue_shape: CueShape = field(default_factory=CueShape)
     multichannel: bool = False
     speaker_names: tuple[str, ...] = ()
+    speakers: SpeakersSpec | None = None
+    """None: speakers do not matter."""
 
     def options(self, policy: Policy) -> Options:
         """The pipeline's options.
@@ -89,7 +97,8 @@ class OptionsSpec:
             keywords=self.keywords,
             temperature=self.temperature,
             timestamps=self._has_timestamps(policy.timestamps),
-            words=Granularity.WORD in self.granularities or self.shape(policy) is not None,
+            # Segments are cut at the words where the speaker changes.
+            words=Granularity.WORD in self.granularities or self.speakers is not None or self.shape(policy) is not None,
             cues=self.response_format in SUBTITLE_FORMATS,
             logprobs=Include.LOGPROBS in self.include,
             # Of a conversation, each channel is silent for about half of the time.

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from whisper_server.api.fields import Keyword, Language, LanguageChoice
+from whisper_server.api.field_types import Keyword, Language, LanguageChoice
 from whisper_server.api.values import quoted
 from whisper_server.errors import BadRequest
 

@@ -9,8 +9,7 @@ from typing import Any
 from whisper_server.errors import ModelNotFound
 from whisper_server.whisper.transcript import ServedModel
 
-# OpenAI's names, so that code written for it runs unchanged. Without gpt-4o-transcribe-diarize: this server has no
-# diarization.
+# OpenAI's names, so that code written for it runs unchanged.
 DEFAULT_NAMES = (
     "whisper",
     "whisper-1",
@@ -19,12 +18,15 @@ DEFAULT_NAMES = (
     "gpt-4o-mini-transcribe",
     "gpt-4o-mini-transcribe-2025-12-15",
 )
+DIARIZING_NAMES = ("gpt-4o-transcribe-diarize",)
 
 
-def served_models(names: Iterable[str], model_id: str, created: int) -> Mapping[str, ServedModel]:
+def served_models(
+    names: Iterable[str], model_id: str, created: int, *, diarizes: bool = False
+) -> Mapping[str, ServedModel]:
     """The given names, otherwise the default ones and the model's own; for a folder, its last part."""
     own_name = PurePath(model_id).name if model_id.startswith(("/", ".", "~")) else model_id
-    chosen = tuple(names) or (*DEFAULT_NAMES, own_name)
+    chosen = tuple(names) or (*DEFAULT_NAMES, *(DIARIZING_NAMES if diarizes else ()), own_name)
     return {name: ServedModel(id=name, created=created) for name in chosen}
 
 

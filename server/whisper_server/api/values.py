@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from whisper_server.api.fields import FormFields, TranscriptionFields, TranslationFields, wire_names
 from whisper_server.api.ignored_fields import IGNORED_FIELDS, refused_fields
 from whisper_server.api.options import STREAMED_FORMATS, SUBTITLE_FORMATS, OptionsSpec, ResponseFormat
+from whisper_server.api.speaker_fields import refuse_speaker_contradictions, speakers_of
 from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.errors import BadRequest
 from whisper_server.whisper.transcript import Task, VoiceActivity
@@ -108,12 +109,6 @@ def _put(raw: dict[str, Any], field: FieldName, value: str) -> None:
 def _validated(form: type[FormFields], raw: dict[str, Any]) -> FormFields:
     if "model" not in raw:
         raise BadRequest("The field model is missing; GET /v1/models lists the names served here.", param="model")
-    if raw.get("response_format") == "diarized_json":
-        raise BadRequest(
-            "response_format diarized_json: this server does not distinguish speakers (no diarization); "
-            f"use one of {', '.join(ResponseFormat)}.",
-            param="response_format",
-        )
     try:
         fields = form.model_validate(raw)
     except ValidationError as error:
@@ -138,6 +133,7 @@ def _as_bad_request(error: ValidationError) -> BadRequest:
 def _refuse_contradictions(fields: FormFields) -> None:
     """Refuse combinations of fields that are each valid alone."""
     format_ = fields.response_format
+    refuse_speaker_contradictions(fields)
     if fields.language is not None and fields.languages:
         raise BadRequest("language and languages cannot be combined; give one of them.", param="languages")
     if fields.timestamp_granularities and format_ is not ResponseFormat.VERBOSE_JSON:
@@ -149,18 +145,14 @@ def _refuse_contradictions(fields: FormFields) -> None:
         raise BadRequest(f"include=logprobs needs response_format=json, not {format_}.", param="include")
     if fields.include and fields.multichannel:
         raise BadRequest("include=logprobs cannot be combined with multichannel; leave it out.", param="include")
-    if fields.known_speaker_names and not fields.multichannel:
-        raise BadRequest(
-            "known_speaker_names needs multichannel=true: on this server, a channel is a speaker.",
-            param="known_speaker_names",
-        )
     if len(set(fields.known_speaker_names)) < len(fields.known_speaker_names):
         raise BadRequest(
             "known_speaker_names has a name twice; give each speaker another.", param="known_speaker_names"
         )
     if fields.stream and format_ not in STREAMED_FORMATS:
         raise BadRequest(
-            f"stream=true needs response_format json or text, not {format_}; leave stream out.", param="stream"
+            f"stream=true needs response_format json, text or diarized_json, not {format_}; leave stream out.",
+            param="stream",
         )
     _refuse_unshaped(fields)
 
@@ -192,6 +184,11 @@ def _shape_of(fields: FormFields) -> CueShape:
 def spec_of(fields: FormFields, task: Task) -> OptionsSpec:
     """The options that the form asks for."""
     vad = fields.chunking_strategy
+    if task is Task.TRANSLATE and fields.response_format is ResponseFormat.DIARIZED_JSON:
+        raise BadRequest(
+            "response_format=diarized_json is for transcriptions; use verbose_json with diarize=true for a translation.",
+            param="response_format",
+        )
     return OptionsSpec(
         task=task,
         response_format=fields.response_format,
@@ -206,4 +203,5 @@ def spec_of(fields: FormFields, task: Task) -> OptionsSpec:
         cue_shape=_shape_of(fields),
         multichannel=fields.multichannel,
         speaker_names=fields.known_speaker_names,
+        speakers=speakers_of(fields),
     )

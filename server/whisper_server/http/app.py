@@ -57,7 +57,9 @@ def app_state(
     metrics.watch_realtime(
         lambda: live_sessions.n_open, lambda: live_sessions.limit(service.live_window_s()) if service.is_loaded else 0
     )
-    models = served_models(settings.served_model_names, settings.model_id, created=int(time.time()))
+    models = served_models(
+        settings.served_model_names, settings.model_id, created=int(time.time()), diarizes=settings.diarization
+    )
     return AppState(
         service=service,
         models=models,

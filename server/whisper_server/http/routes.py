@@ -6,19 +6,27 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
 from whisper_runtime.environment import Network
 from whisper_server import recordings
+from whisper_server.api.diarized import RTTM_CONTENT_TYPE, to_rttm
 from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
 from whisper_server.api.options import Policy, ResponseFormat
 from whisper_server.api.served_models import find_model, model_object
+from whisper_server.diarized_recording import (
+    Turns,
+    diarizer_of,
+    finding_turns,
+    speaker_question,
+    transcript_with_speakers,
+)
 from whisper_server.errors import ApiError
 from whisper_server.http.admission import RequestSlots, check_budget, check_wait, check_work
 from whisper_server.http.bodies import PiecewiseBody
@@ -29,6 +37,7 @@ from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import send_continue
 from whisper_server.http.quotas import Quotas
 from whisper_server.http.request_record import RequestRecord
+from whisper_server.http.speaker_events import segment_events
 from whisper_server.http.sse import Event, EventSender, delta_event, done_event
 from whisper_server.live.session_options import SessionRules
 from whisper_server.live.sessions import LiveSessions
@@ -90,35 +99,53 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
 async def _answer(request: web.Request, task: Task, state: AppState, backend: Backend) -> web.StreamResponse:
     record = request[RECORD]
     owner = record.owner
-    with state.budget.reservation(owner) as upload:
-        with timed(record, "upload_s"):
-            form = await read_form(request, task, state.limits, state.policy, upload, throttle=state.upload_throttle)
-        with form:
-            note_form(record, form)
-            find_model(state.models, form.model)
-            with timed(record, "decode_s"):
-                new_reservation = functools.partial(state.budget.reservation, owner)
-                recording = await recordings.decode(backend.decoder, form.file, form.options, new_reservation, owner)
-        upload.release()
+    reservation = partial(state.budget.reservation, owner)
+    async with AsyncExitStack() as stack:
+        with reservation() as upload:
+            with timed(record, "upload_s"):
+                form = await read_form(
+                    request, task, state.limits, state.policy, upload, throttle=state.upload_throttle
+                )
+            with form:
+                note_form(record, form)
+                find_model(state.models, form.model)
+                with timed(record, "decode_s"):
+                    question = None
+                    if form.speakers is not None:
+                        diarizer_of(backend)  # before the work
+                        asking = speaker_question(form.speakers, backend, reservation, owner)
+                        question = await stack.enter_async_context(asking)
+                    recording = await recordings.decode(backend.decoder, form.file, form.options, reservation, owner)
+            upload.release()
         with recording, timed(record, "transcribe_s"):
             await state.recording_throttle.acquire()
             record.audio_s = recording.audio_s
             state.metrics.audio_seconds.inc(recording.audio_s)
             state.quotas.spend_audio(owner, recording.audio_s)
+            turns = None
+            if question is not None:
+                state.metrics.diarized_audio_seconds.inc(recording.duration_s)
+                samples = recording.sounds[0][1]
+                finding = finding_turns(diarizer_of(backend), samples, question, state.budget.reservation, owner)
+                turns = await stack.enter_async_context(finding)
+            if form.response_format is ResponseFormat.RTTM and turns is not None:
+                body = to_rttm(await turns).encode()
+                return web.Response(body=PiecewiseBody(body, RTTM_CONTENT_TYPE, reservation()))
             # How much of it is speech is not known yet, if only that is transcribed.
             audio_s = recording.audio_s if form.options.voice_activity is None else 0.0
             check_work(audio_s, backend.pipeline.work_s(audio_s), state.max_queue_s)
             check_wait(backend.pipeline.estimated_wait_s(owner, audio_s), state.max_queue_s)
             async with recordings.transcribe(backend.pipeline, recording, form.options, owner) as transcription:
                 if form.stream:
-                    return await _stream(request, transcription, form)
-                transcript = await transcription.transcript()
+                    return await _stream(request, transcription, form, turns)
+                whole = transcription.transcript()
+                transcript = await (whole if turns is None else transcript_with_speakers(whole, turns))
                 # A GPU finishes many recordings at once.
                 await state.recording_throttle.acquire()
         if _is_quick(transcript, form):
             return _response_of(transcript, form, state.budget.reservation(owner))
         # Formatting hours of speech takes long: not on the event loop.
-        return await asyncio.to_thread(_response_of, transcript, form, state.budget.reservation(owner))
+        return await asyncio.to_thread(_response_of, transcript, form, reservation())
 
 
 def _admit(request: web.Request, state: AppState, owner: str) -> Backend:
@@ -142,13 +169,17 @@ def _response_of(transcript: Transcript, form: Form, reservation: Reservation) -
     return web.Response(body=PiecewiseBody(body.encode(), content_type, reservation))
 
 
-async def _stream(request: web.Request, transcription: Transcription, form: Form) -> web.StreamResponse:
+async def _stream(
+    request: web.Request, transcription: Transcription, form: Form, turns: Turns | None
+) -> web.StreamResponse:
     record = request[RECORD]
 
     def note_error(error: ApiError) -> None:
         record.error_code = error.code or str(error.status)
 
     sender = EventSender(request, request.app[APP_STATE].heartbeat_s, note_error)
+    if form.response_format is ResponseFormat.DIARIZED_JSON:
+        return await sender.send(segment_events(transcription, turns))
     return await sender.send(transcript_events(transcription, logprobs=form.options.logprobs))
 
 

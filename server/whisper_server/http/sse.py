@@ -13,10 +13,11 @@ from typing import Any
 
 from aiohttp import web
 
+from whisper_server.api.diarized import segment_object
 from whisper_server.api.formats import language_objects, logprob_objects
 from whisper_server.errors import ApiError
 from whisper_server.http.error_responses import internal_error
-from whisper_server.whisper.transcript import TokenLogprob, WindowTranscript
+from whisper_server.whisper.transcript import Segment, TokenLogprob, WindowTranscript
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -48,6 +49,11 @@ def done_event(
     if logprobs is not None:
         event["logprobs"] = logprob_objects(logprobs)
     return event | {"languages": language_objects(languages), "usage": dict(usage)}
+
+
+def segment_event(segment: Segment) -> Event:
+    """A segment with its speaker (`diarized_json`)."""
+    return segment_object(segment)
 
 
 def _as_data(event: Event) -> bytes:

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from whisper_server.api.options import (
+    SPEAKER_FORMATS,
     SUBTITLE_FORMATS,
+    TIMED_FORMATS,
     Granularity,
     OptionsSpec,
     Policy,
@@ -25,6 +27,7 @@ from whisper_server.api.options import (
     speaker_name,
     spoken_language,
 )
+from whisper_server.api.speakers import MAX_SPEAKERS, SpeakersSpec
 from whisper_server.api.subtitles.limits import BOUNDS, CueShape
 from whisper_server.errors import BadRequest
 from whisper_server.settings import Settings
@@ -55,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=_temperature, help="0 to 1; default: 0, higher where the text looks wrong"
     )
     parser.add_argument("--word-timestamps", action="store_true", help="with --format verbose_json: times of words too")
+    parser.add_argument("--diarize", action="store_true", help="name the speakers in verbose_json, srt and vtt")
+    parser.add_argument("--num-speakers", type=int, metavar="N", help="how many people speak; default: found")
     parser.add_argument("--voice-activity", action="store_true", help="leave out what is not speech")
     parser.add_argument("--multichannel", action="store_true", help="transcribe each channel by itself, as a speaker")
     parser.add_argument(
@@ -117,9 +122,26 @@ def _options(settings: Settings, args: argparse.Namespace) -> RunOptions:
         multichannel=args.multichannel,
         speaker_names=tuple(args.speaker_name),
         cue_shape=CueShape(**limits, highlight_words=args.highlight_words),
+        speakers=_speakers(args),
     )
     policy = Policy(settings.language_force, settings.timestamps, settings.subtitles)
-    return RunOptions(spec.options(policy), spec.response_format, spec.times_of(), spec.shape(policy))
+    return RunOptions(spec.options(policy), spec.response_format, spec.times_of(), spec.shape(policy), spec.speakers)
+
+
+def _speakers(args: argparse.Namespace) -> SpeakersSpec | None:
+    """Raises BadRequest."""
+    is_asked = args.diarize or args.format in SPEAKER_FORMATS
+    if args.diarize and args.format not in TIMED_FORMATS:
+        raise BadRequest(f"--diarize: --format {args.format} has no place for speakers; use verbose_json, srt or vtt")
+    if args.multichannel and (args.diarize or args.format == ResponseFormat.RTTM):
+        raise BadRequest(
+            "--multichannel has a speaker per channel: leave --diarize out, and use another format than rttm"
+        )
+    if args.num_speakers is not None and (not is_asked or args.multichannel):
+        raise BadRequest("--num-speakers needs --diarize, or --format diarized_json or rttm, and one channel")
+    if args.num_speakers is not None and not 1 <= args.num_speakers <= MAX_SPEAKERS:
+        raise BadRequest(f"--num-speakers must be 1 to {MAX_SPEAKERS}")
+    return SpeakersSpec(exact=args.num_speakers) if is_asked and not args.multichannel else None
 
 
 def _language(text: str) -> str | None:

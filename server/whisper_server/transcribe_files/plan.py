@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisper_server.api.options import Granularity, ResponseFormat
+from whisper_server.api.speakers import SpeakersSpec
 from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.whisper.transcript import Options
 
@@ -16,6 +17,8 @@ SUFFIXES = {
     ResponseFormat.JSON: ".json",
     ResponseFormat.VERBOSE_JSON: ".json",
     ResponseFormat.TEXT: ".txt",
+    ResponseFormat.DIARIZED_JSON: ".json",
+    ResponseFormat.RTTM: ".rttm",
 }
 
 
@@ -27,6 +30,7 @@ class RunOptions:
     response_format: ResponseFormat
     granularities: tuple[Granularity, ...]
     cue_shape: CueShape | None = None
+    speakers: SpeakersSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,16 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from whisper_server import recordings
+from whisper_server.api.diarized import to_rttm
 from whisper_server.api.formats import duration_usage, format_transcript
+from whisper_server.api.options import ResponseFormat
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.backend import load_backend
+from whisper_server.diarized_recording import diarizer_of, finding_turns, speaker_question
 from whisper_server.errors import ApiError, BadRequest
 from whisper_server.memory_budget import MemoryBudget
 from whisper_server.metrics import Metrics
@@ -19,6 +23,7 @@ from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.output import Progress, print_transcript, write_whole
 from whisper_server.transcribe_files.plan import RunOptions, SourceFile
+from whisper_server.whisper.speakers import with_speakers
 
 _CHUNK_BYTES = 1 << 20
 _MAX_BYTES_AT_ONCE = 32 << 20
@@ -112,7 +117,17 @@ class FileRun:
             sound = await recordings.decode(
                 self._backend.decoder, file, options.options, MemoryBudget.unlimited().reservation
             )
-        with sound:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(sound)
+            turns = None
+            if options.speakers is not None:
+                unlimited = MemoryBudget.unlimited().reservation
+                question = await stack.enter_async_context(speaker_question(options.speakers, self._backend, unlimited))
+                finding = finding_turns(diarizer_of(self._backend), sound.sounds[0][1], question, unlimited)
+                turns = await stack.enter_async_context(finding)
+                if options.response_format is ResponseFormat.RTTM:
+                    self._progress.expect(recording.n_bytes, sound.duration_s)
+                    return to_rttm(await turns, "_".join(recording.source.stem.split()))
             done_s = 0.0
             self._progress.expect(recording.n_bytes, sound.duration_s)
             async with recordings.transcribe(self._backend.pipeline, sound, options.options) as transcription:
@@ -123,6 +138,8 @@ class FileRun:
                     self._progress.advance(until_s - done_s)
                     done_s = until_s
                 transcript = transcription.assemble(windows)
+                if turns is not None:
+                    transcript = await asyncio.to_thread(with_speakers, transcript, await turns)
             self._progress.advance(sound.duration_s - done_s)
         usage = duration_usage(transcript)
         written = format_transcript(

@@ -38,7 +38,7 @@ const calls = {
     translations.create({ file: file(), model: 'whisper-1', prompt: 'Trains.', response_format: 'verbose_json', temperature: 0 }),
   models: async () => (await client.models.list()).data.map((model) => model.id),
   model: () => client.models.retrieve('whisper-1'),
-  diarized_json: () => ask({ response_format: 'diarized_json' }),
+  diarized_json: () => ask({ model: 'gpt-4o-transcribe-diarize', response_format: 'diarized_json', chunking_strategy: 'auto' }),
   known_speaker_names: () => ask({ known_speaker_names: ['Ann', 'Bob'] }),
   known_speaker_references: () => ask({ known_speaker_references: ['data:audio/wav;base64,AAAA'] }),
   unknown_model: () => ask({ model: 'no-such-model' }),

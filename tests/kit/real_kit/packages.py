@@ -70,3 +70,29 @@ LIBRIVOX = DebianPackage(
     "0.8+5prealpha+1-15",
     "eaeb7a01d54f20b799d1a81ef110ec544b2cb47ea006614078220737a33019f0",
 )
+
+PYANNOTE = PyPiPackage("pyannote-audio", "4.0.7", "852ea15c4d85bc34773e618267603ffca6a521669a74d33742692cc67fc700d6")
+"""For its sample: a conversation of two, 30 s, with its RTTM."""
+ES_CO = DebianPackage(
+    "asterisk-prompt-es-co", "0.20070403-2.1", "6702696e045514699e87dc8fb70f370717e5df91f821f7bec8dd0df1be008e83"
+)
+ARMELLE = DebianPackage(
+    "asterisk-prompt-fr-armelle", "20070613-2.2", "162570b1a9b3512a98f06b89f60c7c17cf1b9b52297315adca9a4e5be728bea3"
+)
+MENARDI = DebianPackage(
+    "asterisk-prompt-it-menardi-wav",
+    "1:1.4.22+mm20110907-3.1",
+    "3094530d98f8758ac275572d59624c41f60969fef883f34f4886d144f3dfeb21",
+)
+FILLETS = {
+    "cs": DebianPackage(
+        "fillets-ng-data-cs", "1.0.1-1.1", "3ecef99b9456f1c80c9625c6f2418642b52d58e7167a46bad7a412db17991b14"
+    ),
+    "nl": DebianPackage(
+        "fillets-ng-data-nl", "1.0.1-1.1", "afb4443fda9ab507dee578b75be857d121718a1cd6017a474f30e0eb13dc9d10"
+    ),
+}
+"""A game with spoken dialogues: two actors a language, told apart by `-m-` and `-v-` in the files' names."""
+STAMPS = DebianPackage(
+    "tuxpaint-stamps-default", "2022.06.04-1", "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
+)

@@ -92,10 +92,10 @@ def test_every_parameter_of_the_openai_package_is_known(task: Task, params: type
         assert name in FORM_OF_TASK[task].model_fields or name in refused_fields(task)
 
 
-def test_formats_are_openais_except_diarized_json() -> None:
+def test_formats_are_openais_and_rttm() -> None:
     offered = set(openapi_document(FACTS)["components"]["schemas"]["ResponseFormat"]["enum"])
     openais = get_args(get_type_hints(openai_transcription.TranscriptionCreateParamsStreaming)["response_format"])
-    assert offered == set(openais) - {"diarized_json"}
+    assert offered == set(openais) | {"rttm"}
 
 
 def test_the_documents_examples_and_defaults_parse() -> None:

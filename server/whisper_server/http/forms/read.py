@@ -15,6 +15,7 @@ from typing import Self
 from aiohttp import web
 
 from whisper_server.api.options import Granularity, Policy, ResponseFormat
+from whisper_server.api.speakers import SpeakersSpec
 from whisper_server.api.subtitles.limits import CueShape
 from whisper_server.api.values import FieldName, parse_name, parse_values, spec_of
 from whisper_server.audio.memory_file import MemoryFile
@@ -41,6 +42,7 @@ class Form:
     stream: bool
     granularities: tuple[Granularity, ...]
     cue_shape: CueShape | None = None
+    speakers: SpeakersSpec | None = None
 
     def close(self) -> None:
         """Free the recording."""
@@ -102,6 +104,9 @@ async def _read(
                 await _receive(part, file, reservation)
                 continue
             field = parse_name(part.name, task)
+            if field.base == "known_speaker_references":
+                texts.append((field, await _long_text(part, reservation)))
+                continue
             texts.append((field, await part.text()))
             n_text_bytes += len(texts[-1][1])
             if n_text_bytes > limits.max_text_bytes:
@@ -120,9 +125,20 @@ async def _read(
             stream=values.fields.stream,
             granularities=spec.times_of(),
             cue_shape=spec.shape(policy),
+            speakers=spec.speakers,
         )
         stack.pop_all()
         return form
+
+
+async def _long_text(part: FormPart, reservation: Reservation) -> str:
+    """A recording as text, longer than other fields may be: it counts as an upload does."""
+    pieces = bytearray()
+    while piece := await part.read():
+        if not reservation.grow(len(piece)):
+            raise reservation.refusal or MemoryFull()
+        pieces += piece
+    return pieces.decode("ascii", "replace")
 
 
 async def _receive(part: FormPart, file: MemoryFile, reservation: Reservation) -> None:

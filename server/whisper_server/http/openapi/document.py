@@ -163,7 +163,12 @@ def _paths(facts: DocumentFacts) -> Json:
 
 
 def _audio_operation(operation_id: str, summary: str, description: str, form: type[FormFields]) -> Json:
-    transcript = {"anyOf": [{"$ref": REF.format(model=name)} for name in ("Transcription", "VerboseTranscription")]}
+    transcript = {
+        "anyOf": [
+            {"$ref": REF.format(model=name)}
+            for name in ("Transcription", "VerboseTranscription", "DiarizedTranscription")
+        ]
+    }
     text = {"schema": {"type": "string"}}
     content = {
         "application/json": {"schema": transcript},
@@ -204,7 +209,7 @@ def _operation(operation_id: str, summary: str, tag: str, content: Json, errors:
 
 _EVENT: Json = {
     "type": "object",
-    "description": "One server-sent event: a DeltaEvent for each window, at last a DoneEvent or an error.",
+    "description": "One server-sent event: a DeltaEvent for each window (with diarized_json, a DiarizedSegment for each segment), at last a DoneEvent or an error.",
     "required": ["data"],
     "properties": {
         "event": {"type": "string", "const": "message"},
@@ -212,7 +217,10 @@ _EVENT: Json = {
             "type": "string",
             "contentMediaType": "application/json",
             "contentSchema": {
-                "anyOf": [{"$ref": REF.format(model=name)} for name in ("DeltaEvent", "DoneEvent", "ErrorBody")]
+                "anyOf": [
+                    {"$ref": REF.format(model=name)}
+                    for name in ("DeltaEvent", "DiarizedSegment", "DoneEvent", "ErrorBody")
+                ]
             },
         },
     },

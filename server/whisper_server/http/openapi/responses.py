@@ -116,6 +116,27 @@ class VerboseTranscription(_Body):
     usage: DurationUsage
 
 
+class DiarizedSegment(_Body):
+    """What one speaker says; an event of a stream, too."""
+
+    type: Literal["transcript.text.segment"]
+    id: str
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    text: str
+    speaker: str = Field(description="A known speaker's name, or a letter by first appearance.", examples=["A"])
+
+
+class DiarizedTranscription(_Body):
+    """The answer with `response_format=diarized_json`."""
+
+    task: Literal["transcribe"]
+    duration: float = Field(ge=0, description="Of the recording, in seconds.")
+    text: str
+    segments: list[DiarizedSegment]
+    usage: DurationUsage | TokensUsage
+
+
 class DeltaEvent(_Body):
     """The text of one more window; never taken back."""
 
@@ -168,6 +189,8 @@ BODIES: tuple[type[BaseModel], ...] = (
     ErrorBody,
     Transcription,
     VerboseTranscription,
+    DiarizedTranscription,
+    DiarizedSegment,
     DeltaEvent,
     DoneEvent,
     ModelList,

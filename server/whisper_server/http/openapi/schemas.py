@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from whisper_server.api.fields import FILE_FIELD, FormFields, ServerVad, TranscriptionFields, TranslationFields
+from whisper_server.api.field_types import ServerVad
+from whisper_server.api.fields import FILE_FIELD, FormFields, TranscriptionFields, TranslationFields
 from whisper_server.http.openapi.responses import BODIES
 
 Json = dict[str, Any]
