@@ -126,9 +126,9 @@ class Decoding:
             to_device(torch.tensor([task.temperature for task in tasks]), weights.device),
         )
         self._positions[where] = last
-        self._n_out[where] = 0
+        self._n_out.index_fill_(0, where, 0)  # `[where] = 0` waits for all work that the GPU has queued
         self._max_out[where] = self._to_device([task.max_new_tokens for task in tasks])
-        self.done[where] = False
+        self.done.index_fill_(0, where, False)  # noqa: FBT003 - a tensor's value
         sample = any(task.temperature > 0 for task in tasks)
         self._take(logits_of(weights, hidden[each, last]), where, sample=sample)
         return no_speech
