@@ -1,7 +1,7 @@
 """Diarization error rate: the share of speech that is missed, invented or of the wrong speaker (NIST Rich Transcription 2009).
 
-No collar, overlaps scored, speakers matched so that the error is least. By frames of 10 ms; on the bench's files within 0.2
-points of pyannote.metrics 4.2.
+No collar, overlaps scored, speakers matched so that the error is least. By frames of 10 ms. Not compared
+with pyannote.metrics yet.
 """
 
 from __future__ import annotations
