@@ -95,6 +95,7 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
     "transcription.languageForce": ({}, {"transcription": {"languageForce": "fa"}}),
     "transcription.timestamps": ({}, {"transcription": {"timestamps": "none"}}),
     "transcription.maxAudioSeconds": ({}, {"transcription": {"maxAudioSeconds": 60}}),
+    "transcription.diarization.enabled": ({}, {"transcription": {"diarization": {"enabled": True}}}),
     "transcription.segmentDurationSeconds": ({}, {"transcription": {"segmentDurationSeconds": 20}}),
     "access.apiKeysSecretRef.name": ({}, {"access": {"apiKeysSecretRef": {"name": "keys"}}}),
     "access.maxUploadBytes": ({}, {"access": {"maxUploadBytes": 4096}}),

@@ -398,7 +398,8 @@ async def test_stop_ends_what_runs_and_what_waits() -> None:
     pool = AudioDecoderPool(1, DecoderLimits())
     await pool.start()
     pids = pool.worker_pids
-    jobs = [asyncio.create_task(duration_of(pool, LONG)) for _ in range(3)]
+    dear = files.hours_of_noise(n_bytes=500_000)  # opus: plain wav might be decoded before `stop`
+    jobs = [asyncio.create_task(duration_of(pool, dear)) for _ in range(3)]
     await eventually(lambda: pool.jobs.n_waiting == 2)
     await pool.stop()
     results = await asyncio.gather(*jobs, return_exceptions=True)
