@@ -1,4 +1,4 @@
-"""Which voices of different windows are the same speaker: Ward's clustering of voiceprints, by scipy.
+"""Which voices of different windows are the same speaker: Ward's clustering of voiceprints.
 
 The thresholds were set on ten voices of `bench/diarization.py`'s first set (asterisk-prompt-*, fillets-ng, tuxpaint-stamps);
 its second set of other voices tests them.
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.optimize import linear_sum_assignment
 
+from whisper_server.diarization.hierarchy import WardTree, best_pairs
 from whisper_server.diarization.local_voices import WINDOW_HOP_SAMPLES, LocalVoices
 from whisper_server.diarization.nets import WINDOW_SAMPLES, Voiceprints, unit
 
@@ -68,8 +67,8 @@ def clusters_of(prints: Voiceprints, speech_s: npt.NDArray[np.float64], count: S
     n = len(prints)
     if n == 1:
         return np.zeros(1, np.int64)
-    tree = linkage(prints, "ward")
-    labels = fcluster(tree, MAX_DISTANCE * n**MAX_DISTANCE_GROWTH, "distance")
+    tree = WardTree.of(prints)
+    labels = tree.cut_at(MAX_DISTANCE * n**MAX_DISTANCE_GROWTH)
     wanted = _wanted(_n_large(labels, speech_s), count)
     if wanted is None:
         return _without_small(labels, speech_s)
@@ -83,14 +82,14 @@ def _wanted(n_found: int, count: SpeakerCount) -> int | None:
     return None if wanted == n_found else wanted
 
 
-def _cut_into(tree: npt.NDArray[np.float64], speech_s: npt.NDArray[np.float64], wanted: int) -> npt.NDArray[np.int64]:
+def _cut_into(tree: WardTree, speech_s: npt.NDArray[np.float64], wanted: int) -> npt.NDArray[np.int64]:
     """Cut the tree where it has `wanted` large clusters; if it never has, into that many of any size."""
     n = len(speech_s)
     for n_clusters in range(wanted, min(n, wanted + 20) + 1):
-        labels = fcluster(tree, n_clusters, "maxclust")
+        labels = tree.cut_into(n_clusters)
         if _n_large(labels, speech_s) == wanted:
             return _without_small(labels, speech_s)
-    return np.asarray(fcluster(tree, min(n, wanted), "maxclust") - 1, np.int64)
+    return tree.cut_into(min(n, wanted))
 
 
 def _large(labels: npt.NDArray[np.int64], speech_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -131,6 +130,6 @@ def _assigned(similarities: npt.NDArray[np.float32], windows: npt.NDArray[np.int
     speakers = np.full(len(windows), -1, np.int64)
     for window in np.unique(windows):
         members = np.flatnonzero(windows == window)
-        rows, columns = linear_sum_assignment(-similarities[members])
+        rows, columns = best_pairs(similarities[members])
         speakers[members[rows]] = columns
     return speakers

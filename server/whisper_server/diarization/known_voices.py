@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from whisper_server.diarization.hierarchy import best_pairs
 from whisper_server.diarization.local_voices import LocalVoices
 from whisper_server.diarization.nets import Voiceprints, unit
 
@@ -41,7 +41,7 @@ def matches(speakers: Voiceprints, references: Sequence[Voiceprints]) -> tuple[t
     if not len(speakers) or not references:
         return ()
     similarities = speakers @ np.array(references).T
-    rows, columns = linear_sum_assignment(-similarities)
+    rows, columns = best_pairs(similarities)
     return tuple(
         (int(row), int(column))
         for row, column in zip(rows, columns, strict=True)
