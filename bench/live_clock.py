@@ -66,7 +66,7 @@ class MeteredSpeech(LiveWindows):
 
     async def in_thread(
         self,
-        turns: Turns,  # noqa: ARG002 - nobody else is there
+        turns: Turns,  # noqa: ARG002 - this session is alone
         function: Callable[Arguments, Answer],
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,

@@ -87,7 +87,7 @@ def _campplus(path: Path) -> torch.nn.Module:
 
 
 class _Positions(torch.nn.Module):
-    """CAM++ up to its statistics: one run over the sound, whoever speaks."""
+    """CAM++ up to its statistics: one run over the sound of all speakers."""
 
     def __init__(self, net: torch.nn.Module) -> None:
         super().__init__()

@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
-from whisper_server.audio.memory_file import MemoryFile
+from whisper_server.audio.channels import ChannelDecoder
 from whisper_server.diarization.diarizer import SpeakerQuestion
 from whisper_server.errors import Draining, ModelLoading, Unavailable
 from whisper_server.live.speech_protocol import LiveSpeech
@@ -22,36 +21,8 @@ from whisper_server.whisper.speakers import Turn
 from whisper_server.whisper.transcript import Options, Samples, Transcript, WindowTranscript
 
 
-class Sound(Protocol):
-    """A decoded recording; leaving it as a context manager frees the samples."""
-
-    @property
-    def samples(self) -> Samples: ...
-
-    @property
-    def duration_s(self) -> float: ...
-
-    @property
-    def n_channels(self) -> int:
-        """Of the recording."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
-
-
-class Decoder(Protocol):
-    """Decodes files to samples."""
-
-    async def read_audio(
-        self, source: MemoryFile, reservation: Reservation, owner: str = "", channel: int | None = None
-    ) -> Sound:
-        """One channel, or all of them mixed. The reservation is released with the sound.
-
-        Raises ApiError; a cancelled call stops the work.
-        """
+class Decoder(ChannelDecoder, Protocol):
+    """Decodes files to samples, and knows what waits for it."""
 
     def queued_audio_s(self) -> float:
         """Sound that waits or is being decoded; what is dear to decode counts more."""

@@ -72,14 +72,13 @@ def reads_environment(source: str) -> bool:
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
-        # The others read nothing: two hand it down to the processes that they start, two turn a library's reports off,
+        # The others read nothing: one hands it down to the processes that are started, two turn a library's reports off,
         # one gives vLLM values that it takes from nowhere else.
         (
             "server",
             {
                 "__main__.py",
-                "audio/worker_process.py",
-                "diarization/diarizer.py",
+                "children.py",
                 "diarization/nets.py",
                 "engines/vllm/engine_args.py",
                 "speech/vad.py",

@@ -35,7 +35,7 @@ class Product:
 
     @property
     def gpu_class(self) -> GpuClass | None:
-        """None where the GPU is too old for every class."""
+        """None for a GPU that no class takes."""
         major, minor = self.capability
         if major == 8:
             return GpuClass.ADA if minor == 9 else GpuClass.AMPERE

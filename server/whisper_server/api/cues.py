@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from whisper_server.whisper.transcript import Segment, Transcript, Word, is_long_cue
+from whisper_server.whisper.transcript import PlacedWord, Segment, Transcript, is_long_cue, placed_words
 
 _SENTENCE_ENDS = ".!?。！？…"
 _CLAUSE_ENDS = ",;:，、；："
@@ -31,14 +31,6 @@ class Cue:
     """The characters of the text that are said now."""
 
 
-@dataclass(frozen=True)
-class PlacedWord:
-    """A word and where its text ends in the segment's."""
-
-    word: Word
-    end: int
-
-
 def cues(transcript: Transcript) -> Iterator[Cue]:
     """Players want at least one line, no blank ones, and an end after the start."""
     for segment in transcript.segments:
@@ -53,6 +45,11 @@ def cues(transcript: Transcript) -> Iterator[Cue]:
 def milliseconds(at_s: float) -> int:
     """Whole milliseconds; 0 for what is no time."""
     return max(0, round(at_s * 1000)) if math.isfinite(at_s) else 0
+
+
+def seconds(at_s: float) -> float:
+    """To the millisecond, as the subtitles have it: binary fractions say nothing more."""
+    return milliseconds(at_s) / 1000
 
 
 def _parts(segment: Segment) -> Iterator[tuple[float, float, str]]:
@@ -82,16 +79,3 @@ def _last_words(words: Sequence[PlacedWord], begin: int, start_s: float, end_s: 
     yield from _last_words(left, begin, start_s, left[-1].word.end_s, first)
     yield first + cut
     yield from _last_words(right, left[-1].end, right[0].word.start_s, end_s, first + cut + 1)
-
-
-def placed_words(segment: Segment) -> tuple[PlacedWord, ...]:
-    """The words in the order of the text; none if one of them is not in it."""
-    placed: list[PlacedWord] = []
-    end = 0
-    for word in segment.words:
-        start = segment.text.find(word.word, end)
-        if start < 0 or not word.word:
-            return ()
-        end = start + len(word.word)
-        placed.append(PlacedWord(word, end))
-    return tuple(placed)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whisper_server.api.cues import milliseconds
+from whisper_server.api.cues import seconds
 from whisper_server.whisper.speakers import Turn, letter
 from whisper_server.whisper.transcript import Segment, Transcript
 
@@ -17,7 +17,7 @@ def to_diarized_json(transcript: Transcript, usage: Mapping[str, Any]) -> str:
     """OpenAI's TranscriptionDiarized."""
     body = {
         "task": transcript.task.value,
-        "duration": _seconds(transcript.duration_s),
+        "duration": seconds(transcript.duration_s),
         "text": transcript.text,
         "segments": [segment_object(segment) for segment in transcript.segments],
         "usage": dict(usage),
@@ -30,8 +30,8 @@ def segment_object(segment: Segment) -> dict[str, Any]:
     return {
         "type": "transcript.text.segment",
         "id": f"seg_{segment.id}",
-        "start": _seconds(segment.start_s),
-        "end": _seconds(segment.end_s),
+        "start": seconds(segment.start_s),
+        "end": seconds(segment.end_s),
         "text": segment.text,
         "speaker": segment.speaker or "",
     }
@@ -45,12 +45,8 @@ def segments_to_rttm(transcript: Transcript) -> str:
 def to_rttm(turns: Sequence[Turn], recording: str = "recording") -> str:
     """NIST's Rich Transcription Time Marked format: a SPEAKER line per turn. A name has no space in it: `_` instead."""
     lines = (
-        f"SPEAKER {recording} 1 {_seconds(turn.start_s):.3f} {max(0.0, _seconds(turn.end_s) - _seconds(turn.start_s)):.3f} <NA> <NA> "
+        f"SPEAKER {recording} 1 {seconds(turn.start_s):.3f} {max(0.0, seconds(turn.end_s) - seconds(turn.start_s)):.3f} <NA> <NA> "
         f"{'_'.join(turn.speaker.split()) or 'unknown'} <NA> <NA>\n"
         for turn in turns
     )
     return "".join(lines)
-
-
-def _seconds(at_s: float) -> float:
-    return milliseconds(at_s) / 1000

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
-from whisper_server.api.cues import Cue, cues, milliseconds
+from whisper_server.api.cues import Cue, cues, seconds
 from whisper_server.api.diarized import RTTM_CONTENT_TYPE, segments_to_rttm, to_diarized_json
 from whisper_server.api.options import ResponseFormat
 from whisper_server.api.subtitles.cues import readable_cues
@@ -125,7 +125,7 @@ def to_verbose_json(transcript: Transcript, granularities: Collection[str], usag
         "task": transcript.task.value,
         # Of what is written, not of what was said: a translation is always into English.
         "language": "english" if translated else language_name(transcript.language),
-        "duration": _seconds(transcript.duration_s),
+        "duration": seconds(transcript.duration_s),
         "text": transcript.text,
     }
     if "segment" in granularities or not granularities:
@@ -139,8 +139,8 @@ def _segment(segment: Segment) -> dict[str, Any]:
     return {
         "id": segment.id,
         "seek": segment.seek,
-        "start": _seconds(segment.start_s),
-        "end": _seconds(segment.end_s),
+        "start": seconds(segment.start_s),
+        "end": seconds(segment.end_s),
         "text": segment.text,
         "tokens": list(segment.tokens),
         "temperature": _finite(segment.temperature),
@@ -152,7 +152,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
 
 
 def _word(word: Word) -> dict[str, Any]:
-    times = {"start": _seconds(word.start_s), "end": _seconds(word.end_s)}
+    times = {"start": seconds(word.start_s), "end": seconds(word.end_s)}
     return {"word": word.word.strip(), **times, **_speaker(word)}
 
 
@@ -167,11 +167,6 @@ def _clock(at_ms: int, decimal_mark: str) -> str:
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02d}:{minutes:02d}:{seconds:02d}{decimal_mark}{milliseconds:03d}"
-
-
-def _seconds(at_s: float) -> float:
-    """To the millisecond, as the subtitles have it: binary fractions say nothing more."""
-    return milliseconds(at_s) / 1000
 
 
 def _finite(number: float) -> float:

@@ -26,8 +26,8 @@ SAME_SHARE = 0.01
 store a mono sound twice with less. It is asked second by second, so that one word that only one channel has makes them differ."""
 
 
-class ChannelSound(Protocol):
-    """One decoded channel."""
+class Sound(Protocol):
+    """A decoded recording, or one channel of it; leaving it as a context manager frees the samples."""
 
     @property
     def samples(self) -> Samples: ...
@@ -47,19 +47,22 @@ class ChannelSound(Protocol):
 
 
 class ChannelDecoder(Protocol):
-    """Decodes one channel of a file."""
+    """Decodes files to samples."""
 
     async def read_audio(
         self, source: MemoryFile, reservation: Reservation, owner: str = "", channel: int | None = None
-    ) -> ChannelSound:
-        """Raises ApiError."""
+    ) -> Sound:
+        """One channel, or all of them mixed. The reservation is released with the sound.
+
+        Raises ApiError; a cancelled call stops the work.
+        """
 
 
 @dataclass
 class Channels:
     """Leaving it as a context manager frees the samples."""
 
-    kept: dict[int, ChannelSound] = field(default_factory=dict)
+    kept: dict[int, Sound] = field(default_factory=dict)
     """By number, from 0: those that sound, each different from the others. Never empty."""
     n_channels: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
@@ -69,7 +72,7 @@ class Channels:
         """The length of the recording."""
         return max(sound.duration_s for sound in self.kept.values())
 
-    def keep(self, number: int, sound: ChannelSound) -> None:
+    def keep(self, number: int, sound: Sound) -> None:
         """Hold `sound` until the channels are left."""
         self.kept[number] = self._open.enter_context(sound)
 

@@ -32,10 +32,10 @@ from whisper_server.audio.messages import (
 )
 from whisper_server.audio.sandbox import SandboxReport
 from whisper_server.audio.worker_socket import WorkerSocket
+from whisper_server.children import own_child_environment
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 _MIN_PROGRESS_CPU_S = 0.001
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
 class WorkerDied(Exception):
@@ -77,7 +77,7 @@ class WorkerProcess:
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
-                    env=_environment(),
+                    env=own_child_environment(),
                 )
             worker = cls(process, ours, limits)
         except BaseException:
@@ -233,10 +233,3 @@ def _pidfd(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except OSError:
         return None
-
-
-def _environment() -> dict[str, str]:
-    """No token, no key. The import path is that of the server, so that both run the same code."""
-    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from whisper_runtime.memory import DIARIZER_BYTES
+from whisper_server.children import own_child_environment
 from whisper_server.diarization.messages import READY, BadMessage, DiarizationJob, DiarizationResult
 from whisper_server.errors import AudioTooLong, BadRequest, InternalError, MemoryFull, Unavailable
 from whisper_server.fairness.fair_semaphore import FairSemaphore
@@ -32,7 +33,6 @@ _MAX_RESULT_BYTES = 64 << 20
 _IDLE_S = 60.0
 _START_S = 120.0
 _UNLIMITED = MemoryBudget.unlimited()
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ async def _started() -> asyncio.subprocess.Process:
             stdout=asyncio.subprocess.PIPE,
             limit=_MAX_RESULT_BYTES,
             start_new_session=True,
-            env=_environment(),
+            env=own_child_environment(),
         )
     except OSError as error:
         raise Unavailable(f"The diarizing process does not start: {error.strerror}. Try again.") from error
@@ -219,10 +219,3 @@ def _kill(process: asyncio.subprocess.Process) -> None:
     """SIGKILL: the process has nothing to clean up."""
     with suppress(ProcessLookupError):
         process.kill()
-
-
-def _environment() -> dict[str, str]:
-    """No token, no key. The import path is that of the server, so that both run the same code."""
-    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}

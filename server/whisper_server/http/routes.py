@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from aiohttp import web
 from whisper_runtime.environment import Network
 from whisper_server import recordings
 from whisper_server.api.diarized import RTTM_CONTENT_TYPE, to_rttm
-from whisper_server.api.formats import format_transcript, tokens_usage, usage_of
+from whisper_server.api.formats import format_transcript, usage_of
 from whisper_server.api.options import Policy, ResponseFormat
 from whisper_server.api.served_models import find_model, model_object
 from whisper_server.diarized_recording import (
@@ -37,8 +37,8 @@ from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import send_continue
 from whisper_server.http.quotas import Quotas
 from whisper_server.http.request_record import RequestRecord
-from whisper_server.http.speaker_events import segment_events
-from whisper_server.http.sse import Event, EventSender, delta_event, done_event
+from whisper_server.http.sse import EventSender
+from whisper_server.http.stream_events import segment_events, transcript_events
 from whisper_server.live.session_options import SessionRules
 from whisper_server.live.sessions import LiveSessions
 from whisper_server.memory_budget import MemoryBudget, Reservation
@@ -143,7 +143,7 @@ async def _answer(request: web.Request, task: Task, state: AppState, backend: Ba
                 # A GPU finishes many recordings at once.
                 await state.recording_throttle.acquire()
         if _is_quick(transcript, form):
-            return _response_of(transcript, form, state.budget.reservation(owner))
+            return _response_of(transcript, form, reservation())
         # Formatting hours of speech takes long: not on the event loop.
         return await asyncio.to_thread(_response_of, transcript, form, reservation())
 
@@ -181,19 +181,6 @@ async def _stream(
     if form.response_format is ResponseFormat.DIARIZED_JSON:
         return await sender.send(segment_events(transcription, turns))
     return await sender.send(transcript_events(transcription, logprobs=form.options.logprobs))
-
-
-async def transcript_events(transcription: Transcription, *, logprobs: bool) -> AsyncIterator[Event]:
-    """One delta per window with text, then the whole transcript."""
-    windows = []
-    async for window in transcription.windows():
-        windows.append(window)
-        if window.text:
-            yield delta_event(window, logprobs=logprobs)
-    transcript = transcription.assemble(windows)
-    yield done_event(
-        transcript.text, transcript.languages, tokens_usage(transcript), transcript.logprobs if logprobs else None
-    )
 
 
 def note_form(record: RequestRecord, form: Form) -> None:

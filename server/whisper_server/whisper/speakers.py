@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from string import ascii_uppercase
 
-from whisper_server.whisper.transcript import Segment, Transcript, Word
+from whisper_server.whisper.transcript import Segment, Transcript, Word, placed_words
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _pieces(segment: Segment, turns: Sequence[Turn]) -> Iterator[Segment]:
     near = [turn for turn in turns if turn.end_s > segment.start_s and turn.start_s < segment.end_s] or turns
     words = [replace(word, speaker=speaker_at(word.start_s, word.end_s, near)) for word in segment.words]
     runs = [tuple(run) for _, run in groupby(words, key=lambda word: word.speaker)]
-    texts = _texts(segment.text, runs)
+    texts = _texts(segment, runs)
     if len(runs) < 2 or texts is None:
         speaker = runs[0][0].speaker if len(runs) == 1 else speaker_at(segment.start_s, segment.end_s, near)
         yield replace(segment, words=tuple(words), speaker=speaker)
@@ -92,15 +92,10 @@ def _pieces(segment: Segment, turns: Sequence[Turn]) -> Iterator[Segment]:
         )
 
 
-def _texts(text: str, runs: Sequence[Sequence[Word]]) -> list[str] | None:
-    """The parts of `text` that the runs of words make up; None if a word is not in it."""
-    texts, end = [], 0
-    for number, run in enumerate(runs):
-        begin = end
-        for word in run:
-            found = text.find(word.word, end)
-            if found < 0 or not word.word:
-                return None
-            end = found + len(word.word)
-        texts.append(text[begin:end] if number < len(runs) - 1 else text[begin:])
-    return texts
+def _texts(segment: Segment, runs: Sequence[Sequence[Word]]) -> list[str] | None:
+    """The parts of the text that the runs of words make up; None if a word is not in it."""
+    placed = placed_words(segment)
+    if not placed:
+        return None
+    ends = [placed[n_words - 1].end for n_words in accumulate(map(len, runs))]
+    return [segment.text[begin:end] for begin, end in pairwise([0, *ends[:-1], len(segment.text)])]

@@ -161,3 +161,24 @@ class ServedModel:
     created: int
     """Unix time."""
     owned_by: str = "whisper-server"
+
+
+@dataclass(frozen=True)
+class PlacedWord:
+    """A word and where its text ends in the segment's."""
+
+    word: Word
+    end: int
+
+
+def placed_words(segment: Segment) -> tuple[PlacedWord, ...]:
+    """The words in the order of the text; none if one of them is not in it."""
+    placed: list[PlacedWord] = []
+    end = 0
+    for word in segment.words:
+        start = segment.text.find(word.word, end)
+        if start < 0 or not word.word:
+            return ()
+        end = start + len(word.word)
+        placed.append(PlacedWord(word, end))
+    return tuple(placed)

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 from wcwidth import iter_graphemes, wcswidth
 
-from whisper_server.api.cues import placed_words
 from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
-from whisper_server.whisper.transcript import Segment
+from whisper_server.whisper.transcript import Segment, placed_words
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class VerboseSegment(_Body):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
-    speaker: str | None = Field(default=None, description="Where speakers are told apart.")
+    speaker: str | None = Field(default=None, description="Only if the answer distinguishes speakers.")
 
 
 class VerboseWord(_Body):
@@ -101,7 +101,7 @@ class VerboseWord(_Body):
     word: str
     start: float = Field(ge=0)
     end: float = Field(ge=0)
-    speaker: str | None = Field(default=None, description="Where speakers are told apart.")
+    speaker: str | None = Field(default=None, description="Only if the answer distinguishes speakers.")
 
 
 class VerboseTranscription(_Body):

@@ -1,4 +1,4 @@
-"""The events of a stream in `diarized_json`: a segment with its speaker once it is final, then the whole transcript.
+"""The events of a stream: deltas, or segments with their speakers once they are final, then the whole transcript.
 
 Speakers are known when the whole recording was heard, so segments wait for that; windows are transcribed at the same time.
 """
@@ -10,9 +10,22 @@ from dataclasses import replace
 
 from whisper_server.api.formats import tokens_usage
 from whisper_server.diarized_recording import Turns
-from whisper_server.http.sse import Event, done_event, segment_event
+from whisper_server.http.sse import Event, delta_event, done_event, segment_event
 from whisper_server.service import Transcription
 from whisper_server.whisper.speakers import segments_with_speakers
+
+
+async def transcript_events(transcription: Transcription, *, logprobs: bool) -> AsyncIterator[Event]:
+    """One delta per window with text, then the whole transcript."""
+    windows = []
+    async for window in transcription.windows():
+        windows.append(window)
+        if window.text:
+            yield delta_event(window, logprobs=logprobs)
+    transcript = transcription.assemble(windows)
+    yield done_event(
+        transcript.text, transcript.languages, tokens_usage(transcript), transcript.logprobs if logprobs else None
+    )
 
 
 async def segment_events(transcription: Transcription, turns: Turns | None) -> AsyncIterator[Event]:
