@@ -31,7 +31,7 @@ from server_kit.raw import Wire, clip_form, head
 from speech_kit.scores import word_errors
 from speech_kit.sentences import spoken
 from speech_kit.sounds import silence, wav
-from suite_kit.slow import IN_SHORT, SLOW
+from suite_kit.slow import SLOW
 
 N_CLIPS = 12
 Found = TypeVar("Found")
@@ -43,20 +43,23 @@ def _workers(server: ServerProcess) -> list[psutil.Process]:
 
 
 @pytest.fixture(scope="module")
-def long_flac(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """20 minutes, an hour before a release: small to send, and a second or more of work to decode."""
-    path = tmp_path_factory.mktemp("long") / "long.flac"
-    soundfile.write(path, np.tile(silence(60), 20 if IN_SHORT else 60), 48_000)
+def dear_flac(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Four minutes of silence, small to send; by its rate and channels a decoder takes 1.8 CPU s, of which the test waits 0.3."""
+    path = tmp_path_factory.mktemp("dear") / "dear.flac"
+    minute = np.zeros((60 * 192_000, 8), np.int16)
+    with soundfile.SoundFile(path, "w", 192_000, 8) as file:
+        for _ in range(4):
+            file.write(minute)
     return path.read_bytes()
 
 
 @pytest.mark.on_ctranslate2(because="files are decoded before an engine hears them")
-def test_decoder_killed_in_mid_request_costs_no_request(start_server: StartServer, long_flac: bytes) -> None:
+def test_decoder_killed_in_mid_request_costs_no_request(start_server: StartServer, dear_flac: bytes) -> None:
     with start_server({"DECODE_WORKERS": "2"}) as server, ThreadPoolExecutor(N_CLIPS + 1) as pool:
         api = Api(server.url)
         idle = {worker.pid: _cpu_s(worker) for worker in _workers(server)}
         assert len(idle) == 2
-        doomed = pool.submit(api.post, long_flac)
+        doomed = pool.submit(api.post, dear_flac)
         clips = [pool.submit(api.post, wav(spoken("en", index).samples)) for index in range(N_CLIPS)]
         busy = _wait_for(lambda: next((w for w in _workers(server) if _cpu_s(w) > idle[w.pid] + 0.3), None))
         os.kill(busy.pid, signal.SIGKILL)

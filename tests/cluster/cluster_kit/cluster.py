@@ -92,10 +92,20 @@ class Cluster:
         self.kubectl("delete", kind, *names, f"--namespace={namespace}", "--ignore-not-found", f"--wait={wait}".lower())
 
     def annotate_pods(self, namespace: str, selector: str = "", **annotations: str) -> None:
-        """Change annotations of live pods; keys are those of `simulated_pods`, such as stage="ready"."""
+        """Change annotations of live pods; keys are those of `simulated_pods`, such as stage="ready".
+
+        A pod of an ended rollout may go between kubectl's list and its patch: then the pods are listed again.
+        """
         pairs = [f"test.whisper-operator.io/{key.replace('_', '-')}={value}" for key, value in annotations.items()]
         which = [f"--selector={selector}"] if selector else ["--all"]
-        self.kubectl("annotate", "pods", *which, f"--namespace={namespace}", "--overwrite", *pairs)
+        command = ("annotate", "pods", *which, f"--namespace={namespace}", "--overwrite", *pairs)
+        for is_last in (False, False, True):
+            try:
+                self.kubectl(*command)
+                return
+            except CommandFailed as failed:
+                if is_last or "(NotFound): pods" not in str(failed):
+                    raise
 
     def user_kubeconfig(self, account: str, namespace: str, *, duration: str = "4h") -> Path:
         """A kubeconfig for a ServiceAccount: what it may do is what its roles say."""
