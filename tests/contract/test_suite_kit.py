@@ -39,6 +39,16 @@ def test_run_reports_all_lanes(tmp_path: Path) -> None:
     assert not any(finished.is_failure for finished in run.finished)
 
 
+def test_lane_that_is_through_takes_the_rest(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    waits = Step("waits", ("sh", "-c", f"while [ ! -e {done} ]; do sleep 0.1; done"), has_report=False)
+    first = Step("first", ("true",), has_report=False)
+    rest = Step("rest", ("touch", str(done)), has_report=False)
+    run = Run(tmp_path / "logs", lambda _: None)
+    run.run([[waits], [first]], [rest])
+    assert [finished.step.name for finished in run.finished] == ["first", "rest", "waits"]
+
+
 def test_failing_step_shows_its_whole_log_and_later_steps_run(tmp_path: Path) -> None:
     said: list[str] = []
     run = Run(tmp_path / "logs", said.append)

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -49,12 +50,12 @@ def main(verb: str, arguments: list[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    run.run(lanes(arguments))
+    run.run(*lanes(arguments))
     return report(run)
 
 
-def lanes(arguments: list[str]) -> list[list[Step]]:
-    """The waiting lane, and the computing one, which gives way to it."""
+def lanes(arguments: list[str]) -> tuple[list[list[Step]], list[Step]]:
+    """The waiting lane and the computing one, which gives way to it; and the steps for the lane that is through first."""
     pytest = (f"{sys.prefix}/bin/pytest", "--color=no", f"--override-ini=timeout={TIMEOUT_S}")
     several = ("--dist=loadfile",)
     tools = (sys.executable, "-m", "cluster_kit", "tools")
@@ -67,19 +68,20 @@ def lanes(arguments: list[str]) -> list[list[Step]]:
         Step("node-tools", (*tools, "real"), kits, has_report=False),
         Step("images", ("scripts/build.sh", "archives"), has_report=False),
         Step("e2e", (*pytest, "tests/e2e", *arguments)),
-        # It computes, but the other lane has more to do: on 2 cores both end together.
-        Step("vllm", (*vllm, "api", limit, *arguments)),
     ]
     computing = [
         Step("units", (*pytest, *UNITS, "-n2", *several, *arguments)),
         Step("chart-tools", (*tools, "charts"), kits, has_report=False),
         Step("contract", (*pytest, "tests/contract", "-n2", *several, *arguments)),
         Step("api", (*pytest, "tests/api", "-n2", *several, *arguments)),
+    ]
+    rest = [
+        Step("vllm", (*vllm, "api", limit, *arguments)),
         Step("real", (*pytest, "tests/real", *arguments)),
         Step("vllm-conformance", (*vllm, "conformance", limit, *arguments)),
         Step("torch-conformance", (*vllm, "torch", limit, *arguments)),
     ]
-    return [waiting, [Step(s.name, s.command, s.environment, s.has_report, is_nice=True) for s in computing]]
+    return [waiting, [replace(step, is_nice=True) for step in computing]], rest
 
 
 def report(run: Run) -> int:

@@ -1,5 +1,7 @@
 """Steps of a test run in two lanes at once: one lane mostly waits (for leases, back-offs, rollouts), one computes.
 
+The rest, which may run beside anything, falls to the lane that is through first: both end together on any machine.
+
 Each step is a process with a log and a JUnit report of its own. What the reports say is in `reports`.
 """
 
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -68,10 +71,14 @@ class Run:
     def wall_s(self) -> float:
         return time.monotonic() - self._started_s
 
-    def run(self, lanes: Sequence[Sequence[Step]]) -> None:
-        """Run each lane's steps in their order, the lanes side by side. Returns when all lanes have ended."""
+    def run(self, lanes: Sequence[Sequence[Step]], rest: Sequence[Step] = ()) -> None:
+        """Run each lane's steps in their order, the lanes side by side; a lane that is through takes the next of the rest.
+
+        Returns when all have ended.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        threads = [threading.Thread(target=self._run_lane, args=(lane,), daemon=True) for lane in lanes]
+        shared = deque(rest)
+        threads = [threading.Thread(target=self._run_lane, args=(deque(lane), shared), daemon=True) for lane in lanes]
         for thread in threads:
             thread.start()
         said_s = time.monotonic()
@@ -89,10 +96,13 @@ class Run:
                 with suppress(ProcessLookupError):  # it has just ended
                     os.killpg(popen.pid, signal.SIGINT)
 
-    def _run_lane(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            if self._is_over:
-                return
+    def _run_lane(self, own: deque[Step], shared: deque[Step]) -> None:
+        while not self._is_over:
+            with self._lock:
+                steps = own or shared
+                if not steps:
+                    return
+                step = steps.popleft()
             finished = self._run_step(step)
             with self._lock:
                 self.finished.append(finished)
