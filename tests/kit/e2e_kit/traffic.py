@@ -19,11 +19,13 @@ import openai
 
 from e2e_kit.attempts import FailedAttempt, failed_attempts, told
 from e2e_kit.clips import Clip, ask_quietly, clips
+from suite_kit.slow import IN_SHORT
 
 DEFAULT_RETRIES = openai.DEFAULT_MAX_RETRIES
 N_CLIENTS = 8
-REST_S = 2.0
-"""Between an answer and a client's next request: eight clients keep two cores busy, and do not flood them."""
+REST_S = 6.0 if IN_SHORT else 2.0
+"""Between an answer and a client's next request. At 2 s eight clients keep two cores busy, and do not flood them; at 6 s about
+one request is in flight at any time, which suffices to see what a fault loses."""
 ANSWER_S = 120.0
 """What takes longer has failed. Undisturbed it is about a second."""
 START_S = 120.0
