@@ -122,7 +122,6 @@ def test_bug_9_no_setting_is_without_effect_in_silence(settings: dict[str, str],
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.on_both_engines
 def test_bug_10_every_number_in_every_answer_is_finite(api: Api, clip: bytes) -> None:
     """NaN is no JSON, and a test that compares with it cannot fail."""
     sounds = [clip, wav(silence(1)), wav(spoken("de", 3, "heldout").samples)]

@@ -139,7 +139,6 @@ def test_temperature_zero_is_the_same_text_every_time(api: Api, clip: bytes) -> 
     assert len(set(texts)) == 1
 
 
-@pytest.mark.on_both_engines
 def test_a_temperature_is_used_and_reported(api: Api) -> None:
     audio = wav(spoken("ru", 3, "heldout").samples)
     answers = in_flight(lambda _: api.verbose(audio, temperature=1), range(6))
