@@ -20,7 +20,7 @@ from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.window import TorchWindow
 from whisper_server.engines.torch.wire import Answer, DecodedTokens, DecodeTask, Detected, DetectTask, Place, Task
-from whisper_server.malloc import freeze_loaded_objects
+from whisper_server.memory.malloc import freeze_loaded_objects
 from whisper_server.metrics import Metrics
 from whisper_server.serve import run
 from whisper_server.service import Backend

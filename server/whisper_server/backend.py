@@ -12,9 +12,9 @@ from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.pool import AudioDecoderPool
 from whisper_server.audio.sandbox import forbid_memory_access
 from whisper_server.diarization.diarizer import Diarizer
-from whisper_server.event_loop import running
-from whisper_server.malloc import freeze_loaded_objects, trim_when_idle
+from whisper_server.memory.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
+from whisper_server.process.event_loop import running
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.speech.live_windows import LiveWindows

@@ -17,18 +17,18 @@ from functools import partial
 
 from whisper_runtime.memory import n_decoders
 from whisper_server import __version__
-from whisper_server.children import children, kill
 from whisper_server.errors import StartError
-from whisper_server.event_loop import LagMeter, first_to_end, running
 from whisper_server.http.app import app_state, build_app, build_metrics_app, make_runner
 from whisper_server.http.keys import KeyRing
 from whisper_server.http.listener import Listener, max_descriptors, plan_descriptors
 from whisper_server.http.protocol import HttpRunner
-from whisper_server.logs import configure_logging
-from whisper_server.malloc import limit_arenas, trim
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
+from whisper_server.memory.malloc import limit_arenas, trim
+from whisper_server.memory.pod import BudgetPlan, PodMemory, cgroup_limit_bytes
 from whisper_server.metrics import Metrics
-from whisper_server.pod_memory import BudgetPlan, PodMemory, cgroup_limit_bytes
+from whisper_server.process.children import children, kill
+from whisper_server.process.event_loop import LagMeter, first_to_end, running
+from whisper_server.process.logs import configure_logging
 from whisper_server.service import Backend, Service
 from whisper_server.settings import Settings
 

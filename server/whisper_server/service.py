@@ -15,7 +15,7 @@ from whisper_server.audio.channels import ChannelDecoder
 from whisper_server.diarization.diarizer import SpeakerQuestion
 from whisper_server.errors import Draining, ModelLoading, Unavailable
 from whisper_server.live.speech_protocol import LiveSpeech
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.speakers import Turn
 from whisper_server.whisper.transcript import Options, Samples, Transcript, WindowTranscript

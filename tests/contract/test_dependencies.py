@@ -78,7 +78,7 @@ def reads_environment(source: str) -> bool:
             "server",
             {
                 "__main__.py",
-                "children.py",
+                "process/children.py",
                 "diarization/nets.py",
                 "engines/vllm/engine_args.py",
                 "speech/vad.py",

@@ -41,6 +41,17 @@ def test_version_is_in_one_place() -> None:
 
 
 @pytest.mark.parametrize(
+    ("folder", "most"), [("server/whisper_server", 22), ("server/whisper_server/engines/vllm", 14)]
+)
+def test_packages_have_few_entries(folder: str, most: int) -> None:
+    """Files and folders at the top; what comes new finds a package, or makes one with what is there."""
+    assert (
+        len({name.removeprefix(f"{folder}/").split("/")[0] for name in tracked() if name.startswith(f"{folder}/")})
+        <= most
+    )
+
+
+@pytest.mark.parametrize(
     "lock",
     [
         "requirements-dev.lock",

@@ -28,7 +28,7 @@ from whisper_runtime.memory import (
     n_decoders,
     reserved_bytes,
 )
-from whisper_server.pod_memory import BudgetPlan, PodMemory
+from whisper_server.memory.pod import BudgetPlan, PodMemory
 from whisper_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]

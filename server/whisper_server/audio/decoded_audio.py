@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from whisper_server.audio.memory_file import MemoryFile
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 

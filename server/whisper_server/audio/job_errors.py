@@ -20,7 +20,7 @@ from whisper_server.errors import (
     MemoryFull,
     Unavailable,
 )
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 
 _LOG = logging.getLogger(__name__)
 _REFUSALS = {error.code: error for error in (InvalidAudio, AudioTooShort, AudioTooLong)}

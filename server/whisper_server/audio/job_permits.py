@@ -11,7 +11,7 @@ from whisper_server.audio.job_queue import JobQueue, QueuedJob
 from whisper_server.audio.limits import LONG_PRICE_S, price_of_header, price_of_samples
 from whisper_server.audio.messages import Probed
 from whisper_server.errors import ApiError, Overloaded, TooMuchWork
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 
 
 class Postponed(Exception):

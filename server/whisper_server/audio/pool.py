@@ -37,7 +37,7 @@ from whisper_server.errors import (
     InternalError,
     StartError,
 )
-from whisper_server.memory_budget import MemoryBudget, Reservation
+from whisper_server.memory.budget import MemoryBudget, Reservation
 
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.2

@@ -32,7 +32,7 @@ from whisper_server.audio.messages import (
 )
 from whisper_server.audio.sandbox import SandboxReport
 from whisper_server.audio.worker_socket import WorkerSocket
-from whisper_server.children import own_child_environment
+from whisper_server.process.children import own_child_environment
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 _MIN_PROGRESS_CPU_S = 0.001

@@ -17,11 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from whisper_runtime.memory import DIARIZER_BYTES
-from whisper_server.children import own_child_environment
 from whisper_server.diarization.messages import READY, BadMessage, DiarizationJob, DiarizationResult
 from whisper_server.errors import AudioTooLong, BadRequest, InternalError, MemoryFull, Unavailable
 from whisper_server.fairness.fair_semaphore import FairSemaphore
-from whisper_server.memory_budget import MemoryBudget, Reservation
+from whisper_server.memory.budget import MemoryBudget, Reservation
+from whisper_server.process.children import own_child_environment
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.speakers import Turn, named
 from whisper_server.whisper.transcript import Samples

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from whisper_server.errors import Overloaded, TooManyRequests, TooMuchWork
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
 
 
 class RequestSlots:

@@ -29,7 +29,7 @@ from whisper_server.http.quotas import QuotaLimits, Quotas
 from whisper_server.http.routes import APP_STATE, AppState
 from whisper_server.live.session_options import SessionRules
 from whisper_server.live.sessions import LiveSessions
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Service
 from whisper_server.settings import Settings

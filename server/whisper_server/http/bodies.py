@@ -11,7 +11,7 @@ import weakref
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
 
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 
 PIECE_BYTES = 16_384
 WRITE_BUFFER_BYTES = 16_384

@@ -8,7 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from whisper_server.http.request_record import RequestRecord
-from whisper_server.logs import REQUEST_ID
+from whisper_server.process.logs import REQUEST_ID
 
 RECORD = web.RequestKey("record", RequestRecord)
 

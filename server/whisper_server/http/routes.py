@@ -15,18 +15,10 @@ from functools import partial
 from aiohttp import web
 
 from whisper_runtime.environment import Network
-from whisper_server import recordings
 from whisper_server.api.diarized import RTTM_CONTENT_TYPE, to_rttm
 from whisper_server.api.formats import format_transcript, usage_of
 from whisper_server.api.options import Policy, ResponseFormat
 from whisper_server.api.served_models import find_model, model_object
-from whisper_server.diarized_recording import (
-    Turns,
-    diarizer_of,
-    finding_turns,
-    speaker_question,
-    transcript_with_speakers,
-)
 from whisper_server.errors import ApiError
 from whisper_server.http.admission import RequestSlots, check_budget, check_wait, check_work
 from whisper_server.http.bodies import PiecewiseBody
@@ -41,8 +33,16 @@ from whisper_server.http.sse import EventSender
 from whisper_server.http.stream_events import segment_events, transcript_events
 from whisper_server.live.session_options import SessionRules
 from whisper_server.live.sessions import LiveSessions
-from whisper_server.memory_budget import MemoryBudget, Reservation
+from whisper_server.memory.budget import MemoryBudget, Reservation
 from whisper_server.metrics import Metrics
+from whisper_server.recordings.recording import decode_recording, transcribe_recording
+from whisper_server.recordings.with_speakers import (
+    Turns,
+    diarizer_of,
+    finding_turns,
+    speaker_question,
+    transcript_with_speakers,
+)
 from whisper_server.service import Backend, Service, Transcription
 from whisper_server.whisper.transcript import ServedModel, Task, Transcript
 
@@ -115,7 +115,7 @@ async def _answer(request: web.Request, task: Task, state: AppState, backend: Ba
                         diarizer_of(backend)  # before the work
                         asking = speaker_question(form.speakers, backend, reservation, owner)
                         question = await stack.enter_async_context(asking)
-                    recording = await recordings.decode(backend.decoder, form.file, form.options, reservation, owner)
+                    recording = await decode_recording(backend.decoder, form.file, form.options, reservation, owner)
             upload.release()
         with recording, timed(record, "transcribe_s"):
             await state.recording_throttle.acquire()
@@ -135,7 +135,7 @@ async def _answer(request: web.Request, task: Task, state: AppState, backend: Ba
             audio_s = recording.audio_s if form.options.voice_activity is None else 0.0
             check_work(audio_s, backend.pipeline.work_s(audio_s), state.max_queue_s)
             check_wait(backend.pipeline.estimated_wait_s(owner, audio_s), state.max_queue_s)
-            async with recordings.transcribe(backend.pipeline, recording, form.options, owner) as transcription:
+            async with transcribe_recording(backend.pipeline, recording, form.options, owner) as transcription:
                 if form.stream:
                     return await _stream(request, transcription, form, turns)
                 whole = transcription.transcript()

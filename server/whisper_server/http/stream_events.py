@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from whisper_server.api.formats import tokens_usage
-from whisper_server.diarized_recording import Turns
 from whisper_server.http.sse import Event, delta_event, done_event, segment_event
+from whisper_server.recordings.with_speakers import Turns
 from whisper_server.service import Transcription
 from whisper_server.whisper.speakers import segments_with_speakers
 

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from whisper_server import recordings
 from whisper_server.api.diarized import to_rttm
 from whisper_server.api.formats import duration_usage, format_transcript
 from whisper_server.api.options import ResponseFormat
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.backend import load_backend
-from whisper_server.diarized_recording import diarizer_of, finding_turns, speaker_question
 from whisper_server.errors import ApiError, BadRequest
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
 from whisper_server.metrics import Metrics
+from whisper_server.recordings.recording import decode_recording, transcribe_recording
+from whisper_server.recordings.with_speakers import diarizer_of, finding_turns, speaker_question
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.output import Progress, print_transcript, write_whole
@@ -114,7 +114,7 @@ class FileRun:
     async def _transcript(self, recording: SourceFile) -> str:
         options = self._options
         with await asyncio.to_thread(_read, recording.source) as file:
-            sound = await recordings.decode(
+            sound = await decode_recording(
                 self._backend.decoder, file, options.options, MemoryBudget.unlimited().reservation
             )
         async with AsyncExitStack() as stack:
@@ -130,7 +130,7 @@ class FileRun:
                     return to_rttm(await turns, "_".join(recording.source.stem.split()))
             done_s = 0.0
             self._progress.expect(recording.n_bytes, sound.duration_s)
-            async with recordings.transcribe(self._backend.pipeline, sound, options.options) as transcription:
+            async with transcribe_recording(self._backend.pipeline, sound, options.options) as transcription:
                 windows = []
                 async for window in transcription.windows():
                     windows.append(window)

@@ -10,7 +10,7 @@ from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.audio.read_audio import read_audio
 from whisper_server.audio.upload_reader import UploadReader
-from whisper_server.memory_budget import MemoryBudget, Reservation
+from whisper_server.memory.budget import MemoryBudget, Reservation
 from whisper_server.whisper.transcript import Samples
 
 

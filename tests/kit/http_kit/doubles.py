@@ -13,7 +13,7 @@ import numpy as np
 from live_kit.doubles import LiveSpeechDouble
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.errors import Overloaded
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 from whisper_server.service import Backend
 from whisper_server.whisper.engine_protocol import EngineWindow, ModelFacts
 from whisper_server.whisper.transcript import Options, Samples, Segment, TokenLogprob, Transcript, WindowTranscript

@@ -15,9 +15,9 @@ from whisper_server.http.keys import KeyRing
 from whisper_server.http.listener import Listener
 from whisper_server.http.protocol import HttpServer
 from whisper_server.http.routes import AppState
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
+from whisper_server.memory.pod import DEFAULT_BUDGET_BYTES
 from whisper_server.metrics import Metrics
-from whisper_server.pod_memory import DEFAULT_BUDGET_BYTES
 from whisper_server.service import Service
 from whisper_server.settings import Settings
 

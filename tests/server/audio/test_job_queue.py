@@ -16,7 +16,7 @@ from whisper_server.audio.limits import DecoderLimits, price_of_header
 from whisper_server.audio.messages import Probed
 from whisper_server.audio.pool import AudioDecoderPool
 from whisper_server.errors import Overloaded, TooMuchWork
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
 
 DEAR = Probed(655_350, 8, 600_000)
 CLIP = Probed(16_000, 1, 5_000)

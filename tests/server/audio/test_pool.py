@@ -33,7 +33,7 @@ from whisper_server.errors import (
     Overloaded,
     Unavailable,
 )
-from whisper_server.memory_budget import MemoryBudget, Reservation
+from whisper_server.memory.budget import MemoryBudget, Reservation
 
 WAV = files.wav(sweep(3, 24_000), 24_000)
 LONG = files.wav(sweep(90, 16_000), 16_000)

@@ -24,7 +24,7 @@ from model_kit.pipeline import numbered, pipeline, spans
 from whisper_server.audio.decoded_audio import DecodedAudio
 from whisper_server.audio.memory_file import MemoryFile, seal
 from whisper_server.errors import InternalError
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 from whisper_server.service import Backend
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest

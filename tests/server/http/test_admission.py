@@ -11,7 +11,7 @@ from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import form_body, post_head, read_answer, running, until
 from whisper_server.errors import Overloaded
 from whisper_server.http.admission import check_wait
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
 
 
 def test_a_reservation_takes_and_gives_back() -> None:

@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import FORM_TYPE, form_body, running, talk, until
-from whisper_server.event_loop import LagMeter
-from whisper_server.event_loop import running as in_background
-from whisper_server.logs import configure_logging
 from whisper_server.metrics import Metrics
+from whisper_server.process.event_loop import LagMeter
+from whisper_server.process.event_loop import running as in_background
+from whisper_server.process.logs import configure_logging
 
 
 @pytest.fixture

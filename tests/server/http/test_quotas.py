@@ -14,7 +14,7 @@ from http_kit.running import Running, form_body, post_head, read_answer, running
 from whisper_server.errors import RateLimited, TooManyRequests
 from whisper_server.http.admission import RequestSlots
 from whisper_server.http.quotas import QuotaLimits, Quotas
-from whisper_server.memory_budget import MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
 
 PROXY = "127.0.0.1"
 Answer = tuple[int, dict[str, str], Any]

@@ -16,7 +16,7 @@ import pytest
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import form_body, post_head, read_answer, running, until
 from whisper_server.http.openapi.docs_page import docs_asset
-from whisper_server.malloc import trim
+from whisper_server.memory.malloc import trim
 
 N_CLIENTS = int(os.environ.get("SOAK_UNREAD_ANSWERS", "400"))
 MAX_BYTES_PER_CLIENT = 70_000

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from whisper_server.children import children, kill
+from whisper_server.process.children import children, kill
 
 Loaded = TypeVar("Loaded")
 

@@ -23,7 +23,7 @@ from whisper_server.errors import BadRequest, MemoryFull, Overloaded, UploadTime
 from whisper_server.http.forms.limits import FormLimits, refuse_by_headers
 from whisper_server.http.forms.multipart import FormPart, FormPartReader, discard
 from whisper_server.http.loop_throttle import LoopThrottle
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 from whisper_server.whisper.transcript import Options, Task
 
 _DISCARD_S = 10.0

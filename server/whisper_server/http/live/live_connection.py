@@ -16,14 +16,14 @@ from whisper_server.api.realtime_client_events import AppendAudio, EventRefused,
 from whisper_server.api.realtime_server_events import Failure
 from whisper_server.api.realtime_session import SessionConfig
 from whisper_server.errors import ApiError, BadRequest, Draining, MemoryFull
-from whisper_server.event_loop import cancel
 from whisper_server.http.error_responses import internal_error
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.live.socket import EventSocket
 from whisper_server.http.routes import AppState
 from whisper_server.live.ending import CloseCode, SessionIdle, SessionOver
 from whisper_server.live.session import Session, SessionHooks
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
+from whisper_server.process.event_loop import cancel
 from whisper_server.service import Backend
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from whisper_runtime.memory import (
     reserved_bytes,
 )
 from whisper_server.errors import StartError
-from whisper_server.pod_memory import BudgetPlan, PodMemory, cgroup_limit_bytes, held_bytes
+from whisper_server.memory.pod import BudgetPlan, PodMemory, cgroup_limit_bytes, held_bytes
 
 V1_UNLIMITED = "9223372036854771712"
 CGROUP, MEMORY = "sys/fs/cgroup", "sys/fs/cgroup/memory"

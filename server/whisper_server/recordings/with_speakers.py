@@ -14,8 +14,8 @@ from whisper_server.api.speakers import SpeakersSpec, check_reference_length, un
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.diarization.diarizer import KnownSpeaker, SpeakerQuestion
 from whisper_server.errors import BadRequest, InvalidAudio
-from whisper_server.event_loop import cancel
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
+from whisper_server.process.event_loop import cancel
 from whisper_server.service import Backend, Diarizer
 from whisper_server.whisper.speakers import Turn, with_speakers
 from whisper_server.whisper.transcript import Samples, Transcript

@@ -13,7 +13,7 @@ from typing import Self
 from whisper_server.audio.channels import read_channels
 from whisper_server.audio.memory_file import MemoryFile
 from whisper_server.errors import BadRequest
-from whisper_server.memory_budget import Reservation
+from whisper_server.memory.budget import Reservation
 from whisper_server.service import Decoder, Pipeline, Transcription
 from whisper_server.speech.multichannel import MultichannelTranscription
 from whisper_server.whisper.transcript import Options, Samples
@@ -41,7 +41,7 @@ class Recording:
         self._open.close()
 
 
-async def decode(
+async def decode_recording(
     decoder: Decoder, file: MemoryFile, options: Options, new_reservation: Callable[[], Reservation], owner: str = ""
 ) -> Recording:
     """Decode `file`, each channel by itself where the options ask for it. Raises ApiError."""
@@ -62,7 +62,7 @@ async def decode(
         return Recording(sound.duration_s, ((None, sound.samples),), opening.pop_all())
 
 
-def transcribe(
+def transcribe_recording(
     pipeline: Pipeline, recording: Recording, options: Options, owner: str = ""
 ) -> AbstractAsyncContextManager[Transcription]:
     """The transcription of `recording`, not started. Raises BadRequest for a language that the model lacks."""

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from whisper_runtime.memory import DECODER_BYTES, MIB, budget_for_bytes, reserved_bytes
-from whisper_server.children import children
 from whisper_server.errors import StartError
+from whisper_server.process.children import children
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from whisper_server.malloc import freeze_loaded_objects, trim, trim_when_idle
+from whisper_server.memory.malloc import freeze_loaded_objects, trim, trim_when_idle
 
 MIB = 1 << 20
 

@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-from whisper_server.children import children, kill
+from whisper_server.process.children import children, kill
 
 
 def test_kill_ends_descendants_and_no_other_process() -> None:
