@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
-import librosa
 import numpy as np
+import soxr
 from figures import machine
 from live import Result, delays_s, line
 
@@ -117,7 +117,7 @@ async def measured(arguments: argparse.Namespace, clock: Clock) -> None:
             results: list[Result] = []
             for language in arguments.languages.split(","):
                 recording = long_recording(language, arguments.prompts, arguments.seed)
-                samples = librosa.resample(recording.sound, orig_sr=RATE_HZ, target_sr=16_000)
+                samples = soxr.resample(recording.sound, RATE_HZ, 16_000)
                 async with transcriber.transcribe(samples, Options(language=language)) as work:
                     as_file = (await work.transcript()).text
                 async with transcriber.transcribe(samples, Options(language=language, words=True)) as work:

@@ -2,7 +2,7 @@
 """Writes the mel filters that the server computes features with, made by librosa: server/whisper_server/whisper/mel_filters.npz.
 
 openai/whisper ships the same matrices in a file of the same name (`whisper/assets`). The server only reads the file, because
-importing librosa costs 8 s of CPU time and 175 MB at every start. tests/server/whisper/test_mel.py compares file and librosa.
+importing librosa costs 8 s of CPU time and 175 MB at every start. tests/server/speech/test_as_librosa.py compares file and librosa.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ NOTED = pytest.StashKey[list[str]]()
 """Figures that no report holds yet."""
 REPORTED = pytest.StashKey[list[str]]()
 N_LEFT_OUT = pytest.StashKey[int]()
-# Each process of tests that uses librosa would compile it in a fresh checkout: 29 CPU s for one loudness, 3 as it is.
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+# librosa compiles at its first use, 29 CPU s for one loudness, and keeps that in the virtual environment: not for the next one.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "whisper-numba"))
 
 
 class Figures:

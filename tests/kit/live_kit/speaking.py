@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import librosa
 import numpy as np
+import soxr
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
@@ -64,7 +64,7 @@ class Conversation:
 
 def pcm(sound: np.ndarray[Any, Any], rate_hz: int) -> bytes:
     """16 bits at 24 kHz."""
-    resampled = librosa.resample(sound, orig_sr=rate_hz, target_sr=RATE_HZ) if rate_hz != RATE_HZ else sound
+    resampled = soxr.resample(sound, rate_hz, RATE_HZ) if rate_hz != RATE_HZ else sound
     return bytes((np.clip(resampled, -1, 1) * 32767).astype("<i2").tobytes())
 
 
