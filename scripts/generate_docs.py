@@ -19,7 +19,7 @@ from typing import Any
 import whisper_operator.settings
 import whisper_server.settings
 from whisper_server import __version__
-from whisper_server.api.served_models import DEFAULT_NAMES
+from whisper_server.api.served_models import DEFAULT_NAMES, DIARIZING_NAMES
 from whisper_server.http.openapi import DocumentFacts, openapi_document
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def settings_page(path: str, settings: type[Any]) -> str:
 
 
 def reference_page() -> str:
-    document = openapi_document(DocumentFacts(version=__version__, model_names=DEFAULT_NAMES))
+    document = openapi_document(DocumentFacts(version=__version__, model_names=(*DEFAULT_NAMES, *DIARIZING_NAMES)))
     schemas: Mapping[str, Schema] = document["components"]["schemas"]
     operations = [
         operation_text(method, path, operation, schemas)
@@ -80,7 +80,7 @@ def reference_page() -> str:
 def operation_text(method: str, path: str, operation: Schema, schemas: Mapping[str, Schema]) -> str:
     parts = [
         f"### {method.upper()} {path}\n",
-        f"{operation['summary']}. {operation.get('description', '')}".strip() + "\n",
+        f"{operation['summary'].rstrip('.?')}. {operation.get('description', '')}".strip() + "\n",
     ]
     if "parameters" in operation:
         rows = ((f"`{one['name']}`", one["in"], one.get("description", "")) for one in operation["parameters"])

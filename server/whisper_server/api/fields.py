@@ -106,7 +106,7 @@ class FormFields(BaseModel):
     highlight_words: Flag = Field(default=False, description="Underline each word while it is said. With `vtt` only.")
     stream: Flag = Field(
         default=False,
-        description="Send the text as it is ready, as server-sent events. With `json` and `text` only.",
+        description="Send the text as it is ready, as server-sent events. With `json`, `text` and `diarized_json` only.",
     )
     multichannel: Flag = Field(
         default=False,
