@@ -207,7 +207,9 @@ async def _drain(settings: Settings, runner: HttpRunner, signals: Signals, servi
     service.draining = True
     server = runner.http_server
     if service.is_loaded:
-        log.info("Draining for %g s: new requests are still served; a second signal ends the drain", settings.drain_seconds)
+        log.info(
+            "Draining for %g s: new requests are still served; a second signal ends the drain", settings.drain_seconds
+        )
         await signals.wait(2, settings.drain_seconds)
     for site in runner.sites:
         await site.stop()

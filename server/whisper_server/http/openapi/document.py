@@ -130,10 +130,16 @@ def _paths(facts: DocumentFacts) -> Json:
                 ]
             }
         },
-        "/health": {"get": _operation("health", "Whether the server is alive", _SERVICE, _json("Health"), (*_ALWAYS, 503))},
+        "/health": {
+            "get": _operation("health", "Whether the server is alive", _SERVICE, _json("Health"), (*_ALWAYS, 503))
+        },
         "/ready": {
             "get": _operation(
-                "ready", "Whether requests should be sent here, and why not", _SERVICE, _json("Readiness"), (*_ALWAYS, 503)
+                "ready",
+                "Whether requests should be sent here, and why not",
+                _SERVICE,
+                _json("Readiness"),
+                (*_ALWAYS, 503),
             )
         },
         "/metrics": {
