@@ -43,8 +43,8 @@ SHARED = {"engine": {"gpuMemoryUtilization": 0.4}}
         ({"gpu": {"class": "hopper"}}, ("h100",)),
         ({"gpu": {"class": "blackwell"}}, ("b200",)),
         ({"gpu": {"class": "auto"}}, WHOLE),
-        ({"gpu": {"class": "auto", "minMemoryGiB": 16}}, ("a100", "a10", "l4", "h100", "b200", "gke-l4")),
-        ({"gpu": {"class": "t4", "minMemoryGiB": 15}}, T4_NODES),
+        ({"gpu": {"class": "auto", "minMemoryGiB": 24}}, ("a100", "a10", "l4", "h100", "b200", "gke-l4")),
+        ({"gpu": {"class": "t4", "minMemoryGiB": 16}}, T4_NODES),
         ({"gpu": {"class": "ampere", "minMemoryGiB": 30}}, ("a100",)),
         ({"gpu": {"class": "t4", "shared": True}, **SHARED}, (*T4_NODES, "t4-shared")),
         ({"gpu": {"class": "ampere", "shared": True}, **SHARED}, ("a100", "a10", "a100-mig")),
@@ -65,7 +65,7 @@ def test_a_mig_slice_with_its_own_resource_name(cluster: Cluster, nodes: Nodes, 
         f"{resource}.memory": "9856",
     }
     nodes.only(NodeSpec("mixed", 0, labels, "present", resources={resource: "3"}), "a100", "cpu")
-    gpu = {"class": "ampere", "resourceName": resource, "minMemoryGiB": 9}
+    gpu = {"class": "ampere", "resourceName": resource, "minMemoryGiB": 10}
     lands_on(cluster, namespace, {"gpu": gpu}, {"mixed": 3})
 
 

@@ -57,8 +57,8 @@ _GPU = (
     Rule(
         at="spec",
         field="gpu.minMemoryGiB",
-        rule="self.gpu.class != 't4' || !has(self.gpu.minMemoryGiB) || self.gpu.minMemoryGiB <= 15",
-        message="a t4 has 15 GiB: write at most 15, or another class",
+        rule="self.gpu.class != 't4' || !has(self.gpu.minMemoryGiB) || self.gpu.minMemoryGiB <= 16",
+        message="a t4 is sold with 16 GiB: write at most 16, or another class",
     ),
     Rule(
         at="spec",

@@ -65,7 +65,11 @@ class Gpu:
         "nvidia.com/gpu",
         **EXTENDED_RESOURCE,
     )
-    min_memory_gib: int | None = spec_field("Only GPUs with at least this much memory.", minimum=1, maximum=1024)
+    min_memory_gib: int | None = spec_field(
+        "Only GPUs that are sold with at least this much memory: 16 takes a T4, 24 an A10G or L4, 80 an H100. A GPU or a MIG slice counts as its size if its driver reports at least 92 % of it.",
+        minimum=1,
+        maximum=1024,
+    )
     shared: bool = spec_field(
         "Whether the pods may run on GPUs that are shared by time-slicing or MPS, or that are a slice (MIG) under the name of a whole one. Needs engine.gpuMemoryUtilization.",
         False,

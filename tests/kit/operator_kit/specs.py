@@ -104,7 +104,9 @@ REFUSED: tuple[Refused, ...] = (
         {**CPU, "engine": {"gpuMemoryUtilization": 0.5}}, "spec.engine: Invalid value: gpu.class none takes no GPU"
     ),
     Refused({"gpu": {"shared": True}}, "spec.engine.gpuMemoryUtilization: Invalid value: a shared GPU is not all"),
-    Refused({"gpu": {"class": "t4", "minMemoryGiB": 16}}, "spec.gpu.minMemoryGiB: Invalid value: a t4 has 15 GiB"),
+    Refused(
+        {"gpu": {"class": "t4", "minMemoryGiB": 17}}, "spec.gpu.minMemoryGiB: Invalid value: a t4 is sold with 16 GiB"
+    ),
     Refused(
         {"gpu": {"class": "t4", "resourceName": "nvidia.com/mig-1g.5gb"}},
         "spec.gpu.resourceName: Invalid value: t4 and ada GPUs cannot be sliced",
