@@ -36,10 +36,10 @@ MESSAGES = {
     "failed mount": f'Pod {POD}: its node cannot prepare it. The node says: Multi-Attach error for volume "pvc-1". '
     f"See `kubectl describe pod -n team-a {POD}`.",
     "no GPU left": f"Pod {POD} has no node. The scheduler says: 0/13 nodes are available: 1 Insufficient nvidia.com/gpu, "
-    "12 node(s) didn't match Pod's node affinity/selector. Every nvidia.com/gpu that gpu.class t4 allows is taken: "
-    "free one or add a node, and the pod goes there by itself.",
+    "12 node(s) didn't match Pod's node affinity/selector. No node has a free nvidia.com/gpu that gpu.class t4 "
+    "allows: free one if there are some, or add one, and the pod goes there by itself.",
     "no such GPU": f"Pod {POD} has no node. The scheduler says: 0/13 nodes are available: 1 node(s) had untolerated taint(s), "
-    "12 node(s) didn't match Pod's node affinity/selector. No node has a GPU that gpu.class t4 allows: add one, and the pod "
+    "12 node(s) didn't match Pod's node affinity/selector. No node shows a GPU that gpu.class t4 allows: add one, and the pod "
     "goes there by itself, or change gpu.class. If a tainted node is meant for it, name its taint in pod.tolerations.",
     "an ending pod has the GPU": f"Pod {POD} has no node. The scheduler says: 0/13 nodes are available: 1 Insufficient nvidia.com/gpu, "
     "12 node(s) didn't match Pod's node affinity/selector. Pod a, which is ending, still has its GPU: it is free once running "

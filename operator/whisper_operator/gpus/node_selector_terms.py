@@ -7,7 +7,7 @@ them. Node autoscalers use the same terms to choose new nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from whisper_operator.errors import SpecError
@@ -18,6 +18,7 @@ from whisper_operator.gpus.expressions import (
     GPU,
     INSTANCE_TYPE,
     MAJOR,
+    MEMORY,
     MINOR,
     PRODUCT,
     Expression,
@@ -28,6 +29,7 @@ from whisper_operator.gpus.expressions import (
     not_in,
 )
 from whisper_operator.gpus.product_labels import (
+    NAMING_KEYS,
     by_product,
     is_mig,
     not_sold_as,
@@ -97,6 +99,20 @@ def without_gpu() -> list[Expression]:
     return [*gpus, *aws, not_in(INSTANCE_TYPE, *(name for product in PRODUCTS for name in product.instance_types))]
 
 
+def shows_its_gpu(labels: Mapping[str, str]) -> bool:
+    """Whether a label of a node says which GPU it has."""
+    types = {name for product in PRODUCTS for name in product.instance_types}
+    return MAJOR in labels or any(key in labels for key in NAMING_KEYS) or labels.get(INSTANCE_TYPE) in types
+
+
+def label_command(node: str, gpu: Gpu, engine: Engine) -> str:
+    """The command that labels a node so that the terms match it, with the least that they ask for."""
+    major, minor = max(needed_capability(engine).lowest, LOWEST.get(gpu.class_, (0, 0)))
+    memory = least_reported_mib(gpu.min_memory_gib) if gpu.min_memory_gib else 0
+    labels = [f"{MAJOR}={major}", f"{MINOR}={minor}", *([f"{_memory_key(gpu)}={memory}"] if memory else [])]
+    return " ".join(["kubectl label node", node, *labels])
+
+
 def _check_memory(gpu: Gpu) -> None:
     largest = MAX_MEMORY_GIB.get(gpu.class_)
     if largest is not None and gpu.min_memory_gib is not None and gpu.min_memory_gib > largest:
@@ -110,10 +126,13 @@ def _check_memory(gpu: Gpu) -> None:
 def _by_gfd(gpu: Gpu, capability: Sequence[Expression]) -> list[Expression]:
     expressions = list(capability)
     if gpu.min_memory_gib is not None:
-        # MIG devices with their own resource name have their own labels.
-        resource = gpu.resource_name if is_mig(gpu) else GPU
-        expressions.append(greater(f"{resource}.memory", least_reported_mib(gpu.min_memory_gib) - 1))
+        expressions.append(greater(_memory_key(gpu), least_reported_mib(gpu.min_memory_gib) - 1))
     return expressions if gpu.shared else [*expressions, *_whole_by_gfd(gpu), *whole_by_instance_type()]
+
+
+def _memory_key(gpu: Gpu) -> str:
+    """MIG devices with their own resource name have their own labels."""
+    return f"{gpu.resource_name}.memory" if is_mig(gpu) else MEMORY
 
 
 def _capabilities(gpu_class: GpuClass, wanted: CapabilityRange) -> list[list[Expression]]:

@@ -1,4 +1,4 @@
-"""Reads objects that are not watched: Secrets, IngressClasses, users' claims, and the Events of stuck pods.
+"""Reads objects that are not watched: Secrets, IngressClasses, users' claims, nodes with GPUs, and the Events of stuck pods.
 
 Answers are cached. A missing object is read again after MISSING_SECONDS. Secrets and classes that exist are cached longer, so
 that only a few are read per second, however many there are. Of a Secret only the names of its keys are stored, and which are empty.
@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whisper_operator.cluster_protocol import ApiError, Cluster
-from whisper_operator.kinds import CLAIM, CORE_EVENT, INGRESS_CLASS, SECRET, Kind
+from whisper_operator.kinds import CLAIM, CORE_EVENT, INGRESS_CLASS, NODE, SECRET, Kind
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.required_secrets import RequiredSecret, pod_secrets, pull_secrets, route_secrets
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
-from whisper_operator.snapshot import Presence, SecretLookup
+from whisper_operator.snapshot import NodeOffer, Presence, SecretLookup
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
+NODES_LAST_S = 20.0
+"""A list of all nodes is large: 1,000 of them with their images are about 10 MB."""
 SECONDS_PER_READ = 0.2
 """Budget for re-reading each Secret or IngressClass: with 50 in use each is re-read every 10 s, so a deletion is noticed
 within 10 s."""
@@ -83,6 +85,16 @@ class CachedReader:
         events: tuple[Document, ...] = await self._cached(("events", metadata["uid"]), fetch) or ()
         return events
 
+    async def nodes(self) -> tuple[NodeOffer, ...] | None:
+        """Nodes with extended resources; None: the operator may not list nodes. Read for pods that get no node only."""
+
+        async def fetch() -> tuple[tuple[NodeOffer, ...], bool]:
+            found = await self._cluster.list(NODE.api_version, NODE.kind, "")
+            return tuple(offer for node in found if (offer := node_offer(node)).extended), False
+
+        answer: tuple[NodeOffer, ...] | None = await self._cached(("nodes",), fetch, lasts_s=NODES_LAST_S)
+        return answer
+
     async def _secret(self, namespace: str, name: str, required: Sequence[RequiredSecret]) -> SecretLookup:
         if not self._settings.read_secrets:
             return SecretLookup(presence=Presence.UNKNOWN)
@@ -126,8 +138,8 @@ class CachedReader:
         answer: Document | None = await self._cached(("class", name or ""), fetch, unknown=unknown)
         return answer
 
-    async def _cached(self, key: tuple[str, ...], fetch: Any, unknown: Any = None) -> Any:
-        """The cached answer, or a new one if it has expired. `unknown` is the answer after a 403."""
+    async def _cached(self, key: tuple[str, ...], fetch: Any, unknown: Any = None, lasts_s: float = 0) -> Any:
+        """The cached answer, or a new one if it has expired. `unknown` is the answer after a 403; 0 s: by the settings."""
         now = self._clock()
         if key in self._answers and now < self._answers[key][0]:
             return self._answers[key][1]
@@ -137,7 +149,7 @@ class CachedReader:
             if error.code != 403:
                 raise
             answer, is_settled = unknown, True
-        lasts_s = self._settled_s if is_settled else self._settings.missing_seconds
+        lasts_s = lasts_s or (self._settled_s if is_settled else self._settings.missing_seconds)
         self._answers[key] = (now + 0.9 * lasts_s, answer)
         return answer
 
@@ -160,6 +172,19 @@ def default_of(classes: Iterable[Document]) -> Document | None:
     defaults = [one for one in classes if (one["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"]
     by_name = sorted(defaults, key=lambda one: str(one["metadata"]["name"]))
     return max(by_name, key=lambda one: str(one["metadata"].get("creationTimestamp")), default=None)
+
+
+def node_offer(node: Document) -> NodeOffer:
+    """What a node has besides CPU, memory, storage and pods: names with a domain, whose amounts are whole numbers."""
+    spec, metadata = node.get("spec", {}), node["metadata"]
+    amounts = node.get("status", {}).get("allocatable") or {}
+    return NodeOffer(
+        name=metadata["name"],
+        labels=metadata.get("labels") or {},
+        taints=tuple(spec.get("taints") or ()),
+        is_cordoned=bool(spec.get("unschedulable")),
+        extended={name: int(amount) for name, amount in amounts.items() if "/" in name and str(amount).isdigit()},
+    )
 
 
 def _last_seen(event: Document) -> str:
