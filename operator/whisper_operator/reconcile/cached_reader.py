@@ -20,8 +20,8 @@ from whisper_operator.snapshot import NodeOffer, Presence, SecretLookup
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 FORGET_AFTER_S = 600.0
-NODES_LAST_S = 20.0
-"""A list of all nodes is large: 1,000 of them with their images are about 10 MB."""
+SECONDS_PER_NODE = 0.02
+"""Nodes are listed again after this time for each of them. 1,000 with their images are about 10 MB: every 20 s."""
 SECONDS_PER_READ = 0.2
 """Budget for re-reading each Secret or IngressClass: with 50 in use each is re-read every 10 s, so a deletion is noticed
 within 10 s."""
@@ -87,12 +87,17 @@ class CachedReader:
 
     async def nodes(self) -> tuple[NodeOffer, ...] | None:
         """Nodes with extended resources; None: the operator may not list nodes. Read for pods that get no node only."""
+        n_nodes = 0
 
         async def fetch() -> tuple[tuple[NodeOffer, ...], bool]:
+            nonlocal n_nodes
             found = await self._cluster.list(NODE.api_version, NODE.kind, "")
+            n_nodes = len(found)
             return tuple(offer for node in found if (offer := node_offer(node)).extended), False
 
-        answer: tuple[NodeOffer, ...] | None = await self._cached(("nodes",), fetch, lasts_s=NODES_LAST_S)
+        answer: tuple[NodeOffer, ...] | None = await self._cached(
+            ("nodes",), fetch, lasts_s=lambda: n_nodes * SECONDS_PER_NODE
+        )
         return answer
 
     async def _secret(self, namespace: str, name: str, required: Sequence[RequiredSecret]) -> SecretLookup:
@@ -138,8 +143,10 @@ class CachedReader:
         answer: Document | None = await self._cached(("class", name or ""), fetch, unknown=unknown)
         return answer
 
-    async def _cached(self, key: tuple[str, ...], fetch: Any, unknown: Any = None, lasts_s: float = 0) -> Any:
-        """The cached answer, or a new one if it has expired. `unknown` is the answer after a 403; 0 s: by the settings."""
+    async def _cached(
+        self, key: tuple[str, ...], fetch: Any, unknown: Any = None, lasts_s: Callable[[], float] = lambda: 0.0
+    ) -> Any:
+        """The cached answer, or a new one if it has expired. `unknown` is the answer after a 403; `lasts_s` only lengthens."""
         now = self._clock()
         if key in self._answers and now < self._answers[key][0]:
             return self._answers[key][1]
@@ -149,8 +156,8 @@ class CachedReader:
             if error.code != 403:
                 raise
             answer, is_settled = unknown, True
-        lasts_s = lasts_s or (self._settled_s if is_settled else self._settings.missing_seconds)
-        self._answers[key] = (now + 0.9 * lasts_s, answer)
+        settled_s = self._settled_s if is_settled else self._settings.missing_seconds
+        self._answers[key] = (now + 0.9 * max(settled_s, lasts_s()), answer)
         return answer
 
     @property
