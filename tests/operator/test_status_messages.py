@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operator_kit.judgements import judged, message
+from operator_kit.situation import refused, serving
 from operator_kit.situations import SITUATIONS
 
 POD = "speech-5c9-aaaaa"
@@ -70,6 +71,8 @@ MESSAGES = {
     "Check exposure.gateway against its listeners. Meanwhile 1 pod serves.",
     "name is taken": "Deployment speech is there already and does not belong to this endpoint: it is left untouched. Give the "
     "endpoint another name, or remove that object. See `kubectl get deployment -n team-a speech -o yaml`.",
+    "rollout is paused": "Deployment speech is paused, so pods do not get the newest settings: "
+    "`kubectl rollout resume -n team-a deployment/speech`. Meanwhile 1 pod serves.",
     "cannot be carried out": "spec.pod.env[2].name: PORT is the operator's. Nothing is changed until it is fixed. "
     "Meanwhile 1 pod serves.",
 }
@@ -80,3 +83,21 @@ def test_ready_says_what_to_do(name: str) -> None:
     situation = SITUATIONS[name]
     status = judged(situation.spec, situation.snapshot, problem=situation.problem, parsed=situation.parsed)
     assert message(status) == MESSAGES[name]
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        (
+            "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated",
+            "write service.type ClusterIP",
+        ),
+        (
+            'spec.ports[1].name: Duplicate value: "http"',
+            "Once `kubectl delete service -n team-a speech` has removed it, the operator makes it again.",
+        ),
+    ],
+)
+def test_conflict_of_a_service_port_says_what_to_do(words: str, way_out: str) -> None:
+    refusals = (refused("Service", "speech", 422, "Invalid", f'Service "speech" is invalid: {words}'),)
+    assert way_out in message(judged({}, serving(refusals=refusals)))
