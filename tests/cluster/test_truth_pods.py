@@ -114,6 +114,15 @@ def test_a_rollout_is_waited_for_and_a_paused_one_is_named(serving: LiveEndpoint
     serving.cluster.kubectl(*command.partition("`")[0].split())
     wait()
     assert shown() == ["2"]
+    (before,) = [pod["metadata"]["uid"] for pod in serving.pods() if is_live(pod)]
+    serving.cluster.kubectl("rollout", "restart", "deployment/speech", f"--namespace={serving.namespace}")
+    serving.cluster.kubectl(
+        "rollout", "status", "deployment/speech", f"--namespace={serving.namespace}", "--timeout=30s"
+    )
+    (after,) = [pod["metadata"]["uid"] for pod in serving.pods() if is_live(pod)]
+    assert after != before
+    restarted = serving.cluster.get("deployment", "speech", serving.namespace)["spec"]["template"]["metadata"]
+    assert "kubectl.kubernetes.io/restartedAt" in restarted["annotations"]
 
 
 def is_live(pod: Document) -> bool:

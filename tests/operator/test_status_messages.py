@@ -35,6 +35,7 @@ MESSAGES = {
     "missing ConfigMap": f'Pod {POD}: the server cannot be started. The node says: configmap "ca" not found. '
     f"See `kubectl describe pod -n team-a {POD}`.",
     "failed mount": f'Pod {POD}: its node cannot prepare it. The node says: Multi-Attach error for volume "pvc-1". '
+    "A ReadWriteOnce volume is for one node at a time: write replicas 1, or take a claim with accessModes [ReadWriteMany]. "
     f"See `kubectl describe pod -n team-a {POD}`.",
     "no GPU left": f"Pod {POD} has no node. The scheduler says: 0/13 nodes are available: 1 Insufficient nvidia.com/gpu, "
     "12 node(s) didn't match Pod's node affinity/selector. No node has a free nvidia.com/gpu that gpu.class t4 "

@@ -88,3 +88,9 @@ def test_foreign_taint_is_named(more: str) -> None:
 def test_taint_of_kubernetes_gives_no_advice() -> None:
     taint = "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }"
     assert "taint" not in told(GPU, FULL, taint)[1]
+
+
+def test_volume_of_one_node_is_named_where_pods_need_it_elsewhere() -> None:
+    reason, advice = told(CPU, "2 node(s) had volume node affinity conflict")
+    assert reason == "Unschedulable"
+    assert "several pods need accessModes [ReadWriteMany], or replicas 1" in advice

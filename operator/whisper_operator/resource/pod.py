@@ -64,7 +64,7 @@ class Cache:
         "In a volume that is created for the endpoint and deleted with it."
     )
     existing_claim: str | None = spec_field(
-        "In a volume of yours: the name of a PersistentVolumeClaim, never deleted by the operator.",
+        "In a volume of yours: the name of a PersistentVolumeClaim, never deleted by the operator. It is mounted at /cache and must be writable: downloads go to huggingface below it, converted models to converted. A folder of yours there can be model.id, such as /cache/mine.",
         **OBJECT_NAME,
     )
     image: ImageVolume | None = spec_field("The model comes as an OCI image.")

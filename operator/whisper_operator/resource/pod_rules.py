@@ -57,7 +57,21 @@ _AFFINITY_TERMS = tuple(
     )
 )
 
+_IN_LOWER_CASE = r"^([^/]*[.:][^/]*/|localhost/)?[^A-Z:@]+(:[^/]*)?(@.*)?$"
+"""A first part with a dot or a port is a registry's host, which may have capital letters; a tag may, too."""
+
+_IMAGES = tuple(
+    Rule(
+        at=at,
+        field=field,
+        rule=f"!has(self.{field}) || self.{field}.matches(r'{_IN_LOWER_CASE}')",
+        message="a repository has no capital letters: write it in lower case, such as registry.example.com/team/whisper-server:1",
+    )
+    for at, field in (("spec.pod", "image"), ("spec.cache.image", "reference"))
+)
+
 POD_RULES: tuple[Rule, ...] = (
+    *_IMAGES,
     Rule(
         at="spec.pod.env[].name",
         rule=f"!(self in {_words(tuple(RESERVED_ENV))})",

@@ -29,6 +29,7 @@ _CORDONED = re.compile(r"node\(s\) were unschedulable|untolerated taint \{node\.
 _LACKING = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)|Too many pods")
 _CLAIM_GONE = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
 _VOLUME_GONE = re.compile(r"bound to non-existent persistentvolume|bound to non-existent pv")
+_VOLUME_ELSEWHERE = "had volume node affinity conflict"
 _CLAIM_UNBOUND = ("unbound immediate PersistentVolumeClaims", "didn't find available persistent volumes to bind")
 _USUAL_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 _WORST_FIRST = (
@@ -129,6 +130,16 @@ def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
         return joined(_label_advice(view), cordoned, taints)
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
         return f"See {command(f'kubectl describe pvc -n {view.namespace}')}."
+    return _other_advice(words, cordoned, taints)
+
+
+def _other_advice(words: str, cordoned: str, taints: str) -> str:
+    if _VOLUME_ELSEWHERE in words:
+        return joined(
+            "The cache's volume is on another node or in another zone: several pods need accessModes [ReadWriteMany], or replicas 1.",
+            cordoned,
+            taints,
+        )
     if cordoned or _TAINT.search(words):
         unnamed = "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
         return joined(cordoned, taints or ("" if cordoned else unnamed))

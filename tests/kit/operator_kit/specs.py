@@ -93,6 +93,15 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         {**T4, "engine": {"type": "ctranslate2"}}, "spec.engine.type: Invalid value: ctranslate2 runs on CPUs here"
     ),
+    Refused({"pod": {"image": "UPPER/case:1"}}, "spec.pod.image: Invalid value: a repository has no capital letters"),
+    Refused(
+        {"pod": {"image": "ghcr.io/Team/server:1"}},
+        "spec.pod.image: Invalid value: a repository has no capital letters",
+    ),
+    Refused(
+        {"cache": {"image": {"reference": "Models:1"}}, "model": {"id": "/models/x"}},
+        "spec.cache.image.reference: Invalid value: a repository has no capital letters",
+    ),
     Refused({"gpu": {"class": "none", "minMemoryGiB": 8}}, "spec.gpu: Invalid value: class none takes no GPU"),
     Refused(
         {"gpu": {"class": "none", "resourceName": "amd.com/gpu"}}, "spec.gpu: Invalid value: class none takes no GPU"
