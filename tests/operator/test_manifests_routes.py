@@ -8,7 +8,7 @@ import pytest
 
 from operator_kit.chosen import operator_settings
 from operator_kit.endpoints import parsed_endpoint
-from whisper_operator.manifests import make_children, route_keys, url_of
+from whisper_operator.manifests import make_children, route_keys
 from whisper_operator.manifests.proxies import proxy_annotations
 from whisper_operator.resource.pod import Rollout
 from whisper_operator.settings import Settings
@@ -163,36 +163,6 @@ def test_annotations_of_the_spec_override_ours() -> None:
 
 def test_unknown_controller_gets_no_annotations() -> None:
     assert "annotations" not in routed(ingress(), "traefik.io/ingress-controller")["metadata"]
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        ({}, "http://speech.team-a.svc.cluster.local/v1"),
-        (ingress(), "http://speech.team-a.svc.cluster.local/v1"),
-        (ingress(path="/speech"), "http://speech.team-a.svc.cluster.local/speech/v1"),
-        (ingress(host="*.example.com"), "http://speech.team-a.svc.cluster.local/v1"),
-        (ingress(host="a.example.com"), "http://a.example.com/v1"),
-        (
-            ingress(host="a.example.com", path="/speech", tls={"secretName": "x"}),
-            "https://a.example.com/speech/v1",
-        ),
-        (gateway(), "http://speech.team-a.svc.cluster.local/v1"),
-        (gateway(hostnames=["*.example.com", "a.example.com"]), "http://a.example.com/v1"),
-        (gateway(hostnames=["a.example.com"], parentRefs=[{"name": "edge", "port": 443}]), "https://a.example.com/v1"),
-        (
-            gateway(hostnames=["a.example.com"], path="/x", parentRefs=[{"name": "edge", "sectionName": "https-1"}]),
-            "https://a.example.com/x/v1",
-        ),
-    ],
-)
-def test_url_is_external_if_a_host_is_known(spec: Document, expected: str) -> None:
-    assert url_of(parsed_endpoint(spec), operator_settings()) == expected
-
-
-def test_url_uses_the_cluster_domain_of_the_settings() -> None:
-    found = url_of(parsed_endpoint(), operator_settings(cluster_domain="k8s.internal"))
-    assert found == "http://speech.team-a.svc.k8s.internal/v1"
 
 
 def in_the_way(one: Document, other: Document) -> bool:

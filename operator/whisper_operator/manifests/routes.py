@@ -5,7 +5,8 @@ Probes and metrics are never routed. Also the resulting URL, and the keys by whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from whisper_operator import names
@@ -18,6 +19,7 @@ from whisper_operator.settings import Settings
 
 PREFIXES = ("/v1", "/docs")
 FILES = ("/openapi.json",)
+EMPTY: Mapping[tuple[str, str], Sequence[Document]] = MappingProxyType({})
 NO_LIMIT = "0s"
 """The Gateway API's value for no timeout."""
 
@@ -29,8 +31,15 @@ def root_path(endpoint: Endpoint) -> str:
     return part.path.rstrip("/") if part else ""
 
 
-def url_of(endpoint: Endpoint, settings: Settings) -> str:
-    """Base URL for OpenAI clients: the external one if a host is known, else the one inside the cluster."""
+Listeners = Mapping[tuple[str, str], Sequence[Document]]
+"""Listeners of Gateways, by namespace and name."""
+
+
+def url_of(endpoint: Endpoint, settings: Settings, gateways: Listeners = EMPTY) -> str:
+    """Base URL for OpenAI clients: the external one if a host is known, else the one inside the cluster.
+
+    `gateways`: those that could be read of the ones that the route attaches to.
+    """
     inside = f"http://{names.child_name(endpoint.name)}.{endpoint.namespace}.svc.{settings.cluster_domain}"
     exposure = endpoint.spec.exposure or Exposure()
     outside = ""
@@ -38,7 +47,7 @@ def url_of(endpoint: Endpoint, settings: Settings) -> str:
         outside = f"{'https' if exposure.ingress.tls else 'http'}://{exposure.ingress.host}"
     elif exposure.gateway:
         hosts = [host for host in exposure.gateway.hostnames if _is_address(host)]
-        outside = f"{_scheme(exposure.gateway)}://{hosts[0]}" if hosts else ""
+        outside = f"{_scheme(exposure.gateway, hosts[0], endpoint.namespace, gateways)}://{hosts[0]}" if hosts else ""
     return f"{outside or inside}{root_path(endpoint)}/v1"
 
 
@@ -129,13 +138,27 @@ def _is_address(host: str | None) -> bool:
     return bool(host) and "*" not in str(host)
 
 
-def _scheme(gateway: Gateway) -> str:
-    """The scheme, guessed from the listener's name and port."""
-    secure = any(
-        reference.get("port") == 443 or str(reference.get("sectionName", "")).startswith("https")
-        for reference in gateway.parent_refs
+def _scheme(gateway: Gateway, host: str, namespace: str, gateways: Listeners) -> str:
+    """Https if one of the listeners that the route attaches to for this host has TLS; guessed for a Gateway that cannot be read."""
+    return "https" if any(_is_secure(one, host, namespace, gateways) for one in gateway.parent_refs) else "http"
+
+
+def _is_secure(reference: Document, host: str, namespace: str, gateways: Listeners) -> bool:
+    section, port = reference.get("sectionName"), reference.get("port")
+    listeners = gateways.get((reference.get("namespace") or namespace, reference["name"]))
+    if listeners is None:
+        return port == 443 or str(section or "").startswith("https")
+    return any(
+        each.get("protocol") in ("HTTPS", "TLS")
+        for each in listeners
+        if section in (None, each.get("name")) and port in (None, each.get("port")) and _serves(each, host)
     )
-    return "https" if secure else "http"
+
+
+def _serves(listener: Document, host: str) -> bool:
+    """Whether a listener takes requests for a host: its own name, below its wildcard, or any."""
+    own = str(listener.get("hostname") or "")
+    return own in ("", host) or (own.startswith("*.") and host.endswith(own[1:]))
 
 
 def _parent(reference: Document, namespace: str) -> str:

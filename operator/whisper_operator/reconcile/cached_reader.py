@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whisper_operator.cluster_protocol import ApiError, Cluster
-from whisper_operator.kinds import CLAIM, CORE_EVENT, INGRESS_CLASS, NODE, SECRET, Kind
+from whisper_operator.kinds import CLAIM, CORE_EVENT, GATEWAY, INGRESS_CLASS, NODE, SECRET, Kind
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.required_secrets import RequiredSecret, pod_secrets, pull_secrets, route_secrets
 from whisper_operator.resource.spec import Endpoint
@@ -34,6 +34,8 @@ class LookupResults:
     secrets: Mapping[str, SecretLookup]
     existing_claim: Document | None
     ingress_class: Document | None
+    gateways: Mapping[tuple[str, str], tuple[Document, ...]]
+    """Listeners of the Gateways that the route names, by namespace and name; without those that cannot be read."""
     requeue_after_s: float | None = field(compare=False)
     """When to read again: no event reports that such an object appeared or was deleted."""
 
@@ -61,15 +63,20 @@ class CachedReader:
         found_class = await self._ingress_class(ingress.class_name) if ingress else None
         if ingress:
             self._users_of_classes[namespace, endpoint.name] = self._clock()
+        gateways = await self._listeners(endpoint)
         missing = [
             not all(secrets[one.name].satisfies(one) for one in required),
             claim is not None and (found_claim is None or found_claim.get("status", {}).get("phase") != "Bound"),
             ingress is not None and found_class is None,
         ]
         requeue_after_s = (
-            self._settings.missing_seconds if any(missing) else self._settled_s if secrets or ingress else None
+            self._settings.missing_seconds
+            if any(missing)
+            else self._settled_s
+            if secrets or ingress or gateways
+            else None
         )
-        return LookupResults(secrets, found_claim, found_class, requeue_after_s)
+        return LookupResults(secrets, found_claim, found_class, gateways, requeue_after_s)
 
     async def events(self, regarding: Document) -> tuple[Document, ...]:
         """Events about a pod or a claim, newest first."""
@@ -127,6 +134,23 @@ class CachedReader:
             return found, False
 
         found: Document | None = await self._cached((kind.kind, namespace, name), fetch)
+        return found
+
+    async def _listeners(self, endpoint: Endpoint) -> dict[tuple[str, str], tuple[Document, ...]]:
+        gateway = endpoint.spec.exposure.gateway if endpoint.spec.exposure else None
+        found: dict[tuple[str, str], tuple[Document, ...]] = {}
+        for reference in gateway.parent_refs if gateway else ():
+            if reference.get("kind", GATEWAY.kind) != GATEWAY.kind:
+                continue
+            namespace, name = reference.get("namespace") or endpoint.namespace, reference["name"]
+
+            async def fetch(namespace: str = namespace, name: str = name) -> tuple[tuple[Document, ...] | None, bool]:
+                there = await self._cluster.get(GATEWAY.api_version, GATEWAY.kind, namespace, name)
+                return (None, False) if there is None else (tuple(there.get("spec", {}).get("listeners") or ()), True)
+
+            listeners: tuple[Document, ...] | None = await self._cached(("gateway", namespace, name), fetch)
+            if listeners is not None:
+                found[namespace, name] = listeners
         return found
 
     async def _ingress_class(self, name: str | None) -> Document | None:
