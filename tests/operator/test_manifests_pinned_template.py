@@ -346,6 +346,7 @@ TUNED: tuple[tuple[str, Any], ...] = (
     ),
     (f"{SERVER}.env.+", {"name": "VLLM_MAX_NUM_BATCHED_TOKENS", "value": "16384"}),
     (f"{SERVER}.env.+", {"name": "MEMORY_BUDGET_BYTES", "value": "1000000000"}),
+    ("spec.tolerations", [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]),
     ("spec.affinity", {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}),
     ("spec.terminationGracePeriodSeconds", 7),
 )
