@@ -490,6 +490,7 @@ def test_full_t4_spec_makes_these_other_children() -> None:
                 "projectcontour.io/retry-on": "connect-failure",
                 "projectcontour.io/num-retries": "5",
                 "ingress.kubernetes.io/force-ssl-redirect": "true",
+                "projectcontour.io/websocket-routes": "/speech/v1",
                 "example.com/team": "a",
             },
         },

@@ -102,6 +102,7 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
     "access.quotas.maxRequests": ({}, {"access": {"quotas": {"maxRequests": 5}}}),
     "access.quotas.maxAudioSecondsPerMinute": ({}, {"access": {"quotas": {"maxAudioSecondsPerMinute": 5}}}),
     "access.quotas.maxBytes": ({}, {"access": {"quotas": {"maxBytes": 2**30}}}),
+    "access.webPage": ({}, {"access": {"webPage": False}}),
     "access.trustedProxies": ({}, {"access": {"trustedProxies": ["10.0.0.0/8"]}}),
     "access.maxQueueSeconds": ({}, {"access": {"maxQueueSeconds": 5}}),
     "exposure.ingress.path": (ingress(), ingress(path="/speech")),
@@ -156,6 +157,7 @@ BESIDE_PODS: dict[str, tuple[Document, Document]] = {
     "rollout.maxSurge": ({}, {"rollout": {"maxSurge": 2}}),
     "rollout.maxUnavailable": ({}, {"rollout": {"maxUnavailable": 2}}),
     "(an empty folder said aloud)": ({}, {"cache": {"emptyDir": {}}}),
+    "(a page that is shown outside)": ({}, {"access": {"webPage": True}}),
     "(a route at the root)": ({}, ingress()),
     "(defaults said aloud)": ({}, {"gpu": {"class": "auto", "shared": False}, "model": {"revision": "main"}}),
 }

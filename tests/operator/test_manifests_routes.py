@@ -207,3 +207,26 @@ def test_controller_with_annotations_can_be_named_in_the_settings(controller: st
     variables = {"SERVER_IMAGE_GPU": "gpu:1", "SERVER_IMAGE_CPU": "cpu:1", "INGRESS_CONTROLLER": controller}
     assert Settings.from_env(variables, read=str).ingress_controller == controller
     assert proxy_annotations(controller, Rollout())
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", [("Exact", "/"), ("Prefix", "/page")]),
+        ("/speech", [("Exact", "/speech"), ("Exact", "/speech/"), ("Prefix", "/speech/page")]),
+    ],
+)
+def test_page_is_routed_only_if_the_spec_says_so(path: str, expected: list[tuple[str, str]]) -> None:
+    for route in (ingress(path=path), gateway(path=path)):
+        shown = paths(routed({**route, "access": {"webPage": True}}))
+        for hidden in ({}, {"access": {"webPage": False}}):
+            more = [each for each in shown if each not in paths(routed({**route, **hidden}))]
+            assert [(kind.replace("PathPrefix", "Prefix"), at) for kind, at in more] == expected
+
+
+def test_controllers_that_need_it_pass_realtime_sessions() -> None:
+    contour = routed(ingress(path="/speech"), "contour")["metadata"]["annotations"]
+    assert contour["projectcontour.io/websocket-routes"] == "/speech/v1"
+    assert ("Prefix", "/speech/v1") in paths(routed(ingress(path="/speech")))
+    assert routed(ingress(), "nginx")["metadata"]["annotations"]["nginx.org/websocket-services"] == "speech"
+    assert not any("websocket" in name for name in routed(ingress(), "alb")["metadata"]["annotations"])

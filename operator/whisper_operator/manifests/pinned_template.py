@@ -91,7 +91,9 @@ def _of_pods(spec: Spec) -> Spec:
         suspend=False,
         service=Service(),
         exposure=None,
-        access=dataclasses.replace(spec.access, network_policy=NetworkPolicy()),
+        access=dataclasses.replace(
+            spec.access, network_policy=NetworkPolicy(), web_page=False if spec.access.web_page is False else None
+        ),
         rollout=dataclasses.replace(spec.rollout, max_surge=None, max_unavailable=None),
         cache=Cache(empty_dir=folder, image=cache.image),
         pod=dataclasses.replace(spec.pod, image=None),

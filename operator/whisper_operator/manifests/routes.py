@@ -1,4 +1,4 @@
-"""The route from outside: an Ingress or an HTTPRoute, to the API and its documentation only.
+"""The route from outside: an Ingress or an HTTPRoute, to the API and its documentation, and to the page if the spec says so.
 
 Probes and metrics are never routed. Also the resulting URL, and the keys by which two endpoints conflict.
 """
@@ -11,14 +11,16 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.manifests.documents import metadata, plain, present
-from whisper_operator.manifests.proxies import proxy_annotations
+from whisper_operator.manifests.proxies import proxy_annotations, websocket_annotations
 from whisper_operator.resource.access import CLASS_ANNOTATION, Exposure, Gateway, Ingress
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
-PREFIXES = ("/v1", "/docs")
+API = "/v1"
+PREFIXES = (API, "/docs")
 FILES = ("/openapi.json",)
+PAGE_FILES = "/page"
 EMPTY: Mapping[tuple[str, str], Sequence[Document]] = MappingProxyType({})
 NO_LIMIT = "0s"
 """The Gateway API's value for no timeout."""
@@ -86,7 +88,8 @@ def make_ingress(endpoint: Endpoint, controller: str, default_class: str) -> dic
     backend = {"service": {"name": names.child_name(endpoint.name), "port": {"name": names.HTTP_PORT_NAME}}}
     paths = [{"path": path, "pathType": kind, "backend": plain(backend)} for kind, path in _paths(endpoint, "Prefix")]
     of_controller = proxy_annotations(controller, endpoint.spec.rollout, has_tls=wanted.tls is not None)
-    annotations = {**of_controller, **wanted.annotations}
+    websockets = websocket_annotations(controller, root_path(endpoint) + API, names.child_name(endpoint.name))
+    annotations = {**of_controller, **websockets, **wanted.annotations}
     class_name = default_class if names_no_class(wanted) else wanted.class_name
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -126,6 +129,10 @@ def _paths(endpoint: Endpoint, prefix_kind: str) -> Iterator[tuple[str, str]]:
     before = root_path(endpoint)
     yield from ((prefix_kind, before + path) for path in PREFIXES)
     yield from (("Exact", before + path) for path in FILES)
+    if endpoint.spec.access.web_page:
+        # Below a prefix, the address without the slash is redirected to the one with it.
+        yield from (("Exact", path) for path in dict.fromkeys((before or "/", f"{before}/")))
+        yield prefix_kind, before + PAGE_FILES
 
 
 def _tls(ingress: Ingress) -> list[dict[str, Any]]:

@@ -74,6 +74,9 @@ class Access:
         maximum=86_400,
     )
     quotas: Quotas = spec_field("Limits of each client.", Quotas())
+    web_page: bool | None = spec_field(
+        "The page at / to try the server on. true: exposure leads to it, too; false: there is none. Absent: inside the cluster only."
+    )
     trusted_proxies: tuple[str, ...] = spec_field(
         "Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8: those of the Ingress controller's pods. Without it and without keys, all clients behind a proxy are one.",
         (),
