@@ -121,11 +121,24 @@ FULL: Document = {
         "apiKeysSecretRef": {"name": "keys"},
         "networkPolicy": {"from": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]},
     },
-    "service": {"type": "LoadBalancer", "annotations": {"example.com/a": "b"}},
+    "service": {
+        "type": "LoadBalancer",
+        "annotations": {"example.com/a": "b"},
+        "loadBalancerClass": "example.com/nlb",
+        "loadBalancerSourceRanges": ["10.0.0.0/8"],
+    },
+    "commonLabels": {"cost-center": "a-1"},
+    "commonAnnotations": {"example.com/owner": "speech"},
     "exposure": {
         "ingress": {"className": "contour", "host": "a.example", "path": "/speech", "tls": {"secretName": "tls"}}
     },
-    "autoscaling": {"minReplicas": 1, "maxReplicas": 3, "metric": "running", "target": 4},
+    "autoscaling": {
+        "minReplicas": 1,
+        "maxReplicas": 3,
+        "metric": "running",
+        "target": 4,
+        "behavior": {"scaleUp": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}},
+    },
     "cache": {"persistentVolumeClaim": {"size": "1Gi", "storageClassName": "standard"}},
     "rollout": {"maxSurge": "50%", "maxUnavailable": 0},
     "pod": {
@@ -141,6 +154,11 @@ FULL: Document = {
         "topologySpreadConstraints": [
             {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
         ],
+        "schedulerName": "default-scheduler",
+        "hostAliases": [{"ip": "10.0.0.7", "hostnames": ["hub.example.com"]}],
+        "dnsConfig": {"searches": ["example.com"], "options": [{"name": "ndots", "value": "2"}]},
+        "volumes": [{"name": "words", "configMap": {"name": "words", "optional": True}}],
+        "volumeMounts": [{"name": "words", "mountPath": "/etc/words", "readOnly": True}],
         "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
     },
 }

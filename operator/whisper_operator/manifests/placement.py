@@ -42,6 +42,7 @@ def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
             {"labelSelector": pod_selector(endpoint), **plain(constraint)}
             for constraint in pod.topology_spread_constraints
         ],
+        schedulerName=pod.scheduler_name,
         priorityClassName=pod.priority_class_name,
         runtimeClassName=pod.runtime_class_name,
     )

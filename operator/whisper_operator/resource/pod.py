@@ -141,6 +141,7 @@ class Pod:
         embedded="io.k8s.api.core.v1.TopologySpreadConstraint",
         maxItems=8,
     )
+    scheduler_name: str | None = spec_field("Scheduler. Absent: the cluster's default one.", **OBJECT_NAME)
     priority_class_name: str | None = spec_field("Priority class.", **OBJECT_NAME)
     runtime_class_name: str | None = spec_field("Runtime class, such as nvidia.", **OBJECT_NAME)
     service_account_name: str | None = spec_field(
@@ -158,4 +159,23 @@ class Pod:
         (),
         embedded="io.k8s.api.core.v1.EnvVar",
         maxItems=64,
+    )
+    host_aliases: tuple[Document, ...] = spec_field(
+        "Host names that the pods know besides those of DNS.", (), embedded="io.k8s.api.core.v1.HostAlias", maxItems=32
+    )
+    dns_config: Document | None = spec_field(
+        "Name servers, search domains and options in addition to the cluster's.",
+        embedded="io.k8s.api.core.v1.PodDNSConfig",
+    )
+    volumes: tuple[Document, ...] = spec_field(
+        "Volumes besides those of the operator: each a configMap, a secret, an emptyDir or a persistentVolumeClaim.",
+        (),
+        embedded="io.k8s.api.core.v1.Volume",
+        maxItems=16,
+    )
+    volume_mounts: tuple[Document, ...] = spec_field(
+        "Where the server's container has these volumes, such as /models.",
+        (),
+        embedded="io.k8s.api.core.v1.VolumeMount",
+        maxItems=32,
     )

@@ -88,16 +88,24 @@ POD_RULES: tuple[Rule, ...] = (
         rule="[has(self.configMapKeyRef), has(self.fieldRef), has(self.resourceFieldRef), has(self.secretKeyRef)].filter(one, one).size() == 1",
         message="write exactly one of configMapKeyRef, fieldRef, resourceFieldRef and secretKeyRef",
     ),
-    Rule(
-        at="spec.pod.labels",
-        rule=f"self.all(key, !(key in {_words(RESERVED_LABELS)}) && !key.{_OURS})",
-        message=f"leave out {', '.join(RESERVED_LABELS)} and all of {names.GROUP}/: the operator sets them",
+    *(
+        Rule(
+            at=at,
+            rule=f"self.all(key, !(key in {_words(RESERVED_LABELS)}) && !key.{_OURS})",
+            message=f"leave out {', '.join(RESERVED_LABELS)} and all of {names.GROUP}/: the operator sets them",
+        )
+        for at in ("spec.pod.labels", "spec.commonLabels")
     ),
-    Rule(
-        at="spec.pod.annotations",
-        rule=f"self.all(key, !key.{_OURS})",
-        message=f"leave out all of {names.GROUP}/: the operator sets them",
+    *(
+        Rule(
+            at=at,
+            rule=f"self.all(key, !key.{_OURS})",
+            message=f"leave out all of {names.GROUP}/: the operator sets them",
+        )
+        for at in ("spec.pod.annotations", "spec.commonAnnotations")
     ),
+    _keys_of("spec.commonLabels"),
+    _keys_of("spec.commonAnnotations"),
     _keys_of("spec.pod.labels"),
     _keys_of("spec.pod.annotations"),
     _keys_of("spec.pod.nodeSelector"),

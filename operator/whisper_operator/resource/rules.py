@@ -9,6 +9,7 @@ from __future__ import annotations
 from whisper_operator.resource.access_rules import ACCESS_RULES
 from whisper_operator.resource.pod_rules import POD_RULES
 from whisper_operator.resource.rule import Rule
+from whisper_operator.resource.volume_rules import VOLUME_RULES
 
 _CLAIM = "has(self.cache) && has(self.cache.persistentVolumeClaim)"
 _ONE_POD = f"{_CLAIM} && 'ReadWriteOncePod' in self.cache.persistentVolumeClaim.accessModes"
@@ -205,4 +206,4 @@ _CACHE = (
     ),
 )
 
-RULES: tuple[Rule, ...] = (*_NAME, *_GPU, *_NUMBERS, *_REPLICAS, *_CACHE, *ACCESS_RULES, *POD_RULES)
+RULES: tuple[Rule, ...] = (*_NAME, *_GPU, *_NUMBERS, *_REPLICAS, *_CACHE, *ACCESS_RULES, *POD_RULES, *VOLUME_RULES)

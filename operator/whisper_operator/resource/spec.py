@@ -11,7 +11,14 @@ from collections.abc import Mapping
 
 from whisper_operator.resource import choices
 from whisper_operator.resource.access import Access, Exposure, Service
-from whisper_operator.resource.fields import EXTENDED_RESOURCE, OBJECT_NAME, REQUIRED, spec_field
+from whisper_operator.resource.fields import (
+    EXTENDED_RESOURCE,
+    LABEL_VALUE,
+    OBJECT_NAME,
+    REQUIRED,
+    Document,
+    spec_field,
+)
 from whisper_operator.resource.pod import Cache, Pod, Rollout
 from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType, Timestamps
 from whisper_runtime.languages import NAME_OF_CODE
@@ -149,6 +156,10 @@ class Autoscaling:
     target: int = spec_field(
         "Target value of the metric, averaged over the pods.", REQUIRED, minimum=1, maximum=1_000_000
     )
+    behavior: Document | None = spec_field(
+        "How fast pods are added and removed. Absent parts: scaleUp doubles the pods or adds 2 per minute; scaleDown removes one per 2 minutes, 10 minutes after the need ended.",
+        embedded="io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,6 +180,15 @@ class Spec:
     )
     rollout: Rollout = spec_field("How pods are replaced, started and stopped.", Rollout())
     pod: Pod = spec_field("Other fields of the pods.", Pod())
+    common_labels: Mapping[str, str] = spec_field(
+        "Labels of everything that the endpoint is made of, its pods included. Those of the operator cannot be set.",
+        {},
+        maxProperties=32,
+        values=LABEL_VALUE,
+    )
+    common_annotations: Mapping[str, str] = spec_field(
+        "Annotations of everything that the endpoint is made of, its pods included.", {}, maxProperties=32
+    )
     suspend: bool = spec_field("true: no pods and no autoscaler; everything else stays.", False)
 
 
