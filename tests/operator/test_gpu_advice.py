@@ -139,3 +139,14 @@ def test_cordoned_node_is_not_called_taken() -> None:
 def test_nothing_is_called_taken_where_nodes_may_not_be_read(spec: dict[str, Any]) -> None:
     for node in (CPU, PLAIN, BY_NAME["t4-0"], BY_NAME["t4-shared"]):
         assert TAKEN not in advice(spec, node, known=False)
+
+
+def test_nothing_is_called_taken_where_a_node_lacks_something_else() -> None:
+    """The node with the GPU lacks memory; that with the name of the resource in its reason has no GPU at all."""
+    offers = [node_offer(each.document()) for each in (BY_NAME["t4-0"], CPU)]
+    pod = live_pods.unscheduled("0/2 nodes are available: 1 Insufficient memory, 1 Insufficient nvidia.com/gpu.")
+    pod["spec"] = pending(AUTO)
+    status = judged(AUTO, snapshot_of(live.deployment(), pods=[pod], nodes=(offers[0],)))
+    found = message(status, "Scheduled")
+    assert TAKEN not in found
+    assert "and all else that the pod needs (Insufficient memory): lower pod.resources.requests" in found

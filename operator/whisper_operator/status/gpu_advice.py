@@ -51,34 +51,53 @@ def allowed(spec: Spec) -> str:
     return f"gpu.class {gpu.class_}" + (f" with {more}" if more else "")
 
 
-def gpu_advice(view: EndpointView, pod: Document, *, is_insufficient: bool, is_cordoned: bool, taints: str) -> str:
-    """The way out. `is_insufficient`: the scheduler names the resource; `is_cordoned`: it names a cordoned node."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Said:
+    """What the scheduler's words hold."""
+
+    is_insufficient: bool
+    """They name the GPU's resource."""
+    is_cordoned: bool
+    """They name a cordoned node."""
+    else_lacking: str
+    """A reason besides GPUs, labels, taints and cordoned nodes, such as `Insufficient memory`; empty: none."""
+    taints: str
+    """Advice about taints."""
+
+
+def gpu_advice(view: EndpointView, pod: Document, said: Said) -> str:
+    """The way out for a pod that the scheduler gave no node."""
     assert view.endpoint is not None
     if view.terminating_pods:
         terminating = pod_name(view.terminating_pods[0])
         return f"Pod {terminating}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
     resource, allow, terms = gpu_resource(view), allowed(view.endpoint.spec), own_terms(view)
     allow = f"{allow}, with {terms}, allows" if terms else f"{allow} allows"
-    seen = _seen(view, pod, resource, allow, is_insufficient=is_insufficient, is_cordoned=is_cordoned)
+    seen = _seen(view, pod, resource, allow, said)
     if seen:
-        return seen if "pod.tolerations" in seen else joined(seen, taints)
-    if is_cordoned and not is_insufficient:
-        return joined(
-            f"No node that takes pods has a GPU that {allow}, and some are cordoned (`kubectl get nodes`):",
-            f"`kubectl uncordon NODE` for one with such a GPU, or {ADD_ONE}.",
-            taints,
+        return seen if "pod.tolerations" in seen else joined(seen, said.taints)
+    return joined(_unseen(resource, allow, said), said.taints)
+
+
+def _unseen(resource: str, allow: str, said: Said) -> str:
+    """What is true whatever the nodes have."""
+    if said.is_cordoned and not said.is_insufficient:
+        return (
+            f"No node that takes pods has a GPU that {allow}, and some are cordoned (`kubectl get nodes`):"
+            f" `kubectl uncordon NODE` for one with such a GPU, or {ADD_ONE}."
         )
-    if not is_insufficient:
-        return joined(f"No node shows a GPU that {allow}: {ADD_ONE}, or change gpu.class.", taints)
-    or_uncordon = "uncordon a node (`kubectl uncordon NODE`), " if is_cordoned else ""
-    return joined(
-        f"No node has a free {resource} that {allow}: {or_uncordon}free one if there are some, or {ADD_ONE}.", taints
-    )
+    if not said.is_insufficient:
+        return f"No node shows a GPU that {allow}: {ADD_ONE}, or change gpu.class."
+    if said.else_lacking:
+        return (
+            f"No node has a free {resource} that {allow} and all else that the pod needs ({said.else_lacking}):"
+            " lower pod.resources.requests, free something, or add a node."
+        )
+    or_uncordon = "uncordon a node (`kubectl uncordon NODE`), " if said.is_cordoned else ""
+    return f"No node has a free {resource} that {allow}: {or_uncordon}free one if there are some, or {ADD_ONE}."
 
 
-def _seen(
-    view: EndpointView, pod: Document, resource: str, allow: str, *, is_insufficient: bool, is_cordoned: bool
-) -> str:
+def _seen(view: EndpointView, pod: Document, resource: str, allow: str, said: Said) -> str:
     """What the nodes show; empty if they show nothing, or were not read."""
     nodes = view.snapshot.nodes
     if nodes is None or view.endpoint is None:
@@ -90,9 +109,9 @@ def _seen(
     if not selected:
         return _none_selected(view.endpoint.spec, offering, resource, allow)
     usable = [node for node in selected if untolerated_taint(pod, node) is None and not node.is_cordoned]
-    if usable and is_insufficient:
-        return _taken(usable, resource, allow, is_cordoned=is_cordoned)
-    return "" if usable or is_cordoned else _tainted(selected, pod, resource)
+    if usable and said.is_insufficient and not said.else_lacking:
+        return _taken(usable, resource, allow, is_cordoned=said.is_cordoned)
+    return "" if usable or said.is_cordoned else _tainted(selected, pod, resource)
 
 
 def _taken(usable: Sequence[NodeOffer], resource: str, allow: str, *, is_cordoned: bool) -> str:

@@ -14,7 +14,7 @@ from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time
-from whisper_operator.status.gpu_advice import allowed, gpu_advice, gpu_resource, own_terms
+from whisper_operator.status.gpu_advice import Said, allowed, gpu_advice, gpu_resource, own_terms
 from whisper_operator.status.issue import Issue, command, joined, quoted
 from whisper_operator.status.pods import subject
 
@@ -26,6 +26,8 @@ _NO_LABELS = "didn't match Pod's node affinity/selector"
 _NO_NODES = "no nodes available to schedule pods"
 _TAINT = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^}:]*)[^}]*\})?")
 _CORDONED = re.compile(r"node\(s\) were unschedulable|untolerated taint \{node\.kubernetes\.io/unschedulable\b")
+_COUNT = re.compile(r"^\d+ ")
+_OF_NODES = re.compile(rf"Insufficient [^ ]*/|{re.escape(_NO_LABELS)}|untolerated taint|were unschedulable")
 _LACKING = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)|Too many pods")
 _CLAIM_GONE = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
 _VOLUME_GONE = re.compile(r"bound to non-existent persistentvolume|bound to non-existent pv")
@@ -113,6 +115,13 @@ def _reason(words: str, view: EndpointView) -> str:
     return next((reason for reason, holds in signs if holds), reasons.UNSCHEDULABLE)
 
 
+def _else_lacking(words: str) -> str:
+    """What else than GPUs, labels, taints and cordoned nodes the scheduler names; empty: nothing."""
+    _, _, reasons_of_nodes = words.rstrip(". ").partition("nodes are available: ")
+    found = (_COUNT.sub("", each) for each in reasons_of_nodes.split(", "))
+    return next((each for each in found if each and not _OF_NODES.search(each)), "")
+
+
 def _foreign_taints(words: str) -> list[str]:
     """Keys of taints (only older schedulers report them), without Kubernetes' own for control planes and unhealthy nodes."""
     return [key for key in _TAINT.findall(words) if key and not key.startswith(_USUAL_TAINTS)]
@@ -123,7 +132,13 @@ def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
     cordoned = "If a cordoned node is meant for it: `kubectl uncordon NODE`." if _CORDONED.search(words) else ""
     if reason == reasons.INSUFFICIENT_GPU:
         is_insufficient = f"Insufficient {gpu_resource(view)}" in words
-        return gpu_advice(view, pod, is_insufficient=is_insufficient, is_cordoned=bool(cordoned), taints=taints)
+        said = Said(
+            is_insufficient=is_insufficient,
+            is_cordoned=bool(cordoned),
+            else_lacking=_else_lacking(words),
+            taints=taints,
+        )
+        return gpu_advice(view, pod, said)
     if reason == reasons.INSUFFICIENT_RESOURCES:
         return joined("Lower pod.resources.requests, or add a node.", cordoned, taints)
     if reason == reasons.NO_MATCHING_NODE:

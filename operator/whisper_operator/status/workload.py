@@ -42,8 +42,8 @@ def _all_issues(view: EndpointView) -> Iterator[Issue]:
         return
     yield from secret_issues(view)
     yield from claim_issues(view)
-    yield from _paused(view)
     yield from pod_refusals(view)
+    yield from _paused(view)
     of_pods = (*pod_issues(view), *scheduling_issues(view))
     yield from of_pods
     yield from _deadline(view, of_pods)
@@ -51,7 +51,7 @@ def _all_issues(view: EndpointView) -> Iterator[Issue]:
 
 def _paused(view: EndpointView) -> Iterator[Issue]:
     """`kubectl rollout pause` keeps new settings from pods; the number of pods still follows the spec."""
-    is_held = get_int(view.deployment_status, "updatedReplicas") < view.n_wanted
+    is_held = view.has_old_pods or get_int(view.deployment_status, "updatedReplicas") == 0
     if is_paused(view) and view.deployment_is_current and is_held:
         message = f"Deployment {view.name} is paused, so pods do not get the newest settings: {_resume(view)}."
         yield Issue(reason=reasons.ROLLOUT_PAUSED, message=message)
