@@ -77,7 +77,7 @@ def proxy_annotations(controller: str, rollout: Rollout, *, has_tls: bool = Fals
 
 
 def websocket_annotations(controller: str, path: str, service: str) -> dict[str, str]:
-    """For controllers that pass WebSockets (realtime sessions) only where they are told to: a path of the Ingress, or a Service."""
+    """For controllers that pass WebSockets (realtime sessions) on named paths of the Ingress, or to named Services, only."""
     known = _known(controller)
     if known == "contour":
         return {"projectcontour.io/websocket-routes": path}

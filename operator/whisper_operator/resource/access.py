@@ -95,7 +95,7 @@ class Service:
         "Annotations of the Service, for cloud load balancers.", {}, maxProperties=64
     )
     load_balancer_class: str | None = spec_field(
-        "Who makes the load balancer, such as service.k8s.aws/nlb. Absent: the cluster's cloud. Cannot be changed while type is LoadBalancer.",
+        "The controller that makes the load balancer, such as service.k8s.aws/nlb. Absent: the cluster's cloud. Cannot be changed while type is LoadBalancer.",
         minLength=1,
         **LABEL_KEY,
     )

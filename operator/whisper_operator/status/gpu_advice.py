@@ -80,7 +80,7 @@ def gpu_advice(view: EndpointView, pod: Document, said: Said) -> str:
 
 
 def _unseen(resource: str, allow: str, said: Said) -> str:
-    """What is true whatever the nodes have."""
+    """The advice that holds with any nodes."""
     if said.is_cordoned and not said.is_insufficient:
         return (
             f"No node that takes pods has a GPU that {allow}, and some are cordoned (`kubectl get nodes`):"
