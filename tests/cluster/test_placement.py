@@ -127,6 +127,7 @@ FULL: Document = {
         "loadBalancerClass": "example.com/nlb",
         "loadBalancerSourceRanges": ["10.0.0.0/8"],
     },
+    "disruptionBudget": {"maxUnavailable": "50%"},
     "commonLabels": {"cost-center": "a-1"},
     "commonAnnotations": {"example.com/owner": "speech"},
     "exposure": {

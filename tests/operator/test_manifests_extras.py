@@ -108,3 +108,10 @@ def test_secret_of_a_volume_is_required_unless_it_is_optional() -> None:
         spec = {"pod": {"volumes": [{"name": "words", "secret": secret}]}}
         found = [(each.field, each.name, each.keys) for each in pod_secrets(parsed_endpoint(spec))]
         assert found == ([] if optional else [("pod.volumes[0]", "words", ("a",))])
+
+
+def test_disruption_budget_is_as_the_spec_says_or_absent() -> None:
+    assert children({})["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+    wanted = children({"disruptionBudget": {"maxUnavailable": "25%"}})["PodDisruptionBudget"]["spec"]
+    assert wanted["maxUnavailable"] == "25%"
+    assert "PodDisruptionBudget" not in children({"disruptionBudget": {"enabled": False}})

@@ -164,6 +164,8 @@ BESIDE_PODS: dict[str, tuple[Document, Document]] = {
     "cache.persistentVolumeClaim.size": (claim(), claim(size="2Gi")),
     "cache.persistentVolumeClaim.storageClassName": (claim(), claim(storageClassName="fast")),
     "cache.persistentVolumeClaim.accessModes": (claim(), claim(accessModes=["ReadWriteMany"])),
+    "disruptionBudget.enabled": ({}, {"disruptionBudget": {"enabled": False}}),
+    "disruptionBudget.maxUnavailable": ({}, {"disruptionBudget": {"maxUnavailable": "25%"}}),
     "rollout.maxSurge": ({}, {"rollout": {"maxSurge": 2}}),
     "rollout.maxUnavailable": ({}, {"rollout": {"maxUnavailable": 2}}),
     "(an empty folder said aloud)": ({}, {"cache": {"emptyDir": {}}}),

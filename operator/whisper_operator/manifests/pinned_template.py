@@ -24,7 +24,7 @@ from whisper_operator.manifests.routes import root_path
 from whisper_operator.manifests.volumes import claim_name
 from whisper_operator.resource.access import NetworkPolicy, Service
 from whisper_operator.resource.fields import Document
-from whisper_operator.resource.pod import Cache, EmptyDir
+from whisper_operator.resource.pod import Cache, DisruptionBudget, EmptyDir
 from whisper_operator.resource.spec import Endpoint, Spec
 from whisper_operator.settings import Settings
 
@@ -91,6 +91,7 @@ def _of_pods(spec: Spec) -> Spec:
         suspend=False,
         service=Service(),
         exposure=None,
+        disruption_budget=DisruptionBudget(),
         access=dataclasses.replace(
             spec.access, network_policy=NetworkPolicy(), web_page=False if spec.access.web_page is False else None
         ),

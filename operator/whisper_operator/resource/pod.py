@@ -104,6 +104,20 @@ class Rollout:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DisruptionBudget:
+    """A PodDisruptionBudget: how many pods a node drain may evict at a time."""
+
+    enabled: bool = spec_field("Whether a PodDisruptionBudget is created.", True)
+    max_unavailable: IntOrPercent = spec_field(
+        "Pods that may be evicted at a time, as a number or a share such as 25%. 0: a drain waits until you scale up or change this.",
+        1,
+        maximum=1000,
+        maxLength=4,
+        pattern=r"^(100|[0-9]{1,2})%$",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalObjectReference:
     """A Secret in the endpoint's namespace."""
 

@@ -19,7 +19,7 @@ from whisper_operator.resource.fields import (
     Document,
     spec_field,
 )
-from whisper_operator.resource.pod import Cache, Pod, Rollout
+from whisper_operator.resource.pod import Cache, DisruptionBudget, Pod, Rollout
 from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType, Timestamps
 from whisper_runtime.languages import NAME_OF_CODE
 
@@ -179,6 +179,9 @@ class Spec:
         "Where downloaded and converted models are kept. Absent: in the pod, and each new pod downloads them again."
     )
     rollout: Rollout = spec_field("How pods are replaced, started and stopped.", Rollout())
+    disruption_budget: DisruptionBudget = spec_field(
+        "How many pods a node drain may evict at a time.", DisruptionBudget()
+    )
     pod: Pod = spec_field("Other fields of the pods.", Pod())
     common_labels: Mapping[str, str] = spec_field(
         "Labels of everything that the endpoint is made of, its pods included. Those of the operator cannot be set.",

@@ -454,6 +454,7 @@ ACCEPTED: dict[str, Document] = {
             "loadBalancerClass": "service.k8s.aws/nlb",
             "loadBalancerSourceRanges": ["203.0.113.0/24", "2001:db8::/32"],
         },
+        "disruptionBudget": {"maxUnavailable": "50%"},
         "commonLabels": {"cost-center": "a-1"},
         "commonAnnotations": {"example.com/owner": "speech"},
         "replicas": 2,
