@@ -20,17 +20,31 @@ import yaml
 
 Schema = dict[str, Any]
 
-PATHS = ("/openapi/v3/api/v1", "/openapi/v3/apis/networking.k8s.io/v1")
+PATHS = ("/openapi/v3/api/v1", "/openapi/v3/apis/networking.k8s.io/v1", "/openapi/v3/apis/autoscaling/v2")
 TYPES = (
+    "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior",
     "io.k8s.api.core.v1.Affinity",
     "io.k8s.api.core.v1.EnvVar",
+    "io.k8s.api.core.v1.HostAlias",
+    "io.k8s.api.core.v1.PodDNSConfig",
     "io.k8s.api.core.v1.ResourceRequirements",
     "io.k8s.api.core.v1.Toleration",
     "io.k8s.api.core.v1.TopologySpreadConstraint",
+    "io.k8s.api.core.v1.Volume",
+    "io.k8s.api.core.v1.VolumeMount",
     "io.k8s.api.networking.v1.NetworkPolicyPeer",
 )
-LEFT_OUT = {("io.k8s.api.core.v1.ResourceRequirements", "claims"), ("io.k8s.api.core.v1.EnvVarSource", "fileKeyRef")}
-"""Need parts of a pod that a WhisperEndpoint does not have."""
+LEFT_OUT = {
+    ("io.k8s.api.core.v1.ResourceRequirements", "claims"),
+    ("io.k8s.api.core.v1.EnvVarSource", "fileKeyRef"),
+    ("io.k8s.api.autoscaling.v2.HPAScalingRules", "tolerance"),
+}
+"""Need parts of a pod that a WhisperEndpoint does not have, or are behind a feature gate."""
+ONLY = {
+    "io.k8s.api.core.v1.Volume": {"name", "configMap", "emptyDir", "persistentVolumeClaim", "secret"},
+    "io.k8s.api.core.v1.VolumeMount": {"name", "mountPath", "subPath", "readOnly"},
+}
+"""What is taken of a type: volumes that PodSecurity `restricted` allows and that give no token of the API server."""
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 QUANTITY_PATTERN = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
@@ -57,7 +71,10 @@ def resolved(schema: Mapping[str, Any], known: Mapping[str, Schema], name: str =
     made: Schema = {"description": shortened(schema["description"])} if "description" in schema else {}
     made |= {key: schema[key] for key in KEPT if key in schema}
     if "properties" in schema:
-        inner = {key: value for key, value in schema["properties"].items() if (name, key) not in LEFT_OUT}
+        taken = ONLY.get(name, schema["properties"].keys())
+        inner = {
+            key: value for key, value in schema["properties"].items() if key in taken and (name, key) not in LEFT_OUT
+        }
         made["properties"] = {key: resolved(value, known) for key, value in sorted(inner.items())}
     for key in ("items", "additionalProperties"):
         if key in schema:

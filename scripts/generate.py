@@ -19,8 +19,10 @@ sys.path.insert(0, str(ROOT / "operator"))
 from reference_tables import tables  # noqa: E402 - found beside this file
 
 from whisper_operator.resource.crd import make_crd  # noqa: E402
+from whisper_operator.resource.reserved import RESERVED_ENV  # noqa: E402
 
 CRD = "charts/whisper-operator/files/whisperendpoints.yaml"
+RESERVED = "charts/whisper-operator/files/reserved-env.yaml"
 PAGE = "docs/whisperendpoint.md"
 PART = re.compile(r"(<!-- ([a-z]+): by scripts/generate\.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -28,6 +30,12 @@ PART = re.compile(r"(<!-- ([a-z]+): by scripts/generate\.py -->\n).*?(<!-- end -
 def crd_text() -> str:
     head = "# Written by scripts/generate.py from operator/whisper_operator/resource.\n"
     return head + yaml.safe_dump(make_crd(), sort_keys=False, width=120, allow_unicode=True)
+
+
+def reserved_text() -> str:
+    """Variable → the field of an endpoint to write instead; the chart refuses these in `defaults.env`."""
+    head = "# Written by scripts/generate.py from operator/whisper_operator/resource/reserved.py.\n"
+    return head + yaml.safe_dump(dict(RESERVED_ENV), sort_keys=False, width=120)
 
 
 def page_text() -> str:
@@ -42,7 +50,7 @@ def page_text() -> str:
 
 def generated() -> dict[str, str]:
     """Path → text of all that this script writes."""
-    return {CRD: crd_text(), PAGE: page_text()}
+    return {CRD: crd_text(), RESERVED: reserved_text(), PAGE: page_text()}
 
 
 def main(arguments: list[str]) -> int:

@@ -19,7 +19,7 @@ from whisper_operator.resource.spec import Spec
 from whisper_operator.resource.status import Status
 from whisper_operator.status.reasons import REASONS
 
-API_REFERENCE = "https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.35/#{}-v1-{}"
+API_REFERENCE = "https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.35/#{}-{}-{}"
 PARENT_REFERENCE = "https://gateway-api.sigs.k8s.io/reference/spec/#parentreference"
 WORDS: Mapping[Any, str] = {
     bool: "true or false",
@@ -106,9 +106,9 @@ def _range(limits: Mapping[str, Any]) -> str:
 def _kubernetes(name: str) -> str:
     if name == "gateway.ParentReference":
         return f"[ParentReference]({PARENT_REFERENCE})"
-    *_, group, _, kind = name.split(".")
-    groups = {"core": "core", "networking": "networking-k8s-io"}
-    return f"Kubernetes’ [{kind}]({API_REFERENCE.format(kind.lower(), groups[group])})"
+    *_, group, version, kind = name.split(".")
+    groups = {"core": "core", "networking": "networking-k8s-io", "autoscaling": "autoscaling"}
+    return f"Kubernetes’ [{kind}]({API_REFERENCE.format(kind.lower(), version, groups[group])})"
 
 
 def _section_rows(cls: type, path: str) -> Iterator[tuple[str, ...]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from whisper_operator.errors import StartError
 from whisper_operator.resource.fields import Document
+from whisper_operator.resource.reserved import RESERVED_ENV
 
 
 def _text(value: Any) -> str:
@@ -42,6 +43,17 @@ def _documents(value: Any) -> tuple[Document, ...]:
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise ValueError("a list of objects")
     return tuple(value)
+
+
+def _environment(value: Any) -> tuple[Document, ...]:
+    variables = _documents(value)
+    for name in (str(one.get("name", "")) for one in variables):
+        if name in RESERVED_ENV:
+            field = RESERVED_ENV[name]
+            raise ValueError(
+                f"a list without {name}: {f'write {field} in endpoints instead' if field else 'leave it out'}"
+            )
+    return variables
 
 
 def _string_map(value: Any) -> Mapping[str, str]:
@@ -86,7 +98,7 @@ class Defaults:
     """Group of mounted volumes; null: the platform chooses (OpenShift)."""
     pod_annotations: Mapping[str, str] = _default({}, _string_map)
     pod_labels: Mapping[str, str] = _default({}, _string_map)
-    env: tuple[Document, ...] = _default((), _documents)
+    env: tuple[Document, ...] = _default((), _environment)
     """Additional environment variables of every server."""
 
 

@@ -47,9 +47,11 @@ CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 CORE_EVENT = Kind("v1", "Event", "events")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+NODE = Kind("v1", "Node", "nodes")
 INGRESS = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
 INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
@@ -68,7 +70,7 @@ CHILDREN = (
 """What an endpoint consists of, except its pods, which belong to its Deployment."""
 OPTIONAL = (HTTP_ROUTE, POD_MONITOR)
 """Child kinds that a cluster may lack."""
-LOOKED_UP = (SECRET, CLAIM, INGRESS_CLASS, CORE_EVENT)
+LOOKED_UP = (SECRET, CLAIM, INGRESS_CLASS, CORE_EVENT, NODE, GATEWAY)
 
 _KNOWN: Mapping[tuple[str, str], Kind] = {
     (kind.api_version, kind.kind): kind for kind in (ENDPOINT, POD, EVENT, LEASE, *CHILDREN, *LOOKED_UP)

@@ -73,6 +73,18 @@ class Refusal:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeOffer:
+    """A node with extended resources, such as GPUs."""
+
+    name: str
+    labels: Mapping[str, str]
+    taints: tuple[Document, ...] = ()
+    is_cordoned: bool = False
+    extended: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Allocatable devices by resource name; it does not say how many are free."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClusterSnapshot:
     """Everything that the status is computed from, except the endpoint itself."""
 
@@ -92,6 +104,8 @@ class ClusterSnapshot:
     """Warning events by pod name, newest first; read only for pods whose status gives no reason (FailedMount)."""
     claim_events: tuple[Document, ...] = ()
     """Events of the cache's claim, including Normal ones, newest first; read only while it is Pending (the provisioner's reason)."""
+    nodes: tuple[NodeOffer, ...] | None = None
+    """Nodes with extended resources; read only for pods that got no node. None: not read, or the operator may not."""
     route_owner: str = ""
     """`namespace/name` of the older endpoint that owns this class, host and path; empty: none."""
     refusals: tuple[Refusal, ...] = ()

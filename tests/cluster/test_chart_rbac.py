@@ -19,8 +19,8 @@ from operator_kit.endpoints import make_endpoint
 
 COPIED = ("deployment", "service", "poddisruptionbudget", "serviceaccount")
 """Children that every endpoint has: the operator deletes one only where somebody has made a copy."""
-SELDOM = {("get", "pods"), ("get", "whisperendpoints.whisper-operator.io")}
-"""Asked for where a watch has missed something, which cannot be brought about at will."""
+SELDOM = {("get", "pods"), ("get", "whisperendpoints.whisper-operator.io"), ("list", "nodes")}
+"""Asked for where a watch has missed something, which cannot be brought about at will, or where a pod gets no GPU."""
 PEOPLE = {
     "view": {"get", "list", "watch"},
     "edit": {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"},
@@ -167,7 +167,7 @@ def test_the_operator_needs_all_of_its_rights_and_no_other(cluster: Cluster, nam
 def test_in_its_namespaces_it_needs_no_right_elsewhere(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     values = {
         "watch": {"namespaces": [namespace]},
-        "rbac": {"readSecrets": False, "readIngressClasses": False, "aggregate": False},
+        "rbac": {"readSecrets": False, "readIngressClasses": False, "readNodes": False, "aggregate": False},
         "ingressController": "contour",
     }
     with released(cluster, namespace, values) as release:
@@ -183,7 +183,7 @@ def test_in_its_namespaces_it_needs_no_right_elsewhere(cluster: Cluster, namespa
             assert operator.metrics()["endpoints", 'ready="True",reason="Ready"'] == 1
         assert "status" not in cluster.get("wep", "not-mine")
         requests = cluster.requests(release.fullname, namespace)
-        assert {one.resource for one in requests if one.code == 403} <= {"ingressclasses.networking.k8s.io"}
+        assert {one.resource for one in requests if one.code == 403} <= {"ingressclasses.networking.k8s.io", "nodes"}
         assert "secrets" not in {one.resource for one in requests}
         cluster.delete("wep", "not-mine")
 

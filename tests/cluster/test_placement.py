@@ -43,8 +43,8 @@ SHARED = {"engine": {"gpuMemoryUtilization": 0.4}}
         ({"gpu": {"class": "hopper"}}, ("h100",)),
         ({"gpu": {"class": "blackwell"}}, ("b200",)),
         ({"gpu": {"class": "auto"}}, WHOLE),
-        ({"gpu": {"class": "auto", "minMemoryGiB": 16}}, ("a100", "a10", "l4", "h100", "b200", "gke-l4")),
-        ({"gpu": {"class": "t4", "minMemoryGiB": 15}}, T4_NODES),
+        ({"gpu": {"class": "auto", "minMemoryGiB": 24}}, ("a100", "a10", "l4", "h100", "b200", "gke-l4")),
+        ({"gpu": {"class": "t4", "minMemoryGiB": 16}}, T4_NODES),
         ({"gpu": {"class": "ampere", "minMemoryGiB": 30}}, ("a100",)),
         ({"gpu": {"class": "t4", "shared": True}, **SHARED}, (*T4_NODES, "t4-shared")),
         ({"gpu": {"class": "ampere", "shared": True}, **SHARED}, ("a100", "a10", "a100-mig")),
@@ -65,7 +65,7 @@ def test_a_mig_slice_with_its_own_resource_name(cluster: Cluster, nodes: Nodes, 
         f"{resource}.memory": "9856",
     }
     nodes.only(NodeSpec("mixed", 0, labels, "present", resources={resource: "3"}), "a100", "cpu")
-    gpu = {"class": "ampere", "resourceName": resource, "minMemoryGiB": 9}
+    gpu = {"class": "ampere", "resourceName": resource, "minMemoryGiB": 10}
     lands_on(cluster, namespace, {"gpu": gpu}, {"mixed": 3})
 
 
@@ -121,11 +121,25 @@ FULL: Document = {
         "apiKeysSecretRef": {"name": "keys"},
         "networkPolicy": {"from": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]},
     },
-    "service": {"type": "LoadBalancer", "annotations": {"example.com/a": "b"}},
+    "service": {
+        "type": "LoadBalancer",
+        "annotations": {"example.com/a": "b"},
+        "loadBalancerClass": "example.com/nlb",
+        "loadBalancerSourceRanges": ["10.0.0.0/8"],
+    },
+    "disruptionBudget": {"maxUnavailable": "50%"},
+    "commonLabels": {"cost-center": "a-1"},
+    "commonAnnotations": {"example.com/owner": "speech"},
     "exposure": {
         "ingress": {"className": "contour", "host": "a.example", "path": "/speech", "tls": {"secretName": "tls"}}
     },
-    "autoscaling": {"minReplicas": 1, "maxReplicas": 3, "metric": "running", "target": 4},
+    "autoscaling": {
+        "minReplicas": 1,
+        "maxReplicas": 3,
+        "metric": "running",
+        "target": 4,
+        "behavior": {"scaleUp": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}},
+    },
     "cache": {"persistentVolumeClaim": {"size": "1Gi", "storageClassName": "standard"}},
     "rollout": {"maxSurge": "50%", "maxUnavailable": 0},
     "pod": {
@@ -141,6 +155,11 @@ FULL: Document = {
         "topologySpreadConstraints": [
             {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
         ],
+        "schedulerName": "default-scheduler",
+        "hostAliases": [{"ip": "10.0.0.7", "hostnames": ["hub.example.com"]}],
+        "dnsConfig": {"searches": ["example.com"], "options": [{"name": "ndots", "value": "2"}]},
+        "volumes": [{"name": "words", "configMap": {"name": "words", "optional": True}}],
+        "volumeMounts": [{"name": "words", "mountPath": "/etc/words", "readOnly": True}],
         "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
     },
 }

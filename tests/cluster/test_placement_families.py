@@ -28,6 +28,9 @@ FAMILIES = (
     NodeSpec("karpenter-l4-part", 1, {f"{KARPENTER}-name": "l4", f"{KARPENTER}-memory": "2861", TYPE: "g6f.large"}),
     NodeSpec("karpenter-l4", 1, {f"{KARPENTER}-name": "l4", f"{KARPENTER}-memory": "22888", TYPE: "g6.xlarge"}),
     NodeSpec("gke-t4-that-is-an-l4", 1, {GKE: "nvidia-tesla-t4", **L4}),
+    NodeSpec("product-a100-80", 1, {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}, "present"),
+    NodeSpec("accelerator-t4", 1, {"k8s.amazonaws.com/accelerator": "nvidia-tesla-t4"}, "true"),
+    NodeSpec("oracle-l40s", 1, {TYPE: "VM.GPU.L40S.1"}, "present"),
     NodeSpec("says-nothing", 1),
 )
 
@@ -43,10 +46,10 @@ def families(cluster: Cluster) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("gpu", "expected"),
     [
-        ({"class": "t4"}, {"eks-auto-t4": 1, "eks-managed-t4": 1, "azure-t4": 1}),
-        ({"class": "ampere"}, {"karpenter-a100-40": 1, "karpenter-a100-80": 1}),
-        ({"class": "ampere", "minMemoryGiB": 60}, {"karpenter-a100-80": 1}),
-        ({"class": "ada"}, {"karpenter-l4": 1, "gke-t4-that-is-an-l4": 1}),
+        ({"class": "t4"}, {"eks-auto-t4": 1, "eks-managed-t4": 1, "azure-t4": 1, "accelerator-t4": 1}),
+        ({"class": "ampere"}, {"karpenter-a100-40": 1, "karpenter-a100-80": 1, "product-a100-80": 1}),
+        ({"class": "ampere", "minMemoryGiB": 80}, {"karpenter-a100-80": 1, "product-a100-80": 1}),
+        ({"class": "ada"}, {"karpenter-l4": 1, "gke-t4-that-is-an-l4": 1, "oracle-l40s": 1}),
         (
             {"class": "auto"},
             {
@@ -57,6 +60,9 @@ def families(cluster: Cluster) -> Iterator[None]:
                 "karpenter-a100-80": 1,
                 "karpenter-l4": 1,
                 "gke-t4-that-is-an-l4": 1,
+                "product-a100-80": 1,
+                "accelerator-t4": 1,
+                "oracle-l40s": 1,
                 "says-nothing": 1,
             },
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cluster_kit.cluster import Cluster
 from cluster_kit.nodes import Nodes
+from cluster_kit.simulated_nodes import NodeSpec
 from operator_kit.live_endpoint import SOON_S, START_S, LiveEndpoint, course, stuck
 
 KEYS = {"access": {"apiKeysSecretRef": {"name": "clients"}}}
@@ -183,15 +184,26 @@ def test_no_gpu_left(cluster: Cluster, namespace: str, punctual_operator: None, 
     told = second.expect(SOON_S, **stuck("InsufficientGPU"), Scheduled="False InsufficientGPU")
     assert "The scheduler says: 0/3 nodes are available: " in told["Scheduled"]
     assert "1 Insufficient nvidia.com/gpu" in told["Scheduled"]
+    taken = "Every nvidia.com/gpu that gpu.class t4 allows is taken (1 on 1 node): free one or add a node"
+    second.expect_words(SOON_S, "Scheduled", taken)
     nodes.add("t4-1")
     second.expect(SOON_S, Ready="True Ready", Scheduled="True Scheduled")
 
 
 def test_no_such_gpu_at_all(cluster: Cluster, namespace: str, punctual_operator: None, nodes: Nodes) -> None:
-    nodes.only("cpu", "a100")
+    nodes.only("cpu")
     endpoint = LiveEndpoint(cluster, namespace)
     endpoint.apply({"gpu": {"class": "t4"}})
-    told = endpoint.expect(SOON_S, **stuck("InsufficientGPU"), Scheduled="False InsufficientGPU")
-    assert "No node has a GPU that gpu.class t4 allows: add one" in told["Ready"]
-    endpoint.apply({"gpu": {"class": "ampere"}})
+    endpoint.expect(SOON_S, **stuck("InsufficientGPU"), Scheduled="False InsufficientGPU")
+    endpoint.expect_words(SOON_S, "Ready", "No node has nvidia.com/gpu")
+    nodes.only("cpu", "a100")
+    endpoint.expect_words(
+        SOON_S, "Ready", "1 node (a100: compute capability 8.0, 40960 MiB) with nvidia.com/gpu, but none that"
+    )
+    nodes.only("cpu", "t4-shared")
+    endpoint.expect_words(SOON_S, "Ready", "those of node t4-shared are shared or slices (MIG): write gpu.shared: true")
+    nodes.only("cpu", NodeSpec("plain", 1))
+    endpoint.expect_words(SOON_S, "Ready", "`kubectl label node plain nvidia.com/gpu.compute.major=7 ")
+    label = ("nvidia.com/gpu.compute.major=7", "nvidia.com/gpu.compute.minor=5")
+    cluster.kubectl("label", "node", "plain", *label)
     endpoint.expect(SOON_S, Ready="True Ready", Scheduled="True Scheduled")

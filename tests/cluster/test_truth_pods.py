@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from cluster_kit.cluster import Document
 from operator_kit.live_endpoint import SOON_S, START_S, LiveEndpoint, course, stuck
 
 IMAGE = "registry.test/whisper-server:cpu"
@@ -90,3 +91,39 @@ def test_a_rollout_that_fails_while_the_old_pod_serves(serving: LiveEndpoint) ->
     assert told["Ready"].endswith("Meanwhile 1 pod serves with earlier settings.")
     serving.apply()
     serving.expect(SOON_S, Ready="True Ready", Progressing="True RolledOut")
+
+
+def test_a_rollout_is_waited_for_and_a_paused_one_is_named(serving: LiveEndpoint) -> None:
+    def wait() -> None:
+        namespace = f"--namespace={serving.namespace}"
+        serving.cluster.kubectl("wait", "wep/speech", namespace, "--for=condition=RolledOut", "--timeout=30s")
+
+    def shown() -> list[str]:
+        return [pod["metadata"]["annotations"].get("example.com/n", "") for pod in serving.pods() if is_live(pod)]
+
+    serving.apply({"pod": {"annotations": {"example.com/n": "1"}}})
+    wait()
+    assert shown() == ["1"]
+    serving.cluster.kubectl("rollout", "pause", "deployment/speech", f"--namespace={serving.namespace}")
+    serving.apply({"pod": {"annotations": {"example.com/n": "2"}}})
+    told = serving.expect(
+        SOON_S, Ready="False RolloutPaused", RolledOut="False RolloutPaused", Available="True Available"
+    )
+    assert shown() == ["1"]
+    _, _, command = told["RolledOut"].partition("`kubectl ")
+    serving.cluster.kubectl(*command.partition("`")[0].split())
+    wait()
+    assert shown() == ["2"]
+    (before,) = [pod["metadata"]["uid"] for pod in serving.pods() if is_live(pod)]
+    serving.cluster.kubectl("rollout", "restart", "deployment/speech", f"--namespace={serving.namespace}")
+    serving.cluster.kubectl(
+        "rollout", "status", "deployment/speech", f"--namespace={serving.namespace}", "--timeout=30s"
+    )
+    (after,) = [pod["metadata"]["uid"] for pod in serving.pods() if is_live(pod)]
+    assert after != before
+    restarted = serving.cluster.get("deployment", "speech", serving.namespace)["spec"]["template"]["metadata"]
+    assert "kubectl.kubernetes.io/restartedAt" in restarted["annotations"]
+
+
+def is_live(pod: Document) -> bool:
+    return "deletionTimestamp" not in pod["metadata"]

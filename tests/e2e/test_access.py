@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,8 @@ from e2e_kit.ground import Ground
 from e2e_kit.host_names import Certificate, certificate_for, resolving
 from e2e_kit.hub import Hub
 from e2e_kit.served import Served, by_gateway
+from live_kit.speaking import converse, pcm
+from speech_kit.espeak import SAMPLE_RATE_HZ
 from speech_kit.scores import normalised
 from speech_kit.sentences import spoken
 from speech_kit.sounds import wav
@@ -28,6 +32,7 @@ TLS_HOST = "speech.whisper.test"
 SHARED_HOST = "voices.whisper.test"
 ROTATED_WITHIN_S = 120.0 * SLOW
 SAID = spoken("en", 3)
+WITH_PAGE: Document = {"access": {"webPage": True}}
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,11 @@ def endpoints(operator: Ground, model_hub: Hub, tmp_path_factory: pytest.TempPat
             certificate=certificate,
         )
         cluster.apply(certificate.secret(namespace), _keys(namespace, moving="moving-key-1", steady="key-of-steady"))
-        found.below_prefix.apply(by_gateway(found.below_prefix))
+        found.below_prefix.apply({**by_gateway(found.below_prefix), **WITH_PAGE})
         found.secure.apply({"exposure": {"ingress": {"host": TLS_HOST, "tls": {"secretName": "certificate"}}}})
         found.keyed.apply({"access": {"apiKeysSecretRef": {"name": "keys"}}})
         on_host: Document = {"exposure": {"ingress": {"host": SHARED_HOST}}}
-        found.first.apply({**on_host, "model": {"id": "demo", "servedNames": ["first-voice"]}})
+        found.first.apply({**on_host, **WITH_PAGE, "model": {"id": "demo", "servedNames": ["first-voice"]}})
         found.second.apply(
             {**on_host, "model": {"id": hub.MODEL}, "pod": {"env": [{"name": "HF_ENDPOINT", "value": model_hub.url}]}}
         )
@@ -164,8 +169,22 @@ def test_a_prefix_by_the_gateway(endpoints: Endpoints) -> None:
     assert normalised(endpoint.transcribe(wav(SAID.samples))) == normalised(SAID.text)
     assert httpx.get(f"{endpoint.origin}{endpoint.path}/docs", follow_redirects=True).status_code == 200
     assert httpx.get(f"{endpoint.origin}{endpoint.path}/openapi.json").json()["servers"] == [{"url": endpoint.path}]
-    for hidden in ("/metrics", "/health", "/ready", ""):
+    for hidden in ("/metrics", "/health", "/ready"):
         assert httpx.get(f"{endpoint.origin}{endpoint.path}{hidden}").status_code == 404
+
+
+@pytest.mark.usefixtures("rotation")
+@pytest.mark.parametrize("way", ["ingress", "gateway"])
+def test_page_and_realtime_session_come_through(endpoints: Endpoints, way: str) -> None:
+    endpoint = endpoints.first if way == "ingress" else endpoints.below_prefix
+    page = httpx.get(f"{endpoint.origin}{endpoint.path}", follow_redirects=True)
+    assert page.status_code == 200
+    assert str(page.url).endswith(f"{endpoint.path}/")
+    files = re.findall(r'(?:src|href)="(page/[^"]+)"', page.text)
+    assert files
+    assert {httpx.get(str(page.url.join(file))).status_code for file in files} == {200}
+    spoken_once = asyncio.run(converse(f"{endpoint.origin}{endpoint.path}", pcm(SAID.samples, SAMPLE_RATE_HZ), speed=2))
+    assert normalised(spoken_once.text) == normalised(SAID.text)
 
 
 def test_tls_with_a_certificate_from_a_secret(endpoints: Endpoints) -> None:

@@ -11,7 +11,8 @@ from cluster_kit.simulated_nodes import CATALOGUE, discovered
 from operator_kit.node_affinity import fits_one_of
 from whisper_operator.errors import SpecError
 from whisper_operator.gpus import node_selector_terms
-from whisper_operator.gpus.products import PRODUCTS, Product
+from whisper_operator.gpus.product_table import PRODUCTS
+from whisper_operator.gpus.products import Product, least_reported_mib
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Engine, Gpu
 from whisper_runtime.capability import VLLM, needed
@@ -59,21 +60,6 @@ def test_shared_gpus_match_only_on_request(gpu_class: GpuClass, expected: set[st
 
 def test_class_none_has_no_terms() -> None:
     assert node_selector_terms(Gpu(class_=GpuClass.NONE)) == []
-
-
-def test_sixteen_gib_exclude_every_t4() -> None:
-    found = nodes_of(GpuClass.AUTO, min_memory_gib=16)
-    assert found == {"a100", "a10", "l4", "h100", "b200", "gke-l4"}
-
-
-def test_fifteen_gib_match_a_t4() -> None:
-    assert nodes_of(GpuClass.T4, min_memory_gib=15) == nodes_of(GpuClass.T4)
-
-
-def test_memory_is_compared_with_the_drivers_value() -> None:
-    assert nodes_of(GpuClass.HOPPER, min_memory_gib=79) == {"h100"}
-    assert nodes_of(GpuClass.HOPPER, min_memory_gib=80) == set()
-    assert nodes_of(GpuClass.AMPERE, min_memory_gib=23) == {"a100"}
 
 
 def test_memory_is_never_matched_exactly() -> None:
@@ -164,13 +150,13 @@ def test_mig_resource_uses_its_own_labels() -> None:
         f"{resource}.sharing-strategy": "none",
     }
     assert fits(Gpu(class_=GpuClass.AMPERE, resource_name=resource), labels)
-    assert fits(Gpu(class_=GpuClass.AMPERE, resource_name=resource, min_memory_gib=9), labels)
-    assert not fits(Gpu(class_=GpuClass.AMPERE, resource_name=resource, min_memory_gib=10), labels)
+    assert fits(Gpu(class_=GpuClass.AMPERE, resource_name=resource, min_memory_gib=10), labels)
+    assert not fits(Gpu(class_=GpuClass.AMPERE, resource_name=resource, min_memory_gib=12), labels)
     shared = {**labels, f"{resource}.sharing-strategy": "time-slicing"}
     assert not fits(Gpu(class_=GpuClass.AMPERE, resource_name=resource), shared)
 
 
-@pytest.mark.parametrize(("gpu_class", "largest"), [(GpuClass.T4, 15), (GpuClass.ADA, 47), (GpuClass.HOPPER, 144)])
+@pytest.mark.parametrize(("gpu_class", "largest"), [(GpuClass.T4, 16), (GpuClass.ADA, 48), (GpuClass.HOPPER, 144)])
 def test_memory_above_the_classs_maximum_is_refused(gpu_class: GpuClass, largest: int) -> None:
     assert node_selector_terms(Gpu(class_=gpu_class, min_memory_gib=largest))
     with pytest.raises(SpecError, match=rf"spec\.gpu\.minMemoryGiB: no GPU of class {gpu_class} .* {largest} or less"):
@@ -181,6 +167,7 @@ def machines(product: Product) -> list[dict[str, str]]:
     """A node of each family that sells it."""
     found = [{"cloud.google.com/gke-accelerator": name} for name in product.gke]
     found += [{"node.kubernetes.io/instance-type": name} for name in product.instance_types]
+    found += [{"nvidia.com/gpu.product": name} for name in product.gfd]
     for domain in ("karpenter.k8s.aws", "eks.amazonaws.com") if product.aws else ():
         memory = str(product.aws_memory_mib)
         found.append({f"{domain}/instance-gpu-name": product.aws, f"{domain}/instance-gpu-memory": memory})
@@ -196,13 +183,13 @@ def test_cloud_products_are_found_by_class_and_memory(gpu_class: GpuClass) -> No
         except SpecError:
             continue
         is_wanted = gpu_class is product.gpu_class or (gpu_class is GpuClass.AUTO and product.capability >= VLLM)
-        expected = is_wanted and product.memory_mib >= minimum * 1024
+        expected = is_wanted and product.memory_mib >= least_reported_mib(minimum)
         for labels in machines(product):
             assert fits_one_of(terms, labels) == (expected and not product.part), (minimum, labels)
 
 
 def test_machine_is_in_the_table_once() -> None:
-    names = [name for product in PRODUCTS for name in (*product.gke, *product.instance_types)]
+    names = [name for product in PRODUCTS for name in (*product.gfd, *product.gke, *product.instance_types)]
     assert sorted(names) == sorted(set(names))
 
 
@@ -225,7 +212,7 @@ def test_auto_matches_exactly_the_gpus_on_which_the_server_starts(engine: Engine
     for product in (each for each in PRODUCTS if not each.part):
         major, minor = product.capability
         found = discovered("any", "any", f"{major}.{minor}", product.memory_mib)
-        is_large_enough = product.memory_mib >= (minimum or 0) * 1024
+        is_large_enough = product.memory_mib >= least_reported_mib(minimum or 0)
         expected = wanted.holds(product.capability) and is_large_enough
         assert fits_one_of(terms, found) == expected, product
         for labels in machines(product):

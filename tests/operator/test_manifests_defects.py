@@ -68,14 +68,18 @@ def test_10_t4_pod_tolerates_and_selects_gpu_nodes() -> None:
 
 def test_11_memory_and_products_are_not_matched_exactly() -> None:
     required = pod(SPECS["t4"])["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    expressions = [each for term in required["nodeSelectorTerms"] for each in term["matchExpressions"]]
-    assert "nvidia.com/gpu.product" not in {each["key"] for each in expressions}
+    terms = [term["matchExpressions"] for term in required["nodeSelectorTerms"]]
+    expressions = [each for term in terms for each in term]
+    no_capability = {"key": "nvidia.com/gpu.compute.major", "operator": "DoesNotExist"}
+    of_product = [term for term in terms if "nvidia.com/gpu.product" in {each["key"] for each in term}]
+    assert all(no_capability in term for term in of_product)
     assert {each["operator"] for each in expressions if each["key"].endswith("memory")} == {"Gt"}
 
 
 def test_12_toleration_matches_any_taint_value() -> None:
-    (toleration,) = pod(SPECS["t4"])["tolerations"]
-    assert toleration == {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    of_nvidia, of_aks = pod(SPECS["t4"])["tolerations"]
+    assert of_nvidia == {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    assert of_aks == {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
 
 
 def test_13_labels_are_those_of_gpu_feature_discovery() -> None:

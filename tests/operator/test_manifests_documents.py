@@ -67,7 +67,10 @@ SCRATCH_MOUNTS = [
     {"name": "scratch", "mountPath": "/tmp", "subPath": "tmp"},
 ]
 SHM = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}
-ON_GPU_NODES = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+ON_GPU_NODES = [
+    {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
+]
 
 
 def children(endpoint: Endpoint, settings: Settings | None = None, controller: str = "") -> dict[str, Document]:
@@ -175,7 +178,7 @@ def test_minimal_spec_makes_these_documents() -> None:
                             }
                         }
                     },
-                    "tolerations": [ON_GPU_NODES],
+                    "tolerations": ON_GPU_NODES,
                     "containers": [
                         {
                             "name": "server",
@@ -337,9 +340,8 @@ def test_full_t4_spec_makes_this_deployment() -> None:
             "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": wanted}},
         },
         "tolerations": [
-            ON_GPU_NODES,
+            *ON_GPU_NODES,
             {"key": "dedicated", "operator": "Exists"},
-            {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
         ],
         "topologySpreadConstraints": [
             {
@@ -488,6 +490,7 @@ def test_full_t4_spec_makes_these_other_children() -> None:
                 "projectcontour.io/retry-on": "connect-failure",
                 "projectcontour.io/num-retries": "5",
                 "ingress.kubernetes.io/force-ssl-redirect": "true",
+                "projectcontour.io/websocket-routes": "/speech/v1",
                 "example.com/team": "a",
             },
         },

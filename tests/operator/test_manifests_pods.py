@@ -62,7 +62,7 @@ def affinity_with(spec: Document, affinity: Document) -> Document:
 def test_node_terms_of_spec_and_class_must_both_match() -> None:
     terms = affinity_with(T4, {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [ZONE_A, THIS_NODE]}}})
     ours = on_amd64(node_selector_terms(Gpu(class_=GpuClass.T4)))
-    assert len(ours) == 5
+    assert len(ours) == 7
     expected = []
     for term in ours:
         expected.append({"matchExpressions": [*term["matchExpressions"], *ZONE_A["matchExpressions"]]})
@@ -117,9 +117,10 @@ def test_empty_node_term_is_refused() -> None:
 
 def test_equal_toleration_is_not_repeated() -> None:
     ours = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-    other = {"key": "sku", "operator": "Exists"}
-    found = pod({"pod": {"tolerations": [ours, other]}}, defaults={"tolerations": (other,)})
-    assert found["tolerations"] == [ours, other]
+    of_aks = {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
+    other = {"key": "dedicated", "operator": "Exists"}
+    found = pod({"pod": {"tolerations": [ours, other]}}, defaults={"tolerations": (of_aks, other)})
+    assert found["tolerations"] == [ours, of_aks, other]
 
 
 def test_spread_constraint_keeps_its_selector() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from operator_kit.chosen import operator_settings
 from operator_kit.endpoints import parsed_endpoint
-from whisper_operator.manifests import make_children, route_keys, url_of
+from whisper_operator.manifests import make_children, route_keys
 from whisper_operator.manifests.proxies import proxy_annotations
 from whisper_operator.resource.pod import Rollout
 from whisper_operator.settings import Settings
@@ -165,36 +165,6 @@ def test_unknown_controller_gets_no_annotations() -> None:
     assert "annotations" not in routed(ingress(), "traefik.io/ingress-controller")["metadata"]
 
 
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        ({}, "http://speech.team-a.svc.cluster.local/v1"),
-        (ingress(), "http://speech.team-a.svc.cluster.local/v1"),
-        (ingress(path="/speech"), "http://speech.team-a.svc.cluster.local/speech/v1"),
-        (ingress(host="*.example.com"), "http://speech.team-a.svc.cluster.local/v1"),
-        (ingress(host="a.example.com"), "http://a.example.com/v1"),
-        (
-            ingress(host="a.example.com", path="/speech", tls={"secretName": "x"}),
-            "https://a.example.com/speech/v1",
-        ),
-        (gateway(), "http://speech.team-a.svc.cluster.local/v1"),
-        (gateway(hostnames=["*.example.com", "a.example.com"]), "http://a.example.com/v1"),
-        (gateway(hostnames=["a.example.com"], parentRefs=[{"name": "edge", "port": 443}]), "https://a.example.com/v1"),
-        (
-            gateway(hostnames=["a.example.com"], path="/x", parentRefs=[{"name": "edge", "sectionName": "https-1"}]),
-            "https://a.example.com/x/v1",
-        ),
-    ],
-)
-def test_url_is_external_if_a_host_is_known(spec: Document, expected: str) -> None:
-    assert url_of(parsed_endpoint(spec), operator_settings()) == expected
-
-
-def test_url_uses_the_cluster_domain_of_the_settings() -> None:
-    found = url_of(parsed_endpoint(), operator_settings(cluster_domain="k8s.internal"))
-    assert found == "http://speech.team-a.svc.k8s.internal/v1"
-
-
 def in_the_way(one: Document, other: Document) -> bool:
     first, second = (parsed_endpoint(spec, name=name) for spec, name in ((one, "one"), (other, "other")))
     return bool(route_keys(first) & route_keys(second))
@@ -237,3 +207,26 @@ def test_controller_with_annotations_can_be_named_in_the_settings(controller: st
     variables = {"SERVER_IMAGE_GPU": "gpu:1", "SERVER_IMAGE_CPU": "cpu:1", "INGRESS_CONTROLLER": controller}
     assert Settings.from_env(variables, read=str).ingress_controller == controller
     assert proxy_annotations(controller, Rollout())
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", [("Exact", "/"), ("Prefix", "/page")]),
+        ("/speech", [("Exact", "/speech"), ("Exact", "/speech/"), ("Prefix", "/speech/page")]),
+    ],
+)
+def test_page_is_routed_only_if_the_spec_says_so(path: str, expected: list[tuple[str, str]]) -> None:
+    for route in (ingress(path=path), gateway(path=path)):
+        shown = paths(routed({**route, "access": {"webPage": True}}))
+        for hidden in ({}, {"access": {"webPage": False}}):
+            more = [each for each in shown if each not in paths(routed({**route, **hidden}))]
+            assert [(kind.replace("PathPrefix", "Prefix"), at) for kind, at in more] == expected
+
+
+def test_controllers_that_need_it_pass_realtime_sessions() -> None:
+    contour = routed(ingress(path="/speech"), "contour")["metadata"]["annotations"]
+    assert contour["projectcontour.io/websocket-routes"] == "/speech/v1"
+    assert ("Prefix", "/speech/v1") in paths(routed(ingress(path="/speech")))
+    assert routed(ingress(), "nginx")["metadata"]["annotations"]["nginx.org/websocket-services"] == "speech"
+    assert not any("websocket" in name for name in routed(ingress(), "alb")["metadata"]["annotations"])

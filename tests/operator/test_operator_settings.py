@@ -212,3 +212,12 @@ def test_help_names_every_variable() -> None:
         if field.metadata:
             assert f"  {field.name.upper()} (" in text
     assert "DEFAULTS_FILE" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"), [("MODEL_ID", "write model.id in endpoints instead"), ("PORT", "leave it out")]
+)
+def test_default_variable_that_the_operator_sets_is_refused(name: str, instead: str) -> None:
+    text = json.dumps({"env": [{"name": "A", "value": "b"}, {"name": name, "value": "x"}]})
+    found = problem({**IMAGES, "DEFAULTS_FILE": "/defaults.json"}, text)
+    assert found.startswith(f"DEFAULTS_FILE: env must be a list without {name}: {instead}")

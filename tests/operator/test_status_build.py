@@ -46,6 +46,13 @@ def test_serving_endpoint_has_this_status() -> None:
                 "message": "All pods run what the spec asks for.",
             },
             {
+                "type": "RolledOut",
+                "status": "True",
+                **common,
+                "reason": "RolledOut",
+                "message": "All pods run what the spec asks for.",
+            },
+            {
                 "type": "Scheduled",
                 "status": "True",
                 **common,
@@ -70,6 +77,7 @@ def test_transition_time_changes_only_with_the_status() -> None:
         "Ready": NOW,
         "Available": NOW,
         "Progressing": "2026-01-02T04:05:00Z",
+        "RolledOut": NOW,
         "Scheduled": NOW,
         "Valid": NOW,
     }
@@ -93,6 +101,7 @@ def test_outdated_deployment_status_does_not_count() -> None:
     failed = lagging(progressing=live.deadline_exceeded(), failure="pods is forbidden: exceeded quota: x")
     status = judged({}, snapshot_of(failed, pods=[live_pods.pod()]), before=judged({}, serving()))
     assert short(status) == {
+        "RolledOut": "False RollingOut",
         "Ready": "True Ready",
         "Available": "True Available",
         "Progressing": "True RollingOut",
@@ -108,6 +117,7 @@ def test_scaling_up_keeps_available_true() -> None:
     scaled_up = snapshot_of(live.deployment(3, ready=1, available=False), pods=pods)
     status = judged(more, scaled_up, before=judged({}, serving()))
     assert short(status) == {
+        "RolledOut": "False ModelLoading",
         "Ready": "True Ready",
         "Available": "True Available",
         "Progressing": "True ModelLoading",
@@ -147,7 +157,8 @@ def test_unparsable_spec_keeps_the_other_conditions() -> None:
     before = judged(ingress, serving(live.ingress(), ingress_class=live.ingress_class("contour")))
     problem = SpecError("gpu.class", "is turing: write one of auto, none, t4")
     status = judged(ingress, serving(), before=before, problem=problem, parsed=False, generation=2, now=LATER)
-    assert short(status) == {**short(before), "Ready": "False InvalidSpec", "Valid": "False InvalidSpec"}
+    invalid = "False InvalidSpec"
+    assert short(status) == {**short(before), "Ready": invalid, "Valid": invalid, "RolledOut": invalid}
     assert (status["url"], status["resolved"], status["observedGeneration"]) == (URL, before["resolved"], 2)
     assert by_type(status)["Valid"][2] == (
         "spec.gpu.class: is turing: write one of auto, none, t4. Nothing is changed until it is fixed."

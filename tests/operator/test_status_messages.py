@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operator_kit.judgements import judged, message
+from operator_kit.situation import refused, serving
 from operator_kit.situations import SITUATIONS
 
 POD = "speech-5c9-aaaaa"
@@ -34,12 +35,13 @@ MESSAGES = {
     "missing ConfigMap": f'Pod {POD}: the server cannot be started. The node says: configmap "ca" not found. '
     f"See `kubectl describe pod -n team-a {POD}`.",
     "failed mount": f'Pod {POD}: its node cannot prepare it. The node says: Multi-Attach error for volume "pvc-1". '
+    "A ReadWriteOnce volume is for one node at a time: write replicas 1, or take a claim with accessModes [ReadWriteMany]. "
     f"See `kubectl describe pod -n team-a {POD}`.",
     "no GPU left": f"Pod {POD} has no node. The scheduler says: 0/13 nodes are available: 1 Insufficient nvidia.com/gpu, "
-    "12 node(s) didn't match Pod's node affinity/selector. Every nvidia.com/gpu that gpu.class t4 allows is taken: "
-    "free one or add a node, and the pod goes there by itself.",
+    "12 node(s) didn't match Pod's node affinity/selector. No node has a free nvidia.com/gpu that gpu.class t4 "
+    "allows: free one if there are some, or add one, and the pod goes there by itself.",
     "no such GPU": f"Pod {POD} has no node. The scheduler says: 0/13 nodes are available: 1 node(s) had untolerated taint(s), "
-    "12 node(s) didn't match Pod's node affinity/selector. No node has a GPU that gpu.class t4 allows: add one, and the pod "
+    "12 node(s) didn't match Pod's node affinity/selector. No node shows a GPU that gpu.class t4 allows: add one, and the pod "
     "goes there by itself, or change gpu.class. If a tainted node is meant for it, name its taint in pod.tolerations.",
     "an ending pod has the GPU": f"Pod {POD} has no node. The scheduler says: 0/13 nodes are available: 1 Insufficient nvidia.com/gpu, "
     "12 node(s) didn't match Pod's node affinity/selector. Pod a, which is ending, still has its GPU: it is free once running "
@@ -70,6 +72,8 @@ MESSAGES = {
     "Check exposure.gateway against its listeners. Meanwhile 1 pod serves.",
     "name is taken": "Deployment speech is there already and does not belong to this endpoint: it is left untouched. Give the "
     "endpoint another name, or remove that object. See `kubectl get deployment -n team-a speech -o yaml`.",
+    "rollout is paused": "Deployment speech is paused, so pods do not get the newest settings: "
+    "`kubectl rollout resume -n team-a deployment/speech`. Meanwhile 1 pod serves.",
     "cannot be carried out": "spec.pod.env[2].name: PORT is the operator's. Nothing is changed until it is fixed. "
     "Meanwhile 1 pod serves.",
 }
@@ -80,3 +84,21 @@ def test_ready_says_what_to_do(name: str) -> None:
     situation = SITUATIONS[name]
     status = judged(situation.spec, situation.snapshot, problem=situation.problem, parsed=situation.parsed)
     assert message(status) == MESSAGES[name]
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        (
+            "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated",
+            "write service.type ClusterIP",
+        ),
+        (
+            'spec.ports[1].name: Duplicate value: "http"',
+            "Once `kubectl delete service -n team-a speech` has removed it, the operator makes it again.",
+        ),
+    ],
+)
+def test_conflict_of_a_service_port_says_what_to_do(words: str, way_out: str) -> None:
+    refusals = (refused("Service", "speech", 422, "Invalid", f'Service "speech" is invalid: {words}'),)
+    assert way_out in message(judged({}, serving(refusals=refusals)))

@@ -44,8 +44,8 @@ def test_cordoned_nodes_are_named_with_full_ones() -> None:
     reason, advice = told(GPU, CORDONED, FULL)
     assert reason == "InsufficientGPU"
     assert advice == (
-        "Every nvidia.com/gpu that gpu.class t4 allows is taken: free one, uncordon a node (`kubectl uncordon NODE`), "
-        "or add a node, and the pod goes there by itself."
+        "No node has a free nvidia.com/gpu that gpu.class t4 allows: uncordon a node (`kubectl uncordon NODE`), "
+        "free one if there are some, or add one, and the pod goes there by itself."
     )
 
 
@@ -73,7 +73,7 @@ def test_full_nodes_are_limited_to_the_selector() -> None:
     reason, advice = told(GPU | {"pod": SELECTOR}, LABELS, FULL)
     assert reason == "InsufficientGPU"
     assert advice.startswith(
-        "Every nvidia.com/gpu that gpu.class t4, with pod.nodeSelector, allows is taken: free one or"
+        "No node has a free nvidia.com/gpu that gpu.class t4, with pod.nodeSelector, allows: free one if"
     )
 
 
@@ -88,3 +88,9 @@ def test_foreign_taint_is_named(more: str) -> None:
 def test_taint_of_kubernetes_gives_no_advice() -> None:
     taint = "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }"
     assert "taint" not in told(GPU, FULL, taint)[1]
+
+
+def test_volume_of_one_node_is_named_where_pods_need_it_elsewhere() -> None:
+    reason, advice = told(CPU, "2 node(s) had volume node affinity conflict")
+    assert reason == "Unschedulable"
+    assert "several pods need accessModes [ReadWriteMany], or replicas 1" in advice

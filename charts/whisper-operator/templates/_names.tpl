@@ -44,20 +44,24 @@ app.kubernetes.io/component: operator
 {{- merge $own .Values.commonLabels | toYaml -}}
 {{- end }}
 
-{{/* repository, tag, digest; otherwise: the tag where none is given; value: where they are. */}}
+{{/* repository, tag, digest; otherwise: the tag where none is given; value: where they are; registry: where this project's images are mirrored. */}}
 {{- define "whisper-operator.image" -}}
 {{- if eq .tag "latest" -}}
 {{- fail (printf "%s.tag: latest is not one image but many: write the version that you mean, or a digest." .value) -}}
 {{- end -}}
+{{- $repository := .repository -}}
+{{- if and .registry (hasPrefix "ghcr.io/whisper-operator/" $repository) -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .registry) (trimPrefix "ghcr.io/whisper-operator/" $repository) -}}
+{{- end -}}
 {{- if .digest -}}
-{{- printf "%s@%s" .repository .digest -}}
+{{- printf "%s@%s" $repository .digest -}}
 {{- else -}}
-{{- printf "%s:%s" .repository (.tag | default .otherwise) -}}
+{{- printf "%s:%s" $repository (.tag | default .otherwise) -}}
 {{- end -}}
 {{- end }}
 
 {{- define "whisper-operator.ownImage" -}}
-{{- include "whisper-operator.image" (merge (dict "otherwise" .Chart.AppVersion "value" "image") .Values.image) -}}
+{{- include "whisper-operator.image" (merge (dict "otherwise" .Chart.AppVersion "value" "image" "registry" .Values.defaults.imageRegistry) .Values.image) -}}
 {{- end }}
 
 {{/* Where `helm test` puts its endpoint. */}}

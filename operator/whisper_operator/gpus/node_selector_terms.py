@@ -1,36 +1,52 @@
 """The nodes with the GPUs that a spec asks for, as nodeSelectorTerms: a node must match one of them.
 
-GPU feature discovery (GFD) labels nodes with what the driver reports. On nodes without its labels the terms match a cloud's
-labels, which name products; their memory is in `products`. We never match product names in GFD's labels, because sharing and
-MIG change them. Node autoscalers use the same terms to choose new nodes.
+GPU feature discovery (GFD) labels nodes with what the driver reports. On nodes without its capability the terms match labels that
+name a product (`product_labels`). Where GFD reports a capability we never match product names, because sharing and MIG change
+them. Node autoscalers use the same terms to choose new nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus.products import LOWEST, MAX_MEMORY_MIB, PRODUCTS, Product
+from whisper_operator.gpus.expressions import (
+    ACCELERATOR,
+    AWS,
+    GKE,
+    GPU,
+    INSTANCE_TYPE,
+    MAJOR,
+    MEMORY,
+    MINOR,
+    PRODUCT,
+    Expression,
+    absent,
+    exists,
+    greater,
+    is_in,
+    not_in,
+)
+from whisper_operator.gpus.product_labels import (
+    NAMING_KEYS,
+    by_product,
+    is_mig,
+    not_sold_as,
+    whole_by_instance_type,
+    whole_by_name,
+    whole_on_gke,
+)
+from whisper_operator.gpus.product_table import PRODUCTS
+from whisper_operator.gpus.products import LOWEST, MAX_MEMORY_GIB, least_reported_mib
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Engine, Gpu
 from whisper_runtime.capability import CapabilityRange, needed, of_engine
-
-Expression = dict[str, Any]
 
 TAINT = "nvidia.com/gpu"
 """Key of the taint of GPU nodes. Its value varies: GKE writes `present`, others `true`."""
 
 ANY_ENGINE = Engine()
-_GPU = "nvidia.com/gpu"
-_MAJOR = f"{_GPU}.compute.major"
-_MINOR = f"{_GPU}.compute.minor"
-_GKE = "cloud.google.com/gke-accelerator"
-_GKE_SHARING = "cloud.google.com/gke-gpu-sharing-strategy"
-_GKE_SLICE = "cloud.google.com/gke-gpu-partition-size"
-_AWS = ("karpenter.k8s.aws", "eks.amazonaws.com")
-"""Karpenter and EKS Auto Mode use the same labels, each in its own domain."""
-_INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 
 def node_selector_terms(gpu: Gpu, engine: Engine = ANY_ENGINE) -> list[dict[str, Any]]:
@@ -45,7 +61,7 @@ def node_selector_terms(gpu: Gpu, engine: Engine = ANY_ENGINE) -> list[dict[str,
         families = _not_too_old(gpu, wanted)
     else:
         families = [_by_gfd(gpu, capability) for capability in _capabilities(gpu.class_, wanted)]
-        families += [[*found, _absent(_MAJOR)] for found in _by_cloud(gpu, wanted) if found]
+        families += [[*found, absent(MAJOR)] for found in by_product(gpu, wanted) if found]
     return [{"matchExpressions": expressions} for expressions in families if expressions]
 
 
@@ -56,23 +72,13 @@ def needed_capability(engine: Engine) -> CapabilityRange:
 
 def _not_too_old(gpu: Gpu, wanted: CapabilityRange) -> list[list[Expression]]:
     """GFD's labels show that the GPU is new enough, or there are none and no cloud's label shows that it is too old."""
-    whole = [] if gpu.shared else [*_whole_by_gfd(gpu), *_whole_on_gke(), *_whole_by_instance_type()]
+    whole = [] if gpu.shared else [*_whole_by_gfd(gpu), *whole_by_name(), *whole_on_gke(), *whole_by_instance_type()]
     if wanted == CapabilityRange():
         return [whole]
     return [
         *([*capability, *whole] for capability in _at_least(wanted)),
-        [_absent(_MAJOR), *_not_sold_as([each for each in PRODUCTS if not wanted.holds(each.capability)]), *whole],
+        [absent(MAJOR), *not_sold_as([each for each in PRODUCTS if not wanted.holds(each.capability)]), *whole],
     ]
-
-
-def _not_sold_as(products: Sequence[Product]) -> Iterator[Expression]:
-    for key, names in (
-        (_GKE, [name for product in products for name in product.gke]),
-        *((f"{domain}/instance-gpu-name", [each.aws for each in products if each.aws]) for domain in _AWS),
-        (_INSTANCE_TYPE, [name for product in products for name in product.instance_types]),
-    ):
-        if names:
-            yield _not_in(key, *dict.fromkeys(names))
 
 
 def _check_capability(gpu: Gpu, wanted: CapabilityRange) -> None:
@@ -88,28 +94,45 @@ def _check_capability(gpu: Gpu, wanted: CapabilityRange) -> None:
 
 def without_gpu() -> list[Expression]:
     """Matches nodes without a label that shows a GPU."""
-    gpus = [_absent(key) for key in (f"{_GPU}.present", f"{_GPU}.count", _GKE)]
-    aws = [_absent(f"{domain}/instance-gpu-name") for domain in _AWS]
-    return [*gpus, *aws, _not_in(_INSTANCE_TYPE, *(name for product in PRODUCTS for name in product.instance_types))]
+    gpus = [absent(key) for key in (f"{GPU}.present", f"{GPU}.count", PRODUCT, GKE, ACCELERATOR)]
+    aws = [absent(f"{domain}/instance-gpu-name") for domain in AWS]
+    return [*gpus, *aws, not_in(INSTANCE_TYPE, *(name for product in PRODUCTS for name in product.instance_types))]
+
+
+def shows_its_gpu(labels: Mapping[str, str]) -> bool:
+    """Whether a label of a node says which GPU it has."""
+    types = {name for product in PRODUCTS for name in product.instance_types}
+    return MAJOR in labels or any(key in labels for key in NAMING_KEYS) or labels.get(INSTANCE_TYPE) in types
+
+
+def label_command(node: str, gpu: Gpu, engine: Engine) -> str:
+    """The command that labels a node so that the terms match it, with the least that they ask for."""
+    major, minor = max(needed_capability(engine).lowest, LOWEST.get(gpu.class_, (0, 0)))
+    memory = least_reported_mib(gpu.min_memory_gib) if gpu.min_memory_gib else 0
+    labels = [f"{MAJOR}={major}", f"{MINOR}={minor}", *([f"{_memory_key(gpu)}={memory}"] if memory else [])]
+    return " ".join(["kubectl label node", node, *labels])
 
 
 def _check_memory(gpu: Gpu) -> None:
-    largest = MAX_MEMORY_MIB.get(gpu.class_)
-    if largest is not None and gpu.min_memory_gib is not None and gpu.min_memory_gib * 1024 > largest:
+    largest = MAX_MEMORY_GIB.get(gpu.class_)
+    if largest is not None and gpu.min_memory_gib is not None and gpu.min_memory_gib > largest:
         raise SpecError(
             "gpu.minMemoryGiB",
-            f"no GPU of class {gpu.class_} has {gpu.min_memory_gib} GiB: the largest has {largest} MiB."
-            f" Write {largest // 1024} or less, or another gpu.class",
+            f"no GPU of class {gpu.class_} is sold with {gpu.min_memory_gib} GiB: the largest has {largest}."
+            f" Write {largest} or less, or another gpu.class",
         )
 
 
 def _by_gfd(gpu: Gpu, capability: Sequence[Expression]) -> list[Expression]:
     expressions = list(capability)
     if gpu.min_memory_gib is not None:
-        # MIG devices with their own resource name have their own labels.
-        resource = gpu.resource_name if _is_mig(gpu) else _GPU
-        expressions.append(_greater(f"{resource}.memory", gpu.min_memory_gib * 1024 - 1))
-    return expressions if gpu.shared else [*expressions, *_whole_by_gfd(gpu), *_whole_by_instance_type()]
+        expressions.append(greater(_memory_key(gpu), least_reported_mib(gpu.min_memory_gib) - 1))
+    return expressions if gpu.shared else [*expressions, *_whole_by_gfd(gpu), *whole_by_instance_type()]
+
+
+def _memory_key(gpu: Gpu) -> str:
+    """MIG devices with their own resource name have their own labels."""
+    return f"{gpu.resource_name}.memory" if is_mig(gpu) else MEMORY
 
 
 def _capabilities(gpu_class: GpuClass, wanted: CapabilityRange) -> list[list[Expression]]:
@@ -120,103 +143,33 @@ def _capabilities(gpu_class: GpuClass, wanted: CapabilityRange) -> list[list[Exp
 def _at_least(wanted: CapabilityRange) -> list[list[Expression]]:
     major, minor = wanted.lowest
     if wanted.only_major is not None:
-        return [[_in(_MAJOR, str(wanted.only_major))]]
+        return [[is_in(MAJOR, str(wanted.only_major))]]
     if minor == 0:
-        return [[_greater(_MAJOR, major - 1)] if major else []]
-    return [[_greater(_MAJOR, major)], [_in(_MAJOR, str(major)), _greater(_MINOR, minor - 1)]]
+        return [[greater(MAJOR, major - 1)] if major else []]
+    return [[greater(MAJOR, major)], [is_in(MAJOR, str(major)), greater(MINOR, minor - 1)]]
 
 
 def _capability(gpu_class: GpuClass) -> Iterator[Expression]:
     match gpu_class:
         case GpuClass.T4:
-            yield _in(_MAJOR, "7")
-            yield _in(_MINOR, "5")
+            yield is_in(MAJOR, "7")
+            yield is_in(MINOR, "5")
         case GpuClass.AMPERE:
-            yield _in(_MAJOR, "8")
-            yield {"key": _MINOR, "operator": "Exists"}  # NotIn alone also matches nodes without the label
-            yield _not_in(_MINOR, "9")
+            yield is_in(MAJOR, "8")
+            yield exists(MINOR)  # NotIn alone also matches nodes without the label
+            yield not_in(MINOR, "9")
         case GpuClass.ADA:
-            yield _in(_MAJOR, "8")
-            yield _in(_MINOR, "9")
+            yield is_in(MAJOR, "8")
+            yield is_in(MINOR, "9")
         case GpuClass.HOPPER:
-            yield _in(_MAJOR, "9")
+            yield is_in(MAJOR, "9")
         case GpuClass.BLACKWELL:
-            yield _in(_MAJOR, "10", "12")
+            yield is_in(MAJOR, "10", "12")
 
 
 def _whole_by_gfd(gpu: Gpu) -> Iterator[Expression]:
     """Matches GPUs that are not shared. All of these also match nodes without the label."""
-    for resource in dict.fromkeys((_GPU, gpu.resource_name)):
-        yield _not_in(f"{resource}.sharing-strategy", "time-slicing", "mps")
-    if not _is_mig(gpu):
-        yield _absent(f"{_GPU}.slices.gi")
-
-
-def _whole_on_gke() -> Iterator[Expression]:
-    yield _absent(_GKE_SHARING)
-    yield _absent(_GKE_SLICE)
-
-
-def _whole_by_instance_type() -> Iterator[Expression]:
-    yield _not_in(_INSTANCE_TYPE, *(name for product in PRODUCTS if product.part for name in product.instance_types))
-
-
-def _by_cloud(gpu: Gpu, needed_range: CapabilityRange) -> Iterator[list[Expression]]:
-    """One list per family of labels. Empty: the family has no such product."""
-    if _is_mig(gpu) and gpu.min_memory_gib is not None:
-        return  # the table has whole GPUs only
-    wanted = [product for product in PRODUCTS if _is_wanted(product, gpu, needed_range)]
-    yield _by_gke(wanted, gpu)
-    for domain in _AWS:
-        yield _by_aws(domain, wanted)
-    types = [name for product in wanted for name in product.instance_types]
-    yield [_in(_INSTANCE_TYPE, *types)] if types else []
-
-
-def _is_wanted(product: Product, gpu: Gpu, needed_range: CapabilityRange) -> bool:
-    fits = gpu.class_ in (GpuClass.AUTO, product.gpu_class) and needed_range.holds(product.capability)
-    is_large_enough = product.memory_mib >= (gpu.min_memory_gib or 0) * 1024
-    return fits and is_large_enough and (gpu.shared or not product.part)
-
-
-def _by_gke(wanted: Sequence[Product], gpu: Gpu) -> list[Expression]:
-    accelerators = [name for product in wanted for name in product.gke]
-    if not accelerators:
-        return []
-    expressions = [_in(_GKE, *accelerators)]
-    if not gpu.shared:
-        return [*expressions, *_whole_on_gke()]
-    # The memory of a slice is not that of the product.
-    return expressions if gpu.min_memory_gib is None else [*expressions, _absent(_GKE_SLICE)]
-
-
-def _by_aws(domain: str, wanted: Sequence[Product]) -> list[Expression]:
-    names = list(dict.fromkeys(product.aws for product in wanted if product.aws))
-    if not names:
-        return []
-    # One name may stand for GPUs with different memory sizes.
-    smaller = [each.aws_memory_mib for each in PRODUCTS if each.aws in names and each not in wanted]
-    expressions = [_in(f"{domain}/instance-gpu-name", *names)]
-    if smaller:
-        expressions.append(_greater(f"{domain}/instance-gpu-memory", max(smaller)))
-    return expressions
-
-
-def _is_mig(gpu: Gpu) -> bool:
-    return "/mig-" in gpu.resource_name
-
-
-def _in(key: str, *values: str) -> Expression:
-    return {"key": key, "operator": "In", "values": list(values)}
-
-
-def _not_in(key: str, *values: str) -> Expression:
-    return {"key": key, "operator": "NotIn", "values": list(values)}
-
-
-def _greater(key: str, than: int) -> Expression:
-    return {"key": key, "operator": "Gt", "values": [str(than)]}
-
-
-def _absent(key: str) -> Expression:
-    return {"key": key, "operator": "DoesNotExist"}
+    for resource in dict.fromkeys((GPU, gpu.resource_name)):
+        yield not_in(f"{resource}.sharing-strategy", "time-slicing", "mps")
+    if not is_mig(gpu):
+        yield absent(f"{GPU}.slices.gi")

@@ -41,6 +41,7 @@ def _annotation_keys(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
     for path, written in (
         ("exposure.ingress.annotations", ingress.annotations),
         ("service.annotations", endpoint.spec.service.annotations),
+        ("commonAnnotations", endpoint.spec.common_annotations),
         ("pod.annotations", endpoint.spec.pod.annotations),
     ):
         yield from ((path, key) for key in written)

@@ -1,7 +1,7 @@
 """Building blocks of all manifests: copies of JSON, the children's metadata, image names.
 
 A manifest never shares mutable data with the spec. The endpoint's own labels and annotations are not copied, because tools
-set them for the endpoint, not for its children. No tag is added to an image.
+set them for the endpoint, not for its children: `commonLabels` and `commonAnnotations` are. No tag is added to an image.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def metadata(
     return {
         "name": name or names.child_name(endpoint.name),
         "namespace": endpoint.namespace,
-        "labels": {**(labels or {}), **names.labels_of(endpoint.name)},
-        **present(annotations=plain(annotations or {})),
+        "labels": {**endpoint.spec.common_labels, **(labels or {}), **names.labels_of(endpoint.name)},
+        **present(annotations=plain({**endpoint.spec.common_annotations, **(annotations or {})})),
         "ownerReferences": [
             {
                 "apiVersion": names.API_VERSION,

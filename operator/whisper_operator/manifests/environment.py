@@ -118,6 +118,8 @@ def _serving(endpoint: Endpoint) -> Pairs:
     if spec.access.max_queue_seconds is not None:
         yield "MAX_QUEUE_SECONDS", str(spec.access.max_queue_seconds)
     yield from _clients(spec.access)
+    if spec.access.web_page is False:
+        yield "WEB_PAGE", "0"
     yield "DRAIN_SECONDS", str(spec.rollout.drain_seconds)
     yield "SHUTDOWN_SECONDS", str(spec.rollout.shutdown_seconds)
 

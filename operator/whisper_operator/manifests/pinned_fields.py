@@ -2,8 +2,8 @@
 
 The annotation that holds it can be edited by everybody who may write Deployments in the namespace, and the operator
 applies it with its own rights. So each field must be what the operator would write itself, except the few here, which
-newer operators write differently: the timing of probes, CPU and memory, node affinity (the list of GPUs grows), numbers
-for the server. A field that is not named here is compared, also one that Kubernetes adds later.
+newer operators write differently: the timing of probes, CPU and memory, node affinity and the tolerations of GPU nodes
+(both lists grow), numbers for the server. A field that is not named here is compared, also one that Kubernetes adds later.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from whisper_operator.manifests.placement import ON_GPU_NODES
 from whisper_operator.resource.reserved import TUNING_ENV
 
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -31,6 +32,7 @@ def compared_part(template: Mapping[str, Any]) -> dict[str, Any]:
     (container,) = spec["containers"]
     if isinstance(spec.get("terminationGracePeriodSeconds"), int):
         del spec["terminationGracePeriodSeconds"]
+    spec["tolerations"] = [each for each in spec.get("tolerations", ()) if each not in ON_GPU_NODES]
     affinity = spec.pop("affinity", {})
     return {**template, "spec": {**spec, **_others(affinity), "containers": [_container(container)]}}
 

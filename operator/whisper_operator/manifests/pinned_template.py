@@ -24,7 +24,7 @@ from whisper_operator.manifests.routes import root_path
 from whisper_operator.manifests.volumes import claim_name
 from whisper_operator.resource.access import NetworkPolicy, Service
 from whisper_operator.resource.fields import Document
-from whisper_operator.resource.pod import Cache, EmptyDir
+from whisper_operator.resource.pod import Cache, DisruptionBudget, EmptyDir
 from whisper_operator.resource.spec import Endpoint, Spec
 from whisper_operator.settings import Settings
 
@@ -91,7 +91,10 @@ def _of_pods(spec: Spec) -> Spec:
         suspend=False,
         service=Service(),
         exposure=None,
-        access=dataclasses.replace(spec.access, network_policy=NetworkPolicy()),
+        disruption_budget=DisruptionBudget(),
+        access=dataclasses.replace(
+            spec.access, network_policy=NetworkPolicy(), web_page=False if spec.access.web_page is False else None
+        ),
         rollout=dataclasses.replace(spec.rollout, max_surge=None, max_unavailable=None),
         cache=Cache(empty_dir=folder, image=cache.image),
         pod=dataclasses.replace(spec.pod, image=None),

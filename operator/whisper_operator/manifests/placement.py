@@ -21,13 +21,17 @@ ARCH = "kubernetes.io/arch"
 IMAGE_PLATFORM = {OS: "linux", ARCH: "amd64"}
 """What the images are built for, as the kubelet labels nodes. These are terms of node affinity, not `nodeSelector`: an
 upgrade of the operator that changes them leaves running pods alone (`pinned_fields`)."""
-ON_GPU_NODES = {"key": TAINT, "operator": "Exists", "effect": "NoSchedule"}
+ON_GPU_NODES = (
+    {"key": TAINT, "operator": "Exists", "effect": "NoSchedule"},
+    {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
+)
+"""The taints of GPU nodes: NVIDIA's, with any value, and the one that AKS' documentation has its users set."""
 
 
 def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
     """Fields of the pod's spec."""
     pod, defaults = endpoint.spec.pod, settings.defaults
-    tolerations = [ON_GPU_NODES] if uses_gpu(endpoint) else []
+    tolerations = [*ON_GPU_NODES] if uses_gpu(endpoint) else []
     selector = {**defaults.node_selector, **pod.node_selector}
     affinity = _affinity(pod.affinity or {}, _terms(endpoint, selector))
     return present(
@@ -38,6 +42,7 @@ def placement(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
             {"labelSelector": pod_selector(endpoint), **plain(constraint)}
             for constraint in pod.topology_spread_constraints
         ],
+        schedulerName=pod.scheduler_name,
         priorityClassName=pod.priority_class_name,
         runtimeClassName=pod.runtime_class_name,
     )

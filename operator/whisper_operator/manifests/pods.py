@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.documents import present
+from whisper_operator.manifests.documents import plain, present
 from whisper_operator.manifests.environment import environment
 from whisper_operator.manifests.placement import placement
 from whisper_operator.manifests.resolved import image_of
@@ -28,7 +28,7 @@ STARTUP_PERIOD_S = 2
 
 def make_pod_template(endpoint: Endpoint, settings: Settings, digest: str) -> dict[str, Any]:
     """`spec.template` of the Deployment; `digest` is the hash of its settings."""
-    pod, defaults = endpoint.spec.pod, settings.defaults
+    common, pod, defaults = endpoint.spec, endpoint.spec.pod, settings.defaults
     volumes, mounts = volumes_and_mounts(endpoint, settings)
     spec = {
         "serviceAccountName": pod.service_account_name or names.child_name(endpoint.name),
@@ -38,12 +38,18 @@ def make_pod_template(endpoint: Endpoint, settings: Settings, digest: str) -> di
         "securityContext": _pod_security(pod.fs_group if pod.fs_group is not None else defaults.fs_group),
         **placement(endpoint, settings),
         **present(imagePullSecrets=_pull_secrets(endpoint, settings)),
+        **present(hostAliases=plain(pod.host_aliases), dnsConfig=plain(pod.dns_config)),
         "containers": [_container(endpoint, settings, mounts)],
         "volumes": volumes,
     }
     metadata = {
-        "labels": {**defaults.pod_labels, **pod.labels, **names.labels_of(endpoint.name)},
-        "annotations": {**defaults.pod_annotations, **pod.annotations, names.SETTINGS_HASH_ANNOTATION: digest},
+        "labels": {**defaults.pod_labels, **common.common_labels, **pod.labels, **names.labels_of(endpoint.name)},
+        "annotations": {
+            **defaults.pod_annotations,
+            **common.common_annotations,
+            **pod.annotations,
+            names.SETTINGS_HASH_ANNOTATION: digest,
+        },
     }
     return {"metadata": metadata, "spec": spec}
 

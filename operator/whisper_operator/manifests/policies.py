@@ -16,14 +16,17 @@ DNS_PORTS = (53, 5353)
 HUB = "https://huggingface.co"
 
 
-def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any]:
-    """One pod may be evicted at a time. A pod that is not ready never blocks a node drain."""
+def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any] | None:
+    """By default one pod may be evicted at a time. A pod that is not ready never blocks a node drain."""
+    wanted = endpoint.spec.disruption_budget
+    if not wanted.enabled:
+        return None
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(endpoint),
         "spec": {
-            "maxUnavailable": 1,
+            "maxUnavailable": wanted.max_unavailable,
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": pod_selector(endpoint),
         },

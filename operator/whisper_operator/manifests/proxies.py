@@ -76,6 +76,14 @@ def proxy_annotations(controller: str, rollout: Rollout, *, has_tls: bool = Fals
     return annotations
 
 
+def websocket_annotations(controller: str, path: str, service: str) -> dict[str, str]:
+    """For controllers that pass WebSockets (realtime sessions) on named paths of the Ingress, or to named Services, only."""
+    known = _known(controller)
+    if known == "contour":
+        return {"projectcontour.io/websocket-routes": path}
+    return {"nginx.org/websocket-services": service} if known == "nginx" else {}
+
+
 def service_annotations(controller: str) -> Mapping[str, str]:
     """Annotations of the Service that the controller of its Ingress reads."""
     return _SERVICE_ANNOTATIONS.get(_known(controller), {})

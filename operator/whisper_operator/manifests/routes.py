@@ -1,23 +1,27 @@
-"""The route from outside: an Ingress or an HTTPRoute, to the API and its documentation only.
+"""The route from outside: an Ingress or an HTTPRoute, to the API and its documentation, and to the page if the spec says so.
 
 Probes and metrics are never routed. Also the resulting URL, and the keys by which two endpoints conflict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from whisper_operator import names
 from whisper_operator.manifests.documents import metadata, plain, present
-from whisper_operator.manifests.proxies import proxy_annotations
+from whisper_operator.manifests.proxies import proxy_annotations, websocket_annotations
 from whisper_operator.resource.access import CLASS_ANNOTATION, Exposure, Gateway, Ingress
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
-PREFIXES = ("/v1", "/docs")
+API = "/v1"
+PREFIXES = (API, "/docs")
 FILES = ("/openapi.json",)
+PAGE_FILES = "/page"
+EMPTY: Mapping[tuple[str, str], Sequence[Document]] = MappingProxyType({})
 NO_LIMIT = "0s"
 """The Gateway API's value for no timeout."""
 
@@ -29,8 +33,15 @@ def root_path(endpoint: Endpoint) -> str:
     return part.path.rstrip("/") if part else ""
 
 
-def url_of(endpoint: Endpoint, settings: Settings) -> str:
-    """Base URL for OpenAI clients: the external one if a host is known, else the one inside the cluster."""
+Listeners = Mapping[tuple[str, str], Sequence[Document]]
+"""Listeners of Gateways, by namespace and name."""
+
+
+def url_of(endpoint: Endpoint, settings: Settings, gateways: Listeners = EMPTY) -> str:
+    """Base URL for OpenAI clients: the external one if a host is known, else the one inside the cluster.
+
+    `gateways`: those that could be read of the ones that the route attaches to.
+    """
     inside = f"http://{names.child_name(endpoint.name)}.{endpoint.namespace}.svc.{settings.cluster_domain}"
     exposure = endpoint.spec.exposure or Exposure()
     outside = ""
@@ -38,7 +49,7 @@ def url_of(endpoint: Endpoint, settings: Settings) -> str:
         outside = f"{'https' if exposure.ingress.tls else 'http'}://{exposure.ingress.host}"
     elif exposure.gateway:
         hosts = [host for host in exposure.gateway.hostnames if _is_address(host)]
-        outside = f"{_scheme(exposure.gateway)}://{hosts[0]}" if hosts else ""
+        outside = f"{_scheme(exposure.gateway, hosts[0], endpoint.namespace, gateways)}://{hosts[0]}" if hosts else ""
     return f"{outside or inside}{root_path(endpoint)}/v1"
 
 
@@ -77,7 +88,8 @@ def make_ingress(endpoint: Endpoint, controller: str, default_class: str) -> dic
     backend = {"service": {"name": names.child_name(endpoint.name), "port": {"name": names.HTTP_PORT_NAME}}}
     paths = [{"path": path, "pathType": kind, "backend": plain(backend)} for kind, path in _paths(endpoint, "Prefix")]
     of_controller = proxy_annotations(controller, endpoint.spec.rollout, has_tls=wanted.tls is not None)
-    annotations = {**of_controller, **wanted.annotations}
+    websockets = websocket_annotations(controller, root_path(endpoint) + API, names.child_name(endpoint.name))
+    annotations = {**of_controller, **websockets, **wanted.annotations}
     class_name = default_class if names_no_class(wanted) else wanted.class_name
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -117,6 +129,10 @@ def _paths(endpoint: Endpoint, prefix_kind: str) -> Iterator[tuple[str, str]]:
     before = root_path(endpoint)
     yield from ((prefix_kind, before + path) for path in PREFIXES)
     yield from (("Exact", before + path) for path in FILES)
+    if endpoint.spec.access.web_page:
+        # Below a prefix, the address without the slash is redirected to the one with it.
+        yield from (("Exact", path) for path in dict.fromkeys((before or "/", f"{before}/")))
+        yield prefix_kind, before + PAGE_FILES
 
 
 def _tls(ingress: Ingress) -> list[dict[str, Any]]:
@@ -129,13 +145,27 @@ def _is_address(host: str | None) -> bool:
     return bool(host) and "*" not in str(host)
 
 
-def _scheme(gateway: Gateway) -> str:
-    """The scheme, guessed from the listener's name and port."""
-    secure = any(
-        reference.get("port") == 443 or str(reference.get("sectionName", "")).startswith("https")
-        for reference in gateway.parent_refs
+def _scheme(gateway: Gateway, host: str, namespace: str, gateways: Listeners) -> str:
+    """Https if one of the listeners that the route attaches to for this host has TLS; guessed for a Gateway that cannot be read."""
+    return "https" if any(_is_secure(one, host, namespace, gateways) for one in gateway.parent_refs) else "http"
+
+
+def _is_secure(reference: Document, host: str, namespace: str, gateways: Listeners) -> bool:
+    section, port = reference.get("sectionName"), reference.get("port")
+    listeners = gateways.get((reference.get("namespace") or namespace, reference["name"]))
+    if listeners is None:
+        return port == 443 or str(section or "").startswith("https")
+    return any(
+        each.get("protocol") in ("HTTPS", "TLS")
+        for each in listeners
+        if section in (None, each.get("name")) and port in (None, each.get("port")) and _serves(each, host)
     )
-    return "https" if secure else "http"
+
+
+def _serves(listener: Document, host: str) -> bool:
+    """Whether a listener takes requests for a host: its own name, below its wildcard, or any."""
+    own = str(listener.get("hostname") or "")
+    return own in ("", host) or (own.startswith("*.") and host.endswith(own[1:]))
 
 
 def _parent(reference: Document, namespace: str) -> str:

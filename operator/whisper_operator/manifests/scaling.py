@@ -46,7 +46,7 @@ def make_autoscaler(endpoint: Endpoint) -> dict[str, Any] | None:
             "minReplicas": wanted.min_replicas,
             "maxReplicas": wanted.max_replicas,
             "metrics": [_metric(wanted)],
-            "behavior": plain(BEHAVIOR),
+            "behavior": plain({**BEHAVIOR, **(wanted.behavior or {})}),
         },
     }
 

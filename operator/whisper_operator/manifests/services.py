@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.documents import metadata, pod_selector
+from whisper_operator.manifests.documents import metadata, pod_selector, present
 from whisper_operator.manifests.proxies import service_annotations
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
@@ -25,6 +25,10 @@ def make_service(endpoint: Endpoint, controller: str) -> dict[str, Any]:
         "spec": {
             "type": str(endpoint.spec.service.type),
             "selector": names.selector_of(endpoint.name),
+            **present(
+                loadBalancerClass=endpoint.spec.service.load_balancer_class,
+                loadBalancerSourceRanges=list(endpoint.spec.service.load_balancer_source_ranges),
+            ),
             "ports": [
                 {
                     "name": names.HTTP_PORT_NAME,

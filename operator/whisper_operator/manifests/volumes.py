@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from whisper_operator import names
-from whisper_operator.manifests.documents import from_registry, metadata, present
+from whisper_operator.manifests.documents import from_registry, metadata, plain, present
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.choices import AccessMode
 from whisper_operator.resource.pod import Cache
@@ -55,7 +55,11 @@ def volumes_and_mounts(endpoint: Endpoint, settings: Settings) -> tuple[list[dic
     """`volumes` of the pod and `volumeMounts` of its container."""
     parts = [_scratch(endpoint), *_cache(endpoint, settings), *_shared_memory(endpoint)]
     parts += [*_api_keys(endpoint), *_ca_bundle(settings)]
-    return [volume for volume, _ in parts], [mount for _, mounts in parts for mount in mounts]
+    pod = endpoint.spec.pod
+    return (
+        [*(volume for volume, _ in parts), *plain(pod.volumes)],
+        [*(mount for _, mounts in parts for mount in mounts), *plain(pod.volume_mounts)],
+    )
 
 
 def make_cache_claim(endpoint: Endpoint) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ from whisper_operator.snapshot import ChildKey
 
 log = logging.getLogger(__name__)
 
-NO_RESULTS = LookupResults({}, None, None, None)
+NO_RESULTS = LookupResults({}, None, None, {}, None)
 NO_CLASS: Document = {"metadata": {"name": ""}, "spec": {}}
 ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
 
@@ -169,7 +169,7 @@ class Reconciler:
             document=document,
             snapshot=built.snapshot,
             resolved=manifests.resolve(endpoint, self._settings) if endpoint and problem is None else None,
-            url=manifests.url_of(endpoint, self._settings) if endpoint else "",
+            url=manifests.url_of(endpoint, self._settings, inputs.lookups.gateways) if endpoint else "",
             now=self._now(),
         )
         if new != document.get("status"):

@@ -64,6 +64,7 @@ class SnapshotBuilder:
         quiet = [pod for pod in pods if waits_without_reason(pod)]
         stuck = [pod for pod in quiet if age_s(pod, now) >= STUCK_AFTER_S]
         claims = [claim for claim in (*_claims(children), lookups.existing_claim) if claim and is_pending(claim)]
+        refused = [pod for pod in pods if got_no_node(pod)]
         snapshot = ClusterSnapshot(
             children=children,
             pods=pods,
@@ -73,10 +74,11 @@ class SnapshotBuilder:
             served_kinds=served_kinds,
             pod_events={pod["metadata"]["name"]: await self._reader.events(pod) for pod in stuck},
             claim_events=await self._reader.events(claims[0]) if claims else (),
+            nodes=await self._reader.nodes() if any(map(asks_for_devices, refused)) else None,
             route_owner=route_owner,
             refusals=refusals,
         )
-        waits = [poll_delay_s(self._poll_s, age_s(waiting, now)) for waiting in (*quiet, *claims)]
+        waits = [poll_delay_s(self._poll_s, age_s(waiting, now)) for waiting in (*quiet, *claims, *refused)]
         return SnapshotResult(
             snapshot, min(waits, default=None), is_steady=not waits and not any(map(is_starting, pods))
         )
@@ -117,6 +119,20 @@ def waits_without_reason(pod: Document) -> bool:
         return False
     waits = [one.get("state", {}).get("waiting", {}) for one in status.get("containerStatuses") or ()]
     return all(one.get("reason", "") in SILENT and not one.get("message") for one in waits)
+
+
+def got_no_node(pod: Document) -> bool:
+    """Whether the scheduler found no node. Nodes are not watched, so only time shows that they changed."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return not pod.get("spec", {}).get("nodeName") and any(
+        one["type"] == "PodScheduled" and one["status"] == "False" for one in conditions
+    )
+
+
+def asks_for_devices(pod: Document) -> bool:
+    """Whether a container requests an extended resource, such as a GPU."""
+    containers = pod.get("spec", {}).get("containers") or ()
+    return any("/" in name for one in containers for name in (one.get("resources", {}).get("limits") or {}))
 
 
 def _claims(children: dict[ChildKey, dict[str, Any]]) -> list[Document]:

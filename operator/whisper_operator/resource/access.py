@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from whisper_operator.resource import choices
-from whisper_operator.resource.fields import OBJECT_NAME, REQUIRED, Document, spec_field
+from whisper_operator.resource.fields import LABEL_KEY, OBJECT_NAME, REQUIRED, Document, spec_field
 
 PATH_PATTERN = r"^/$|^(/[A-Za-z0-9._~-]+)+$"
 HOST_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -74,6 +74,9 @@ class Access:
         maximum=86_400,
     )
     quotas: Quotas = spec_field("Limits of each client.", Quotas())
+    web_page: bool | None = spec_field(
+        "The page at / to try the server on. true: exposure leads to it, too; false: there is none. Absent: inside the cluster only."
+    )
     trusted_proxies: tuple[str, ...] = spec_field(
         "Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8: those of the Ingress controller's pods. Without it and without keys, all clients behind a proxy are one.",
         (),
@@ -90,6 +93,21 @@ class Service:
     type: choices.ServiceType = spec_field("How the Service is reached.", choices.ServiceType.CLUSTER_IP)
     annotations: Mapping[str, str] = spec_field(
         "Annotations of the Service, for cloud load balancers.", {}, maxProperties=64
+    )
+    load_balancer_class: str | None = spec_field(
+        "The controller that makes the load balancer, such as service.k8s.aws/nlb. Absent: the cluster's cloud. Cannot be changed while type is LoadBalancer.",
+        minLength=1,
+        **LABEL_KEY,
+    )
+    load_balancer_source_ranges: tuple[str, ...] = spec_field(
+        "Networks whose clients the load balancer lets in, such as 203.0.113.0/24. Empty: all.",
+        (),
+        maxItems=64,
+        items={
+            "minLength": 4,
+            "maxLength": 49,
+            "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-fA-F]*:[0-9a-fA-F:.]*/[0-9]{1,3})$",
+        },
     )
 
 

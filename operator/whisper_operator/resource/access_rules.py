@@ -13,6 +13,25 @@ ACCESS_RULES: tuple[Rule, ...] = (
         rule="has(self.ingress) != has(self.gateway)",
         message="write exactly one of ingress and gateway",
     ),
+    *(
+        Rule(
+            at="spec.service",
+            field=field,
+            rule=f"!has(self.{field}) || self.type == 'LoadBalancer'",
+            message="it is for load balancers: write type LoadBalancer, or leave it out",
+        )
+        for field in ("loadBalancerClass", "loadBalancerSourceRanges")
+    ),
+    Rule(
+        at="spec.service",
+        field="loadBalancerClass",
+        rule=(
+            "self.type != 'LoadBalancer' || oldSelf.type != 'LoadBalancer' || (has(self.loadBalancerClass) =="
+            " has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass =="
+            " oldSelf.loadBalancerClass))"
+        ),
+        message="it cannot be changed: write type ClusterIP first (the load balancer is deleted), then LoadBalancer with the other class",
+    ),
     Rule(
         at="spec.exposure.ingress",
         field="host",

@@ -19,6 +19,8 @@ _CIDR = {
     "maxLength": 49,
     "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-fA-F]*:[0-9a-fA-F:.]*/[0-9]{1,3})$",
 }
+_ADDRESS = {"minLength": 2, "maxLength": 45, "pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$|^[0-9a-fA-F]*:[0-9a-fA-F:.]*$"}
+_VOLUME_NAME = {"minLength": 1, "maxLength": 63, "pattern": NAMESPACE["pattern"]}
 _NAMED_KEY = ["name", "key"]
 
 _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -47,6 +49,41 @@ _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "requests.*": QUANTITY,
     },
     "io.k8s.api.core.v1.TopologySpreadConstraint": {"maxSkew": {"minimum": 1}, "minDomains": {"minimum": 1}},
+    "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior": {
+        f"{way}.{name}": limits
+        for way in ("scaleUp", "scaleDown")
+        for name, limits in (
+            ("stabilizationWindowSeconds", {"minimum": 0, "maximum": 3600}),
+            ("selectPolicy", {"enum": ["Max", "Min", "Disabled"]}),
+            ("policies", {"minItems": 1, "maxItems": 8}),
+            ("policies[].type", {"enum": ["Pods", "Percent"]}),
+            ("policies[].value", {"minimum": 1}),
+            ("policies[].periodSeconds", {"minimum": 1, "maximum": 1800}),
+        )
+    },
+    "io.k8s.api.core.v1.HostAlias": {"ip": _ADDRESS, "hostnames": {"minItems": 1}, "hostnames[]": OBJECT_NAME},
+    "io.k8s.api.core.v1.PodDNSConfig": {
+        "nameservers": {"maxItems": 3},
+        "nameservers[]": _ADDRESS,
+        "searches[]": {"minLength": 1, "maxLength": 253, "pattern": r"^[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?\.?$"},
+        "options[].name": {"minLength": 1, "maxLength": 63},
+        "options[].value": {"maxLength": 63},
+    },
+    "io.k8s.api.core.v1.Volume": {
+        "name": _VOLUME_NAME,
+        "configMap": {"required": ["name"]},
+        "configMap.name": OBJECT_NAME,
+        "secret": {"required": ["secretName"]},
+        "secret.secretName": OBJECT_NAME,
+        "persistentVolumeClaim.claimName": OBJECT_NAME,
+        "emptyDir.medium": {"enum": ["", "Memory"]},
+        "emptyDir.sizeLimit": QUANTITY,
+    },
+    "io.k8s.api.core.v1.VolumeMount": {
+        "name": _VOLUME_NAME,
+        "mountPath": {"minLength": 2, "maxLength": 512, "pattern": r"^(/[^/:.\s][^/:\s]*|/\.[^/:.\s][^/:\s]*)+$"},
+        "subPath": {"maxLength": 512, "pattern": r"^([^/.\s][^/\s]*(/[^/.\s][^/\s]*)*)?$"},
+    },
     "io.k8s.api.networking.v1.NetworkPolicyPeer": {"ipBlock.cidr": _CIDR, "ipBlock.except[]": _CIDR},
     "io.k8s.api.core.v1.Affinity": {
         "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms": {"minItems": 1}
@@ -79,6 +116,9 @@ _MAX_ITEMS = 32
 
 _LISTS: Mapping[str, Mapping[str, Any]] = {
     "io.k8s.api.core.v1.EnvVar": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    "io.k8s.api.core.v1.HostAlias": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["ip"]},
+    "io.k8s.api.core.v1.Volume": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    "io.k8s.api.core.v1.VolumeMount": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["mountPath"]},
     "io.k8s.api.core.v1.TopologySpreadConstraint": {
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["topologyKey", "whenUnsatisfiable"],

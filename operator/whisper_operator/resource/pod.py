@@ -64,7 +64,7 @@ class Cache:
         "In a volume that is created for the endpoint and deleted with it."
     )
     existing_claim: str | None = spec_field(
-        "In a volume of yours: the name of a PersistentVolumeClaim, never deleted by the operator.",
+        "In a volume of yours: the name of a PersistentVolumeClaim, never deleted by the operator. It is mounted at /cache and must be writable: downloads go to huggingface below it, converted models to converted. A folder of yours there can be model.id, such as /cache/mine.",
         **OBJECT_NAME,
     )
     image: ImageVolume | None = spec_field("The model comes as an OCI image.")
@@ -100,6 +100,20 @@ class Rollout:
     )
     shutdown_seconds: int = spec_field(
         "After that: time for running requests to finish.", 600, minimum=0, maximum=86_400
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DisruptionBudget:
+    """A PodDisruptionBudget: how many pods a node drain may evict at a time."""
+
+    enabled: bool = spec_field("Whether a PodDisruptionBudget is created.", True)
+    max_unavailable: IntOrPercent = spec_field(
+        "Pods that may be evicted at a time, as a number or a share such as 25%. 0: a drain waits until you scale up or change this.",
+        1,
+        maximum=1000,
+        maxLength=4,
+        pattern=r"^(100|[0-9]{1,2})%$",
     )
 
 
@@ -141,6 +155,7 @@ class Pod:
         embedded="io.k8s.api.core.v1.TopologySpreadConstraint",
         maxItems=8,
     )
+    scheduler_name: str | None = spec_field("Scheduler. Absent: the cluster's default one.", **OBJECT_NAME)
     priority_class_name: str | None = spec_field("Priority class.", **OBJECT_NAME)
     runtime_class_name: str | None = spec_field("Runtime class, such as nvidia.", **OBJECT_NAME)
     service_account_name: str | None = spec_field(
@@ -158,4 +173,23 @@ class Pod:
         (),
         embedded="io.k8s.api.core.v1.EnvVar",
         maxItems=64,
+    )
+    host_aliases: tuple[Document, ...] = spec_field(
+        "Host names that the pods know besides those of DNS.", (), embedded="io.k8s.api.core.v1.HostAlias", maxItems=32
+    )
+    dns_config: Document | None = spec_field(
+        "Name servers, search domains and options in addition to the cluster's.",
+        embedded="io.k8s.api.core.v1.PodDNSConfig",
+    )
+    volumes: tuple[Document, ...] = spec_field(
+        "Volumes besides those of the operator: each a configMap, a secret, an emptyDir or a persistentVolumeClaim.",
+        (),
+        embedded="io.k8s.api.core.v1.Volume",
+        maxItems=16,
+    )
+    volume_mounts: tuple[Document, ...] = spec_field(
+        "Where the server's container has these volumes, such as /models.",
+        (),
+        embedded="io.k8s.api.core.v1.VolumeMount",
+        maxItems=32,
     )

@@ -57,7 +57,21 @@ _AFFINITY_TERMS = tuple(
     )
 )
 
+_IN_LOWER_CASE = r"^([^/]*[.:][^/]*/|localhost/)?[^A-Z:@]+(:[^/]*)?(@.*)?$"
+"""A first part with a dot or a port is a registry's host, which may have capital letters; a tag may, too."""
+
+_IMAGES = tuple(
+    Rule(
+        at=at,
+        field=field,
+        rule=f"!has(self.{field}) || self.{field}.matches(r'{_IN_LOWER_CASE}')",
+        message="a repository has no capital letters: write it in lower case, such as registry.example.com/team/whisper-server:1",
+    )
+    for at, field in (("spec.pod", "image"), ("spec.cache.image", "reference"))
+)
+
 POD_RULES: tuple[Rule, ...] = (
+    *_IMAGES,
     Rule(
         at="spec.pod.env[].name",
         rule=f"!(self in {_words(tuple(RESERVED_ENV))})",
@@ -74,16 +88,24 @@ POD_RULES: tuple[Rule, ...] = (
         rule="[has(self.configMapKeyRef), has(self.fieldRef), has(self.resourceFieldRef), has(self.secretKeyRef)].filter(one, one).size() == 1",
         message="write exactly one of configMapKeyRef, fieldRef, resourceFieldRef and secretKeyRef",
     ),
-    Rule(
-        at="spec.pod.labels",
-        rule=f"self.all(key, !(key in {_words(RESERVED_LABELS)}) && !key.{_OURS})",
-        message=f"leave out {', '.join(RESERVED_LABELS)} and all of {names.GROUP}/: the operator sets them",
+    *(
+        Rule(
+            at=at,
+            rule=f"self.all(key, !(key in {_words(RESERVED_LABELS)}) && !key.{_OURS})",
+            message=f"leave out {', '.join(RESERVED_LABELS)} and all of {names.GROUP}/: the operator sets them",
+        )
+        for at in ("spec.pod.labels", "spec.commonLabels")
     ),
-    Rule(
-        at="spec.pod.annotations",
-        rule=f"self.all(key, !key.{_OURS})",
-        message=f"leave out all of {names.GROUP}/: the operator sets them",
+    *(
+        Rule(
+            at=at,
+            rule=f"self.all(key, !key.{_OURS})",
+            message=f"leave out all of {names.GROUP}/: the operator sets them",
+        )
+        for at in ("spec.pod.annotations", "spec.commonAnnotations")
     ),
+    _keys_of("spec.commonLabels"),
+    _keys_of("spec.commonAnnotations"),
     _keys_of("spec.pod.labels"),
     _keys_of("spec.pod.annotations"),
     _keys_of("spec.pod.nodeSelector"),

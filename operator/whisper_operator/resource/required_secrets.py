@@ -40,6 +40,14 @@ def pod_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:
             yield RequiredSecret(
                 field=f"pod.env[{index}]", name=str(ref["name"]), keys=(key,), may_be_empty=True, make=make
             )
+    for index, volume in enumerate(spec.pod.volumes):
+        secret = volume.get("secret") or {}
+        if secret.get("secretName") and not secret.get("optional"):
+            keys = tuple(str(each.get("key", "")) for each in secret.get("items") or ())
+            make = "generic {} --from-file=…"
+            yield RequiredSecret(
+                field=f"pod.volumes[{index}]", name=str(secret["secretName"]), keys=keys, may_be_empty=True, make=make
+            )
 
 
 def pull_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:

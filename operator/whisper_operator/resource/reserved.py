@@ -30,6 +30,7 @@ RESERVED_ENV: Mapping[str, str] = {
     "MAX_REQUESTS_PER_CLIENT": "access.quotas.maxRequests",
     "MAX_AUDIO_SECONDS_PER_MINUTE": "access.quotas.maxAudioSecondsPerMinute",
     "MAX_BYTES_PER_CLIENT": "access.quotas.maxBytes",
+    "WEB_PAGE": "access.webPage",
     "TRUSTED_PROXIES": "access.trustedProxies",
     "ROOT_PATH": "exposure.ingress.path or exposure.gateway.path",
     "DRAIN_SECONDS": "rollout.drainSeconds",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from whisper_operator.resource.access_rules import ACCESS_RULES
 from whisper_operator.resource.pod_rules import POD_RULES
 from whisper_operator.resource.rule import Rule
+from whisper_operator.resource.volume_rules import VOLUME_RULES
 
 _CLAIM = "has(self.cache) && has(self.cache.persistentVolumeClaim)"
 _ONE_POD = f"{_CLAIM} && 'ReadWriteOncePod' in self.cache.persistentVolumeClaim.accessModes"
@@ -57,8 +58,8 @@ _GPU = (
     Rule(
         at="spec",
         field="gpu.minMemoryGiB",
-        rule="self.gpu.class != 't4' || !has(self.gpu.minMemoryGiB) || self.gpu.minMemoryGiB <= 15",
-        message="a t4 has 15 GiB: write at most 15, or another class",
+        rule="self.gpu.class != 't4' || !has(self.gpu.minMemoryGiB) || self.gpu.minMemoryGiB <= 16",
+        message="a t4 is sold with 16 GiB: write at most 16, or another class",
     ),
     Rule(
         at="spec",
@@ -205,4 +206,4 @@ _CACHE = (
     ),
 )
 
-RULES: tuple[Rule, ...] = (*_NAME, *_GPU, *_NUMBERS, *_REPLICAS, *_CACHE, *ACCESS_RULES, *POD_RULES)
+RULES: tuple[Rule, ...] = (*_NAME, *_GPU, *_NUMBERS, *_REPLICAS, *_CACHE, *ACCESS_RULES, *POD_RULES, *VOLUME_RULES)

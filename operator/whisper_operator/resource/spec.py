@@ -11,8 +11,15 @@ from collections.abc import Mapping
 
 from whisper_operator.resource import choices
 from whisper_operator.resource.access import Access, Exposure, Service
-from whisper_operator.resource.fields import EXTENDED_RESOURCE, OBJECT_NAME, REQUIRED, spec_field
-from whisper_operator.resource.pod import Cache, Pod, Rollout
+from whisper_operator.resource.fields import (
+    EXTENDED_RESOURCE,
+    LABEL_VALUE,
+    OBJECT_NAME,
+    REQUIRED,
+    Document,
+    spec_field,
+)
+from whisper_operator.resource.pod import Cache, DisruptionBudget, Pod, Rollout
 from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType, Timestamps
 from whisper_runtime.languages import NAME_OF_CODE
 
@@ -65,7 +72,11 @@ class Gpu:
         "nvidia.com/gpu",
         **EXTENDED_RESOURCE,
     )
-    min_memory_gib: int | None = spec_field("Only GPUs with at least this much memory.", minimum=1, maximum=1024)
+    min_memory_gib: int | None = spec_field(
+        "Only GPUs that are sold with at least this much memory: 16 takes a T4, 24 an A10G or L4, 80 an H100. A GPU or a MIG slice counts as its size if its driver reports at least 92 % of it.",
+        minimum=1,
+        maximum=1024,
+    )
     shared: bool = spec_field(
         "Whether the pods may run on GPUs that are shared by time-slicing or MPS, or that are a slice (MIG) under the name of a whole one. Needs engine.gpuMemoryUtilization.",
         False,
@@ -145,6 +156,10 @@ class Autoscaling:
     target: int = spec_field(
         "Target value of the metric, averaged over the pods.", REQUIRED, minimum=1, maximum=1_000_000
     )
+    behavior: Document | None = spec_field(
+        "How fast pods are added and removed. Absent parts: scaleUp doubles the pods or adds 2 per minute; scaleDown removes one per 2 minutes, 10 minutes after the need ended.",
+        embedded="io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,7 +179,19 @@ class Spec:
         "Where downloaded and converted models are kept. Absent: in the pod, and each new pod downloads them again."
     )
     rollout: Rollout = spec_field("How pods are replaced, started and stopped.", Rollout())
+    disruption_budget: DisruptionBudget = spec_field(
+        "How many pods a node drain may evict at a time.", DisruptionBudget()
+    )
     pod: Pod = spec_field("Other fields of the pods.", Pod())
+    common_labels: Mapping[str, str] = spec_field(
+        "Labels of everything that the endpoint is made of, its pods included. Those of the operator cannot be set.",
+        {},
+        maxProperties=32,
+        values=LABEL_VALUE,
+    )
+    common_annotations: Mapping[str, str] = spec_field(
+        "Annotations of everything that the endpoint is made of, its pods included.", {}, maxProperties=32
+    )
     suspend: bool = spec_field("true: no pods and no autoscaler; everything else stays.", False)
 
 

@@ -27,7 +27,7 @@ class Condition:
     """One aspect of the endpoint: True, False or Unknown."""
 
     type: str = spec_field(
-        "What it is about: Ready, Valid, Scheduled, Progressing, Available, Exposed or Autoscaling.",
+        "What it is about: Ready, Valid, Scheduled, Progressing, RolledOut, Available, Exposed or Autoscaling.",
         REQUIRED,
         minLength=1,
         maxLength=316,

@@ -19,7 +19,7 @@ from whisper_operator.status.readiness import ready, valid
 from whisper_operator.status.routes import exposed
 from whisper_operator.status.scaling import autoscaling
 from whisper_operator.status.scheduling import scheduled
-from whisper_operator.status.workload import available, progressing, workload_issues
+from whisper_operator.status.workload import available, progressing, rolled_out, workload_issues
 
 
 def make_status(
@@ -46,7 +46,9 @@ def make_status(
     is_available, is_exposed = available(view, issues), exposed(view)
     is_ready = ready(view, issues, valid=is_valid, available=is_available, exposed=is_exposed, url=address)
     optional = (is_exposed, autoscaling(view))
-    conditions = (is_ready, is_available, progressing(view, issues), scheduled(view), is_valid)
+    is_progressing = progressing(view, issues)
+    is_rolled_out = rolled_out(view, valid=is_valid, progressing=is_progressing)
+    conditions = (is_ready, is_available, is_progressing, is_rolled_out, scheduled(view), is_valid)
     present = (*conditions, *(condition for condition in optional if condition is not None))
     generation = get_int(document, "metadata", "generation")
     status: dict[str, Any] = {

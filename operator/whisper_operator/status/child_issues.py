@@ -50,6 +50,18 @@ _HINTS = (
     ),
 )
 
+_HINTS_WHERE_INVALID = (
+    (
+        "provided port is already allocated",
+        "Another Service has this node port: write service.type ClusterIP, or free it (`kubectl get services -A`).",
+    ),
+    (
+        "failed to allocate a nodePort",
+        "The cluster has no free node port: write service.type ClusterIP, or remove a Service (`kubectl get services -A`).",
+    ),
+    ("spec.ports", "Something else wrote ports into it. Once {command} has removed it, the operator makes it again."),
+)
+
 
 def refusal_issue(refusal: Refusal, view: EndpointView) -> Issue:
     """The issue behind one refused object."""
@@ -67,7 +79,13 @@ def refusal_issue(refusal: Refusal, view: EndpointView) -> Issue:
             ),
         )
     if refusal.code in {400, 422}:
-        message = joined(f"The API server refused {what}: {quoted(refusal.message)}", "Change the spec accordingly.")
+        hint = next(
+            (text for sign, text in _HINTS_WHERE_INVALID if sign in refusal.message), "Change the spec accordingly."
+        )
+        again = hint.format(
+            command=command(f"kubectl delete {refusal.key.kind.lower()} -n {view.namespace} {refusal.key.name}")
+        )
+        message = joined(f"The API server refused {what}: {quoted(refusal.message)}", again)
         return Issue(reason=reasons.CHILD_INVALID, message=message)
     if refusal.code == 403:
         return _forbidden(what, refusal.message, view)

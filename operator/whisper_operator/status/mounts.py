@@ -9,13 +9,15 @@ from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import condition_of
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
-from whisper_operator.status.issue import command, quoted
+from whisper_operator.status.issue import command, joined, quoted
 from whisper_operator.status.pod_issue import PodIssue
 
 FRESH_S = 300
 """Newest age of an Event that counts: the kubelet repeats a failed mount at least every two minutes."""
 
 _RELEVANT = ("FailedAttachVolume", "FailedMapVolume", "FailedMount", "FailedCreatePodSandBox")
+_MULTI_ATTACH = "Multi-Attach error"
+_FOR_ONE_NODE = "A ReadWriteOnce volume is for one node at a time: write replicas 1, or take a claim with accessModes [ReadWriteMany]."
 _VAGUE = "timed out waiting for the condition"
 _SECRET = re.compile(r'secret "[^"]+" not found|non-existent secret key')
 
@@ -28,7 +30,7 @@ def preparing(pod: Document, view: EndpointView) -> PodIssue:
         return PodIssue(
             reason=reasons.SECRET_MISSING if _SECRET.search(words) else reasons.FAILED_MOUNT,
             text=f"its node cannot prepare it. The node says: {quoted(words)}",
-            advice=f"See {describe}.",
+            advice=joined(_FOR_ONE_NODE if _MULTI_ATTACH in words else "", f"See {describe}."),
         )
     node = node_of(pod)
     return PodIssue(

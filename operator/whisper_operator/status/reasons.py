@@ -14,6 +14,7 @@ AVAILABLE = "Available"
 SCHEDULED = "Scheduled"
 ROLLED_OUT = "RolledOut"
 ROLLING_OUT = "RollingOut"
+ROLLOUT_PAUSED = "RolloutPaused"
 CREATING = "Creating"
 SUSPENDED = "Suspended"
 SCALED_TO_ZERO = "ScaledToZero"
@@ -71,7 +72,7 @@ REASONS: Mapping[str, str] = {
     VALID: "Valid=True: the spec can be applied.",
     AVAILABLE: "Available=True: at least one pod is ready, and as many as the Deployment needs.",
     SCHEDULED: "Scheduled=True: every pod has a node.",
-    ROLLED_OUT: "Progressing=True: all pods run what the spec asks for.",
+    ROLLED_OUT: "Progressing=True, RolledOut=True: all pods run what the spec asks for.",
     ROLLING_OUT: "Pods are being replaced or added, and nothing is wrong so far.",
     CREATING: "The operator has not created the Deployment yet, or an earlier one is still being deleted; the message says what blocks the deletion.",
     SUSPENDED: "`spec.suspend` is true: there are no pods.",
@@ -100,6 +101,7 @@ REASONS: Mapping[str, str] = {
     MODEL_LOADING: "The server runs and loads its model; it may take up to `rollout.startupSeconds`.",
     STARTUP_TIMEOUT: "The model was not loaded within `rollout.startupSeconds`.",
     NOT_READY: "The model was loaded, but the server now reports that it is not ready.",
+    ROLLOUT_PAUSED: "The Deployment was paused by `kubectl rollout pause`, and pods lack the newest settings.",
     CRASH_LOOP: "The server ends again and again; the message has its exit code and its last log line.",
     OUT_OF_MEMORY: "The server was killed because it used more memory than its limit or its node allows.",
     IMAGE_PULL: "An image cannot be pulled; the message quotes the registry.",

@@ -1,7 +1,7 @@
 """The condition Scheduled: whether every pod has a node, and otherwise the scheduler's words with our advice.
 
 For each node the scheduler reports only the first mismatch: with a GPU class, nodes of other kinds fail on their labels (or
-taints), and a full one on `Insufficient nvidia.com/gpu`. For a GPU endpoint both mean that no GPU is left.
+taints), and a full one on `Insufficient nvidia.com/gpu`; so does one without GPUs. `gpu_advice` looks at the nodes themselves.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from whisper_operator.gpus import needed_capability
-from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
-from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time, pod_name
+from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time
+from whisper_operator.status.gpu_advice import Said, allowed, gpu_advice, gpu_resource, own_terms
 from whisper_operator.status.issue import Issue, command, joined, quoted
 from whisper_operator.status.pods import subject
-from whisper_runtime.capability import VLLM
 
 TYPE = "Scheduled"
 DECIDES_WITHIN_S = 10.0
@@ -28,9 +26,12 @@ _NO_LABELS = "didn't match Pod's node affinity/selector"
 _NO_NODES = "no nodes available to schedule pods"
 _TAINT = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^}:]*)[^}]*\})?")
 _CORDONED = re.compile(r"node\(s\) were unschedulable|untolerated taint \{node\.kubernetes\.io/unschedulable\b")
+_COUNT = re.compile(r"^\d+ ")
+_OF_NODES = re.compile(rf"Insufficient [^ ]*/|{re.escape(_NO_LABELS)}|untolerated taint|were unschedulable")
 _LACKING = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)|Too many pods")
 _CLAIM_GONE = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
 _VOLUME_GONE = re.compile(r"bound to non-existent persistentvolume|bound to non-existent pv")
+_VOLUME_ELSEWHERE = "had volume node affinity conflict"
 _CLAIM_UNBOUND = ("unbound immediate PersistentVolumeClaims", "didn't find available persistent volumes to bind")
 _USUAL_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 _WORST_FIRST = (
@@ -77,7 +78,7 @@ def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
             f"{subject([pod for pod, _ in group], view)} has no node." if len(group) == 1 else
             f"{subject([pod for pod, _ in group], view)} have no node.",
             f"The scheduler says: {quoted(group[0][1])}",
-            _advice(reason, group[0][1], view),
+            _advice(reason, *group[0], view),
         )  # fmt: skip
         yield Issue(reason=reason, message=message, hard=not passes)
 
@@ -99,7 +100,7 @@ def _refusal(pod: Document) -> str:
 
 def _reason(words: str, view: EndpointView) -> str:
     """The reason for the scheduler's message: the pod's own volumes before what nodes lack."""
-    resource = _gpu_resource(view)
+    resource = gpu_resource(view)
     no_such_node = _NO_LABELS in words or _NO_NODES in words
     signs = (
         (reasons.CLAIM_MISSING, bool(_CLAIM_GONE.search(words))),
@@ -108,15 +109,17 @@ def _reason(words: str, view: EndpointView) -> str:
         (reasons.INSUFFICIENT_GPU, bool(resource) and f"Insufficient {resource}" in words),
         (reasons.INSUFFICIENT_RESOURCES, bool(_LACKING.search(words))),
         (reasons.UNSCHEDULABLE, bool(_foreign_taints(words))),
-        (reasons.NO_MATCHING_NODE, no_such_node and not (resource and not _own_terms(view))),
+        (reasons.NO_MATCHING_NODE, no_such_node and not (resource and not own_terms(view))),
         (reasons.INSUFFICIENT_GPU, bool(resource) and (no_such_node or bool(_CORDONED.search(words)))),
     )
     return next((reason for reason, holds in signs if holds), reasons.UNSCHEDULABLE)
 
 
-def _gpu_resource(view: EndpointView) -> str:
-    gpu = view.endpoint.spec.gpu if view.endpoint else None
-    return gpu.resource_name if gpu and gpu.class_ is not GpuClass.NONE else ""
+def _else_lacking(words: str) -> str:
+    """What else than GPUs, labels, taints and cordoned nodes the scheduler names; empty: nothing."""
+    _, _, reasons_of_nodes = words.rstrip(". ").partition("nodes are available: ")
+    found = (_COUNT.sub("", each) for each in reasons_of_nodes.split(", "))
+    return next((each for each in found if each and not _OF_NODES.search(each)), "")
 
 
 def _foreign_taints(words: str) -> list[str]:
@@ -124,27 +127,34 @@ def _foreign_taints(words: str) -> list[str]:
     return [key for key in _TAINT.findall(words) if key and not key.startswith(_USUAL_TAINTS)]
 
 
-def _own_terms(view: EndpointView) -> str:
-    """Fields of the spec that restrict the nodes in addition to `gpu`; empty: none."""
-    pod = view.endpoint.spec.pod if view.endpoint else None
-    asked = {
-        "pod.nodeSelector": bool(pod and pod.node_selector),
-        "pod.affinity": bool(pod and pod.affinity and pod.affinity.get("nodeAffinity")),
-    }
-    return " and ".join(field for field, is_given in asked.items() if is_given)
-
-
-def _advice(reason: str, words: str, view: EndpointView) -> str:
+def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
     taints = _taint_advice(words)
     cordoned = "If a cordoned node is meant for it: `kubectl uncordon NODE`." if _CORDONED.search(words) else ""
     if reason == reasons.INSUFFICIENT_GPU:
-        return _gpu_advice(words, view, taints)
+        is_insufficient = f"Insufficient {gpu_resource(view)}" in words
+        said = Said(
+            is_insufficient=is_insufficient,
+            is_cordoned=bool(cordoned),
+            else_lacking=_else_lacking(words),
+            taints=taints,
+        )
+        return gpu_advice(view, pod, said)
     if reason == reasons.INSUFFICIENT_RESOURCES:
         return joined("Lower pod.resources.requests, or add a node.", cordoned, taints)
     if reason == reasons.NO_MATCHING_NODE:
         return joined(_label_advice(view), cordoned, taints)
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
         return f"See {command(f'kubectl describe pvc -n {view.namespace}')}."
+    return _other_advice(words, cordoned, taints)
+
+
+def _other_advice(words: str, cordoned: str, taints: str) -> str:
+    if _VOLUME_ELSEWHERE in words:
+        return joined(
+            "The cache's volume is on another node or in another zone: several pods need accessModes [ReadWriteMany], or replicas 1.",
+            cordoned,
+            taints,
+        )
     if cordoned or _TAINT.search(words):
         unnamed = "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
         return joined(cordoned, taints or ("" if cordoned else unnamed))
@@ -162,44 +172,9 @@ def _taint_advice(words: str) -> str:
 
 def _label_advice(view: EndpointView) -> str:
     see = command("kubectl get nodes --show-labels")
-    terms = _own_terms(view)
-    if not _gpu_resource(view) or not terms:
+    terms = own_terms(view)
+    if view.endpoint is None or not gpu_resource(view) or not terms:
         platform = "The images are for nodes with kubernetes.io/os linux and kubernetes.io/arch amd64"
         return f"{platform}: check these labels, pod.nodeSelector and pod.affinity against {see}."
     verb = "ask" if " and " in terms else "asks"
-    return f"No node has both a GPU that {_allowed(view)} allows and the labels that {terms} {verb} for: check {terms} and gpu.class against {see}."
-
-
-def _allowed(view: EndpointView) -> str:
-    assert view.endpoint is not None
-    gpu = view.endpoint.spec.gpu
-    engine = view.endpoint.spec.engine
-    lowest = needed_capability(engine).lowest
-    asks = [
-        f"gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "",
-        f"compute capability {lowest[0]}.{lowest[1]} for its engine settings" if lowest > VLLM else "",
-    ]
-    more = " and ".join(each for each in asks if each)
-    return f"gpu.class {gpu.class_}" + (f" with {more}" if more else "")
-
-
-def _gpu_advice(words: str, view: EndpointView, taints: str) -> str:
-    if view.terminating_pods:
-        terminating = pod_name(view.terminating_pods[0])
-        return f"Pod {terminating}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
-    resource, terms, cordoned = _gpu_resource(view), _own_terms(view), bool(_CORDONED.search(words))
-    if f"Insufficient {resource}" in words:
-        allow = f"{_allowed(view)}, with {terms}, allows" if terms else f"{_allowed(view)} allows"
-        or_uncordon = "uncordon a node (`kubectl uncordon NODE`), " if cordoned else ""
-        taken = f"Every {resource} that {allow} is taken: free one, {or_uncordon}or add a node, and the pod goes there by itself."
-        return joined(taken if cordoned else taken.replace("free one, or", "free one or"), taints)
-    if cordoned:
-        return joined(
-            f"No node that takes pods has a GPU that {_allowed(view)} allows, and some are cordoned (`kubectl get nodes`):",
-            "`kubectl uncordon NODE` for one with such a GPU, or add one, and the pod goes there by itself.",
-            taints,
-        )
-    return joined(
-        f"No node has a GPU that {_allowed(view)} allows: add one, and the pod goes there by itself, or change gpu.class.",
-        taints,
-    )
+    return f"No node has both a GPU that {allowed(view.endpoint.spec)} allows and the labels that {terms} {verb} for: check {terms} and gpu.class against {see}."

@@ -7,10 +7,11 @@ rollout: False if it is stuck.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import get_int, get_str
+from whisper_operator.status.accessors import get_int, get_str, get_value
 from whisper_operator.status.child_issues import not_there, pod_refusals, workload_refusals
 from whisper_operator.status.claims import claim_issues
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
@@ -23,6 +24,8 @@ from whisper_operator.status.secrets import secret_issues
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
+ROLLED_OUT = "RolledOut"
+_DONE = frozenset({reasons.ROLLED_OUT, reasons.SUSPENDED, reasons.SCALED_TO_ZERO})
 
 
 def workload_issues(view: EndpointView, valid: Condition) -> tuple[Issue, ...]:
@@ -40,9 +43,26 @@ def _all_issues(view: EndpointView) -> Iterator[Issue]:
     yield from secret_issues(view)
     yield from claim_issues(view)
     yield from pod_refusals(view)
+    yield from _paused(view)
     of_pods = (*pod_issues(view), *scheduling_issues(view))
     yield from of_pods
     yield from _deadline(view, of_pods)
+
+
+def _paused(view: EndpointView) -> Iterator[Issue]:
+    """`kubectl rollout pause` keeps new settings from pods; the number of pods still follows the spec."""
+    is_held = view.has_old_pods or get_int(view.deployment_status, "updatedReplicas") == 0
+    if is_paused(view) and view.deployment_is_current and is_held:
+        message = f"Deployment {view.name} is paused, so pods do not get the newest settings: {_resume(view)}."
+        yield Issue(reason=reasons.ROLLOUT_PAUSED, message=message)
+
+
+def is_paused(view: EndpointView) -> bool:
+    return get_value(view.deployment or {}, "spec", "paused") is True
+
+
+def _resume(view: EndpointView) -> str:
+    return command(f"kubectl rollout resume -n {view.namespace} deployment/{view.name}")
 
 
 def _deadline(view: EndpointView, of_pods: tuple[Issue, ...]) -> Iterator[Issue]:
@@ -116,8 +136,20 @@ def progressing(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=issues[0].reason, message=issues[0].message)
     if is_rolled_out(view):
         message = "All pods run what the spec asks for."
+        if is_paused(view):
+            message += f" The Deployment is paused: the next change waits for {_resume(view)}."
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLED_OUT, message=message)
     return Condition(type=PROGRESSING, status=Truth.TRUE, reason=reasons.ROLLING_OUT, message=_rollout_progress(view))
+
+
+def rolled_out(view: EndpointView, *, valid: Condition, progressing: Condition) -> Condition:
+    """For `kubectl wait`: True once all pods run what this generation of the spec asks for, and are ready."""
+    is_done = progressing.holds and progressing.reason in _DONE
+    if valid.holds and is_done and is_rolled_out(view):
+        return dataclasses.replace(progressing, type=ROLLED_OUT)
+    because = progressing if valid.holds else valid
+    status = Truth.UNKNOWN if because.status is Truth.UNKNOWN else Truth.FALSE
+    return Condition(type=ROLLED_OUT, status=status, reason=because.reason, message=because.message)
 
 
 def is_rolled_out(view: EndpointView) -> bool:

@@ -71,6 +71,10 @@ class LiveEndpoint:
         except AssertionError as error:
             raise AssertionError(f"{error}\nit is {last}: {self._all_messages()}") from None
 
+    def expect_words(self, limit_s: float, type_: str, words: str) -> None:
+        """Wait until the message of a condition has these words."""
+        self.cluster.wait(lambda: words in self.message(type_), limit_s, f"{type_} says: {words}")
+
     def _all_messages(self) -> str:
         return "\n".join(f"{type_}: {text}" for type_, text in by_type(self.document().get("status", {})).items())
 

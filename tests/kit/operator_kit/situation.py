@@ -47,6 +47,7 @@ OK = {
     "Scheduled": "True Scheduled",
     "Valid": "True Valid",
 }
+OFF = ("True Suspended", "True ScaledToZero")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,13 @@ class Situation:
 
     @property
     def expected(self) -> dict[str, str]:
-        return {**OK, **self.differs}
+        found = {**OK, **self.differs}
+        # RolledOut repeats the reason of Valid or Progressing, and is True at the end of a rollout only.
+        valid, progressing = found["Valid"], found["Progressing"]
+        if not valid.startswith("True"):
+            return {"RolledOut": valid, **found}
+        is_done = progressing == "True RolledOut" or progressing in OFF
+        return {"RolledOut": progressing if is_done else progressing.replace("True ", "False "), **found}
 
 
 def stuck(reason: str, **more: str) -> dict[str, str]:

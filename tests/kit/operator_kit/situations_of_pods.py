@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
+from operator_kit.endpoints import merged
 from operator_kit.judgements import snapshot_of
 from operator_kit.situation import (
     CREATING,
@@ -23,6 +24,11 @@ from operator_kit.situation import (
 )
 
 OF_PODS: Mapping[str, Situation] = {
+    "rollout is paused": Situation(
+        {},
+        snapshot_of(merged(live.deployment(ready=1, updated=0), {"spec": {"paused": True}}), pods=[live_pods.pod()]),
+        held_back("RolloutPaused", Progressing="False RolloutPaused"),
+    ),
     # ── all is well, or will be ──
     "serves": Situation({}, serving(), {}),
     "new": Situation({}, snapshot_of(), coming("Creating", Progressing="Unknown Creating", **NO_POD)),

@@ -93,6 +93,15 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         {**T4, "engine": {"type": "ctranslate2"}}, "spec.engine.type: Invalid value: ctranslate2 runs on CPUs here"
     ),
+    Refused({"pod": {"image": "UPPER/case:1"}}, "spec.pod.image: Invalid value: a repository has no capital letters"),
+    Refused(
+        {"pod": {"image": "ghcr.io/Team/server:1"}},
+        "spec.pod.image: Invalid value: a repository has no capital letters",
+    ),
+    Refused(
+        {"cache": {"image": {"reference": "Models:1"}}, "model": {"id": "/models/x"}},
+        "spec.cache.image.reference: Invalid value: a repository has no capital letters",
+    ),
     Refused({"gpu": {"class": "none", "minMemoryGiB": 8}}, "spec.gpu: Invalid value: class none takes no GPU"),
     Refused(
         {"gpu": {"class": "none", "resourceName": "amd.com/gpu"}}, "spec.gpu: Invalid value: class none takes no GPU"
@@ -104,7 +113,9 @@ REFUSED: tuple[Refused, ...] = (
         {**CPU, "engine": {"gpuMemoryUtilization": 0.5}}, "spec.engine: Invalid value: gpu.class none takes no GPU"
     ),
     Refused({"gpu": {"shared": True}}, "spec.engine.gpuMemoryUtilization: Invalid value: a shared GPU is not all"),
-    Refused({"gpu": {"class": "t4", "minMemoryGiB": 16}}, "spec.gpu.minMemoryGiB: Invalid value: a t4 has 15 GiB"),
+    Refused(
+        {"gpu": {"class": "t4", "minMemoryGiB": 17}}, "spec.gpu.minMemoryGiB: Invalid value: a t4 is sold with 16 GiB"
+    ),
     Refused(
         {"gpu": {"class": "t4", "resourceName": "nvidia.com/mig-1g.5gb"}},
         "spec.gpu.resourceName: Invalid value: t4 and ada GPUs cannot be sliced",
@@ -231,6 +242,52 @@ REFUSED: tuple[Refused, ...] = (
         _pod(annotations={"whisper-operator.io/settings-hash": "x"}),
         "spec.pod.annotations: Invalid value: leave out all of whisper-operator.io/",
     ),
+    Refused(
+        {"commonLabels": {"app.kubernetes.io/name": "mine"}},
+        "spec.commonLabels: Invalid value: leave out app.kubernetes.io/name",
+    ),
+    Refused(
+        {"commonAnnotations": {"whisper-operator.io/settings-hash": "x"}},
+        "spec.commonAnnotations: Invalid value: leave out all of whisper-operator.io/",
+    ),
+    Refused({"commonLabels": {"a/b/c": "x"}}, "spec.commonLabels: Invalid value: write keys such as team"),
+    Refused({"commonAnnotations": {"-a": "x"}}, "spec.commonAnnotations: Invalid value: write keys such as team"),
+    Refused(
+        {"service": {"loadBalancerClass": "example.com/nlb"}},
+        "spec.service.loadBalancerClass: Invalid value: it is for load balancers",
+    ),
+    Refused(
+        {"service": {"type": "NodePort", "loadBalancerSourceRanges": ["10.0.0.0/8"]}},
+        "spec.service.loadBalancerSourceRanges: Invalid value: it is for load balancers",
+    ),
+    Refused(_pod(volumes=[{"name": "data"}]), "spec.pod.volumes[0]: Invalid value: write exactly one of configMap"),
+    Refused(
+        _pod(volumes=[{"name": "data", "emptyDir": {}, "secret": {"secretName": "a"}}]),
+        "spec.pod.volumes[0]: Invalid value: write exactly one of configMap",
+    ),
+    Refused(
+        _pod(volumes=[{"name": "scratch", "emptyDir": {}}]),
+        'spec.pod.volumes[0].name: Invalid value: "scratch": the operator has volumes named',
+    ),
+    Refused(
+        _pod(volumeMounts=[{"name": "data", "mountPath": "/data"}]),
+        "spec.pod.volumeMounts: Invalid value: write names of volumes in pod.volumes",
+    ),
+    *(
+        Refused(
+            _pod(volumes=[{"name": "data", "emptyDir": {}}], volumeMounts=[{"name": "data", "mountPath": path}]),
+            f'spec.pod.volumeMounts[0].mountPath: Invalid value: "{path}": the operator or the system has',
+        )
+        for path in ("/scratch", "/etc/whisper/api-keys")
+    ),
+    Refused(
+        {
+            "model": {"id": "/models/a"},
+            "cache": {"image": {"reference": "models:1"}},
+            **_pod(volumes=[{"name": "a", "emptyDir": {}}], volumeMounts=[{"name": "a", "mountPath": "/models"}]),
+        },
+        "spec.pod.volumeMounts: Invalid value: cache.image is mounted at /models",
+    ),
     Refused(_pod(labels={"a/b/c": "x"}), "spec.pod.labels: Invalid value: write keys such as team"),
     Refused(_pod(annotations={"-a": "x"}), "spec.pod.annotations: Invalid value: write keys such as team"),
     Refused(_pod(nodeSelector={"a b": "x"}), "spec.pod.nodeSelector: Invalid value: write keys such as team"),
@@ -318,6 +375,12 @@ class Update:
 _CLAIM = "spec.cache.persistentVolumeClaim"
 
 UPDATES: tuple[Update, ...] = (
+    Update(
+        {"service": {"type": "LoadBalancer"}},
+        {"service": {"type": "LoadBalancer", "loadBalancerClass": "example.com/nlb"}},
+        "spec.service.loadBalancerClass: Invalid value: it cannot be changed",
+    ),
+    Update({"service": {}}, {"service": {"type": "LoadBalancer", "loadBalancerClass": "example.com/nlb"}}),
     Update(_cache(), _cache(size="19Gi"), f"{_CLAIM}.size: Invalid value: a volume can only grow"),
     Update(_cache(size="1500Mi"), _cache(size="1.4Gi"), f"{_CLAIM}.size: Invalid value: a volume can only grow"),
     Update(_cache(), _cache(size="20480Mi")),
@@ -385,7 +448,15 @@ ACCEPTED: dict[str, Document] = {
                 "egress": "none",
             },
         },
-        "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
+        "service": {
+            "type": "LoadBalancer",
+            "annotations": {"example.com/internal": "true"},
+            "loadBalancerClass": "service.k8s.aws/nlb",
+            "loadBalancerSourceRanges": ["203.0.113.0/24", "2001:db8::/32"],
+        },
+        "disruptionBudget": {"maxUnavailable": "50%"},
+        "commonLabels": {"cost-center": "a-1"},
+        "commonAnnotations": {"example.com/owner": "speech"},
         "replicas": 2,
         "rollout": {
             "maxSurge": 1,
@@ -428,6 +499,17 @@ ACCEPTED: dict[str, Document] = {
                 {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"},
             ],
             "priorityClassName": "system-cluster-critical",
+            "schedulerName": "default-scheduler",
+            "hostAliases": [{"ip": "10.0.0.7", "hostnames": ["hub.example.com"]}],
+            "dnsConfig": {"searches": ["example.com"], "options": [{"name": "ndots", "value": "2"}]},
+            "volumes": [
+                {"name": "words", "configMap": {"name": "words", "optional": True}},
+                {"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": True}},
+            ],
+            "volumeMounts": [
+                {"name": "words", "mountPath": "/etc/words", "readOnly": True},
+                {"name": "data", "mountPath": "/models/mine", "subPath": "mine"},
+            ],
             "runtimeClassName": "nvidia",
             "serviceAccountName": "speech",
             "fsGroup": 0,
@@ -470,6 +552,14 @@ ACCEPTED: dict[str, Document] = {
         path="/speech",
     ),
     "scaled-by-cpu": {**CPU, **_scaled(metric="cpu", target=80), **_pod(resources={"limits": {"cpu": 2}})},
+    "scaled-at-its-own-speed": _scaled(
+        behavior={
+            "scaleDown": {
+                "stabilizationWindowSeconds": 60,
+                "policies": [{"type": "Pods", "value": 2, "periodSeconds": 30}],
+            }
+        }
+    ),
     "scaled-by-cpu-with-defaults": {**CPU, **_scaled(metric="cpu", target=1000)},
     "scaled-to-a-fixed-number": {**_scaled(minReplicas=3), "replicas": 0},
     "fp8": {"gpu": {"class": "ada"}, "engine": {"kvCacheDtype": "fp8"}},

@@ -19,9 +19,9 @@
 {{/* The operator's settings (operator/whisper_operator/settings.py): every field, in upper case. tests/contract/test_charts.py compares. */}}
 {{- define "whisper-operator.settings" -}}
 - name: SERVER_IMAGE_GPU
-  value: {{ include "whisper-operator.image" (merge (dict "otherwise" (printf "%s-gpu" .Chart.AppVersion) "value" "server.image.gpu") .Values.server.image.gpu) | quote }}
+  value: {{ include "whisper-operator.image" (merge (dict "otherwise" (printf "%s-gpu" .Chart.AppVersion) "value" "server.image.gpu" "registry" .Values.defaults.imageRegistry) .Values.server.image.gpu) | quote }}
 - name: SERVER_IMAGE_CPU
-  value: {{ include "whisper-operator.image" (merge (dict "otherwise" (printf "%s-cpu" .Chart.AppVersion) "value" "server.image.cpu") .Values.server.image.cpu) | quote }}
+  value: {{ include "whisper-operator.image" (merge (dict "otherwise" (printf "%s-cpu" .Chart.AppVersion) "value" "server.image.cpu" "registry" .Values.defaults.imageRegistry) .Values.server.image.cpu) | quote }}
 - name: WATCH_NAMESPACES
   value: {{ join "," .Values.watch.namespaces | quote }}
 - name: OPERATOR_NAMESPACE

@@ -1,0 +1,42 @@
+"""Expressions of node selector terms, and the keys of the labels that they compare. Data and constructors only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Expression = dict[str, Any]
+
+GPU = "nvidia.com/gpu"
+MAJOR = f"{GPU}.compute.major"
+MINOR = f"{GPU}.compute.minor"
+PRODUCT = f"{GPU}.product"
+MEMORY = f"{GPU}.memory"
+GKE = "cloud.google.com/gke-accelerator"
+GKE_SHARING = "cloud.google.com/gke-gpu-sharing-strategy"
+GKE_SLICE = "cloud.google.com/gke-gpu-partition-size"
+AWS = ("karpenter.k8s.aws", "eks.amazonaws.com")
+"""Karpenter and EKS Auto Mode use the same labels, each in its own domain."""
+ACCELERATOR = "k8s.amazonaws.com/accelerator"
+"""Of AWS' cluster autoscaler; an administrator writes it."""
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+
+
+def is_in(key: str, *values: str) -> Expression:
+    return {"key": key, "operator": "In", "values": list(values)}
+
+
+def not_in(key: str, *values: str) -> Expression:
+    """Also holds for nodes without the label."""
+    return {"key": key, "operator": "NotIn", "values": list(values)}
+
+
+def greater(key: str, than: int) -> Expression:
+    return {"key": key, "operator": "Gt", "values": [str(than)]}
+
+
+def exists(key: str) -> Expression:
+    return {"key": key, "operator": "Exists"}
+
+
+def absent(key: str) -> Expression:
+    return {"key": key, "operator": "DoesNotExist"}

@@ -1,0 +1,76 @@
+"""Which nodes a pod may go to by labels and taints, by the scheduler's rules. Pure.
+
+The scheduler reports one mismatch per node and never says which node. This tells apart nodes whose GPUs are taken and nodes
+that the pod's own terms exclude. Preferences, other pods and resources do not count here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from whisper_operator.resource.fields import Document
+from whisper_operator.snapshot import NodeOffer
+from whisper_operator.status.accessors import get_list, get_map, get_str, get_value
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_REPELLING = frozenset({"NoSchedule", "NoExecute"})
+
+
+def is_selected(pod: Document, node: NodeOffer) -> bool:
+    """Whether the node has the labels that the pod's nodeSelector and node affinity ask for."""
+    selector = get_map(pod, "spec", "nodeSelector")
+    if any(node.labels.get(key) != value for key, value in selector.items()):
+        return False
+    required = get_value(pod, "spec", "affinity", "nodeAffinity", REQUIRED)
+    return required is None or fits_one_of(get_list(required, "nodeSelectorTerms"), node)
+
+
+def fits_one_of(terms: Sequence[Document], node: NodeOffer) -> bool:
+    """Terms are alternatives; one without any expression fits no node."""
+    return any(_fits(term, node) for term in terms)
+
+
+def untolerated_taint(pod: Document, node: NodeOffer) -> Document | None:
+    """The first taint that keeps the pod away; None: there is none."""
+    tolerations = get_list(pod, "spec", "tolerations")
+    repelling = (taint for taint in node.taints if get_str(taint, "effect") in _REPELLING)
+    return next((taint for taint in repelling if not any(_tolerates(one, taint) for one in tolerations)), None)
+
+
+def _fits(term: Document, node: NodeOffer) -> bool:
+    fields = {"metadata.name": node.name}
+    checks = [_holds(each, node.labels) for each in get_list(term, "matchExpressions")]
+    checks += [_holds(each, fields) for each in get_list(term, "matchFields")]
+    return bool(checks) and all(checks)
+
+
+def _holds(expression: Document, labels: Mapping[str, str]) -> bool:
+    value, values = labels.get(get_str(expression, "key")), expression.get("values") or ()
+    match get_str(expression, "operator"):
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists" | "DoesNotExist" as operator:
+            return (value is not None) == (operator == "Exists")
+        case operator:
+            number, bound = _number(value), _number(values[0] if values else None)
+            if number is None or bound is None:
+                return False
+            return number > bound if operator == "Gt" else number < bound
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None
+
+
+def _tolerates(toleration: Document, taint: Document) -> bool:
+    key, effect = get_str(toleration, "key"), get_str(toleration, "effect")
+    if effect not in ("", get_str(taint, "effect")):
+        return False
+    if get_str(toleration, "operator") == "Exists":
+        return key in ("", get_str(taint, "key"))
+    return key == get_str(taint, "key") and get_str(toleration, "value") == get_str(taint, "value")
