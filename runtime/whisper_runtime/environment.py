@@ -166,13 +166,11 @@ def origins(text: str) -> tuple[str, ...]:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Networks or addresses, separated by commas."""
+    """Networks or addresses, separated by commas; bits behind the prefix count for nothing, as in the API server's networks."""
     try:
-        return tuple(ip_network(part.strip()) for part in text.split(",")) if text else ()
+        return tuple(ip_network(part.strip(), strict=False) for part in text.split(",")) if text else ()
     except ValueError:
-        raise ValueError(
-            "networks such as 10.0.0.0/8 or fd00::/8 between commas, without bits behind the prefix"
-        ) from None
+        raise ValueError("networks such as 10.0.0.0/8 or fd00::/8 between commas") from None
 
 
 def url_prefix(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from whisper_operator import names
 from whisper_operator.manifests import make_children
 from whisper_operator.manifests.scaling import POD_METRICS
 from whisper_operator.resource.choices import GpuClass
+from whisper_operator.resource.fields import NETWORK_OR_ADDRESS
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_runtime import choices
+from whisper_runtime.environment import networks
 from whisper_server.metrics import Metrics
 from whisper_server.settings import Settings
 
@@ -226,3 +229,30 @@ def test_what_is_scaled_by_is_measured() -> None:
     text = generate_latest(metrics.registry).decode()
     for name in POD_METRICS.values():
         assert f"\n{name} " in text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_accepted"),
+    [
+        ("10.0.0.0/8", True),
+        ("10.0.0.1/8", True),
+        ("192.168.1.7", True),
+        ("fd00::/8", True),
+        ("::1", True),
+        ("999.1.1.1/8", False),
+        ("1.2.3.4/99", False),
+        ("010.0.0.0/8", False),
+        ("fd00::/129", False),
+        ("10.0.0/8", False),
+        ("proxy.example.com", False),
+    ],
+)
+def test_operator_and_server_accept_the_same_networks(text: str, is_accepted: bool) -> None:
+    """A pod whose server refuses what the spec accepts would end at each start."""
+    try:
+        networks(text)
+    except ValueError:
+        assert not is_accepted
+    else:
+        assert is_accepted
+    assert bool(re.search(NETWORK_OR_ADDRESS["pattern"], text)) is is_accepted

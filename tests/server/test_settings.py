@@ -187,8 +187,8 @@ BAD: list[tuple[str, str, str]] = [
     ("MAX_QUEUE_SECONDS", "soon", "a number from 1 to 86400"),
     (
         "TRUSTED_PROXIES",
-        "10.0.0.1/8",
-        "networks such as 10.0.0.0/8 or fd00::/8 between commas, without bits behind the prefix",
+        "10.0.0.0/33",
+        "networks such as 10.0.0.0/8 or fd00::/8 between commas",
     ),
     ("MAX_REALTIME_SESSIONS", "-1", "a whole number from 0 to 100000"),
     ("REALTIME_IDLE_SECONDS", "0", "a number from 1 to 86400"),

@@ -6,7 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 
 from whisper_operator.resource import choices
-from whisper_operator.resource.fields import LABEL_KEY, OBJECT_NAME, REQUIRED, Document, spec_field
+from whisper_operator.resource.fields import (
+    LABEL_KEY,
+    NETWORK,
+    NETWORK_OR_ADDRESS,
+    OBJECT_NAME,
+    REQUIRED,
+    Document,
+    spec_field,
+)
 
 PATH_PATTERN = r"^/$|^(/[A-Za-z0-9._~-]+)+$"
 HOST_PATTERN = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -81,7 +89,7 @@ class Access:
         "Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8: those of the Ingress controller's pods. Without it and without keys, all clients behind a proxy are one.",
         (),
         maxItems=32,
-        items={"minLength": 1, "maxLength": 49, "pattern": r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"},
+        items=NETWORK_OR_ADDRESS,
     )
     network_policy: NetworkPolicy = spec_field("Limits the connections to the pods.", NetworkPolicy())
 
@@ -103,11 +111,7 @@ class Service:
         "Networks whose clients the load balancer lets in, such as 203.0.113.0/24. Empty: all.",
         (),
         maxItems=64,
-        items={
-            "minLength": 4,
-            "maxLength": 49,
-            "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-fA-F]*:[0-9a-fA-F:.]*/[0-9]{1,3})$",
-        },
+        items=NETWORK,
     )
 
 

@@ -13,12 +13,8 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
-from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE, NAMESPACE, OBJECT_NAME, QUANTITY
+from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE, NAMESPACE, NETWORK, OBJECT_NAME, QUANTITY
 
-_CIDR = {
-    "maxLength": 49,
-    "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9a-fA-F]*:[0-9a-fA-F:.]*/[0-9]{1,3})$",
-}
 _ADDRESS = {"minLength": 2, "maxLength": 45, "pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$|^[0-9a-fA-F]*:[0-9a-fA-F:.]*$"}
 _VOLUME_NAME = {"minLength": 1, "maxLength": 63, "pattern": NAMESPACE["pattern"]}
 _NAMED_KEY = ["name", "key"]
@@ -84,7 +80,7 @@ _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "mountPath": {"minLength": 2, "maxLength": 512, "pattern": r"^(/[^/:.\s][^/:\s]*|/\.[^/:.\s][^/:\s]*)+$"},
         "subPath": {"maxLength": 512, "pattern": r"^([^/.\s][^/\s]*(/[^/.\s][^/\s]*)*)?$"},
     },
-    "io.k8s.api.networking.v1.NetworkPolicyPeer": {"ipBlock.cidr": _CIDR, "ipBlock.except[]": _CIDR},
+    "io.k8s.api.networking.v1.NetworkPolicyPeer": {"ipBlock.cidr": NETWORK, "ipBlock.except[]": NETWORK},
     "io.k8s.api.core.v1.Affinity": {
         "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms": {"minItems": 1}
     },

@@ -40,6 +40,16 @@ QUANTITY: Mapping[str, Any] = {
     "minimum": 0,
 }
 """Limits of an amount, which is a number or a string, and never negative here."""
+_OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4, _IPV6 = rf"{_OCTET}(\.{_OCTET}){{3}}", r"[0-9a-fA-F]*:[0-9a-fA-F:.]*"
+_IPV4_BITS, _IPV6_BITS = r"/(3[0-2]|[12]?[0-9])", r"/(12[0-8]|1[01][0-9]|[1-9]?[0-9])"
+NETWORK: Mapping[str, Any] = {"maxLength": 49, "pattern": f"^({_IPV4}{_IPV4_BITS}|{_IPV6}{_IPV6_BITS})$"}
+"""A network, such as 10.0.0.0/8 or fd00::/8."""
+NETWORK_OR_ADDRESS: Mapping[str, Any] = {
+    "minLength": 1,
+    "maxLength": 49,
+    "pattern": f"^({_IPV4}({_IPV4_BITS})?|{_IPV6}({_IPV6_BITS})?)$",
+}
 IMAGE: Mapping[str, Any] = {"minLength": 1, "maxLength": 512, "pattern": r"^[^\s:@/][^\s]*$"}
 """Limits of the name of an image."""
 
