@@ -7,26 +7,27 @@ import numpy.typing as npt
 import pytest
 
 from whisper_server.diarization.clustering import MAX_CLUSTERED, SpeakerCount, speakers_of
-from whisper_server.diarization.known_voices import matches, n_voices
+from whisper_server.diarization.known_voices import matches, n_voices, telephone_band
 from whisper_server.diarization.local_voices import LocalVoices
-from whisper_server.diarization.nets import N_FRAMES, N_LOCAL_VOICES, N_VALUES, unit
+from whisper_server.diarization.nets import N_FRAMES, N_LOCAL_VOICES, N_VALUES, Activity, unit
 
-SILENCE = np.zeros((N_FRAMES, N_LOCAL_VOICES), np.bool_)
+IN_TURN = np.repeat(np.eye(N_LOCAL_VOICES, dtype=np.bool_), [200, 200, N_FRAMES - 400], axis=0)
+AT_ONCE = np.ones((N_FRAMES, N_LOCAL_VOICES), np.bool_)
 
 
-def found(speakers: list[list[int]], noise: float = 0.45, speech_s: float = 4.0, seed: int = 1) -> LocalVoices:
+def found(speakers: list[list[int]], noise: float = 0.45, activity: Activity = IN_TURN) -> LocalVoices:
     """Windows with the speakers of each list in them."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     centers = unit(rng.standard_normal((8, N_VALUES)))
     flat = [speaker for window in speakers for speaker in window]
     prints = unit(centers[flat] + noise * unit(rng.standard_normal((len(flat), N_VALUES)))) if flat else centers[:0]
     return LocalVoices(
         n_samples=len(speakers) * 40_000 + 120_000,
-        activities=[SILENCE] * len(speakers),
+        activities=[activity] * len(speakers),
         windows=np.array([index for index, window in enumerate(speakers) for _ in window], np.int64),
         voices=np.array([voice for window in speakers for voice, _ in enumerate(window)], np.int64),
         voiceprints=prints,
-        speech_s=np.full(len(flat), speech_s),
+        speech_s=np.full(len(flat), 4.0),
     )
 
 
@@ -43,10 +44,16 @@ def test_number_of_speakers_is_found(n_speakers: int, n_windows: int) -> None:
     assert same(speakers.of_voiceprint, [one for window in windows for one in window])
 
 
-def test_two_voices_of_a_window_are_never_one_speaker() -> None:
+def test_two_voices_that_speak_at_once_are_never_one_speaker() -> None:
     windows = [[0, 1] if index % 2 else [1, 0] for index in range(40)]
-    speakers = speakers_of(found(windows, noise=0.9), SpeakerCount(exact=2)).of_voiceprint
+    speakers = speakers_of(found(windows, noise=0.9, activity=AT_ONCE), SpeakerCount(exact=2)).of_voiceprint
     assert all(len({first, second}) == 2 for first, second in speakers.reshape(-1, 2))
+
+
+def test_voice_that_is_taken_for_two_is_one_speaker() -> None:
+    windows = [[index % 2] * 2 for index in range(40)]
+    speakers = speakers_of(found(windows), SpeakerCount(exact=2)).of_voiceprint
+    assert same(speakers, [one for window in windows for one in window])
 
 
 @pytest.mark.parametrize(
@@ -80,4 +87,23 @@ def test_reference_of_two_voices_is_seen() -> None:
 def test_unknown_voice_is_no_known_speaker() -> None:
     rng = np.random.default_rng(3)
     voices = unit(rng.standard_normal((3, N_VALUES)))
-    assert matches(voices[:2], [voices[1], voices[2]]) == ((1, 0),)
+    assert matches(voices[:2], [voices[1:2], voices[2:]]) == ((1, 0),)
+
+
+def test_voice_is_known_by_the_voiceprint_of_its_channel() -> None:
+    rng = np.random.default_rng(4)
+    speakers = unit(rng.standard_normal((2, N_VALUES)))
+    as_sent = unit(rng.standard_normal((1, N_VALUES)))
+    assert matches(speakers, [np.concatenate([as_sent, speakers[1:]])]) == ((1, 0),)
+
+
+def test_pair_that_is_no_match_does_not_take_the_place_of_one() -> None:
+    speakers = unit(np.eye(3, N_VALUES, dtype=np.float32))
+    best, second = unit(speakers[:1] + 0.45 * speakers[1:2]), unit(0.7 * speakers[:1] - 0.7 * speakers[1:2])
+    assert matches(speakers[:2], [best, second]) == ((0, 0),)
+
+
+def test_telephone_has_no_high_frequencies() -> None:
+    time_s = np.arange(16_000) / 16_000
+    low, high = (np.sin(2 * np.pi * hz * time_s).astype(np.float32) for hz in (1000, 5000))
+    np.testing.assert_allclose(telephone_band(low + high), low, atol=1e-3)
