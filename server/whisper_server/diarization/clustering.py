@@ -7,12 +7,11 @@ its second set of other voices tests them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.diarization.hierarchy import WardTree, best_pairs
+from whisper_server.diarization.hierarchy import WardTree
 from whisper_server.diarization.local_voices import WINDOW_HOP_SAMPLES, LocalVoices
 from whisper_server.diarization.nets import WINDOW_SAMPLES, Voiceprints, unit
 
@@ -22,16 +21,12 @@ MAX_DISTANCE_GROWTH = 0.2
 neighbouring windows share their noise. 15 conversations of one to six voices, 30 s to 5 minutes: the right number in all of
 them for 1.15 to 1.28; without growth in 13 at best."""
 MIN_SURE_S = 1.0
-"""Voiceprints of less speech are not clustered, but assigned to the clusters afterwards."""
+"""Voiceprints of less speech are not clustered; their stretches are assigned to the clusters as all are."""
 MIN_SPEAKER_S = 3.0
 """Clusters with less speech than that are no speakers of their own where there are others."""
 MAX_CLUSTERED = 400
 """Voiceprints that are compared with each other, evenly taken (about 10 minutes of sound): as many as the thresholds hold for.
 25 minutes by three of the tuning voices: 13.1 % and three voices; with all 1,152 voiceprints 34.6 % and five."""
-MAX_OVERLAP = 0.1
-"""Two voices of a window may be one speaker if they speak at the same time for less than this part of the shorter one: the
-net parts a voice that changes. 30 conversations of the tuning voices: an
-error of 14.4 % instead of 15.9 % where no two may be."""
 _SHARE_OF_WINDOW = WINDOW_HOP_SAMPLES / WINDOW_SAMPLES
 """Each moment is in four windows."""
 
@@ -49,14 +44,14 @@ class SpeakerCount:
 class Speakers:
     """The speakers of a recording."""
 
-    of_voiceprint: npt.NDArray[np.int64]
-    """The speaker of each voiceprint, shape (n,); −1: none, as its window's other voices fit better."""
+    of_stretch: npt.NDArray[np.int64]
+    """The speaker of each stretch, shape (n_stretches,)."""
     voiceprints: Voiceprints
     """One a speaker."""
 
 
 def speakers_of(found: LocalVoices, count: SpeakerCount) -> Speakers:
-    """Cluster the voiceprints, then give each its nearest speaker, two that speak at the same time never the same."""
+    """Cluster the voiceprints of voices, then give each stretch of speech its nearest speaker."""
     prints, speech_s = found.voiceprints, found.speech_s
     if not len(prints):
         return Speakers(np.empty(0, np.int64), prints)
@@ -64,7 +59,7 @@ def speakers_of(found: LocalVoices, count: SpeakerCount) -> Speakers:
     # Each stands for those that were left out.
     weights_s = speech_s[sure] * (speech_s.sum() / max(speech_s[sure].sum(), 1e-9))
     centroids = _centroids(prints[sure], weights_s, clusters_of(prints[sure], weights_s, count))
-    return Speakers(_assigned(prints @ centroids.T, found), centroids)
+    return Speakers((found.stretches.voiceprints @ centroids.T).argmax(axis=1).astype(np.int64), centroids)
 
 
 def clusters_of(prints: Voiceprints, speech_s: npt.NDArray[np.float64], count: SpeakerCount) -> npt.NDArray[np.int64]:
@@ -127,30 +122,4 @@ def _sure(speech_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 def _centroids(prints: Voiceprints, speech_s: npt.NDArray[np.float64], clusters: npt.NDArray[np.int64]) -> Voiceprints:
     return unit(
         np.array([(prints * speech_s[:, None])[clusters == one].sum(axis=0) for one in range(int(clusters.max()) + 1)])
-    )
-
-
-def _assigned(similarities: npt.NDArray[np.float32], found: LocalVoices) -> npt.NDArray[np.int64]:
-    """The speaker of each voiceprint: the most similar one.
-
-    Where two voices that speak at the same time would be one speaker, their window has the best pairs without any speaker twice.
-    """
-    speakers: npt.NDArray[np.int64] = similarities.argmax(axis=1).astype(np.int64)
-    for window in np.unique(found.windows):
-        members = np.flatnonzero(found.windows == window)
-        if _are_at_once(found.activities[window][:, found.voices[members]], speakers[members]):
-            rows, columns = best_pairs(similarities[members])
-            speakers[members] = -1
-            speakers[members[rows]] = columns
-    return speakers
-
-
-def _are_at_once(activity: npt.NDArray[np.bool_], speakers: npt.NDArray[np.int64]) -> bool:
-    """Whether two voices of a window that have one speaker overlap. `activity` has shape (n_frames, n_voices)."""
-    frames = activity.T.astype(np.int64) @ activity.astype(np.int64)
-    lengths = frames.diagonal()
-    return any(
-        frames[one, other] > MAX_OVERLAP * min(lengths[one], lengths[other])
-        for one, other in combinations(range(len(speakers)), 2)
-        if speakers[one] == speakers[other]
     )

@@ -37,7 +37,7 @@ def diarize(nets: SpeakerNets, job: DiarizationJob, source: BinaryIO) -> Diariza
         return DiarizationResult((), bad_reference=bad, n_reference_voices=references[bad].n_voices)
     found = local_voices(nets, pieces(source, job.n_samples))
     speakers = speakers_of(found, SpeakerCount(job.exact, job.least, job.most))
-    turns = turns_of(found, speakers.of_voiceprint, len(speakers.voiceprints))
+    turns = turns_of(found, speakers.of_stretch, len(speakers.voiceprints))
     pairs = known_voices.matches(speakers.voiceprints, [one.voiceprints for one in references])
     return DiarizationResult(
         tuple((round(turn.start_s, 3), round(turn.end_s, 3), int(turn.speaker)) for turn in turns), pairs
