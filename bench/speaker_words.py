@@ -94,9 +94,14 @@ def _voice_of(talk: Talk, segment: Mapping[str, Any]) -> str:
     return max(times_s, key=lambda voice: times_s[voice])
 
 
-def cpu_s(server: ServerProcess, *, diarizing: bool) -> float:
-    """Of the diarizing process, or of all others."""
-    return sum(process_cpu_s(one) for one in server.family() if _is_diarizing(one) == diarizing)
+def cpu_s(server: ServerProcess, *, diarizing: bool) -> dict[int, float]:
+    """Of the diarizing process, or of each of the others, by process id."""
+    return {one.pid: process_cpu_s(one) for one in server.family() if _is_diarizing(one) == diarizing}
+
+
+def spent_s(before_s: Mapping[int, float], after_s: Mapping[int, float]) -> float:
+    """A process that is new counts with its start: the diarizing one ends after a minute without work."""
+    return sum(one_s - before_s.get(pid, 0.0) for pid, one_s in after_s.items())
 
 
 def _is_diarizing(process: psutil.Process) -> bool:
@@ -111,14 +116,14 @@ def report(talk: Talk, server: ServerProcess, api: Api, seed: int) -> tuple[floa
     sound = wav(talk.recorded.sound, RATE_HZ)
     before_s = cpu_s(server, diarizing=False)
     api.text(sound, language=talk.language)
-    plain_s = cpu_s(server, diarizing=False) - before_s
-    fields: dict[str, str | list[str]] = {"language": talk.language, "response_format": "diarized_json"}
+    plain_s = spent_s(before_s, cpu_s(server, diarizing=False))
+    fields: dict[str, Any] = {"language": talk.language, "response_format": "diarized_json"}
     if talk.known is not None:
         url = "data:audio/wav;base64," + base64.b64encode(wav(reference(talk.known, seed), RATE_HZ)).decode()
         fields |= {"known_speaker_names": [NAME], "known_speaker_references": [url]}
     before_s = cpu_s(server, diarizing=True)
     answer = api.json(sound, **fields)
-    speakers_s = cpu_s(server, diarizing=True) - before_s
+    speakers_s = spent_s(before_s, cpu_s(server, diarizing=True))
     said = by(talk.language, [(line.voice, line.text) for line in talk.lines])
     heard = by(talk.language, [(segment["speaker"], segment["text"]) for segment in answer["segments"]])
     n_words = sum(map(len, said.values()))
