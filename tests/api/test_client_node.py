@@ -109,6 +109,22 @@ def test_node_reads_a_stream(results: dict[str, Any], name: str) -> None:
     assert ("logprobs" in done) == (name == "stream_logprobs")
 
 
+def test_node_gets_speakers(results: dict[str, Any]) -> None:
+    value = _value(results, "diarized_json")
+    assert value["task"] == "transcribe"
+    assert {(one["type"], one["speaker"]) for one in value["segments"]} == {("transcript.text.segment", "A")}
+    assert _is_said(" ".join(one["text"] for one in value["segments"]))
+    assert {one["speaker"] for one in _value(results, "known_speaker")["segments"]} == {"Ann"}
+
+
+def test_node_reads_a_stream_of_speakers(results: dict[str, Any]) -> None:
+    *events, done = _value(results, "stream_speakers")
+    segments = [event for event in events if event["type"] == "transcript.text.segment"]
+    assert segments == _value(results, "diarized_json")["segments"]
+    assert done["type"] == "transcript.text.done"
+    assert _is_said(done["text"])
+
+
 def test_node_reaches_the_other_routes(results: dict[str, Any]) -> None:
     assert _value(results, "translation")["task"] == "translate"
     assert {"whisper", "whisper-1", "gpt-4o-transcribe"} <= set(_value(results, "models"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +13,8 @@ import openai
 import pytest
 from openai.types.audio import TranscriptionDiarized
 
-from server_kit.api import Api
+from server_kit.api import Api, form
+from server_kit.process import ServerProcess
 from speech_kit.scores import word_errors
 from speech_kit.sentences import sentences, spoken
 from speech_kit.sounds import wav
@@ -147,6 +150,22 @@ def test_reference_that_is_none_is_refused(api: Api, clip: bytes, url: str) -> N
     known = {"known_speaker_names[]": "Ann", "known_speaker_references[]": url}
     refused = api.post(clip, response_format="diarized_json", **known)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "known_speaker_references")
+
+
+@pytest.mark.usefixtures("nothing_stays")
+def test_client_that_hangs_up_ends_the_search(strict: ServerProcess, strict_api: Api) -> None:
+    sound = wav(np.tile(np.concatenate([spoken("en", 0).samples, PAUSE]), 12))
+    request = strict_api.http.build_request(
+        "POST",
+        "/v1/audio/transcriptions",
+        files={"file": ("talk.wav", sound)},
+        data=form(response_format="diarized_json"),
+    )
+    client = http.client.HTTPConnection("127.0.0.1", strict.port)
+    client.request("POST", "/v1/audio/transcriptions", request.read(), dict(request.headers))
+    while not any("whisper_server.diarization.worker" in one.cmdline() for one in strict.family()):
+        time.sleep(0.05)
+    client.close()
 
 
 def test_speaker_fields_need_a_format_with_speakers(api: Api, clip: bytes) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.diarization.hierarchy import WardTree, best_pairs
+from whisper_server.diarization.hierarchy import WardTree
 from whisper_server.diarization.local_voices import WINDOW_HOP_SAMPLES, LocalVoices
 from whisper_server.diarization.nets import WINDOW_SAMPLES, Voiceprints, unit
 
@@ -21,7 +21,7 @@ MAX_DISTANCE_GROWTH = 0.2
 neighbouring windows share their noise. 15 conversations of one to six voices, 30 s to 5 minutes: the right number in all of
 them for 1.15 to 1.28; without growth in 13 at best."""
 MIN_SURE_S = 1.0
-"""Voiceprints of less speech are not clustered, but assigned to the clusters afterwards."""
+"""Voiceprints of less speech are not clustered; their stretches are assigned to the clusters as all are."""
 MIN_SPEAKER_S = 3.0
 """Clusters with less speech than that are no speakers of their own where there are others."""
 MAX_CLUSTERED = 400
@@ -44,14 +44,14 @@ class SpeakerCount:
 class Speakers:
     """The speakers of a recording."""
 
-    of_voiceprint: npt.NDArray[np.int64]
-    """The speaker of each voiceprint, shape (n,); −1: none, as its window's other voices fit better."""
+    of_stretch: npt.NDArray[np.int64]
+    """The speaker of each stretch, shape (n_stretches,)."""
     voiceprints: Voiceprints
     """One a speaker."""
 
 
 def speakers_of(found: LocalVoices, count: SpeakerCount) -> Speakers:
-    """Cluster the voiceprints, then give each its nearest speaker, two of one window never the same."""
+    """Cluster the voiceprints of voices, then give each stretch of speech its nearest speaker."""
     prints, speech_s = found.voiceprints, found.speech_s
     if not len(prints):
         return Speakers(np.empty(0, np.int64), prints)
@@ -59,7 +59,7 @@ def speakers_of(found: LocalVoices, count: SpeakerCount) -> Speakers:
     # Each stands for those that were left out.
     weights_s = speech_s[sure] * (speech_s.sum() / max(speech_s[sure].sum(), 1e-9))
     centroids = _centroids(prints[sure], weights_s, clusters_of(prints[sure], weights_s, count))
-    return Speakers(_assigned(prints @ centroids.T, found.windows), centroids)
+    return Speakers((found.stretches.voiceprints @ centroids.T).argmax(axis=1).astype(np.int64), centroids)
 
 
 def clusters_of(prints: Voiceprints, speech_s: npt.NDArray[np.float64], count: SpeakerCount) -> npt.NDArray[np.int64]:
@@ -123,13 +123,3 @@ def _centroids(prints: Voiceprints, speech_s: npt.NDArray[np.float64], clusters:
     return unit(
         np.array([(prints * speech_s[:, None])[clusters == one].sum(axis=0) for one in range(int(clusters.max()) + 1)])
     )
-
-
-def _assigned(similarities: npt.NDArray[np.float32], windows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The speaker of each voiceprint; within a window, the best pairs without any speaker twice."""
-    speakers = np.full(len(windows), -1, np.int64)
-    for window in np.unique(windows):
-        members = np.flatnonzero(windows == window)
-        rows, columns = best_pairs(similarities[members])
-        speakers[members[rows]] = columns
-    return speakers

@@ -1,13 +1,13 @@
 """The voices of each window of 10 s with their voiceprints, from sound that arrives in pieces.
 
 Windows begin every 2.5 s, so that each moment is judged four times. CAM++ runs once over each 10 s of sound with speech;
-every voice of a window then pools the outputs of the moments at which it speaks alone. Memory: the sound of 20 s, and
-about 3 KB for each window.
+every voice of a window then pools the outputs of the moments at which it speaks alone, and so does each of its stretches.
+Memory: the sound of 20 s, and about 8 KB for each window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,6 @@ from whisper_server.diarization.nets import (
     FIRST_FRAME_SAMPLE,
     FRAME_SAMPLES,
     N_CHANNELS,
-    N_FRAMES,
-    N_LOCAL_VOICES,
     N_VALUES,
     POSITION_SAMPLES,
     WINDOW_SAMPLES,
@@ -29,21 +27,25 @@ from whisper_server.diarization.nets import (
     SpeakerNets,
     Voiceprints,
 )
+from whisper_server.diarization.window_voices import N_POSITIONS, weights_of
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
 WINDOW_HOP_SAMPLES = 40_000
-MIN_ALONE_S = 0.5
-"""A voice that speaks alone for less is judged by all of its speech."""
-MIN_VOICE_S = 0.4
-"""A voice with less speech in a window has no voiceprint."""
-_FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
-_N_POSITIONS = WINDOW_SAMPLES // POSITION_SAMPLES
-_FRAME_OF_POSITION = np.clip(
-    np.round(((np.arange(_N_POSITIONS) + 0.5) * POSITION_SAMPLES - FIRST_FRAME_SAMPLE) / FRAME_SAMPLES), 0, N_FRAMES - 1
-).astype(np.int64)
 _MIN_BLOCK_SAMPLES = 4000
 """CAM++ needs a few positions: a shorter end is padded to 0.25 s."""
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Speech of one voice in one window without a pause."""
+
+    of_voiceprint: npt.NDArray[np.int64]
+    """Whose it is: an index of LocalVoices, shape (n,)."""
+    frames: npt.NDArray[np.int64]
+    """First frame of the window, and the one after the last, shape (n, 2)."""
+    voiceprints: Voiceprints
+    """Its own, or its voice's where it is too short for one."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class LocalVoices:
     voiceprints: Voiceprints
     speech_s: npt.NDArray[np.float64]
     """Speech behind each voiceprint, shape (n,)."""
+    stretches: Stretches
 
 
 def local_voices(nets: SpeakerNets, pieces: Iterable[Samples]) -> LocalVoices:
@@ -84,6 +87,7 @@ class _Listener:
         self._n_voiced = 0
         """Windows whose voiceprints are taken."""
         self._found: list[tuple[int, int, Voiceprints, float]] = []
+        self._stretches: list[tuple[int, int, int, Voiceprints]] = []
 
     def add(self, piece: Samples) -> None:
         self._sound = np.concatenate([self._sound, piece])
@@ -109,7 +113,13 @@ class _Listener:
             voices=np.array(voices, np.int64),
             voiceprints=np.array(prints, np.float32).reshape(len(prints), N_VALUES),
             speech_s=np.array(speech_s, np.float64),
+            stretches=self._found_stretches(),
         )
+
+    def _found_stretches(self) -> Stretches:
+        numbers = np.array([one[:3] for one in self._stretches], np.int64).reshape(-1, 3)
+        prints = np.array([one[3] for one in self._stretches], np.float32).reshape(-1, N_VALUES)
+        return Stretches(numbers[:, 0], numbers[:, 1:], prints)
 
     def _samples(self, begin: int, end: int) -> Samples:
         return self._sound[max(0, begin - self._sound_begin) : max(0, end - self._sound_begin)]
@@ -128,7 +138,7 @@ class _Listener:
         self._sound_begin = max(self._sound_begin, keep_from)
 
     def _positions_of(self, begin: int) -> Positions:
-        positions = np.zeros((N_CHANNELS, _N_POSITIONS), np.float32)
+        positions = np.zeros((N_CHANNELS, N_POSITIONS), np.float32)
         is_speech = self._speech_of_block(begin)
         # One frame's overhang, so that the last positions have their frames.
         sound = self._samples(begin, begin + WINDOW_SAMPLES + FEATURE_SAMPLES - HOP_SAMPLES)
@@ -139,7 +149,7 @@ class _Listener:
         features = self._filter_bank.features(sound)
         heard = features[is_speech[: len(features)]]
         outputs = self._nets.positions(features - (heard if len(heard) else features).mean(axis=0))
-        n_positions = min(outputs.shape[1], _N_POSITIONS)
+        n_positions = min(outputs.shape[1], N_POSITIONS)
         positions[:, :n_positions] = outputs[:, :n_positions]
         return positions
 
@@ -157,34 +167,32 @@ class _Listener:
     def _take_voiceprints(self, n_windows: int) -> None:
         """Those of the windows before `n_windows` that are still to be taken; blocks that are needed no more go."""
         for index in range(self._n_voiced, n_windows):
-            self._found += self._voiceprints_of(index)
+            self._take_voiceprints_of(index)
         self._n_voiced = max(self._n_voiced, n_windows)
         for block in [one for one in self._blocks if (one + 1) * WINDOW_SAMPLES <= self._n_voiced * WINDOW_HOP_SAMPLES]:
             del self._blocks[block]
 
-    def _voiceprints_of(self, index: int) -> Iterator[tuple[int, int, Voiceprints, float]]:
-        voices, weights = weights_of(self._activities[index])
+    def _take_voiceprints_of(self, index: int) -> None:
+        voices = [*weights_of(self._activities[index])]
         if not voices:
             return
-        block, first = divmod(index * WINDOW_HOP_SAMPLES // POSITION_SAMPLES, _N_POSITIONS)
+        stretches = [(number, one) for number, voice in enumerate(voices) for one in voice.stretches]
+        longer = [one.weights for _, one in stretches if one.weights is not None]
+        positions = self._positions_at(index)
+        weights = np.array([*(voice.weights for voice in voices), *longer])[:, : positions.shape[1]]
+        prints = self._nets.voiceprints(positions, weights)
+        own = iter(prints[len(voices) :])
+        self._stretches += [
+            (len(self._found) + number, one.first, one.stop, prints[number] if one.weights is None else next(own))
+            for number, one in stretches
+        ]
+        speech_s = weights.sum(axis=1) * POSITION_SAMPLES / SAMPLE_RATE_HZ
+        self._found += [(index, one.voice, prints[n], float(speech_s[n])) for n, one in enumerate(voices)]
+
+    def _positions_at(self, index: int) -> Positions:
+        """Of a window: the end of one block and the start of the next."""
+        block, first = divmod(index * WINDOW_HOP_SAMPLES // POSITION_SAMPLES, N_POSITIONS)
         parts = [self._blocks[block][:, first:]]
         if first and block + 1 in self._blocks:
             parts.append(self._blocks[block + 1][:, :first])
-        positions = np.concatenate(parts, axis=1)
-        weights = weights[:, : positions.shape[1]]
-        prints = self._nets.voiceprints(positions, weights)
-        for voice, one, speech_s in zip(voices, prints, weights.sum(axis=1), strict=True):
-            yield index, voice, one, float(speech_s) * POSITION_SAMPLES / SAMPLE_RATE_HZ
-
-
-def weights_of(activity: Activity) -> tuple[list[int], npt.NDArray[np.float32]]:
-    """The voices of a window that get a voiceprint, and where each counts, shape (n_voices, n_positions)."""
-    alone = activity & (activity.sum(axis=1, keepdims=True) == 1)
-    voices: list[int] = []
-    rows: list[npt.NDArray[np.bool_]] = []
-    for voice in range(N_LOCAL_VOICES):
-        speaks = alone[:, voice] if alone[:, voice].sum() * _FRAME_S >= MIN_ALONE_S else activity[:, voice]
-        if speaks.sum() * _FRAME_S >= MIN_VOICE_S:
-            voices.append(voice)
-            rows.append(speaks[_FRAME_OF_POSITION])
-    return voices, np.array(rows, np.float32).reshape(len(rows), _N_POSITIONS)
+        return np.concatenate(parts, axis=1)

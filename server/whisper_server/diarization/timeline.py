@@ -23,9 +23,9 @@ Timeline = npt.NDArray[np.bool_]
 """The speakers of each frame of 16.9 ms, shape (n_frames, n_speakers)."""
 
 
-def turns_of(found: LocalVoices, of_voiceprint: npt.NDArray[np.int64], n_speakers: int) -> tuple[Turn, ...]:
+def turns_of(found: LocalVoices, of_stretch: npt.NDArray[np.int64], n_speakers: int) -> tuple[Turn, ...]:
     """The turns by start; speakers are called 0, 1, … by their first turn."""
-    timeline = speaking(found, of_voiceprint, n_speakers)
+    timeline = speaking(found, of_stretch, n_speakers)
     duration_s = found.n_samples / SAMPLE_RATE_HZ
     spans = [
         (start_s, min(end_s, duration_s), speaker)
@@ -36,7 +36,7 @@ def turns_of(found: LocalVoices, of_voiceprint: npt.NDArray[np.int64], n_speaker
     return tuple(Turn(start_s, end_s, str(speaker)) for start_s, end_s, speaker in sorted(spans))
 
 
-def speaking(found: LocalVoices, of_voiceprint: npt.NDArray[np.int64], n_speakers: int) -> Timeline:
+def speaking(found: LocalVoices, of_stretch: npt.NDArray[np.int64], n_speakers: int) -> Timeline:
     """Where windows differ they vote, their middles more than their ends: on how many speak, then on the speakers."""
     n_frames = -(-(len(found.activities) * WINDOW_HOP_SAMPLES) // FRAME_SAMPLES) + N_FRAMES
     weight = np.hamming(N_FRAMES).astype(np.float32)
@@ -46,12 +46,17 @@ def speaking(found: LocalVoices, of_voiceprint: npt.NDArray[np.int64], n_speaker
         first = round(index * WINDOW_HOP_SAMPLES / FRAME_SAMPLES)
         total[first : first + N_FRAMES] += weight
         n_speaking[first : first + N_FRAMES] += weight * activity.sum(axis=1)
-    for window, voice, speaker in zip(
-        found.windows.tolist(), found.voices.tolist(), of_voiceprint.tolist(), strict=True
+    owners = found.stretches.of_voiceprint
+    for window, voice, (first, stop), speaker in zip(
+        found.windows[owners].tolist(),
+        found.voices[owners].tolist(),
+        found.stretches.frames.tolist(),
+        of_stretch.tolist(),
+        strict=True,
     ):
-        if speaker >= 0:
-            first = round(window * WINDOW_HOP_SAMPLES / FRAME_SAMPLES)
-            votes[first : first + N_FRAMES, speaker] += weight * found.activities[window][:, voice]
+        begin = round(window * WINDOW_HOP_SAMPLES / FRAME_SAMPLES)
+        speaks = found.activities[window][first:stop, voice]
+        votes[begin + first : begin + stop, speaker] += weight[first:stop] * speaks
     total = np.maximum(total, 1e-6)
     rank = (-votes).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
     timeline: Timeline = (rank < np.round(n_speaking / total)[:, None]) & (votes > 0)

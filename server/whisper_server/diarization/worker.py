@@ -28,17 +28,17 @@ _NICENESS = 5
 
 def diarize(nets: SpeakerNets, job: DiarizationJob, source: BinaryIO) -> DiarizationResult:
     """Read the job's samples from `source`, all of them, and find the turns."""
-    references = [local_voices(nets, pieces(source, n_samples)) for n_samples in job.n_reference_samples]
-    numbers = [known_voices.n_voices(reference) for reference in references]
-    bad = next((index for index, number in enumerate(numbers) if number != 1), None)
+    sounds = [np.concatenate([*pieces(source, n_samples)]) for n_samples in job.n_reference_samples]
+    references = [known_voices.reference_of(nets, sound) for sound in sounds]
+    bad = next((index for index, one in enumerate(references) if one.n_voices != 1), None)
     if bad is not None:
         for _ in pieces(source, job.n_samples):
             pass
-        return DiarizationResult((), bad_reference=bad, n_reference_voices=numbers[bad])
+        return DiarizationResult((), bad_reference=bad, n_reference_voices=references[bad].n_voices)
     found = local_voices(nets, pieces(source, job.n_samples))
     speakers = speakers_of(found, SpeakerCount(job.exact, job.least, job.most))
-    turns = turns_of(found, speakers.of_voiceprint, len(speakers.voiceprints))
-    pairs = known_voices.matches(speakers.voiceprints, [known_voices.voiceprint(one) for one in references])
+    turns = turns_of(found, speakers.of_stretch, len(speakers.voiceprints))
+    pairs = known_voices.matches(speakers.voiceprints, [one.voiceprints for one in references])
     return DiarizationResult(
         tuple((round(turn.start_s, 3), round(turn.end_s, 3), int(turn.speaker)) for turn in turns), pairs
     )

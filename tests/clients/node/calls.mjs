@@ -39,6 +39,16 @@ const calls = {
   models: async () => (await client.models.list()).data.map((model) => model.id),
   model: () => client.models.retrieve('whisper-1'),
   diarized_json: () => ask({ model: 'gpt-4o-transcribe-diarize', response_format: 'diarized_json', chunking_strategy: 'auto' }),
+  stream_speakers: () =>
+    stream({ model: 'gpt-4o-transcribe-diarize', response_format: 'diarized_json', chunking_strategy: 'auto' }),
+  known_speaker: () =>
+    ask({
+      model: 'gpt-4o-transcribe-diarize',
+      response_format: 'diarized_json',
+      chunking_strategy: 'auto',
+      known_speaker_names: ['Ann'],
+      known_speaker_references: [`data:audio/wav;base64,${fs.readFileSync(clip).toString('base64')}`],
+    }),
   known_speaker_names: () => ask({ known_speaker_names: ['Ann', 'Bob'] }),
   known_speaker_references: () => ask({ known_speaker_references: ['data:audio/wav;base64,AAAA'] }),
   unknown_model: () => ask({ model: 'no-such-model' }),

@@ -7,6 +7,7 @@ at with voiceprints: one voice each; asterisk's `silence/` holds noise and is le
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,8 @@ import soundfile
 import soxr
 
 from pinned_packages import unpacked
-from real_kit.packages import ARMELLE, ES_CO, FILLETS, MENARDI, SOUNDS, STAMPS
+from real_kit.packages import ARMELLE, ES_CO, FILLETS, MENARDI, SOUNDS, STAMPS, TEXTS
+from real_kit.speech import prompts
 
 RATE_HZ = 16_000
 TUNING = ("es-co", "armelle", "cs-m", "cs-v", "nl-m", "nl-v", "stamps-bg", "stamps-ro", "stamps-ca", "stamps-el")
@@ -43,12 +45,22 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Line:
+    """What a voice says, as far as its package has the words."""
+
+    voice: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Conversation:
     """A recording and its truth."""
 
     name: str
     sound: Sound
     said: tuple[Said, ...]
+    lines: tuple[Line, ...] = ()
+    """By start."""
 
     @property
     def n_voices(self) -> int:
@@ -59,19 +71,29 @@ class Conversation:
 class _Clip:
     sound: Sound
     spans: tuple[tuple[float, float], ...]
+    text: str
 
 
 def conversation(
-    voices: Sequence[str], duration_s: float, seed: int, *, overlap: float = 0.3, phone: bool = False
+    voices: Sequence[str],
+    duration_s: float,
+    seed: int,
+    *,
+    overlap: float = 0.3,
+    phone: bool = False,
+    has_words: bool = False,
 ) -> Conversation:
-    """Turns of 1 to 10 s with pauses of 0.1 to 1.2 s, a share of `overlap` with 0.2 to 1.5 s at a time instead. Raises
-    PackageUnavailable."""
+    """Turns of 1 to 10 s with pauses of 0.1 to 1.2 s, a share of `overlap` with 0.2 to 1.5 s at a time instead.
+
+    `has_words`: of clips whose words are known. Raises PackageUnavailable.
+    """
     choice, noise = random.Random(seed), np.random.default_rng(seed)
-    clips = {voice: choice.sample(kept, len(kept)) for voice in voices if (kept := clips_of(voice)[:-N_KEPT])}
+    clips = {voice: choice.sample(kept, len(kept)) for voice in voices if (kept := _composed_of(voice, has_words))}
     gains = {voice: 10 ** (choice.uniform(-4, 4) / 20) for voice in voices}
     used = dict.fromkeys(voices, 0)
     sound = np.zeros(round((duration_s + 30) * RATE_HZ), np.float32)
     said: list[Said] = []
+    lines: list[tuple[float, Line]] = []
     first_ones = choice.sample(voices, len(voices))
     at_s, last, last_s = choice.uniform(0.2, 1.0), "", 0.0
     while at_s < duration_s:
@@ -87,6 +109,7 @@ def conversation(
             first = round(now_s * RATE_HZ)
             room = sound[first : first + len(clip.sound)]
             room += clip.sound[: len(room)] * gains[voice]
+            lines.append((now_s, Line(voice, clip.text)))
             said += [Said(now_s + one, now_s + other, voice) for one, other in clip.spans]
             now_s += len(clip.sound) / RATE_HZ + choice.uniform(0.1, 0.5)
         at_s, last, last_s = max(at_s, said[-1].end_s), voice, said[-1].end_s - begin_s
@@ -94,7 +117,8 @@ def conversation(
     if phone:
         sound = soxr.resample(soxr.resample(sound, RATE_HZ, 8000), 8000, RATE_HZ)
     sound = np.clip(sound + noise.standard_normal(len(sound)).astype(np.float32) * 0.0006, -1, 1)
-    return Conversation(f"{len(voices)} × {duration_s:g} s", sound.astype(np.float32), _bridged(said))
+    in_order = tuple(line for _, line in sorted(lines, key=lambda one: one[0]))
+    return Conversation(f"{len(voices)} × {duration_s:g} s", sound.astype(np.float32), _bridged(said), in_order)
 
 
 def reference(voice: str, seed: int) -> Sound:
@@ -108,12 +132,17 @@ def reference(voice: str, seed: int) -> Sound:
     return sound
 
 
+def _composed_of(voice: str, has_words: bool) -> list[_Clip]:
+    return [clip for clip in clips_of(voice)[:-N_KEPT] if clip.text or not has_words]
+
+
 @cache
 def clips_of(voice: str) -> list[_Clip]:
     """Up to 120 clips of 1.2 to 12 s, without silence around them, all equally loud. Raises PackageUnavailable."""
     files = _files(voice)
     random.Random(1).shuffle(files)
     clips: list[_Clip] = []
+    texts = {clip.path: clip.text for clip in prompts(voice)} if voice in TEXTS else {}
     for file in files:
         sound = _read(file)
         if not (spans := _speech(sound)):
@@ -122,10 +151,26 @@ def clips_of(voice: str) -> list[_Clip]:
         if 1.2 <= end_s - start_s <= 12:
             cut = sound[round(start_s * RATE_HZ) : round(end_s * RATE_HZ)]
             moved = tuple((one - start_s, other - start_s) for one, other in spans)
-            clips.append(_Clip((cut / np.sqrt((cut**2).mean()) * _RMS).astype(np.float32), moved))
+            clips.append(
+                _Clip(
+                    (cut / np.sqrt((cut**2).mean()) * _RMS).astype(np.float32),
+                    moved,
+                    texts.get(file) or _stamp_text(file),
+                )
+            )
         if len(clips) == _N_CLIPS:
             break
     return clips
+
+
+def _stamp_text(file: Path) -> str:
+    """What a stamp's description says; empty for other files."""
+    stamp, _, language = file.stem.rpartition("_desc_")
+    listing = file.with_name(f"{stamp}.txt")
+    if not stamp or not listing.exists():
+        return ""
+    found = re.search(rf"^{re.escape(language)}\.utf8=(.*)$", listing.read_text("utf-8", "replace"), re.MULTILINE)
+    return found[1].strip() if found else ""
 
 
 def _files(voice: str) -> list[Path]:
