@@ -14,7 +14,7 @@ import pytest
 
 from whisper_operator.status.reasons import AVAILABLE, EXPOSED, READY, REASONS, ROLLED_OUT, SCHEDULED, VALID
 from whisper_server.api.options import ResponseFormat
-from whisper_server.api.served_models import DEFAULT_NAMES
+from whisper_server.api.served_models import DEFAULT_NAMES, DIARIZING_NAMES
 from whisper_server.errors import ApiError
 from whisper_server.http.openapi import DocumentFacts, openapi_document
 from whisper_server.settings import Settings
@@ -72,7 +72,7 @@ def test_settings_page_has_the_aliases() -> None:
 
 def test_settings_page_has_the_default_model_names() -> None:
     names = section(SETTINGS, "Models").split("the loaded model answers to", maxsplit=1)[1]
-    assert tuple(re.findall(r"`([^`]+)`", names)) == DEFAULT_NAMES
+    assert tuple(re.findall(r"`([^`]+)`", names)) == (*DEFAULT_NAMES, *DIARIZING_NAMES)
 
 
 def test_refusal_on_the_settings_page_is_what_the_server_says() -> None:
