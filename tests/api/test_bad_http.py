@@ -134,7 +134,9 @@ def test_the_servers_memory_holds_after_all_this(strict: ServerProcess, strict_a
     before = _resident_bytes(strict)
     junk = np.random.default_rng(0).bytes(MAX_UPLOAD_BYTES - 10_000)
     answers = in_flight(lambda _: strict_api.post(junk), range(50))
-    assert {answer.status_code for answer in answers} == {400}
+    statuses = {answer.status_code for answer in answers}
+    assert 400 in statuses
+    assert statuses <= {400, 408}, "on a busy machine an upload may take longer than this server's 2 s"
     assert _resident_bytes(strict) < before + 150e6
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import av
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from real_kit.scores import errors, normalised
 from real_kit.speech import RATE_HZ, Clip, Recording, Sentence, joined, long_recording, prompts, wav
 from server_kit.api import Api
+from server_kit.process import REPOSITORY
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 
 def _prompt(language: str, name: str) -> Recording:
@@ -39,6 +44,21 @@ def test_long_recording_keeps_its_words_with_times(api: Api, language: str, max_
     assert all(left["end"] <= right["start"] for left, right in pairwise(segments))
     texts = [normalised(segment["text"], language) for segment in segments]
     assert not [left for left, right in pairwise(texts) if left == right], "a sentence came out twice"
+
+
+def _reading() -> npt.NDArray[np.float32]:
+    """A volunteer's sentence, at 16 kHz."""
+    with av.open(str(REPOSITORY / "demo" / "voice.m4a")) as container:
+        resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ)
+        frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
+
+
+def test_early_timestamp_of_the_last_word_adds_no_word(api: Api) -> None:
+    """At the second reading's end it is 0.5 s early: decoded alone, the rest of "disposed" is "most."."""
+    twice = np.concatenate([_reading(), np.zeros(round(1.5 * SAMPLE_RATE_HZ), np.float32)] * 2)
+    heard = api.post(wav(twice, SAMPLE_RATE_HZ), response_format="vtt").text
+    assert normalised(heard, "en")[-5:] == ["is", "to", "be", "ill", "disposed"]
 
 
 def test_each_half_is_in_its_own_language(api: Api) -> None:

@@ -74,7 +74,9 @@ def test_decoding_goes_on_at_the_next_speech(
     assert seek == Seek(round(seek_s * RATE_HZ), is_in_speech)
 
 
-@pytest.mark.parametrize("spans_s", [[], [(24.0, 25.5)], [(24.0, 25.9)]])
+@pytest.mark.parametrize(
+    "spans_s", [[], [(24.0, 25.5)], [(24.0, 25.9)], pytest.param([(24.0, 26.15)], id="the rest of the last word")]
+)
 def test_nothing_is_decoded_again_without_speech(spans_s: Sequence[tuple[float, float]]) -> None:
     assert next_seek(TextEnd(25.52, opens_segment=True), samples_of(*spans_s)) is None
 
