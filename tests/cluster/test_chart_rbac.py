@@ -203,6 +203,8 @@ def test_what_the_operator_may_not(cluster: Cluster, namespace: str) -> None:
             ("get", "pods/log"),
             ("get", "configmaps"),
             ("list", "nodes"),
+            ("watch", "nodes"),
+            ("patch", "nodes"),
             ("list", "namespaces"),
             ("list", "customresourcedefinitions.apiextensions.k8s.io"),
             ("create", "roles.rbac.authorization.k8s.io"),
@@ -217,7 +219,10 @@ def test_what_the_operator_may_not(cluster: Cluster, namespace: str) -> None:
             ("get", "leases.coordination.k8s.io", release.fullname),
             ("*", "*"),
         ]
-        assert allowed(cluster, user, questions, "kube-system") == {("get", "secrets")}
+        assert allowed(cluster, user, questions, "kube-system") == {
+            ("get", "secrets"),
+            ("list", "nodes"),  # rbac.readNodes: what GPUs nodes have, while a pod gets none
+        }
         lease = [("update", "leases.coordination.k8s.io", name) for name in (release.fullname, "another")]
         assert allowed(cluster, user, lease, namespace) == {lease[0]}
         release.upgrade({"rbac": {"readSecrets": False}})
