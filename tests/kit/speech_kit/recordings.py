@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from speech_kit.espeak import SAMPLE_RATE_HZ, Samples, SpokenWord, Utterance
-from speech_kit.sounds import silence
+from speech_kit.sentences import spoken
+from speech_kit.sounds import silence, tone, white_noise
+
+MEL_SOUNDS: Mapping[str, Callable[[], Samples]] = {
+    "speech": lambda: spoken("en", 0).samples,
+    "noise of 30 s": lambda: white_noise(30.0),
+    "tone": lambda: tone(0.1),
+    "silence": lambda: silence(1.0),
+    "nothing": lambda: silence(0.0),
+}
+"""What mel features are compared on, by name."""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ Apart from the other tests of both: librosa compiles at its first use, 29 CPU s,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import librosa
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from speech_kit.recordings import MEL_SOUNDS
 from speech_kit.sentences import spoken
 from speech_kit.sounds import silence, tone, white_noise
 from whisper_server.speech.windows import _loudness_db
@@ -19,13 +18,6 @@ from whisper_server.whisper.mel import LogMel, mel_filters
 from whisper_server.whisper.transcript import Samples
 
 N_FFT, HOP, RATE_HZ, N_WINDOW = 400, 160, 16_000, 480_000
-SOUNDS: dict[str, Callable[[], Samples]] = {
-    "speech": lambda: spoken("en", 0).samples,
-    "noise of 30 s": lambda: white_noise(30.0),
-    "tone": lambda: tone(0.1),
-    "silence": lambda: silence(1.0),
-    "nothing": lambda: silence(0.0),
-}
 
 
 def features_by_librosa(samples: Samples, n_mels: int) -> npt.NDArray[np.float32]:
@@ -48,9 +40,9 @@ def test_filter_file_holds_filters_of_librosa(n_mels: int) -> None:
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-@pytest.mark.parametrize("sound", SOUNDS)
+@pytest.mark.parametrize("sound", MEL_SOUNDS)
 def test_features_equal_librosa_within_1e_6(sound: str, n_mels: int) -> None:
-    samples = SOUNDS[sound]()
+    samples = MEL_SOUNDS[sound]()
     np.testing.assert_allclose(LogMel(n_mels)(samples), features_by_librosa(samples, n_mels), rtol=0, atol=1e-6)
 
 

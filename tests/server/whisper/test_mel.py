@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from speech_kit.sentences import spoken
-from speech_kit.sounds import silence, tone, white_noise
+from speech_kit.recordings import MEL_SOUNDS
+from speech_kit.sounds import white_noise
 from whisper_server.whisper.mel import LogMel, mel_filters
 from whisper_server.whisper.transcript import Samples
 
@@ -52,24 +51,15 @@ def reference(samples: Samples, n_mels: int) -> Matrix:
     return features
 
 
-SOUNDS: dict[str, Callable[[], Samples]] = {
-    "speech": lambda: spoken("en", 0).samples,
-    "noise of 30 s": lambda: white_noise(30.0),
-    "tone": lambda: tone(0.1),
-    "silence": lambda: silence(1.0),
-    "nothing": lambda: silence(0.0),
-}
-
-
 def test_other_number_of_bands_is_refused() -> None:
     with pytest.raises(ValueError, match=r"64 bands, only mel_80, mel_128"):
         mel_filters(64)
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-@pytest.mark.parametrize("sound", SOUNDS)
+@pytest.mark.parametrize("sound", MEL_SOUNDS)
 def test_features_equal_openai_whisper(sound: str, n_mels: int) -> None:
-    samples = SOUNDS[sound]()
+    samples = MEL_SOUNDS[sound]()
     features = LogMel(n_mels)(samples)
     assert features.shape == (n_mels, 3000)
     assert features.dtype == np.float32
