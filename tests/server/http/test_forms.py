@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import socket
+import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -168,9 +169,9 @@ class CountedThrottle(LoopThrottle):
         super().__init__(1)
         self.n_steps = 0
 
-    async def acquire(self) -> None:
+    async def acquire(self, n_left: int = sys.maxsize) -> None:
         self.n_steps += 1
-        await super().acquire()
+        await super().acquire(n_left)
 
 
 async def test_recording_is_read_in_throttled_pieces(server: Server) -> None:

@@ -72,3 +72,20 @@ async def test_cancelled_caller_takes_no_step() -> None:
     rounds.end()
     assert [who for _, who in rounds.steps] == [0, 1, 5]
     assert rounds.steps[2][0] == rounds.steps[1][0] + 1
+
+
+async def test_upload_with_least_left_goes_first_but_for_each_fourth_step() -> None:
+    """Two uploads of the same size end one after the other, and a larger one goes on meanwhile."""
+    throttle, order = LoopThrottle(1), list[str]()
+
+    async def upload(name: str, n_pieces: int) -> None:
+        for n_left in range(n_pieces, 0, -1):
+            await throttle.acquire(n_left)
+            order.append(name)
+
+    await asyncio.gather(upload("large", 20), upload("first", 6), upload("second", 6))
+    assert order.index("second") < 6, "some steps are by arrival"
+    ends = {name: len(order) - order[::-1].index(name) for name in ("first", "second", "large")}
+    assert ends["first"] < ends["second"] - 4
+    assert ends["second"] < ends["large"]
+    assert order[: ends["second"]].count("large") >= 3

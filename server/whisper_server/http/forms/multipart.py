@@ -12,6 +12,7 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,13 +57,14 @@ class _Body:
 
     def __init__(self, request: web.BaseRequest, limits: FormLimits, throttle: LoopThrottle) -> None:
         self._stream = request.content
+        self._content_length = request.content_length or sys.maxsize
         self._piece_bytes = _CHUNKED_PIECE_BYTES if request.content_length is None else _PIECE_BYTES
         self._limits = limits
         self._throttle = throttle
 
     async def next(self) -> bytes:
         """The next piece; empty at the end. Raises UploadTooLarge."""
-        await self._throttle.acquire()
+        await self._throttle.acquire(self._content_length - self._stream.total_bytes)
         piece = await self._stream.read(self._piece_bytes)
         if self._stream.total_bytes > self._limits.max_upload_bytes:
             raise too_large(self._limits)
