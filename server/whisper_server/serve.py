@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -59,6 +60,12 @@ class ServerExit:
     """A thread may still be loading the model; the process must end without it."""
 
 
+SWITCH_INTERVAL_S = 0.0005
+"""After which a thread of Python lets another one run, instead of 0.005: with each read from a socket the event loop may lose
+its turn. With 256 clients on an H200 the torch engine then gave 4,888 instead of 4,436 x real time, and p99 of /health was 9
+instead of 14 ms (2026-11-29)."""
+
+
 class Signals:
     """Signals that stop the server, counted: the first drains, the second ends the drain, the third cuts requests."""
 
@@ -94,6 +101,7 @@ def run(settings: Settings, load: Loader) -> int:
     """Serve in this process until a signal comes; the exit code. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
     limit_arenas()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     _allow_open_files()
     pod = PodMemory(cgroup_limit_bytes(), settings.memory_request_bytes or None)
     n_cores = len(os.sched_getaffinity(0))
