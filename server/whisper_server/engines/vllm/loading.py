@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from whisper_runtime.choices import EngineName
 from whisper_server.engines.checkpoint import require_language
+from whisper_server.engines.gpu.dtw import warm_up
 from whisper_server.engines.gpu.model_facts import ModelShape
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed
@@ -61,7 +62,7 @@ async def load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple[
         undo.callback(temporary.cleanup)
         engine = await asyncio.to_thread(new_engine)
         undo.push_async_callback(engine.stop)
-        await engine.start()
+        await asyncio.gather(engine.start(), asyncio.to_thread(warm_up))
         undo.pop_all()
     return engine, files.tokenizer
 
