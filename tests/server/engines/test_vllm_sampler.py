@@ -9,6 +9,13 @@ import pytest
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: it comes with whisper-server[vllm]")
 
 from whisper_server.engines.gpu.model_facts import Vocabulary  # noqa: E402 - torch decides
+from whisper_server.engines.gpu.token_rules import (  # noqa: E402
+    N_COLUMNS,
+    VocabularyRanges,
+    advance,
+    step,
+    step_overwriting,
+)
 from whisper_server.engines.vllm.wire import WhisperParams  # noqa: E402
 from whisper_server.engines.vllm.worker.sampler import WhisperSampler  # noqa: E402
 
@@ -144,3 +151,21 @@ def test_drawn_tokens_keep_the_timestamp_rules() -> None:
             allowed = reference(logits[slot], tokens[slot], timed=True)
             assert np.isfinite(allowed[int(sampled.tokens[slot])])
             tokens[slot].append(int(sampled.tokens[slot]))
+
+
+def test_step_that_overwrites_the_logits_gives_the_same() -> None:
+    """The torch engine's, in fewer passes: on every state of the rules, a step of its own."""
+    random = torch.Generator().manual_seed(0)
+    ranges = VocabularyRanges.of(VOCABULARY, torch.device("cpu"))
+    state = torch.zeros((64, N_COLUMNS), dtype=torch.int64)
+    state[:, 1] = torch.arange(64) % 2
+    state[:, 3], state[:, 4] = 1, -1
+    for _ in range(12):
+        logits = torch.randn((64, VOCABULARY.n_tokens), generator=random) * 3
+        logits[::3, BEGIN:] += 3
+        expected = step(logits.clone(), state, ranges)
+        found = step_overwriting(logits, state, ranges)
+        assert torch.equal(found.tokens, expected.tokens)
+        assert torch.equal(found.allowed, expected.allowed)
+        assert torch.allclose(found.logprobs, expected.logprobs, atol=1e-5)
+        state = advance(state, found.tokens, ranges)

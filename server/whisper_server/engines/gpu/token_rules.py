@@ -7,6 +7,7 @@ once per range and combined per row, so no mask of the vocabulary's size is need
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,21 +34,31 @@ class VocabularyRanges(NamedTuple):
     """The same for the first token of an output."""
     suppressed_with_timestamps: torch.Tensor
     """The same where timestamps are requested."""
+    never: torch.Tensor
+    """Ids of the tokens that are never allowed; `sometimes` are not allowed as the first token or with timestamps."""
+    sometimes: torch.Tensor
+    is_only_first: torch.Tensor
+    """Per id in `sometimes`: whether it is not allowed as the first token; else, where timestamps are requested."""
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, device: torch.device) -> VocabularyRanges:
-        def excluding(*tokens: int) -> torch.Tensor:
+        def excluding(tokens: Sequence[int]) -> torch.Tensor:
             weights = torch.zeros(vocabulary.n_tokens)
-            weights[[token for token in tokens if token >= 0]] = MINUS_INF
+            weights[list(tokens)] = MINUS_INF
             return weights.to(device)
 
+        never = [token for token in (*vocabulary.suppressed, vocabulary.startoftranscript) if token >= 0]
+        first = [token for token in vocabulary.suppressed_first if token >= 0]
         return cls(
             vocabulary.endoftext,
             vocabulary.timestamp_begin,
             vocabulary.n_tokens - vocabulary.timestamp_begin,
-            excluding(*vocabulary.suppressed, vocabulary.startoftranscript),
-            excluding(*vocabulary.suppressed_first),
-            excluding(vocabulary.notimestamps),
+            excluding(never),
+            excluding(first),
+            excluding([vocabulary.notimestamps]),
+            never=torch.tensor(never, device=device),
+            sometimes=torch.tensor([*first, vocabulary.notimestamps], device=device),
+            is_only_first=torch.tensor([True] * len(first) + [False], device=device),
         )
 
     def suppress(self, logits: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
@@ -76,41 +87,91 @@ class Step(NamedTuple):
     """(row, 4): whether text is allowed, whether special tokens are, first allowed timestamp, end of the timestamps."""
 
 
+class _Limits(NamedTuple):
+    """What the rules say of the next token, one entry per row."""
+
+    timed: torch.Tensor
+    is_first: torch.Tensor
+    may_text: torch.Tensor
+    may_special: torch.Tensor
+    first_time: torch.Tensor
+    end_time: torch.Tensor
+
+    @classmethod
+    def of(cls, state: torch.Tensor, ranges: VocabularyRanges) -> _Limits:
+        n_tokens, timed_column, last, before, latest = state.unbind(1)
+        timed, is_first = timed_column > 0, n_tokens == 0
+        opened, closed = timed & (last > 0) & (before == 0), timed & (last > 0) & (before > 0)
+        # The second timestamp of a pair may repeat the first; any other is later than all before it.
+        first_time = torch.where(timed, torch.where(opened, latest, latest + 1), 0)
+        first_time = torch.where(closed, ranges.n_timestamps, first_time)
+        max_initial = min(MAX_INITIAL_TIMESTAMP_INDEX + 1, ranges.n_timestamps)
+        end_time = torch.where(timed & is_first, max_initial, ranges.n_timestamps)
+        return cls(timed, is_first, ~((timed & is_first) | opened), ~(timed & is_first), first_time, end_time)
+
+    def times(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits of the timestamps (row, timestamp) with minus infinity at those that are not allowed."""
+        index = torch.arange(logits.shape[1], device=logits.device)
+        in_times = (index >= self.first_time.unsqueeze(1)) & (index < self.end_time.unsqueeze(1))
+        return logits.masked_fill(~in_times, MINUS_INF)
+
+
+class _Best(NamedTuple):
+    """Of one range, per row: the largest logit, its place in the range, and the logsumexp."""
+
+    maximum: torch.Tensor
+    place: torch.Tensor
+    total: torch.Tensor
+
+    @classmethod
+    def of(cls, logits: torch.Tensor) -> _Best:
+        maximum, place = logits.max(-1)
+        return cls(maximum, place, logits.logsumexp(-1))
+
+
 def step(logits: torch.Tensor, state: torch.Tensor, ranges: VocabularyRanges) -> Step:
     """The most likely token that the rules allow in each row. Logits are (row, token), the state (row, N_COLUMNS)."""
-    text_end, timestamp_begin = ranges.text_end, ranges.timestamp_begin
-    n_tokens, timed_column, last, before, latest = state.unbind(1)
-    timed, is_first = timed_column > 0, n_tokens == 0
-    opened, closed = timed & (last > 0) & (before == 0), timed & (last > 0) & (before > 0)
-    # The second timestamp of a pair may repeat the first; any other is later than all before it.
-    first_time = torch.where(timed, torch.where(opened, latest, latest + 1), 0)
-    first_time = torch.where(closed, ranges.n_timestamps, first_time)
-    max_initial = min(MAX_INITIAL_TIMESTAMP_INDEX + 1, ranges.n_timestamps)
-    end_time = torch.where(timed & is_first, max_initial, ranges.n_timestamps)
-    may_text, may_special = ~((timed & is_first) | opened), ~(timed & is_first)
+    limits, kept = _Limits.of(state, ranges), ranges.suppress(logits.float(), state)
+    text, special = kept[:, : ranges.text_end], kept[:, ranges.text_end : ranges.timestamp_begin]
+    times = limits.times(kept[:, ranges.timestamp_begin :])
+    return _chosen(limits, _Best.of(text), _Best.of(special), _Best.of(times), ranges)
 
-    kept = ranges.suppress(logits.float(), state)
-    index = torch.arange(ranges.n_timestamps, device=logits.device)
-    in_times = (index >= first_time.unsqueeze(1)) & (index < end_time.unsqueeze(1))
-    parts = (
-        kept[:, :text_end],
-        kept[:, text_end:timestamp_begin],
-        kept[:, timestamp_begin:].masked_fill(~in_times, MINUS_INF),
-    )
-    maxima, places = zip(*(part.max(-1) for part in parts), strict=True)
-    sums = [part.logsumexp(-1) for part in parts]
-    max_text, sum_text = torch.where(may_text, maxima[0], MINUS_INF), torch.where(may_text, sums[0], MINUS_INF)
-    max_special = torch.where(may_special, maxima[1], MINUS_INF)
-    sum_special = torch.where(may_special, sums[1], MINUS_INF)
+
+def step_overwriting(logits: torch.Tensor, state: torch.Tensor, ranges: VocabularyRanges) -> Step:
+    """The same as `step` for code that is not compiled; the logits are overwritten.
+
+    It passes 4 times over the logits of all text tokens where `step` passes 15 times: 0.15 instead of 1.05 ms for 512 rows
+    on an H200.
+    """
+    limits = _Limits.of(state, ranges)
+    logits.index_fill_(1, ranges.never, MINUS_INF)
+    is_out = torch.where(ranges.is_only_first, limits.is_first.unsqueeze(1), limits.timed.unsqueeze(1))
+    at_times = logits.index_select(1, ranges.sometimes).masked_fill(is_out, MINUS_INF)
+    logits.index_copy_(1, ranges.sometimes, at_times)
+    maximum, place = logits[:, : ranges.text_end].max(-1)
+    maximum = maximum.float()
+    weights = logits[:, : ranges.text_end].float().sub_(maximum.unsqueeze(1)).exp_()
+    text = _Best(maximum, place, weights.sum(-1).log() + maximum)
+    special = _Best.of(logits[:, ranges.text_end : ranges.timestamp_begin].float())
+    times = _Best.of(limits.times(logits[:, ranges.timestamp_begin :].float()))
+    return _chosen(limits, text, special, times, ranges)
+
+
+def _chosen(limits: _Limits, text: _Best, special: _Best, times: _Best, ranges: VocabularyRanges) -> Step:
+    max_text = torch.where(limits.may_text, text.maximum, MINUS_INF)
+    sum_text = torch.where(limits.may_text, text.total, MINUS_INF)
+    max_special = torch.where(limits.may_special, special.maximum, MINUS_INF)
+    sum_special = torch.where(limits.may_special, special.total, MINUS_INF)
     # Where timestamps together are more likely than any other token, the token must be a timestamp.
-    is_time = timed & (sums[2] > torch.maximum(max_text, max_special))
+    is_time = limits.timed & (times.total > torch.maximum(max_text, max_special))
     excluded = torch.stack((is_time, is_time, torch.zeros_like(is_time)))
-    all_maxima = torch.stack((max_text, max_special, maxima[2])).masked_fill(excluded, MINUS_INF)
-    all_sums = torch.stack((sum_text, sum_special, sums[2])).masked_fill(excluded, MINUS_INF)
+    all_maxima = torch.stack((max_text, max_special, times.maximum)).masked_fill(excluded, MINUS_INF)
+    all_sums = torch.stack((sum_text, sum_special, times.total)).masked_fill(excluded, MINUS_INF)
     best, best_range = all_maxima.max(0)
-    ids = torch.stack((places[0], places[1] + text_end, places[2] + timestamp_begin))
+    ids = torch.stack((text.place, special.place + ranges.text_end, times.place + ranges.timestamp_begin))
     tokens = ids.gather(0, best_range.unsqueeze(0)).squeeze(0)
-    allowed = torch.stack((may_text & ~is_time, may_special & ~is_time, first_time, end_time), dim=1)
+    may_text, may_special = limits.may_text & ~is_time, limits.may_special & ~is_time
+    allowed = torch.stack((may_text, may_special, limits.first_time, limits.end_time), dim=1)
     return Step(tokens, best - all_sums.logsumexp(0), allowed)
 
 
