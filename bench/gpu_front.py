@@ -92,7 +92,8 @@ def measure(name: str, one: Running, body: bytes, n_clients: int, args: argparse
 
 def run(running: Mapping[str, Running], args: argparse.Namespace) -> None:
     clip = make_clips(RECORDING_S, 1)[0]
-    body = form_body({"model": "whisper-1", "language": "en", "response_format": args.format}, clip.audio)
+    fields = {"model": "whisper-1", "language": "en", "response_format": args.format}
+    body = form_body(fields | dict(pair.split("=", 1) for pair in args.field), clip.audio)
     document: dict[str, Any] = {"about": where_and_how(), "rows": []}
     print(", ".join(f"{key} {value}" for key, value in document["about"].items()), HEAD, sep="\n\n", flush=True)
     for number in range(args.rounds):
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--clients", default="256,512")
     parser.add_argument("--processes", type=int, default=4, help="of clients")
     parser.add_argument("--format", default="json")
+    parser.add_argument("--field", action="append", default=[], help="another field of the form, NAME=VALUE")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--warm-up", type=float, default=6.0)
     parser.add_argument("--seconds", type=float, default=10.0)

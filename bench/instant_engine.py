@@ -77,7 +77,7 @@ class InstantEngine:
     def next_id(self) -> int:
         return next(self._ids)
 
-    async def acquire(self, samples: Samples) -> Place:
+    async def acquire(self, samples: Samples, *, is_live: bool) -> Place:  # noqa: ARG002 - of the Protocol
         slot = await self._pool.acquire()
         written = await asyncio.to_thread(self._pool.write, slot, samples)
         return Place(self.next_id(), slot, written.scale)

@@ -3,7 +3,7 @@
     PYTHONPATH=server python bench/torch_engine.py demo turbo large-v3 --work /tmp/work --out OUT_FOLDER
 
 `demo` prints what the demo model hears in the demo clip; the others have weights of a real shape that decode 100 tokens
-a window (gpu_checkpoint.py).
+a window (gpu_checkpoint.py), or fewer with --tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from whisper_server.whisper.engine_protocol import DecodeRequest
 from whisper_server.whisper.transcript import Samples, Task
 
 ROOT = Path(__file__).parents[1]
-N_TOKENS = 100
 
 
 def checkpoint(shape: str, work: Path) -> Path:
@@ -53,7 +52,7 @@ async def measure(shape: str, args: argparse.Namespace) -> dict[str, Any]:
         if shape == "demo":
             figures["text"] = await hear_clip(engine)
         else:
-            figures |= await throughput(engine, args.windows)
+            figures |= await throughput(engine, args)
     finally:
         await engine.stop()
     return figures
@@ -87,11 +86,12 @@ async def hear_clip(engine: TorchEngine) -> dict[str, Any]:
     return heard
 
 
-async def throughput(engine: TorchEngine, n_windows: int) -> dict[str, Any]:
+async def throughput(engine: TorchEngine, args: argparse.Namespace) -> dict[str, Any]:
+    n_windows = args.windows
     rng = np.random.default_rng(0)
     sounds = [rng.normal(scale=0.1, size=480_000).astype(np.float32) for _ in range(8)]
     prompt, n_task = engine.files.tokenizer.prompt_tokens("en", Task.TRANSCRIBE, previous=(), timestamps=False)
-    request = DecodeRequest(prompt, n_task, 0.0, 1, N_TOKENS, logprobs=False)
+    request = DecodeRequest(prompt, n_task, 0.0, 1, args.tokens, logprobs=False)
     slots = asyncio.Semaphore(engine.facts.n_windows_in_flight)
     n_tokens: list[int] = []
 
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("/tmp/whisper-bench"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--tokens", type=int, default=100, help="per window, at most")
     parser.add_argument("--windows", type=int, default=2048)
     args = parser.parse_args()
     results = []

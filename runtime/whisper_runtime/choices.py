@@ -33,6 +33,13 @@ class KvCacheDType(StrEnum):
     FP32 = "fp32"
 
 
+class LinearDType(StrEnum):
+    """The number type of the matrix products of the torch engine's encoder."""
+
+    AUTO = "auto"
+    FP8 = "fp8"
+
+
 class AttentionBackend(StrEnum):
     """vLLM's attention backends. vLLM has no XFORMERS any more; it selects the backend that suits the GPU."""
 

@@ -47,10 +47,10 @@ class Settings:
         hint=", for example MODEL_ID=demo",
     )
     model_revision: str = setting(
-        env.matching(r"\S+", "a name without spaces"), "main", "branch, tag or commit of a Hugging Face id"
+        env.matching(r"\S+", "a name without spaces"), "main", "branch, tag or commit of the model"
     )
     hf_token: str = setting(
-        env.matching(r"[!-~]+", "a token without spaces"), "", "key to a model that is not public", secret=True
+        env.matching(r"[!-~]+", "a token without spaces"), "", "key to a private model", secret=True
     )
     hf_home: Path | None = setting(env.folder, "", "where downloaded models are kept; empty: `~/.cache/huggingface`")
     model_cache_dir: Path | None = setting(
@@ -73,9 +73,7 @@ class Settings:
         "attention cache: `fp16`, `fp8`, `fp32`, `auto`",
     )
     vllm_attention_backend: choices.AttentionBackend | None = _vllm_setting(
-        env.optional(env.choice(choices.AttentionBackend)),
-        "",
-        "name of a vLLM attention backend; empty: what suits the GPU",
+        env.optional(env.choice(choices.AttentionBackend)), "", "vLLM's attention backend; empty: what suits the GPU"
     )
     vllm_use_flashinfer: bool = _vllm_setting(
         env.flag, "0", "`0` or `1`; changes nothing any more: Whisper's rules choose the tokens"
@@ -87,6 +85,9 @@ class Settings:
     )
     vllm_gpu_memory_utilization: float = _vllm_setting(
         env.number(0.05, 0.98), "0.9", "share of the GPU's memory that vLLM may take"
+    )
+    torch_linear_dtype: choices.LinearDType = setting(
+        env.choice(choices.LinearDType), "auto", "matrix products of the encoder: `auto`, `fp8` (`ENGINE=torch` only)"
     )
     cpu_threads: int = setting(env.whole_number(0, 256), "0", "threads that the model computes with; `0`: one a core")
     max_batch_windows: int = setting(
@@ -171,9 +172,7 @@ class Settings:
         "",
         "networks of proxies whose `X-Forwarded-For` is believed, between commas, such as `10.0.0.0/8`; see “Clients” in docs/settings.md",
     )
-    max_requests_per_client: int = setting(
-        env.whole_number(0, 100_000), "0", "requests of one client in flight; `0`: no limit"
-    )
+    max_requests_per_client: int = setting(env.whole_number(0, 100_000), "0", "in flight; `0`: no limit")
     max_audio_seconds_per_minute: float = setting(
         env.number(0, 10_000_000), "0", "sound that one client may send per minute, in seconds; `0`: no limit"
     )

@@ -1,4 +1,4 @@
-"""Names of aiohttp, multipart, kopf and vLLM that they may change without notice: private ones, and undocumented ones that we rely on.
+"""Names of aiohttp, multipart, kopf, torch and vLLM that they may change without notice: private ones, and undocumented ones that we rely on.
 
 When a test here fails, a dependency has moved or our code relies on more than before: docs/upgrading-dependencies.md says
 for each name what to read and which tests prove that the new version fits.
@@ -31,6 +31,7 @@ PRIVATE_OF_AIOHTTP = {
     (web.AppRunner, "_make_server"),
 }
 PRIVATE_OF_MULTIPART = {(PushMultipartParser, "_state")}
+PRIVATE_OF_TORCH = {"_scaled_mm", "_addmm_activation"}
 UNDOCUMENTED_OF_AIOHTTP = {
     (web.RequestHandler, "connection_made"),
     (web.RequestHandler, "connection_lost"),
@@ -136,14 +137,15 @@ def imports_of(library: str) -> dict[str, set[str]]:
 
 
 def test_private_attributes_of_others_are_listed() -> None:
-    listed = {name for _, name in PRIVATE_OF_AIOHTTP | PRIVATE_OF_MULTIPART}
+    listed = {name for _, name in PRIVATE_OF_AIOHTTP | PRIVATE_OF_MULTIPART} | PRIVATE_OF_TORCH
     ours = definitions()
     assert {(path.name, name) for path, name in private_attributes() if name not in ours | listed} == set()
 
 
 def test_listed_private_attributes_are_used() -> None:
     used = {name for _, name in private_attributes()}
-    assert {name for _, name in PRIVATE_OF_AIOHTTP | PRIVATE_OF_MULTIPART} <= used
+    assert {name for _, name in PRIVATE_OF_AIOHTTP | PRIVATE_OF_MULTIPART} | PRIVATE_OF_TORCH <= used
+    assert all(f"`torch.{name}`" in PAGE for name in PRIVATE_OF_TORCH)
 
 
 @pytest.mark.parametrize(("owner", "name"), sorted(PRIVATE_OF_AIOHTTP | UNDOCUMENTED_OF_AIOHTTP, key=str))

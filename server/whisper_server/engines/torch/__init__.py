@@ -11,7 +11,9 @@ from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
+from whisper_runtime.choices import LinearDType
 from whisper_server.engines.checkpoint import require_language
+from whisper_server.engines.gpu.dtw import warm_up
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig, TorchEngine
 from whisper_server.errors import StartError
@@ -40,10 +42,11 @@ async def load_torch(settings: Settings, folder: Path) -> tuple[Engine, WhisperT
             dtype=str(settings.dtype),
             memory_utilization=settings.vllm_gpu_memory_utilization,
             n_threads=settings.cpu_threads,
+            fp8_encoder=settings.torch_linear_dtype is LinearDType.FP8,
         )
     )
     async with AsyncExitStack() as undo:
         undo.push_async_callback(engine.stop)
-        await engine.start()
+        await asyncio.gather(engine.start(), asyncio.to_thread(warm_up))
         undo.pop_all()
     return engine, files.tokenizer

@@ -49,6 +49,8 @@ class TorchConfig:
     """DTYPE, as the setting says."""
     memory_utilization: float
     n_threads: int
+    fp8_encoder: bool = False
+    """TORCH_LINEAR_DTYPE=fp8."""
 
 
 class TorchEngine:
@@ -131,17 +133,17 @@ class TorchEngine:
 
     def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> TorchWindow:  # noqa: ARG002 - of the Protocol
         """A window of at most 30 s; nothing is computed yet. All windows in flight advance together, so no turns."""
-        return TorchWindow(self, samples)
+        return TorchWindow(self, samples, is_live=is_live)
 
     def next_id(self) -> int:
         """For a task or a window."""
         return next(self._ids)
 
-    async def acquire(self, samples: Samples) -> Place:
+    async def acquire(self, samples: Samples, *, is_live: bool) -> Place:
         """The lowest free slot, with the samples written into it."""
         slot = await self._audio_pool.acquire()
         written = await asyncio.to_thread(self._audio_pool.write, slot, samples)
-        return Place(self.next_id(), slot, written.scale)
+        return Place(self.next_id(), slot, written.scale, is_live)
 
     def release(self, slot: int) -> None:
         """To be used by another window."""
@@ -226,6 +228,7 @@ class TorchEngine:
             dtype=self._config.dtype,
             memory_utilization=self._config.memory_utilization,
             n_threads=self._config.n_threads,
+            fp8_encoder=self._config.fp8_encoder,
             audio_pool_pid=os.getpid(),
             audio_pool_descriptor=self._audio_pool.descriptor,
         )

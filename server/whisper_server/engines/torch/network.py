@@ -48,7 +48,7 @@ def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
     hidden = F.gelu(F.conv1d(hidden, conv2.weight, conv2.bias, stride=2, padding=1))
     hidden = hidden.transpose(1, 2).contiguous() + weights.encoder_positions
     for layer in weights.encoder_layers:
-        query, key, value = _split_qkv(layer.qkv(layer.norm(hidden)), weights.n_encoder_heads)
+        query, key, value = _split_qkv(layer.qkv.after_norm(layer.norm, hidden), weights.n_encoder_heads)
         hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
         hidden = _clamped(hidden + _feed_forward(layer, hidden))
     return weights.encoder_norm(hidden)
@@ -76,7 +76,7 @@ def decode_step(
         F.embedding(tokens, weights.token_embedding) + F.embedding(positions, weights.decoder_positions)
     ).unsqueeze(1)
     for index, layer in enumerate(weights.decoder_layers):
-        query, key, value = _split_qkv(layer.qkv(layer.norm(hidden)), n_heads)
+        query, key, value = _split_qkv(layer.qkv.after_norm(layer.norm, hidden), n_heads)
         keys, values = caches.self_keys[index], caches.self_values[index]
         keys[rows, :, positions] = key[:, :, 0]
         values[rows, :, positions] = value[:, :, 0]
@@ -112,7 +112,7 @@ def decode_known(
     hidden = F.embedding(tokens, weights.token_embedding) + weights.decoder_positions[:n_tokens]
     scores = []
     for index, layer in enumerate(weights.decoder_layers):
-        query, key, value = _split_qkv(layer.qkv(layer.norm(hidden)), n_heads)
+        query, key, value = _split_qkv(layer.qkv.after_norm(layer.norm, hidden), n_heads)
         if keep:
             caches.self_keys[index][rows, :, :n_tokens] = key
             caches.self_values[index][rows, :, :n_tokens] = value
@@ -129,11 +129,11 @@ def decode_known(
 
 def logits_of(weights: Weights, hidden: torch.Tensor) -> torch.Tensor:
     """Hidden states (…, width) → logits (…, token)."""
-    return F.linear(weights.decoder_norm(hidden), weights.token_embedding)
+    return F.linear(weights.decoder_norm(hidden), weights.token_embedding)[..., : weights.n_tokens]
 
 
 def _feed_forward(layer: Layer | DecoderLayer, hidden: torch.Tensor) -> torch.Tensor:
-    return layer.mlp_out(F.gelu(layer.mlp_in(layer.mlp_norm(hidden))))
+    return layer.mlp_out.after_feed_in(layer.mlp_in, layer.mlp_norm, hidden)
 
 
 def _clamped(hidden: torch.Tensor) -> torch.Tensor:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import torch
 
 from whisper_server.engines.gpu.model_facts import Vocabulary
-from whisper_server.engines.gpu.token_rules import N_COLUMNS, Step, VocabularyRanges, advance, step
+from whisper_server.engines.gpu.token_rules import N_COLUMNS, Step, VocabularyRanges, advance, step_overwriting
 
 
 class Sampler:
     """The rules' state of `n_rows` rows."""
 
     def __init__(self, vocabulary: Vocabulary, n_rows: int, device: torch.device) -> None:
-        self._n_tokens = vocabulary.n_tokens
         self._ranges = VocabularyRanges.of(vocabulary, device)
         self._state = torch.zeros((n_rows, N_COLUMNS), dtype=torch.int64, device=device)
         self._temperature = torch.zeros(n_rows, dtype=torch.float32, device=device)
@@ -38,10 +37,10 @@ class Sampler:
     def choose(self, logits: torch.Tensor, rows: torch.Tensor, *, sample: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (row, token) of `rows` → tokens and their log-probabilities at temperature 1, after the rules.
 
-        With `sample`, rows whose temperature is above 0 draw their token at random.
+        Overwrites the logits. With `sample`, rows whose temperature is above 0 draw their token at random.
         """
-        logits, state = logits[:, : self._n_tokens], self._state[rows]
-        chosen = step(logits, state, self._ranges)
+        state = self._state[rows]
+        chosen = step_overwriting(logits, state, self._ranges)
         if sample:
             chosen = self._sampled(chosen, logits, state, self._temperature[rows])
         self._state[rows] = advance(state, chosen.tokens, self._ranges)

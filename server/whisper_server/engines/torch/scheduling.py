@@ -7,15 +7,17 @@ late, so that the device never waits for it. Knows nothing of processes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from whisper_server.engines.gpu.attention import sharpen, text_probabilities
 from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.gpu.pinned_memory import HostCopies
-from whisper_server.engines.torch.decoding import ENCODER_SIZES, Decoding, finished
+from whisper_server.engines.torch.batches import next_to_encode
+from whisper_server.engines.torch.decoding import Decoding, finished
 from whisper_server.engines.torch.network import logits_of
 from whisper_server.engines.torch.weights import Weights
 from whisper_server.engines.torch.wire import (
@@ -36,10 +38,13 @@ Features = Callable[[Sequence[Place]], torch.Tensor]
 
 LAG_STEPS = 2
 """Steps that the host is behind the device."""
-MAX_BEGIN = 32
 MAX_ALIGN = 8
-STEPS_BETWEEN_ENCODINGS = 8
-"""While texts are decoded, a small batch of windows waits so many steps for company before it is encoded."""
+STEPS_BETWEEN_ALIGNMENTS = 16
+"""While texts are decoded, fewer than MAX_ALIGN windows wait so many steps for company: aligning one takes as long as 8."""
+MAX_STEPS_BETWEEN_ENCODINGS = 8
+TYPICAL_TEXT_STEPS = 100
+"""Tokens of 30 s of speech. Steps between two encodings are as many as keep the texts of all windows apart: encoded one after
+the other without steps, 256 windows are then decoded in step and end at once, and the GPU waits for what comes next."""
 NOT_A_NUMBER = "The engine computed no number for this recording. Try again; if it happens again, report it."
 
 
@@ -64,10 +69,10 @@ class _Progress:
 
 @dataclass
 class _Leaving:
-    """Texts that have ended, on their way to the host: fetching them at once would leave the device without work."""
+    """Results on their way to the host: fetching them at once would leave the device without work."""
 
-    texts: list[_Text]
     copies: HostCopies
+    answers: Callable[[HostCopies], Iterable[Answer]]
 
 
 class Scheduler:
@@ -92,7 +97,8 @@ class Scheduler:
         self._texts: dict[int, _Text] = {}
         self._behind: deque[_Progress] = deque()
         self._leaving: deque[_Leaving] = deque()
-        self._n_steps_since_encoding = STEPS_BETWEEN_ENCODINGS
+        self._n_encoded_last = 0
+        self._n_steps_since_encoding = self._n_steps_since_alignment = 0
 
     @property
     def has_work(self) -> bool:
@@ -111,26 +117,26 @@ class Scheduler:
 
     def run_once(self) -> list[Answer]:
         """Encode, begin, step, align: at most one batch of each. Returns what has been finished."""
-        answers: list[Answer] = []
         if self._waiting:
             self._encode()
-            answers += self._detect()
+            self._detect()
             self._begin()
-            answers += self._align()
+            self._align()
         if self._texts:
             self._step()
-        answers += self._read_back()
-        return answers
+        return list(self._read_back())
 
     def _encode(self) -> None:
         places: dict[int, Place] = {}
         for task in self._waiting:
             if self._window_in_row.get(task.place.slot) != task.place.window_id:
                 places.setdefault(task.place.slot, task.place)
-        batch = list(places.values())[: ENCODER_SIZES[-1]]
-        is_early = self._n_steps_since_encoding < STEPS_BETWEEN_ENCODINGS and len(batch) < ENCODER_SIZES[-1]
-        if not batch or (self._texts and is_early):
+        batch = next_to_encode(list(places.values()))
+        n_in_engine = len(self._waiting) + len(self._texts)
+        n_between = min(MAX_STEPS_BETWEEN_ENCODINGS, self._n_encoded_last * TYPICAL_TEXT_STEPS / max(1, n_in_engine))
+        if not batch or (self._texts and self._n_steps_since_encoding < n_between):
             return
+        self._n_encoded_last = len(batch)
         self._n_steps_since_encoding = 0
         self._decoding.encode([place.slot for place in batch], self._features(batch))
         for place in batch:
@@ -150,21 +156,23 @@ class Scheduler:
         self._waiting = deque(task for task in self._waiting if task.task_id not in chosen)
         return taken
 
-    def _detect(self) -> Iterator[Answer]:
-        tasks = self._take(DetectTask, MAX_BEGIN)
+    def _detect(self) -> None:
+        tasks = self._take(DetectTask, self._decoding.max_prompts)
         if not tasks:
             return
-        rows = [task.place.slot for task in tasks]
-        logprobs = self._decoding.detect(rows, self._vocabulary.startoftranscript)
-        for task, row in zip(tasks, logprobs[:, list(self._vocabulary.languages)].tolist(), strict=True):
-            yield Detected(task.task_id, tuple(row))
+
+        def answers(copies: HostCopies) -> Iterator[Answer]:
+            for task, row in zip(tasks, copies.wait()[0].tolist(), strict=True):
+                yield Detected(task.task_id, tuple(row))
+
+        self._leave(HostCopies(self._decoding.detect([task.place.slot for task in tasks])), answers)
 
     def _begin(self) -> None:
-        tasks = [task for task in self._take(DecodeTask, MAX_BEGIN) if isinstance(task, DecodeTask)]
+        tasks = [task for task in self._take(DecodeTask, self._decoding.max_prompts) if isinstance(task, DecodeTask)]
         if not tasks:
             return
         rows = [task.place.slot for task in tasks]
-        (no_speech,) = HostCopies(self._decoding.begin(rows, tasks, self._vocabulary.nospeech)).tensors
+        (no_speech,) = HostCopies(self._decoding.begin(rows, tasks)).tensors
         for index, (row, task) in enumerate(zip(rows, tasks, strict=True)):
             self._texts[row] = _Text(task, len(task.prompt) + 1, no_speech[index : index + 1])
         self._note_progress()
@@ -176,6 +184,7 @@ class Scheduler:
         for text in self._texts.values():
             text.n_positions += 1
         self._n_steps_since_encoding += 1
+        self._n_steps_since_alignment += 1
         self._note_progress()
 
     def _note_progress(self) -> None:
@@ -188,38 +197,50 @@ class Scheduler:
             done = progress.done.wait()[0].tolist()
             rows = [row for row, text in progress.texts.items() if done[row] and self._texts.get(row) is text]
             if rows:
-                self._leaving.append(_Leaving([self._texts.pop(row) for row in rows], self._decoding.texts(rows)))
+                texts = [self._texts.pop(row) for row in rows]
+                self._leave(self._decoding.texts(rows), partial(_decoded, texts))
         while self._leaving and (self._leaving[0].copies.are_there or not self._decoding_goes_on()):
-            yield from _answers(self._leaving.popleft())
+            leaving = self._leaving.popleft()
+            yield from leaving.answers(leaving.copies)
+
+    def _leave(self, copies: HostCopies, answers: Callable[[HostCopies], Iterable[Answer]]) -> None:
+        self._leaving.append(_Leaving(copies, answers))
 
     def _decoding_goes_on(self) -> bool:
         return bool(self._texts) and self._weights.device.type == "cuda"
 
-    def _align(self) -> Iterator[Answer]:
+    def _align(self) -> None:
+        is_early = bool(self._texts) and self._n_steps_since_alignment < STEPS_BETWEEN_ALIGNMENTS
+        if is_early and sum(isinstance(task, AlignTask) for task in self._waiting) < MAX_ALIGN:
+            return
         tasks = [task for task in self._take(AlignTask, MAX_ALIGN) if isinstance(task, AlignTask)]
         if not tasks:
             return
+        self._n_steps_since_alignment = 0
         end, notimestamps = self._vocabulary.endoftext, self._vocabulary.notimestamps
         known = [(*task.sot_sequence, notimestamps, *task.text_tokens, end) for task in tasks]
         longest = max(map(len, known))
         padded = [(*tokens, *(end,) * (longest - len(tokens))) for tokens in known]
         hidden, scores = self._decoding.attend([task.place.slot for task in tasks], padded, self._heads)
+        results = []
         for index, (task, tokens) in enumerate(zip(tasks, known, strict=True)):
             n_start, n_text = len(task.sot_sequence), len(task.text_tokens)
             attention = sharpen(scores[index, :, : len(tokens), : task.n_positions])[n_start:-1]
             logits = logits_of(self._weights, hidden[index, n_start : n_start + n_text])
-            yield Aligned(
-                task.task_id,
-                attention.shape[0],
-                attention.shape[1],
-                attention.to(torch.float16).cpu().numpy().tobytes(),
-                text_probabilities(logits, task.text_tokens, end),
-            )
+            results += [attention.to(torch.float16), text_probabilities(logits, task.text_tokens, end)]
+        self._leave(HostCopies(*results), partial(_aligned, tasks))
 
 
-def _answers(leaving: _Leaving) -> Iterator[Answer]:
-    for text, one in zip(leaving.texts, finished(leaving.copies), strict=True):
+def _decoded(texts: Sequence[_Text], copies: HostCopies) -> Iterator[Answer]:
+    for text, one in zip(texts, finished(copies), strict=True):
         if any(logprob != logprob for logprob in one.logprobs):  # noqa: PLR0124 - NaN is not itself
             yield TaskFailed(text.task.task_id, NOT_A_NUMBER)
         else:
             yield DecodedTokens(text.task.task_id, one.tokens, one.logprobs, text.no_speech.item())
+
+
+def _aligned(tasks: Sequence[AlignTask], copies: HostCopies) -> Iterator[Answer]:
+    tensors = copies.wait()
+    for task, attention, probabilities in zip(tasks, tensors[::2], tensors[1::2], strict=True):
+        n_tokens, n_positions = attention.shape
+        yield Aligned(task.task_id, n_tokens, n_positions, attention.numpy().tobytes(), tuple(probabilities.tolist()))

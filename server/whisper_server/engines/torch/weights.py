@@ -19,6 +19,10 @@ from safetensors import SafetensorError, safe_open
 from whisper_server.engines.checkpoint import read_json, tensor_files
 from whisper_server.errors import StartError
 
+EMBEDDING_ROWS = 64
+"""The token embedding has a multiple of so many rows: with 51,866 cuBLAS takes a kernel of Ampere's time on an H200 (0.29 ms
+for 512 windows)."""
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -29,6 +33,22 @@ class Linear:
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         return F.linear(values, self.weight, self.bias)
+
+    def after_norm(self, norm: Norm, values: torch.Tensor) -> torch.Tensor:
+        """Of the normalized values."""
+        return self(norm(values))
+
+    def after_feed_in(self, first: Linear, norm: Norm, values: torch.Tensor) -> torch.Tensor:
+        """The second product of a feed-forward part: of GELU of the first one, of the normalized values.
+
+        In bfloat16 on a GPU cuBLAS computes GELU with the first product, by tanh: 0.26 of 5.1 ms per window on an H200. The
+        difference to the exact function is below bfloat16's rounding.
+        """
+        if values.dtype is not torch.bfloat16 or not values.is_cuda:
+            return self(F.gelu(first.after_norm(norm, values)))
+        rows = norm(values).reshape(-1, values.shape[-1])
+        product = torch._addmm_activation(first.bias, rows, first.weight.t(), use_gelu=True)  # noqa: SLF001 - no public name
+        return self(product.view(*values.shape[:-1], -1))
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,8 @@ class Weights:
     encoder_layers: tuple[Layer, ...]
     encoder_norm: Norm
     token_embedding: torch.Tensor
+    """(token, width); after the vocabulary's end come rows of zeros."""
+    n_tokens: int
     decoder_positions: torch.Tensor
     decoder_layers: tuple[DecoderLayer, ...]
     decoder_norm: Norm
@@ -117,6 +139,7 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> Weig
             values: torch.Tensor = readers[name].get_tensor(name).to(device, dtype).contiguous()
             return values
 
+        embedding = tensor("model.decoder.embed_tokens.weight")
         return Weights(
             n_encoder_heads=int(config["encoder_attention_heads"]),
             n_decoder_heads=int(config["decoder_attention_heads"]),
@@ -129,7 +152,8 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> Weig
                 for index in range(int(config["encoder_layers"]))
             ),
             encoder_norm=_norm(tensor, "model.encoder.layer_norm"),
-            token_embedding=tensor("model.decoder.embed_tokens.weight"),
+            token_embedding=F.pad(embedding, (0, 0, 0, -len(embedding) % EMBEDDING_ROWS)),
+            n_tokens=len(embedding),
             decoder_positions=tensor("model.decoder.embed_positions.weight"),
             decoder_layers=tuple(
                 _decoder_layer(tensor, f"model.decoder.layers.{index}")

@@ -34,7 +34,7 @@ class Host(Protocol):
 
     def next_id(self) -> int: ...
 
-    async def acquire(self, samples: Samples) -> Place:
+    async def acquire(self, samples: Samples, *, is_live: bool) -> Place:
         """A slot with the samples written into it."""
 
     def release(self, slot: int) -> None: ...
@@ -46,8 +46,9 @@ class Host(Protocol):
 class TorchWindow:
     """Holds a slot from its first use to `close`."""
 
-    def __init__(self, engine: Host, samples: Samples) -> None:
+    def __init__(self, engine: Host, samples: Samples, *, is_live: bool = False) -> None:
         self._engine = engine
+        self._is_live = is_live
         self._samples = samples
         self._placing: asyncio.Task[Place] | None = None
 
@@ -101,7 +102,7 @@ class TorchWindow:
         answer = await self._engine.ask(task)
         assert isinstance(answer, Aligned)
         attention = np.frombuffer(answer.attention, dtype=np.float16).reshape(answer.n_tokens, answer.n_positions)
-        starts_s = await asyncio.to_thread(token_starts, attention.astype(np.float32))
+        starts_s = await asyncio.to_thread(token_starts, attention)
         return Alignment(starts_s, answer.probabilities)
 
     def close(self) -> None:
@@ -121,5 +122,5 @@ class TorchWindow:
 
     async def _place(self) -> Place:
         if self._placing is None:
-            self._placing = asyncio.create_task(self._engine.acquire(self._samples))
+            self._placing = asyncio.create_task(self._engine.acquire(self._samples, is_live=self._is_live))
         return await asyncio.shield(self._placing)

@@ -29,6 +29,8 @@ class WorkerConfig:
     """Share of the GPU's memory that the engine may take."""
     n_threads: int
     """On a CPU; 0: one per core."""
+    fp8_encoder: bool
+    """The encoder's matrix products in FP8."""
     audio_pool_pid: int
     audio_pool_descriptor: int
     """The server's memory file of MAX_WINDOWS slots, opened by way of /proc."""
@@ -43,6 +45,8 @@ class Place:
     slot: int
     scale: float
     """Factor from 16-bit samples to −1 … 1."""
+    is_live: bool = False
+    """Of a realtime session: encoded ahead of files."""
 
 
 @dataclass(frozen=True)

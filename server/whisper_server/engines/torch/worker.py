@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from whisper_runtime.capability import BFLOAT16, TORCH
+from whisper_runtime.capability import BFLOAT16, FP8_PRODUCTS, TORCH
 from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.decoding import Decoding
@@ -59,6 +59,11 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
     dtype_name = _dtype_name(config, device)
     torch.backends.cuda.enable_flash_sdp(enabled=True)
     weights = load_weights(config.folder, device, DTYPES[dtype_name])
+    if config.fp8_encoder:
+        _check_fp8(device, dtype_name)
+        from whisper_server.engines.torch.fp8 import with_fp8_encoder  # Triton, which a CPU does not have
+
+        weights = with_fp8_encoder(weights)
     n_slots = _n_slots(config, weights)
     decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions)
     pool = SharedAudioPool.opened(config.audio_pool_pid, config.audio_pool_descriptor, MAX_WINDOWS)
@@ -97,6 +102,22 @@ def _dtype_name(config: WorkerConfig, device: torch.device) -> str:
     return config.dtype
 
 
+def _check_fp8(device: torch.device, dtype_name: str) -> None:
+    """Raises StartError where products in FP8 cannot be computed."""
+    if device.type == "cpu":
+        raise StartError("TORCH_LINEAR_DTYPE: fp8 is not for a CPU; set it to auto")
+    capability = torch.cuda.get_device_capability(device)
+    if capability < FP8_PRODUCTS:
+        raise StartError(
+            f"TORCH_LINEAR_DTYPE: fp8 needs compute capability 8.9 (L4, L40S) or newer, {torch.cuda.get_device_name(device)} "
+            f"has {capability[0]}.{capability[1]}; set it to auto"
+        )
+    if dtype_name != "bfloat16":
+        raise StartError(
+            f"TORCH_LINEAR_DTYPE: fp8 goes with DTYPE=bfloat16 only, and DTYPE is {dtype_name}; set it to auto"
+        )
+
+
 def _n_slots(config: WorkerConfig, weights: Weights) -> int:
     """Windows that the device's memory holds besides the model. Raises StartError for less than one."""
     if weights.device.type == "cpu":
@@ -104,7 +125,7 @@ def _n_slots(config: WorkerConfig, weights: Weights) -> int:
     n_bytes = weights.token_embedding.element_size()
     memory = torch.cuda.get_device_properties(weights.device).total_memory
     left = memory * config.memory_utilization - RUNTIME_BYTES - torch.cuda.memory_allocated(weights.device)
-    n_slots = min(MAX_WINDOWS, int(left // config.shape.cache_bytes(n_bytes)))
+    n_slots = min(MAX_WINDOWS, int(left // config.shape.cache_bytes(n_bytes)) - 1)  # one row is spare
     if n_slots < 1:
         raise StartError(_too_little_memory(config, f"{memory / GIB:.1f} GiB"))
     return n_slots

@@ -33,7 +33,7 @@ def align(model: ServedWhisper, tasks: Sequence[AlignTask]) -> list[AlignResult]
         n_start, n_text, n_tokens = len(task.sot_sequence), len(task.text_tokens), len(task.tokens)
         attention = sharpen(scores[index, :, :n_tokens, : task.n_positions])[n_start:-1]
         logits = model.compute_logits(hidden[index, n_start : n_start + n_text])
-        probabilities = text_probabilities(logits, task.text_tokens, task.endoftext)
+        probabilities = tuple(text_probabilities(logits, task.text_tokens, task.endoftext).tolist())
         results.append(AlignResult(attention.float().cpu().numpy(), probabilities))
     return results
 

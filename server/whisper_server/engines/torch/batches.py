@@ -1,0 +1,63 @@
+"""What is computed together: sizes of batches, who goes first, and prompts as rows of numbers. Knows no torch."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisper_server.engines.torch.wire import DecodeTask, Place
+
+ENCODER_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
+"""Windows encoded at once: one takes 6.0 ms on an H200, in batches of 4 to 16 each takes 5.1 ms. Requests over HTTP come a few
+at a time, and a window that pads a batch costs as much as any other: with powers of two 9 windows would cost 16."""
+PROMPT_SIZES = (1, 2, 4, 8, 16, 32)
+"""Prompts that are read at once, as a CUDA graph: the CPU takes 4 to 6 ms to launch the 266 kernels, whatever the size, and
+an H200 1 ms to compute them."""
+PROMPT_LENGTHS = (4, 16, 64, 256)
+"""In tokens; longer ones have previous text of the recording. The last length is the model's context."""
+MILLIONTHS = 1_000_000
+N_FACTS = 6
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Of one text."""
+
+    row: int
+    tokens: tuple[int, ...]
+    start: int = 0
+    """Position of `<|startoftranscript|>`."""
+    timestamps: bool = False
+    max_out: int = 1
+    temperature: float = 0.0
+
+    @classmethod
+    def of(cls, row: int, task: DecodeTask) -> Prompt:
+        start = len(task.prompt) - task.n_task_tokens
+        return cls(row, task.prompt, start, task.timestamps, task.max_new_tokens, task.temperature)
+
+    def numbers(self, length: int) -> tuple[int, ...]:
+        """N_FACTS (row, position of the last token, start, timestamps, max_out, temperature in MILLIONTHS), then the tokens,
+        padded by the last one.
+        """
+        temperature = round(self.temperature * MILLIONTHS)
+        facts = (self.row, len(self.tokens) - 1, self.start, int(self.timestamps), self.max_out, temperature)
+        return (*facts, *self.tokens, *self.tokens[-1:] * (length - len(self.tokens)))
+
+
+def up_to(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
+    """The sizes below `largest`, and `largest`."""
+    return (*(size for size in sizes if size < largest), largest)
+
+
+def fitting(sizes: Sequence[int], wanted: int) -> int:
+    """The smallest size that is enough."""
+    return sizes[bisect_left(sizes, wanted)]
+
+
+def next_to_encode(waiting: Sequence[Place]) -> list[Place]:
+    """One batch: live windows first, but at most half of it where files wait too."""
+    live, files = [place for place in waiting if place.is_live], [place for place in waiting if not place.is_live]
+    first = live[: ENCODER_SIZES[-1] // 2]
+    return [*first, *files, *live[len(first) :]][: ENCODER_SIZES[-1]]
