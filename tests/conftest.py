@@ -27,7 +27,7 @@ NOTED = pytest.StashKey[list[str]]()
 """Figures that no report holds yet."""
 REPORTED = pytest.StashKey[list[str]]()
 N_LEFT_OUT = pytest.StashKey[int]()
-# librosa compiles at its first use, 29 CPU s for one loudness, and keeps that in the virtual environment: not for the next one.
+# librosa compiles at its first use, 28 CPU s; speech_kit.compiled_librosa has it kept for all checkouts.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "whisper-numba"))
 
 

@@ -28,7 +28,10 @@ from speech_kit.sounds import silence, wav
 from suite_kit.slow import IN_SHORT, SLOW
 
 
-@pytest.mark.parametrize("duration_s", [30, 60, 90])
+@pytest.mark.parametrize(
+    "duration_s",
+    [30, 60, pytest.param(90, marks=pytest.mark.before_release(because="60 s have an end and a seam as well"))],
+)
 def test_bug_6_exact_multiples_of_30_s_have_no_silent_window_at_the_end(api: Api, duration_s: int) -> None:
     n_sentences = {30: 5, 60: 10, 90: 15}[duration_s]
     recording = fitted(join([spoken("en", i) for i in range(n_sentences)], pause_s=(0.3, 1.0), seed=6), duration_s)
@@ -84,7 +87,7 @@ def test_bug_7_segments_have_running_ids_and_real_figures(api: Api, minute_and_a
 
 @pytest.mark.on_ctranslate2(because="on vLLM's CPU build it takes minutes")
 def test_bug_8_health_answers_while_a_long_file_is_decoded(api: Api) -> None:
-    long = wav(np.tile(spoken("en", 0).samples, 200)[: 16_000 * (150 if IN_SHORT else 400)])
+    long = wav(np.tile(spoken("en", 0).samples, 200)[: 16_000 * (90 if IN_SHORT else 400)])
     with ThreadPoolExecutor(2) as pool:
         pending = pool.submit(api.post, long, response_format="json")
         delays_s: list[float] = []

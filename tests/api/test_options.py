@@ -10,7 +10,7 @@ import pytest
 
 from server_kit.api import Api, in_flight
 from speech_kit.scores import word_errors
-from speech_kit.sentences import LANGUAGE_NAMES, LANGUAGES, said, sentences, spoken
+from speech_kit.sentences import LANGUAGE_NAMES, said, sentences, spoken
 from speech_kit.sounds import silence, wav
 
 TEXT = sentences("en")[0]
@@ -21,9 +21,9 @@ def _n_edits(text: str, said_text: str = TEXT) -> int:
     return word_errors([said_text], [text]).n_edits
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("form", ["code", "name"])
+@pytest.mark.parametrize(("language", "form"), [("en", "code"), ("de", "name"), ("es", "code"), ("ru", "name")])
 def test_language_may_be_given_by_code_or_name(api: Api, language: str, form: str) -> None:
+    """tests/server/whisper/test_languages.py has every code and name; here each form reaches the model."""
     utterance = spoken(language, 5)
     given = language if form == "code" else LANGUAGE_NAMES[language].capitalize()
     answer = api.verbose(wav(utterance.samples), language=given)
@@ -113,9 +113,9 @@ def test_prompt_and_keywords_count_as_input_tokens(api: Api, clip: bytes) -> Non
     assert n_text_tokens(prompt="Many words about railways. " * 200) == 223
 
 
-@pytest.mark.parametrize("special", SPECIAL)
-def test_special_tokens_in_a_prompt_are_text(api: Api, clip: bytes, special: str) -> None:
-    assert _n_edits(api.text(clip, prompt=f"A train. {special} and {special}")) <= 1
+def test_special_tokens_in_a_prompt_are_text(api: Api, clip: bytes) -> None:
+    """In one prompt: as a token, each of them would end the text or change its language, its times or its task."""
+    assert _n_edits(api.text(clip, prompt=f"A train. {' and '.join(SPECIAL)} and {' '.join(SPECIAL)}")) <= 1
 
 
 def test_special_tokens_in_a_prompt_are_counted_as_text(api: Api, clip: bytes) -> None:
@@ -135,7 +135,7 @@ def test_keywords_are_taken_with_and_without_brackets(api: Api, clip: bytes) -> 
 
 
 def test_temperature_zero_is_the_same_text_every_time(api: Api, clip: bytes) -> None:
-    texts = in_flight(lambda _: api.text(clip, temperature=0), range(6))
+    texts = in_flight(lambda _: api.text(clip, temperature=0), range(3))
     assert len(set(texts)) == 1
 
 
@@ -154,9 +154,11 @@ def test_translations_answer_in_english_and_say_so(api: Api) -> None:
     assert (text.status_code, text.headers["content-type"].split(";")[0]) == (200, "text/plain")
 
 
-@pytest.mark.parametrize("vendor", ["vad_filter", "hotwords", "seed", "top_p", "beam_size", "repetition_penalty"])
-def test_vendor_fields_are_passed_over(api: Api, clip: bytes, vendor: str) -> None:
-    assert api.post(clip, **{vendor: "1"}).status_code == 200
+def test_vendor_fields_are_passed_over(api: Api, clip: bytes) -> None:
+    """In one request: a refusal of any names it."""
+    vendors = ("vad_filter", "hotwords", "seed", "top_p", "beam_size", "repetition_penalty")
+    answer = api.post(clip, **dict.fromkeys(vendors, "1"))
+    assert answer.status_code == 200, answer.text
 
 
 def test_an_empty_value_is_an_absent_one(api: Api, clip: bytes) -> None:

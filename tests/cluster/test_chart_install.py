@@ -12,9 +12,9 @@ import yaml
 
 from chart_kit.charts import CHARTS, ENDPOINTS, OPERATOR, only, render
 from chart_kit.other_kinds import other_kinds
-from chart_kit.releases import Release, labelled, needs_no_crd, released, wait_for_crd
+from chart_kit.releases import Release, labelled, needs_no_crd, released
 from cluster_kit.cluster import Cluster, CommandFailed
-from operator_kit.installed_crd import installed_crd
+from operator_kit.installed_crd import installed_crd, wait_for_crd
 from whisper_operator.names import CRD_NAME
 
 

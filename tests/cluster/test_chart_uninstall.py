@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from chart_kit.operators import operator_of
-from chart_kit.releases import labelled, released, wait_for_crd
+from chart_kit.releases import labelled, released
 from cluster_kit.cluster import Cluster
 from cluster_kit.reading import is_ready
 from operator_kit.endpoints import make_endpoint
+from operator_kit.installed_crd import wait_for_crd
 from operator_kit.operator_process import OperatorProcess
 from suite_kit.slow import IN_SHORT, SLOW
 from whisper_operator.names import CRD_NAME

@@ -11,11 +11,12 @@ import pytest
 
 from chart_kit.charts import CHARTS, OPERATOR
 from chart_kit.operators import operator_of
-from chart_kit.releases import Release, needs_no_crd, wait_for_crd
+from chart_kit.releases import Release, needs_no_crd
 from cluster_kit.cluster import Cluster
 from cluster_kit.nodes import Nodes
 from cluster_kit.reading import is_ready
 from operator_kit.endpoints import make_endpoint
+from operator_kit.installed_crd import wait_for_crd
 from whisper_operator.names import CRD_NAME
 
 ROOT = CHARTS.parent

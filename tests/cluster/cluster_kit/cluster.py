@@ -13,14 +13,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import psutil
 
 from cluster_kit import audit, certificates, lifecycle, processes, tools
-from cluster_kit.api_reader import ApiReader, ReadFailed
+from cluster_kit.api_client import ApiClient, RequestFailed
 from cluster_kit.audit import Request
 from cluster_kit.layout import Layout, load
 from cluster_kit.real_node.node import RealNode
@@ -31,7 +31,10 @@ Document = dict[str, Any]
 
 
 T = TypeVar("T")
+P = ParamSpec("P")
 APISERVER = "kube-apiserver"
+GONE_LIMIT_S = 120
+"""For what is deleted, with finalizers that somebody has to take off."""
 
 
 class NotOwn(Exception):
@@ -39,7 +42,7 @@ class NotOwn(Exception):
 
 
 class CommandFailed(Exception):
-    """kubectl or helm refused; the message is what it said."""
+    """The API server, kubectl or helm refused; the message is what it said."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A handle: any number may mean one cluster, from any thread. `get` and `find` keep a connection for the next look."""
+    """A handle: any number may mean one cluster, from any thread. What does not start kubectl or helm keeps a connection."""
 
     kubeconfig: Path
     server: str
@@ -69,27 +72,41 @@ class Cluster:
         return self._run("helm", arguments, stdin, limit_s)
 
     def apply(self, *documents: Document, manager: str = "test") -> None:
-        """Server-side, taking fields over from others."""
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
-        self.kubectl("apply", "--server-side", "--force-conflicts", f"--field-manager={manager}", "-f-", stdin=text)
+        """Server-side, taking fields over from others. All are tried, whatever becomes of the first."""
+        refused = []
+        for document in documents:
+            try:
+                self._client.apply(document, manager)
+            except RequestFailed as failed:
+                refused.append(str(failed))
+        if refused:
+            raise CommandFailed("\n".join(refused))
 
     def get(self, kind: str, name: str, namespace: str = "default") -> Document:
         """Raises CommandFailed where it is not there."""
-        try:
-            return self._reader.get(kind, name, namespace)
-        except ReadFailed as failed:
-            raise CommandFailed(str(failed)) from None
+        return self._answered(self._client.get, kind, name, namespace)
 
     def find(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Document]:
         """All of a kind, in one namespace or in all."""
-        try:
-            return self._reader.find(kind, namespace, selector)
-        except ReadFailed as failed:
-            raise CommandFailed(str(failed)) from None
+        return self._answered(self._client.find, kind, namespace, selector)
 
     def delete(self, kind: str, *names: str, namespace: str = "default", wait: bool = True) -> None:
         """What is not there is no error."""
-        self.kubectl("delete", kind, *names, f"--namespace={namespace}", "--ignore-not-found", f"--wait={wait}".lower())
+        there = {name: self._answered(self._client.uid, kind, name, namespace) for name in names}
+        for name in names:
+            self._answered(self._client.delete, kind, name, namespace)
+        if wait:
+            for name, uid in there.items():
+                gone = partial(self._is_gone, kind, name, namespace, uid)
+                self.wait(gone, GONE_LIMIT_S, f"{kind} {name} is gone")
+
+    def remove_pods(self, namespace: str, name: str = "") -> None:
+        """As from a machine that is lost: at once. Without a name, all of the namespace."""
+        self._answered(self._client.delete, "pods", name, namespace, 0)
+
+    def managers(self, kind: str, name: str, namespace: str = "default") -> set[str]:
+        """The field managers of an object; none where it is not there."""
+        return self._answered(self._client.managers, kind, name, namespace)
 
     def annotate_pods(self, namespace: str, selector: str = "", **annotations: str) -> None:
         """Change annotations of live pods; keys are those of `simulated_pods`, such as stage="ready".
@@ -167,9 +184,20 @@ class Cluster:
                 found[name] = Figures(asked.memory_info().rss, times.user + times.system)
         return found
 
+    def _is_gone(self, kind: str, name: str, namespace: str, uid: str) -> bool:
+        """Or another is there by its name."""
+        return not uid or self._answered(self._client.uid, kind, name, namespace) != uid
+
+    @staticmethod
+    def _answered(ask: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return ask(*arguments, **named)
+        except RequestFailed as failed:
+            raise CommandFailed(str(failed)) from None
+
     @cached_property
-    def _reader(self) -> ApiReader:
-        return ApiReader(self.kubeconfig)
+    def _client(self) -> ApiClient:
+        return ApiClient(self.kubeconfig)
 
     @property
     def node(self) -> RealNode | None:

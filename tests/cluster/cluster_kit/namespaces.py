@@ -22,4 +22,4 @@ def fresh_namespace(cluster: Cluster) -> Iterator[str]:
     yield name
     # What is in it goes when its turn comes, five seconds later; a pod would keep a GPU from the next test until then.
     cluster.delete("namespace", name, wait=False)
-    cluster.kubectl("delete", "pods", "--all", f"--namespace={name}", "--force", "--grace-period=0")
+    cluster.remove_pods(name)

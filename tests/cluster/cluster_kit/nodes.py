@@ -43,8 +43,7 @@ class Nodes:
         self.cluster.delete("node", *names)
         pods = [pod for pod in self.cluster.find("pods") if pod["spec"].get("nodeName") in names]
         for pod in pods:
-            where = f"--namespace={pod['metadata']['namespace']}"
-            self.cluster.kubectl("delete", "pod", pod["metadata"]["name"], where, "--force", "--ignore-not-found")
+            self.cluster.remove_pods(pod["metadata"]["namespace"], pod["metadata"]["name"])
 
     def only(self, *nodes: NodeSpec | str) -> None:
         """These and no others, made anew where they differ from what they should be."""

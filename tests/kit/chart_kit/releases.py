@@ -13,7 +13,7 @@ import pytest
 
 from chart_kit.charts import OPERATOR, Document
 from cluster_kit.cluster import Cluster
-from operator_kit.installed_crd import BY_TESTS, crd_managers
+from operator_kit.installed_crd import BY_TESTS, crd_managers, wait_for_crd
 from whisper_operator.names import CRD_NAME
 
 Question = tuple[str, ...]
@@ -83,12 +83,6 @@ def delete_crd(cluster: Cluster) -> None:
     """And wait until it is gone: `kubectl delete --wait` once missed the end and waited for two minutes."""
     cluster.delete("crd", CRD_NAME, wait=False)
     cluster.wait(lambda: not crd_managers(cluster), 120, "the CRD is gone")
-
-
-def wait_for_crd(cluster: Cluster) -> None:
-    """Until it is served, to kubectl too."""
-    cluster.kubectl("wait", f"crd/{CRD_NAME}", "--for=condition=Established", "--timeout=60s")
-    cluster.wait(lambda: cluster.kubectl("explain", "wep.spec.gpu"), 60, "the API server has the schema")
 
 
 def labelled(cluster: Cluster, selector: str) -> list[Document]:

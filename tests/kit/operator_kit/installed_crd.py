@@ -28,20 +28,28 @@ def installed_crd(cluster: Cluster) -> Iterator[None]:
         cluster.apply(make_crd(), manager=BY_TESTS)
     try:
         if not is_there:
-            # At first it has no conditions at all, which kubectl takes for an error.
-            established = ("wait", f"crd/{CRD_NAME}", "--for=condition=Established", "--timeout=5s")
-            cluster.wait(lambda: cluster.kubectl(*established), 60, "the CRD is established")
-            cluster.wait(lambda: cluster.kubectl("explain", "wep.spec.gpu"), 60, "the API server has the schema")
+            wait_for_crd(cluster)
         yield
     finally:
         if cluster.layout is None and not is_there:
             cluster.delete("crd", CRD_NAME)
 
 
+def wait_for_crd(cluster: Cluster) -> None:
+    """Until it is served, to kubectl too."""
+    cluster.wait(lambda: _is_established(cluster.get("crd", CRD_NAME)), 60, "the CRD is established")
+    cluster.wait(lambda: cluster.kubectl("explain", "wep.spec.gpu"), 60, "the API server has the schema")
+
+
+def _is_established(crd: dict[str, Any]) -> bool:
+    """At first it has no conditions at all."""
+    found = crd.get("status", {}).get("conditions") or []
+    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in found)
+
+
 def crd_managers(cluster: Cluster) -> set[str]:
     """Field managers of the CRD; none if it does not exist."""
-    managers = "-ojsonpath={.metadata.managedFields[*].manager}"
-    return set(cluster.kubectl("get", "crd", CRD_NAME, "--ignore-not-found", "--show-managed-fields", managers).split())
+    return cluster.managers("crd", CRD_NAME)
 
 
 def refusals(cluster: Cluster, documents: Iterable[dict[str, Any]]) -> dict[str, str]:

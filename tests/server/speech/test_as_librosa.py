@@ -1,15 +1,15 @@
 """Features, mel filters and loudness are librosa's.
 
-Apart from the other tests of both: librosa compiles at its first use, 29 CPU s, and a file is one process's.
+Apart from the other tests of both: librosa is compiled at its first use on a machine, 28 CPU s, and a file is one process's.
 """
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from speech_kit.compiled_librosa import librosa
 from speech_kit.recordings import MEL_SOUNDS
 from speech_kit.sentences import spoken
 from speech_kit.sounds import silence, tone, white_noise

@@ -1,0 +1,34 @@
+"""librosa, whose compiled functions every checkout on the machine shares.
+
+numba compiles librosa at its first use, 28 CPU s. It keeps that below the cache of tests/conftest.py by the path of the source
+file, so each fresh clone compiled anew. Here it keeps it by the file's place in its environment; it compares the file's content,
+its own version and the processor with what it has kept anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numba
+from numba.core.caching import UserProvidedCacheLocator
+
+
+class AnyCheckout(UserProvidedCacheLocator):
+    """Finds what is compiled from a file of site-packages, wherever that is."""
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        path = Path(py_file).absolute()
+        place = path.parts[path.parts.index("site-packages") + 1 : -1] if "site-packages" in path.parts else path.parts
+        # Environments with different versions would take turns to overwrite each other's.
+        versions = (numba.__version__, sys.version, *place)
+        return f"{path.parent.name}_{hashlib.sha256(repr(versions).encode()).hexdigest()[:16]}"
+
+
+numba.config.CACHE_LOCATOR_CLASSES = f"{AnyCheckout.__module__}.{AnyCheckout.__name__}"  # type: ignore[attr-defined]
+
+import librosa  # noqa: E402 - its functions look for what is compiled when they are imported
+
+__all__ = ["librosa"]
