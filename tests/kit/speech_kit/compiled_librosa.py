@@ -15,7 +15,7 @@ import numba
 from numba.core.caching import UserProvidedCacheLocator
 
 
-class AnyCheckout(UserProvidedCacheLocator):
+class AnyCheckout(UserProvidedCacheLocator):  # type: ignore[misc] # numba has no types for us
     """Finds what is compiled from a file of site-packages, wherever that is."""
 
     @classmethod
@@ -27,7 +27,7 @@ class AnyCheckout(UserProvidedCacheLocator):
         return f"{path.parent.name}_{hashlib.sha256(repr(versions).encode()).hexdigest()[:16]}"
 
 
-numba.config.CACHE_LOCATOR_CLASSES = f"{AnyCheckout.__module__}.{AnyCheckout.__name__}"  # type: ignore[attr-defined]
+numba.config.CACHE_LOCATOR_CLASSES = f"{AnyCheckout.__module__}.{AnyCheckout.__name__}"
 
 import librosa  # noqa: E402 - its functions look for what is compiled when they are imported
 
