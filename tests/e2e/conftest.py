@@ -16,12 +16,21 @@ import pytest
 from cluster_kit.namespaces import fresh_namespace
 from cluster_kit.tools import Unavailable
 from e2e_kit import ground as grounds
+from e2e_kit.containers import Image, check_machine, unpacked
 from e2e_kit.ground import Ground, install_operator
+from e2e_kit.images import archives
 from e2e_kit.long_work import SLOW, LongWork, under_way
 from e2e_kit.served import Served, by_gateway
 from e2e_kit.traffic import Quiet
 
-PEACEFUL = ("test_whole_way", "test_access", "test_large_and_long", "test_what_goes_wrong", "test_model_cache")
+PEACEFUL = (
+    "test_whole_way",
+    "test_access",
+    "test_escapes",
+    "test_large_and_long",
+    "test_what_goes_wrong",
+    "test_model_cache",
+)
 LONG_WORK = "long_work"
 WAITED_FOR = {LONG_WORK, "rotated"}
 """Fixtures that take minutes, in which other tests run."""
@@ -62,6 +71,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             grounds.prepare(Path(tempfile.gettempdir()))
         except Unavailable as why:
             session.config.stash[REFUSED] = str(why)
+
+
+@pytest.fixture(scope="session")
+def images() -> Iterator[dict[str, Image]]:
+    """Those of server and operator, unpacked."""
+    try:
+        check_machine()
+        built = {path.stem: path for path in archives()}
+    except Unavailable as why:
+        pytest.skip(f"no images: {why}")
+    with unpacked(built["whisper-server-cpu"]) as server, unpacked(built["whisper-operator"]) as operator:
+        yield {"server": server, "operator": operator}
+
+
+@pytest.fixture
+def server(images: dict[str, Image]) -> Image:
+    """The image of the server."""
+    return images["server"]
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,7 @@ import pytest
 
 import whisper_operator
 import whisper_server
-from cluster_kit.tools import Unavailable
-from e2e_kit.containers import Container, Image, check_machine, running, unpacked
-from e2e_kit.images import archives
+from e2e_kit.containers import Container, Image, running
 from server_kit.process import REPOSITORY, free_port
 
 MB = 1_000_000
@@ -38,25 +36,9 @@ with http.server.HTTPServer(("", 8080), Handler) as server:
 INSTALLERS = re.compile(r"^(pip|uv|uvx|easy_install|conda)[\d.]*$")
 
 
-@pytest.fixture(scope="module")
-def images() -> Iterator[dict[str, Image]]:
-    try:
-        check_machine()
-        built = {path.stem: path for path in archives()}
-    except Unavailable as why:
-        pytest.skip(f"no images: {why}")
-    with unpacked(built["whisper-server-cpu"]) as server, unpacked(built["whisper-operator"]) as operator:
-        yield {"server": server, "operator": operator}
-
-
 @pytest.fixture(params=["server", "operator"])
 def image(images: dict[str, Image], request: pytest.FixtureRequest) -> Image:
     return images[request.param]
-
-
-@pytest.fixture
-def server(images: dict[str, Image]) -> Image:
-    return images["server"]
 
 
 def part_of(image: Image) -> str:

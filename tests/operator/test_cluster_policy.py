@@ -8,14 +8,13 @@ import pytest
 
 from operator_kit.chosen import operator_settings
 from operator_kit.endpoints import parsed_endpoint
+from operator_kit.policy_cases import ALLOWED, OF_ALLOWED, OF_OTHERS, TEXT_FOR_PROXIES
 from whisper_operator.errors import SpecError
 from whisper_operator.manifests import make_children
 from whisper_operator.settings import Settings
 from whisper_operator.status.reasons import NOT_ALLOWED
 
 Document = dict[str, Any]
-
-ALLOWED = ("registry.example.com/team", "docker.io/library", "localhost:5000")
 
 
 def refusal(spec: Document, settings: Settings) -> str:
@@ -31,42 +30,12 @@ def only(*registries: str, **defaults: Any) -> Settings:
     return operator_settings(allowed_image_registries=registries, defaults=defaults)
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        "registry.example.com/team/whisper-server:1.0.0",
-        "registry.example.com/team/deep/down@sha256:0123",
-        "registry.example.com/team/whisper-server:1@sha256:0123",
-        "registry.example.com/team:1",
-        "busybox",
-        "busybox:1.36",
-        "docker.io/busybox:1",
-        "index.docker.io/library/busybox:1",
-        "localhost:5000/mine:1",
-        "localhost:5000/mine",
-    ],
-)
+@pytest.mark.parametrize("image", OF_ALLOWED)
 def test_image_of_an_allowed_registry_is_accepted(image: str) -> None:
     assert refusal({"pod": {"image": image}}, only(*ALLOWED)) == ""
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        "registry.example.com/teams/whisper-server:1.0.0",
-        "registry.example.com/other/team/x:1",
-        "registry.example.com/x:1",
-        "registry.example.com.evil.example/team/x:1",
-        "registry.example.com:443/team/x:1",
-        "evil.example/registry.example.com/team/x:1",
-        "team/busybox:1",
-        "registry/example.com:1",
-        "localhost/x:1",
-        "localhost:50001/x:1",
-        "REGISTRY.example.com/team/x:1",
-        "HOST/library/x:1",
-    ],
-)
+@pytest.mark.parametrize("image", OF_OTHERS)
 def test_image_of_another_registry_is_refused(image: str) -> None:
     assert refusal({"pod": {"image": image}}, only(*ALLOWED)).startswith(f"spec.pod.image: {image} is not from")
 
@@ -121,19 +90,7 @@ def test_refused_annotation_is_refused_in_every_place(place: str, path: str) -> 
     assert refusal(annotated(place, "a.example.com/b"), settings) == ""
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "nginx.ingress.kubernetes.io/configuration-snippet",
-        "nginx.ingress.kubernetes.io/server-snippet",
-        "nginx.ingress.kubernetes.io/auth-snippet",
-        "nginx.ingress.kubernetes.io/modsecurity-snippet",
-        "nginx.org/location-snippets",
-        "haproxy.org/backend-config-snippet",
-        "haproxy-ingress.github.io/config-backend",
-        "ingress.kubernetes.io/config-backend-early",
-    ],
-)
+@pytest.mark.parametrize("key", TEXT_FOR_PROXIES)
 def test_text_for_a_shared_proxy_is_refused_by_default(key: str) -> None:
     default = Settings.from_env({"SERVER_IMAGE_GPU": "a", "SERVER_IMAGE_CPU": "b"}, str)
     assert f"exposure.ingress.annotations[{key}]" in refusal(annotated("ingress", key), default)

@@ -180,7 +180,7 @@ async def _started() -> asyncio.subprocess.Process:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_MAX_RESULT_BYTES,
-            start_new_session=True,
+            process_group=0,  # no session: see `audio.worker_process`
             env=own_child_environment(),
         )
     except OSError as error:

@@ -57,11 +57,16 @@ class FairQueue(Generic[Item]):
         entry.requests.setdefault(request, deque()).append(item)
         self._n_items += 1
 
-    def pop(self, cost: float = 1.0, where: Callable[[Item], bool] = _any) -> Item | None:
-        """Remove the next item that `where` allows, and charge its owner; None if there is none."""
+    def pop(
+        self,
+        cost: float = 1.0,
+        where: Callable[[Item], bool] = _any,
+        may_have: Callable[[Hashable], bool] = _any,
+    ) -> Item | None:
+        """Remove the next item that `where` allows of an owner that `may_have` one, and charge it; None if there is none."""
         best: tuple[float, Hashable, Hashable, Item] | None = None
         for name, entry in self._owners.items():
-            if best is not None and best[0] <= entry.time:
+            if (best is not None and best[0] <= entry.time) or not may_have(name):
                 continue
             if (first := entry.first(where)) is not None:
                 best = (entry.time, name, *first)
@@ -79,6 +84,15 @@ class FairQueue(Generic[Item]):
         if self._n_items:
             entry = self._owners.setdefault(owner, _Owner(self._now))
             entry.time = max(self._now, entry.time + cost)
+
+    def time_of(self, owner: Hashable) -> float:
+        """The owner's virtual time: what it has had, in the same measure for all."""
+        entry = self._owners.get(owner)
+        return self._now if entry is None else max(self._now, entry.time)
+
+    def next_time(self) -> float | None:
+        """That of the owner whose turn is next; None if nothing waits."""
+        return min((entry.time for entry in self._owners.values() if entry.requests), default=None)
 
     def remove(self, owner: Hashable, request: Hashable, item: Item) -> None:
         """Remove the item if it is still there."""

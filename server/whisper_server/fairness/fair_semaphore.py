@@ -1,14 +1,17 @@
 """A semaphore that is fair to owners, then to requests: free slots go to those that wait in the order of `FairQueue`.
 
 A request with hundreds of windows and a request with a single window get slots alternately, so that a short
-recording does not wait for the whole of a long one. This module does not depend on windows or engines.
+recording does not wait for the whole of a long one. The last slots may be for owners that hold none: a client with a
+clip does not wait until a batch of another's windows ends. This module does not depend on windows or engines.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from whisper_server.fairness.fair_queue import FairQueue
@@ -19,18 +22,30 @@ _WEIGHT = 0.1
 """Of one more turn in the mean cost of turns."""
 
 
+@dataclass(eq=False)
+class _Waiter:
+    owner: Hashable
+    slot: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
 class FairSemaphore:
     """`n_slots` slots. Waiters get them in turns by owner, then by request; first come, first served within a request."""
 
-    def __init__(self, n_slots: int, clock: Callable[[], float] | None = None) -> None:
-        """With a clock, a turn costs the seconds for which the slot was held; without, all turns cost the same."""
+    def __init__(self, n_slots: int, clock: Callable[[], float] | None = None, *, n_for_newcomers: int = 0) -> None:
+        """With a clock, a turn costs the seconds for which the slot was held; without, all turns cost the same.
+
+        The last `n_for_newcomers` slots are for owners that hold none, and for urgent waiters.
+        """
         self._n_slots = n_slots
+        self._n_for_newcomers = n_for_newcomers
+        self._held: Counter[Hashable] = Counter()
+        """Slots by owner."""
         self._clock = clock
         self._cost = 1.0
         """Of a turn that has not ended: the mean of those that have."""
         self._n_free = n_slots
-        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
-        self._urgent: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._waiting: FairQueue[_Waiter] = FairQueue()
+        self._urgent: FairQueue[_Waiter] = FairQueue()
         self._max_urgent = max(1, n_slots // 2)
         """Slots that go to urgent waiters first."""
         self._n_urgent = 0
@@ -61,40 +76,55 @@ class FairSemaphore:
                 held_s = self._now_s() - begin_s
                 self._cost += _WEIGHT * (held_s - self._cost)
                 self._queue(is_urgent=is_urgent).charge(owner, held_s - assumed)
-            self._release(is_urgent=is_urgent)
+            self._release(owner, is_urgent=is_urgent)
 
     def _now_s(self) -> float:
         return 0.0 if self._clock is None else self._clock()
 
-    def _queue(self, *, is_urgent: bool) -> FairQueue[asyncio.Future[None]]:
+    def _queue(self, *, is_urgent: bool) -> FairQueue[_Waiter]:
         return self._urgent if is_urgent else self._waiting
 
     async def _acquire(self, owner: Hashable, request: Hashable, *, is_urgent: bool) -> None:
-        if self._n_free:
-            self._n_free -= 1
-            self._n_urgent += is_urgent
+        if self._n_free and self._may_have(owner, is_urgent=is_urgent):
+            self._take(owner, is_urgent=is_urgent)
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(owner)
         queue = self._queue(is_urgent=is_urgent)
-        queue.add(owner, request, future)
+        queue.add(owner, request, waiter)
         try:
-            await future
+            await waiter.slot
         except asyncio.CancelledError:
-            if future.cancelled():
-                queue.remove(owner, request, future)
+            if waiter.slot.cancelled():
+                queue.remove(owner, request, waiter)
             else:  # the slot was assigned before the cancellation arrived
-                self._release(is_urgent=is_urgent)
+                self._release(owner, is_urgent=is_urgent)
             raise
 
-    def _release(self, *, is_urgent: bool) -> None:
-        self._n_urgent -= is_urgent
-        for urgent in (True, False) if self._n_urgent < self._max_urgent else (False, True):
-            while (future := self._queue(is_urgent=urgent).pop(self._cost)) is not None:
-                if not future.done():
-                    self._n_urgent += urgent
-                    future.set_result(None)
-                    return
+    def _may_have(self, owner: Hashable, *, is_urgent: bool) -> bool:
+        return is_urgent or self._n_free > self._n_for_newcomers or owner not in self._held
+
+    def _take(self, owner: Hashable, *, is_urgent: bool) -> None:
+        self._n_free -= 1
+        self._n_urgent += is_urgent
+        self._held[owner] += 1
+
+    def _release(self, owner: Hashable, *, is_urgent: bool) -> None:
         self._n_free += 1
+        self._n_urgent -= is_urgent
+        self._held[owner] -= 1
+        if not self._held[owner]:
+            del self._held[owner]
+        for urgent in (True, False) if self._n_urgent < self._max_urgent else (False, True):
+            while (waiter := self._pop(is_urgent=urgent)) is not None:
+                if not waiter.slot.done():
+                    self._take(waiter.owner, is_urgent=urgent)
+                    waiter.slot.set_result(None)
+                    return
+
+    def _pop(self, *, is_urgent: bool) -> _Waiter | None:
+        return self._queue(is_urgent=is_urgent).pop(
+            self._cost, may_have=lambda owner: self._may_have(owner, is_urgent=is_urgent)
+        )
 
 
 class FairThreads:

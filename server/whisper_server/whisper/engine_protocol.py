@@ -26,6 +26,9 @@ class ModelFacts:
     """Length of the decoder's context: 448 in every published Whisper."""
     n_windows_in_flight: int
     """Number of windows that the engine needs at a time to fill its batches."""
+    n_windows_for_newcomers: int = 0
+    """Windows that it takes beyond them, of clients that have none in it: for an engine whose windows end batch by batch,
+    and would make a newcomer wait for a batch of others."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Engine(Protocol):
     def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> EngineWindow:
         """Open a window of at most 30 s, not padded. Cheap: computation starts with the first call.
 
-        An engine that computes windows one after the other takes them in turns by `owner`. One of a live session may go
+        An engine that computes windows one after the other takes them in turns by `owner`, and a turn costs what it
+        computed. One of a live session may go
         ahead of files', up to a share, and may be padded to less than 30 s.
         """

@@ -214,6 +214,9 @@ async def test_a_worker_holds_no_secret_opens_no_file_and_yields(monkeypatch: py
         # All numbers below the limit that are free are those of the two files of a job.
         assert sorted(int(path.name) for path in (proc / "fd").iterdir()) == [0, 1, 2, 3, 4]
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
+        # Niceness counts within a session only (sched_autogroup); Ctrl-C reaches no other process group.
+        assert os.getsid(pid) == os.getsid(0)
+        assert os.getpgid(pid) == pid
         assert int((proc / "oom_score_adj").read_text()) == 500
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(pid, ignored)

@@ -87,6 +87,18 @@ async def test_limit_of_two_batches_holds_for_each_item() -> None:
     assert taken == {"popular": 6, "lonely0": 1, "lonely1": 1, "lonely2": 1}
 
 
+async def test_owner_behind_others_does_not_keep_their_texts_waiting_for_long() -> None:
+    queue = queue_of(*(item("encode", owner="hours") for _ in range(9)))
+    taken = []
+    for _ in range(6):
+        queue.add(item("a", owner="hours"))
+        queue.add(item("a", owner="clip"))
+        batch = queue.next_batch()
+        taken += [one.owner for one in batch if not one.is_encoding]
+        queue.charge(batch, 0.1)
+    assert taken.index("hours") <= 3
+
+
 async def test_fail_all_fails_pending_items_only() -> None:
     done, cancelled, waiting, encoding = item("a"), item("a"), item("a"), item("encode")
     done.result.set_result("done")
@@ -111,7 +123,29 @@ async def test_encodings_take_turns_by_owner() -> None:
 
 async def test_clip_does_not_wait_for_a_batch_full_of_another_owners_windows() -> None:
     queue = queue_of(item("a", owner="clip"), *(item("encode", owner="hours") for _ in range(5)))
-    assert drain(queue) == ["encode×1", "encode×1", "a×1", "encode×1", "encode×1", "encode×1"]
+    assert drain(queue) == ["encode×1", "a×1", "encode×1", "encode×1", "encode×1", "encode×1"]
+
+
+async def test_text_of_an_owner_that_has_had_less_does_not_wait_for_others_texts() -> None:
+    """All windows of a batch end with the longest text."""
+    queue = queue_of(*(item("encode", owner="hours") for _ in range(2)))
+    queue.next_batch()
+    queue.add(item("a", "hours", owner="hours"))
+    queue.add(item("a", "clip", owner="clip"))
+    assert [one.payload for one in queue.next_batch()] == ["clip"]
+    assert drain(queue) == ["encode×1", "a×1"]
+
+
+async def test_turns_cost_what_was_computed() -> None:
+    """Silence takes as long to encode as speech; a clip's share of a batch is that of its steps."""
+    queue = queue_of(*(item("encode", owner=owner) for owner in "ab" for _ in range(9)))
+    a, b = queue.next_batch(), queue.next_batch()
+    queue.charge(a, 3.0)
+    queue.charge(b, 0.6)
+    texts = [item("a", owner="a"), item("a", owner="b")]
+    queue.charge(texts, 0.6, n_steps=[2, 1])
+    assert [queue._encodings.time_of(owner) for owner in "abc"] == pytest.approx([3.4, 0.8, 0.0])
+    assert [queue.next_batch()[0].owner for _ in range(4)] == ["b", "b", "b", "a"]
 
 
 async def test_windows_of_one_owner_wait_until_their_batch_is_full() -> None:

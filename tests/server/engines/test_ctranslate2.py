@@ -219,7 +219,7 @@ async def test_cancelled_call_removes_its_item(engine: Ctranslate2Engine, watche
     assert all(call.cancelled() for call in calls[1:])
     assert sum(watched.sizes["encode"]) <= 2
     assert watched.sizes["decode"] == [1]
-    assert len(engine._queue) == 0
+    assert engine.batches.n_queued == 0
 
 
 async def test_stop_finishes_running_batches_and_fails_queued_items(cache: Path) -> None:
@@ -230,7 +230,7 @@ async def test_stop_finishes_running_batches_and_fails_queued_items(cache: Path)
     await engine.start()
     windows = [engine.open_window(SAMPLES) for _ in range(5)]
     calls = [asyncio.create_task(window.encode()) for window in windows]
-    while len(engine._queue) != 4:
+    while engine.batches.n_queued != 4:
         await asyncio.sleep(0)
     await engine.stop()
     results = await asyncio.gather(*calls, return_exceptions=True)

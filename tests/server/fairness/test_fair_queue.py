@@ -61,6 +61,25 @@ def test_items_that_may_not_run_yet_are_passed_over() -> None:
     assert (len(queue), queue.pop(), len(queue)) == (1, "long", 0)
 
 
+def test_owners_that_may_have_no_more_are_passed_over() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.add("a", 0, "a0")
+    queue.add("b", 0, "b0")
+    assert queue.pop(may_have=lambda owner: owner != "a") == "b0"
+    assert queue.pop(may_have=lambda owner: owner != "a") is None
+    assert order(queue) == ["a0"]
+
+
+def test_times_say_who_has_had_less() -> None:
+    queue: FairQueue[str] = FairQueue()
+    assert queue.next_time() is None
+    for number in range(3):
+        queue.add("a", 0, f"a{number}")
+        queue.add("b", 0, f"b{number}")
+    assert (queue.pop(cost=2), queue.pop(cost=3)) == ("a0", "b0")
+    assert (queue.time_of("a"), queue.time_of("b"), queue.time_of("new"), queue.next_time()) == (2, 3, 0, 2)
+
+
 def test_owners_without_work_are_forgotten() -> None:
     queue: FairQueue[str] = FairQueue()
     queue.add("always", 0, "first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -97,7 +98,7 @@ async def test_failure_inside_releases_slot() -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_slot_is_lost_by_random_cancels_and_failures(seed: int) -> None:
     rng = random.Random(seed)
-    slots = FairSemaphore(4)
+    slots = FairSemaphore(6, n_for_newcomers=seed % 3)
 
     async def work(owner: int) -> None:
         async with slots.slot(owner):
@@ -113,10 +114,13 @@ async def test_no_slot_is_lost_by_random_cancels_and_failures(seed: int) -> None
     await asyncio.gather(*tasks, return_exceptions=True)
 
     assert slots.n_waiting == 0
-    async with asyncio.timeout(1), slots.slot(1), slots.slot(2), slots.slot(3), slots.slot(4):
-        fifth = asyncio.create_task(slots.slot(5).__aenter__())
+    async with AsyncExitStack() as held:
+        for owner in range(6):
+            async with asyncio.timeout(1):
+                await held.enter_async_context(slots.slot(owner))
+        seventh = asyncio.create_task(slots.slot(6).__aenter__())
         await settle_started(slots, 1)
-        fifth.cancel()
+        seventh.cancel()
         await settle()
 
 
@@ -160,3 +164,37 @@ async def test_urgent_waiters_come_first_up_to_half_of_the_slots() -> None:
     go_on.set()
     await asyncio.gather(*tasks)
     assert (slots.n_waiting, slots.n_held) == (0, 0)
+
+
+async def test_last_slots_are_for_owners_that_hold_none() -> None:
+    slots = FairSemaphore(4, n_for_newcomers=2)
+    order: list[str] = []
+    go_on = asyncio.Event()
+
+    async def work(owner: str, number: int) -> None:
+        async with slots.slot(owner):
+            order.append(f"{owner}{number}")
+            await go_on.wait()
+
+    tasks = [asyncio.create_task(work("hours", number)) for number in range(5)]
+    await settle_started(slots, 3)
+    tasks += [asyncio.create_task(work(owner, number)) for owner in ("clip", "other") for number in range(2)]
+    await settle_started(slots, 5)
+    assert order == ["hours0", "hours1", "clip0", "other0"]
+    go_on.set()
+    await asyncio.gather(*tasks)
+    assert (slots.n_waiting, slots.n_held, dict(slots._held)) == (0, 0, {})
+
+
+async def test_owner_alone_leaves_no_more_slots_than_those_for_newcomers() -> None:
+    slots = FairSemaphore(5, n_for_newcomers=2)
+    most = 0
+
+    async def work() -> None:
+        nonlocal most
+        async with slots.slot("hours"):
+            most = max(most, slots.n_held)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work() for _ in range(20)))
+    assert (most, slots.n_waiting, slots.n_held) == (3, 0, 0)
