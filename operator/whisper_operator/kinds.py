@@ -1,6 +1,7 @@
 """The kinds of Kubernetes objects that the operator reads and writes, and their URL paths. Data only.
 
-The chart's RBAC lists the same kinds: `CHILDREN` are watched and written, `LOOKED_UP` are read one by one.
+The chart's RBAC lists the same kinds: `CHILDREN` are watched and written, `OBSERVED` are watched,
+`LOOKED_UP` are read one by one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Kind:
 
 ENDPOINT = Kind(names.API_VERSION, names.KIND, names.PLURAL)
 POD = Kind("v1", "Pod", "pods")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 SECRET = Kind("v1", "Secret", "secrets")
 ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
@@ -68,12 +70,14 @@ CHILDREN = (
     POD_MONITOR,
 )
 """What an endpoint consists of, except its pods, which belong to its Deployment."""
+OBSERVED = (POD, ENDPOINT_SLICE)
+"""Made by Kubernetes from children, with their labels: watched, never written."""
 OPTIONAL = (HTTP_ROUTE, POD_MONITOR)
 """Child kinds that a cluster may lack."""
 LOOKED_UP = (SECRET, CLAIM, INGRESS_CLASS, CORE_EVENT, NODE, GATEWAY)
 
 _KNOWN: Mapping[tuple[str, str], Kind] = {
-    (kind.api_version, kind.kind): kind for kind in (ENDPOINT, POD, EVENT, LEASE, *CHILDREN, *LOOKED_UP)
+    (kind.api_version, kind.kind): kind for kind in (ENDPOINT, EVENT, LEASE, *CHILDREN, *OBSERVED, *LOOKED_UP)
 }
 
 

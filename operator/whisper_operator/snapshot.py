@@ -92,6 +92,8 @@ class ClusterSnapshot:
     """Children owned by this endpoint (by uid), by kind and name, without pods."""
     pods: tuple[Document, ...] = ()
     """Pods of this endpoint, oldest first."""
+    slices: tuple[Document, ...] | None = None
+    """EndpointSlices of the Service: the pods that it sends requests to. None: not watched."""
     secrets: Mapping[str, SecretLookup] = dataclasses.field(default_factory=dict)
     """By name, one for each Secret that the spec names."""
     existing_claim: Document | None = None

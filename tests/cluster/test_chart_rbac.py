@@ -19,7 +19,12 @@ from operator_kit.endpoints import make_endpoint
 
 COPIED = ("deployment", "service", "poddisruptionbudget", "serviceaccount")
 """Children that every endpoint has: the operator deletes one only where somebody has made a copy."""
-SELDOM = {("get", "pods"), ("get", "whisperendpoints.whisper-operator.io"), ("list", "nodes")}
+SELDOM = {
+    ("get", "pods"),
+    ("get", "endpointslices.discovery.k8s.io"),
+    ("get", "whisperendpoints.whisper-operator.io"),
+    ("list", "nodes"),
+}
 """Asked for where a watch has missed something, which cannot be brought about at will, or where a pod gets no GPU."""
 PEOPLE = {
     "view": {"get", "list", "watch"},

@@ -17,6 +17,9 @@ PULLED = (
 
 MESSAGES = {
     "serves": "1 pod serves at http://speech.team-a.svc.cluster.local/v1.",
+    "Service without endpoints": "Service speech has no endpoint yet. If that stays so, see `kubectl get endpointslices -n team-a -l "
+    "kubernetes.io/service-name=speech`, and whether kube-controller-manager runs. 1 pod is ready, but no request reaches it.",
+    "slices of another Service": "Service speech is not there yet. 1 pod is ready, but no request reaches it.",
     "slow start": f"Pod {POD}: the server runs and loads its model, for which rollout.startupSeconds allows 1800 s. "
     f"Follow it: `kubectl logs -n team-a {POD} -c server -f`.",
     "suspended": "spec.suspend is true: there are no pods. Set it to false to start them.",

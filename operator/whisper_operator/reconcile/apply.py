@@ -16,7 +16,14 @@ from whisper_operator import names
 from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.kinds import ACCOUNT, CLAIM, DEPLOYMENT
 from whisper_operator.metrics import Metrics
-from whisper_operator.reconcile.drift import CORRECTED_AFTERWARDS, NEVER_CORRECTED, correction, digest, fingerprint
+from whisper_operator.reconcile.drift import (
+    CORRECTED_AFTERWARDS,
+    NEVER_CORRECTED,
+    correction,
+    digest,
+    fingerprint,
+    replacement,
+)
 from whisper_operator.reconcile.store import Key, Store, controller_of, is_endpoint
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
@@ -114,6 +121,14 @@ class Applier:
             else {**desired, "metadata": {**desired["metadata"], "uid": live["metadata"]["uid"]}}
         )
         after = await self._corrected(live, sent, drifted=drifted)
+        if (
+            drifted
+            and known is not None
+            and key.kind not in NEVER_CORRECTED
+            and fingerprint(after, desired) != known.live
+        ):
+            # A field more in an item of a list: apply leaves it to whom it belongs.
+            after = await self._cluster.correct(after, replacement(after, desired))
         result.n_written += Key(endpoint.namespace, endpoint.name) in self._store.put(after)
         self._metrics.applies.labels(key.kind, "ok").inc()
         remembered[key] = Applied(desired_digest, fingerprint(after, desired))
@@ -160,8 +175,9 @@ class Applier:
             result.requeue_after(DELETION_POLL_S)
             result.not_ours.add(key)
             return False
-        # Left behind by `kubectl delete --cascade=orphan`.
-        if not metadata.get("ownerReferences") and names.is_ours(metadata.get("labels") or {}):
+        # Left behind by `kubectl delete --cascade=orphan`, or somebody has edited our owner reference.
+        owners = {reference.get("uid") for reference in metadata.get("ownerReferences") or ()}
+        if owner is None and owners <= {endpoint.uid} and names.is_ours(metadata.get("labels") or {}):
             return not metadata.get("deletionTimestamp")
         result.not_ours.add(key)
         whose = f"{owner['kind']} {owner['name']}" if owner is not None else "another owner"

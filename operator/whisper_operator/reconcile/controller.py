@@ -57,7 +57,7 @@ class Controller:
         served = self._served_at_start = await self._served()
         watched = [
             kinds.ENDPOINT,
-            kinds.POD,
+            *kinds.OBSERVED,
             *(kind for kind in kinds.CHILDREN if kind not in kinds.OPTIONAL or kind.kind in served),
         ]
 

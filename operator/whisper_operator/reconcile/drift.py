@@ -2,8 +2,8 @@
 
 Only what we write is compared: the API server fills in defaults and other controllers add their own fields. But the maps
 in `OWNED_MAPS`, and lists, are ours entirely: another key in a selector leaves a Service without endpoints, or a policy
-without pods. Apply merges such maps and lists of ports by key, so an extra key stays, and a changed port is refused as a
-duplicate. A JSON merge patch replaces lists and removes keys.
+without pods. Apply merges such maps and lists by key, so an extra key stays, and a changed port is refused as a duplicate.
+A JSON merge patch replaces lists and removes keys.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ OWNED_MAPS = frozenset({"selector", "podSelector", "matchLabels", "nodeSelector"
 CORRECTED_AFTERWARDS = frozenset({DEPLOYMENT.kind, "HorizontalPodAutoscaler"})
 """The API server normalizes quantities in their lists, so that equal ones look changed, and each change of a Deployment's
 template restarts pods: they are applied first, and then only what is too much is removed."""
+ASSIGNED = ("nodePort",)
+"""Fields of list items that the API server assigns: clients of a node port would lose it."""
 NEVER_CORRECTED = frozenset({CLAIM.kind})
 """Immutable."""
 
@@ -31,26 +33,31 @@ def digest(value: Any) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def projected(live: Any, desired: Any) -> Any:
+def projected(live: Any, desired: Any, *, whole_lists: bool = False) -> Any:
     """The part of the live value that the desired value covers.
 
     Of an object only the desired keys are kept, and all keys of an owned map. A list with more or fewer items than desired
-    is kept whole.
+    is kept whole, and with `whole_lists` each list.
     """
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
         return {
-            key: live[key] if _is_owned_map(key, live[key], desired[key]) else projected(live[key], desired[key])
+            key: live[key]
+            if _is_owned_map(key, live[key], desired[key])
+            else projected(live[key], desired[key], whole_lists=whole_lists)
             for key in desired
             if key in live
         }
-    if isinstance(desired, list | tuple) and isinstance(live, list) and len(desired) == len(live):
+    if not whole_lists and isinstance(desired, list | tuple) and isinstance(live, list) and len(desired) == len(live):
         return [projected(one, other) for one, other in zip(live, desired, strict=True)]
     return live
 
 
 def fingerprint(live: Document, desired: Document) -> bytes:
-    """Hash of a live object, reduced to the fields of the desired object."""
-    return digest(projected(live, desired))
+    """Hash of a live object, reduced to the fields of the desired object; its lists whole.
+
+    What the API server fills into the items of a list is the same after each apply, so another field is somebody's.
+    """
+    return digest(projected(live, desired, whole_lists=True))
 
 
 def correction(live: Document, desired: Document, *, surplus_only: bool = False) -> dict[str, Any]:
@@ -63,9 +70,16 @@ def correction(live: Document, desired: Document, *, surplus_only: bool = False)
     return {"spec": found} if found else {}
 
 
+def replacement(live: Document, desired: Document) -> dict[str, Any]:
+    """A JSON merge patch of the spec that writes all lists as desired, and removes keys that owned maps must not have."""
+    found = _correction(live.get("spec") or {}, desired.get("spec") or {}, None, is_owned=False)
+    return {"spec": found} if found else {}
+
+
 def _correction(
-    live: Mapping[str, Any], desired: Mapping[str, Any], reduced: Callable[[Any], Any], *, is_owned: bool
+    live: Mapping[str, Any], desired: Mapping[str, Any], reduced: Callable[[Any], Any] | None, *, is_owned: bool
 ) -> dict[str, Any]:
+    """`reduced` None: lists are never equal."""
     found: dict[str, Any] = {key: None for key in live if is_owned and key not in desired}
     for key, value in desired.items():
         there = live.get(key)
@@ -73,9 +87,19 @@ def _correction(
             inner = _correction(there, value, reduced, is_owned=is_owned or key in OWNED_MAPS)
             found |= {key: inner} if inner else {}
         elif isinstance(value, list | tuple) and isinstance(there, list):
-            differs = reduced(projected(there, value)) != reduced(value)
-            found |= {key: value} if differs else {}
+            differs = reduced is None or reduced(projected(there, value)) != reduced(value)
+            found |= {key: _with_assigned(there, value)} if differs else {}
     return found
+
+
+def _with_assigned(live: list[Any], desired: list[Any] | tuple[Any, ...]) -> list[Any]:
+    """The desired list with what the API server has given to its items, which a replaced list would lose."""
+    if len(live) != len(desired) or not all(isinstance(one, Mapping) for one in (*live, *desired)):
+        return list(desired)
+    return [
+        {**{key: there[key] for key in ASSIGNED if key in there}, **one}
+        for there, one in zip(live, desired, strict=True)
+    ]
 
 
 def _itself(value: Any) -> Any:

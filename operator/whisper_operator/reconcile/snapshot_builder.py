@@ -68,6 +68,7 @@ class SnapshotBuilder:
         snapshot = ClusterSnapshot(
             children=children,
             pods=pods,
+            slices=self._store.slices(key),
             secrets=lookups.secrets,
             existing_claim=lookups.existing_claim,
             ingress_class=lookups.ingress_class,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from whisper_operator import names
-from whisper_operator.kinds import ENDPOINT, POD
+from whisper_operator.kinds import ENDPOINT, ENDPOINT_SLICE, OBSERVED, POD, Kind
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import ChildKey
 
@@ -47,6 +47,7 @@ class CachedObject(NamedTuple):
 
 
 GONE_REMEMBERED = 4096
+NO_CHILDREN = frozenset(kind.kind for kind in (ENDPOINT, *OBSERVED))
 
 
 class Store:
@@ -121,15 +122,22 @@ class Store:
         return self._objects.get(Identity(kind, namespace, name))
 
     def children(self, key: Key) -> dict[ChildKey, dict[str, Any]]:
-        """Objects of an endpoint of this name, by owner reference or else by label, without pods."""
-        found = sorted(identity for identity in self._of.get(key, ()) if identity.kind not in (ENDPOINT.kind, POD.kind))
+        """Objects of an endpoint of this name, by owner reference or else by label, without what Kubernetes made of them."""
+        found = sorted(identity for identity in self._of.get(key, ()) if identity.kind not in NO_CHILDREN)
         return {ChildKey(one.kind, one.name): self._objects[one].document for one in found}
 
     def pods(self, key: Key) -> tuple[dict[str, Any], ...]:
         """Oldest first."""
-        found = [self._objects[one].document for one in self._of.get(key, ()) if one.kind == POD.kind]
+        return self._made_of(key, POD)
+
+    def slices(self, key: Key) -> tuple[dict[str, Any], ...]:
+        """EndpointSlices of the Service, which have its labels."""
+        return self._made_of(key, ENDPOINT_SLICE)
+
+    def _made_of(self, key: Key, kind: Kind) -> tuple[dict[str, Any], ...]:
+        found = [self._objects[one].document for one in self._of.get(key, ()) if one.kind == kind.kind]
         return tuple(
-            sorted(found, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
+            sorted(found, key=lambda one: (one["metadata"].get("creationTimestamp", ""), one["metadata"]["name"]))
         )
 
     def of_kind(self, kind: str) -> Mapping[Identity, CachedObject]:

@@ -59,6 +59,10 @@ _HINTS_WHERE_INVALID = (
         "failed to allocate a nodePort",
         "The cluster has no free node port: write service.type ClusterIP, or remove a Service (`kubectl get services -A`).",
     ),
+    (
+        "field can not be less than",
+        "A volume cannot shrink: write the size that it has by now in cache.persistentVolumeClaim.size, see {get}.",
+    ),
     ("spec.ports", "Something else wrote ports into it. Once {command} has removed it, the operator makes it again."),
 )
 
@@ -82,9 +86,8 @@ def refusal_issue(refusal: Refusal, view: EndpointView) -> Issue:
         hint = next(
             (text for sign, text in _HINTS_WHERE_INVALID if sign in refusal.message), "Change the spec accordingly."
         )
-        again = hint.format(
-            command=command(f"kubectl delete {refusal.key.kind.lower()} -n {view.namespace} {refusal.key.name}")
-        )
+        which = f"{refusal.key.kind.lower()} -n {view.namespace} {refusal.key.name}"
+        again = hint.format(command=command(f"kubectl delete {which}"), get=command(f"kubectl get {which}"))
         message = joined(f"The API server refused {what}: {quoted(refusal.message)}", again)
         return Issue(reason=reasons.CHILD_INVALID, message=message)
     if refusal.code == 403:

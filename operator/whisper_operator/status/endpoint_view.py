@@ -14,7 +14,7 @@ from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.snapshot import ChildKey, ClusterSnapshot
-from whisper_operator.status.accessors import get_int, get_map, get_str, get_value
+from whisper_operator.status.accessors import get_int, get_list, get_map, get_str, get_value
 from whisper_operator.status.conditions import Condition, Truth, condition_of, conditions_of
 
 ENDED_PHASES = frozenset({"Failed", "Succeeded"})
@@ -117,6 +117,19 @@ class EndpointView:
         return min(get_int(self.deployment_status, "readyReplicas"), sum(is_ready(pod) for pod in self.pods))
 
     @cached_property
+    def has_endpoint(self) -> bool:
+        """Whether the Service sends requests to a pod: an address is ready unless its slice denies it."""
+        if self.snapshot.slices is None:
+            return True
+        of_service = names.child_name(self.name)
+        slices = [one for one in self.snapshot.slices if _service_of(one) == of_service and not is_terminating(one)]
+        return any(
+            get_value(address, "conditions", "ready") is not False
+            for one in slices
+            for address in get_list(one, "endpoints")
+        )
+
+    @cached_property
     def suspended(self) -> bool:
         if self.endpoint is not None:
             return self.endpoint.spec.suspend
@@ -146,6 +159,10 @@ def is_terminating(document: Document) -> bool:
 
 def has_ended(pod: Document) -> bool:
     return get_str(pod, "status", "phase") in ENDED_PHASES
+
+
+def _service_of(endpoint_slice: Document) -> str:
+    return get_str(endpoint_slice, "metadata", "labels", "kubernetes.io/service-name")
 
 
 def is_ready(pod: Document) -> bool:

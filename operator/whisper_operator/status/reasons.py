@@ -21,6 +21,7 @@ SCALED_TO_ZERO = "ScaledToZero"
 NO_PODS = "NoPods"
 SCHEDULING = "Scheduling"
 NO_READY_PODS = "NoReadyPods"
+NO_ENDPOINTS = "NoEndpoints"
 TOO_FEW_READY_PODS = "TooFewReadyPods"
 
 INVALID_SPEC = "InvalidSpec"
@@ -80,6 +81,7 @@ REASONS: Mapping[str, str] = {
     NO_PODS: "There is no pod yet.",
     SCHEDULING: "The scheduler has not decided about a pod yet.",
     NO_READY_PODS: "No pod is ready, and nothing reports why.",
+    NO_ENDPOINTS: "Pods are ready, but the Service sends requests to none of them: it is missing, or Kubernetes has not written its EndpointSlices.",
     TOO_FEW_READY_PODS: "Some pods are ready, but fewer than `rollout.maxUnavailable` allows.",
     INVALID_SPEC: "The API server accepted the spec, but the operator cannot apply it. Running pods are left as they are.",
     NOT_ALLOWED: "The operator's settings refuse an image or an annotation of the spec. Running pods and routes are left as they are.",

@@ -1,7 +1,7 @@
 """Everything that keeps pods from starting, in the order in which a person should fix it; and the conditions Available and Progressing.
 
 Available is about requests now: the Deployment's own condition, but never True without a ready pod (a Deployment whose only
-pod may be unavailable calls itself available), and it stays True when more pods are requested. Progressing is about the
+pod may be unavailable calls itself available) or without an endpoint of the Service, and it stays True when more pods are requested. Progressing is about the
 rollout: False if it is stuck.
 """
 
@@ -84,15 +84,28 @@ def available(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
     if view.n_wanted == 0:
         return fails(AVAILABLE, no_pods_wanted(view))
     if view.n_ready and _deployment_suffices(view):
+        if not view.has_endpoint:
+            return fails(AVAILABLE, _no_endpoint(view))
         return Condition(type=AVAILABLE, status=Truth.TRUE, reason=reasons.AVAILABLE, message=count)
     if view.deployment is None:
         return fails(AVAILABLE, issues[0] if issues else _not_made(view))
     if issues:
         partly = f"Only {count}" if view.n_ready else ""
         return fails(AVAILABLE, Issue(reason=issues[0].reason, message=joined(partly, issues[0].message)))
-    if view.n_ready:
-        return fails(AVAILABLE, Issue(reason=reasons.TOO_FEW_READY_PODS, message=f"Only {count}"))
-    return fails(AVAILABLE, Issue(reason=reasons.NO_READY_PODS, message=count))
+    few = Issue(reason=reasons.TOO_FEW_READY_PODS, message=f"Only {count}")
+    return fails(AVAILABLE, few if view.n_ready else Issue(reason=reasons.NO_READY_PODS, message=count))
+
+
+def _no_endpoint(view: EndpointView) -> Issue:
+    """Pods are ready, but no request reaches them: the Service is missing, or its EndpointSlices name no ready pod."""
+    if view.child("Service") is None:
+        why = not_there("Service", view)
+    else:
+        see = command(f"kubectl get endpointslices -n {view.namespace} -l kubernetes.io/service-name={view.name}")
+        why = f"Service {view.name} has no endpoint yet. If that stays so, see {see}, and whether kube-controller-manager runs."
+    verb, them = ("is", "it") if view.n_ready == 1 else ("are", "them")
+    ready = f"{counted(view.n_ready, view.n_wanted)} {verb} ready, but no request reaches {them}."
+    return Issue(reason=reasons.NO_ENDPOINTS, message=joined(why, ready), hard=False)
 
 
 def _deployment_suffices(view: EndpointView) -> bool:

@@ -125,6 +125,16 @@ def ingress_class(name: str) -> Document:
     }
 
 
+def service() -> Document:
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata("speech"), "spec": {}}
+
+
+def endpoint_slice(of_service: str = "speech", *, ready: bool = True) -> Document:
+    about = metadata("speech-x7k2p", labels={"kubernetes.io/service-name": of_service})
+    endpoints = [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}]
+    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": about, "endpoints": endpoints}
+
+
 def http_route(*parents: Document, generation: int = 1) -> Document:
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",

@@ -23,6 +23,8 @@ from operator_kit.situation import (
     stuck,
 )
 
+NO_ENDPOINTS = {"reason": "NoEndpoints", "Available": "False NoEndpoints"}
+
 OF_PODS: Mapping[str, Situation] = {
     "rollout is paused": Situation(
         {},
@@ -31,6 +33,12 @@ OF_PODS: Mapping[str, Situation] = {
     ),
     # ── all is well, or will be ──
     "serves": Situation({}, serving(), {}),
+    "Service without endpoints": Situation(
+        {}, serving(live.service(), slices=(live.endpoint_slice(ready=False),)), held_back(**NO_ENDPOINTS)
+    ),
+    "slices of another Service": Situation(
+        {}, serving(slices=(live.endpoint_slice("other"),)), held_back(**NO_ENDPOINTS)
+    ),
     "new": Situation({}, snapshot_of(), coming("Creating", Progressing="Unknown Creating", **NO_POD)),
     "no pod yet": Situation(
         {}, snapshot_of(live.deployment(total=0)), coming("NoReadyPods", Progressing="True RollingOut", **NO_POD)
