@@ -24,6 +24,7 @@ PATHS = ("/openapi/v3/api/v1", "/openapi/v3/apis/networking.k8s.io/v1", "/openap
 TYPES = (
     "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior",
     "io.k8s.api.core.v1.Affinity",
+    "io.k8s.api.core.v1.Container",
     "io.k8s.api.core.v1.EnvVar",
     "io.k8s.api.core.v1.HostAlias",
     "io.k8s.api.core.v1.PodDNSConfig",
@@ -37,15 +38,23 @@ TYPES = (
 LEFT_OUT = {
     ("io.k8s.api.core.v1.ResourceRequirements", "claims"),
     ("io.k8s.api.core.v1.EnvVarSource", "fileKeyRef"),
+    ("io.k8s.api.core.v1.Probe", "terminationGracePeriodSeconds"),
     ("io.k8s.api.autoscaling.v2.HPAScalingRules", "tolerance"),
 }
 """Need parts of a pod that a WhisperEndpoint does not have, or are behind a feature gate."""
 ONLY = {
+    "io.k8s.api.core.v1.Container": {
+        *("name", "image", "imagePullPolicy", "command", "args", "env", "resources", "volumeMounts"),
+        *("startupProbe", "readinessProbe", "livenessProbe"),
+    },
+    "io.k8s.api.core.v1.HTTPGetAction": {"path", "port", "scheme"},
     "io.k8s.api.core.v1.Volume": {"name", "configMap", "emptyDir", "persistentVolumeClaim", "secret"},
     "io.k8s.api.core.v1.VolumeMount": {"name", "mountPath", "subPath", "readOnly"},
 }
-"""What is taken of a type: volumes that PodSecurity `restricted` allows and that give no token of the API server."""
+"""What is taken of a type: volumes that PodSecurity `restricted` allows and that give no token of the API server; containers
+without a security context, which the operator writes."""
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 QUANTITY_PATTERN = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
 )
@@ -68,6 +77,10 @@ def resolved(schema: Mapping[str, Any], known: Mapping[str, Schema], name: str =
         either = [{"type": "integer"}, {"type": "string"}]
         text = "A quantity, such as 500m or 2Gi."
         return {"description": text, "anyOf": either, "x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN}
+    if name == INT_OR_STRING:
+        either = [{"type": "integer"}, {"type": "string"}]
+        text = "A number or a name."
+        return {"description": text, "anyOf": either, "x-kubernetes-int-or-string": True}
     made: Schema = {"description": shortened(schema["description"])} if "description" in schema else {}
     made |= {key: schema[key] for key in KEPT if key in schema}
     if "properties" in schema:

@@ -5,7 +5,9 @@ Only the metrics; other modules update them. Nothing is global, so that two oper
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,16 +18,35 @@ from whisper_runtime.metrics import PrefixedMetrics
 _SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
+@dataclass(frozen=True, order=True)
+class EndpointState:
+    """The condition Ready of an endpoint: `status` is True, False or Unknown."""
+
+    namespace: str
+    name: str
+    status: str
+    reason: str
+
+
 class _Endpoints(Collector):
-    def __init__(self, by_reason: Callable[[], dict[tuple[str, str], int]]) -> None:
-        self._by_reason = by_reason
+    def __init__(self, states: Callable[[], Iterable[EndpointState]]) -> None:
+        self._states = states
 
     def collect(self) -> Iterator[Metric]:
+        states = sorted(self._states())
         text = "WhisperEndpoints, by status and reason of their condition Ready"
         family = GaugeMetricFamily("whisper_operator_endpoints", text, labels=["ready", "reason"])
-        for labels, count in sorted(self._by_reason().items()):
+        for labels, count in sorted(Counter((one.status, one.reason) for one in states).items()):
             family.add_metric(labels, count)
         yield family
+        # Not `namespace` and `endpoint`: those of a scraped series are the operator's own.
+        text = "1 while the condition Ready of a WhisperEndpoint is True, else 0"
+        each = GaugeMetricFamily(
+            "whisper_operator_endpoint_ready", text, labels=["endpoint_namespace", "endpoint_name", "reason"]
+        )
+        for one in states:
+            each.add_metric([one.namespace, one.name, one.reason], one.status == "True")
+        yield each
 
 
 class Metrics(PrefixedMetrics):
@@ -61,6 +82,6 @@ class Metrics(PrefixedMetrics):
         self.queue_depth.set_function(depth)
         self.watch_age_seconds.set_function(watch_age_s)
 
-    def watch_endpoints(self, by_reason: Callable[[], dict[tuple[str, str], int]]) -> None:
-        """Calls this at every scrape: number of endpoints by status and reason of Ready."""
-        self.registry.register(_Endpoints(by_reason))
+    def watch_endpoints(self, states: Callable[[], Iterable[EndpointState]]) -> None:
+        """Calls this at every scrape."""
+        self.registry.register(_Endpoints(states))

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 import whisper_operator.metrics
 import whisper_server.metrics
 from chart_kit.charts import OPERATOR
+from whisper_operator.metrics import EndpointState
 from whisper_operator.status.reasons import REASONS
 
 ALERTS = yaml.safe_load((OPERATOR / "files/monitoring/alerts.yaml").read_text())
@@ -23,7 +24,7 @@ def measured() -> dict[str, set[str]]:
     """Names of all series, with their labels."""
     server, operator = whisper_server.metrics.Metrics(), whisper_operator.metrics.Metrics()
     server.watch_worker_deaths(lambda: 0)
-    operator.watch_endpoints(lambda: {("True", "Ready"): 1})
+    operator.watch_endpoints(lambda: [EndpointState("team-a", "speech", "True", "Ready")])
     return {**series(server.registry), **series(operator.registry)}
 
 

@@ -31,6 +31,11 @@ def check_cluster_policy(endpoint: Endpoint, settings: Settings) -> None:
 def _images(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
     if endpoint.spec.pod.image:
         yield "pod.image", endpoint.spec.pod.image
+    for field, containers in (
+        ("initContainers", endpoint.spec.pod.init_containers),
+        ("sidecars", endpoint.spec.pod.sidecars),
+    ):
+        yield from ((f"pod.{field}[{number}].image", each["image"]) for number, each in enumerate(containers))
     models = (endpoint.spec.cache or Cache()).image
     if models:
         yield "cache.image.reference", models.reference

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from whisper_operator import names
+from whisper_operator.manifests.containers import UNPRIVILEGED, init_containers
 from whisper_operator.manifests.documents import plain, present
 from whisper_operator.manifests.environment import environment
 from whisper_operator.manifests.placement import placement
@@ -35,10 +36,11 @@ def make_pod_template(endpoint: Endpoint, settings: Settings, digest: str) -> di
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # an endpoint named vllm must not set VLLM_PORT
         "terminationGracePeriodSeconds": grace_period_s(endpoint),
-        "securityContext": _pod_security(pod.fs_group if pod.fs_group is not None else defaults.fs_group),
+        "securityContext": _pod_security(endpoint, settings),
         **placement(endpoint, settings),
         **present(imagePullSecrets=_pull_secrets(endpoint, settings)),
         **present(hostAliases=plain(pod.host_aliases), dnsConfig=plain(pod.dns_config)),
+        **present(initContainers=init_containers(endpoint, settings)),
         "containers": [_container(endpoint, settings, mounts)],
         "volumes": volumes,
     }
@@ -73,8 +75,7 @@ def _container(endpoint: Endpoint, settings: Settings, mounts: list[dict[str, An
         "env": environment(endpoint, settings, resources),
         "resources": resources,
         "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
+            **plain(UNPRIVILEGED),
             "readOnlyRootFilesystem": True,
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -83,10 +84,14 @@ def _container(endpoint: Endpoint, settings: Settings, mounts: list[dict[str, An
     }
 
 
-def _pod_security(fs_group: int | None) -> dict[str, Any]:
-    """The user id is the image's, or OpenShift's; a fixed one would not work everywhere."""
+def _pod_security(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
+    """The user id is the spec's, else the image's, or OpenShift's; a fixed one would not work everywhere."""
+    pod = endpoint.spec.pod
+    wanted = {"runAsUser": pod.security_context.run_as_user, "runAsGroup": pod.security_context.run_as_group}
+    user = {name: number for name, number in wanted.items() if number is not None}
+    fs_group = pod.fs_group if pod.fs_group is not None else settings.defaults.fs_group
     group = {} if fs_group is None else {"fsGroup": fs_group, "fsGroupChangePolicy": "OnRootMismatch"}
-    return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **group}
+    return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **user, **group}
 
 
 def _probes(endpoint: Endpoint) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from whisper_operator import names
 from whisper_operator.manifests.documents import metadata, plain, pod_selector, present
+from whisper_operator.resource.access import NetworkPolicy
 from whisper_operator.resource.choices import Egress
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Defaults, Settings
@@ -56,20 +57,21 @@ def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any
                 {"ports": [_port(names.HTTP_PORT)], **present(**{"from": plain(wanted.from_)})},
                 {"ports": [_port(names.METRICS_PORT)], "from": monitoring},
             ],
-            **_egress(wanted.egress, settings.defaults),
+            **_egress(wanted, settings.defaults),
         },
     }
 
 
-def _egress(allowed: Egress, defaults: Defaults) -> dict[str, Any]:
-    if allowed is Egress.ANY:
+def _egress(wanted: NetworkPolicy, defaults: Defaults) -> dict[str, Any]:
+    if wanted.egress is Egress.ANY:
         return {}
-    if allowed is Egress.NONE:
-        return {"egress": []}
+    peers = [{"to": plain(wanted.to)}] if wanted.to else []
+    if wanted.egress is Egress.NONE:
+        return {"egress": peers}
     dns = {"ports": [_port(port, protocol) for port in DNS_PORTS for protocol in ("UDP", "TCP")]}
     servers = (HUB, defaults.http_proxy, defaults.https_proxy, defaults.hf_endpoint)
     ports = sorted({port_of(server) for server in servers if server})
-    return {"egress": [dns, {"ports": [_port(port) for port in ports]}]}
+    return {"egress": [dns, {"ports": [_port(port) for port in ports]}, *peers]}
 
 
 def port_of(address: str) -> int:

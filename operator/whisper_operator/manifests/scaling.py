@@ -45,15 +45,18 @@ def make_autoscaler(endpoint: Endpoint) -> dict[str, Any] | None:
             "scaleTargetRef": {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": endpoint.name},
             "minReplicas": wanted.min_replicas,
             "maxReplicas": wanted.max_replicas,
-            "metrics": [_metric(wanted)],
+            "metrics": [_metric(wanted, has_sidecars=bool(endpoint.spec.pod.sidecars))],
             "behavior": plain({**BEHAVIOR, **(wanted.behavior or {})}),
         },
     }
 
 
-def _metric(wanted: Autoscaling) -> dict[str, Any]:
+def _metric(wanted: Autoscaling, *, has_sidecars: bool) -> dict[str, Any]:
     if wanted.metric is ScalingMetric.CPU:
         target = {"type": "Utilization", "averageUtilization": wanted.target}
+        if has_sidecars:  # of the server alone: a sidecar without a request would leave the pod without a metric
+            of_server = {"name": "cpu", "container": names.CONTAINER, "target": target}
+            return {"type": "ContainerResource", "containerResource": of_server}
         return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
     target = {"type": "AverageValue", "averageValue": str(wanted.target)}
     return {"type": "Pods", "pods": {"metric": {"name": POD_METRICS[wanted.metric]}, "target": target}}

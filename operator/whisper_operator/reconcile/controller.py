@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 
 from whisper_operator import kinds
 from whisper_operator.cluster.api import KubernetesCluster
 from whisper_operator.cluster.connection import Connection
 from whisper_operator.cluster_protocol import ApiError
-from whisper_operator.metrics import Metrics
+from whisper_operator.metrics import EndpointState, Metrics
 from whisper_operator.reconcile.reconciler import Reconciler
 from whisper_operator.reconcile.resync import Resync
 from whisper_operator.reconcile.store import Key, Store
@@ -96,7 +95,7 @@ class Controller:
             enqueue=on_change,
         )
         self._metrics.watch(lambda: queue.depth, self._meter.age_s)
-        self._metrics.watch_endpoints(self._by_reason)
+        self._metrics.watch_endpoints(self._states)
         await run_until_first_ends(
             queue.run(self._settings.workers),
             self._watch(watcher, kopf_started),
@@ -151,14 +150,12 @@ class Controller:
             [kind.kind for kind in kinds.OPTIONAL if await self._cluster.serves(kind.api_version, kind.kind)]
         )
 
-    def _by_reason(self) -> dict[tuple[str, str], int]:
-        counts: Counter[tuple[str, str]] = Counter()
+    def _states(self) -> Iterator[EndpointState]:
         for key in self._store.endpoints():
             document = self._store.endpoint(key) or {}
             conditions = (document.get("status") or {}).get("conditions") or ()
             ready: Document = next((one for one in conditions if one["type"] == "Ready"), {})
-            counts[ready.get("status", "Unknown"), ready.get("reason", "")] += 1
-        return dict(counts)
+            yield EndpointState(*key, ready.get("status", "Unknown"), ready.get("reason", ""))
 
 
 async def run_until_first_ends(*parts: Coroutine[None, None, None]) -> None:

@@ -45,6 +45,12 @@ class NetworkPolicy:
         "Where the pods may connect to. any: anywhere; hub: DNS, port 443 for Hugging Face, and the ports of the operator's proxy and mirror; none: nowhere, for a model that is in the image or in a cache that stays.",
         choices.Egress.ANY,
     )
+    to: tuple[Document, ...] = spec_field(
+        "Peers that the pods may connect to besides what egress hub or none lets through, at any port: a mirror, a proxy, a storage. For names, add the cluster's DNS where egress is none.",
+        (),
+        embedded="io.k8s.api.networking.v1.NetworkPolicyPeer",
+        maxItems=32,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -67,8 +67,17 @@ ACCESS_RULES: tuple[Rule, ...] = (
         message="without a NetworkPolicy nothing is narrowed: write enabled true, or leave from and egress out",
     ),
     Rule(
-        at="spec.access.networkPolicy.from[]",
-        rule="has(self.ipBlock) ? !(has(self.podSelector) || has(self.namespaceSelector)) : (has(self.podSelector) || has(self.namespaceSelector))",
-        message="write either ipBlock, or podSelector, namespaceSelector or both",
+        at="spec.access.networkPolicy",
+        field="to",
+        rule="!has(self.to) || self.to.size() == 0 || (self.enabled && self.egress != 'any')",
+        message="egress any lets everything through: write egress hub or none (and enabled true), or leave to out",
+    ),
+    *(
+        Rule(
+            at=f"spec.access.networkPolicy.{peers}[]",
+            rule="has(self.ipBlock) ? !(has(self.podSelector) || has(self.namespaceSelector)) : (has(self.podSelector) || has(self.namespaceSelector))",
+            message="write either ipBlock, or podSelector, namespaceSelector or both",
+        )
+        for peers in ("from", "to")
     ),
 )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
-from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE, NAMESPACE, NETWORK, OBJECT_NAME, QUANTITY
+from whisper_operator.resource.fields import IMAGE, LABEL_KEY, LABEL_VALUE, NAMESPACE, NETWORK, OBJECT_NAME, QUANTITY
 
 _ADDRESS = {"minLength": 2, "maxLength": 45, "pattern": r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$|^[0-9a-fA-F]*:[0-9a-fA-F:.]*$"}
 _VOLUME_NAME = {"minLength": 1, "maxLength": 63, "pattern": NAMESPACE["pattern"]}
@@ -84,8 +84,27 @@ _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "io.k8s.api.core.v1.Affinity": {
         "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms": {"minItems": 1}
     },
+    "io.k8s.api.core.v1.Container": {
+        "name": _VOLUME_NAME,
+        "image": IMAGE,
+        "imagePullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+        "volumeMounts": {"maxItems": 8},
+        **{
+            f"{name}.periodSeconds": {"minimum": 1, "maximum": 3600}
+            for name in ("startupProbe", "readinessProbe", "livenessProbe")
+        },
+    },
 }
 """Type → field (dots for fields of fields, * for the values of a map, [] for items) → keywords of its schema."""
+
+_INSIDE: Mapping[str, Mapping[str, str]] = {
+    "io.k8s.api.core.v1.Container": {
+        "env[]": "io.k8s.api.core.v1.EnvVar",
+        "volumeMounts[]": "io.k8s.api.core.v1.VolumeMount",
+        "resources": "io.k8s.api.core.v1.ResourceRequirements",
+    }
+}
+"""Type → field → the type whose limits hold there, too."""
 
 _ANYWHERE: Mapping[str, Mapping[str, Any]] = {
     "topologyKey": {"minLength": 1, **LABEL_KEY},
@@ -111,6 +130,7 @@ _LABEL_OPERATORS = {"enum": ["DoesNotExist", "Exists", "In", "NotIn"]}
 _MAX_ITEMS = 32
 
 _LISTS: Mapping[str, Mapping[str, Any]] = {
+    "io.k8s.api.core.v1.Container": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     "io.k8s.api.core.v1.EnvVar": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     "io.k8s.api.core.v1.HostAlias": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["ip"]},
     "io.k8s.api.core.v1.Volume": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
@@ -129,6 +149,9 @@ def embedded_schema(type_name: str) -> dict[str, Any]:
     _bound(schema)
     for path, limits in _LIMITS.get(type_name, {}).items():
         _at(schema, path).update(limits)
+    for at, inner in _INSIDE.get(type_name, {}).items():
+        for path, limits in _LIMITS[inner].items():
+            _at(schema, f"{at}.{path}").update(limits)
     return schema
 
 

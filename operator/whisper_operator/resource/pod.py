@@ -125,6 +125,20 @@ class LocalObjectReference:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SecurityContext:
+    """The user that the pods' containers run as; all else is what PodSecurity `restricted` asks for."""
+
+    run_as_user: int | None = spec_field(
+        "User id, never root. Absent: the image's, or the one that OpenShift chooses.",
+        minimum=1,
+        maximum=2_147_483_647,
+    )
+    run_as_group: int | None = spec_field(
+        "Group id. Absent: the image's, or root's group.", minimum=0, maximum=2_147_483_647
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Pod:
     """Other fields of the pods."""
 
@@ -164,6 +178,7 @@ class Pod:
     fs_group: int | None = spec_field(
         "Group that owns mounted volumes. Absent: the operator's default.", minimum=0, maximum=2_147_483_647
     )
+    security_context: SecurityContext = spec_field("The user that the pods' containers run as.", SecurityContext())
     labels: Mapping[str, str] = spec_field(
         "Labels of the pods. Those of the operator cannot be set.", {}, maxProperties=64, values=LABEL_VALUE
     )
@@ -192,4 +207,16 @@ class Pod:
         (),
         embedded="io.k8s.api.core.v1.VolumeMount",
         maxItems=32,
+    )
+    init_containers: tuple[Document, ...] = spec_field(
+        "Containers that end before the server starts, one after the other, once the sidecars run: to fetch a model, for instance. They may mount pod.volumes and the operator's volumes cache and scratch.",
+        (),
+        embedded="io.k8s.api.core.v1.Container",
+        maxItems=8,
+    )
+    sidecars: tuple[Document, ...] = spec_field(
+        "Containers that run beside the server, from before its start until after its end, with the same volumes as initContainers. Needs Kubernetes 1.29 or later.",
+        (),
+        embedded="io.k8s.api.core.v1.Container",
+        maxItems=8,
     )

@@ -67,7 +67,12 @@ _IMAGES = tuple(
         rule=f"!has(self.{field}) || self.{field}.matches(r'{_IN_LOWER_CASE}')",
         message="a repository has no capital letters: write it in lower case, such as registry.example.com/team/whisper-server:1",
     )
-    for at, field in (("spec.pod", "image"), ("spec.cache.image", "reference"))
+    for at, field in (
+        ("spec.pod", "image"),
+        ("spec.cache.image", "reference"),
+        ("spec.pod.initContainers[]", "image"),
+        ("spec.pod.sidecars[]", "image"),
+    )
 )
 
 POD_RULES: tuple[Rule, ...] = (
@@ -146,6 +151,7 @@ POD_RULES: tuple[Rule, ...] = (
     *_requirements_of("spec.pod.affinity", "io.k8s.api.core.v1.Affinity"),
     *_requirements_of("spec.pod.topologySpreadConstraints[]", "io.k8s.api.core.v1.TopologySpreadConstraint"),
     *_requirements_of("spec.access.networkPolicy.from[]", "io.k8s.api.networking.v1.NetworkPolicyPeer"),
+    *_requirements_of("spec.access.networkPolicy.to[]", "io.k8s.api.networking.v1.NetworkPolicyPeer"),
     *(
         Rule(
             at=f"spec.pod.resources.{kind}",

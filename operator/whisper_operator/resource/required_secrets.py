@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 
 
@@ -32,14 +33,10 @@ def pod_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:
     if api_keys := spec.access.api_keys_secret_ref:
         make = "generic {} --from-literal=CLIENT=KEY"
         yield RequiredSecret(field="access.apiKeysSecretRef", name=api_keys.name, any_key=True, make=make)
-    for index, variable in enumerate(spec.pod.env):
-        ref = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
-        if ref.get("name") and not ref.get("optional"):
-            key = str(ref.get("key", ""))
-            make = f"generic {{}} --from-literal={key}=…"
-            yield RequiredSecret(
-                field=f"pod.env[{index}]", name=str(ref["name"]), keys=(key,), may_be_empty=True, make=make
-            )
+    yield from _of_variables("pod.env", spec.pod.env)
+    for field, containers in (("pod.initContainers", spec.pod.init_containers), ("pod.sidecars", spec.pod.sidecars)):
+        for index, container in enumerate(containers):
+            yield from _of_variables(f"{field}[{index}].env", container.get("env") or ())
     for index, volume in enumerate(spec.pod.volumes):
         secret = volume.get("secret") or {}
         if secret.get("secretName") and not secret.get("optional"):
@@ -47,6 +44,17 @@ def pod_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:
             make = "generic {} --from-file=…"
             yield RequiredSecret(
                 field=f"pod.volumes[{index}]", name=str(secret["secretName"]), keys=keys, may_be_empty=True, make=make
+            )
+
+
+def _of_variables(path: str, variables: Iterable[Document]) -> Iterator[RequiredSecret]:
+    for index, variable in enumerate(variables):
+        ref = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+        if ref.get("name") and not ref.get("optional"):
+            key = str(ref.get("key", ""))
+            make = f"generic {{}} --from-literal={key}=…"
+            yield RequiredSecret(
+                field=f"{path}[{index}]", name=str(ref["name"]), keys=(key,), may_be_empty=True, make=make
             )
 
 

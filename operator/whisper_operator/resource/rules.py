@@ -7,6 +7,7 @@ other places (ratcheting). Data only; rules about the pod are in `pod_rules`, th
 from __future__ import annotations
 
 from whisper_operator.resource.access_rules import ACCESS_RULES
+from whisper_operator.resource.container_rules import CONTAINER_RULES
 from whisper_operator.resource.pod_rules import POD_RULES
 from whisper_operator.resource.rule import Rule
 from whisper_operator.resource.volume_rules import VOLUME_RULES
@@ -206,4 +207,14 @@ _CACHE = (
     ),
 )
 
-RULES: tuple[Rule, ...] = (*_NAME, *_GPU, *_NUMBERS, *_REPLICAS, *_CACHE, *ACCESS_RULES, *POD_RULES, *VOLUME_RULES)
+RULES: tuple[Rule, ...] = (
+    *_NAME,
+    *_GPU,
+    *_NUMBERS,
+    *_REPLICAS,
+    *_CACHE,
+    *ACCESS_RULES,
+    *POD_RULES,
+    *VOLUME_RULES,
+    *CONTAINER_RULES,
+)

@@ -5,7 +5,6 @@ Pods without a node are handled in `scheduling`; `pods` combines the issues of s
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import signal
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ from whisper_operator import names
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.status import reasons
-from whisper_operator.status.accessors import get_int, get_list, get_map, get_str, get_value
+from whisper_operator.status.accessors import get_int, get_list, get_str, get_value
 from whisper_operator.status.conditions import condition_of
+from whisper_operator.status.container import Container
 from whisper_operator.status.endpoint_view import EndpointView, is_ready, node_of, parse_time, pod_name
 from whisper_operator.status.issue import command, joined, quoted
 from whisper_operator.status.mounts import preparing
@@ -37,48 +37,6 @@ _PULL_ADVICE = (
 )  # fmt: skip
 _MISSING_SECRET = re.compile(r'secret "[^"]+" not found|couldn\'t find key \S+ in Secret|non-existent secret key')
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*\b")
-_NOT_A_CRASH = frozenset({"Unknown", "ContainerStatusUnknown"})
-"""Terminations that the node caused: it restarted, or lost track of the container."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Container:
-    """A container of a pod: its spec and its status."""
-
-    pod: Document
-    spec: Document
-    status: Document
-
-    @property
-    def name(self) -> str:
-        return get_str(self.status, "name")
-
-    @property
-    def namespace(self) -> str:
-        return str(self.pod["metadata"]["namespace"])
-
-    @property
-    def who(self) -> str:
-        return "the server" if self.name == names.CONTAINER else f"container {self.name}"
-
-    @property
-    def waiting(self) -> Document:
-        return get_map(self.status, "state", "waiting")
-
-    @property
-    def last_end(self) -> Document:
-        """Its current or last termination; empty if it never terminated, or if the node caused it."""
-        ended = get_map(self.status, "state", "terminated") or get_map(self.status, "lastState", "terminated")
-        return {} if get_str(ended, "reason") in _NOT_A_CRASH else ended
-
-    @property
-    def is_up(self) -> bool:
-        return bool(self.status.get("ready"))
-
-    def see_logs(self, *, previous: bool = False, follow: bool = False) -> str:
-        which = f"{' --previous' if previous else ''}{' -f' if follow else ''}"
-        text = f"kubectl logs -n {self.namespace} {pod_name(self.pod)} -c {self.name}{which}"
-        return command(text)
 
 
 def pod_issue_of(pod: Document, view: EndpointView) -> PodIssue | None:
@@ -137,6 +95,8 @@ def _image(container: Container, view: EndpointView) -> PodIssue:
     reason, said = get_str(container.waiting, "reason"), get_str(container.waiting, "message")
     words = _BACK_OFF.sub("", said)
     image, field = get_str(container.spec, "image") or get_str(container.status, "image"), "pod.image"
+    if container.name != names.CONTAINER:
+        field = f"the image of {container.name} in pod.{container.field}"
     cache = view.endpoint.spec.cache if view.endpoint else None
     if cache and cache.image and cache.image.reference in said:
         image, field = cache.image.reference, "cache.image.reference"
@@ -159,7 +119,9 @@ def _ended(container: Container, view: EndpointView) -> PodIssue:
         return PodIssue(
             reason=reasons.OUT_OF_MEMORY,
             text=f"{who} was killed for using more memory than {what}.",
-            advice="Raise pod.resources.limits.memory (and requests.memory), or serve a smaller model.",
+            advice="Raise pod.resources.limits.memory (and requests.memory), or serve a smaller model."
+            if container.name == names.CONTAINER
+            else f"Raise its resources.limits.memory in pod.{container.field}.",
         )
     if code in {0, 137, 143} and _ran_s(end) >= NEARLY_ALL * view.startup_seconds:
         return PodIssue(
@@ -209,6 +171,9 @@ def _not_made(container: Container) -> PodIssue:
 
 
 def _not_ready(container: Container, view: EndpointView) -> PodIssue:
+    if container.field == "initContainers":
+        text = f"{container.who} still runs, and the server starts after its end."
+        return PodIssue(reason=reasons.NOT_READY, text=text, advice=f"See {container.see_logs()}.", hard=False)
     if container.status.get("started"):
         return PodIssue(
             reason=reasons.NOT_READY,

@@ -52,11 +52,15 @@ def _pod(**pod: Any) -> Document:
 REQUIREMENTS = (
     *(f"spec.pod.affinity.{path}" for path in requirement_paths("io.k8s.api.core.v1.Affinity")),
     "spec.pod.topologySpreadConstraints[].labelSelector.matchExpressions[]",
-    "spec.access.networkPolicy.from[].namespaceSelector.matchExpressions[]",
-    "spec.access.networkPolicy.from[].podSelector.matchExpressions[]",
+    *(
+        f"spec.access.networkPolicy.{peers}[].{selector}.matchExpressions[]"
+        for peers in ("from", "to")
+        for selector in ("namespaceSelector", "podSelector")
+    ),
 )
 """Where labels are compared with values."""
 _BESIDE: Document = {
+    "networkPolicy": {"egress": "hub"},
     "podAffinityTerm": {"topologyKey": "zone"},
     "requiredDuringSchedulingIgnoredDuringExecution[]": {"topologyKey": "zone"},
     "preferredDuringSchedulingIgnoredDuringExecution[]": {"weight": 1},
@@ -288,6 +292,51 @@ REFUSED: tuple[Refused, ...] = (
         },
         "spec.pod.volumeMounts: Invalid value: cache.image is mounted at /models",
     ),
+    *(
+        refused
+        for field in ("initContainers", "sidecars")
+        for refused in (
+            Refused(
+                _pod(**{field: [{"name": "mine"}]}),
+                f"spec.pod.{field}[0].image: Invalid value: write the container's image",
+            ),
+            Refused(
+                _pod(**{field: [{"name": "server", "image": "a:1"}]}),
+                f'spec.pod.{field}[0].name: Invalid value: "server": the container of the server has the name',
+            ),
+            Refused(
+                _pod(**{field: [{"name": "mine", "image": "Mine:1"}]}),
+                f"spec.pod.{field}[0].image: Invalid value: a repository has no capital letters",
+            ),
+            Refused(
+                _pod(
+                    **{
+                        field: [
+                            {"name": "a", "image": "a:1", "volumeMounts": [{"name": "api-keys", "mountPath": "/keys"}]}
+                        ]
+                    }
+                ),
+                f"spec.pod.{field}: Invalid value: a volumeMount has the name of no volume",
+            ),
+        )
+    ),
+    Refused(
+        _pod(initContainers=[{"name": "a", "image": "a:1", "livenessProbe": {"httpGet": {"path": "/", "port": 80}}}]),
+        "spec.pod.initContainers[0]: Invalid value: it ends before the server starts, so nothing probes it",
+    ),
+    Refused(
+        _pod(initContainers=[{"name": "a", "image": "a:1"}], sidecars=[{"name": "a", "image": "a:1"}]),
+        "spec.pod.sidecars: Invalid value: pod.initContainers has a container of the same name",
+    ),
+    Refused(_pod(securityContext={"runAsUser": 0}), "spec.pod.securityContext.runAsUser: Invalid value: 0"),
+    Refused(
+        {"access": {"networkPolicy": {"to": [{"podSelector": {}}]}}},
+        "spec.access.networkPolicy.to: Invalid value: egress any lets everything through",
+    ),
+    Refused(
+        {"access": {"networkPolicy": {"egress": "hub", "to": [{}]}}},
+        "spec.access.networkPolicy.to[0]: Invalid value: write either ipBlock",
+    ),
     Refused(_pod(labels={"a/b/c": "x"}), "spec.pod.labels: Invalid value: write keys such as team"),
     Refused(_pod(annotations={"-a": "x"}), "spec.pod.annotations: Invalid value: write keys such as team"),
     Refused(_pod(nodeSelector={"a b": "x"}), "spec.pod.nodeSelector: Invalid value: write keys such as team"),
@@ -510,6 +559,24 @@ ACCEPTED: dict[str, Document] = {
                 {"name": "words", "mountPath": "/etc/words", "readOnly": True},
                 {"name": "data", "mountPath": "/models/mine", "subPath": "mine"},
             ],
+            "initContainers": [
+                {
+                    "name": "fetch",
+                    "image": "fetch:1",
+                    "command": ["fetch", "--to=/cache/mine"],
+                    "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "store", "key": "token"}}}],
+                    "volumeMounts": [{"name": "scratch", "mountPath": "/work"}, {"name": "data", "mountPath": "/data"}],
+                    "resources": {"limits": {"memory": "1Gi"}},
+                }
+            ],
+            "sidecars": [
+                {
+                    "name": "proxy",
+                    "image": "registry.example.com/team/proxy:1",
+                    "readinessProbe": {"httpGet": {"path": "/ready", "port": 9000}, "periodSeconds": 5},
+                }
+            ],
+            "securityContext": {"runAsUser": 1000, "runAsGroup": 0},
             "runtimeClassName": "nvidia",
             "serviceAccountName": "speech",
             "fsGroup": 0,
