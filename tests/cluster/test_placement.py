@@ -161,6 +161,20 @@ FULL: Document = {
         "volumes": [{"name": "words", "configMap": {"name": "words", "optional": True}}],
         "volumeMounts": [{"name": "words", "mountPath": "/etc/words", "readOnly": True}],
         "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "securityContext": {"runAsUser": 1000, "runAsGroup": 1000},
+        "initContainers": [
+            {
+                "name": "fetch",
+                "image": "fetch:1",
+                "command": ["fetch"],
+                "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+                "volumeMounts": [{"name": "scratch", "mountPath": "/work", "subPath": "fetch"}],
+                "resources": {"limits": {"memory": "64Mi"}},
+            }
+        ],
+        "sidecars": [
+            {"name": "proxy", "image": "proxy:1", "readinessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 5}}
+        ],
     },
 }
 SPECS: dict[str, Document] = {
