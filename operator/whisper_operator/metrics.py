@@ -6,7 +6,7 @@ Only the metrics; other modules update them. Nothing is global, so that two oper
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -74,8 +74,15 @@ class Metrics(PrefixedMetrics):
         self.missed_events = self.counter(
             "missed_events", "Changes that a resync found and no watch event reported, by kind", ["kind"]
         )
+        self.image_rollout_endpoints = self.gauge(
+            "image_rollout_endpoints", "Endpoints in a staged rollout of a new default image, by stage", ["stage"]
+        )
         self.queue_depth = self.gauge("queue_depth", "Endpoints waiting for a worker")
         self.watch_age_seconds = self.gauge("watch_age_seconds", "Time since the quietest watch received data")
+
+    def observe_image_rollout(self, n_by_stage: Mapping[str, int]) -> None:
+        for stage in ("waiting", "rolling", "failed"):
+            self.image_rollout_endpoints.labels(stage).set(n_by_stage.get(stage, 0))
 
     def watch(self, depth: Callable[[], float], watch_age_s: Callable[[], float]) -> None:
         """Calls these at every scrape."""

@@ -99,6 +99,11 @@ class Settings:
         "*-snippet,*-snippets,*/config-backend*",
         "annotations that endpoints may not set on Ingresses, Services and pods, separated by commas; `*`: any characters",
     )
+    image_rollout_at_once: int = setting(
+        env.whole_number(0, 1000),
+        "5",
+        "endpoints that get a new default image of the server at the same time; the next ones follow when these are ready; `0`: all at once",
+    )
     cluster_domain: str = setting(env.matching(_DNS_NAME, "a domain"), "cluster.local", "domain of Services")
     log_level: str = setting(
         env.one_of("debug", "info", "warning", "error"), "info", "`debug`, `info`, `warning` or `error`"

@@ -85,6 +85,16 @@ class NodeOffer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageHold:
+    """An endpoint that keeps an earlier default image until its turn comes."""
+
+    kept: str
+    wanted: str
+    stopped_by: str = ""
+    """`namespace/name` of the endpoint that is not ready with the new image; empty: the rollout goes on."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClusterSnapshot:
     """Everything that the status is computed from, except the endpoint itself."""
 
@@ -110,5 +120,6 @@ class ClusterSnapshot:
     """Nodes with extended resources; read only for pods that got no node. None: not read, or the operator may not."""
     route_owner: str = ""
     """`namespace/name` of the older endpoint that owns this class, host and path; empty: none."""
+    image_hold: ImageHold | None = None
     refusals: tuple[Refusal, ...] = ()
     """Children that the last apply could not write."""

@@ -33,6 +33,7 @@ SETTING_OF = {
     "ingressController": "ingress_controller",
     "policy.allowedImageRegistries": "allowed_image_registries",
     "policy.refusedAnnotations": "refused_annotations",
+    "imageRollout.atOnce": "image_rollout_at_once",
     "clusterDomain": "cluster_domain",
     "reconcile.workers": "workers",
     "reconcile.driftSeconds": "drift_seconds",

@@ -10,9 +10,10 @@ from typing import Any
 
 from whisper_operator.kinds import OPTIONAL
 from whisper_operator.manifests.cluster_policy import check_cluster_policy
+from whisper_operator.manifests.default_image import earlier_default, has_rolled_out, keeping, staged_image
 from whisper_operator.manifests.deployment import make_deployment
 from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy
-from whisper_operator.manifests.resolved import resolve
+from whisper_operator.manifests.resolved import image_of, resolve
 from whisper_operator.manifests.routes import make_http_route, make_ingress, names_no_class, route_keys, url_of
 from whisper_operator.manifests.scaling import make_autoscaler
 from whisper_operator.manifests.services import make_pod_monitor, make_service, make_service_account
@@ -21,7 +22,18 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
-__all__ = ["make_children", "names_no_class", "resolve", "route_keys", "url_of"]
+__all__ = [
+    "earlier_default",
+    "has_rolled_out",
+    "image_of",
+    "keeping",
+    "make_children",
+    "names_no_class",
+    "resolve",
+    "route_keys",
+    "staged_image",
+    "url_of",
+]
 
 OPTIONAL_KINDS = frozenset(kind.kind for kind in OPTIONAL)
 """Kinds that a cluster may lack."""
@@ -35,13 +47,14 @@ def make_children(
     ingress_controller: str,
     default_class: str = "",
     deployed: Document | None = None,
+    in_turn: bool = False,
 ) -> tuple[dict[str, Any], ...]:
     """All children in the order in which they are applied: what the pods need comes before the Deployment.
 
     `served_kinds` are those of OPTIONAL_KINDS that the cluster has. `ingress_controller` is a short name (contour,
     nginx, haproxy, alb, openshift, none) or `spec.controller` of the Ingress' class. `default_class` is the name of the
     cluster's default IngressClass, if it has one. `deployed` is the current Deployment: while the settings of its pods
-    are the same, they keep their template. Raises SpecError if the spec cannot be applied.
+    are the same, they keep their template. `in_turn`: it gets a new default image in a staged rollout. Raises SpecError if the spec cannot be applied.
     """
     check_cluster_policy(endpoint, settings)
     children = (
@@ -49,7 +62,7 @@ def make_children(
         make_cache_claim(endpoint),
         make_network_policy(endpoint, settings),
         make_service(endpoint, ingress_controller),
-        make_deployment(endpoint, settings, deployed),
+        make_deployment(endpoint, settings, deployed, in_turn=in_turn),
         make_disruption_budget(endpoint),
         make_ingress(endpoint, ingress_controller, default_class),
         make_http_route(endpoint),

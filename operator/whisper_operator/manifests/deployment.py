@@ -7,6 +7,7 @@ from typing import Any
 from whisper_operator import names
 from whisper_operator.errors import SpecError
 from whisper_operator.manifests import pinned_template
+from whisper_operator.manifests.default_image import image_annotations
 from whisper_operator.manifests.documents import metadata, pod_selector
 from whisper_operator.manifests.pods import grace_period_s, make_pod_template
 from whisper_operator.manifests.resolved import uses_gpu
@@ -19,16 +20,20 @@ PULL_MARGIN_S = 600
 """Time to pull the image, before the pod's startup time begins."""
 
 
-def make_deployment(endpoint: Endpoint, settings: Settings, deployed: Document | None) -> dict[str, Any]:
+def make_deployment(
+    endpoint: Endpoint, settings: Settings, deployed: Document | None, *, in_turn: bool = False
+) -> dict[str, Any]:
     """The Deployment. `replicas` is always the spec's, so scaling is done on the endpoint.
 
-    `deployed` is the current one; its pod template is kept while the settings of the pods are the same.
+    `deployed` is the current one; its pod template is kept while the settings of the pods are the same. `in_turn`: it gets
+    a new default image in a staged rollout.
     """
     digest = pinned_template.settings_hash(endpoint, settings)
     written = make_pod_template(endpoint, settings, digest)
     template = pinned_template.template_of(deployed, written) or written
     packed = pinned_template.as_text(template)
     remembered = {names.TEMPLATE_ANNOTATION: packed} if packed else {}
+    remembered |= image_annotations(endpoint, settings, deployed, in_turn=in_turn)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

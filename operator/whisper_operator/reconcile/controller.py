@@ -81,6 +81,7 @@ class Controller:
         resync = Resync(self._cluster, self._store, self._metrics, kinds=watched, namespaces=namespaces)
         started_s = time.monotonic()
         await resync.fill()
+        reconciler.image_turns.resume()
         for key in self._store.endpoints():
             on_change(key)
         fields = {"endpoints": queue.depth, "seconds": round(time.monotonic() - started_s, 1)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,36 +20,25 @@ from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.apply import DELETION_POLL_S, Applier, ApplyResult
-from whisper_operator.reconcile.cached_reader import CachedReader, LookupResults
+from whisper_operator.reconcile.cached_reader import CachedReader
+from whisper_operator.reconcile.image_turns import ImageTurns, Turn
+from whisper_operator.reconcile.inputs import NO_CLASS, NO_RESULTS, Inputs, parsed, relevant_fields
 from whisper_operator.reconcile.route_conflicts import RouteConflicts
 from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, poll_delay_s
 from whisper_operator.reconcile.store import Key, Store
 from whisper_operator.reconcile.work_queue import Result
 from whisper_operator.resource.fields import Document
-from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 from whisper_operator.snapshot import ChildKey
 
 log = logging.getLogger(__name__)
 
-NO_RESULTS = LookupResults({}, None, None, {}, None)
-NO_CLASS: Document = {"metadata": {"name": ""}, "spec": {}}
 ROUTES = (INGRESS.kind, HTTP_ROUTE.kind)
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything that a reconciliation depends on. If it is unchanged, there is nothing to do."""
-
-    changes: int
-    lookups: LookupResults
-    route_owner: str
-    served_kinds: frozenset[str]
 
 
 class Reconciler:
@@ -76,6 +65,7 @@ class Reconciler:
         self._now = now
         self._applier = Applier(cluster, store, metrics, clock)
         self.route_conflicts = RouteConflicts(store, enqueue)
+        self.image_turns = ImageTurns(settings, store, metrics, enqueue)
         self.reader = CachedReader(cluster, settings, clock)
         self._snapshots = SnapshotBuilder(store, self.reader, settings.missing_seconds)
         self._done_inputs: dict[Key, Inputs] = {}
@@ -107,32 +97,39 @@ class Reconciler:
         if self._uids.setdefault(key, uid) != uid:
             self._applier.forget(self._uids[key])
             self._uids[key] = uid
-        endpoint, problem = _parsed(document)
+        endpoint, problem = parsed(document)
         lookups = await self.reader.read(endpoint) if endpoint else NO_RESULTS
         ingress = endpoint.spec.exposure.ingress if endpoint and endpoint.spec.exposure else None
         if ingress and manifests.names_no_class(ingress):
             self.route_conflicts.set_default_class((lookups.ingress_class or NO_CLASS)["metadata"]["name"])
-        inputs = Inputs(changes, lookups, self.route_conflicts.owner_of(key), self._served_kinds)
+        verdict = self.image_turns.verdict(key)
+        inputs = Inputs(changes, lookups, self.route_conflicts.owner_of(key), verdict, self._served_kinds)
         if self._done_inputs.get(key) == inputs:
             return "unchanged", Result(requeue_after_s=lookups.requeue_after_s)
-        result = ApplyResult()
+        result, turn = ApplyResult(), Turn(self._settings)
         if endpoint is not None:
+            deployed = await self._deployed(endpoint)
+            turn = self.image_turns.turn_of(key, document, endpoint, deployed)
             try:
-                result = await self._applier.apply_children(endpoint, await self._desired_children(endpoint, inputs))
+                children = self._desired_children(endpoint, inputs, deployed, turn)
+                result = await self._applier.apply_children(endpoint, children)
             except SpecError as error:
                 problem = error
-        built = await self._report(document, endpoint, problem, inputs, result)
+        built = await self._report(document, endpoint, problem, inputs, result=result, turn=turn)
         return self._settle(key, inputs, result, built)
 
-    async def _desired_children(self, endpoint: Endpoint, inputs: Inputs) -> list[dict[str, Any]]:
+    def _desired_children(
+        self, endpoint: Endpoint, inputs: Inputs, deployed: Document | None, turn: Turn
+    ) -> list[dict[str, Any]]:
         ingress_class = inputs.lookups.ingress_class or NO_CLASS
         children = manifests.make_children(
             endpoint,
-            self._settings,
+            turn.settings,
             served_kinds=self._served_kinds,
             ingress_controller=self._settings.ingress_controller or ingress_class["spec"].get("controller", ""),
             default_class=ingress_class["metadata"]["name"],
-            deployed=await self._deployed(endpoint),
+            deployed=deployed,
+            in_turn=turn.is_staged,
         )
         return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
 
@@ -152,7 +149,9 @@ class Reconciler:
         endpoint: Endpoint | None,
         problem: SpecError | None,
         inputs: Inputs,
+        *,
         result: ApplyResult,
+        turn: Turn,
     ) -> SnapshotResult:
         """Writes the status if it has changed."""
         built = await self._snapshots.build(
@@ -161,6 +160,7 @@ class Reconciler:
             served_kinds=inputs.served_kinds,
             route_owner=inputs.route_owner,
             refusals=tuple(result.refusals),
+            image_hold=turn.hold,
             now=self._now(),
         )
         new = status.make_status(
@@ -168,12 +168,14 @@ class Reconciler:
             problem,
             document=document,
             snapshot=built.snapshot,
-            resolved=manifests.resolve(endpoint, self._settings) if endpoint and problem is None else None,
+            resolved=manifests.resolve(endpoint, turn.settings) if endpoint and problem is None else None,
             url=manifests.url_of(endpoint, self._settings, inputs.lookups.gateways) if endpoint else "",
             now=self._now(),
         )
         if new != document.get("status"):
             await self._write(document, new, result)
+        if endpoint is not None:
+            self.image_turns.note(Key(endpoint.namespace, endpoint.name), new, turn)
         return built
 
     async def _write(self, document: Document, new: dict[str, Any], result: ApplyResult) -> None:
@@ -193,7 +195,7 @@ class Reconciler:
                 return
             raise
         result.n_written += Key(metadata["namespace"], metadata["name"]) in self._store.put(after)
-        if _relevant_fields(after) != _relevant_fields(document):
+        if relevant_fields(after) != relevant_fields(document):
             # The answer already holds a newer spec, so its event will not count as a change.
             result.requeue_after(0)
         self._metrics.applies.labels("WhisperEndpointStatus", "ok").inc()
@@ -229,16 +231,4 @@ class Reconciler:
         self._refused_since.pop(key, None)
         self._applier.forget(self._uids.pop(key, ""))
         self._store.forget(key)
-
-
-def _parsed(document: Document) -> tuple[Endpoint | None, SpecError | None]:
-    try:
-        return parse_endpoint(document), None
-    except SpecError as error:
-        return None, error
-
-
-def _relevant_fields(document: Document) -> tuple[object, ...]:
-    """The fields of the endpoint that a reconciliation depends on."""
-    metadata = document["metadata"]
-    return tuple(metadata.get(name) for name in ("generation", "labels", "annotations", "deletionTimestamp"))
+        self.image_turns.forget(key)

@@ -13,7 +13,7 @@ from whisper_operator.kinds import CLAIM
 from whisper_operator.reconcile.cached_reader import CachedReader, LookupResults
 from whisper_operator.reconcile.store import Key, Store, controller_of
 from whisper_operator.resource.fields import Document
-from whisper_operator.snapshot import ChildKey, ClusterSnapshot, Refusal
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot, ImageHold, Refusal
 
 STUCK_AFTER_S = 3.0
 """Events are read for a pod that has been on its node for this long and whose containers give no reason."""
@@ -53,6 +53,7 @@ class SnapshotBuilder:
         served_kinds: frozenset[str],
         route_owner: str,
         refusals: tuple[Refusal, ...],
+        image_hold: ImageHold | None = None,
         now: datetime,
     ) -> SnapshotResult:
         metadata = document["metadata"]
@@ -78,6 +79,7 @@ class SnapshotBuilder:
             nodes=await self._reader.nodes() if any(map(asks_for_devices, refused)) else None,
             route_owner=route_owner,
             refusals=refusals,
+            image_hold=image_hold,
         )
         waits = [poll_delay_s(self._poll_s, age_s(waiting, now)) for waiting in (*quiet, *claims, *refused)]
         return SnapshotResult(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import conditions_of
+from whisper_operator.status.default_image import TYPE as DEFAULT_IMAGE
 from whisper_operator.status.readiness import READY, VALID
 from whisper_operator.status.routes import TYPE as EXPOSED
 from whisper_operator.status.scaling import TYPE as AUTOSCALING
@@ -15,7 +16,7 @@ from whisper_operator.status.scheduling import TYPE as SCHEDULED
 from whisper_operator.status.workload import PROGRESSING
 
 NORMAL, WARNING = "Normal", "Warning"
-_REPORTED = (READY, VALID, SCHEDULED, PROGRESSING, EXPOSED, AUTOSCALING)
+_REPORTED = (READY, VALID, SCHEDULED, PROGRESSING, EXPOSED, AUTOSCALING, DEFAULT_IMAGE)
 _HARMLESS = frozenset(
     {
         reasons.SUSPENDED,
@@ -27,7 +28,7 @@ _HARMLESS = frozenset(
         reasons.ROUTE_PENDING,
     }
 )
-_SILENT = frozenset({reasons.CREATING, reasons.NO_READY_PODS})
+_SILENT = frozenset({reasons.CREATING, reasons.NO_READY_PODS, reasons.IMAGE_WAITING})
 """Transient states that get no Event."""
 
 

@@ -68,6 +68,9 @@ GATEWAY_API_MISSING = "GatewayApiMissing"
 AUTOSCALER_PENDING = "AutoscalerPending"
 TOO_MANY_REPLICAS = "TooManyReplicas"
 
+IMAGE_WAITING = "ImageWaiting"
+IMAGE_ROLLOUT_STOPPED = "ImageRolloutStopped"
+
 REASONS: Mapping[str, str] = {
     READY: "Ready=True: enough pods serve, and nothing prevents further pods from starting.",
     VALID: "Valid=True: the spec can be applied.",
@@ -121,5 +124,7 @@ REASONS: Mapping[str, str] = {
     INGRESS_CLASS_MISSING: "The IngressClass does not exist, or the cluster has no default one.",
     GATEWAY_API_MISSING: "The cluster does not serve HTTPRoute: the Gateway API is not installed.",
     AUTOSCALER_PENDING: "The HorizontalPodAutoscaler has not decided anything yet.",
+    IMAGE_WAITING: "DefaultImage=False: a new default image is rolled out to a few endpoints at a time, and this one waits for its turn.",
+    IMAGE_ROLLOUT_STOPPED: "DefaultImage=False: an endpoint that got the new default image is not ready with it, so the others keep theirs.",
     TOO_MANY_REPLICAS: "Autoscaling=True: the autoscaler wants more pods than `autoscaling.maxReplicas`.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from operator_kit import live_objects as live
@@ -22,7 +23,9 @@ from operator_kit.situation import (
     serving,
     stuck,
 )
+from whisper_operator.snapshot import ImageHold
 
+HOLD = ImageHold(kept="registry.example.com/whisper-server:1", wanted="registry.example.com/whisper-server:2")
 NO_ENDPOINTS = {"reason": "NoEndpoints", "Available": "False NoEndpoints"}
 
 OF_PODS: Mapping[str, Situation] = {
@@ -38,6 +41,12 @@ OF_PODS: Mapping[str, Situation] = {
     ),
     "slices of another Service": Situation(
         {}, serving(slices=(live.endpoint_slice("other"),)), held_back(**NO_ENDPOINTS)
+    ),
+    "waits for a new default image": Situation({}, serving(image_hold=HOLD), {"DefaultImage": "False ImageWaiting"}),
+    "rollout of an image has stopped": Situation(
+        {},
+        serving(image_hold=dataclasses.replace(HOLD, stopped_by="team-b/other")),
+        {"DefaultImage": "False ImageRolloutStopped"},
     ),
     "new": Situation({}, snapshot_of(), coming("Creating", Progressing="Unknown Creating", **NO_POD)),
     "no pod yet": Situation(

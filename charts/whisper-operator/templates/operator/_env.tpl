@@ -60,6 +60,8 @@
   value: {{ join "," .Values.policy.allowedImageRegistries | quote }}
 - name: REFUSED_ANNOTATIONS
   value: {{ join "," .Values.policy.refusedAnnotations | quote }}
+- name: IMAGE_ROLLOUT_AT_ONCE
+  value: {{ .Values.imageRollout.atOnce | quote }}
 - name: CLUSTER_DOMAIN
   value: {{ .Values.clusterDomain | quote }}
 - name: LOG_LEVEL

@@ -1,0 +1,80 @@
+"""Whether an endpoint gets a new default image now: what `image_rollout` decides, for the Deployment that there is.
+
+Only endpoints that serve wait: without pods that serve there is nothing to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from whisper_operator import manifests, names
+from whisper_operator.kinds import DEPLOYMENT
+from whisper_operator.manifests.documents import from_registry
+from whisper_operator.metrics import Metrics
+from whisper_operator.reconcile.image_rollout import ImageRollout, Stage
+from whisper_operator.reconcile.inputs import truth_of
+from whisper_operator.reconcile.store import Key, Store
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Endpoint
+from whisper_operator.settings import Settings
+from whisper_operator.snapshot import ImageHold
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What an endpoint gets."""
+
+    settings: Settings
+    """With the default image that its pods are to have."""
+    hold: ImageHold | None = None
+    """It keeps an earlier one."""
+    is_staged: bool = False
+    """It gets a new one in its turn."""
+
+
+class ImageTurns:
+    """The staged rollout, as the reconciler sees it."""
+
+    def __init__(self, settings: Settings, store: Store, metrics: Metrics, enqueue: Callable[[Key], None]) -> None:
+        self._settings = settings
+        self._store = store
+        self._rollout = ImageRollout(settings.image_rollout_at_once, enqueue, metrics.observe_image_rollout)
+
+    def resume(self) -> None:
+        """At start, once the store is full."""
+        registry = self._settings.defaults.image_registry
+        images = (self._settings.server_image_gpu, self._settings.server_image_cpu)
+        self._rollout.resume(self._store, (from_registry(image, registry) for image in images))
+
+    def verdict(self, key: Key) -> tuple[bool, str]:
+        return self._rollout.verdict(key)
+
+    def forget(self, key: Key) -> None:
+        self._rollout.set(key, None)
+
+    def turn_of(self, key: Key, document: Document, endpoint: Endpoint, deployed: Document | None) -> Turn:
+        """`document` has the previous status. An endpoint whose turn it is counts as rolling from now on."""
+        kept = manifests.earlier_default(endpoint, self._settings, deployed)
+        before = document.get("status") or {}
+        if not kept or truth_of(before, "Available") != "True":
+            return Turn(self._settings)
+        is_well = truth_of(before, "Progressing") != "False"
+        if self._rollout.takes_turn(key, is_well=is_well):
+            return Turn(self._settings, is_staged=is_well and self._settings.image_rollout_at_once > 0)
+        wanted = manifests.image_of(endpoint, self._settings)
+        hold = ImageHold(kept=kept, wanted=wanted, stopped_by=self._rollout.verdict(key)[1])
+        return Turn(manifests.keeping(self._settings, kept), hold)
+
+    def note(self, key: Key, new: dict[str, Any], turn: Turn) -> None:
+        """Once the new status is known: whether an endpoint that got an image in its turn is done, or has failed."""
+        cached = self._store.cached(DEPLOYMENT.kind, key.namespace, names.child_name(key.name))
+        deployed = None if cached is None else cached.document
+        if turn.hold is not None:
+            return
+        if deployed is None or not manifests.staged_image(deployed) or manifests.has_rolled_out(deployed):
+            self._rollout.set(key, None)
+        else:
+            is_stuck = truth_of(new, "Progressing") == "False"
+            self._rollout.set(key, Stage.FAILED if is_stuck else Stage.ROLLING)

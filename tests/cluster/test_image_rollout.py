@@ -1,0 +1,82 @@
+"""A new version of the operator brings a new image: one endpoint after the other gets it, and a failure stops the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster_kit.cluster import Cluster
+from cluster_kit.reading import condition
+from operator_kit.end_state import wait_until_ready
+from operator_kit.endpoints import make_endpoint
+from operator_kit.operator_process import IMAGES, OperatorProcess
+
+NAMES = ("a", "b", "c")
+OLD, NEW = IMAGES["SERVER_IMAGE_CPU"], "registry.test/whisper-server:newer"
+SOON_S, AGAIN_S = 20.0, 90.0
+"""When Kubernetes tries a pod again that a quota has refused is for Kubernetes to say: the more often it was, the later."""
+
+pytestmark = pytest.mark.usefixtures("crd")
+
+
+def quota(namespace: str, n_pods: int) -> dict[str, object]:
+    about = {"name": "pods", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": about, "spec": {"hard": {"pods": str(n_pods)}}}
+
+
+def images(cluster: Cluster, namespace: str) -> dict[str, str]:
+    found = cluster.find("deployments", namespace)
+    return {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"][0]["image"] for one in found}
+
+
+def under_way(cluster: Cluster, namespace: str) -> int:
+    """Deployments that have pods of both images, or none that is ready."""
+    found = cluster.find("deployments", namespace)
+    return sum(one["status"].get("updatedReplicas", 0) != one["status"].get("readyReplicas") for one in found)
+
+
+def waits_for(cluster: Cluster, namespace: str, name: str) -> str:
+    return str(condition(cluster.get("wep", name, namespace), "DefaultImage").get("reason", ""))
+
+
+def test_new_default_image_is_rolled_out_in_turns_and_stops_at_a_failure(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    cluster.apply(*(make_endpoint({"gpu": {"class": "none"}}, name=name, namespace=namespace) for name in NAMES))
+    with OperatorProcess(cluster.kubeconfig, tmp_path / "old").running():
+        wait_until_ready(cluster, namespace, *NAMES)
+    cluster.apply(
+        quota(namespace, len(NAMES))
+    )  # an old pod goes after the new one is ready, so there is no room for it
+    cluster.wait(lambda: "hard" in cluster.get("quota", "pods", namespace).get("status", {}), SOON_S, "the quota holds")
+    settings = {"SERVER_IMAGE_CPU": NEW, "IMAGE_ROLLOUT_AT_ONCE": "1"}
+    with OperatorProcess(cluster.kubeconfig, tmp_path / "new", settings).kept_running() as operator:
+        stopped = {"a": "", "b": "ImageRolloutStopped", "c": "ImageRolloutStopped"}
+
+        def reasons() -> dict[str, str]:
+            return {name: waits_for(cluster, namespace, name) for name in NAMES}
+
+        cluster.wait(lambda: reasons() == stopped, SOON_S, "the rollout has stopped at a")
+        said = condition(cluster.get("wep", "b", namespace), "DefaultImage")["message"]
+        assert f"because WhisperEndpoint {namespace}/a does not get ready with it" in said
+        assert condition(cluster.get("wep", "b", namespace), "Ready")["status"] == "True"
+        assert operator.metrics()["image_rollout_endpoints", 'stage="failed"'] == 1
+
+        operator.kill()
+        operator.wait_until_leading()
+        cluster.wait(lambda: reasons() == stopped, SOON_S, "it is still so after a restart")
+        assert images(cluster, namespace) == {"a": NEW, "b": OLD, "c": OLD}
+
+        cluster.delete("quota", "pods", namespace=namespace)
+        most = 0
+
+        def all_new() -> bool:
+            nonlocal most
+            most = max(most, under_way(cluster, namespace))
+            return set(images(cluster, namespace).values()) == {NEW}
+
+        cluster.wait(all_new, AGAIN_S, "all have the new image")
+        assert most == 1
+        wait_until_ready(cluster, namespace, *NAMES)
+        cluster.wait(lambda: set(reasons().values()) == {""}, SOON_S, "none waits")

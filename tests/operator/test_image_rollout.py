@@ -1,0 +1,133 @@
+"""A new default image reaches a few endpoints at a time, and no other one after a failure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operator_kit.chosen import CPU_IMAGE, operator_settings
+from operator_kit.endpoints import parsed_endpoint
+from operator_kit.judgements import by_type, judged
+from operator_kit.situation import serving
+from whisper_operator.manifests import earlier_default, keeping, make_children
+from whisper_operator.reconcile.image_rollout import ImageRollout, Plan, Stage, planned
+from whisper_operator.reconcile.store import Key
+from whisper_operator.settings import Settings
+from whisper_operator.snapshot import ImageHold
+from whisper_operator.status.events import events_between
+
+Document = dict[str, Any]
+A, B, C, D = (Key("n", name) for name in "abcd")
+WAITING, UNWELL, ROLLING, FAILED = Stage
+CPU = {"gpu": {"class": "none"}}
+STAGED = "whisper-operator.io/staged-image"
+
+
+def test_as_many_roll_as_are_allowed_in_the_order_of_names() -> None:
+    assert planned({C: WAITING, A: WAITING, B: WAITING}, 2) == Plan(frozenset({A, B}))
+    assert planned({C: WAITING, A: ROLLING, B: WAITING}, 2) == Plan(frozenset({B}))
+    assert planned({C: WAITING, A: ROLLING, B: ROLLING}, 2) == Plan()
+    assert planned({C: WAITING, A: ROLLING, B: ROLLING}, 1) == Plan()
+
+
+def test_failure_stops_all_others() -> None:
+    assert planned({A: WAITING, B: FAILED, C: ROLLING, D: UNWELL}, 3) == Plan(stopped_by=B)
+
+
+def test_unwell_endpoints_come_last() -> None:
+    assert planned({A: UNWELL, B: WAITING}, 2) == Plan(frozenset({B}))
+    assert planned({A: UNWELL, B: ROLLING}, 2) == Plan()
+    assert planned({A: UNWELL, D: UNWELL}, 1) == Plan(frozenset({A}))
+
+
+def test_next_endpoint_is_enqueued_when_one_is_done_and_all_when_one_fails() -> None:
+    enqueued: list[Key] = []
+    counts: list[dict[str, int]] = []
+    rollout = ImageRollout(1, enqueued.append, lambda found: counts.append(dict(found)))
+    assert [rollout.takes_turn(key, is_well=True) for key in (A, B, C)] == [True, False, False]
+    assert rollout.takes_turn(A, is_well=True)
+    assert (rollout.verdict(B), enqueued) == ((True, ""), [])
+    rollout.set(A, Stage.FAILED)
+    assert (rollout.verdict(B), enqueued) == ((True, "n/a"), [B, C])
+    rollout.set(A, None)
+    assert (rollout.verdict(B), rollout.verdict(C)) == ((False, ""), (True, ""))
+    assert enqueued[2:] == [B, C]
+    assert rollout.takes_turn(B, is_well=True)
+    assert counts[-1] == {"waiting": 1, "rolling": 1}
+    rollout.set(B, None)
+    assert enqueued[-1] == C
+
+
+def test_no_endpoint_waits_where_all_go_at_once() -> None:
+    rollout = ImageRollout(0, lambda key: None, lambda counts: None)
+    assert all(rollout.takes_turn(key, is_well=False) for key in (A, B, C))
+    assert rollout.verdict(C) == (False, "")
+
+
+def deployed(spec: Document, settings: Settings, **more: Any) -> Document:
+    made = make_children(parsed_endpoint(spec), settings, served_kinds=frozenset(), ingress_controller="", **more)
+    return next(child for child in made if child["kind"] == "Deployment")
+
+
+NEWER = operator_settings(server_image_cpu="new:2", server_image_gpu="new-gpu:2")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "waits"),
+    [
+        (CPU, CPU, True),
+        (CPU, {**CPU, "replicas": 3}, True),
+        (CPU, {**CPU, "rollout": {"drainSeconds": 7}}, False),
+        (CPU, {**CPU, "pod": {"image": "mine:1"}}, False),
+        ({**CPU, "pod": {"image": "mine:1"}}, CPU, False),
+        ({**CPU, "pod": {"image": "mine:1"}}, {**CPU, "pod": {"image": "mine:1"}}, False),
+    ],
+)
+def test_only_a_new_default_is_waited_for(before: Document, after: Document, waits: bool) -> None:
+    there = deployed(before, operator_settings())
+    found = earlier_default(parsed_endpoint(after), NEWER, there)
+    assert found == (CPU_IMAGE if waits else "")
+    assert earlier_default(parsed_endpoint(after), NEWER, None) == ""
+
+
+def test_endpoint_that_waits_keeps_its_pods() -> None:
+    there = deployed(CPU, operator_settings())
+    kept = deployed(CPU, keeping(NEWER, CPU_IMAGE), deployed=there)
+    assert kept == there
+
+
+def test_deployment_is_marked_until_all_pods_run_the_new_image() -> None:
+    there = deployed(CPU, operator_settings())
+    turn = deployed(CPU, NEWER, deployed=there, in_turn=True)
+    assert turn["metadata"]["annotations"][STAGED] == "new:2"
+    counts = {"updatedReplicas": 1, "replicas": 1, "availableReplicas": 1}
+    for status, is_marked in (({}, True), ({**counts, "replicas": 2}, True), (counts, False)):
+        after = deployed(CPU, NEWER, deployed={**turn, "status": status})
+        assert (STAGED in after["metadata"]["annotations"]) is is_marked
+
+
+def test_status_says_what_an_endpoint_waits_for() -> None:
+    hold = ImageHold(kept="old:1", wanted="new:2")
+    waits = judged(CPU, serving(image_hold=hold))
+    assert by_type(waits)["DefaultImage"] == (
+        "False",
+        "ImageWaiting",
+        (
+            "Pods keep old:1, the earlier default image of the operator. new:2 is rolled out to a few endpoints at a time; "
+            "this one gets it by itself."
+        ),
+    )
+    stopped = judged(CPU, serving(image_hold=ImageHold(kept="old:1", wanted="new:2", stopped_by="team-b/other")))
+    assert by_type(stopped)["DefaultImage"][1:] == (
+        "ImageRolloutStopped",
+        (
+            "The rollout of new:2 has stopped, because WhisperEndpoint team-b/other does not get ready with it: see "
+            "`kubectl describe wep -n team-b other`. It goes on once that one is ready, is deleted, or has a pod.image of its own. "
+            "Pods keep old:1, the earlier default image of the operator."
+        ),
+    )
+    assert by_type(stopped)["Ready"][0] == "True"
+    assert "DefaultImage" not in by_type(judged(CPU, serving()))
+    assert [each.reason for each in events_between({"status": waits}, stopped)] == ["ImageRolloutStopped"]
+    assert events_between({"status": judged(CPU, serving())}, waits) == ()
