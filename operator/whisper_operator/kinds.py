@@ -57,6 +57,8 @@ GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
+CLAIM_TEMPLATE = Kind("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
+
 CHILDREN = (
     ACCOUNT,
     CLAIM,
@@ -68,11 +70,12 @@ CHILDREN = (
     INGRESS,
     HTTP_ROUTE,
     POD_MONITOR,
+    CLAIM_TEMPLATE,
 )
 """What an endpoint consists of, except its pods, which belong to its Deployment."""
 OBSERVED = (POD, ENDPOINT_SLICE)
 """Made by Kubernetes from children, with their labels: watched, never written."""
-OPTIONAL = (HTTP_ROUTE, POD_MONITOR)
+OPTIONAL = (HTTP_ROUTE, POD_MONITOR, CLAIM_TEMPLATE)
 """Child kinds that a cluster may lack."""
 LOOKED_UP = (SECRET, CLAIM, INGRESS_CLASS, CORE_EVENT, NODE, GATEWAY)
 

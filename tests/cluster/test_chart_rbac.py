@@ -80,6 +80,12 @@ def default_class_endpoint(namespace: str) -> dict[str, Any]:
     return make_endpoint(spec, name="other", namespace=namespace)
 
 
+def claiming_endpoint(namespace: str) -> dict[str, Any]:
+    """Its pods get no device."""
+    spec = {"gpu": {"class": "auto", "deviceClassName": "gpu.nvidia.com"}}
+    return make_endpoint(spec, name="claiming", namespace=namespace)
+
+
 def bare_endpoint(namespace: str, name: str) -> dict[str, Any]:
     """What is left when all that can be left out is."""
     spec = {
@@ -114,7 +120,7 @@ def copies_left(cluster: Cluster, namespace: str) -> list[str]:
 
 
 def children(cluster: Cluster, namespace: str) -> set[str]:
-    kinds = "deploy,svc,sa,pdb,hpa,ing,netpol,pvc,httproute,podmonitor"
+    kinds = "deploy,svc,sa,pdb,hpa,ing,netpol,pvc,httproute,podmonitor,resourceclaimtemplates"
     return {one["kind"] for one in cluster.find(kinds, namespace, "app.kubernetes.io/managed-by=whisper-operator")}
 
 
@@ -144,7 +150,7 @@ def test_the_operator_needs_all_of_its_rights_and_no_other(cluster: Cluster, nam
     with released(cluster, namespace) as release:
         with operator_of(release, tmp_path / "first").running():
             cluster.apply(full_endpoint(namespace), routed_endpoint(namespace))
-            cluster.apply(default_class_endpoint(namespace))
+            cluster.apply(default_class_endpoint(namespace), claiming_endpoint(namespace))
             cluster.wait(lambda: reason(cluster, "full", namespace) == "SecretMissing", 60, "the Secrets are missed")
             cluster.apply(secret(namespace, "token", "token"), secret(namespace, "keys", "anna"))
             cluster.wait(lambda: reason(cluster, "full", namespace) == "Ready", 60, "full is ready")
@@ -152,12 +158,12 @@ def test_the_operator_needs_all_of_its_rights_and_no_other(cluster: Cluster, nam
             cluster.wait(
                 lambda: reason(cluster, "other", namespace) == "IngressClassMissing", 60, "no class is the default one"
             )
-            assert len(children(cluster, namespace)) == 10
+            cluster.wait(lambda: len(children(cluster, namespace)) == 11, 60, "every child is made")
             cluster.apply(*[copy_of(cluster.get(kind, "full", namespace)) for kind in COPIED])
             cluster.wait(lambda: not copies_left(cluster, namespace), 60, "the copies are gone")
         # Without PodMonitors, and with endpoints that need as little as can be: all else goes.
         with operator_of(release, tmp_path / "second", {"POD_MONITORS": "0"}).running():
-            for name in ("full", "routed", "other"):
+            for name in ("full", "routed", "other", "claiming"):
                 cluster.kubectl("replace", "-f-", stdin=json.dumps(bare_endpoint(namespace, name)))
             left = {"Deployment", "Service", "PodDisruptionBudget"}
             cluster.wait(lambda: children(cluster, namespace) == left, 60, "what is not asked for is gone")

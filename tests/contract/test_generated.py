@@ -12,7 +12,7 @@ import yaml
 
 from operator_kit.endpoints import make_stored_endpoint
 from operator_kit.specs import ACCEPTED
-from whisper_operator.manifests import make_children
+from whisper_operator.manifests import OPTIONAL_KINDS, make_children
 from whisper_operator.resource.crd import make_crd
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.reserved import RESERVED_ENV
@@ -44,7 +44,7 @@ def test_kubectl_apply_without_server_side_can_hold_the_crd() -> None:
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_variables_that_the_operator_sets_are_reserved(name: str) -> None:
     endpoint = parse_endpoint(make_stored_endpoint(ACCEPTED[name]))
-    children = make_children(endpoint, SETTINGS, served_kinds=frozenset(), ingress_controller="none")
+    children = make_children(endpoint, SETTINGS, served_kinds=OPTIONAL_KINDS, ingress_controller="none")
     (deployment,) = (child for child in children if child["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     own = {one["name"] for one in endpoint.spec.pod.env}

@@ -35,7 +35,7 @@ def deployment(endpoint: Endpoint, settings: Settings | None = None, deployed: D
     made = make_children(
         endpoint,
         settings or operator_settings(),
-        served_kinds=frozenset(),
+        served_kinds=frozenset({"ResourceClaimTemplate"}),
         ingress_controller="",
         deployed=deployed,
     )
@@ -84,6 +84,7 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
     ),
     "gpu.class": ({}, {"gpu": {"class": "t4"}}),
     "gpu.resourceName": ({}, {"gpu": {"resourceName": "nvidia.com/mig-1g.5gb"}}),
+    "gpu.deviceClassName": ({}, {"gpu": {"deviceClassName": "gpu.nvidia.com"}}),
     "gpu.minMemoryGiB": ({}, {"gpu": {"minMemoryGiB": 10}}),
     "gpu.shared": ({}, {"gpu": {"shared": True}}),
     "engine.type": ({}, {"engine": {"type": "vllm"}}),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from whisper_operator.gpus.device_selectors import device_selectors
 from whisper_operator.gpus.node_selector_terms import (
     TAINT,
     label_command,
@@ -14,4 +15,12 @@ from whisper_operator.gpus.node_selector_terms import (
     without_gpu,
 )
 
-__all__ = ["TAINT", "label_command", "needed_capability", "node_selector_terms", "shows_its_gpu", "without_gpu"]
+__all__ = [
+    "TAINT",
+    "device_selectors",
+    "label_command",
+    "needed_capability",
+    "node_selector_terms",
+    "shows_its_gpu",
+    "without_gpu",
+]

@@ -53,9 +53,8 @@ def node_selector_terms(gpu: Gpu, engine: Engine = ANY_ENGINE) -> list[dict[str,
     """The terms; none: any node with the resource matches. Raises SpecError if no GPU can match."""
     if gpu.class_ is GpuClass.NONE:
         return []
-    _check_memory(gpu)
+    check(gpu, engine)
     wanted = needed_capability(engine)
-    _check_capability(gpu, wanted)
     if gpu.class_ is GpuClass.AUTO and gpu.min_memory_gib is None and wanted == of_engine(engine.type):
         # Nothing is asked for but what the engine needs: also nodes whose GPU no label names.
         families = _not_too_old(gpu, wanted)
@@ -63,6 +62,12 @@ def node_selector_terms(gpu: Gpu, engine: Engine = ANY_ENGINE) -> list[dict[str,
         families = [_by_gfd(gpu, capability) for capability in _capabilities(gpu.class_, wanted)]
         families += [[*found, absent(MAJOR)] for found in by_product(gpu, wanted) if found]
     return [{"matchExpressions": expressions} for expressions in families if expressions]
+
+
+def check(gpu: Gpu, engine: Engine) -> None:
+    """Raises SpecError if no GPU can match."""
+    _check_memory(gpu)
+    _check_capability(gpu, needed_capability(engine))
 
 
 def needed_capability(engine: Engine) -> CapabilityRange:

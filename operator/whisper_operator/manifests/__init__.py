@@ -12,6 +12,7 @@ from whisper_operator.kinds import OPTIONAL
 from whisper_operator.manifests.cluster_policy import check_cluster_policy
 from whisper_operator.manifests.default_image import earlier_default, has_rolled_out, keeping, staged_image
 from whisper_operator.manifests.deployment import make_deployment
+from whisper_operator.manifests.device_claims import make_claim_template
 from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy
 from whisper_operator.manifests.resolved import image_of, resolve
 from whisper_operator.manifests.routes import make_http_route, make_ingress, names_no_class, route_keys, url_of
@@ -60,6 +61,7 @@ def make_children(
     children = (
         make_service_account(endpoint),
         make_cache_claim(endpoint),
+        make_claim_template(endpoint, served_kinds),
         make_network_policy(endpoint, settings),
         make_service(endpoint, ingress_controller),
         make_deployment(endpoint, settings, deployed, in_turn=in_turn),

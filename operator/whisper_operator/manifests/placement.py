@@ -58,7 +58,9 @@ def _terms(endpoint: Endpoint, selector: Mapping[str, str]) -> list[dict[str, An
         for key, value in IMAGE_PLATFORM.items()
         if not (key == ARCH and ARCH in selector)
     ]
-    gpus = node_selector_terms(endpoint.spec.gpu, endpoint.spec.engine) or [{"matchExpressions": []}]
+    by_device = endpoint.spec.gpu.device_class_name is not None
+    found = [] if by_device else node_selector_terms(endpoint.spec.gpu, endpoint.spec.engine)
+    gpus = found or [{"matchExpressions": []}]
     return [{"matchExpressions": [*platform, *term["matchExpressions"]]} for term in gpus]
 
 

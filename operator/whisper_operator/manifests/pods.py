@@ -12,6 +12,7 @@ from typing import Any
 
 from whisper_operator import names
 from whisper_operator.manifests.containers import UNPRIVILEGED, init_containers
+from whisper_operator.manifests.device_claims import pod_claims
 from whisper_operator.manifests.documents import plain, present
 from whisper_operator.manifests.environment import environment
 from whisper_operator.manifests.placement import placement
@@ -40,6 +41,7 @@ def make_pod_template(endpoint: Endpoint, settings: Settings, digest: str) -> di
         **placement(endpoint, settings),
         **present(imagePullSecrets=_pull_secrets(endpoint, settings)),
         **present(hostAliases=plain(pod.host_aliases), dnsConfig=plain(pod.dns_config)),
+        **present(resourceClaims=pod_claims(endpoint)),
         **present(initContainers=init_containers(endpoint, settings)),
         "containers": [_container(endpoint, settings, mounts)],
         "volumes": volumes,

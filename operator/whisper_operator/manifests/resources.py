@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from whisper_operator.errors import SpecError
+from whisper_operator.manifests.device_claims import pod_claims
 from whisper_operator.manifests.documents import plain
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.spec import Endpoint
@@ -58,7 +59,9 @@ def make_resources(endpoint: Endpoint) -> dict[str, Any]:
                 f"leave out {gpu}: a pod gets one by gpu.class, and none with gpu.class none",
             )
     _check_memory(endpoint, resources)
-    if uses_gpu(endpoint):
+    if endpoint.spec.gpu.device_class_name:
+        resources["claims"] = [{"name": each["name"]} for each in pod_claims(endpoint)]
+    elif uses_gpu(endpoint):
         resources["limits"] = {**resources.get("limits", {}), gpu: "1"}
         resources["requests"] = {**resources.get("requests", {}), gpu: "1"}
     return dict(resources)

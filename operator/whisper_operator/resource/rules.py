@@ -41,8 +41,14 @@ _GPU = (
     Rule(
         at="spec",
         field="gpu",
-        rule="self.gpu.class != 'none' || !(has(self.gpu.minMemoryGiB) || self.gpu.shared || self.gpu.resourceName != 'nvidia.com/gpu')",
-        message="class none takes no GPU: leave out minMemoryGiB, shared and resourceName, or write another class",
+        rule="self.gpu.class != 'none' || !(has(self.gpu.minMemoryGiB) || has(self.gpu.deviceClassName) || self.gpu.shared || self.gpu.resourceName != 'nvidia.com/gpu')",
+        message="class none takes no GPU: leave out minMemoryGiB, shared, resourceName and deviceClassName, or write another class",
+    ),
+    Rule(
+        at="spec.gpu",
+        field="deviceClassName",
+        rule="!has(self.deviceClassName) || (self.resourceName == 'nvidia.com/gpu' && !self.shared)",
+        message="a pod claims a device either by its class or by a resource: leave resourceName and shared out (a DeviceClass decides what is shared), or deviceClassName",
     ),
     Rule(
         at="spec",

@@ -72,6 +72,10 @@ class Gpu:
         "nvidia.com/gpu",
         **EXTENDED_RESOURCE,
     )
+    device_class_name: str | None = spec_field(
+        "The DeviceClass of which each pod claims one device, such as gpu.nvidia.com or mig.nvidia.com: dynamic resource allocation (Kubernetes 1.34 or later, and NVIDIA's DRA driver) instead of resourceName. class and minMemoryGiB then select devices, not nodes.",
+        **OBJECT_NAME,
+    )
     min_memory_gib: int | None = spec_field(
         "Only GPUs that are sold with at least this much memory: 16 takes a T4, 24 an A10G or L4, 80 an H100. A GPU or a MIG slice counts as its size if its driver reports at least 92 % of it.",
         minimum=1,

@@ -20,13 +20,32 @@ from whisper_operator.status.issue import command, joined
 from whisper_operator.status.node_match import fits_one_of, is_selected, untolerated_taint
 from whisper_runtime.capability import VLLM
 
+_NO_DEVICE = "cannot allocate all claims"
 ADD_ONE = "add one, and the pod goes there by itself"
 
 
 def gpu_resource(view: EndpointView) -> str:
     """The resource of which each pod requests one; empty: none."""
     gpu = view.endpoint.spec.gpu if view.endpoint else None
-    return gpu.resource_name if gpu and gpu.class_ is not GpuClass.NONE else ""
+    by_resource = gpu is not None and gpu.class_ is not GpuClass.NONE and not gpu.device_class_name
+    return gpu.resource_name if gpu and by_resource else ""
+
+
+def device_advice(view: EndpointView, words: str) -> str:
+    """The way out for a pod whose claim of a device cannot be allocated; empty: it claims none, or something else is wrong."""
+    gpu = view.endpoint.spec.gpu if view.endpoint else None
+    if view.endpoint is None or gpu is None or not gpu.device_class_name:
+        return ""
+    name = gpu.device_class_name
+    if f"device class {name} does not exist" in words:
+        return f"There is no DeviceClass {name} (gpu.deviceClassName): {command('kubectl get deviceclasses')} lists those that there are."
+    if _NO_DEVICE not in words:
+        return ""
+    see = command("kubectl get resourceslices -o yaml")
+    return (
+        f"No node has a free device of DeviceClass {name} that {allowed(view.endpoint.spec)} allows: free one, {ADD_ONE},"
+        f" or change gpu.class. {see} lists the devices."
+    )
 
 
 def own_terms(view: EndpointView) -> str:

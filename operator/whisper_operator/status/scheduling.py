@@ -14,7 +14,7 @@ from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_str
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time
-from whisper_operator.status.gpu_advice import Said, allowed, gpu_advice, gpu_resource, own_terms
+from whisper_operator.status.gpu_advice import Said, allowed, device_advice, gpu_advice, gpu_resource, own_terms
 from whisper_operator.status.issue import Issue, command, joined, quoted
 from whisper_operator.status.pods import subject
 
@@ -107,6 +107,7 @@ def _reason(words: str, view: EndpointView) -> str:
         (reasons.CLAIM_LOST, bool(_VOLUME_GONE.search(words))),
         (reasons.CLAIM_PENDING, any(sign in words for sign in _CLAIM_UNBOUND)),
         (reasons.INSUFFICIENT_GPU, bool(resource) and f"Insufficient {resource}" in words),
+        (reasons.INSUFFICIENT_GPU, bool(device_advice(view, words))),
         (reasons.INSUFFICIENT_RESOURCES, bool(_LACKING.search(words))),
         (reasons.UNSCHEDULABLE, bool(_foreign_taints(words))),
         (reasons.NO_MATCHING_NODE, no_such_node and not (resource and not own_terms(view))),
@@ -130,6 +131,8 @@ def _foreign_taints(words: str) -> list[str]:
 def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
     taints = _taint_advice(words)
     cordoned = "If a cordoned node is meant for it: `kubectl uncordon NODE`." if _CORDONED.search(words) else ""
+    if reason == reasons.INSUFFICIENT_GPU and (advice := device_advice(view, words)):
+        return joined(advice, taints)
     if reason == reasons.INSUFFICIENT_GPU:
         is_insufficient = f"Insufficient {gpu_resource(view)}" in words
         said = Said(

@@ -337,6 +337,20 @@ REFUSED: tuple[Refused, ...] = (
         {"access": {"networkPolicy": {"egress": "hub", "to": [{}]}}},
         "spec.access.networkPolicy.to[0]: Invalid value: write either ipBlock",
     ),
+    *(
+        Refused(
+            {"gpu": {"class": "t4", "deviceClassName": "gpu.nvidia.com", **more}, **engine},
+            "spec.gpu.deviceClassName: Invalid value: a pod claims a device either by its class or by a resource",
+        )
+        for more, engine in (
+            ({"resourceName": "example.com/gpu"}, {}),
+            ({"shared": True}, {"engine": {"gpuMemoryUtilization": 0.4}}),
+        )
+    ),
+    Refused(
+        {"gpu": {"class": "none", "deviceClassName": "gpu.nvidia.com"}},
+        "spec.gpu: Invalid value: class none takes no GPU: leave out minMemoryGiB, shared, resourceName and deviceClassName",
+    ),
     Refused(_pod(labels={"a/b/c": "x"}), "spec.pod.labels: Invalid value: write keys such as team"),
     Refused(_pod(annotations={"-a": "x"}), "spec.pod.annotations: Invalid value: write keys such as team"),
     Refused(_pod(nodeSelector={"a b": "x"}), "spec.pod.nodeSelector: Invalid value: write keys such as team"),
@@ -590,6 +604,7 @@ ACCEPTED: dict[str, Document] = {
             ],
         },
     },
+    "device": {"gpu": {"class": "hopper", "deviceClassName": "gpu.nvidia.com", "minMemoryGiB": 80}},
     "cpu": {**CPU, "engine": {"type": "ctranslate2", "dtype": "int8"}, "model": {"id": "/models/mine"}},
     "cpu-in-place": {**CPU, "rollout": {"maxSurge": 0}},
     "cpu-with-a-volume": {**CPU, **_cache()},
