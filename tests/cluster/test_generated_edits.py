@@ -22,7 +22,7 @@ from whisper_operator.reconcile.store import Key
 
 SERVED = frozenset({"HTTPRoute", "PodMonitor"})
 SIZES = ("1Gi", "2Gi")
-ONE_IN = 16
+ONE_IN = 24
 """In `make test`."""
 
 RICH: dict[str, Any] = {
@@ -77,6 +77,7 @@ def test_every_edit_of_every_child_is_put_back_at_once(cluster: Cluster, namespa
     asyncio.run(edit_and_reconcile(cluster, namespace, spec, one_in=1))
 
 
+@pytest.mark.before_release(because="a refusal by the API server is reported as others are")
 def test_a_claim_that_was_grown_by_hand_is_named_with_the_way_out(cluster: Cluster, namespace: str) -> None:
     asyncio.run(grow_and_reconcile(cluster, namespace))
 

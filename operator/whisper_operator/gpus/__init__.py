@@ -11,6 +11,7 @@ from whisper_operator.gpus.node_selector_terms import (
     label_command,
     needed_capability,
     node_selector_terms,
+    platform_of_image,
     shows_its_gpu,
     without_gpu,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "label_command",
     "needed_capability",
     "node_selector_terms",
+    "platform_of_image",
     "shows_its_gpu",
     "without_gpu",
 ]

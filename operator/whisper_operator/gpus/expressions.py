@@ -19,6 +19,11 @@ AWS = ("karpenter.k8s.aws", "eks.amazonaws.com")
 ACCELERATOR = "k8s.amazonaws.com/accelerator"
 """Of AWS' cluster autoscaler; an administrator writes it."""
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+OS = "kubernetes.io/os"
+ARCH = "kubernetes.io/arch"
+IMAGE_PLATFORM = {OS: "linux", ARCH: "amd64"}
+"""What the images are built for, as the kubelet labels nodes. These are terms of node affinity, not `nodeSelector`: an
+upgrade of the operator that changes them leaves running pods alone (`pinned_fields`)."""
 
 
 def is_in(key: str, *values: str) -> Expression:

@@ -13,9 +13,11 @@ from typing import Any
 from whisper_operator.errors import SpecError
 from whisper_operator.gpus.expressions import (
     ACCELERATOR,
+    ARCH,
     AWS,
     GKE,
     GPU,
+    IMAGE_PLATFORM,
     INSTANCE_TYPE,
     MAJOR,
     MEMORY,
@@ -95,6 +97,11 @@ def _check_capability(gpu: Gpu, wanted: CapabilityRange) -> None:
             f"the server does not start on GPUs of class {gpu.class_} with this engine.dtype, engine.kvCacheDtype and"
             f" engine.attentionBackend. Write {usable} or auto, or leave out one of these fields",
         )
+
+
+def platform_of_image(selector: Mapping[str, str]) -> dict[str, str]:
+    """Labels that a node needs for the image; `selector` is the pod's nodeSelector, which may name another architecture."""
+    return {key: value for key, value in IMAGE_PLATFORM.items() if not (key == ARCH and ARCH in selector)}
 
 
 def without_gpu() -> list[Expression]:

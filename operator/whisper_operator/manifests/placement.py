@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from whisper_operator.errors import SpecError
-from whisper_operator.gpus import TAINT, node_selector_terms, without_gpu
+from whisper_operator.gpus import TAINT, node_selector_terms, platform_of_image, without_gpu
 from whisper_operator.manifests.documents import plain, pod_selector, present
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.fields import Document
@@ -16,11 +16,6 @@ from whisper_operator.settings import Settings
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
-OS = "kubernetes.io/os"
-ARCH = "kubernetes.io/arch"
-IMAGE_PLATFORM = {OS: "linux", ARCH: "amd64"}
-"""What the images are built for, as the kubelet labels nodes. These are terms of node affinity, not `nodeSelector`: an
-upgrade of the operator that changes them leaves running pods alone (`pinned_fields`)."""
 ON_GPU_NODES = (
     {"key": TAINT, "operator": "Exists", "effect": "NoSchedule"},
     {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
@@ -53,11 +48,7 @@ def _terms(endpoint: Endpoint, selector: Mapping[str, str]) -> list[dict[str, An
 
     A node selector that names the architecture decides it: an image of the author's may be for another one.
     """
-    platform = [
-        {"key": key, "operator": "In", "values": [value]}
-        for key, value in IMAGE_PLATFORM.items()
-        if not (key == ARCH and ARCH in selector)
-    ]
+    platform = [{"key": key, "operator": "In", "values": [value]} for key, value in platform_of_image(selector).items()]
     by_device = endpoint.spec.gpu.device_class_name is not None
     found = [] if by_device else node_selector_terms(endpoint.spec.gpu, endpoint.spec.engine)
     gpus = found or [{"matchExpressions": []}]

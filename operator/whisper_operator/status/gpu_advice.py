@@ -7,9 +7,15 @@ scheduler finds too little of it. Without the right to read nodes (`rbac.readNod
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from whisper_operator.gpus import label_command, needed_capability, node_selector_terms, shows_its_gpu
+from whisper_operator.gpus import (
+    label_command,
+    needed_capability,
+    node_selector_terms,
+    platform_of_image,
+    shows_its_gpu,
+)
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Spec
@@ -162,7 +168,13 @@ def _no_resource(resource: str, nodes: Sequence[NodeOffer]) -> str:
 
 def _none_selected(spec: Spec, offering: Sequence[NodeOffer], resource: str, allow: str) -> str:
     """Nodes have the resource, but their labels exclude them."""
-    example = offering[0].name
+    wanted = platform_of_image(spec.pod.node_selector)
+    of_platform = [
+        node for node in offering if all(node.labels.get(key, value) == value for key, value in wanted.items())
+    ]
+    if not of_platform:
+        return _other_platform(offering[0], resource, wanted)
+    offering, example = of_platform, of_platform[0].name
     shared = dataclasses.replace(spec.gpu, shared=True)
     terms = node_selector_terms(shared, spec.engine)
     are_shared = [node for node in offering if not terms or fits_one_of(terms, node)]
@@ -182,6 +194,12 @@ def _none_selected(spec: Spec, offering: Sequence[NodeOffer], resource: str, all
         f"{len(offering)} node{'s' if len(offering) > 1 else ''} ({example}{_described(offering[0])}) with {resource}, but none that"
         f" {allow}: {ADD_ONE}, or change gpu.class{' or gpu.minMemoryGiB' if spec.gpu.min_memory_gib else ''}."
     )
+
+
+def _other_platform(node: NodeOffer, resource: str, wanted: Mapping[str, str]) -> str:
+    key, value = next((key, value) for key, value in wanted.items() if node.labels.get(key, value) != value)
+    own = f" For an image of yours (pod.image), write {key} in pod.nodeSelector." if key.endswith("/arch") else ""
+    return f"Node {node.name} has {resource}, but {key} {node.labels[key]}, and the images are for {value}: {ADD_ONE}.{own}"
 
 
 def _described(node: NodeOffer) -> str:
