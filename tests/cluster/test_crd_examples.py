@@ -28,7 +28,12 @@ pytestmark = pytest.mark.usefixtures("crd")
 
 
 def children_of(document: Document) -> list[dict[str, Any]]:
-    children = make_children(parse_endpoint(document), SETTINGS, served_kinds=frozenset(), ingress_controller="contour")
+    children = make_children(
+        parse_endpoint(document),
+        SETTINGS,
+        served_kinds=frozenset({"ResourceClaimTemplate"}),
+        ingress_controller="contour",
+    )
     return list(children)
 
 

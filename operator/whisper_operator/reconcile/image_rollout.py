@@ -36,7 +36,7 @@ class Plan:
 
 
 def planned(stages: Mapping[Key, Stage], at_once: int) -> Plan:
-    """`at_once` endpoints roll at a time, in the order of their names; those that are unwell come last."""
+    """`at_once` endpoints roll at a time, of those known to wait the first by name; those that are unwell come last."""
     by_stage: dict[Stage, list[Key]] = {stage: [] for stage in Stage}
     for key in sorted(stages):
         by_stage[stages[key]].append(key)
