@@ -113,9 +113,11 @@ async def hear(windows: Path, model: Path) -> list[dict[str, Any]]:
 
 def compare(windows: Path, reference: Path, others: list[Path]) -> None:
     """Prints a table: the same tokens, the same text, word errors, times."""
+    from real_kit.scores import normalised
     from speech_kit.scores import word_errors
 
-    said = [text for _, text, _ in read_windows(windows)]
+    languages = [language for language, _, _ in read_windows(windows)]
+    said = [" ".join(normalised(text, language)) for language, text, _ in read_windows(windows)]
     expected = json.loads(reference.read_text(encoding="utf-8"))
     print(
         "| answers | same tokens | same text | WER | starts within 40 ms, where the text is the same | no speech, largest |"
@@ -125,10 +127,12 @@ def compare(windows: Path, reference: Path, others: list[Path]) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
         pairs = list(zip(expected, found, strict=True))
         alike = [(a, b) for a, b in pairs if a["text"] == b["text"]]
-        apart_s = [abs(x - y) for a, b in alike for x, y in zip(a["starts_s"], b["starts_s"], strict=True)]
+        timed = [(a["starts_s"], b["starts_s"]) for a, b in alike if len(a["starts_s"]) == len(b["starts_s"])]
+        apart_s = [abs(x - y) for a, b in timed for x, y in zip(a, b, strict=True)]
         near = statistics.mean(one <= MAX_TIME_DIFFERENCE_S + 1e-6 for one in apart_s) if apart_s else 0
         n_same_tokens = sum(a["tokens"] == b["tokens"] for a, b in pairs)
-        rate = word_errors(said, [one["text"] for one in found]).rate
+        texts = [" ".join(normalised(one["text"], language)) for one, language in zip(found, languages, strict=True)]
+        rate = word_errors(said, texts).rate
         largest = max(abs(a["no_speech"] - b["no_speech"]) for a, b in pairs)
         print(
             f"| {path.stem} | {n_same_tokens} of {len(pairs)} | {len(alike)} of {len(pairs)} | {rate:.2%} | {near:.2%} "
