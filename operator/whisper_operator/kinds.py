@@ -53,6 +53,7 @@ INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILDREN = (
@@ -66,9 +67,10 @@ CHILDREN = (
     INGRESS,
     HTTP_ROUTE,
     POD_MONITOR,
+    SCALED_OBJECT,
 )
 """What an endpoint consists of, except its pods, which belong to its Deployment."""
-OPTIONAL = (HTTP_ROUTE, POD_MONITOR)
+OPTIONAL = (HTTP_ROUTE, POD_MONITOR, SCALED_OBJECT)
 """Child kinds that a cluster may lack."""
 LOOKED_UP = (SECRET, CLAIM, INGRESS_CLASS, CORE_EVENT, NODE, GATEWAY)
 
