@@ -55,6 +55,7 @@ INGRESS_CLASS = Kind("networking.k8s.io/v1", "IngressClass", "ingressclasses")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CLAIM_TEMPLATE = Kind("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
@@ -71,11 +72,12 @@ CHILDREN = (
     HTTP_ROUTE,
     POD_MONITOR,
     CLAIM_TEMPLATE,
+    SCALED_OBJECT,
 )
 """What an endpoint consists of, except its pods, which belong to its Deployment."""
 OBSERVED = (POD, ENDPOINT_SLICE)
 """Made by Kubernetes from children, with their labels: watched, never written."""
-OPTIONAL = (HTTP_ROUTE, POD_MONITOR, CLAIM_TEMPLATE)
+OPTIONAL = (HTTP_ROUTE, POD_MONITOR, CLAIM_TEMPLATE, SCALED_OBJECT)
 """Child kinds that a cluster may lack."""
 LOOKED_UP = (SECRET, CLAIM, INGRESS_CLASS, CORE_EVENT, NODE, GATEWAY)
 

@@ -17,6 +17,10 @@ from whisper_runtime.settings import read_settings, setting
 __all__ = ["Defaults", "Settings"]
 
 _DNS_NAME = r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?"
+_HTTP_URL = env.matching(
+    r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?",
+    "an address such as http://prometheus-operated.monitoring:9090",
+)
 _IMAGE = env.matching(r"[a-zA-Z0-9][!-~]{0,511}", "an image such as ghcr.io/example/whisper-server:1.0.0")
 _REPOSITORIES = env.listed(
     r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5}|localhost)"
@@ -83,6 +87,11 @@ class Settings:
     pod_monitors: bool = setting(env.flag, "1", "whether PodMonitors are created if the cluster has that kind")
     pod_monitor_labels: Mapping[str, str] = setting(
         env.string_map, "", "labels that Prometheus selects PodMonitors by, as a JSON object"
+    )
+    prometheus_url: str = setting(
+        _HTTP_URL,
+        "",
+        "Prometheus that KEDA asks for the metrics of pods, where KEDA is installed; empty: they are asked of the custom metrics API",
     )
     ingress_controller: str = setting(
         env.one_of("contour", "nginx", "haproxy", "alb", "openshift", "none"),

@@ -111,7 +111,7 @@ class ClusterSnapshot:
     ingress_class: Document | None = None
     """The IngressClass of `exposure.ingress`: by name, or the cluster's default."""
     served_kinds: frozenset[str] = frozenset()
-    """Optional kinds that the cluster serves: HTTPRoute, PodMonitor."""
+    """Optional kinds that the cluster serves: HTTPRoute, PodMonitor, ScaledObject."""
     pod_events: Mapping[str, tuple[Document, ...]] = dataclasses.field(default_factory=dict)
     """Warning events by pod name, newest first; read only for pods whose status gives no reason (FailedMount)."""
     claim_events: tuple[Document, ...] = ()

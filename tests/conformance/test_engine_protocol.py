@@ -124,6 +124,14 @@ async def test_windows_side_by_side_decode_as_if_alone(engine: Engine, tokenizer
     assert [one.tokens for one in together[:2]] == [one.tokens for one in alone]
 
 
+async def test_live_windows_beside_files_hear_the_words(engine: Engine, tokenizer: WhisperTokenizer) -> None:
+    windows = [engine.open_window(SAMPLES, owner=f"owner {n}", is_live=n % 2 == 0) for n in range(4)]
+    heard = await asyncio.gather(*(window.decode(request(tokenizer)) for window in windows))
+    assert [n_errors(tokenizer, each.tokens) for each in heard] == [0] * 4
+    for window in windows:
+        window.close()
+
+
 async def test_prompts_of_different_lengths_side_by_side(engine: Engine, tokenizer: WhisperTokenizer) -> None:
     story = tokenizer.encode_text(" A story of trains and cities. " * 30)[-223:]
     prompts = [(), tokenizer.encode_text(" Trains"), story]

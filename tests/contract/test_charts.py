@@ -46,6 +46,7 @@ SETTING_OF = {
     "monitoring.namespace": "monitoring_namespace",
     "monitoring.endpoints.podMonitors": "pod_monitors",
     "monitoring.endpoints.podMonitorLabels": "pod_monitor_labels",
+    "monitoring.endpoints.prometheusUrl": "prometheus_url",
 }
 """Values that are settings of the operator as they are; others are put together by the chart."""
 PUT_TOGETHER = {"server_image_gpu", "server_image_cpu", "operator_namespace", "lease_name", "identity", "port"}

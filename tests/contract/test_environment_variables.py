@@ -69,6 +69,7 @@ EVERYTHING: Document = {
     "access": {"apiKeysSecretRef": {"name": "keys"}, "maxUploadBytes": 2_147_483_648, "maxQueueSeconds": 30}
     | {
         "quotas": {"maxRequests": 4, "maxAudioSecondsPerMinute": 600, "maxBytes": 2_147_483_648},
+        "realtime": {"maxSessions": 20, "idleSeconds": 600},
         "trustedProxies": ["10.0.0.0/8", "::1"],
     },
     "exposure": {"ingress": {"path": "/a/b"}},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from operator_kit.chosen import operator_settings
 from operator_kit.endpoints import Document, parsed_endpoint
 from whisper_operator.manifests import make_children, volumes
@@ -63,6 +65,42 @@ def test_load_balancer_gets_class_and_source_ranges() -> None:
     found = children({"service": {"type": "LoadBalancer", **wanted}})["Service"]["spec"]
     assert wanted.items() <= found.items()
     assert not wanted.keys() & children({})["Service"]["spec"].keys()
+
+
+def test_sessions_scale_by_keda_where_it_can_ask_prometheus() -> None:
+    by_sessions = {"autoscaling": {"minReplicas": 2, "maxReplicas": 9, "metric": "sessions", "target": 12}}
+    served = frozenset({"ScaledObject"})
+    settings = operator_settings(prometheus_url="http://prometheus:9090")
+    made = {
+        child["kind"]: child.get("spec")
+        for child in make_children(parsed_endpoint(by_sessions), settings, served_kinds=served, ingress_controller="")
+    }
+    assert "HorizontalPodAutoscaler" not in made
+    scaled = made["ScaledObject"]
+    assert scaled is not None
+    assert scaled["scaleTargetRef"]["kind"] == "WhisperEndpoint"
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (2, 9)
+    assert scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == BEHAVIOR
+    (trigger,) = scaled["triggers"]
+    assert trigger["metadata"] == {
+        "serverAddress": "http://prometheus:9090",
+        "query": 'sum(whisper_realtime_sessions{namespace="team-a",whisper_endpoint="speech"})',
+        "threshold": "12",
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "served", "url"),
+    [("sessions", "", "http://p"), ("sessions", "ScaledObject", ""), ("cpu", "ScaledObject", "http://p")],
+)
+def test_other_endpoints_scale_without_keda(metric: str, served: str, url: str) -> None:
+    scaled = parsed_endpoint({"autoscaling": {"maxReplicas": 9, "metric": metric, "target": 12}})
+    settings = operator_settings(prometheus_url=url)
+    made = make_children(scaled, settings, served_kinds=frozenset({served}), ingress_controller="")
+    (found,) = (child for child in made if child["kind"] in {"HorizontalPodAutoscaler", "ScaledObject"})
+    assert found["kind"] == "HorizontalPodAutoscaler"
+    if metric == "sessions":
+        assert found["spec"]["metrics"][0]["pods"]["metric"]["name"] == "whisper_realtime_sessions"
 
 
 def test_autoscaler_keeps_its_own_speed_in_the_direction_that_the_spec_leaves_out() -> None:

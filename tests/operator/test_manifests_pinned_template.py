@@ -103,6 +103,8 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
     "access.quotas.maxRequests": ({}, {"access": {"quotas": {"maxRequests": 5}}}),
     "access.quotas.maxAudioSecondsPerMinute": ({}, {"access": {"quotas": {"maxAudioSecondsPerMinute": 5}}}),
     "access.quotas.maxBytes": ({}, {"access": {"quotas": {"maxBytes": 2**30}}}),
+    "access.realtime.maxSessions": ({}, {"access": {"realtime": {"maxSessions": 5}}}),
+    "access.realtime.idleSeconds": ({}, {"access": {"realtime": {"idleSeconds": 5}}}),
     "access.webPage": ({}, {"access": {"webPage": False}}),
     "access.trustedProxies": ({}, {"access": {"trustedProxies": ["10.0.0.0/8"]}}),
     "access.maxQueueSeconds": ({}, {"access": {"maxQueueSeconds": 5}}),

@@ -17,8 +17,14 @@ from whisper_operator.status import REASONS, events_between
 
 IDS = list(SITUATIONS)
 EACH = pytest.mark.parametrize("situation", SITUATIONS.values(), ids=IDS)
-REPEATED = {"ValidMetricFound", "FailedGetResourceMetric"}
-"""Reasons that are Kubernetes' own."""
+REPEATED = {
+    "ValidMetricFound",
+    "FailedGetResourceMetric",
+    "ScaledObjectReady",
+    "ScaledObjectCheckFailed",
+    "FallbackExists",
+}
+"""Reasons that are Kubernetes' own, or KEDA's."""
 
 
 def status_of(situation: Situation, **more: object) -> Document:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from whisper_operator.kinds import OPTIONAL
+from whisper_operator.kinds import OPTIONAL, SCALED_OBJECT
 from whisper_operator.manifests.cluster_policy import check_cluster_policy
 from whisper_operator.manifests.default_image import earlier_default, has_rolled_out, keeping, staged_image
 from whisper_operator.manifests.deployment import make_deployment
@@ -68,7 +68,7 @@ def make_children(
         make_disruption_budget(endpoint),
         make_ingress(endpoint, ingress_controller, default_class),
         make_http_route(endpoint),
-        make_autoscaler(endpoint),
+        make_autoscaler(endpoint, settings.prometheus_url if SCALED_OBJECT.kind in served_kinds else ""),
         make_pod_monitor(endpoint, settings),
     )
     missing = OPTIONAL_KINDS - served_kinds

@@ -125,11 +125,13 @@ def _serving(endpoint: Endpoint) -> Pairs:
 
 
 def _clients(access: Access) -> Pairs:
-    quotas = access.quotas
+    quotas, realtime = access.quotas, access.realtime
     for name, limit in (
         ("MAX_REQUESTS_PER_CLIENT", quotas.max_requests),
         ("MAX_AUDIO_SECONDS_PER_MINUTE", quotas.max_audio_seconds_per_minute),
         ("MAX_BYTES_PER_CLIENT", quotas.max_bytes),
+        ("MAX_REALTIME_SESSIONS", realtime.max_sessions),
+        ("REALTIME_IDLE_SECONDS", realtime.idle_seconds),
     ):
         if limit is not None:
             yield name, str(limit)

@@ -1,19 +1,22 @@
-"""The HorizontalPodAutoscaler. It scales the WhisperEndpoint, never the Deployment, so that the number of pods has one source."""
+"""The HorizontalPodAutoscaler, or KEDA's ScaledObject. It scales the WhisperEndpoint, never the Deployment, so that the number of pods has one source."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from whisper_operator import names
+from whisper_operator.kinds import SCALED_OBJECT
 from whisper_operator.manifests.documents import metadata, plain
+from whisper_operator.manifests.services import ENDPOINT_SERIES_LABEL
 from whisper_operator.resource.choices import ScalingMetric
 from whisper_operator.resource.spec import Autoscaling, Endpoint
 
 POD_METRICS = {
     ScalingMetric.QUEUE: "whisper_queue_audio_seconds",
     ScalingMetric.RUNNING: "whisper_requests_running",
+    ScalingMetric.SESSIONS: "whisper_realtime_sessions",
 }
-"""Metrics of the server that an adapter must add to the custom metrics API."""
+"""Metrics of the server that KEDA asks Prometheus for, or that an adapter must add to the custom metrics API."""
 BEHAVIOR = {
     "scaleUp": {
         "stabilizationWindowSeconds": 0,
@@ -32,22 +35,53 @@ BEHAVIOR = {
 }
 
 
-def make_autoscaler(endpoint: Endpoint) -> dict[str, Any] | None:
-    """The autoscaler, if the spec has one and the endpoint is not suspended."""
+def make_autoscaler(endpoint: Endpoint, prometheus_url: str = "") -> dict[str, Any] | None:
+    """The autoscaler, if the spec has one and the endpoint is not suspended.
+
+    Where KEDA can ask `prometheus_url` for a metric of the server, it is a ScaledObject, from which KEDA makes a
+    HorizontalPodAutoscaler of its own.
+    """
     wanted = endpoint.spec.autoscaling
     if wanted is None or endpoint.spec.suspend:
         return None
+    behavior = plain({**BEHAVIOR, **(wanted.behavior or {})})
+    target = {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": endpoint.name}
+    if prometheus_url and wanted.metric is not ScalingMetric.CPU:
+        return {
+            "apiVersion": SCALED_OBJECT.api_version,
+            "kind": SCALED_OBJECT.kind,
+            "metadata": metadata(endpoint),
+            "spec": {
+                "scaleTargetRef": target,
+                "minReplicaCount": wanted.min_replicas,
+                "maxReplicaCount": wanted.max_replicas,
+                "advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior}},
+                "triggers": [_trigger(endpoint, wanted, prometheus_url)],
+            },
+        }
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": metadata(endpoint),
         "spec": {
-            "scaleTargetRef": {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": endpoint.name},
+            "scaleTargetRef": target,
             "minReplicas": wanted.min_replicas,
             "maxReplicas": wanted.max_replicas,
             "metrics": [_metric(wanted, has_sidecars=bool(endpoint.spec.pod.sidecars))],
-            "behavior": plain({**BEHAVIOR, **(wanted.behavior or {})}),
+            "behavior": behavior,
         },
+    }
+
+
+def _trigger(endpoint: Endpoint, wanted: Autoscaling, server: str) -> dict[str, Any]:
+    """The sum over the pods; as an average value, KEDA's autoscaler divides it by their number."""
+    series = (
+        f'{POD_METRICS[wanted.metric]}{{namespace="{endpoint.namespace}",{ENDPOINT_SERIES_LABEL}="{endpoint.name}"}}'
+    )
+    return {
+        "type": "prometheus",
+        "metricType": "AverageValue",
+        "metadata": {"serverAddress": server, "query": f"sum({series})", "threshold": str(wanted.target)},
     }
 
 

@@ -73,6 +73,20 @@ class Quotas:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Realtime:
+    """Limits of realtime sessions in each pod."""
+
+    max_sessions: int | None = spec_field(
+        "Sessions at a time; more are refused with 429. Absent: as many as the engine keeps up with, by its measured speed.",
+        minimum=1,
+        maximum=100_000,
+    )
+    idle_seconds: int | None = spec_field(
+        "Longest time without sound before a session is closed. Absent: 300.", minimum=1, maximum=86_400
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Access:
     """Keys and limits of requests."""
 
@@ -88,6 +102,7 @@ class Access:
         maximum=86_400,
     )
     quotas: Quotas = spec_field("Limits of each client.", Quotas())
+    realtime: Realtime = spec_field("Limits of realtime sessions.", Realtime())
     web_page: bool | None = spec_field(
         "The page at / to try the server on. true: exposure leads to it, too; false: there is none. Absent: inside the cluster only."
     )

@@ -55,6 +55,7 @@ class ScalingMetric(StrEnum):
     CPU = "cpu"
     QUEUE = "queue"
     RUNNING = "running"
+    SESSIONS = "sessions"
 
 
 # fmt: off

@@ -154,7 +154,7 @@ class Autoscaling:
     min_replicas: int = spec_field("Fewest pods.", 1, minimum=1, maximum=1000)
     max_replicas: int = spec_field("Most pods.", REQUIRED, minimum=1, maximum=1000)
     metric: choices.ScalingMetric = spec_field(
-        "The metric to scale by: cpu (percent of the CPU requested; needs metrics-server), queue (seconds of audio in a pod, waiting or being decoded or transcribed) or running (requests in a pod); the last two need an adapter for custom metrics.",
+        "The metric to scale by: cpu (percent of the CPU requested; needs metrics-server), queue (seconds of audio in a pod, waiting or being decoded or transcribed), running (requests in a pod) or sessions (realtime sessions in a pod). All but cpu need KEDA and the operator's prometheusUrl, or an adapter for custom metrics.",
         REQUIRED,
     )
     target: int = spec_field(

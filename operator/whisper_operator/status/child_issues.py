@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from whisper_operator import names
+from whisper_operator.kinds import SCALED_OBJECT
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import ChildKey, Refusal
 from whisper_operator.status import reasons
@@ -17,6 +18,7 @@ from whisper_operator.status.issue import Issue, command, joined, quoted
 ROUTE_KINDS = frozenset({"Ingress", "HTTPRoute"})
 KINDS_OF_PODS = frozenset({"PersistentVolumeClaim", "ServiceAccount"})
 AUTOSCALER_KIND = "HorizontalPodAutoscaler"
+AUTOSCALER_KINDS = frozenset({AUTOSCALER_KIND, SCALED_OBJECT.kind})
 SPEC_REASONS = frozenset({reasons.NAME_TAKEN, reasons.CHILD_INVALID})
 """Reasons that lie in the endpoint itself and make it invalid; the others lie in its namespace or cluster."""
 
@@ -100,7 +102,7 @@ def workload_refusals(view: EndpointView) -> Iterator[Issue]:
     """Refusals that neither have their own condition nor make the endpoint invalid."""
     for refusal in view.snapshot.refusals:
         found = refusal_issue(refusal, view)
-        if refusal.key.kind not in ROUTE_KINDS | {AUTOSCALER_KIND} and found.reason not in SPEC_REASONS:
+        if refusal.key.kind not in ROUTE_KINDS | AUTOSCALER_KINDS and found.reason not in SPEC_REASONS:
             yield found
 
 

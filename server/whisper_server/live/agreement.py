@@ -43,8 +43,8 @@ class Agreement:
         """Number of units."""
         return len(self._confirmed)
 
-    def add(self, text: str, language: str, *, is_cut: bool = False) -> Confirmed:
-        """Take the text of another pass over the window; the words that it confirms.
+    def add(self, text: str, language: str, *, is_cut: bool = False, n_clear: int = 0) -> Confirmed:
+        """Take the text of another pass over the window; the words that it confirms, which are at least its first `n_clear` units.
 
         Where the sound was cut off in mid-speech, the next pass cannot confirm the last word: half of "withheld" is "we've", in
         both passes.
@@ -53,8 +53,8 @@ class Agreement:
         end = end_of_prefix([unit.bare for unit in self._confirmed], [unit.bare for unit in units])
         rest = units[end:]
         n_agreed = _n_alike(self._rest, rest)
-        new = list(rest[:n_agreed])
-        if new and new[-1].mark != self._rest[n_agreed - 1].mark:
+        new = list(rest[: max(n_agreed, n_clear - end)])
+        if new and (len(new) > n_agreed or new[-1].mark != self._rest[n_agreed - 1].mark):
             # Without its punctuation, unless both passes write the same.
             new[-1] = Unit(new[-1].word, "")
         self._rest = rest

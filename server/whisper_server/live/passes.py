@@ -6,6 +6,7 @@ runs at a time, so a busy engine makes passes rarer, not the queue longer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from whisper_server.live.turn import Piece
@@ -18,6 +19,10 @@ PAUSE_S = 0.15
 """A pause after new speech, however little: the words before it are whole."""
 SLIDE_S = 14.0
 """A longer window leaves its first confirmed words: passes get no cheaper by it, but a window must end before 30 s."""
+TOKENS_PER_S = 25
+"""Speech has 5 to 10. A pass that repeated itself up to the 224 tokens of a file's window took 2 s instead of 0.6."""
+TOKENS_STEP = 24
+"""CTranslate2 decodes only requests with one limit together."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +59,12 @@ def due_pass(piece: Piece, *, arrived: int, speech_until: int, silent_samples: i
 def is_too_long(piece: Piece, arrived: int, max_samples: int) -> bool:
     """Whether no window holds the piece: the passes have fallen behind, or have confirmed nothing for long."""
     return (arrived if piece.end is None else piece.end) - piece.start > max_samples
+
+
+def max_tokens(piece: Piece, due: Pass) -> int:
+    """Tokens after which a pass is given up as a loop: a quarter more than the last pass had, and 25 per second of new sound."""
+    n_before = 0 if piece.heard is None else piece.heard.n_output_tokens
+    heard_until = due.start if piece.heard is None else piece.heard_until
+    new_s = (due.end - max(due.start, heard_until)) / SAMPLE_RATE_HZ
+    wanted = n_before * 5 / 4 + TOKENS_PER_S * new_s + TOKENS_STEP
+    return math.ceil(wanted / TOKENS_STEP) * TOKENS_STEP

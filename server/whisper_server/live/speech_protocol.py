@@ -8,8 +8,8 @@ from typing import ParamSpec, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.speech.live_windows import Turns, WindowRequest
-from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
+from whisper_server.speech.live_windows import LiveTranscript, Turns, WindowRequest
+from whisper_server.whisper.transcript import Options, Samples
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ class LiveSpeech(Protocol):
     ) -> Result:
         """Call a function that blocks, in this owner's turn."""
 
-    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
+    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         """One pass over a window. Raises ApiError."""
 
     def window_s(self) -> float:

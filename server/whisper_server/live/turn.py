@@ -7,11 +7,10 @@ cut. `session` finds turns and pieces, `passes` decides when a pass is due.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from whisper_server.live.agreement import Agreement, Confirmed
+from whisper_server.live.clear_words import letters, n_clear_units, n_within
 from whisper_server.live.window_cut import cut_of
 from whisper_server.speech.temperature_fallback import MAX_COMPRESSION_RATIO, MIN_AVG_LOGPROB
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
@@ -33,9 +32,11 @@ class Piece:
     heard_until: int = 0
     """The end of the last pass."""
     heard: WindowTranscript | None = None
-    """What the last pass heard."""
+    """What the last pass over this window heard."""
     language: str | None = None
     """That of its first confirmed word."""
+    is_unprompted: bool = False
+    """What was said before has misled a pass over this window."""
 
     @property
     def is_settled(self) -> bool:
@@ -93,7 +94,8 @@ class Turn:
         if is_final:
             return self._finish(piece, transcript)
         is_first = not piece.agreement.n_confirmed
-        confirmed = piece.agreement.add(transcript.text, transcript.language, is_cut=is_cut)
+        n_clear = n_clear_units(transcript, (until - piece.start) / SAMPLE_RATE_HZ)
+        confirmed = piece.agreement.add(transcript.text, transcript.language, is_cut=is_cut, n_clear=n_clear)
         return self._add(piece, confirmed, transcript, is_first=is_first, spoken_until=before)
 
     def settle(self, piece: Piece) -> Delta:
@@ -104,18 +106,20 @@ class Turn:
     def slide(self, piece: Piece, transcript: WindowTranscript, window_s: float) -> None:
         """Leave words of the last pass that are confirmed out of a window of `window_s` that has become long."""
         words = [word for segment in transcript.segments for word in segment.words]
-        n_letters = [len(_letters(word.word)) for word in words]
+        n_letters = [len(letters(word.word)) for word in words]
         heard = piece.agreement.heard
-        n_confirmed = _n_within(n_letters, sum(len(_letters(unit.text)) for unit in heard))
+        n_confirmed = n_within(n_letters, sum(len(letters(unit.text)) for unit in heard))
         cut = cut_of(words, n_confirmed, window_s)
         if cut is None:
             return
-        n_before = _n_within([len(_letters(unit.text)) for unit in heard], sum(n_letters[: cut.n_words]))
+        n_before = n_within([len(letters(unit.text)) for unit in heard], sum(n_letters[: cut.n_words]))
         # What stays is counted from the end: a pass may have heard other words at the start than those confirmed.
         n_cut = piece.agreement.n_confirmed - (len(heard) - n_before)
         if n_cut > 0:
             self.earlier_text += piece.agreement.cut(n_cut)
             piece.start += round(cut.at_s * SAMPLE_RATE_HZ)
+            # The last pass heard another window: it cannot settle this one.
+            piece.heard, piece.is_unprompted = None, False
 
     def split(self, piece: Piece, sample: int) -> None:
         """Let a piece end at `sample`; what follows is the next piece."""
@@ -167,12 +171,3 @@ def logprobs_between(transcript: WindowTranscript, start: int, end: int) -> tupl
             found.append(logprob)
         at += len(logprob.bytes)
     return tuple(found)
-
-
-def _n_within(lengths: Sequence[int], n_letters: int) -> int:
-    """How many whole items, of these lengths, the first `n_letters` make."""
-    return sum(total <= n_letters for total in accumulate(lengths))
-
-
-def _letters(text: str) -> str:
-    return "".join(text.split())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from whisper_server.api.formats import tokens_usage
 from whisper_server.api.realtime_server_events import ServerEvent, TranscriptCompleted, TranscriptDelta
 from whisper_server.live.listening import Listening
-from whisper_server.live.passes import Pass, due_pass, is_too_long
+from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.live.turn import Delta, Piece, Turn
 from whisper_server.speech.live_windows import Turns, WindowRequest
@@ -21,6 +21,9 @@ from whisper_server.whisper.transcript import Task, Transcript
 
 EARLIER_CHARACTERS = 600
 """Of the session's text, kept as the prompt of the next turn; the model gets fewer tokens of it."""
+
+FAST_WINDOW_S = 0.1
+"""Seconds per window of an engine whose passes follow each other so fast that agreement is no later than a word's clearance: a GPU."""
 
 
 @dataclass
@@ -95,6 +98,7 @@ class TurnTranscription:
         transcript = await self._speech.transcribe(samples, self._request(piece, due), self._turns_of())
         if turn.is_dropped:
             return
+        piece.is_unprompted |= transcript.is_misled
         self._send(turn.add_pass(piece, transcript, due.end, is_final=due.is_final, is_cut=due.is_cut))
         if due.with_words:
             turn.slide(piece, transcript, len(samples) / SAMPLE_RATE_HZ)
@@ -113,8 +117,14 @@ class TurnTranscription:
         earlier = turn.earlier_text if turn.languages else self._so_far.text
         if turn.languages and len(earlier) < EARLIER_CHARACTERS and self._so_far.language == likely:
             earlier = f"{self._so_far.text} {earlier}"
-        options = replace(turn.options, language=turn.options.language or piece.language, words=due.with_words)
-        return WindowRequest(options, earlier, likely, due.is_final)
+        with_words = due.with_words or (not due.is_final and self._is_slow())
+        options = replace(turn.options, language=turn.options.language or piece.language, words=with_words)
+        max_new_tokens = 0 if due.is_final else max_tokens(piece, due)
+        return WindowRequest(options, "" if piece.is_unprompted else earlier, likely, due.is_final, max_new_tokens)
+
+    def _is_slow(self) -> bool:
+        """Whether a second pass would come late: then words are sent by their times, which cost a tenth of a pass."""
+        return not 0 < self._speech.window_s() < FAST_WINDOW_S
 
     def _send(self, delta: Delta) -> None:
         if delta.text:

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
 from whisper_server.speech.live_vad import VoiceStream
-from whisper_server.speech.repetition import shares_phrase
+from whisper_server.speech.repetition import EarlierText
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import FRAME_SAMPLES
 from whisper_server.speech.window_transcription import WindowTranscriber
@@ -54,6 +54,16 @@ class WindowRequest:
     """That of the session so far."""
     is_final: bool
     """With temperature fallback. Before, a text that looks wrong is not decoded again: the next pass would not confirm it."""
+    max_new_tokens: int = 0
+    """Where a pass that loops is given up; 0: where files' windows are."""
+
+
+@dataclass(frozen=True)
+class LiveTranscript(WindowTranscript):
+    """What a pass heard."""
+
+    is_misled: bool = False
+    """The model read the earlier text aloud, or it was said once more: this window is better decoded without."""
 
 
 class LiveWindows:
@@ -91,7 +101,7 @@ class LiveWindows:
         """Of the model's tokenizer."""
         return len(self._transcriber.tokenizer.encode_text(text))
 
-    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
+    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         """One pass over at most `max_window_samples` samples. Raises ApiError."""
         transcriber = self._transcriber
         pass_ = object()
@@ -104,30 +114,38 @@ class LiveWindows:
             transcriber.wait_estimator.drop(turns.owner, pass_)
         return result
 
-    async def _transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
+    async def _transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         open_window = partial(self._transcriber.engine.open_window, owner=turns.owner, is_live=turns.is_urgent)
         engine_window = open_window(samples)
         try:
             language = request.options.language or await self._detect(engine_window, samples, request)
             earlier_text = request.earlier_text if request.likely_language in (None, language) else ""
-            single = self._single(request, language, earlier_text, open_window)
-            transcript = await single.transcribe(engine_window, samples, Window(0, len(samples)))
-            if shares_phrase(transcript.text, earlier_text):
-                # Whisper base read a whole sentence of the turn before, in two passes, in the middle of another.
-                single = self._single(request, language, "", open_window)
-                transcript = await single.transcribe(open_window(samples), samples, Window(0, len(samples)))
-            return replace(transcript, language=language)
+            misled: list[bool] = []
+            single = self._single(request, language, earlier_text, open_window, lambda: misled.append(True))
+            heard = await single.transcribe(engine_window, samples, Window(0, len(samples)))
+            return LiveTranscript(
+                heard.text, heard.segments, heard.logprobs, heard.n_output_tokens, language, is_misled=bool(misled)
+            )
         finally:
             engine_window.close()
 
     def _single(
-        self, request: WindowRequest, language: str, earlier_text: str, open_window: Callable[[Samples], EngineWindow]
+        self,
+        request: WindowRequest,
+        language: str,
+        earlier_text: str,
+        open_window: Callable[[Samples], EngineWindow],
+        on_misled: Callable[[], None],
     ) -> WindowTranscriber:
         transcriber = self._transcriber
         previous = self._previous(request.options, earlier_text)
+        without = self._previous(request.options, "")
+        policy = transcriber.policy if request.is_final else self._partial_policy
+        if request.max_new_tokens:
+            policy = replace(policy, max_new_tokens=min(request.max_new_tokens, policy.max_new_tokens or 1_000))
         return WindowTranscriber(
             tokenizer=transcriber.tokenizer,
-            policy=transcriber.policy if request.is_final else self._partial_policy,
+            policy=policy,
             voice=transcriber.voice,
             open_window=open_window,
             # The guards against a prompt that is read aloud take all of what the model is given.
@@ -135,6 +153,7 @@ class LiveWindows:
             language=language,
             previous=previous,
             on_fallback=transcriber.on_fallback,
+            earlier=EarlierText(earlier_text, without, on_misled) if earlier_text else None,
         )
 
     async def _detect(self, engine_window: EngineWindow, samples: Samples, request: WindowRequest) -> str:

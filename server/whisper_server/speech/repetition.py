@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from whisper_server.speech.temperature_fallback import Attempt, repetition_end
@@ -20,6 +20,17 @@ SHARED_PHRASE_WORDS = 4
 """So many words in a row of the text before are seldom said again; a model that reads its prompt repeats whole sentences."""
 MIN_SHARED_WORDS = 0.5
 """A text that shares fewer of its words with the one decoded without the prompt was read from the prompt."""
+
+
+@dataclass(frozen=True)
+class EarlierText:
+    """What was said before the window, as part of the prompt; live windows have it."""
+
+    text: str
+    without: tuple[int, ...]
+    """`previous` without it: the tokens of prompt and keywords."""
+    on_misled: Callable[[], None]
+    """Called where a text was decoded again without it."""
 
 
 def without_repetition(attempt: Attempt, tokenizer: WhisperTokenizer) -> Attempt:

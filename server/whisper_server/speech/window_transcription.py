@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from whisper_server.speech import temperature_fallback
-from whisper_server.speech.repetition import is_part_of, is_similar, without_repeated_words, without_repetition
+from whisper_server.speech.repetition import (
+    EarlierText,
+    is_part_of,
+    is_similar,
+    shares_phrase,
+    without_repeated_words,
+    without_repetition,
+)
 from whisper_server.speech.seek import Seek, joined, look_back_sample, next_seek, text_end
 from whisper_server.speech.segments import has_long_cue, segments, text_logprobs
 from whisper_server.speech.temperature_fallback import Attempt
-from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_speech
+from whisper_server.speech.timestamps import TokenSpan, overruns, split_segments, start_with_speech
 from whisper_server.speech.vad import Spans
 from whisper_server.speech.windows import Window
 from whisper_server.speech.words import (
@@ -34,8 +41,6 @@ from whisper_server.whisper.engine_protocol import DecodeRequest, EngineWindow
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Task, VoiceActivity, WindowTranscript
 
-MAX_OVERRUN_S = 0.2
-"""Words that begin this much after the window's end were invented: none in 335 decodings of real speech, music and noise."""
 WITHOUT_PADDING = VoiceActivity(prefix_padding_ms=0)
 MAX_RESTS = 4
 """The rest of a window is decoded at most this often. In 57 windows of real
@@ -80,6 +85,7 @@ class WindowTranscriber:
     previous: tuple[int, ...]
     """Tokens of prompt and keywords."""
     on_fallback: Callable[[], None]
+    earlier: EarlierText | None = None
 
     async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
         """Decode until a text is accepted, then the rest that it leaves out. Closes `engine_window`. Raises ApiError.
@@ -147,7 +153,9 @@ class WindowTranscriber:
             # For tones, hum and music the model does not report "no speech" but invents words.
             if not attempts and attempt.is_doubtful and not await self._is_speech(attempt, samples):
                 return None
-            if not attempt.needs_fallback and not self._overruns(attempt, samples):
+            duration_s = len(samples) / SAMPLE_RATE_HZ
+            is_over = overruns(attempt.decoded.tokens, self.tokenizer.timestamp_s, duration_s)
+            if not attempt.needs_fallback and not is_over:
                 return attempt
             attempts.append(attempt)
         best = temperature_fallback.best(attempts)
@@ -160,24 +168,21 @@ class WindowTranscriber:
         threshold = temperature_fallback.speech_threshold(attempt, len(samples) / SAMPLE_RATE_HZ, threshold)
         return await asyncio.to_thread(self.voice.has_speech, samples, threshold=threshold)
 
-    def _overruns(self, attempt: Attempt, samples: Samples) -> bool:
-        """Whether there are words after the window's end: the model invented them in the silence that pads it."""
-        now_s = 0.0
-        for token in attempt.decoded.tokens:
-            time_s = self.tokenizer.timestamp_s(token)
-            if time_s is None and now_s >= len(samples) / SAMPLE_RATE_HZ + MAX_OVERRUN_S:
-                return True
-            now_s = now_s if time_s is None else time_s
-        return False
-
     async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
         previous = self.previous if temperature <= temperature_fallback.MAX_TEMPERATURE_WITH_PROMPT else ()
         attempt = await self._decode(engine_window, previous, temperature)
+        if previous and self.earlier is not None and shares_phrase(attempt.text, self.earlier.text):
+            # Whisper base read a whole sentence of the turn before, in two passes, in the middle of another.
+            self.earlier.on_misled()
+            previous = self.earlier.without
+            attempt = await self._decode(engine_window, previous, temperature)
         if not previous:
             return attempt
         is_prompt = is_part_of(attempt.text, self.options.prompt)
         if not is_prompt and not await self._is_derailed_by_prompt(attempt, samples):
             return attempt
+        if self.earlier is not None:
+            self.earlier.on_misled()
         unprompted = await self._decode(engine_window, (), temperature)
         return attempt if is_prompt and is_similar(attempt.text, unprompted.text) else unprompted
 

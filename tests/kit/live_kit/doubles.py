@@ -10,8 +10,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.speech.live_windows import Turns, WindowRequest
-from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
+from whisper_server.speech.live_windows import LiveTranscript, Turns, WindowRequest
+from whisper_server.whisper.transcript import Options, Samples
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -61,7 +61,7 @@ class LiveSpeechDouble:
     ) -> Result:
         return function(*args, **kwargs)
 
-    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> WindowTranscript:
+    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         self.requests.append(request)
         self.turns.append(turns)
         self.n_samples.append(len(samples))
@@ -70,9 +70,7 @@ class LiveSpeechDouble:
         if self.error is not None:
             raise self.error
         n_words = int((np.abs(samples) > LOUD).sum() // 8_000)
-        return WindowTranscript(
-            "".join(f" w{n}" for n in range(n_words)), (), language=request.options.language or "en"
-        )
+        return LiveTranscript("".join(f" w{n}" for n in range(n_words)), (), language=request.options.language or "en")
 
     def window_s(self) -> float:
         return self.window_seconds

@@ -162,6 +162,15 @@ def autoscaler(*conditions: Document) -> Document:
     }
 
 
+def scaled_object(*conditions: Document) -> Document:
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": metadata(NAME),
+        "status": {"conditions": list(conditions)},
+    }
+
+
 def event(reason: str, message: str, *, ago: float = 20, type_: str = "Warning") -> Document:
     return {
         "apiVersion": "v1",

@@ -114,6 +114,32 @@ OF_ROUTES: Mapping[str, Situation] = {
         {"Autoscaling": "True TooManyReplicas"},
     ),
     "autoscaler is new": Situation(SCALED, serving(live.autoscaler()), {"Autoscaling": "Unknown AutoscalerPending"}),
+    "scales by KEDA": Situation(
+        SCALED,
+        serving(
+            live.scaled_object(
+                live.condition("Ready", "True", "ScaledObjectReady", "ScaledObject is defined correctly"),
+                live.condition("Fallback", "False", "NoFallbackFound"),
+            )
+        ),
+        {"Autoscaling": "True ScaledObjectReady"},
+    ),
+    "KEDA refuses": Situation(
+        SCALED,
+        serving(live.scaled_object(live.condition("Ready", "False", "ScaledObjectCheckFailed", "no scale target"))),
+        {"Autoscaling": "False ScaledObjectCheckFailed"},
+    ),
+    "KEDA gets no answer": Situation(
+        SCALED,
+        serving(
+            live.scaled_object(
+                live.condition("Ready", "True", "ScaledObjectReady"),
+                live.condition("Fallback", "True", "FallbackExists"),
+            )
+        ),
+        {"Autoscaling": "False FallbackExists"},
+    ),
+    "KEDA is slow": Situation(SCALED, serving(live.scaled_object()), {"Autoscaling": "Unknown AutoscalerPending"}),
     # ── the spec ──
     "cannot be parsed": Situation(
         {},

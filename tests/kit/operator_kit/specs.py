@@ -501,6 +501,7 @@ ACCEPTED: dict[str, Document] = {
             "maxUploadBytes": 2_147_483_648,
             "maxQueueSeconds": 1,
             "quotas": {"maxRequests": 1, "maxAudioSecondsPerMinute": 1, "maxBytes": 2_147_483_648},
+            "realtime": {"maxSessions": 1, "idleSeconds": 86_400},
             "trustedProxies": ["10.0.0.0/8", "fd00::/8", "::1"],
             "networkPolicy": {
                 "from": [

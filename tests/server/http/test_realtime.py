@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +346,30 @@ async def test_hundred_clients_that_leave_leave_nothing_behind() -> None:
         assert server.state.budget.used_bytes == 0
         assert server.state.slots.n_taken == 0
         assert not [task for task in asyncio.all_tasks() if "whisper_server/live" in repr(task)]
+
+
+async def test_client_that_never_reads_is_cut_off() -> None:
+    async with running() as server, connected(server) as client:
+        given = {"model": "whisper-1", "prompt": "long " * 1000}
+        await client.update(transcription=given)
+        await client.until("session.updated")
+        with suppress(aiohttp.ClientError, ConnectionError):
+            for _ in range(3000):
+                await client.update(transcription=given)
+        # It is cut off once 512 events wait, behind what the kernel and aiohttp hold.
+        await until(lambda: server.state.live_sessions.n_open == 0)
+        await until(lambda: server.state.budget.used_bytes == 0)
+
+
+async def test_long_session_holds_only_the_turn_under_way() -> None:
+    live = LiveSpeechDouble()
+    async with running(Doubles(live=live)) as server, connected(server) as client:
+        for _ in range(6):
+            await client.speak((tone(4.0) + silence(1.0)) * 2)
+            await client.until(f"{TRANSCRIPTION}.completed")
+            await client.until(f"{TRANSCRIPTION}.completed")
+            assert server.state.budget.used_bytes < 8 * 2**20
+    assert max(live.n_samples) <= 6 * 16_000
 
 
 @pytest.fixture

@@ -62,6 +62,20 @@ def test_confirmed_words_stay_though_a_later_pass_hears_others() -> None:
     assert "".join(found) == " I want to go now please."
 
 
+def test_clear_words_are_confirmed_by_one_pass_without_the_last_mark() -> None:
+    agreement = Agreement()
+    assert agreement.add(" Good morning, everybody at", "en", n_clear=2).text == " Good morning"
+    assert agreement.add(" Good evening everybody at home", "en", n_clear=3).text == " everybody at"
+    assert agreement.finish(" Good evening, everybody at home.", "en").text == " home."
+
+
+def test_clear_words_may_be_fewer_than_those_confirmed() -> None:
+    agreement = Agreement()
+    agreement.add(" one two three", "en")
+    agreement.add(" one two three four", "en")
+    assert agreement.add(" one two three five", "en", n_clear=1).text == ""
+
+
 def test_repeated_words_are_counted() -> None:
     found = passes(" no no", " no no no", " no no no no.")
     assert "".join(found) == " no no no no."

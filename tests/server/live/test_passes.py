@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from whisper_server.live.passes import Pass, due_pass, is_too_long
+from whisper_server.live.clear_words import n_clear_units
+from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.turn import Piece, Turn
 from whisper_server.live.window_cut import Cut, cut_of
@@ -101,6 +104,42 @@ def test_window_slides_at_a_pause_and_keeps_its_place() -> None:
     assert (piece.start, turn.earlier_text) == (int(7.75 * S), " w0 w1 w2 w3 w4 w5 w6 w7")
     delta = turn.add_pass(piece, heard(" w8 w9 w10 w11 w12 w13 w14."), 16 * S, is_final=True)
     assert delta.text == " w14."
+
+
+def test_pass_over_a_window_that_has_slid_does_not_settle_the_piece() -> None:
+    words = tuple(Word(f"w{n}", n, n + (0.5 if n == 7 else 0.9), 1.0) for n in range(14))
+    text = "".join(f" {word.word}" for word in words)
+    piece = Piece(0)
+    turn = turn_of(piece)
+    deltas = [turn.add_pass(piece, heard(text), 14 * S, is_final=False)]
+    again = heard(text, words=words)
+    deltas.append(turn.add_pass(piece, again, 15 * S, is_final=False))
+    turn.slide(piece, again, 15.0)
+    piece.end, piece.speech_end = int(15.5 * S), 14 * S
+    assert not piece.is_settled
+    deltas.append(turn.add_pass(piece, heard(" w8 w9 w10 w11 w12 w13."), piece.end, is_final=True))
+    assert "".join(delta.text for delta in deltas) == turn.text == f"{text.strip()}."
+
+
+def test_words_that_end_well_before_the_window_are_sent_at_once() -> None:
+    words = tuple(Word(f" w{n}", n, n + 0.9, 0.2 if n == 4 else 0.9) for n in range(6))
+    text = "".join(word.word for word in words)
+    turn = turn_of(Piece(0))
+    delta = turn.add_pass(turn.pieces[0], heard(text, words=words), int(3.5 * S), is_final=False)
+    assert delta.text == "w0 w1"
+    assert n_clear_units(heard(text, words=words), 6.0) == 4, "the fifth word is unlikely"
+    assert n_clear_units(heard(text, words=words), 7.0) == 6, "it is far from the end now"
+    assert n_clear_units(heard(text), 9.0) == 0, "there are no times of words"
+    assert (
+        n_clear_units(heard("今日は", "ja", words=(Word("今日", 0.0, 0.5, 0.9), Word("は", 0.5, 0.8, 0.9))), 1.5) == 2
+    )
+
+
+def test_pass_that_loops_is_given_up_soon() -> None:
+    piece = Piece(0)
+    assert max_tokens(piece, Pass(0, S, is_final=False)) == 72
+    piece.heard, piece.heard_until = replace(heard(" One two"), n_output_tokens=40), S
+    assert max_tokens(piece, Pass(0, 2 * S, is_final=False)) == 120
 
 
 def test_sentence_end_is_the_better_place_to_cut() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from model_kit.engine_double import EngineDouble, said
@@ -35,7 +37,17 @@ async def test_text_that_repeats_the_turn_before_is_decoded_without_it() -> None
     transcriber = pipeline(engine)
     transcript = await LiveWindows(transcriber).transcribe(SOUND, request(EARLIER * 3), TURNS)
     assert transcript.text == " Marked as urgent."
+    assert transcript.is_misled
     assert_idle(transcriber, engine)
+
+
+async def test_pass_has_its_own_limit_of_tokens() -> None:
+    engine = EngineDouble(lambda _samples, _asked: said(" Yes."))
+    windows = LiveWindows(pipeline(engine))
+    await windows.transcribe(SOUND, replace(request(EARLIER), max_new_tokens=48), TURNS)
+    transcript = await windows.transcribe(SOUND, request(EARLIER), TURNS)
+    assert [asked.max_new_tokens for asked in engine.requests] == [48, 224]
+    assert not transcript.is_misled
 
 
 async def test_prompts_have_few_lengths() -> None:

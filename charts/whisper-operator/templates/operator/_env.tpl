@@ -54,6 +54,8 @@
   value: {{ .Values.monitoring.endpoints.podMonitors | quote }}
 - name: POD_MONITOR_LABELS
   value: {{ .Values.monitoring.endpoints.podMonitorLabels | toJson | quote }}
+- name: PROMETHEUS_URL
+  value: {{ .Values.monitoring.endpoints.prometheusUrl | quote }}
 - name: INGRESS_CONTROLLER
   value: {{ .Values.ingressController | quote }}
 - name: ALLOWED_IMAGE_REGISTRIES

@@ -36,6 +36,9 @@ tests/cluster/test_chart_rbac.py runs the operator under exactly these rights.
 - apiGroups: [resource.k8s.io]
   resources: [resourceclaimtemplates]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, watch, create, patch, delete]
 # Read to compute the status.
 - apiGroups: [""]
   resources: [pods]

@@ -140,8 +140,8 @@ class VllmEngine:
         return "vLLM's process has died" if self._llm.errored else None
 
     def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> VllmWindow:  # noqa: ARG002 - of the Protocol
-        """A window of at most 30 s; nothing is computed yet. All windows in flight advance together, so no turns."""
-        return VllmWindow(self, samples)
+        """A window of at most 30 s; nothing is computed yet. All windows in flight advance together, so owners take no turns."""
+        return VllmWindow(self, samples, is_live=is_live)
 
     async def generate(
         self, slot: AudioSlot, prompt: Sequence[int], params: WhisperParams, *, max_tokens: int

@@ -45,9 +45,10 @@ class Generator(Protocol):
 class VllmWindow:
     """Implements the EngineWindow protocol."""
 
-    def __init__(self, engine: Generator, samples: Samples) -> None:
+    def __init__(self, engine: Generator, samples: Samples, *, is_live: bool = False) -> None:
         self._engine = engine
         self._samples = samples
+        self._is_live = is_live
         self._slot: int | None = None
         self._writing: asyncio.Task[AudioSlot] | None = None
 
@@ -57,7 +58,7 @@ class VllmWindow:
         output = await self._engine.generate(
             await self._written(),
             [special.startoftranscript],
-            WhisperParams(n_task_tokens=1, detects_language=True),
+            WhisperParams(n_task_tokens=1, detects_language=True, is_live=self._is_live),
             max_tokens=1,
         )
         weights = [math.exp(logprob - SIDE_CHANNEL_OFFSET) for logprob in output.side_channel]
@@ -77,6 +78,7 @@ class VllmWindow:
                 n_task_tokens=request.n_task_tokens,
                 timestamps=request.prompt_tokens[-1] != files.vocabulary.notimestamps,
                 temperature=request.temperature,
+                is_live=self._is_live,
             ),
             max_tokens=max_new_tokens,
         )

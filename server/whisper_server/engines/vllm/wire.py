@@ -52,6 +52,8 @@ class WhisperParams:
     temperature: float = 0.0
     detects_language: bool = False
     """One step that returns the probabilities of the languages."""
+    is_live: bool = False
+    """Goes ahead of files' windows, up to a share."""
 
     def to_extra_args(self) -> dict[str, object]:
         """For `SamplingParams.extra_args`."""
