@@ -80,6 +80,9 @@ def test_api_server_refuses_the_images_and_annotations_that_the_operator_refuses
         assert f"annotation {SNIPPET}:" in refusal(cluster, strict, spec)
     models = {"cache": {"image": {"reference": OTHER}}, "model": {"id": "/models/x"}}
     assert f"{OTHER} is not from a registry" in refusal(cluster, strict, models)
+    for field in ("initContainers", "sidecars"):
+        containers = {"pod": {field: [{"name": "extra", "image": OTHER}]}}
+        assert f"{OTHER} is not from a registry" in refusal(cluster, strict, containers)
     assert refusal(cluster, strict, {}) == ""
 
 
