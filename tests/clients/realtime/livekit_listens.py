@@ -39,8 +39,8 @@ async def main(base_url: str, path: str) -> None:
                     interim.append(text)
                 elif event.type == stt.SpeechEventType.FINAL_TRANSCRIPT:
                     final.append(text)
-                    if speaking.done():
-                        break
+                    break  # the sound is one turn
+        speaking.cancel()
         await stream.aclose()
         print(json.dumps({"interim": interim, "final": " ".join(final)}))
 
