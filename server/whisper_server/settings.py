@@ -172,7 +172,7 @@ class Settings:
         "",
         "networks of proxies whose `X-Forwarded-For` is believed, between commas, such as `10.0.0.0/8`; see “Clients” in docs/settings.md",
     )
-    max_requests_per_client: int = setting(env.whole_number(0, 100_000), "0", "in flight; `0`: no limit")
+    max_requests_per_client: int = setting(env.whole_number(0, 100_000), "0", "of one client in flight; `0`: no limit")
     max_audio_seconds_per_minute: float = setting(
         env.number(0, 10_000_000), "0", "sound that one client may send per minute, in seconds; `0`: no limit"
     )
