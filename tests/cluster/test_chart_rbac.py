@@ -69,6 +69,7 @@ def routed_endpoint(namespace: str) -> dict[str, Any]:
     spec = {
         "gpu": {"class": "none"},
         "exposure": {"gateway": {"parentRefs": [{"name": "entry"}], "hostnames": ["routed.example.com"]}},
+        "autoscaling": {"maxReplicas": 3, "metric": "sessions", "target": 8},
         "pod": {"annotations": {STAGE: "failed-mount"}},
     }
     return make_endpoint(spec, name="routed", namespace=namespace)
@@ -120,7 +121,7 @@ def copies_left(cluster: Cluster, namespace: str) -> list[str]:
 
 
 def children(cluster: Cluster, namespace: str) -> set[str]:
-    kinds = "deploy,svc,sa,pdb,hpa,ing,netpol,pvc,httproute,podmonitor,resourceclaimtemplates"
+    kinds = "deploy,svc,sa,pdb,hpa,ing,netpol,pvc,httproute,podmonitor,resourceclaimtemplates,scaledobjects.keda.sh"
     return {one["kind"] for one in cluster.find(kinds, namespace, "app.kubernetes.io/managed-by=whisper-operator")}
 
 
@@ -148,7 +149,7 @@ def used(requests: list[Request]) -> set[tuple[str, str]]:
 @pytest.mark.usefixtures("ingress_class")
 def test_the_operator_needs_all_of_its_rights_and_no_other(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     with released(cluster, namespace) as release:
-        with operator_of(release, tmp_path / "first").running():
+        with operator_of(release, tmp_path / "first", {"PROMETHEUS_URL": "http://prometheus:9090"}).running():
             cluster.apply(full_endpoint(namespace), routed_endpoint(namespace))
             cluster.apply(default_class_endpoint(namespace), claiming_endpoint(namespace))
             cluster.wait(lambda: reason(cluster, "full", namespace) == "SecretMissing", 60, "the Secrets are missed")
@@ -158,7 +159,7 @@ def test_the_operator_needs_all_of_its_rights_and_no_other(cluster: Cluster, nam
             cluster.wait(
                 lambda: reason(cluster, "other", namespace) == "IngressClassMissing", 60, "no class is the default one"
             )
-            cluster.wait(lambda: len(children(cluster, namespace)) == 11, 60, "every child is made")
+            cluster.wait(lambda: len(children(cluster, namespace)) == 12, 60, "every child is made")
             cluster.apply(*[copy_of(cluster.get(kind, "full", namespace)) for kind in COPIED])
             cluster.wait(lambda: not copies_left(cluster, namespace), 60, "the copies are gone")
         # Without PodMonitors, and with endpoints that need as little as can be: all else goes.

@@ -1,4 +1,4 @@
-"""Kinds of others that a cluster may or may not have: HTTPRoute, and those of the Prometheus operator."""
+"""Kinds of others that a cluster may or may not have: HTTPRoute, those of the Prometheus operator, KEDA's ScaledObject."""
 
 from __future__ import annotations
 
