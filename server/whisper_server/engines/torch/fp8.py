@@ -34,7 +34,7 @@ def _to_fp8(
     NORM: tl.constexpr,
     GELU: tl.constexpr,
 ) -> None:
-    """One row. It is read from the cache again for each pass: a row of 5,120 in registers is slower."""
+    """One row, in pieces, which the cache gives again in each pass: widths are no powers of two, as blocks of Triton are."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, PIECE)
     mean, deviation = 0.0, 1.0
