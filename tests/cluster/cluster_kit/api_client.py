@@ -164,7 +164,7 @@ class ApiClient:
         content: str = "application/json",
     ) -> Document:
         url = f"{self._settings.host}{path}{f'?{urlencode(query)}' if query else ''}"
-        # Read anew each time: a kubeconfig may have a token in a file.
+        # It is read each time, because a kubeconfig may name a file for its token.
         authorization = self._settings.auth_settings().get("BearerToken", {}).get("value")
         headers = {"Accept": "application/json"} | ({"authorization": authorization} if authorization else {})
         headers |= {"Content-Type": content} if body is not None else {}

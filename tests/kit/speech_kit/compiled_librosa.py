@@ -1,8 +1,8 @@
 """librosa, whose compiled functions every checkout on the machine shares.
 
-numba compiles librosa at its first use, 28 CPU s. It keeps that below the cache of tests/conftest.py by the path of the source
-file, so each fresh clone compiled anew. Here it keeps it by the file's place in its environment; it compares the file's content,
-its own version and the processor with what it has kept anyway.
+numba compiles librosa at its first use, 28 CPU s. By default it names the result by the path of the source file, so that each fresh
+clone compiles again. Here the name comes from the file's place in its environment; numba also compares the file's content, its own
+version and the processor with those of the result.
 """
 
 from __future__ import annotations

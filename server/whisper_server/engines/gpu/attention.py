@@ -30,7 +30,7 @@ def sharpen(scores: torch.Tensor) -> torch.Tensor:
 def _median(values: list[torch.Tensor]) -> torch.Tensor:
     """Of an odd number of tensors, by exchanging neighbours: the first rounds of a bubble sort.
 
-    Sorting along a dimension of 7 takes a GPU a block of threads for every 7 numbers.
+    A GPU's sort would start a block of threads for each 7 numbers.
     """
     for n_unsorted in range(len(values) - 1, len(values) // 2 - 1, -1):
         for at in range(n_unsorted):
