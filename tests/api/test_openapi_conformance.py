@@ -36,16 +36,8 @@ def test_every_answer_is_documented(base_url: str, tmp_path: Path) -> None:
             *("run", f"{base_url}/openapi.json"),
             *("--checks", ",".join(CHECKS)),
             *("--phases", "examples,coverage,fuzzing"),
-            *(
-                "--max-examples",
-                "10" if IN_SHORT else "25",
-                "--max-time",
-                "20" if IN_SHORT else "45",
-                "--workers",
-                "4",
-                "--seed",
-                "1",
-            ),
+            # By number, not by --max-time: a busy machine would try fewer.
+            *("--max-examples", "4" if IN_SHORT else "25", "--workers", "4", "--seed", "1"),
             *("--request-timeout", "120", "--generation-database", "none", "--no-color", "--continue-on-failure"),
         ],
         cwd=tmp_path,
