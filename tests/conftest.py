@@ -2,7 +2,7 @@
 
 Figures travel with the tests' reports, from pytest-xdist's workers too, and are printed at the end even where every
 test passes. TEST_ENGINE names the server's engine (ctranslate2), TEST_PYTHON the interpreter that has it,
-TEST_ENGINE_MISSING why this machine has none. `make test` sets TEST_IN_SHORT; TEST_ALL runs what `make test` leaves to `make test-all`,
+TEST_ENGINE_MISSING why this machine has none, TEST_VLLM_CACHE where vLLM keeps its facts about models. `make test` sets TEST_IN_SHORT; TEST_ALL runs what `make test` leaves to `make test-all`,
 TEST_BED_UNCHANGED is the reason to skip the test bed's own tests. With TEST_BASE_URL the tests
 talk to a server that runs already, and those that need a process of their own are skipped.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from model_kit.demo import model_cache
 from server_kit.process import ServerProcess, StartServer, running
 from suite_kit.slow import IN_SHORT
 
@@ -111,7 +112,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
     """Start a server with settings of its own, as a context manager."""
     if os.environ.get("TEST_BASE_URL"):
         pytest.skip("TEST_BASE_URL is set: this test starts a server of its own")
-    cache: Path = tmp_path_factory.getbasetemp() / "models"
+    cache = model_cache(tmp_path_factory.getbasetemp() / "models")
 
     def start(settings: Mapping[str, str]) -> AbstractContextManager[ServerProcess]:
         return running({"MODEL_CACHE_DIR": str(cache), **settings}, tmp_path_factory.mktemp("server"))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from model_kit.demo import DEMO
+from model_kit.demo import DEMO, model_cache
 from whisper_server.engines import load
+from whisper_server.memory.malloc import keep_large_blocks
 from whisper_server.settings import Settings
 from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.tokens import WhisperTokenizer
@@ -36,9 +37,10 @@ async def loaded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Load
     settings = {
         "MODEL_ID": str(DEMO),
         "ENGINE": name,
-        "MODEL_CACHE_DIR": str(tmp_path_factory.mktemp("models")),
+        "MODEL_CACHE_DIR": str(model_cache(tmp_path_factory.mktemp("models"))),
         **OPTIONS[name],
     }
+    keep_large_blocks()
     engine, tokenizer = await load(Settings.from_env(settings))
     yield Loaded(engine, tokenizer)
     await engine.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,15 @@ from whisper_server.whisper.tokens import WhisperTokenizer
 DEMO = Path(__file__).parents[3] / "models" / "whisper-demo"
 
 Tensors = dict[str, npt.NDArray[Any]]
+
+
+def model_cache(folder: Path) -> Path:
+    """`folder`, made for MODEL_CACHE_DIR. What vLLM keeps in it lies in TEST_VLLM_CACHE, where that is set, for all starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if kept := os.environ.get("TEST_VLLM_CACHE"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        (folder / "vllm").symlink_to(kept)
+    return folder
 
 
 @cache
