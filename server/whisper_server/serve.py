@@ -24,7 +24,7 @@ from whisper_server.http.keys import KeyRing
 from whisper_server.http.listener import Listener, max_descriptors, plan_descriptors
 from whisper_server.http.protocol import HttpRunner
 from whisper_server.memory.budget import MemoryBudget
-from whisper_server.memory.malloc import limit_arenas, trim
+from whisper_server.memory.malloc import keep_large_blocks, trim
 from whisper_server.memory.pod import BudgetPlan, PodMemory, cgroup_limit_bytes
 from whisper_server.metrics import Metrics
 from whisper_server.process.children import children, kill
@@ -100,7 +100,7 @@ class Signals:
 def run(settings: Settings, load: Loader) -> int:
     """Serve in this process until a signal comes; the exit code. Raises StartError."""
     configure_logging(settings.log_format, settings.log_level)
-    limit_arenas()
+    keep_large_blocks()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _allow_open_files()
     pod = PodMemory(cgroup_limit_bytes(), settings.memory_request_bytes or None)

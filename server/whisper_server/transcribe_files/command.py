@@ -30,6 +30,7 @@ from whisper_server.api.options import (
 from whisper_server.api.speakers import MAX_SPEAKERS, SpeakersSpec
 from whisper_server.api.subtitles.limits import BOUNDS, CueShape
 from whisper_server.errors import BadRequest
+from whisper_server.memory.malloc import keep_large_blocks
 from whisper_server.settings import Settings
 from whisper_server.transcribe_files.plan import SUFFIXES, RunOptions, SourceFile, output_paths
 from whisper_server.whisper.transcript import Task, VoiceActivity
@@ -83,6 +84,7 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
 
     outputs = output_paths(args.files, args.output_dir, SUFFIXES[options.response_format])
     recordings = [SourceFile(source, output) for source, output in zip(args.files, outputs, strict=True)]
+    keep_large_blocks()
     return asyncio.run(work_until_signal(settings, options, recordings))
 
 
