@@ -110,6 +110,19 @@ async def test_recording_without_words_has_no_guessed_language(
         assert (await job.transcript()).language == reported
 
 
+@pytest.mark.parametrize(("peak", "decoded_in", "n_detections"), [(4 / 2**15, "en", 0), (17 / 2**15, "cy", 1)])
+async def test_dither_is_not_decoded_in_a_guessed_language(peak: float, decoded_in: str, n_detections: int) -> None:
+    engine = EngineDouble(lambda _samples, _request: said(""), languages=(("cy", 0.5), ("en", 0.3)))
+    transcriber = pipeline(engine, VoiceDetectorDouble(lambda _samples: False, spans(1)))
+    dither = np.random.default_rng(0).uniform(-peak, peak, 16_000).astype(np.float32)
+    async with transcriber.transcribe(dither, options(language=None)) as job:
+        await job.transcript()
+    assert engine.n_detections == n_detections
+    assert [demo_tokenizer().special.languages[decoded_in] in request.prompt_tokens for request in engine.requests] == [
+        True
+    ]
+
+
 class Engine(EngineDouble):
     """Unsure in the first window, Russian after it."""
 
