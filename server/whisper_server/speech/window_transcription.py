@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from whisper_server.speech import temperature_fallback
 from whisper_server.speech.repetition import (
     EarlierText,
+    ends_in_loop,
     is_part_of,
     is_similar,
     shares_phrase,
@@ -158,7 +160,7 @@ class WindowTranscriber:
             if not attempt.needs_fallback and not is_over:
                 return attempt
             attempts.append(attempt)
-        best = temperature_fallback.best(attempts)
+        best = temperature_fallback.best(attempts, partial(ends_in_loop, tokenizer=self.tokenizer))
         if not await self._is_speech(best, samples, temperature_fallback.CLEAR_SPEECH_THRESHOLD):
             return None
         return without_repetition(best, self.tokenizer)
