@@ -68,9 +68,11 @@ def test_window_changes_the_language_where_it_is_clear(
 class Changing(EngineDouble):
     """English in the first two windows, then Japanese, which is written without spaces."""
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> WindowDouble:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> WindowDouble:
         self.languages = (("en", 0.9), ("ja", 0.1)) if number(samples) < 4 else (("ja", 0.9), ("en", 0.1))
-        return super().open_window(samples, owner=owner, is_live=is_live)
+        return super().open_window(samples, owner=owner, is_live=is_live, timestamps=timestamps)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +128,11 @@ async def test_dither_is_not_decoded_in_a_guessed_language(peak: float, decoded_
 class Engine(EngineDouble):
     """Unsure in the first window, Russian after it."""
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> WindowDouble:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> WindowDouble:
         self.languages = (("en", 0.4), ("ru", 0.3), ("de", 0.3)) if number(samples) == 0 else (("ru", 1.0),)
-        return super().open_window(samples, owner=owner, is_live=is_live)
+        return super().open_window(samples, owner=owner, is_live=is_live, timestamps=timestamps)
 
 
 @pytest.mark.parametrize("n_slots", [1, 4])
