@@ -71,7 +71,14 @@ class InstantEngine:
     def health(self) -> str | None:
         return None
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> TorchWindow:  # noqa: ARG002 - of the Protocol
+    def open_window(
+        self,
+        samples: Samples,
+        *,
+        owner: str = "",  # noqa: ARG002 - of the Protocol
+        is_live: bool = False,  # noqa: ARG002 - of the Protocol
+        timestamps: bool = True,  # noqa: ARG002 - of the Protocol
+    ) -> TorchWindow:
         return TorchWindow(self, samples)
 
     def next_id(self) -> int:

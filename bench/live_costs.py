@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from whisper_server.engines.ctranslate2.engine import live_mel_frames
-from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_WINDOW_SAMPLES
+from whisper_server.engines.ctranslate2.engine import N_MEL_FRAMES, padded_mel_frames
 from whisper_server.whisper.engine_protocol import (
     Alignment,
     Decoded,
@@ -55,9 +54,12 @@ class CostedEngine:
     def health(self) -> str | None:
         return self.inner.health()
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> CostedWindow:
-        n_frames = live_mel_frames(len(samples)) if is_live else N_WINDOW_SAMPLES // MEL_HOP_SAMPLES
-        return CostedWindow(self, self.inner.open_window(samples, owner=owner, is_live=is_live), n_frames)
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> CostedWindow:
+        inner = self.inner.open_window(samples, owner=owner, is_live=is_live, timestamps=timestamps)
+        n_frames = padded_mel_frames(len(samples)) if is_live or not timestamps else N_MEL_FRAMES
+        return CostedWindow(self, inner, n_frames)
 
     async def charge(self, cost_s: float) -> None:
         """Take so much of a core."""

@@ -6,11 +6,12 @@ For `reference`; benchmarks of the server itself go over HTTP.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from whisper_server.engines.ctranslate2.engine import Ctranslate2Config, Ctranslate2Engine
+from whisper_server.engines.ctranslate2.engine import Ctranslate2Config, Ctranslate2Engine, padded_mel_frames
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.window_transcription import DecodingPolicy
@@ -87,8 +88,8 @@ class _ObservedWindow:
 class _ObservedEngine:
     """Implements the Engine protocol; `windows` are those opened for the recording at hand."""
 
-    def __init__(self, inner: Ctranslate2Engine, tokenizer: WhisperTokenizer) -> None:
-        self._inner, self._tokenizer = inner, tokenizer
+    def __init__(self, inner: Ctranslate2Engine, tokenizer: WhisperTokenizer, *, pads_all: bool) -> None:
+        self._inner, self._tokenizer, self._pads_all = inner, tokenizer, pads_all
         self.windows: list[HeardWindow] = []
         self.language = ""
 
@@ -105,27 +106,42 @@ class _ObservedEngine:
     def health(self) -> str | None:
         return self._inner.health()
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> EngineWindow:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> EngineWindow:
         self.windows.append(HeardWindow(len(samples)))
-        inner = self._inner.open_window(samples, owner=owner, is_live=is_live)
+        inner = self._inner.open_window(
+            samples, owner=owner, is_live=is_live, timestamps=timestamps and not self._pads_all
+        )
         return _ObservedWindow(inner, self.windows[-1], self._tokenizer, self.language)
 
 
 class OurPipeline:
     """One model, one recording at a time. An async context manager."""
 
-    def __init__(self, checkpoint: Path, cache: Path, n_threads: int) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        cache: Path,
+        n_threads: int,
+        mel_frames: Callable[[int], int] = padded_mel_frames,
+        *,
+        dtype: str = "float32",
+        pads_all: bool = False,
+    ) -> None:
+        """`mel_frames` is for windows without timestamps, with `pads_all` for all."""
         config = Ctranslate2Config(
             model_id=str(checkpoint),
             checkpoint=checkpoint,
             cache=cache,
-            dtype="float32",
+            dtype=dtype,
             n_threads=n_threads,
             max_batch_windows=1,
+            mel_frames=mel_frames,
         )
         self._engine = Ctranslate2Engine(config)
         self._tokenizer = WhisperTokenizer.from_folder(checkpoint, is_multilingual=True)
-        self._observed = _ObservedEngine(self._engine, self._tokenizer)
+        self._observed = _ObservedEngine(self._engine, self._tokenizer, pads_all=pads_all)
 
     async def __aenter__(self) -> Self:
         await self._engine.start()

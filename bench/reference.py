@@ -1,7 +1,8 @@
 """This server's pipeline beside openai/whisper's own package, window by window, on the same weights in float32.
 
 Whisper base; prompts and windows of long recordings in five languages. Both sides get the same samples, greedy, without
-conditioning on previous text. openai/whisper runs as published but for the padding of features (`--padding`). A line of
+conditioning on previous text. openai/whisper runs as published but for the padding of features (`--padding`), and this
+server pads every window to 30 s, as openai/whisper does; what its own, shorter padding changes is in `padding`. A line of
 JSON per window goes to --out, tables of all its lines to the screen: runs add up.
 PYTHONPATH=demo:tests/kit python bench/reference.py [--clips 8 --windows 8 --languages en,es]
 """
@@ -26,6 +27,7 @@ from our_pipeline import Heard, OurPipeline
 
 from real_kit.speech import LANGUAGES, RATE_HZ, clips, long_recording
 from real_kit.weights import base_checkpoint
+from whisper_server.engines.ctranslate2.engine import N_MEL_FRAMES
 from whisper_server.speech.windows import cut
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.mel import LogMel
@@ -168,7 +170,8 @@ async def run(args: argparse.Namespace) -> None:
         args.out.open("a", encoding="utf-8") as lines,
     ):
         mel_path = Path(name) / "mel.npy"
-        async with OurPipeline(checkpoint, Path(name), args.threads) as pipeline:
+        # openai/whisper encodes 30 s, however short the window is.
+        async with OurPipeline(checkpoint, Path(name), args.threads, lambda _: N_MEL_FRAMES) as pipeline:
             for language in args.languages.split(","):
                 for which, samples in windows(language, args.clips, args.windows):
                     ours = await pipeline.hear(samples, language, timestamps=timestamps)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from real_kit.scores import errors, normalised
-from real_kit.speech import RATE_HZ, Clip, Recording, Sentence, joined, long_recording, prompts, wav
+from real_kit.speech import RATE_HZ, Clip, Recording, Sentence, joined, long_recording, prompts, silence, wav
 from server_kit.api import Api
 from server_kit.process import REPOSITORY
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
@@ -31,6 +31,16 @@ def test_window_that_ends_in_a_timestamp_pair_is_decoded_on(api: Api, response_f
 def test_window_is_transcribed_to_its_end_without_timestamps(api: Api) -> None:
     prompt = _prompt("fr", "demo-congrats")
     assert "standard" in api.text(wav(prompt.sound), language="fr")
+
+
+def test_sentences_after_an_early_end_are_heard_without_timestamps(api: Api) -> None:
+    """The first decoding ends after "intente de nuevo."."""
+    starts_s = {"please-try-again": 0.0, "vm-msgsaved": 2.879, "vm-tohearenv": 5.65, "vm-unknown-caller": 11.637}
+    sound = silence(15.5)
+    for name, start_s in starts_s.items():
+        said = _prompt("es", name).sound
+        sound[round(start_s * RATE_HZ) :][: len(said)] = said
+    assert {"guardado", "persona"} <= set(normalised(api.text(wav(sound), language="es"), "es"))
 
 
 @pytest.mark.parametrize(("language", "max_deletions"), [("en", 3), ("fr", 25)])

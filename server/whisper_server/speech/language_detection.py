@@ -11,7 +11,13 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
 from whisper_server.fairness.fair_semaphore import FairThreads
-from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
+from whisper_server.speech.language import (
+    MIN_CHANGE_S,
+    SILENCE_LANGUAGE,
+    LanguageVote,
+    is_dither,
+    language_of_window,
+)
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_activity import with_speech
 from whisper_server.speech.windows import Window
@@ -66,7 +72,7 @@ class LanguageDetection:
                 vote.add(guess)
                 if vote.is_decided:
                     break
-        return vote.language
+        return vote.language if self._guesses else self.without_words
 
     async def of_window(self, window: Window, engine_window: EngineWindow, recording_language: str) -> str:
         """The recording's language, or another one that the window is clearly in."""
@@ -87,10 +93,10 @@ class LanguageDetection:
             await slot.release.aclose()
 
     async def _heard(self, samples: Samples, windows: Sequence[Window]) -> AsyncGenerator[Window]:
-        """The windows with speech; the first window if none has speech."""
+        """The windows with speech; the first window if none has speech, and it is louder than dither."""
         has_speech = False
         async for window in with_speech(self._threads, self._voice, samples, windows):
             has_speech = True
             yield window
-        if not has_speech:
+        if not has_speech and not await self._threads.run(is_dither, samples):
             yield windows[0] if windows else Window(0, min(len(samples), self._max_samples))

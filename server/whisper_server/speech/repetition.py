@@ -49,6 +49,11 @@ def without_repetition(attempt: Attempt, tokenizer: WhisperTokenizer) -> Attempt
     return replace(attempt, decoded=decoded, text=tokenizer.detokenize(kept))
 
 
+def ends_in_loop(attempt: Attempt, tokenizer: WhisperTokenizer) -> bool:
+    """Whether the model repeats a phrase at the end of its text, or until it was stopped."""
+    return attempt.decoded.hit_length_limit or without_repetition(attempt, tokenizer) is not attempt
+
+
 def without_repeated_words(attempt: Attempt, before: str, tokenizer: WhisperTokenizer, language: str) -> Attempt:
     """The attempt without the words at its start that the text before it ends with. Timestamps stay."""
     decoded = attempt.decoded

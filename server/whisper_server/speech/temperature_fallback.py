@@ -7,7 +7,7 @@ this module does not decode.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from whisper_server.whisper.engine_protocol import Decoded
@@ -109,11 +109,20 @@ def temperatures(requested: float | None, fallback: Sequence[float]) -> tuple[fl
     return (requested,) if requested else tuple(fallback)
 
 
-def best(attempts: Sequence[Attempt]) -> Attempt:
-    """The attempt to keep when all failed: the likeliest of those that do not repeat themselves, if there are any."""
+def best(attempts: Sequence[Attempt], ends_in_loop: Callable[[Attempt], bool]) -> Attempt:
+    """The attempt to keep when all failed: the likeliest of those that do not repeat themselves, if there are any.
+
+    If all of those are too unlikely, one that repeats itself but is likely and does not end in a loop comes first: the speaker
+    repeats. In two bytes a letter Russian prompts reach a ratio of 2.5 to 3.8, and the only other attempt was the one at
+    temperature 1: "needle,click 3 est. 1", with an avg_logprob of -5.4 for -0.14 (Whisper base, a menu of 40 s).
+    """
+    likely = [attempt for attempt in attempts if attempt.avg_logprob >= MIN_AVG_LOGPROB]
     not_repetitive = [attempt for attempt in attempts if attempt.compression_ratio <= MAX_COMPRESSION_RATIO]
-    if not_repetitive:
-        return max(not_repetitive, key=lambda attempt: attempt.avg_logprob)
+    likely_and_not_repetitive = [attempt for attempt in likely if attempt in not_repetitive]
+    said_twice = [attempt for attempt in likely if not ends_in_loop(attempt)]
+    for group in (likely_and_not_repetitive, said_twice, not_repetitive):
+        if group:
+            return max(group, key=lambda attempt: attempt.avg_logprob)
     return min(attempts, key=lambda attempt: attempt.compression_ratio)
 
 

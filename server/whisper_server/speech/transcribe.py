@@ -103,6 +103,7 @@ class Transcription:
             options, transcriber.tokenizer, transcriber.voice, transcriber.max_window_s, self._threads
         )
         self._n_samples = len(samples)
+        self._open_engine_window = partial(transcriber.engine.open_window, owner=owner, timestamps=options.timestamps)
 
     @property
     def duration_s(self) -> float:
@@ -197,7 +198,7 @@ class Transcription:
         """Wait for a slot of the engine, and open the window in it."""
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._transcriber.slots.slot(self._owner, self))
-            engine_window = self._transcriber.engine.open_window(window.of(self._samples), owner=self._owner)
+            engine_window = self._open_engine_window(window.of(self._samples))
             opening.callback(engine_window.close)
             release = opening.pop_all()
         return WindowSlot(engine_window, release)
@@ -213,7 +214,7 @@ class Transcription:
                 tokenizer=transcriber.tokenizer,
                 policy=transcriber.policy,
                 voice=transcriber.voice,
-                open_window=partial(transcriber.engine.open_window, owner=self._owner),
+                open_window=self._open_engine_window,
                 options=self._options,
                 language=language,
                 previous=self._previous,

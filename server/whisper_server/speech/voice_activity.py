@@ -7,11 +7,25 @@ request was cancelled. Steps of different requests take turns. `vad` detects the
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
 
 from whisper_server.fairness.fair_semaphore import FairThreads
 from whisper_server.speech.vad import Spans, VoiceDetector, run_step
 from whisper_server.speech.windows import Window, has_long_pause, split_after_pauses
 from whisper_server.whisper.transcript import Samples, VoiceActivity
+
+
+class Voice(Protocol):
+    """The calls of `VoiceDetector` that a window needs."""
+
+    def has_speech(self, samples: Samples, *, threshold: float = ...) -> bool:
+        """Whether `samples` have speech in them."""
+
+    def first_speech(self, samples: Samples) -> int | None:
+        """The sample at which the first speech begins."""
+
+    def speech_spans(self, samples: Samples, activity: VoiceActivity = ...) -> Spans:
+        """The spans of speech."""
 
 
 async def speech_spans(threads: FairThreads, voice: VoiceDetector, samples: Samples, activity: VoiceActivity) -> Spans:

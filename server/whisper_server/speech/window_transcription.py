@@ -9,23 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import partial
 
 from whisper_server.speech import temperature_fallback
 from whisper_server.speech.repetition import (
     EarlierText,
+    ends_in_loop,
     is_part_of,
     is_similar,
     shares_phrase,
     without_repeated_words,
     without_repetition,
 )
-from whisper_server.speech.seek import Seek, joined, look_back_sample, next_seek, text_end
+from whisper_server.speech.seek import Seek, is_too_short, joined, look_back_sample, next_seek, speech_s, text_end
 from whisper_server.speech.segments import has_long_cue, segments, text_logprobs
 from whisper_server.speech.temperature_fallback import Attempt
 from whisper_server.speech.timestamps import TokenSpan, overruns, split_segments, start_with_speech
-from whisper_server.speech.vad import Spans
+from whisper_server.speech.voice_activity import Voice
 from whisper_server.speech.windows import Window
 from whisper_server.speech.words import (
     TimedWord,
@@ -45,19 +46,6 @@ WITHOUT_PADDING = VoiceActivity(prefix_padding_ms=0)
 MAX_RESTS = 4
 """The rest of a window is decoded at most this often. In 57 windows of real
 speech, in five languages, 12 rests were decoded, 11 of them with words; one window had two."""
-
-
-class Voice(Protocol):
-    """The calls of `VoiceDetector` that a window needs."""
-
-    def has_speech(self, samples: Samples, *, threshold: float = ...) -> bool:
-        """Whether `samples` have speech in them."""
-
-    def first_speech(self, samples: Samples) -> int | None:
-        """The sample at which the first speech begins."""
-
-    def speech_spans(self, samples: Samples, activity: VoiceActivity = ...) -> Spans:
-        """The spans of speech."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +94,22 @@ class WindowTranscriber:
                 if seek.is_in_speech:
                     attempt = without_repeated_words(attempt, parts[-1].text, self.tokenizer, self._written_language)
                 parts.append(await self._transcript(engine_window, samples, window, attempt))
+                if await self._leaves_speech_out(parts[-1], samples):
+                    timed = replace(self, options=replace(self.options, timestamps=True))
+                    again = await timed.transcribe(engine_window, samples, window)
+                    return max(parts[-1], again, key=lambda part: part.n_output_tokens)
             seek = await self._next_seek(attempt, samples, window)
         return joined(parts, self._written_language)
 
     @property
     def _written_language(self) -> str:
         return "en" if self.options.task is Task.TRANSLATE else self.language
+
+    async def _leaves_speech_out(self, part: WindowTranscript, samples: Samples) -> bool:
+        """Whether a text without timestamps, which has no place to go on from, is too short for the window's speech."""
+        if self.options.timestamps or not is_too_short(part.n_output_tokens, len(samples) / SAMPLE_RATE_HZ):
+            return False
+        return is_too_short(part.n_output_tokens, speech_s(await asyncio.to_thread(self.voice.speech_spans, samples)))
 
     async def _next_seek(self, attempt: Attempt, samples: Samples, window: Window) -> Seek | None:
         """Where the window is decoded again; the voice detector is asked only if the text ends early."""
@@ -158,7 +156,7 @@ class WindowTranscriber:
             if not attempt.needs_fallback and not is_over:
                 return attempt
             attempts.append(attempt)
-        best = temperature_fallback.best(attempts)
+        best = temperature_fallback.best(attempts, partial(ends_in_loop, tokenizer=self.tokenizer))
         if not await self._is_speech(best, samples, temperature_fallback.CLEAR_SPEECH_THRESHOLD):
             return None
         return without_repetition(best, self.tokenizer)

@@ -109,10 +109,12 @@ class Engine(Protocol):
     def health(self) -> str | None:
         """None while the engine works, else the reason why it does not."""
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> EngineWindow:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> EngineWindow:
         """Open a window of at most 30 s, not padded. Cheap: computation starts with the first call.
 
         An engine that computes windows one after the other takes them in turns by `owner`, and a turn costs what it
-        computed. One of a live session may go
-        ahead of files', up to a share, and may be padded to less than 30 s.
+        computed. One of a live session may go ahead of files', up to a share. It may be padded to less than 30 s, and so may
+        one that is decoded without `timestamps`.
         """

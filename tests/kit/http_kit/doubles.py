@@ -44,7 +44,9 @@ class EngineDouble:
     def health(self) -> str | None:
         return self.problem
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> EngineWindow:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> EngineWindow:
         raise NotImplementedError
 
 

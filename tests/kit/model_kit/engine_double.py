@@ -66,7 +66,9 @@ class EngineDouble:
     def health(self) -> str | None:
         return None
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> WindowDouble:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> WindowDouble:
         self.n_open += 1
         self.max_open = max(self.max_open, self.n_open)
         return WindowDouble(self, samples)

@@ -17,6 +17,7 @@ from whisper_server.engines.ctranslate2.engine import (
     Ctranslate2Config,
     Ctranslate2Engine,
     Ctranslate2Window,
+    padded_mel_frames,
     thread_plan,
 )
 from whisper_server.errors import InternalError, Unavailable
@@ -248,3 +249,27 @@ def test_threads_are_divided_among_workers(n_threads: int) -> None:
     n_workers, n_each = thread_plan(n_threads)
     assert n_workers >= 1
     assert n_threads / 2 < n_workers * n_each <= n_threads
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "padded_s"), [(0.01, 15), (13, 15), (13.01, 20), (18, 20), (23, 25), (25, 30), (28.5, 30), (30, 30)]
+)
+def test_window_is_padded_as_far_as_the_model_needs(duration_s: float, padded_s: int) -> None:
+    assert padded_mel_frames(round(duration_s * 16_000)) == padded_s * 100
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "how", "n_positions"),
+    [
+        (5.0, {"timestamps": False}, 750),
+        (5.0, {"is_live": True}, 750),
+        (5.0, {}, 1500),
+        (29.0, {"timestamps": False}, 1500),
+    ],
+)
+async def test_short_windows_without_timestamps_are_padded_less(
+    engine: Ctranslate2Engine, duration_s: float, how: dict[str, bool], n_positions: int
+) -> None:
+    window = engine.open_window(silence(duration_s), **how)  # type: ignore[arg-type]
+    assert (await window.encode()).shape[0] == n_positions
+    window.close()

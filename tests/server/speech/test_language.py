@@ -68,9 +68,11 @@ def test_window_changes_the_language_where_it_is_clear(
 class Changing(EngineDouble):
     """English in the first two windows, then Japanese, which is written without spaces."""
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> WindowDouble:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> WindowDouble:
         self.languages = (("en", 0.9), ("ja", 0.1)) if number(samples) < 4 else (("ja", 0.9), ("en", 0.1))
-        return super().open_window(samples, owner=owner, is_live=is_live)
+        return super().open_window(samples, owner=owner, is_live=is_live, timestamps=timestamps)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +112,27 @@ async def test_recording_without_words_has_no_guessed_language(
         assert (await job.transcript()).language == reported
 
 
+@pytest.mark.parametrize(("peak", "decoded_in", "n_detections"), [(4 / 2**15, "en", 0), (17 / 2**15, "cy", 1)])
+async def test_dither_is_not_decoded_in_a_guessed_language(peak: float, decoded_in: str, n_detections: int) -> None:
+    engine = EngineDouble(lambda _samples, _request: said(""), languages=(("cy", 0.5), ("en", 0.3)))
+    transcriber = pipeline(engine, VoiceDetectorDouble(lambda _samples: False, spans(1)))
+    dither = np.random.default_rng(0).uniform(-peak, peak, 16_000).astype(np.float32)
+    async with transcriber.transcribe(dither, options(language=None)) as job:
+        await job.transcript()
+    assert engine.n_detections == n_detections
+    assert [demo_tokenizer().special.languages[decoded_in] in request.prompt_tokens for request in engine.requests] == [
+        True
+    ]
+
+
 class Engine(EngineDouble):
     """Unsure in the first window, Russian after it."""
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> WindowDouble:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> WindowDouble:
         self.languages = (("en", 0.4), ("ru", 0.3), ("de", 0.3)) if number(samples) == 0 else (("ru", 1.0),)
-        return super().open_window(samples, owner=owner, is_live=is_live)
+        return super().open_window(samples, owner=owner, is_live=is_live, timestamps=timestamps)
 
 
 @pytest.mark.parametrize("n_slots", [1, 4])

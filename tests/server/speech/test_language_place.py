@@ -29,7 +29,9 @@ class SingleSlotEngine(EngineDouble):
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> RecordedWindow:
+    def open_window(
+        self, samples: Samples, *, owner: str = "", is_live: bool = False, timestamps: bool = True
+    ) -> RecordedWindow:
         self.n_open += 1
         return RecordedWindow(self, samples)
 

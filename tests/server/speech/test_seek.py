@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_kit.demo import demo_tokenizer
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from model_kit.pipeline import RATE_HZ, assert_idle, pipeline
 from whisper_server.speech.repetition import n_repeated_words
@@ -20,7 +21,7 @@ from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import Spans
 from whisper_server.speech.window_transcription import MAX_RESTS, DecodingPolicy
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
-from whisper_server.whisper.transcript import Options, Samples, VoiceActivity, WindowTranscript
+from whisper_server.whisper.transcript import Options, Samples, Task, VoiceActivity, WindowTranscript
 
 FIRST_TIMESTAMP = 1000
 OPENED = "<0.00> Press one.<4.00><4.00>"
@@ -187,6 +188,36 @@ async def test_rest_of_window_is_decoded_and_joined(first: str) -> None:
     assert window.segments[1].words[0].start_s == pytest.approx(4.2)
     assert "".join(one.token for one in window.logprobs) == " Press one. Press two."
     assert window.n_output_tokens == len(window.logprobs)
+
+
+LONG = "<0.00> Press one now, or hold the line. All of our lines are busy.<9.60>"
+
+
+@pytest.mark.parametrize(
+    ("again", "text"),
+    [
+        pytest.param(LONG, "Press one now, or hold the line. All of our lines are busy.", id="more is heard"),
+        pytest.param("<0.00> Press.<9.60>", "Press one.", id="no more is heard"),
+        pytest.param("", "Press one.", id="nothing is heard"),
+    ],
+)
+async def test_text_too_short_for_its_speech_is_decoded_with_timestamps(again: str, text: str) -> None:
+    outcome = await run(" Press one.", again, timestamps=False)
+    assert outcome.text == text
+    timed = demo_tokenizer().prompt_tokens("en", Task.TRANSCRIBE, previous=(), timestamps=True)[0]
+    assert [request.prompt_tokens == timed for request in outcome.engine.requests] == [False, True]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 4.0])
+async def test_short_text_of_little_speech_is_decoded_once(seconds: float) -> None:
+    engine = EngineDouble(lambda _samples, _request: said(" Press one."))
+    voice = VoiceDetectorDouble(spans=samples_of((0.0, seconds)) if seconds else ())
+    transcriber = pipeline(engine, voice)
+    transcriber.max_window_s = 30.0
+    async with transcriber.transcribe(np.ones(10 * RATE_HZ, np.float32), Options(language="en")) as job:
+        assert (await job.transcript()).text == "Press one."
+    assert len(engine.decoded_windows) == 1
+    assert len(voice.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,17 @@ def test_only_temperature_above_0_replaces_fallback() -> None:
 
 
 def test_best_failed_attempt_is_likeliest_without_repetition() -> None:
-    repetitive, unlikely, least_unlikely = attempt(ratio=8), attempt(avg_logprob=-3), attempt(avg_logprob=-2)
-    assert best([repetitive, unlikely, least_unlikely]) is least_unlikely
-    less_repetitive = attempt(ratio=3, avg_logprob=-5)
-    assert best([repetitive, less_repetitive]) is less_repetitive
+    loop, unlikely, least_unlikely = attempt(ratio=8), attempt(avg_logprob=-3), attempt(avg_logprob=-2)
+    assert best([loop, unlikely, least_unlikely], lambda one: one is loop) is least_unlikely
+    less_repetitive = attempt(ratio=3, avg_logprob=-0.5)
+    assert best([loop, less_repetitive], lambda _: True) is less_repetitive
+
+
+def test_what_a_speaker_repeats_is_better_than_an_unlikely_text() -> None:
+    menu, garbage = attempt(ratio=2.5, avg_logprob=-0.14), attempt(avg_logprob=-5.4)
+    likelier_menu, too_late = attempt(ratio=2.6, avg_logprob=-0.1), attempt(avg_logprob=-0.9)
+    assert best([menu, likelier_menu, garbage], lambda _: False) is likelier_menu
+    assert best([menu, likelier_menu, garbage, too_late], lambda _: False) is too_late
 
 
 @pytest.mark.parametrize(

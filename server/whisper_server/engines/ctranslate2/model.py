@@ -26,7 +26,7 @@ from whisper_server.whisper.mel import LogMel
 from whisper_server.whisper.transcript import Samples
 
 Encoded = npt.NDArray[np.float32]
-"""Encoder output of one window, shape (1500, d_model)."""
+"""Encoder output of one window, shape (n_positions, d_model): 1500 positions for 30 s."""
 
 N_TEXT_POSITIONS = 448
 """Length of the decoder's context in every published Whisper."""

@@ -131,7 +131,14 @@ class TorchEngine:
             return "the torch engine's process has died"
         return "the model is still loading" if self._ready is None else None
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> TorchWindow:  # noqa: ARG002 - of the Protocol
+    def open_window(
+        self,
+        samples: Samples,
+        *,
+        owner: str = "",  # noqa: ARG002 - of the Protocol
+        is_live: bool = False,
+        timestamps: bool = True,  # noqa: ARG002 - of the Protocol
+    ) -> TorchWindow:
         """A window of at most 30 s; nothing is computed yet. All windows in flight advance together, so no turns."""
         return TorchWindow(self, samples, is_live=is_live)
 

@@ -139,7 +139,14 @@ class VllmEngine:
             return "the model is still loading"
         return "vLLM's process has died" if self._llm.errored else None
 
-    def open_window(self, samples: Samples, *, owner: str = "", is_live: bool = False) -> VllmWindow:  # noqa: ARG002 - of the Protocol
+    def open_window(
+        self,
+        samples: Samples,
+        *,
+        owner: str = "",  # noqa: ARG002 - of the Protocol
+        is_live: bool = False,
+        timestamps: bool = True,  # noqa: ARG002 - of the Protocol
+    ) -> VllmWindow:
         """A window of at most 30 s; nothing is computed yet. All windows in flight advance together, so owners take no turns."""
         return VllmWindow(self, samples, is_live=is_live)
 
