@@ -1,7 +1,7 @@
 """The engine in plain torch: one process per GPU, static caches, CUDA graphs, no compiler at run time.
 
 `engine` and `window` run in the server's process and never import torch. `wire` is what crosses to the engine's process,
-where `worker` runs `scheduling`, `decoding`, `sampler`, `network` and `weights`.
+where `worker` runs `scheduling`, `decoding`, `aligning`, `sampler`, `network` and `weights`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from whisper_runtime.choices import LinearDType
 from whisper_server.engines.checkpoint import require_language
-from whisper_server.engines.gpu.dtw import warm_up
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig, TorchEngine
 from whisper_server.errors import StartError
@@ -47,6 +46,6 @@ async def load_torch(settings: Settings, folder: Path) -> tuple[Engine, WhisperT
     )
     async with AsyncExitStack() as undo:
         undo.push_async_callback(engine.stop)
-        await asyncio.gather(engine.start(), asyncio.to_thread(warm_up))
+        await engine.start()
         undo.pop_all()
     return engine, files.tokenizer

@@ -95,6 +95,11 @@ class Decoding:
         self._graphs = CudaGraphs(device, state)
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether the device goes on computing while the host waits for results: a GPU."""
+        return self._graphs.are_used
+
+    @property
     def max_prompts(self) -> int:
         """That `begin` and `detect` take at once."""
         return self._prompt_sizes[-1]

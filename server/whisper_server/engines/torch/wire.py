@@ -73,7 +73,7 @@ class DecodeTask:
 
 @dataclass(frozen=True)
 class AlignTask:
-    """Cross-attention of the alignment heads while the known text is decoded once more."""
+    """Word times, by the cross-attention of the alignment heads while the known text is decoded once more."""
 
     task_id: int
     place: Place
@@ -138,12 +138,10 @@ class DecodedTokens:
 
 @dataclass(frozen=True)
 class Aligned:
-    """Attention (n_tokens, n_positions) as bytes of float16, and the probability of each text token."""
+    """Start of each text token and of what follows the last, in seconds, and the probability of each text token."""
 
     task_id: int
-    n_tokens: int
-    n_positions: int
-    attention: bytes
+    starts_s: tuple[float, ...]
     probabilities: tuple[float, ...]
 
 

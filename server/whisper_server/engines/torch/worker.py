@@ -14,6 +14,7 @@ import torch
 from whisper_runtime.capability import BFLOAT16, FP8_PRODUCTS, TORCH
 from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
+from whisper_server.engines.torch.aligning import Aligner
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.scheduling import Scheduler
 from whisper_server.engines.torch.weights import Weights, load_weights
@@ -74,10 +75,10 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
         samples, scales = windows.load([place.slot for place in places], [place.scale for place in places])
         return log_mel(samples, scales)
 
+    aligner = Aligner(weights, decoding, config.vocabulary, config.alignment_heads)  # compiles beside the captures
     decoding.capture()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    scheduler = Scheduler(weights, decoding, config.vocabulary, config.alignment_heads, features)
-    return scheduler, Ready(name, dtype_name, n_slots)
+    return Scheduler(decoding, aligner, features), Ready(name, dtype_name, n_slots)
 
 
 def _dtype_name(config: WorkerConfig, device: torch.device) -> str:

@@ -1,0 +1,96 @@
+"""Word times: known texts decoded once more, several windows at once, and the path through their attention.
+
+The device computes the attention; threads of this process find the path. In the server's process that cost it 300 KB to read and
+1 ms of Python's lock for each window, which is the lock of the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from whisper_server.engines.gpu.attention import sharpen, text_probabilities
+from whisper_server.engines.gpu.dtw import token_starts, warm_up
+from whisper_server.engines.gpu.model_facts import Vocabulary
+from whisper_server.engines.gpu.pinned_memory import HostCopies, to_device
+from whisper_server.engines.torch.decoding import Decoding
+from whisper_server.engines.torch.network import logits_of
+from whisper_server.engines.torch.weights import Weights
+from whisper_server.engines.torch.wire import Aligned, AlignTask
+
+N_THREADS = 4
+"""A path takes 0.6 ms; 160 windows a second need a tenth of a core."""
+N_TOKENS_AT_ONCE = 512
+"""Whose logits are looked at together: 106 MB in float32."""
+
+
+class Paths:
+    """Word times that threads are finding."""
+
+    def __init__(self, found: Sequence[Future[Aligned]]) -> None:
+        self._found = found
+
+    @property
+    def are_there(self) -> bool:
+        """Whether reading waits for nothing."""
+        return all(one.done() for one in self._found)
+
+    def wait(self) -> Iterator[Aligned]:
+        """One for each window."""
+        return (one.result() for one in self._found)
+
+
+class Aligner:
+    """Answers AlignTasks whose windows are encoded."""
+
+    def __init__(
+        self, weights: Weights, decoding: Decoding, vocabulary: Vocabulary, heads: Sequence[tuple[int, int]]
+    ) -> None:
+        self._weights, self._decoding, self._heads = weights, decoding, heads
+        self._vocabulary = vocabulary
+        self._threads = ThreadPoolExecutor(N_THREADS, "align")
+        self._threads.submit(warm_up)
+
+    def attend(self, tasks: Sequence[AlignTask]) -> HostCopies:
+        """Attention (window, token, position) and the probability of each text token, on their way to the host."""
+        known = [self._known(task) for task in tasks]
+        longest, n_positions = max(map(len, known)), [task.n_positions for task in tasks]
+        padded = [(*tokens, *tokens[-1:] * (longest - len(tokens))) for tokens in known]
+        hidden, scores = self._decoding.attend([task.place.slot for task in tasks], padded, self._heads)
+        attention = sharpen(scores[..., : max(n_positions)], list(map(len, known)), n_positions)
+        # Logits after the token before each text token.
+        at = [
+            index * longest + len(task.sot_sequence) + token
+            for index, task in enumerate(tasks)
+            for token in range(len(task.text_tokens))
+        ]
+        text = [token for task in tasks for token in task.text_tokens]
+        rows, tokens = to_device(torch.tensor([at, text], dtype=torch.int64), hidden.device)
+        probabilities = [
+            text_probabilities(logits_of(self._weights, states), ids, self._vocabulary.endoftext)
+            for states, ids in zip(
+                hidden.flatten(0, 1)[rows].split(N_TOKENS_AT_ONCE), tokens.split(N_TOKENS_AT_ONCE), strict=True
+            )
+        ]
+        return HostCopies(attention.to(torch.float16), torch.cat(probabilities))
+
+    def paths(self, tasks: Sequence[AlignTask], copies: HostCopies) -> Paths:
+        """The times, by what `attend` computed."""
+        attention, probabilities = copies.wait()
+        of_each = probabilities.split([len(task.text_tokens) for task in tasks])
+        return Paths(
+            [
+                self._threads.submit(self._path, task, attention[index], each)
+                for index, (task, each) in enumerate(zip(tasks, of_each, strict=True))
+            ]
+        )
+
+    def _known(self, task: AlignTask) -> tuple[int, ...]:
+        return (*task.sot_sequence, self._vocabulary.notimestamps, *task.text_tokens, self._vocabulary.endoftext)
+
+    def _path(self, task: AlignTask, attention: torch.Tensor, probabilities: torch.Tensor) -> Aligned:
+        first = len(task.sot_sequence)
+        of_text = attention[first : first + len(task.text_tokens) + 1, : task.n_positions]
+        return Aligned(task.task_id, token_starts(of_text.numpy()), tuple(probabilities.tolist()))
