@@ -59,6 +59,7 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
         torch.set_num_threads(config.n_threads)
     dtype_name = _dtype_name(config, device)
     torch.backends.cuda.enable_flash_sdp(enabled=True)
+    torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 would round to 10 bits
     weights = load_weights(config.folder, device, DTYPES[dtype_name])
     if config.fp8_encoder:
         _check_fp8(device, dtype_name)
