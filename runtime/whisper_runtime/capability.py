@@ -33,8 +33,20 @@ class CapabilityRange:
         return capability >= self.lowest and self.only_major in (None, capability[0])
 
 
+TORCH_IS_FASTER_MAJOR = 9
+"""Measured on Hopper only: bench/RESULTS.md."""
+
+
+def auto_on_gpu(capability: Capability, *, asks_of_vllm: bool) -> EngineName:
+    """What ENGINE=auto means on a GPU where both GPU engines are installed.
+
+    `asks_of_vllm`: something is set that only vLLM has, such as the number type of its attention cache.
+    """
+    return EngineName.TORCH if capability[0] == TORCH_IS_FASTER_MAJOR and not asks_of_vllm else EngineName.VLLM
+
+
 def of_engine(engine: EngineName) -> CapabilityRange:
-    """What an engine needs with any settings. ENGINE=auto takes vLLM on a GPU; CTranslate2 computes on the CPU."""
+    """What an engine needs with any settings. ENGINE=auto takes vLLM or torch on a GPU; CTranslate2 computes on the CPU."""
     lowest = {EngineName.CTRANSLATE2: (0, 0), EngineName.TORCH: TORCH}
     return CapabilityRange(lowest.get(engine, VLLM))
 

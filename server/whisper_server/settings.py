@@ -59,7 +59,7 @@ class Settings:
     engine: choices.EngineName = setting(
         env.choice(choices.EngineName),
         "auto",
-        "`ctranslate2`, `vllm` or `torch` (new); `auto`: `vllm` where it is installed and has a GPU, else `ctranslate2`",
+        "`ctranslate2`, `vllm` or `torch`; `auto` on a GPU: `torch` on Hopper and where vLLM is not installed, else `vllm`; without a GPU `ctranslate2`",
     )
     dtype: choices.DType = setting(
         env.choice(choices.DType, choices.DTYPE_SYNONYMS),

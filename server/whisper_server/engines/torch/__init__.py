@@ -30,7 +30,7 @@ async def load_torch(settings: Settings, folder: Path) -> tuple[Engine, WhisperT
         )
     if find_spec("torch") is None:
         raise StartError(
-            "ENGINE: torch is not installed; install whisper-server[vllm], or set ENGINE to auto or ctranslate2"
+            "ENGINE: torch is not installed; install whisper-server[torch], or set ENGINE to auto or ctranslate2"
         )
     files = await asyncio.to_thread(read_model_files, folder)
     require_language(settings.language_force, files.tokenizer)
