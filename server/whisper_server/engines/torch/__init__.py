@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-from whisper_runtime.choices import LinearDType
+from whisper_runtime.choices import KvCacheDType, LinearDType
 from whisper_server.engines.checkpoint import require_language
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig, TorchEngine
@@ -42,6 +42,7 @@ async def load_torch(settings: Settings, folder: Path) -> tuple[Engine, WhisperT
             memory_utilization=settings.vllm_gpu_memory_utilization,
             n_threads=settings.cpu_threads,
             fp8_encoder=settings.torch_linear_dtype is LinearDType.FP8,
+            fp8_cache=settings.vllm_kv_cache_dtype is KvCacheDType.FP8,
         )
     )
     async with AsyncExitStack() as undo:

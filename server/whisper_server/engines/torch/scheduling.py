@@ -169,7 +169,7 @@ class Scheduler:
     def _step(self) -> None:
         n_positions = max(text.n_positions for text in self._texts.values())
         sample = any(text.task.temperature > 0 for text in self._texts.values())
-        self._decoding.step(max(self._texts) + 1, n_positions, sample=sample)
+        self._decoding.step(self._texts, n_positions, sample=sample)
         for text in self._texts.values():
             text.n_positions += 1
         self._n_steps_since_encoding += 1

@@ -31,6 +31,8 @@ class WorkerConfig:
     """On a CPU; 0: one per core."""
     fp8_encoder: bool
     """The encoder's matrix products in FP8."""
+    fp8_cache: bool
+    """The cross-attention cache in FP8."""
     audio_pool_pid: int
     audio_pool_descriptor: int
     """The server's memory file of MAX_WINDOWS slots, opened by way of /proc."""

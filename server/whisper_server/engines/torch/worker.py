@@ -11,11 +11,11 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from whisper_runtime.capability import BFLOAT16, FP8_PRODUCTS, TORCH
+from whisper_runtime.capability import BFLOAT16, FP8_PRODUCTS, ROW_ATTENTION, TORCH
 from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.aligning import Aligner
-from whisper_server.engines.torch.decoding import Decoding
+from whisper_server.engines.torch.decoding import Decoding, Options
 from whisper_server.engines.torch.scheduling import Scheduler
 from whisper_server.engines.torch.weights import Weights, load_weights
 from whisper_server.engines.torch.wire import (
@@ -62,12 +62,16 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
     torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 would round to 10 bits
     weights = load_weights(config.folder, device, DTYPES[dtype_name])
     if config.fp8_encoder:
-        _check_fp8(device, dtype_name)
+        _check_fp8(device, "TORCH_LINEAR_DTYPE", dtype_name)
         from whisper_server.engines.torch.fp8 import with_fp8_encoder  # Triton, which a CPU does not have
 
         weights = with_fp8_encoder(weights)
+    if config.fp8_cache:
+        _check_fp8(device, "VLLM_KV_CACHE_DTYPE", dtype_name)
     n_slots = _n_slots(config, weights)
-    decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions)
+    has_kernel = device.type == "cuda" and torch.cuda.get_device_capability(device) >= ROW_ATTENTION
+    options = Options(row_attention=has_kernel, fp8_cache=config.fp8_cache)
+    decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions, options=options)
     pool = SharedAudioPool.opened(config.audio_pool_pid, config.audio_pool_descriptor, MAX_WINDOWS)
     windows = SharedSamples(pool, device)
     log_mel = BatchLogMel(weights.n_mels, device)
@@ -104,20 +108,18 @@ def _dtype_name(config: WorkerConfig, device: torch.device) -> str:
     return config.dtype
 
 
-def _check_fp8(device: torch.device, dtype_name: str) -> None:
-    """Raises StartError where products in FP8 cannot be computed."""
+def _check_fp8(device: torch.device, setting: str, dtype_name: str) -> None:
+    """Raises StartError where FP8 cannot be computed with."""
     if device.type == "cpu":
-        raise StartError("TORCH_LINEAR_DTYPE: fp8 is not for a CPU; set it to auto")
+        raise StartError(f"{setting}: fp8 is not for a CPU; set it to auto")
     capability = torch.cuda.get_device_capability(device)
     if capability < FP8_PRODUCTS:
         raise StartError(
-            f"TORCH_LINEAR_DTYPE: fp8 needs compute capability 8.9 (L4, L40S) or newer, {torch.cuda.get_device_name(device)} "
+            f"{setting}: fp8 needs compute capability 8.9 (L4, L40S) or newer, {torch.cuda.get_device_name(device)} "
             f"has {capability[0]}.{capability[1]}; set it to auto"
         )
     if dtype_name != "bfloat16":
-        raise StartError(
-            f"TORCH_LINEAR_DTYPE: fp8 goes with DTYPE=bfloat16 only, and DTYPE is {dtype_name}; set it to auto"
-        )
+        raise StartError(f"{setting}: fp8 goes with DTYPE=bfloat16 only, and DTYPE is {dtype_name}; set it to auto")
 
 
 def _n_slots(config: WorkerConfig, weights: Weights) -> int:
@@ -127,7 +129,9 @@ def _n_slots(config: WorkerConfig, weights: Weights) -> int:
     n_bytes = weights.token_embedding.element_size()
     memory = torch.cuda.get_device_properties(weights.device).total_memory
     left = memory * config.memory_utilization - RUNTIME_BYTES - torch.cuda.memory_allocated(weights.device)
-    n_slots = min(MAX_WINDOWS, int(left // config.shape.cache_bytes(n_bytes)) - 1)  # one row is spare
+    n_slots = min(
+        MAX_WINDOWS, int(left // config.shape.cache_bytes(n_bytes, 1 if config.fp8_cache else n_bytes)) - 1
+    )  # one row is spare
     if n_slots < 1:
         raise StartError(_too_little_memory(config, f"{memory / GIB:.1f} GiB"))
     return n_slots
