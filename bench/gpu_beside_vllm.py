@@ -40,7 +40,7 @@ SHARES = {"torch": 0.25, "torch-fp8": 0.25, "vllm": 0.25, "best": 0.25, "best-51
 """Of the GPU's memory, by server. torch, torch-fp8 and vllm are this server's engines; best, best-512 and default are vLLM's own."""
 OURS = {
     "torch": {"ENGINE": "torch"},
-    "torch-fp8": {"ENGINE": "torch", "TORCH_LINEAR_DTYPE": "fp8"},
+    "torch-fp8": {"ENGINE": "torch", "TORCH_LINEAR_DTYPE": "fp8", "VLLM_KV_CACHE_DTYPE": "fp8"},
     "vllm": {"ENGINE": "vllm"},
 }
 THEIRS = {"best": gpu_servers.BEST, "best-512": gpu_servers.BEST_512, "default": ()}

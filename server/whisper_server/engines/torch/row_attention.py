@@ -15,6 +15,8 @@ import triton.language as tl
 BLOCK = 64
 """Positions at a time."""
 N_WARPS = 4
+N_STAGES = 1
+"""Blocks on their way from the memory."""
 
 
 @triton.jit
@@ -34,6 +36,7 @@ def _attend(
     SCALED: tl.constexpr,
     POSITIONS: tl.constexpr,
     WIDTH: tl.constexpr,
+    STAGES: tl.constexpr,
 ) -> None:
     """One head of one text: softmax as it goes, and the sums of the values by position in the block until the end."""
     head, text = tl.program_id(0), tl.program_id(1)
@@ -48,7 +51,7 @@ def _attend(
     largest = float("-inf")
     total = 0.0
     sums = tl.zeros((POSITIONS, WIDTH), tl.float32)
-    for first in range(0, length, POSITIONS):
+    for first in tl.range(0, length, POSITIONS, num_stages=STAGES):
         at = first + position
         inside = at < length
         offsets = begin + at[:, None] * WIDTH + column[None, :]
@@ -103,6 +106,7 @@ def attend(
         SCALED=scales is not None,
         POSITIONS=BLOCK,
         WIDTH=width,
+        STAGES=N_STAGES,
         num_warps=N_WARPS,
     )
     return out
