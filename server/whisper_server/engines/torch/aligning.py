@@ -48,8 +48,12 @@ class Aligner:
     def __init__(
         self, weights: Weights, decoding: Decoding, vocabulary: Vocabulary, heads: Sequence[tuple[int, int]]
     ) -> None:
-        self._weights, self._decoding, self._heads = weights, decoding, heads
-        self._vocabulary = vocabulary
+        self._weights, self._decoding, self._vocabulary = weights, decoding, vocabulary
+        # On the device once: an index in the CPU's memory waits for all work that the GPU has queued.
+        self._heads = [
+            torch.tensor([head for at, head in heads if at == layer], dtype=torch.int64, device=weights.device)
+            for layer in range(len(weights.decoder_layers))
+        ]
         self._threads = ThreadPoolExecutor(N_THREADS, "align")
         self._threads.submit(warm_up)
 

@@ -181,7 +181,7 @@ class Decoding:
         return HostCopies(self._n_out[where], self._out_tokens[where], self._out_logprobs[where])
 
     def attend(
-        self, rows: Sequence[int], tokens: Sequence[Sequence[int]], heads: Sequence[tuple[int, int]]
+        self, rows: Sequence[int], tokens: Sequence[Sequence[int]], heads: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states and alignment heads' scores of known texts, padded; see `network.decode_known`."""
         hidden, scores = decode_known(

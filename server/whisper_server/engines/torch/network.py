@@ -147,11 +147,11 @@ def decode_known(
     tokens: torch.Tensor,
     *,
     keep: bool,
-    heads: Sequence[tuple[int, int]] = (),
+    heads: Sequence[torch.Tensor] = (),
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Known tokens (window, token) of windows in `rows`, all at once.
 
-    Returns hidden states (window, token, width) and, for `heads` as (layer, head), the scores of their cross-attention
+    Returns hidden states (window, token, width) and, for the `heads` of each layer, the scores of their cross-attention
     (window, head, token, position). With `keep`, the self-attention cache holds the tokens afterwards; what it holds
     beyond a shorter prompt is overwritten before it can be seen.
     """
@@ -166,8 +166,7 @@ def decode_known(
         hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value, is_causal=True)))
         query = _split_heads(layer.cross_query(layer.cross_norm(hidden)), n_heads)
         key, value = caches.cross(index, rows)
-        chosen = [head for at, head in heads if at == index]
-        if chosen:
+        if heads and len(chosen := heads[index]):
             scores.append(query[:, chosen] @ key[:, chosen].transpose(-1, -2) * query.shape[-1] ** -0.5)
         hidden = hidden + layer.cross_out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
         hidden = hidden + _feed_forward(layer, hidden)
