@@ -62,11 +62,11 @@ def needed(
         return CapabilityRange(lowest)
     if dtype is DType.BFLOAT16:
         lowest = max(lowest, BFLOAT16)
-    if engine is EngineName.TORCH:
-        return CapabilityRange(lowest)  # the other settings are vLLM's
     has_fp8_cache = kv_cache_dtype is KvCacheDType.FP8
     if has_fp8_cache:
         lowest = max(lowest, FP8_CACHE)
+    if engine is EngineName.TORCH:
+        return CapabilityRange(lowest)  # the other settings are vLLM's
     if backend is AttentionBackend.FLASH_ATTN:
         lowest = max(lowest, FLASH_ATTENTION)
         if has_fp8_cache:

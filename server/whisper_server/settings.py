@@ -70,7 +70,7 @@ class Settings:
     vllm_kv_cache_dtype: choices.KvCacheDType = _vllm_setting(
         env.choice(choices.KvCacheDType, choices.KV_CACHE_SYNONYMS),
         "fp16",
-        "attention cache: `fp16`, `fp8`, `fp32`, `auto`",
+        "attention cache: `fp16`, `fp8`, `fp32`, `auto`; on `ENGINE=torch` `fp8` holds for the cross-attention, the others change nothing",
     )
     vllm_attention_backend: choices.AttentionBackend | None = _vllm_setting(
         env.optional(env.choice(choices.AttentionBackend)), "", "vLLM's attention backend; empty: what suits the GPU"

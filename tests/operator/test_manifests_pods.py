@@ -171,7 +171,7 @@ def test_engine_fields_of_the_spec_reach_the_server() -> None:
     }
     found = env({**T4, "engine": engine})
     assert found["DTYPE"] == "float32"
-    assert env({"gpu": {"class": "hopper"}, "engine": {"kvCacheDtype": "fp8"}})["ENGINE"] == "vllm"
+    assert env({"gpu": {"class": "hopper"}, "engine": {"attentionBackend": "FLASH_ATTN"}})["ENGINE"] == "vllm"
     assert found["VLLM_KV_CACHE_DTYPE"] == "fp32"
     assert found["VLLM_ATTENTION_BACKEND"] == "FLEX_ATTENTION"
     assert found["VLLM_MAX_NUM_BATCHED_TOKENS"] == "1500"

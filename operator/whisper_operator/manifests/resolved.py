@@ -9,7 +9,7 @@ from whisper_operator.resource.spec import Endpoint
 from whisper_operator.resource.status import Resolved
 from whisper_operator.settings import Settings
 from whisper_runtime.capability import auto_on_gpu
-from whisper_runtime.choices import EngineName
+from whisper_runtime.choices import EngineName, KvCacheDType
 
 AUTO = "auto"
 NONE = "none"
@@ -33,7 +33,8 @@ def engine_of(endpoint: Endpoint) -> EngineName:
         return EngineName.CTRANSLATE2
     lowest = LOWEST[endpoint.spec.gpu.class_]
     spec = endpoint.spec.engine
-    return auto_on_gpu(lowest, asks_of_vllm=any((spec.kv_cache_dtype, spec.attention_backend, spec.max_batched_tokens)))
+    asks_of_vllm = (spec.kv_cache_dtype is KvCacheDType.FP32, spec.attention_backend, spec.max_batched_tokens)
+    return auto_on_gpu(lowest, asks_of_vllm=any(asks_of_vllm))
 
 
 def resolve(endpoint: Endpoint, settings: Settings) -> Resolved:

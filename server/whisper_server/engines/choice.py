@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 from whisper_runtime.capability import TORCH, Capability, auto_on_gpu
-from whisper_runtime.choices import EngineName
+from whisper_runtime.choices import EngineName, KvCacheDType
 from whisper_server.settings import Settings
 
 
@@ -29,7 +29,7 @@ async def chosen_engine(settings: Settings) -> EngineName:
     if is_installed():
         gpu = await asyncio.to_thread(find_gpu)
         return (
-            EngineName.CTRANSLATE2 if gpu is None else auto_on_gpu(gpu.capability, asks_of_vllm=_asks_of_vllm(settings))
+            EngineName.CTRANSLATE2 if gpu is None else auto_on_gpu(gpu.capability, asks_of_vllm=asks_of_vllm(settings))
         )
     capability = await asyncio.to_thread(gpu_capability) if find_spec("torch") else None
     return EngineName.TORCH if capability is not None and capability >= TORCH else EngineName.CTRANSLATE2
@@ -53,8 +53,10 @@ def gpu_capability() -> Capability | None:
     return None
 
 
-def _asks_of_vllm(settings: Settings) -> bool:
-    """Whether a setting differs from its default that ENGINE=torch would not heed."""
-    default = Settings()
-    names = ("vllm_kv_cache_dtype", "vllm_attention_backend", "vllm_max_num_batched_tokens")
-    return any(getattr(settings, name) != getattr(default, name) for name in names)
+def asks_of_vllm(settings: Settings) -> bool:
+    """Whether something is set that ENGINE=torch has no use for."""
+    return bool(
+        settings.vllm_kv_cache_dtype is KvCacheDType.FP32
+        or settings.vllm_attention_backend
+        or settings.vllm_max_num_batched_tokens
+    )

@@ -6,9 +6,11 @@ The device computes the attention; threads of this process find the path. In the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from whisper_server.engines.gpu.attention import sharpen, text_probabilities
@@ -27,19 +29,19 @@ N_TOKENS_AT_ONCE = 512
 
 
 class Paths:
-    """Word times that threads are finding."""
+    """Word times of several windows, which a thread is finding."""
 
-    def __init__(self, found: Sequence[Future[Aligned]]) -> None:
+    def __init__(self, found: Future[list[Aligned]]) -> None:
         self._found = found
 
     @property
     def are_there(self) -> bool:
         """Whether reading waits for nothing."""
-        return all(one.done() for one in self._found)
+        return self._found.done()
 
-    def wait(self) -> Iterator[Aligned]:
+    def wait(self) -> list[Aligned]:
         """One for each window."""
-        return (one.result() for one in self._found)
+        return self._found.result()
 
 
 class Aligner:
@@ -82,19 +84,20 @@ class Aligner:
 
     def paths(self, tasks: Sequence[AlignTask], copies: HostCopies) -> Paths:
         """The times, by what `attend` computed."""
-        attention, probabilities = copies.wait()
-        of_each = probabilities.split([len(task.text_tokens) for task in tasks])
-        return Paths(
-            [
-                self._threads.submit(self._path, task, attention[index], each)
-                for index, (task, each) in enumerate(zip(tasks, of_each, strict=True))
-            ]
-        )
+        return Paths(self._threads.submit(_paths, tasks, *copies.wait()))
 
     def _known(self, task: AlignTask) -> tuple[int, ...]:
         return (*task.sot_sequence, self._vocabulary.notimestamps, *task.text_tokens, self._vocabulary.endoftext)
 
-    def _path(self, task: AlignTask, attention: torch.Tensor, probabilities: torch.Tensor) -> Aligned:
-        first = len(task.sot_sequence)
-        of_text = attention[first : first + len(task.text_tokens) + 1, : task.n_positions]
-        return Aligned(task.task_id, token_starts(of_text.numpy()), tuple(probabilities.tolist()))
+
+def _paths(tasks: Sequence[AlignTask], attention: torch.Tensor, probabilities: torch.Tensor) -> list[Aligned]:
+    of_each = probabilities.split([len(task.text_tokens) for task in tasks])
+    return [
+        Aligned(task.task_id, _starts_s(task, each), tuple(of_text.tolist()))
+        for task, each, of_text in zip(tasks, attention.float().numpy(), of_each, strict=True)
+    ]
+
+
+def _starts_s(task: AlignTask, attention: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    first = len(task.sot_sequence)
+    return token_starts(attention[first : first + len(task.text_tokens) + 1, : task.n_positions])

@@ -1,15 +1,14 @@
 """Decoding steps for all windows in the engine, and what they have decoded so far, on the device.
 
-A window keeps its row from its encoding to its end. A step computes the first `size` rows, those without work too, so
-that it can be one CUDA graph for each size; rows are given out lowest first, which keeps sizes small. One spare row after
-the others takes what pads a batch of prompts. On a CPU everything runs eagerly, without padding.
+A window keeps its row from its encoding to its end. A step computes the first rows, those without work too, or the rows that decode,
+wherever they are (`PREFIX_ROWS`), in one CUDA graph for each size. One spare row after the others takes what pads a batch. On a CPU
+everything runs eagerly, without padding.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -19,8 +18,10 @@ from whisper_server.engines.torch.batches import (
     ENCODER_SIZES,
     MILLIONTHS,
     N_FACTS,
+    PREFIX_ROWS,
     PROMPT_LENGTHS,
     PROMPT_SIZES,
+    Options,
     Prompt,
     fitting,
     up_to,
@@ -41,38 +42,8 @@ from whisper_server.engines.torch.wire import DecodeTask
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_WINDOW_SAMPLES
 
 ROW_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
-PREFIX_ROWS = 16
-"""Steps of the first 1, 2, … 16 rows use PyTorch's attention, which shares one row among many multiprocessors; larger ones take the
-rows that decode, wherever they are, by a kernel of ours (`row_attention`)."""
 LENGTHS = (64, 128, 256)
 """Positions of text that a step's attention looks at; the last length is the model's context."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A text, on the host."""
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-
-
-def finished(texts: HostCopies) -> list[Finished]:
-    """The texts, in the order of their rows. Waits for the copies, and so for the steps before them."""
-    counts, tokens, logprobs = texts.wait()
-    return [
-        Finished(tuple(tokens[index, :count].tolist()), tuple(logprobs[index, :count].tolist()))
-        for index, count in enumerate(counts.tolist())
-    ]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the device can do, and what was asked for."""
-
-    row_attention: bool = False
-    """Has `row_attention`'s kernel."""
-    fp8_cache: bool = False
-    """The cross-attention cache in FP8; needs `row_attention`."""
 
 
 class Decoding:
@@ -176,7 +147,7 @@ class Decoding:
         self._run_rows(size, sample=sample)
 
     def texts(self, rows: Sequence[int]) -> HostCopies:
-        """The texts of rows that are done, for `finished`. Waits for nothing; the rows may be used again at once."""
+        """The texts of rows that are done, for the scheduler. Waits for nothing; the rows may be used again at once."""
         where = self._to_device(rows)
         return HostCopies(self._n_out[where], self._out_tokens[where], self._out_logprobs[where])
 

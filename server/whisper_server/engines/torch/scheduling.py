@@ -17,7 +17,7 @@ import torch
 from whisper_server.engines.gpu.pinned_memory import HostCopies
 from whisper_server.engines.torch.aligning import Aligner, Paths
 from whisper_server.engines.torch.batches import next_to_encode
-from whisper_server.engines.torch.decoding import Decoding, finished
+from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.wire import (
     AlignTask,
     Answer,
@@ -85,7 +85,7 @@ class Scheduler:
         """Id of the window whose cross-attention cache a row holds."""
         self._texts: dict[int, _Text] = {}
         self._behind: deque[_Progress] = deque()
-        self._leaving: deque[_Leaving] = deque()
+        self._leaving: list[_Leaving] = []
         self._n_encoded_last = 0
         self._n_steps_since_encoding = self._n_steps_since_alignment = 0
 
@@ -188,9 +188,12 @@ class Scheduler:
             if rows:
                 texts = [self._texts.pop(row) for row in rows]
                 self._leave(self._decoding.texts(rows), partial(_decoded, texts))
-        while self._leaving and (self._leaving[0].results.are_there or not self._decoding_goes_on()):
-            leaving = self._leaving.popleft()
-            yield from leaving.answers(leaving.results)
+        leaving, self._leaving = self._leaving, []
+        for one in leaving:  # not in turn: a text does not wait for the word times of another
+            if one.results.are_there or not self._decoding_goes_on():
+                yield from one.answers(one.results)
+            else:
+                self._leaving.append(one)
 
     def _leave(self, results: HostCopies | Paths, answers: Callable[[Any], Iterable[Answer]]) -> None:
         self._leaving.append(_Leaving(results, answers))
@@ -214,8 +217,11 @@ class Scheduler:
 
 
 def _decoded(texts: Sequence[_Text], copies: HostCopies) -> Iterator[Answer]:
-    for text, one in zip(texts, finished(copies), strict=True):
-        if any(logprob != logprob for logprob in one.logprobs):  # noqa: PLR0124 - NaN is not itself
+    counts, tokens, logprobs = copies.wait()
+    for index, (text, count) in enumerate(zip(texts, counts.tolist(), strict=True)):
+        of_tokens = tuple(logprobs[index, :count].tolist())
+        if any(logprob != logprob for logprob in of_tokens):  # noqa: PLR0124 - NaN is not itself
             yield TaskFailed(text.task.task_id, NOT_A_NUMBER)
         else:
-            yield DecodedTokens(text.task.task_id, one.tokens, one.logprobs, text.no_speech.item())
+            chosen = tuple(tokens[index, :count].tolist())
+            yield DecodedTokens(text.task.task_id, chosen, of_tokens, text.no_speech.item())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -15,7 +16,8 @@ from whisper_runtime.capability import BFLOAT16, FP8_PRODUCTS, ROW_ATTENTION, TO
 from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.aligning import Aligner
-from whisper_server.engines.torch.decoding import Decoding, Options
+from whisper_server.engines.torch.batches import Options
+from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.scheduling import Scheduler
 from whisper_server.engines.torch.weights import Weights, load_weights
 from whisper_server.engines.torch.wire import (
@@ -35,11 +37,15 @@ GIB = 1024**3
 RUNTIME_BYTES = 3 * GIB
 """CUDA's context, graphs, and what a step and the encoder hold at a time."""
 N_CPU_SLOTS = 16
+SWITCH_INTERVAL_S = 0.0005
+"""Threads that find word times ask for Python's lock a few times each, and the thread that drives the GPU lets go of it for
+microseconds only: with Python's 5 ms each time, a window would wait for 20 ms."""
 DTYPES = {"half": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def run(connection: Connection, config: WorkerConfig) -> None:
     """The process's main function."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the server drains, then says Stop
     try:
