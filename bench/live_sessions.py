@@ -95,7 +95,7 @@ def load(url: str, path: Path, words: Words, n_sessions: int, args: argparse.Nam
     healths_s = [taken for _, taken in json.loads(watcher.communicate()[0])]
     live = [one["words"] for one in heard if "words" in one]
     delays = [delay for one in live for delay in delays_s(words, one)] or [float("nan")]
-    matched = len(delays) / max(1, len(words) * len(live))
+    matched = len(delays) / (len(words) * len(live)) if words and live else float("nan")
     after = histogram(url)
     p50, p95 = (below(before, after, share) for share in (0.5, 0.95))
     errors = [one["error"] for one in heard if "error" in one]

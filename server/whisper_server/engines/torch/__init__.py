@@ -1,4 +1,4 @@
-"""The engine in plain torch: one process per GPU, static caches, CUDA graphs, no compiler at run time.
+"""The engine in plain torch: one process per GPU, static caches, CUDA graphs; of compiled kernels two or three, by Triton.
 
 `engine` and `window` run in the server's process and never import torch. `wire` is what crosses to the engine's process,
 where `worker` runs `scheduling`, `decoding`, `aligning`, `sampler`, `network` and `weights`.

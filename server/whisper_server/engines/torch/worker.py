@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -75,8 +76,8 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
     if config.fp8_cache:
         _check_fp8(device, "VLLM_KV_CACHE_DTYPE", dtype_name)
     n_slots = _n_slots(config, weights)
-    has_kernel = device.type == "cuda" and torch.cuda.get_device_capability(device) >= ROW_ATTENTION
-    options = Options(row_attention=has_kernel, fp8_cache=config.fp8_cache)
+    is_recent = device.type == "cuda" and torch.cuda.get_device_capability(device) >= ROW_ATTENTION
+    options = Options(row_attention=is_recent and _has_compiler(), fp8_cache=config.fp8_cache)
     decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions, options=options)
     pool = SharedAudioPool.opened(config.audio_pool_pid, config.audio_pool_descriptor, MAX_WINDOWS)
     windows = SharedSamples(pool, device)
@@ -124,8 +125,17 @@ def _check_fp8(device: torch.device, setting: str, dtype_name: str) -> None:
             f"{setting}: fp8 needs compute capability 8.9 (L4, L40S) or newer, {torch.cuda.get_device_name(device)} "
             f"has {capability[0]}.{capability[1]}; set it to auto"
         )
+    if not _has_compiler():
+        raise StartError(
+            f"{setting}: fp8 needs gcc, with which Triton launches its kernels; install it, or set it to auto"
+        )
     if dtype_name != "bfloat16":
         raise StartError(f"{setting}: fp8 goes with DTYPE=bfloat16 only, and DTYPE is {dtype_name}; set it to auto")
+
+
+def _has_compiler() -> bool:
+    """Whether Triton finds what it builds the launchers of its kernels with."""
+    return any(map(shutil.which, ("gcc", "clang")))
 
 
 def _n_slots(config: WorkerConfig, weights: Weights) -> int:
