@@ -19,6 +19,7 @@ SOURCES = {part: {path: path.read_text() for path in folder.rglob("*.py")} for p
 
 IMPORTED_AS = {
     "huggingface-hub": "huggingface_hub",
+    "nvidia-ml-py": "pynvml",
     "prometheus-client": "prometheus_client",
     "whisper-runtime": "whisper_runtime",
 }

@@ -16,7 +16,7 @@ from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 def sharpen(scores: torch.Tensor, n_tokens: Sequence[int], n_positions: Sequence[int]) -> torch.Tensor:
     """Scores (window, head, token, position) → attention (window, token, position): normalized, median-filtered, mean of the
-    heads. `n_tokens` and `n_positions` are those of each window; what lies beyond them is not looked at, and undefined.
+    heads. `n_tokens` and `n_positions` are those of each window; values beyond them are undefined.
     """
     sizes = to_device(torch.tensor([n_tokens, n_positions]), scores.device).view(2, -1, 1, 1, 1)
     token_counts, position_counts = sizes.unbind(0)

@@ -25,7 +25,7 @@ from whisper_server.engines.torch.wire import Aligned, AlignTask
 N_THREADS = 4
 """A path takes 0.6 ms; 160 windows a second need a tenth of a core."""
 N_TOKENS_AT_ONCE = 512
-"""Whose logits are looked at together: 106 MB in float32."""
+"""Their logits are in memory together: 106 MB in float32."""
 
 
 class Paths:

@@ -87,7 +87,9 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
         samples, scales = windows.load([place.slot for place in places], [place.scale for place in places])
         return log_mel(samples, scales)
 
-    aligner = Aligner(weights, decoding, config.vocabulary, config.alignment_heads)  # compiles beside the captures
+    aligner = Aligner(
+        weights, decoding, config.vocabulary, config.alignment_heads
+    )  # a thread of it compiles during the captures
     decoding.capture()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return Scheduler(decoding, aligner, features), Ready(name, dtype_name, n_slots)
