@@ -57,7 +57,7 @@ check: setup ## style, types, layers, locks
 audit: python ## known vulnerabilities of the locked packages; says so where no service can be asked
 	@$(PY)/python scripts/audit.py $(AUDIT_ARGS)
 
-build: ## the images; TARGETS="cpu gpu operator", IMAGE=registry/prefix, BASE_IMAGE=…
+build: ## the images; TARGETS="cpu torch gpu operator", IMAGE=registry/prefix, BASE_IMAGE=…
 	@IMAGE="$(IMAGE)" BASE_IMAGE="$(BASE_IMAGE)" scripts/build.sh $(TARGETS)
 
 push: ## those that are built, to IMAGE=registry/prefix

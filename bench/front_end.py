@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--formats", default="wav,flac,mp3")
     parser.add_argument("--language", default="en", help="empty: the server detects it")
+    parser.add_argument("--field", action="append", default=[], help="another field of the form, NAME=VALUE")
     parser.add_argument("--profile", action="store_true", help="py-spy's samples of each row, if it is installed")
     arguments = parser.parse_args()
     print(machine())
@@ -139,7 +140,11 @@ def main() -> None:
             if name not in formats:
                 continue
             language = {"language": arguments.language} if arguments.language else {}
-            body = form_body({"model": "whisper-1", **language}, audio, f"clip.{name}")
+            body = form_body(
+                {"model": "whisper-1", **language, **dict(pair.split("=", 1) for pair in arguments.field)},
+                audio,
+                f"clip.{name}",
+            )
             send_all(host, body, 2 * arguments.clients, arguments.clients)
             before = spent(process)
             took_s = send_all(host, body, arguments.requests, arguments.clients)

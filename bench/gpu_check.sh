@@ -46,7 +46,7 @@ answers() {
 }
 
 speed() {
-  "$python" bench/gpu_beside_vllm.py turbo --servers ours,best --measure json,alone --warm-up 10 --seconds 15 \
+  "$python" bench/gpu_beside_vllm.py turbo --servers vllm,best --measure json,alone --warm-up 10 --seconds 15 \
     --work "$work/bench" --results "$out/turbo"
 }
 

@@ -52,7 +52,7 @@ def start(folder: Path, name: str, args: argparse.Namespace, share: float) -> Ru
     paths = [str(folder / "runtime"), str(folder / "server"), *filter(None, [os.environ.get("PYTHONPATH")])]
     more = {"ENGINE": "torch", "PYTHONPATH": os.pathsep.join(paths)} | dict(pair.split("=", 1) for pair in args.env)
     port = free_port()
-    server = gpu_servers.ours(checkpoint(args.shape, args.work), share, port, args.work, more)
+    server = gpu_servers.ours(name, checkpoint(args.shape, args.work), share, port, work=args.work, more=more)
     return Running(server, port, args.work / f"front-{name}.log")
 
 

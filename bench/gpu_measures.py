@@ -24,7 +24,7 @@ from load import Clip, make_clips
 from speech_kit.espeak import SAMPLE_RATE_HZ
 
 SINGLE_CLIENT_S = 6.0
-LATER_WARM_UP_S = 5.0
+LATER_WARM_UP_S = 8.0
 """Warm-up of a server that was loaded before."""
 LONG_TIMEOUT_S = 200.0
 
@@ -43,7 +43,6 @@ class Target:
 class Bench:
     """How much is sent, and for how long."""
 
-    n_clients: int
     n_processes: int
     warm_up_s: float
     window_s: float
@@ -72,8 +71,17 @@ class Bench:
         """Synthesize the recordings; done while the servers start, because it takes a while."""
         _ = self.clip, self.long_recording
 
-    def load(self, target: Target, answer: str, *, n_clients: int, warm_up_s: float, window_s: float) -> Load:
-        fields = {"model": "whisper-1", "language": "en", "response_format": answer, **target.fields}
+    def load(
+        self,
+        target: Target,
+        answer: str,
+        *,
+        n_clients: int,
+        warm_up_s: float,
+        window_s: float,
+        more: Mapping[str, str] | None = None,
+    ) -> Load:
+        fields = {"model": "whisper-1", "language": "en", "response_format": answer, **target.fields, **(more or {})}
         body = form_body(fields, self.clip.audio)
         return Load(target.url, body, self.clip.duration_s, n_clients, warm_up_s, window_s, self.n_processes)
 
@@ -81,33 +89,44 @@ class Bench:
 Measured = tuple[Seen, dict[str, Any]]
 
 
-def with_json(bench: Bench, target: Target) -> Measured:
+def with_json(bench: Bench, target: Target, n_clients: int) -> Measured:
     """All clients, after a long warm-up: a virtual machine's memory is slow at first touch."""
-    seen = run_load(
-        bench.load(target, "json", n_clients=bench.n_clients, warm_up_s=bench.warm_up_s, window_s=bench.window_s)
-    )
+    seen = run_load(bench.load(target, "json", n_clients=n_clients, warm_up_s=bench.warm_up_s, window_s=bench.window_s))
     bench.p95_s[target.name] = quantile(seen.latencies_s, 0.95)
-    return seen, {"n_clients": bench.n_clients}
+    return seen, {"n_clients": n_clients}
 
 
-def alone(bench: Bench, target: Target) -> Measured:
+def alone(bench: Bench, target: Target, _n_clients: int) -> Measured:
     """One client."""
     return run_load(bench.load(target, "json", n_clients=1, warm_up_s=SINGLE_CLIENT_S / 3, window_s=SINGLE_CLIENT_S)), {
         "n_clients": 1
     }
 
 
-def with_verbose_json(bench: Bench, target: Target) -> Measured:
+def with_verbose_json(bench: Bench, target: Target, n_clients: int) -> Measured:
     """All clients, with segments and their probabilities."""
     seen = run_load(
         bench.load(
-            target, "verbose_json", n_clients=bench.n_clients, warm_up_s=LATER_WARM_UP_S, window_s=bench.window_s * 0.6
+            target, "verbose_json", n_clients=n_clients, warm_up_s=LATER_WARM_UP_S, window_s=bench.window_s * 0.6
         )
     )
-    return seen, {"n_clients": bench.n_clients}
+    return seen, {"n_clients": n_clients}
 
 
-def with_a_long_one(bench: Bench, target: Target) -> Measured:
+def with_words(bench: Bench, target: Target, n_clients: int) -> Measured:
+    """All clients, with the times of words."""
+    load = bench.load(
+        target,
+        "verbose_json",
+        n_clients=n_clients,
+        warm_up_s=LATER_WARM_UP_S,
+        window_s=bench.window_s,
+        more={"timestamp_granularities[]": "word"},
+    )
+    return run_load(load), {"n_clients": n_clients}
+
+
+def with_a_long_one(bench: Bench, target: Target, n_clients: int) -> Measured:
     """All clients, and half an hour in one request among them; the others' p95 while it is under way."""
     body = form_body(
         {"model": "whisper-1", "language": "en", "response_format": "json", **target.fields},
@@ -118,14 +137,14 @@ def with_a_long_one(bench: Bench, target: Target) -> Measured:
     with ThreadPoolExecutor(1) as pool:
         sent = pool.submit(_send_once, target.url, body, begin_s + LATER_WARM_UP_S)
         load = bench.load(
-            target, "json", n_clients=bench.n_clients, warm_up_s=LATER_WARM_UP_S, window_s=bench.window_s * 1.25
+            target, "json", n_clients=n_clients, warm_up_s=LATER_WARM_UP_S, window_s=bench.window_s * 1.25
         )
         seen = run_load(load, begin_s)
         status, from_s, to_s, n_characters, said = sent.result()
     beside_s = [end - begin for begin, end in seen.spans_s if begin < to_s and end > from_s]
     p95_s, before_s = quantile(beside_s, 0.95), bench.p95_s.get(target.name, float("nan"))
     return seen, {
-        "n_clients": bench.n_clients,
+        "n_clients": n_clients,
         "long_recording": f"{bench.long_s:g} s, {len(body) / 1e6:.1f} MB: {status} after {to_s - from_s:.1f} s, {n_characters} characters{said}",
         "others_p95_with_it_s": round(p95_s, 2),
         "others_p95_without_s": round(before_s, 2),
@@ -151,9 +170,10 @@ def _send_once(url: str, body: bytes, at_s: float) -> tuple[int, float, float, i
     )
 
 
-MEASURES: dict[str, Callable[[Bench, Target], Measured]] = {
+MEASURES: dict[str, Callable[[Bench, Target, int], Measured]] = {
     "json": with_json,
     "alone": alone,
     "verbose": with_verbose_json,
+    "words": with_words,
     "long": with_a_long_one,
 }

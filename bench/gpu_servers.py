@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MEMORY_MEASURED = re.compile(r"KV cache size|Available KV cache memory")
-"""In vLLM's log, once it has measured the free memory: no other server may start to measure before."""
 END_LIMIT_S = 20.0
 BEST = ("--max-num-batched-tokens", "32768", "--max-num-seqs", "256", "--api-server-count", "6")
+BEST_512 = ("--max-num-batched-tokens", "32768", "--max-num-seqs", "512", "--api-server-count", "6")
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Server:
     """Form fields that make it do the same work."""
 
 
-def ours(model: Path, share: float, port: int, work: Path, more: Mapping[str, str]) -> Server:
+def ours(name: str, model: Path, share: float, port: int, *, work: Path, more: Mapping[str, str]) -> Server:
     """This server: one temperature, 100 tokens."""
     environment = {
         "PYTHONPATH": os.pathsep.join(
@@ -54,7 +52,7 @@ def ours(model: Path, share: float, port: int, work: Path, more: Mapping[str, st
         "DRAIN_SECONDS": "0",
         "LOG_LEVEL": "warning",
     }
-    return Server("this one", (sys.executable, "-m", "whisper_server"), environment | dict(more), "/ready")
+    return Server(name, (sys.executable, "-m", "whisper_server"), environment | dict(more), "/ready")
 
 
 def theirs(name: str, model: Path, share: float, port: int, options: tuple[str, ...]) -> Server:
@@ -91,22 +89,15 @@ class Running:
     def pid(self) -> int:
         return self._process.pid
 
-    def wait_for_memory(self, limit_s: float) -> None:
-        """Until another server may start to measure what memory is free."""
-        self._wait(lambda: bool(MEMORY_MEASURED.search(self._logged())) or self._answers(), limit_s)
-
     def wait_until_ready(self, limit_s: float) -> float:
         """Seconds since its start."""
-        self._wait(self._answers, limit_s)
-        return time.monotonic() - self._began_s
-
-    def _wait(self, come: Callable[[], bool], limit_s: float) -> None:
-        while not come():
+        while not self._answers():
             code, taken_s = self._process.poll(), time.monotonic() - self._began_s
             if code is not None or taken_s > limit_s:
                 why = f"ended with {code}" if code is not None else f"is not there after {taken_s:.0f} s"
                 raise NotThereError(f"{self.server.name} {why}, see {self.log}:\n{self._logged()[-3000:]}")
             time.sleep(0.3)
+        return time.monotonic() - self._began_s
 
     def _answers(self) -> bool:
         try:

@@ -19,7 +19,17 @@ from whisper_server.backend import decoding_processes
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.window import TorchWindow
-from whisper_server.engines.torch.wire import Answer, DecodedTokens, DecodeTask, Detected, DetectTask, Place, Task
+from whisper_server.engines.torch.wire import (
+    Aligned,
+    AlignTask,
+    Answer,
+    DecodedTokens,
+    DecodeTask,
+    Detected,
+    DetectTask,
+    Place,
+    Task,
+)
 from whisper_server.memory.malloc import freeze_loaded_objects
 from whisper_server.metrics import Metrics
 from whisper_server.serve import run
@@ -29,6 +39,7 @@ from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.whisper.constants import POSITION_S
 from whisper_server.whisper.engine_protocol import ModelFacts
 from whisper_server.whisper.transcript import Samples
 
@@ -96,7 +107,11 @@ class InstantEngine:
         await asyncio.sleep(0)
         if isinstance(task, DetectTask):
             return Detected(task.task_id, self._by_language)
-        assert isinstance(task, DecodeTask), "no word times here"
+        if isinstance(task, AlignTask):
+            n_tokens = len(task.text_tokens)
+            starts_s = tuple(round(task.n_positions * POSITION_S * at / n_tokens, 2) for at in range(n_tokens + 1))
+            return Aligned(task.task_id, starts_s, (0.5,) * n_tokens)
+        assert isinstance(task, DecodeTask)
         return DecodedTokens(task.task_id, self._tokens, self._logprobs, -9.0)
 
 

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCKS = (
     "server/requirements.lock",
     "server/requirements-gpu.lock",
+    "server/requirements-torch.lock",
     "operator/requirements.lock",
     "requirements-build.lock",
     "requirements-dev.lock",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the images with what the machine has: docker buildx, podman or buildah, in this order; BUILDER says otherwise.
-#   build.sh [TARGET…]       cpu, gpu, operator; without any: cpu and operator.
+#   build.sh [TARGET…]       cpu, torch, gpu, operator; without any: cpu and operator.
 #                            IMAGE=registry/prefix, BASE_IMAGE=… as in docs/deploy.md
 #   build.sh push [TARGET…]  pushes to IMAGE=registry/prefix those of them that are built; prints NAME@DIGEST of each
 #   build.sh archives        the cpu and operator images as archives in the cache, on a base of our own that needs no
@@ -175,10 +175,10 @@ case ${1:-} in push | archives) verb=$1 && shift ;; esac
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(cpu operator)
-  [ "$verb" = push ] && targets=(cpu gpu operator)
+  [ "$verb" = push ] && targets=(cpu torch gpu operator)
 fi
 for target in "${targets[@]}"; do
-  case $target in cpu | gpu | operator) ;; *) say "no such target: $target; there are cpu, gpu and operator" && exit 2 ;; esac
+  case $target in cpu | torch | gpu | operator) ;; *) say "no such target: $target; there are cpu, torch, gpu and operator" && exit 2 ;; esac
 done
 if [ "$verb" = push ] && [ -z "${IMAGE:-}" ]; then
   say "say where to: make push IMAGE=registry.example.com/team"

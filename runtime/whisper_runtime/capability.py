@@ -17,6 +17,8 @@ TORCH = (7, 0)
 BFLOAT16 = (8, 0)
 FP8_CACHE = (8, 9)
 FP8_PRODUCTS = (8, 9)
+ROW_ATTENTION = (8, 0)
+"""The torch engine's own kernel."""
 FLASH_ATTENTION = (8, 0)
 FLASH_ATTENTION_FP8_MAJOR = 9
 """FlashAttention reads an fp8 cache on Hopper only."""
@@ -33,8 +35,20 @@ class CapabilityRange:
         return capability >= self.lowest and self.only_major in (None, capability[0])
 
 
+TORCH_IS_FASTER_MAJOR = 9
+"""Measured on Hopper only: bench/RESULTS.md."""
+
+
+def auto_on_gpu(capability: Capability, *, asks_of_vllm: bool) -> EngineName:
+    """What ENGINE=auto means on a GPU where both GPU engines are installed.
+
+    `asks_of_vllm`: something is set that only vLLM has, such as the number type of its attention cache.
+    """
+    return EngineName.TORCH if capability[0] == TORCH_IS_FASTER_MAJOR and not asks_of_vllm else EngineName.VLLM
+
+
 def of_engine(engine: EngineName) -> CapabilityRange:
-    """What an engine needs with any settings. ENGINE=auto takes vLLM on a GPU; CTranslate2 computes on the CPU."""
+    """What an engine needs with any settings. ENGINE=auto takes vLLM or torch on a GPU; CTranslate2 computes on the CPU."""
     lowest = {EngineName.CTRANSLATE2: (0, 0), EngineName.TORCH: TORCH}
     return CapabilityRange(lowest.get(engine, VLLM))
 
@@ -48,11 +62,11 @@ def needed(
         return CapabilityRange(lowest)
     if dtype is DType.BFLOAT16:
         lowest = max(lowest, BFLOAT16)
-    if engine is EngineName.TORCH:
-        return CapabilityRange(lowest)  # the other settings are vLLM's
     has_fp8_cache = kv_cache_dtype is KvCacheDType.FP8
     if has_fp8_cache:
         lowest = max(lowest, FP8_CACHE)
+    if engine is EngineName.TORCH:
+        return CapabilityRange(lowest)  # the other settings are vLLM's
     if backend is AttentionBackend.FLASH_ATTN:
         lowest = max(lowest, FLASH_ATTENTION)
         if has_fp8_cache:

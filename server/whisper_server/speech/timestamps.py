@@ -79,10 +79,9 @@ def start_with_speech(
 
     `first_speech` returns the sample at which the voice detector hears the first speech, or None.
     """
-    audible = AudibleFrames(samples)
+    sounds = AudibleFrames(samples).within([(span.start_s, span.end_s) for span in spans])
     started = []
-    for span in spans:
-        sound = audible.within(span.start_s, span.end_s)
+    for span, sound in zip(spans, sounds, strict=True):
         if sound is None:
             started.append(span)
             continue

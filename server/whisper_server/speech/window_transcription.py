@@ -241,5 +241,5 @@ class WindowTranscriber:
         n_tokens = [len(self.tokenizer.text_tokens(tokens[span.first : span.end])) for span in spans]
         ranges = segment_ranges(words, n_tokens)
         words = await self._begin_with_speech(words, [first for first, stop in ranges if stop > first], samples)
-        words = clip_to_sound(words, samples)
+        words = await asyncio.to_thread(clip_to_sound, words, samples)
         return tuple(words[first:stop] for first, stop in ranges)

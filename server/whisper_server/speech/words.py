@@ -215,11 +215,10 @@ def clip_to_sound(words: Sequence[TimedWord], samples: Samples) -> tuple[TimedWo
     or more of near silence starts or ends where it becomes audible instead.
     """
     end_s = len(samples) / SAMPLE_RATE_HZ
-    audible = AudibleFrames(samples)
+    spans_s = [(min(word.start_s, end_s), min(word.end_s, end_s)) for word in words]
     clipped = []
-    for word in words:
-        start_s, stop_s = min(word.start_s, end_s), min(word.end_s, end_s)
-        sound = audible.within(start_s, stop_s)
+    for word, span_s, sound in zip(words, spans_s, AudibleFrames(samples).within(spans_s), strict=True):
+        start_s, stop_s = span_s
         if sound is not None:
             start_s = sound[0] if sound[0] - start_s >= MIN_PAUSE_S else start_s
             stop_s = sound[1] if stop_s - sound[1] >= MIN_PAUSE_S else stop_s

@@ -17,8 +17,10 @@ from huggingface_hub.utils._paths import filter_repo_objects
 
 from model_kit.demo import DEMO, checkpoint_like_demo
 from suite_kit.slow import SLOW
-from whisper_runtime.choices import DType, EngineName
+from whisper_runtime.capability import auto_on_gpu
+from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType
 from whisper_server.engines import load
+from whisper_server.engines.choice import asks_of_vllm, chosen_engine, gpu_capability
 from whisper_server.engines.ctranslate2.convert import converted_folder
 from whisper_server.engines.model_folder import FILES, OTHER_FILES, model_folder
 from whisper_server.engines.vllm.device import is_installed
@@ -51,6 +53,31 @@ async def refused(settings: Settings) -> str:
 async def test_unreadable_folder_is_refused_by_name(cache: Path) -> None:
     reason = await refused(settings(cache, "a" * 300))
     assert reason.startswith(f"MODEL_ID: {'a' * 300} cannot be read: File name too long; set it to a folder that user")
+
+
+@pytest.mark.parametrize(
+    ("capability", "changes", "engine"),
+    [
+        ((9, 0), {}, EngineName.TORCH),
+        ((9, 0), {"vllm_kv_cache_dtype": KvCacheDType.FP8}, EngineName.TORCH),
+        ((9, 0), {"vllm_kv_cache_dtype": KvCacheDType.FP32}, EngineName.VLLM),
+        ((9, 0), {"vllm_max_num_batched_tokens": 3000}, EngineName.VLLM),
+        ((9, 0), {"vllm_attention_backend": AttentionBackend.FLASH_ATTN}, EngineName.VLLM),
+        ((8, 9), {}, EngineName.VLLM),
+        ((10, 0), {}, EngineName.VLLM),
+    ],
+)
+def test_auto_takes_torch_where_it_was_measured_and_heeds_every_setting(
+    cache: Path, capability: tuple[int, int], changes: dict[str, Any], engine: EngineName
+) -> None:
+    assert auto_on_gpu(capability, asks_of_vllm=asks_of_vllm(settings(cache, **changes))) is engine
+
+
+@pytest.mark.skipif(gpu_capability() is not None, reason="there is a GPU")
+async def test_auto_is_ctranslate2_without_a_gpu_and_a_named_engine_stays(cache: Path) -> None:
+    assert await chosen_engine(settings(cache)) is EngineName.CTRANSLATE2
+    for engine in (EngineName.CTRANSLATE2, EngineName.VLLM, EngineName.TORCH):
+        assert await chosen_engine(settings(cache, engine=engine)) is engine
 
 
 async def test_demo_model_is_loaded(cache: Path) -> None:

@@ -1,6 +1,7 @@
-"""From the alignment heads' scores and the logits of a known text to what word times are made of.
+"""From the alignment heads' scores and the logits of known texts to what word times are made of.
 
-Follows `find_alignment` of openai/whisper's `timing.py`. Runs in an engine's process; `dtw` goes on in the server's.
+Follows `find_alignment` of openai/whisper's `timing.py`, for several windows at once: window by window, 8 windows took some
+500 kernels. Runs in an engine's process.
 """
 
 from __future__ import annotations
@@ -8,23 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from whisper_server.engines.gpu.pinned_memory import to_device
 from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 
-def sharpen(scores: torch.Tensor) -> torch.Tensor:
-    """Scores (head, token, position) → attention (token, position): normalized, median-filtered, mean of the heads."""
-    weights = scores.float().softmax(-1)
-    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    weights = (weights - mean) / deviation
-    half = MEDIAN_FILTER_WIDTH // 2
-    if weights.shape[-1] > half:
-        weights = F.pad(weights, (half, half), mode="reflect")
-        width = weights.shape[-1] - 2 * half
-        weights = _median([weights[..., start : start + width] for start in range(MEDIAN_FILTER_WIDTH)])
-    return weights.mean(dim=0)
+def sharpen(scores: torch.Tensor, n_tokens: Sequence[int], n_positions: Sequence[int]) -> torch.Tensor:
+    """Scores (window, head, token, position) → attention (window, token, position): normalized, median-filtered, mean of the
+    heads. `n_tokens` and `n_positions` are those of each window; values beyond them are undefined.
+    """
+    sizes = to_device(torch.tensor([n_tokens, n_positions]), scores.device).view(2, -1, 1, 1, 1)
+    token_counts, position_counts = sizes.unbind(0)
+    token = torch.arange(scores.shape[-2], device=scores.device).unsqueeze(1)
+    position = torch.arange(scores.shape[-1], device=scores.device)
+    weights = scores.float().masked_fill(position >= position_counts, -torch.inf).softmax(-1)
+    is_token = token < token_counts
+    mean = (weights * is_token).sum(-2, keepdim=True) / token_counts
+    variance = ((weights - mean).square() * is_token).sum(-2, keepdim=True) / token_counts
+    weights = (weights - mean) / variance.sqrt()
+    half, last = MEDIAN_FILTER_WIDTH // 2, position_counts - 1
+    near = [(position + shift).abs() for shift in range(-half, half + 1)]  # reflected at both ends of each window
+    at = [torch.where(one > last, 2 * last - one, one).clamp_(min=0).expand_as(weights) for one in near]
+    filtered = _median([weights.gather(-1, one) for one in at])
+    return torch.where(position_counts > half, filtered, weights).mean(dim=1)
 
 
 def _median(values: list[torch.Tensor]) -> torch.Tensor:
@@ -39,7 +46,6 @@ def _median(values: list[torch.Tensor]) -> torch.Tensor:
     return values[len(values) // 2]
 
 
-def text_probabilities(logits: torch.Tensor, text_tokens: Sequence[int], endoftext: int) -> torch.Tensor:
+def text_probabilities(logits: torch.Tensor, text_tokens: torch.Tensor, endoftext: int) -> torch.Tensor:
     """Probability of each text token (token,) by its logits (token, vocabulary), among the text tokens only."""
-    text = to_device(torch.tensor(text_tokens), logits.device).unsqueeze(1)
-    return logits.float()[:, :endoftext].softmax(-1).gather(1, text).squeeze(1)
+    return logits[:, :endoftext].float().softmax(-1).gather(1, text_tokens.unsqueeze(1)).squeeze(1)

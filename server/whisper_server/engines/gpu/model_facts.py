@@ -47,10 +47,12 @@ class ModelShape:
         decoder = self.decoder_layers * (8 * self.width**2 + 2 * self.width * self.feed_forward)
         return encoder + decoder + self.n_tokens * self.width
 
-    def cache_bytes(self, bytes_per_number: int) -> int:
+    def cache_bytes(self, bytes_per_number: int, bytes_per_audio_number: int | None = None) -> int:
         """KV cache of one sequence: keys and values of the audio and of the text."""
-        n_positions = N_AUDIO_POSITIONS + self.n_text_positions
-        return 2 * self.decoder_layers * self.width * n_positions * bytes_per_number
+        n_bytes = (
+            N_AUDIO_POSITIONS * (bytes_per_audio_number or bytes_per_number) + self.n_text_positions * bytes_per_number
+        )
+        return 2 * self.decoder_layers * self.width * n_bytes
 
     def encoder_bytes(self, bytes_per_number: int) -> int:
         """Activations of the encoder for one window: features, attention's inputs, a feed-forward layer."""

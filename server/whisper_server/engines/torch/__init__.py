@@ -1,7 +1,7 @@
-"""The engine in plain torch: one process per GPU, static caches, CUDA graphs, no compiler at run time.
+"""The engine in plain torch: one process per GPU, static caches, CUDA graphs; of compiled kernels two or three, by Triton.
 
 `engine` and `window` run in the server's process and never import torch. `wire` is what crosses to the engine's process,
-where `worker` runs `scheduling`, `decoding`, `sampler`, `network` and `weights`.
+where `worker` runs `scheduling`, `decoding`, `aligning`, `sampler`, `network` and `weights`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-from whisper_runtime.choices import LinearDType
+from whisper_runtime.choices import KvCacheDType, LinearDType
 from whisper_server.engines.checkpoint import require_language
-from whisper_server.engines.gpu.dtw import warm_up
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig, TorchEngine
 from whisper_server.errors import StartError
@@ -31,7 +30,7 @@ async def load_torch(settings: Settings, folder: Path) -> tuple[Engine, WhisperT
         )
     if find_spec("torch") is None:
         raise StartError(
-            "ENGINE: torch is not installed; install whisper-server[vllm], or set ENGINE to auto or ctranslate2"
+            "ENGINE: torch is not installed; install whisper-server[torch], or set ENGINE to auto or ctranslate2"
         )
     files = await asyncio.to_thread(read_model_files, folder)
     require_language(settings.language_force, files.tokenizer)
@@ -43,10 +42,11 @@ async def load_torch(settings: Settings, folder: Path) -> tuple[Engine, WhisperT
             memory_utilization=settings.vllm_gpu_memory_utilization,
             n_threads=settings.cpu_threads,
             fp8_encoder=settings.torch_linear_dtype is LinearDType.FP8,
+            fp8_cache=settings.vllm_kv_cache_dtype is KvCacheDType.FP8,
         )
     )
     async with AsyncExitStack() as undo:
         undo.push_async_callback(engine.stop)
-        await asyncio.gather(engine.start(), asyncio.to_thread(warm_up))
+        await engine.start()
         undo.pop_all()
     return engine, files.tokenizer

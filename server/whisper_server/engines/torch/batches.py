@@ -16,8 +16,21 @@ PROMPT_SIZES = (1, 2, 4, 8, 16, 32)
 an H200 1 ms to compute them."""
 PROMPT_LENGTHS = (4, 16, 64, 256)
 """In tokens; longer ones have previous text of the recording. The last length is the model's context."""
+PREFIX_ROWS = 16
+"""Steps of the first 1, 2, … 16 rows use PyTorch's attention, which shares one row among many multiprocessors; larger ones take the
+rows that decode, wherever they are, by a kernel of ours (`row_attention`)."""
 MILLIONTHS = 1_000_000
 N_FACTS = 6
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the device can do, and what was asked for."""
+
+    row_attention: bool = False
+    """Has `row_attention`'s kernel."""
+    fp8_cache: bool = False
+    """The cross-attention cache in FP8; needs `row_attention`."""
 
 
 @dataclass(frozen=True)

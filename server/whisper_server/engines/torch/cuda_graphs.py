@@ -21,7 +21,7 @@ class CudaGraphs:
         self._device = device
         self._state = state
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
-        self.are_used = device.type == "cuda"
+        self.are_used: bool = device.type == "cuda"
         self._pool = torch.cuda.graph_pool_handle() if self.are_used else None
 
     def run(self, key: Hashable, compute: Callable[[], torch.Tensor]) -> torch.Tensor:

@@ -1,15 +1,14 @@
 """Decoding steps for all windows in the engine, and what they have decoded so far, on the device.
 
-A window keeps its row from its encoding to its end. A step computes the first `size` rows, those without work too, so
-that it can be one CUDA graph for each size; rows are given out lowest first, which keeps sizes small. One spare row after
-the others takes what pads a batch of prompts. On a CPU everything runs eagerly, without padding.
+A window keeps its row from its encoding to its end. A step computes the first rows, those without work too, or the rows that decode,
+wherever they are (`PREFIX_ROWS`), in one CUDA graph for each size. One spare row after the others takes what pads a batch. On a CPU
+everything runs eagerly, without padding.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -19,8 +18,10 @@ from whisper_server.engines.torch.batches import (
     ENCODER_SIZES,
     MILLIONTHS,
     N_FACTS,
+    PREFIX_ROWS,
     PROMPT_LENGTHS,
     PROMPT_SIZES,
+    Options,
     Prompt,
     fitting,
     up_to,
@@ -29,6 +30,7 @@ from whisper_server.engines.torch.cuda_graphs import CudaGraphs
 from whisper_server.engines.torch.network import (
     Caches,
     decode_known,
+    decode_rows,
     decode_step,
     encode,
     fill_cross_cache,
@@ -44,27 +46,12 @@ LENGTHS = (64, 128, 256)
 """Positions of text that a step's attention looks at; the last length is the model's context."""
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A text, on the host."""
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-
-
-def finished(texts: HostCopies) -> list[Finished]:
-    """The texts, in the order of their rows. Waits for the copies, and so for the steps before them."""
-    counts, tokens, logprobs = texts.wait()
-    return [
-        Finished(tuple(tokens[index, :count].tolist()), tuple(logprobs[index, :count].tolist()))
-        for index, count in enumerate(counts.tolist())
-    ]
-
-
 class Decoding:
     """Caches, graphs and texts of `n_rows` windows."""
 
-    def __init__(self, weights: Weights, vocabulary: Vocabulary, n_rows: int, n_text_positions: int) -> None:
+    def __init__(
+        self, weights: Weights, vocabulary: Vocabulary, n_rows: int, n_text_positions: int, *, options: Options
+    ) -> None:
         device, n_all = weights.device, n_rows + 1
         self.n_rows = n_rows
         self.lengths = up_to(LENGTHS, n_text_positions)
@@ -73,7 +60,10 @@ class Decoding:
         self._prompt_lengths = up_to(PROMPT_LENGTHS, n_text_positions)
         self._weights, self._vocabulary, self._n_text_positions = weights, vocabulary, n_text_positions
         self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=device)
-        self._caches = Caches.allocate(weights, n_all, n_text_positions)
+        self._caches = Caches.allocate(weights, n_all, n_text_positions, fp8=options.fp8_cache)
+        self._n_prefix_rows = 0 if options.fp8_cache else PREFIX_ROWS if options.row_attention else n_rows
+        self._step_rows = torch.full((self.sizes[-1],), n_rows, dtype=torch.int64, device=device)
+        self._last_rows: list[int] = []
         self._sampler = Sampler(vocabulary, n_all, device)
         self._all_rows = torch.arange(n_all, device=device)
         self._tokens = torch.zeros(n_all, dtype=torch.int64, device=device)
@@ -95,6 +85,11 @@ class Decoding:
         self._graphs = CudaGraphs(device, state)
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether the device goes on computing while the host waits for results: a GPU."""
+        return self._graphs.are_used
+
+    @property
     def max_prompts(self) -> int:
         """That `begin` and `detect` take at once."""
         return self._prompt_sizes[-1]
@@ -106,7 +101,9 @@ class Decoding:
         for size in reversed(ENCODER_SIZES):
             self._encode_padded(size)
         for size in reversed(self.sizes):
-            for length in self.lengths:
+            if size > self._n_prefix_rows:
+                self._run_rows(size, sample=False)
+            for length in self.lengths if size <= self._n_prefix_rows else ():
                 self._run_step(size, length, sample=False)
         for size in reversed(self._prompt_sizes):
             prompts = [Prompt(self.n_rows, (self._vocabulary.startoftranscript,))] * size
@@ -135,18 +132,27 @@ class Decoding:
         prompts = [Prompt.of(row, task) for row, task in zip(rows, tasks, strict=True)]
         return self._begin(prompts, sample=any(task.temperature > 0 for task in tasks))
 
-    def step(self, n_rows: int, n_positions: int, *, sample: bool) -> None:
-        """One more token for the first `n_rows` rows, none of which has `n_positions` tokens or more."""
-        length = self.lengths[min(bisect_left(self.lengths, n_positions), len(self.lengths) - 1)]
-        self._run_step(fitting(self.sizes, n_rows), length, sample=sample)
+    def step(self, rows: Collection[int], n_positions: int, *, sample: bool) -> None:
+        """One more token for these rows, none of which has `n_positions` tokens or more."""
+        n_first = max(rows) + 1
+        if n_first <= self._n_prefix_rows:
+            length = self.lengths[min(bisect_left(self.lengths, n_positions), len(self.lengths) - 1)]
+            self._run_step(fitting(self.sizes, n_first), length, sample=sample)
+            return
+        size = fitting(self.sizes, len(rows))
+        padded = [*sorted(rows), *(self.n_rows,) * (size - len(rows))]
+        if padded != self._last_rows:
+            self._step_rows[:size].copy_(self._to_device(padded))
+            self._last_rows = padded
+        self._run_rows(size, sample=sample)
 
     def texts(self, rows: Sequence[int]) -> HostCopies:
-        """The texts of rows that are done, for `finished`. Waits for nothing; the rows may be used again at once."""
+        """The texts of rows that are done, for the scheduler. Waits for nothing; the rows may be used again at once."""
         where = self._to_device(rows)
         return HostCopies(self._n_out[where], self._out_tokens[where], self._out_logprobs[where])
 
     def attend(
-        self, rows: Sequence[int], tokens: Sequence[Sequence[int]], heads: Sequence[tuple[int, int]]
+        self, rows: Sequence[int], tokens: Sequence[Sequence[int]], heads: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states and alignment heads' scores of known texts, padded; see `network.decode_known`."""
         hidden, scores = decode_known(
@@ -205,6 +211,17 @@ class Decoding:
             return self.done
 
         self._graphs.run(("step", size, length, sample), compute)
+
+    def _run_rows(self, size: int, *, sample: bool) -> None:
+        def compute() -> torch.Tensor:
+            rows = self._step_rows[:size]
+            positions = self._positions[rows].clamp_(max=self._n_text_positions - 1)
+            self._take(
+                decode_rows(self._weights, self._caches, self._tokens[rows], positions, rows), rows, sample=sample
+            )
+            return self.done
+
+        self._graphs.run(("rows", size, sample), compute)
 
     def _take(self, logits: torch.Tensor, rows: torch.Tensor, *, sample: bool) -> None:
         """Choose the tokens of `rows`, and keep those of texts that have not ended."""

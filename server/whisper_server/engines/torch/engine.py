@@ -51,6 +51,8 @@ class TorchConfig:
     n_threads: int
     fp8_encoder: bool = False
     """TORCH_LINEAR_DTYPE=fp8."""
+    fp8_cache: bool = False
+    """VLLM_KV_CACHE_DTYPE=fp8."""
 
 
 class TorchEngine:
@@ -236,6 +238,7 @@ class TorchEngine:
             memory_utilization=self._config.memory_utilization,
             n_threads=self._config.n_threads,
             fp8_encoder=self._config.fp8_encoder,
+            fp8_cache=self._config.fp8_cache,
             audio_pool_pid=os.getpid(),
             audio_pool_descriptor=self._audio_pool.descriptor,
         )

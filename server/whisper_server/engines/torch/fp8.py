@@ -13,10 +13,9 @@ import torch
 import triton
 import triton.language as tl
 
+from whisper_server.engines.torch.network import FP8, MAX_FP8
 from whisper_server.engines.torch.weights import Layer, Linear, Norm, Weights
 
-FP8 = torch.float8_e4m3fn
-MAX_FP8 = 448.0
 MAX_PIECE = 1024
 """Of a row, at a time."""
 

@@ -14,6 +14,9 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from whisper_server.engines.torch.weights import DecoderLayer, Layer, Weights
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
+FP8 = torch.float8_e4m3fn
+MAX_FP8 = 448.0
+
 
 @dataclass(frozen=True)
 class Caches:
@@ -23,22 +26,36 @@ class Caches:
     self_values: tuple[torch.Tensor, ...]
     cross_keys: tuple[torch.Tensor, ...]
     cross_values: tuple[torch.Tensor, ...]
+    cross_scales: tuple[torch.Tensor, ...] | None
+    """Of a cross-attention cache in FP8: (keys and values, row, head)."""
 
     @classmethod
-    def allocate(cls, weights: Weights, n_rows: int, n_text_positions: int) -> Caches:
-        """For `n_rows` windows. Raises torch.cuda.OutOfMemoryError."""
-        n_heads = weights.n_decoder_heads
+    def allocate(cls, weights: Weights, n_rows: int, n_text_positions: int, *, fp8: bool) -> Caches:
+        """For `n_rows` windows; `fp8`: the cross-attention cache. Raises torch.cuda.OutOfMemoryError."""
+        n_heads, device = weights.n_decoder_heads, weights.device
 
-        def tensors(n_positions: int) -> tuple[torch.Tensor, ...]:
+        def tensors(n_positions: int, dtype: torch.dtype = weights.dtype) -> tuple[torch.Tensor, ...]:
             shape = (n_rows, n_heads, n_positions, weights.width // n_heads)
-            return tuple(torch.zeros(shape, dtype=weights.dtype, device=weights.device) for _ in weights.decoder_layers)
+            return tuple(torch.zeros(shape, dtype=dtype, device=device) for _ in weights.decoder_layers)
 
+        cross = FP8 if fp8 else weights.dtype
+        scales = tuple(torch.ones((2, n_rows, n_heads), device=device) for _ in weights.decoder_layers)
         return cls(
             tensors(n_text_positions),
             tensors(n_text_positions),
-            tensors(N_AUDIO_POSITIONS),
-            tensors(N_AUDIO_POSITIONS),
+            tensors(N_AUDIO_POSITIONS, cross),
+            tensors(N_AUDIO_POSITIONS, cross),
+            scales if fp8 else None,
         )
+
+    def cross(self, layer: int, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer's cross-attention in `rows`, in the type of the others."""
+        key, value = self.cross_keys[layer][rows], self.cross_values[layer][rows]
+        if self.cross_scales is None:
+            return key, value
+        dtype = self.self_keys[layer].dtype
+        key_scales, value_scales = self.cross_scales[layer][:, rows, :, None, None].to(dtype)
+        return key.to(dtype) * key_scales, value.to(dtype) * value_scales
 
 
 def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
@@ -57,9 +74,17 @@ def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
 def fill_cross_cache(weights: Weights, caches: Caches, states: torch.Tensor, rows: torch.Tensor) -> None:
     """Keys and values of encoded windows (window, position, width) into their rows."""
     for index, layer in enumerate(weights.decoder_layers):
-        key, value = layer.cross_key_value(states).chunk(2, dim=-1)
-        caches.cross_keys[index].index_copy_(0, rows, _split_heads(key, weights.n_decoder_heads))
-        caches.cross_values[index].index_copy_(0, rows, _split_heads(value, weights.n_decoder_heads))
+        for part, values in enumerate(layer.cross_key_value(states).chunk(2, dim=-1)):
+            cache = (caches.cross_keys, caches.cross_values)[part][index]
+            heads = _split_heads(values, weights.n_decoder_heads)
+            if caches.cross_scales is None:
+                cache.index_copy_(0, rows, heads)
+            else:
+                scales = heads.abs().amax((2, 3)).float().clamp(min=1e-12) / MAX_FP8
+                caches.cross_scales[index][part].index_copy_(0, rows, scales)
+                # As bytes: index_copy_ knows no FP8.
+                as_fp8 = (heads / scales[:, :, None, None]).to(FP8).view(torch.uint8)
+                cache.view(torch.uint8).index_copy_(0, rows, as_fp8)
 
 
 def decode_step(
@@ -93,6 +118,28 @@ def decode_step(
     return logits_of(weights, hidden[:, 0])
 
 
+def decode_rows(
+    weights: Weights, caches: Caches, tokens: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor
+) -> torch.Tensor:
+    """As `decode_step`, for any rows, on a GPU; each text's attention looks at its own positions only."""
+    from whisper_server.engines.torch.row_attention import Scales, attend  # Triton, which a CPU does not have
+
+    lengths, audio_lengths = positions + 1, torch.full_like(positions, N_AUDIO_POSITIONS)
+    hidden = F.embedding(tokens, weights.token_embedding) + F.embedding(positions, weights.decoder_positions)
+    for index, layer in enumerate(weights.decoder_layers):
+        query, key, value = layer.qkv.after_norm(layer.norm, hidden).chunk(3, dim=-1)
+        keys, values = caches.self_keys[index], caches.self_values[index]
+        keys[rows, :, positions] = key.unflatten(1, (weights.n_decoder_heads, -1))
+        values[rows, :, positions] = value.unflatten(1, (weights.n_decoder_heads, -1))
+        hidden = hidden + layer.out(attend(query, keys, values, rows, lengths))
+        query = layer.cross_query(layer.cross_norm(hidden))
+        scales = Scales(*caches.cross_scales[index]) if caches.cross_scales else None
+        keys, values = caches.cross_keys[index], caches.cross_values[index]
+        hidden = hidden + layer.cross_out(attend(query, keys, values, rows, audio_lengths, scales))
+        hidden = hidden + _feed_forward(layer, hidden)
+    return logits_of(weights, hidden)
+
+
 def decode_known(
     weights: Weights,
     caches: Caches,
@@ -100,11 +147,11 @@ def decode_known(
     tokens: torch.Tensor,
     *,
     keep: bool,
-    heads: Sequence[tuple[int, int]] = (),
+    heads: Sequence[torch.Tensor] = (),
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Known tokens (window, token) of windows in `rows`, all at once.
 
-    Returns hidden states (window, token, width) and, for `heads` as (layer, head), the scores of their cross-attention
+    Returns hidden states (window, token, width) and, for the `heads` of each layer, the scores of their cross-attention
     (window, head, token, position). With `keep`, the self-attention cache holds the tokens afterwards; what it holds
     beyond a shorter prompt is overwritten before it can be seen.
     """
@@ -118,9 +165,8 @@ def decode_known(
             caches.self_values[index][rows, :, :n_tokens] = value
         hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value, is_causal=True)))
         query = _split_heads(layer.cross_query(layer.cross_norm(hidden)), n_heads)
-        key, value = caches.cross_keys[index][rows], caches.cross_values[index][rows]
-        chosen = [head for at, head in heads if at == index]
-        if chosen:
+        key, value = caches.cross(index, rows)
+        if heads and len(chosen := heads[index]):
             scores.append(query[:, chosen] @ key[:, chosen].transpose(-1, -2) * query.shape[-1] ** -0.5)
         hidden = hidden + layer.cross_out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
         hidden = hidden + _feed_forward(layer, hidden)

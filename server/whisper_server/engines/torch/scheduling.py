@@ -10,18 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 
-from whisper_server.engines.gpu.attention import sharpen, text_probabilities
-from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.gpu.pinned_memory import HostCopies
+from whisper_server.engines.torch.aligning import Aligner, Paths
 from whisper_server.engines.torch.batches import next_to_encode
-from whisper_server.engines.torch.decoding import Decoding, finished
-from whisper_server.engines.torch.network import logits_of
-from whisper_server.engines.torch.weights import Weights
+from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.wire import (
-    Aligned,
     AlignTask,
     Answer,
     DecodedTokens,
@@ -69,34 +66,26 @@ class _Progress:
 
 @dataclass
 class _Leaving:
-    """Results on their way to the host: fetching them at once would leave the device without work."""
+    """Results on their way: waiting for them at once would leave the device without work."""
 
-    copies: HostCopies
-    answers: Callable[[HostCopies], Iterable[Answer]]
+    results: HostCopies | Paths
+    answers: Callable[[Any], Iterable[Answer]]
+    """Takes the results."""
 
 
 class Scheduler:
     """Tasks in, answers out; `run_once` does a little of what waits."""
 
-    def __init__(
-        self,
-        weights: Weights,
-        decoding: Decoding,
-        vocabulary: Vocabulary,
-        alignment_heads: Sequence[tuple[int, int]],
-        features: Features,
-    ) -> None:
-        self._weights = weights
+    def __init__(self, decoding: Decoding, aligner: Aligner, features: Features) -> None:
         self._decoding = decoding
-        self._vocabulary = vocabulary
-        self._heads = alignment_heads
+        self._aligner = aligner
         self._features = features
         self._waiting: deque[Task] = deque()
         self._window_in_row: dict[int, int] = {}
         """Id of the window whose cross-attention cache a row holds."""
         self._texts: dict[int, _Text] = {}
         self._behind: deque[_Progress] = deque()
-        self._leaving: deque[_Leaving] = deque()
+        self._leaving: list[_Leaving] = []
         self._n_encoded_last = 0
         self._n_steps_since_encoding = self._n_steps_since_alignment = 0
 
@@ -180,7 +169,7 @@ class Scheduler:
     def _step(self) -> None:
         n_positions = max(text.n_positions for text in self._texts.values())
         sample = any(text.task.temperature > 0 for text in self._texts.values())
-        self._decoding.step(max(self._texts) + 1, n_positions, sample=sample)
+        self._decoding.step(self._texts, n_positions, sample=sample)
         for text in self._texts.values():
             text.n_positions += 1
         self._n_steps_since_encoding += 1
@@ -199,15 +188,18 @@ class Scheduler:
             if rows:
                 texts = [self._texts.pop(row) for row in rows]
                 self._leave(self._decoding.texts(rows), partial(_decoded, texts))
-        while self._leaving and (self._leaving[0].copies.are_there or not self._decoding_goes_on()):
-            leaving = self._leaving.popleft()
-            yield from leaving.answers(leaving.copies)
+        leaving, self._leaving = self._leaving, []
+        for one in leaving:  # not in turn: a text does not wait for the word times of another
+            if one.results.are_there or not self._decoding_goes_on():
+                yield from one.answers(one.results)
+            else:
+                self._leaving.append(one)
 
-    def _leave(self, copies: HostCopies, answers: Callable[[HostCopies], Iterable[Answer]]) -> None:
-        self._leaving.append(_Leaving(copies, answers))
+    def _leave(self, results: HostCopies | Paths, answers: Callable[[Any], Iterable[Answer]]) -> None:
+        self._leaving.append(_Leaving(results, answers))
 
     def _decoding_goes_on(self) -> bool:
-        return bool(self._texts) and self._weights.device.type == "cuda"
+        return bool(self._texts) and self._decoding.is_ahead
 
     def _align(self) -> None:
         is_early = bool(self._texts) and self._n_steps_since_alignment < STEPS_BETWEEN_ALIGNMENTS
@@ -217,30 +209,19 @@ class Scheduler:
         if not tasks:
             return
         self._n_steps_since_alignment = 0
-        end, notimestamps = self._vocabulary.endoftext, self._vocabulary.notimestamps
-        known = [(*task.sot_sequence, notimestamps, *task.text_tokens, end) for task in tasks]
-        longest = max(map(len, known))
-        padded = [(*tokens, *(end,) * (longest - len(tokens))) for tokens in known]
-        hidden, scores = self._decoding.attend([task.place.slot for task in tasks], padded, self._heads)
-        results = []
-        for index, (task, tokens) in enumerate(zip(tasks, known, strict=True)):
-            n_start, n_text = len(task.sot_sequence), len(task.text_tokens)
-            attention = sharpen(scores[index, :, : len(tokens), : task.n_positions])[n_start:-1]
-            logits = logits_of(self._weights, hidden[index, n_start : n_start + n_text])
-            results += [attention.to(torch.float16), text_probabilities(logits, task.text_tokens, end)]
-        self._leave(HostCopies(*results), partial(_aligned, tasks))
+        self._leave(self._aligner.attend(tasks), partial(self._find_paths, tasks))
+
+    def _find_paths(self, tasks: Sequence[AlignTask], attended: HostCopies) -> tuple[Answer, ...]:
+        self._leave(self._aligner.paths(tasks, attended), Paths.wait)
+        return ()
 
 
 def _decoded(texts: Sequence[_Text], copies: HostCopies) -> Iterator[Answer]:
-    for text, one in zip(texts, finished(copies), strict=True):
-        if any(logprob != logprob for logprob in one.logprobs):  # noqa: PLR0124 - NaN is not itself
+    counts, tokens, logprobs = copies.wait()
+    for index, (text, count) in enumerate(zip(texts, counts.tolist(), strict=True)):
+        of_tokens = tuple(logprobs[index, :count].tolist())
+        if any(logprob != logprob for logprob in of_tokens):  # noqa: PLR0124 - NaN is not itself
             yield TaskFailed(text.task.task_id, NOT_A_NUMBER)
         else:
-            yield DecodedTokens(text.task.task_id, one.tokens, one.logprobs, text.no_speech.item())
-
-
-def _aligned(tasks: Sequence[AlignTask], copies: HostCopies) -> Iterator[Answer]:
-    tensors = copies.wait()
-    for task, attention, probabilities in zip(tasks, tensors[::2], tensors[1::2], strict=True):
-        n_tokens, n_positions = attention.shape
-        yield Aligned(task.task_id, n_tokens, n_positions, attention.numpy().tobytes(), tuple(probabilities.tolist()))
+            chosen = tuple(tokens[index, :count].tolist())
+            yield DecodedTokens(text.task.task_id, chosen, of_tokens, text.no_speech.item())

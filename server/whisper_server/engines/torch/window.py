@@ -6,9 +6,6 @@ import asyncio
 import math
 from typing import Protocol
 
-import numpy as np
-
-from whisper_server.engines.gpu.dtw import token_starts
 from whisper_server.engines.gpu.model_files import ModelFiles
 from whisper_server.engines.torch.wire import (
     Aligned,
@@ -101,9 +98,7 @@ class TorchWindow:
         )
         answer = await self._engine.ask(task)
         assert isinstance(answer, Aligned)
-        attention = np.frombuffer(answer.attention, dtype=np.float16).reshape(answer.n_tokens, answer.n_positions)
-        starts_s = await asyncio.to_thread(token_starts, attention)
-        return Alignment(starts_s, answer.probabilities)
+        return Alignment(answer.starts_s, answer.probabilities)
 
     def close(self) -> None:
         """Give the slot back. Tasks are dropped by cancelling the calls that wait for them."""

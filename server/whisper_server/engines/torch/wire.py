@@ -31,6 +31,8 @@ class WorkerConfig:
     """On a CPU; 0: one per core."""
     fp8_encoder: bool
     """The encoder's matrix products in FP8."""
+    fp8_cache: bool
+    """The cross-attention cache in FP8."""
     audio_pool_pid: int
     audio_pool_descriptor: int
     """The server's memory file of MAX_WINDOWS slots, opened by way of /proc."""
@@ -73,7 +75,7 @@ class DecodeTask:
 
 @dataclass(frozen=True)
 class AlignTask:
-    """Cross-attention of the alignment heads while the known text is decoded once more."""
+    """Word times, by the cross-attention of the alignment heads while the known text is decoded once more."""
 
     task_id: int
     place: Place
@@ -138,12 +140,10 @@ class DecodedTokens:
 
 @dataclass(frozen=True)
 class Aligned:
-    """Attention (n_tokens, n_positions) as bytes of float16, and the probability of each text token."""
+    """Start of each text token and of what follows the last, in seconds, and the probability of each text token."""
 
     task_id: int
-    n_tokens: int
-    n_positions: int
-    attention: bytes
+    starts_s: tuple[float, ...]
     probabilities: tuple[float, ...]
 
 

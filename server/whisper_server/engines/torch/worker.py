@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import torch
 
-from whisper_runtime.capability import BFLOAT16, FP8_PRODUCTS, TORCH
+from whisper_runtime.capability import BFLOAT16, FP8_PRODUCTS, ROW_ATTENTION, TORCH
 from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
+from whisper_server.engines.torch.aligning import Aligner
+from whisper_server.engines.torch.batches import Options
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.scheduling import Scheduler
 from whisper_server.engines.torch.weights import Weights, load_weights
@@ -34,11 +38,15 @@ GIB = 1024**3
 RUNTIME_BYTES = 3 * GIB
 """CUDA's context, graphs, and what a step and the encoder hold at a time."""
 N_CPU_SLOTS = 16
+SWITCH_INTERVAL_S = 0.0005
+"""Threads that find word times ask for Python's lock a few times each, and the thread that drives the GPU lets go of it for
+microseconds only: with Python's 5 ms each time, a window would wait for 20 ms."""
 DTYPES = {"half": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def run(connection: Connection, config: WorkerConfig) -> None:
     """The process's main function."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the server drains, then says Stop
     try:
@@ -58,14 +66,19 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
         torch.set_num_threads(config.n_threads)
     dtype_name = _dtype_name(config, device)
     torch.backends.cuda.enable_flash_sdp(enabled=True)
+    torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 would round to 10 bits
     weights = load_weights(config.folder, device, DTYPES[dtype_name])
     if config.fp8_encoder:
-        _check_fp8(device, dtype_name)
+        _check_fp8(device, "TORCH_LINEAR_DTYPE", dtype_name)
         from whisper_server.engines.torch.fp8 import with_fp8_encoder  # Triton, which a CPU does not have
 
         weights = with_fp8_encoder(weights)
+    if config.fp8_cache:
+        _check_fp8(device, "VLLM_KV_CACHE_DTYPE", dtype_name)
     n_slots = _n_slots(config, weights)
-    decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions)
+    is_recent = device.type == "cuda" and torch.cuda.get_device_capability(device) >= ROW_ATTENTION
+    options = Options(row_attention=is_recent and _has_compiler(), fp8_cache=config.fp8_cache)
+    decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions, options=options)
     pool = SharedAudioPool.opened(config.audio_pool_pid, config.audio_pool_descriptor, MAX_WINDOWS)
     windows = SharedSamples(pool, device)
     log_mel = BatchLogMel(weights.n_mels, device)
@@ -74,10 +87,12 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
         samples, scales = windows.load([place.slot for place in places], [place.scale for place in places])
         return log_mel(samples, scales)
 
+    aligner = Aligner(
+        weights, decoding, config.vocabulary, config.alignment_heads
+    )  # a thread of it compiles during the captures
     decoding.capture()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    scheduler = Scheduler(weights, decoding, config.vocabulary, config.alignment_heads, features)
-    return scheduler, Ready(name, dtype_name, n_slots)
+    return Scheduler(decoding, aligner, features), Ready(name, dtype_name, n_slots)
 
 
 def _dtype_name(config: WorkerConfig, device: torch.device) -> str:
@@ -102,20 +117,27 @@ def _dtype_name(config: WorkerConfig, device: torch.device) -> str:
     return config.dtype
 
 
-def _check_fp8(device: torch.device, dtype_name: str) -> None:
-    """Raises StartError where products in FP8 cannot be computed."""
+def _check_fp8(device: torch.device, setting: str, dtype_name: str) -> None:
+    """Raises StartError where FP8 cannot be computed with."""
     if device.type == "cpu":
-        raise StartError("TORCH_LINEAR_DTYPE: fp8 is not for a CPU; set it to auto")
+        raise StartError(f"{setting}: fp8 is not for a CPU; set it to auto")
     capability = torch.cuda.get_device_capability(device)
     if capability < FP8_PRODUCTS:
         raise StartError(
-            f"TORCH_LINEAR_DTYPE: fp8 needs compute capability 8.9 (L4, L40S) or newer, {torch.cuda.get_device_name(device)} "
+            f"{setting}: fp8 needs compute capability 8.9 (L4, L40S) or newer, {torch.cuda.get_device_name(device)} "
             f"has {capability[0]}.{capability[1]}; set it to auto"
         )
-    if dtype_name != "bfloat16":
+    if not _has_compiler():
         raise StartError(
-            f"TORCH_LINEAR_DTYPE: fp8 goes with DTYPE=bfloat16 only, and DTYPE is {dtype_name}; set it to auto"
+            f"{setting}: fp8 needs gcc, with which Triton launches its kernels; install it, or set it to auto"
         )
+    if dtype_name != "bfloat16":
+        raise StartError(f"{setting}: fp8 goes with DTYPE=bfloat16 only, and DTYPE is {dtype_name}; set it to auto")
+
+
+def _has_compiler() -> bool:
+    """Whether Triton finds what it builds the launchers of its kernels with."""
+    return any(map(shutil.which, ("gcc", "clang")))
 
 
 def _n_slots(config: WorkerConfig, weights: Weights) -> int:
@@ -125,7 +147,9 @@ def _n_slots(config: WorkerConfig, weights: Weights) -> int:
     n_bytes = weights.token_embedding.element_size()
     memory = torch.cuda.get_device_properties(weights.device).total_memory
     left = memory * config.memory_utilization - RUNTIME_BYTES - torch.cuda.memory_allocated(weights.device)
-    n_slots = min(MAX_WINDOWS, int(left // config.shape.cache_bytes(n_bytes)) - 1)  # one row is spare
+    n_slots = min(
+        MAX_WINDOWS, int(left // config.shape.cache_bytes(n_bytes, 1 if config.fp8_cache else n_bytes)) - 1
+    )  # one row is spare
     if n_slots < 1:
         raise StartError(_too_little_memory(config, f"{memory / GIB:.1f} GiB"))
     return n_slots

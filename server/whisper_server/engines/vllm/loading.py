@@ -8,13 +8,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from whisper_runtime.choices import EngineName
 from whisper_server.engines.checkpoint import require_language
 from whisper_server.engines.gpu.dtw import warm_up
 from whisper_server.engines.gpu.model_facts import ModelShape
 from whisper_server.engines.gpu.model_files import read_model_files
-from whisper_server.engines.vllm.device import CPU, find_gpu, is_installed
-from whisper_server.engines.vllm.engine_args import set_environment, set_import_environment
+from whisper_server.engines.vllm.device import CPU
+from whisper_server.engines.vllm.engine_args import set_environment
 from whisper_server.engines.vllm.engine_config import EngineConfig, Gpu, RequestedConfig, cpu_config, gpu_config
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
@@ -25,15 +24,6 @@ logger = logging.getLogger(__name__)
 
 MAX_SOCKET_FOLDER_CHARACTERS = 107 - 1 - 36
 """A socket's address holds 107 characters; vLLM names its sockets by UUIDs."""
-
-
-async def is_vllm_chosen(settings: Settings) -> bool:
-    """Whether ENGINE means vLLM here: `auto` does where vLLM is installed and has a GPU. Raises StartError."""
-    if is_installed():
-        set_import_environment(settings.converted_models_dir)
-    if settings.engine is EngineName.VLLM:
-        return True
-    return is_installed() and await asyncio.to_thread(find_gpu) is not None
 
 
 async def load_vllm(settings: Settings, folder: Path, gpu: Gpu | None) -> tuple[Engine, WhisperTokenizer]:

@@ -28,13 +28,16 @@ def align(model: ServedWhisper, tasks: Sequence[AlignTask]) -> list[AlignResult]
     n_max_tokens = max(map(len, rows))
     padded = torch.tensor([row + row[-1:] * (n_max_tokens - len(row)) for row in rows], device=device)
     hidden, scores = _decode(model.model.decoder, padded, states, tasks[0].heads)
+    n_positions = [task.n_positions for task in tasks]
+    attention = sharpen(scores[..., : max(n_positions)], list(map(len, rows)), n_positions).cpu()
     results = []
     for index, task in enumerate(tasks):
-        n_start, n_text, n_tokens = len(task.sot_sequence), len(task.text_tokens), len(task.tokens)
-        attention = sharpen(scores[index, :, :n_tokens, : task.n_positions])[n_start:-1]
+        n_start, n_text = len(task.sot_sequence), len(task.text_tokens)
         logits = model.compute_logits(hidden[index, n_start : n_start + n_text])
-        probabilities = tuple(text_probabilities(logits, task.text_tokens, task.endoftext).tolist())
-        results.append(AlignResult(attention.float().cpu().numpy(), probabilities))
+        text = torch.tensor(task.text_tokens, device=device)
+        probabilities = tuple(text_probabilities(logits, text, task.endoftext).tolist())
+        of_text = attention[index, n_start : n_start + n_text + 1, : task.n_positions]
+        results.append(AlignResult(of_text.numpy(), probabilities))
     return results
 
 

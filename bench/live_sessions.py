@@ -1,0 +1,161 @@
+"""Many realtime sessions at once on one server, over HTTP: seconds from a word's end to its delta, and /health beside them.
+
+Each session speaks the same recording, as fast as it was spoken, from its own place in it; several client processes with OpenAI's
+unmodified client. Words' ends are those of the file's transcript, so with weights that hear nothing (`gpu_checkpoint`) only the
+server's own figure counts: from the arrival of sound to the delta of its words.
+
+    ENGINE=torch PYTHONPATH=tests/kit python bench/live_sessions.py RECORDING.wav --model FOLDER --sessions 50,200
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import soundfile
+from figures import quantile
+from gpu_beside_vllm import where_and_how
+
+from live_kit.speaking import RATE_HZ, converse, pcm
+from server_kit.api import Api
+from server_kit.process import running
+
+CLIENTS = Path(__file__).with_name("gpu_clients.py")
+START_S = 4.0
+"""The client processes import OpenAI's client meanwhile."""
+HEAD = "| sessions | s from a word's end to its delta: p50 / p95 | words matched | arrival to delta, by the server: p50 / p95 below | /health p99 | failed |\n|---|---|---|---|---|---|"
+Words = list[tuple[str, float]]
+
+
+def bare(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+async def speak(url: str, sound: bytes, language: str, n_sessions: int, begin_s: float) -> list[dict[str, Any]]:
+    """What each session heard: (word, seconds since its first sound)."""
+    update = {"audio": {"input": {"transcription": {"language": language}}}}
+
+    async def one(number: int) -> dict[str, Any]:
+        await asyncio.sleep(max(0.0, begin_s - time.time()) + number * 5.0 / n_sessions)  # not in step
+        try:
+            heard = await converse(url, sound, update=update)
+        except Exception as error:  # noqa: BLE001 - counted
+            return {"error": repr(error)[:200]}
+        return {"words": [(word, delta.at_s) for delta in heard.deltas for word in bare(delta.event["delta"])]}
+
+    return list(await asyncio.gather(*map(one, range(n_sessions))))
+
+
+def delays_s(words: Words, live: Words) -> list[float]:
+    """Of the words that are the same live and in the file."""
+    matcher = SequenceMatcher(None, [word for word, _ in words], [word for word, _ in live], autojunk=False)
+    return [
+        live[block.b + index][1] - words[block.a + index][1]
+        for block in matcher.get_matching_blocks()
+        for index in range(block.size)
+    ]
+
+
+def below(before: dict[float, float], after: dict[float, float], share: float) -> float:
+    """The histogram's bound that `share` of what was added lies below."""
+    added = {bound: after[bound] - before.get(bound, 0.0) for bound in sorted(after)}
+    total = max(added.values(), default=0.0)
+    return next((bound for bound, count in added.items() if total and count >= share * total), float("nan"))
+
+
+def histogram(url: str) -> dict[float, float]:
+    text = httpx.get(f"{url}/metrics").text
+    found = re.findall(r'^whisper_realtime_delta_seconds_bucket\{[^}]*le="([^"]+)"[^}]*\} (\S+)', text, re.MULTILINE)
+    return {float(bound): float(count) for bound, count in found}
+
+
+def load(url: str, path: Path, words: Words, n_sessions: int, args: argparse.Namespace) -> dict[str, Any]:
+    begin_s, before = time.time() + START_S, histogram(url)
+    duration_s = soundfile.info(str(path)).duration
+    counts = [n_sessions // args.processes + (n < n_sessions % args.processes) for n in range(args.processes)]
+    command = [sys.executable, __file__, str(path), "--url", url, "--language", args.language, "--begin", str(begin_s)]
+    children = [
+        subprocess.Popen([*command, "--sessions", str(count)], stdout=subprocess.PIPE) for count in counts if count
+    ]
+    watch = [sys.executable, str(CLIENTS), url, str(begin_s + 5.0), str(begin_s + duration_s), "watch"]
+    watcher = subprocess.Popen(watch, stdout=subprocess.PIPE)
+    heard = [one for child in children for one in json.loads(child.communicate()[0])]
+    healths_s = [taken for _, taken in json.loads(watcher.communicate()[0])]
+    live = [one["words"] for one in heard if "words" in one]
+    delays = [delay for one in live for delay in delays_s(words, one)] or [float("nan")]
+    matched = len(delays) / (len(words) * len(live)) if words and live else float("nan")
+    after = histogram(url)
+    p50, p95 = (below(before, after, share) for share in (0.5, 0.95))
+    errors = [one["error"] for one in heard if "error" in one]
+    figures = {
+        "p50_s": quantile(delays, 0.5),
+        "p95_s": quantile(delays, 0.95),
+        "server_p50_s": p50,
+        "server_p95_s": p95,
+    }
+    health_ms = 1000 * quantile(healths_s, 0.99)
+    print(
+        f"| {n_sessions} | {figures['p50_s']:.2f} / {figures['p95_s']:.2f} | {matched:.0%} | {p50:g} / {p95:g} "
+        f"| {health_ms:.0f} ms | {len(errors)} {errors[:1]} |",
+        flush=True,
+    )
+    return {"n_sessions": n_sessions, **figures, "matched": matched, "health_p99_ms": health_ms, "errors": errors[:3]}
+
+
+def measure(args: argparse.Namespace) -> None:
+    settings = {
+        "MODEL_ID": args.model,
+        "MAX_REALTIME_SESSIONS": "1000",
+        **dict(pair.split("=", 1) for pair in args.set),
+    }
+    about, rows = where_and_how(), []
+    print(", ".join(f"{key} {value}" for key, value in about.items()), HEAD, sep="\n\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder, running(settings, Path(folder)) as server:
+        api = Api(server.url)
+        words: Words = []
+        if not args.no_words:
+            answer = api.verbose(args.recording.read_bytes(), language=args.language, timestamp_granularities=["word"])
+            words = [(one, float(word["end"])) for word in answer["words"] for one in bare(word["word"])]
+        for n_sessions in map(int, args.sessions.split(",")):
+            rows.append(load(server.url, args.recording, words, n_sessions, args))
+            if args.results:
+                args.results.write_text(json.dumps({"about": about, "rows": rows}, indent=1), encoding="utf-8")
+        api.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--language", default="en")
+    parser.add_argument("--sessions", default="50,200")
+    parser.add_argument("--processes", type=int, default=6, help="of clients")
+    parser.add_argument("--no-words", action="store_true", help="the weights hear nothing")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the server, NAME=VALUE")
+    parser.add_argument("--results", type=Path, help="a JSON file")
+    parser.add_argument("--url", help="be one client process of this server; --begin on time.time()'s clock")
+    parser.add_argument("--begin", type=float, default=0.0)
+    args = parser.parse_args()
+    if args.url is None:
+        measure(args)
+        return
+    samples, rate_hz = soundfile.read(io.BytesIO(args.recording.read_bytes()), dtype="float32")
+    sound = pcm(np.asarray(samples), rate_hz)
+    assert len(sound) > RATE_HZ, "a second at least"
+    print(json.dumps(asyncio.run(speak(args.url, sound, args.language, int(args.sessions), args.begin))))
+
+
+if __name__ == "__main__":
+    main()
