@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from real_kit.scores import normalised
 from real_kit.speech import music, prompts
 from server_kit.process import output_of_bench
 
@@ -23,3 +24,11 @@ def test_accuracy_bench_tells_both_sides(tmp_path: Path) -> None:
         (which, system) for which in ("long", "instrumental") for system in ("ours json", "faster-whisper batched")
     ]
     assert float(wer_of["long", "ours json"].rstrip("%")) <= 20
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("es", "uno dos"), ("fr", "un deux"), ("it", "uno due"), ("ru", "один два")],
+)
+def test_numbers_in_words_and_in_digits_are_the_same(language: str, said: str) -> None:
+    assert normalised(said, language) == normalised("1, 2", language) == ["1", "2"]

@@ -21,6 +21,15 @@ LOST_SHARE = 0.75
 MIN_WORDS_OF_A_SENTENCE = 3
 """A shorter one may be lost by one word that was misheard."""
 
+_NUMBERS = {
+    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve",
+    "fr": "zéro un deux trois quatre cinq six sept huit neuf",
+    "it": "zero uno due tre quattro cinque sei sette otto nove",
+    "ru": "ноль один два три четыре пять шесть семь восемь девять",
+}
+"""0 to 9. The English normaliser writes numbers as digits, the basic one leaves them: 20 of the 82 errors in an Italian recording were
+"uno" for "1"."""
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -47,8 +56,10 @@ class Errors:
 
 
 def normalised(text: str, language: str) -> list[str]:
-    """Words as openai/whisper's papers count them: its English normaliser, its basic one for other languages."""
-    return str(_normaliser("english" if language == "en" else "basic")(text)).split()
+    """Words as openai/whisper's papers count them: its English normaliser, its basic one for other languages; and 0 to 9."""
+    digits = {word: str(number) for number, word in enumerate(_NUMBERS.get(language, "").split())}
+    words = str(_normaliser("english" if language == "en" else "basic")(text)).split()
+    return [digits.get(word, word) for word in words]
 
 
 def errors(recording: Recording, heard: str) -> Errors:
