@@ -31,14 +31,23 @@ GATEWAY = {"parentRefs": [{"name": "edge"}]}
 CLAIM = {"size": "1Gi"}
 
 
-def deployment(endpoint: Endpoint, settings: Settings | None = None, deployed: Document | None = None) -> Document:
+def deployment(
+    endpoint: Endpoint,
+    settings: Settings | None = None,
+    deployed: Document | None = None,
+    jobs: tuple[Document, ...] = (),
+) -> Document:
     made = make_children(
         endpoint,
         settings or operator_settings(),
         served_kinds=frozenset({"ResourceClaimTemplate"}),
         ingress_controller="",
         deployed=deployed,
+        jobs=jobs,
     )
+    if not jobs and (preload := [child for child in made if child["kind"] == "Job"]):
+        done = {**preload[0], "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+        return deployment(endpoint, settings, deployed, (done,))
     (found,) = [child for child in made if child["kind"] == "Deployment"]
     return found
 
@@ -169,6 +178,7 @@ BESIDE_PODS: dict[str, tuple[Document, Document]] = {
     "autoscaling.metric": (scaled(), scaled(metric="cpu")),
     "autoscaling.behavior": (scaled(), scaled(behavior={"scaleUp": {"selectPolicy": "Min"}})),
     "autoscaling.target": (scaled(), scaled(target=20)),
+    "cache.preload": (claim(), {"cache": {"persistentVolumeClaim": CLAIM, "preload": True}}),
     "cache.persistentVolumeClaim.size": (claim(), claim(size="2Gi")),
     "cache.persistentVolumeClaim.storageClassName": (claim(), claim(storageClassName="fast")),
     "cache.persistentVolumeClaim.accessModes": (claim(), claim(accessModes=["ReadWriteMany"])),

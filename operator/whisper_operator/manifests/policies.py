@@ -34,6 +34,23 @@ def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any] | None:
     }
 
 
+def make_preload_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
+    """Of the pods that preload a model: nothing inwards, and outwards what the endpoint's own pods may."""
+    wanted = endpoint.spec.access.network_policy
+    if not wanted.enabled:
+        return None
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(endpoint, name=names.preload_name(endpoint.name)),
+        "spec": {
+            "podSelector": {"matchLabels": {names.PRELOAD_LABEL: endpoint.name}},
+            "policyTypes": _types(wanted),
+            **_egress(wanted, settings.defaults),
+        },
+    }
+
+
 def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
     """HTTP for everyone, or for the peers in the spec; metrics for the endpoint's namespace and the monitoring namespace.
 
@@ -52,7 +69,7 @@ def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any
         "metadata": metadata(endpoint),
         "spec": {
             "podSelector": pod_selector(endpoint),
-            "policyTypes": ["Ingress"] if wanted.egress is Egress.ANY else ["Ingress", "Egress"],
+            "policyTypes": _types(wanted),
             "ingress": [
                 {"ports": [_port(names.HTTP_PORT)], **present(**{"from": plain(wanted.from_)})},
                 {"ports": [_port(names.METRICS_PORT)], "from": monitoring},
@@ -60,6 +77,10 @@ def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any
             **_egress(wanted, settings.defaults),
         },
     }
+
+
+def _types(wanted: NetworkPolicy) -> list[str]:
+    return ["Ingress"] if wanted.egress is Egress.ANY else ["Ingress", "Egress"]
 
 
 def _egress(wanted: NetworkPolicy, defaults: Defaults) -> dict[str, Any]:

@@ -206,6 +206,24 @@ _CACHE = (
         message="ReadWriteOncePod goes with no other mode: write it alone, or leave it out",
     ),
     Rule(
+        at="spec.cache",
+        field="preload",
+        rule="!self.preload || has(self.persistentVolumeClaim) || has(self.existingClaim)",
+        message="there is no volume to fill before the pods are there: write persistentVolumeClaim or existingClaim, or leave preload out",
+    ),
+    Rule(
+        at="spec.cache",
+        field="preload",
+        rule="!self.preload || !has(self.persistentVolumeClaim) || !('ReadWriteOncePod' in self.persistentVolumeClaim.accessModes)",
+        message="a ReadWriteOncePod volume is for one pod, and a changed model is preloaded beside the old pods: write accessModes [ReadWriteOnce] or [ReadWriteMany], or leave preload out",
+    ),
+    Rule(
+        at="spec",
+        field="cache.preload",
+        rule="!has(self.cache) || !self.cache.preload || (self.model.id != 'demo' && !self.model.id.startsWith('/'))",
+        message="demo and folders are not downloaded: write a model that is, or leave preload out",
+    ),
+    Rule(
         at="spec",
         field="model.id",
         rule="!has(self.cache) || !has(self.cache.image) || self.model.id.startsWith('/models/')",

@@ -170,6 +170,15 @@ REFUSED: tuple[Refused, ...] = (
         _cache(accessModes=["ReadWriteOncePod", "ReadWriteMany"]),
         "spec.cache.persistentVolumeClaim.accessModes: Invalid value: ReadWriteOncePod goes with no other mode",
     ),
+    Refused({"cache": {"emptyDir": {}, "preload": True}}, "spec.cache.preload: Invalid value: there is no volume to"),
+    Refused(
+        {"cache": {"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteOncePod"]}, "preload": True}},
+        "spec.cache.preload: Invalid value: a ReadWriteOncePod volume is for one pod",
+    ),
+    Refused(
+        {"cache": {"existingClaim": "models", "preload": True}, "model": {"id": "demo"}},
+        "spec.cache.preload: Invalid value: demo and folders are not downloaded",
+    ),
     Refused(
         {"cache": {"image": {"reference": "registry.example.com/whisper:1"}}},
         "spec.model.id: Invalid value: with cache.image the model is a folder of that image",
