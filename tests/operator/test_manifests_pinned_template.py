@@ -119,6 +119,23 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
     "access.maxQueueSeconds": ({}, {"access": {"maxQueueSeconds": 5}}),
     "exposure.ingress.path": (ingress(), ingress(path="/speech")),
     "exposure.gateway.path": (gateway(), gateway(path="/speech")),
+    "model.sha256": ({"model": {"id": "https://h/a.tar"}}, {"model": {"id": "https://h/a.tar", "sha256": "0" * 64}}),
+    "model.pullSecretRef.name": (
+        {"model": {"id": "oci://r.example/a/b:1", "pullSecretRef": {"name": "a"}}},
+        {"model": {"id": "oci://r.example/a/b:1", "pullSecretRef": {"name": "b"}}},
+    ),
+    "model.s3.endpointUrl": (
+        {"model": {"id": "s3://models/a"}},
+        {"model": {"id": "s3://models/a", "s3": {"endpointUrl": "https://minio.example.com"}}},
+    ),
+    "model.s3.region": (
+        {"model": {"id": "s3://models/a"}},
+        {"model": {"id": "s3://models/a", "s3": {"region": "eu-central-1"}}},
+    ),
+    "model.s3.credentialsSecretRef.name": (
+        {"model": {"id": "s3://models/a", "s3": {"credentialsSecretRef": {"name": "a"}}}},
+        {"model": {"id": "s3://models/a", "s3": {"credentialsSecretRef": {"name": "b"}}}},
+    ),
     "cache.emptyDir.sizeLimit": ({}, {"cache": {"emptyDir": {"sizeLimit": "5Gi"}}}),
     "cache.existingClaim": ({}, {"cache": {"existingClaim": "mine"}}),
     "cache.image.reference": ({}, {"cache": {"image": {"reference": "models:1"}}}),

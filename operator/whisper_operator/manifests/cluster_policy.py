@@ -17,6 +17,7 @@ from whisper_operator.settings import Settings
 
 NOT_ALLOWED = "NotAllowed"
 DOCKER_HUB = "docker.io"
+OCI = "oci://"
 
 
 def check_cluster_policy(endpoint: Endpoint, settings: Settings) -> None:
@@ -36,6 +37,8 @@ def _images(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         ("sidecars", endpoint.spec.pod.sidecars),
     ):
         yield from ((f"pod.{field}[{number}].image", each["image"]) for number, each in enumerate(containers))
+    if endpoint.spec.model.id.startswith(OCI):
+        yield "model.id", endpoint.spec.model.id.removeprefix(OCI)
     models = (endpoint.spec.cache or Cache()).image
     if models:
         yield "cache.image.reference", models.reference

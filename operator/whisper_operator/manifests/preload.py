@@ -35,14 +35,14 @@ def preload_key(endpoint: Endpoint) -> str:
     """Names the content of the volume that pods wait for; empty: they wait for none."""
     if endpoint.spec.cache is None or not endpoint.spec.cache.preload:
         return ""
-    what = [plain_model(endpoint), claim_name(endpoint), engine_of(endpoint) is EngineName.CTRANSLATE2]
+    what = [*_of_the_files(endpoint), claim_name(endpoint), engine_of(endpoint) is EngineName.CTRANSLATE2]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def plain_model(endpoint: Endpoint) -> list[str]:
+def _of_the_files(endpoint: Endpoint) -> list[str]:
     """What decides about the files, not who may read them."""
     model = endpoint.spec.model
-    return [model.id, model.revision]
+    return [model.id, model.revision, model.sha256 or "", (model.s3.endpoint_url if model.s3 else None) or ""]
 
 
 def is_preloaded(endpoint: Endpoint, deployed: Document | None, jobs: Iterable[Document]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from whisper_operator.resource.access_rules import ACCESS_RULES
 from whisper_operator.resource.container_rules import CONTAINER_RULES
+from whisper_operator.resource.model_rules import MODEL_RULES
 from whisper_operator.resource.pod_rules import POD_RULES
 from whisper_operator.resource.rule import Rule
 from whisper_operator.resource.volume_rules import VOLUME_RULES
@@ -237,6 +238,7 @@ RULES: tuple[Rule, ...] = (
     *_NUMBERS,
     *_REPLICAS,
     *_CACHE,
+    *MODEL_RULES,
     *ACCESS_RULES,
     *POD_RULES,
     *VOLUME_RULES,

@@ -49,8 +49,11 @@ def preload_issues(view: EndpointView) -> Iterator[Issue]:
     if pods and (trouble := _trouble(pods[-1], view)) is not None:
         yield Issue(reason=trouble.reason, message=joined(trouble.message, then))
         return
-    far = _far(state) if pods else f"It has no pod yet; if that stays so, see {_describe('job', job, view)}."
-    message = joined(f"Job {job} fetches {view.endpoint.spec.model.id} into the volume of the cache.", far, then)
+    far = _far(state)
+    if job and not pods:
+        far = f"It has no pod yet; if that stays so, see {_describe('job', job, view)}."
+    who = f"Job {job}" if job else "A Job"
+    message = joined(f"{who} fetches {view.endpoint.spec.model.id} into the volume of the cache.", far, then)
     yield Issue(reason=reasons.PRELOADING, message=message, hard=False)
 
 
@@ -89,4 +92,4 @@ def _trouble(pod: Document, view: EndpointView) -> Issue | None:
 
 
 def _describe(kind: str, name: str, view: EndpointView) -> str:
-    return command(f"kubectl describe {kind} -n {view.namespace} {name}".rstrip())
+    return command(f"kubectl describe {kind} -n {view.namespace} {name}")

@@ -144,8 +144,8 @@ def progressing(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
     if view.n_wanted == 0 and not view.pods:
         off = no_pods_wanted(view)
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=off.reason, message=off.message)
-    if view.deployment is None:
-        waiting = issues[0] if issues else _not_made(view)
+    if view.deployment is None and not issues:
+        waiting = _not_made(view)
         return Condition(type=PROGRESSING, status=Truth.UNKNOWN, reason=waiting.reason, message=waiting.message)
     if issues:
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=issues[0].reason, message=issues[0].message)
