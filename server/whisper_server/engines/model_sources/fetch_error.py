@@ -23,4 +23,5 @@ class ConnectionLost(FetchError):
 
 def one_line(error: BaseException) -> str:
     """The error's message, without line breaks, cut to what a status can show."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    said = " ".join(str(error).split()).split(" Debug source:")[0]  # obstore repeats it as Rust writes it
+    return said[:300] or type(error).__name__
