@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from cluster_kit.cluster import Document
 from cluster_kit.simulated_pods import SLOW_START
 from operator_kit.endpoints import merged
@@ -30,7 +28,6 @@ def served_model(endpoint: LiveEndpoint) -> str:
     return next(str(one["value"]) for one in container["env"] if one["name"] == "MODEL_ID")
 
 
-@pytest.mark.usefixtures("operator")
 def test_pods_wait_until_their_model_is_there(endpoint: LiveEndpoint) -> None:
     endpoint.apply(spec(**course("crash-loop", last_words=NO_MODEL)))
     messages = endpoint.expect(START_S, **stuck("PreloadFailed"), Preloaded="False PreloadFailed")

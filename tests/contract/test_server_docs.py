@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from whisper_operator.status.reasons import AVAILABLE, EXPOSED, READY, REASONS, ROLLED_OUT, SCHEDULED, VALID
+from whisper_operator.status.reasons import AVAILABLE, EXPOSED, PRELOADED, READY, REASONS, ROLLED_OUT, SCHEDULED, VALID
 from whisper_server.api.options import ResponseFormat
 from whisper_server.api.served_models import DEFAULT_NAMES, DIARIZING_NAMES
 from whisper_server.errors import ApiError
@@ -122,7 +122,7 @@ def test_start_refusals_are_in_the_code() -> None:
 
 
 def test_troubleshooting_has_every_reason_that_is_not_good_news() -> None:
-    good = {READY, VALID, AVAILABLE, SCHEDULED, ROLLED_OUT, EXPOSED}
+    good = {READY, VALID, AVAILABLE, SCHEDULED, ROLLED_OUT, EXPOSED, PRELOADED}
     rows = table_rows(TROUBLESHOOTING, "On Kubernetes: READY is not True")
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])} == set(REASONS) - good
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from whisper_server.engines.model_sources import FetchError, fetch_model, is_address
 from whisper_server.errors import StartError
-from whisper_server.model_settings import ModelSettings
+from whisper_server.settings import ModelSettings
 
 DEMO = "demo"
 DEMO_FOLDERS = (

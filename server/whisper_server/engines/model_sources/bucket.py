@@ -15,7 +15,7 @@ from obstore.store import S3Store
 from whisper_server.engines.model_sources.downloads import Listing, RemoteFile
 from whisper_server.engines.model_sources.fetch_error import ConnectionLost, FetchError
 from whisper_server.engines.model_sources.model_files import is_model_file
-from whisper_server.model_settings import ModelSettings
+from whisper_server.settings import ModelSettings
 
 CHUNK_BYTES = 64 * 1024
 LONGEST_OBJECT = timedelta(hours=12)

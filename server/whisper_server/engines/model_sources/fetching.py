@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from whisper_server.engines.model_sources.fetch_error import FetchError
-from whisper_server.model_settings import ModelSettings
+from whisper_server.settings import ModelSettings
 
 OCI = re.compile(r"oci://([^\s/@:?#]+(?::[0-9]+)?)/([a-z0-9._/-]+)(?::([\w.-]+))?(?:@(sha256:[0-9a-f]{64}))?")
 S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/[^\s?#]*)?")

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from whisper_server.engines.model_sources.fetch_error import FetchError, one_line
 from whisper_server.engines.model_sources.model_files import FILES, OTHER_FILES
 from whisper_server.engines.model_sources.progress import Progress, hub_bar
-from whisper_server.model_settings import ModelSettings
+from whisper_server.settings import ModelSettings
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The settings that say which model is served and how it is fetched: `settings.Settings` has them too.
+"""The settings that say which model is served and how it is fetched.
 
 The names of the AWS and Docker variables are those of their own programs.
 """

@@ -18,7 +18,7 @@ from whisper_runtime.environment import Network
 from whisper_runtime.memory import n_decoders
 from whisper_runtime.settings import misspelt, read_settings, setting
 from whisper_server.errors import StartError
-from whisper_server.model_settings import ModelSettings
+from whisper_server.settings.model import ModelSettings
 from whisper_server.whisper.languages import parse_language
 
 MIB = 1024 * 1024
