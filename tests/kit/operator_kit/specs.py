@@ -164,20 +164,30 @@ REFUSED: tuple[Refused, ...] = (
     ),
     # model
     Refused(
-        _model("hf://owner/name"), "spec.model.id: Invalid value: write owner/name (a Hugging Face id, without hf://)"
+        _model("hf://owner/name"),
+        'spec.model.id: Invalid value: "hf://owner/name": write owner/name (a Hugging Face id, without hf://)',
     ),
     Refused(
-        _model("gs://bucket/model"), "spec.model.id: Invalid value: write owner/name (a Hugging Face id, without hf"
-    ),
-    Refused(_model("oci://registry.example"), "spec.model.id: Invalid value: write oci://registry/repository:tag or"),
-    Refused(_model("s3://B"), "spec.model.id: Invalid value: write s3://bucket/prefix"),
-    Refused(
-        _model("https://user:secret@example.com/a.tar"), "spec.model.id: Invalid value: write https://host/path of"
+        _model("gs://bucket/model"),
+        'spec.model.id: Invalid value: "gs://bucket/model": write owner/name (a Hugging Face id, without hf',
     ),
     Refused(
-        _model("https://example.com/a.tar?token=secret"), "spec.model.id: Invalid value: write https://host/path of"
+        _model("oci://registry.example"),
+        'spec.model.id: Invalid value: "oci://registry.example": write oci://registry/repository:tag or',
     ),
-    Refused(_model("https://example.com"), "spec.model.id: Invalid value: write https://host/path of an archive"),
+    Refused(_model("s3://B"), 'spec.model.id: Invalid value: "s3://B": write s3://bucket/prefix'),
+    Refused(
+        _model("https://user:secret@example.com/a.tar"),
+        'spec.model.id: Invalid value: "https://user:secret@example.com/a.tar": write https://host/path of',
+    ),
+    Refused(
+        _model("https://example.com/a.tar?token=secret"),
+        'spec.model.id: Invalid value: "https://example.com/a.tar?token=secret": write https://host/path of',
+    ),
+    Refused(
+        _model("https://example.com"),
+        'spec.model.id: Invalid value: "https://example.com": write https://host/path of an archive',
+    ),
     Refused(
         _model("s3://models/a", sha256="0" * 64), "spec.model.sha256: Invalid value: it is that of an https:// arch"
     ),
@@ -206,9 +216,15 @@ REFUSED: tuple[Refused, ...] = (
         _cache(accessModes=["ReadWriteOncePod", "ReadWriteMany"]),
         "spec.cache.persistentVolumeClaim.accessModes: Invalid value: ReadWriteOncePod goes with no other mode",
     ),
-    Refused({"cache": {"emptyDir": {}, "preload": True}}, "spec.cache.preload: Invalid value: there is no volume to"),
     Refused(
-        {"cache": {"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteOncePod"]}, "preload": True}},
+        {**_model("owner/name"), "cache": {"emptyDir": {}, "preload": True}},
+        "spec.cache.preload: Invalid value: there is no volume to",
+    ),
+    Refused(
+        {
+            **_model("owner/name"),
+            "cache": {"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteOncePod"]}, "preload": True},
+        },
         "spec.cache.preload: Invalid value: a ReadWriteOncePod volume is for one pod",
     ),
     Refused(
