@@ -8,6 +8,7 @@ import pytest
 
 from operator_kit.chosen import operator_settings
 from operator_kit.endpoints import parsed_endpoint
+from operator_kit.memory_cluster import FORBIDDEN
 from operator_kit.reconciling import KEY, Bench
 from whisper_operator import names
 from whisper_operator.manifests import make_children
@@ -102,6 +103,29 @@ def test_what_preloads_again(change: Document, again: bool) -> None:
     assert ("Deployment/speech" not in found) is again
     assert bool([name for name in found if name.startswith("Job/speech-preload-")]) is again
     assert ("NetworkPolicy/speech-preload" in found) is again
+
+
+async def test_a_deployment_that_is_refused_starts_no_other_job() -> None:
+    bench = Bench()
+    bench.ask(SPEC)
+    await bench.settle()
+    (job,) = bench.cluster.all_of("Job")
+
+    def refuse(method: str, kind: str, name: str) -> None:
+        if (method, kind) == ("apply", "Deployment"):
+            raise FORBIDDEN
+
+    bench.cluster.before = refuse
+    bench.cluster.put(complete(job))
+    await bench.reconcile()
+    await bench.reconcile()
+    (kept,) = bench.cluster.all_of("Job")
+    assert kept["metadata"]["uid"] == job["metadata"]["uid"]
+    bench.cluster.before = lambda method, kind, name: None
+    bench.elapsed_s += 100
+    await bench.settle()
+    assert not bench.cluster.all_of("Job")
+    assert bench.cluster.all_of("Deployment")
 
 
 def test_a_job_with_another_template_has_another_name_and_a_name_that_fits() -> None:

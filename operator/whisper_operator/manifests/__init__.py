@@ -15,7 +15,7 @@ from whisper_operator.manifests.default_image import earlier_default, has_rolled
 from whisper_operator.manifests.deployment import make_deployment
 from whisper_operator.manifests.device_claims import make_claim_template
 from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy, make_preload_policy
-from whisper_operator.manifests.preload import held_replicas, make_preload_job, waits_for_preload
+from whisper_operator.manifests.preload import held_replicas, make_preload_job, needs_job, waits_for_preload
 from whisper_operator.manifests.resolved import image_of, resolve
 from whisper_operator.manifests.routes import make_http_route, make_ingress, names_no_class, route_keys, url_of
 from whisper_operator.manifests.scaling import make_autoscaler
@@ -65,15 +65,15 @@ def make_children(
     Raises SpecError if the spec cannot be applied.
     """
     check_cluster_policy(endpoint, settings)
-    is_waiting = waits_for_preload(endpoint, deployed, jobs)
+    is_waiting, has_job = waits_for_preload(endpoint, deployed, jobs), needs_job(endpoint, deployed)
     deployment = make_deployment(endpoint, settings, deployed, jobs=jobs, in_turn=in_turn)
     children = (
         make_service_account(endpoint),
         make_cache_claim(endpoint),
         make_claim_template(endpoint, served_kinds),
         make_network_policy(endpoint, settings),
-        make_preload_policy(endpoint, settings) if is_waiting else None,
-        make_preload_job(endpoint, settings) if is_waiting else None,
+        make_preload_policy(endpoint, settings) if has_job else None,
+        make_preload_job(endpoint, settings) if has_job else None,
         make_service(endpoint, ingress_controller),
         None if is_waiting else deployment,
         make_disruption_budget(endpoint),

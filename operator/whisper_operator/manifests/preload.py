@@ -40,7 +40,7 @@ def preload_key(endpoint: Endpoint) -> str:
 
 
 def _of_the_files(endpoint: Endpoint) -> list[str]:
-    """What decides about the files, not who may read them."""
+    """What decides about the files, without the Secrets to read them with."""
     model = endpoint.spec.model
     return [model.id, model.revision, model.sha256 or "", (model.s3.endpoint_url if model.s3 else None) or ""]
 
@@ -54,6 +54,12 @@ def is_preloaded(endpoint: Endpoint, deployed: Document | None, jobs: Iterable[D
 def waits_for_preload(endpoint: Endpoint, deployed: Document | None, jobs: Iterable[Document]) -> bool:
     """Whether the pods wait until a Job is done. A suspended endpoint has no pods that could."""
     return bool(preload_key(endpoint)) and not endpoint.spec.suspend and not is_preloaded(endpoint, deployed, jobs)
+
+
+def needs_job(endpoint: Endpoint, deployed: Document | None) -> bool:
+    """Whether there is a Job: until the Deployment remembers it, so that a Deployment that is refused starts no other Job."""
+    key = preload_key(endpoint)
+    return bool(key) and not endpoint.spec.suspend and preloaded_for(deployed) != key
 
 
 def preloaded_for(document: Document | None) -> str:

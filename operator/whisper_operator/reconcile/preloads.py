@@ -1,4 +1,4 @@
-"""Preloading a model: the Jobs of an endpoint, how far the newest one is, and a Deployment that keeps its pods meanwhile."""
+"""Preloading a model: the Jobs of an endpoint, how far the newest one is, and a Deployment that keeps its pods until then."""
 
 from __future__ import annotations
 

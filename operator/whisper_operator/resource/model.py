@@ -1,4 +1,4 @@
-"""The part of the spec about the model: which one, where it is, and who may read it. Data only; see `spec`."""
+"""The part of the spec about the model: which one, where it is, and the Secrets to read it with. Data only; see `spec`."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ _CACHE = (
         at="spec.cache",
         field="preload",
         rule="!self.preload || !has(self.persistentVolumeClaim) || !('ReadWriteOncePod' in self.persistentVolumeClaim.accessModes)",
-        message="a ReadWriteOncePod volume is for one pod, and a changed model is preloaded beside the old pods: write accessModes [ReadWriteOnce] or [ReadWriteMany], or leave preload out",
+        message="a ReadWriteOncePod volume is for one pod, and a changed model is preloaded while the old pods run: write accessModes [ReadWriteOnce] or [ReadWriteMany], or leave preload out",
     ),
     Rule(
         at="spec",

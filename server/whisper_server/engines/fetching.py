@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def fetch(settings: Settings) -> None:
-    """Fetch the model, look whether it is a Whisper, and convert it where ENGINE=ctranslate2 says who reads it. Raises StartError."""
+    """Fetch the model, look whether it is a Whisper, and convert it for ENGINE=ctranslate2. Raises StartError."""
     folder = model_folder(settings)
     if not (folder / "model.bin").exists():
         require_whisper(read_json(folder, "config.json"), folder)
