@@ -42,6 +42,9 @@ class Cluster(Protocol):
     ) -> Sequence[dict[str, Any]]:
         """Objects of a kind in a namespace (empty: all)."""
 
+    async def log_tail(self, pod: Document, container: str, n_lines: int) -> str:
+        """The last lines of a container's log. ApiError 400 where it has not started."""
+
     async def delete(self, document: Document) -> None:
         """Deletes exactly this object (precondition: its uid), in the background. No error if it is already gone."""
 

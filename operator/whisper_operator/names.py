@@ -28,6 +28,11 @@ OWN_IMAGE_ANNOTATION = f"{GROUP}/own-image"
 STAGED_IMAGE_ANNOTATION = f"{GROUP}/staged-image"
 """On a Deployment that gets this default image in its turn, until all pods run it; see `reconcile.image_rollout`."""
 
+PRELOADED_ANNOTATION = f"{GROUP}/preloaded"
+"""On a Deployment: what its pods find in the cache's volume; on a Job: what it fetches."""
+PRELOAD_LABEL = f"{GROUP}/preload"
+"""On the pods of that Job: the name of the endpoint."""
+
 CONTAINER = "server"
 HTTP_PORT_NAME = "http"
 METRICS_PORT_NAME = "metrics"
@@ -45,6 +50,11 @@ def labels_of(endpoint_name: str) -> dict[str, str]:
         MANAGED_BY_LABEL: FIELD_MANAGER,
         ENDPOINT_LABEL: endpoint_name,
     }
+
+
+def preload_labels_of(endpoint_name: str) -> dict[str, str]:
+    """Labels of the pods that preload a model, which select them and set them apart from the endpoint's pods."""
+    return {"app.kubernetes.io/component": "model-preload", PRELOAD_LABEL: endpoint_name}
 
 
 def selector_of(endpoint_name: str) -> dict[str, str]:
@@ -65,6 +75,15 @@ def child_name(endpoint_name: str) -> str:
 def cache_claim_name(endpoint_name: str) -> str:
     """Name of the PersistentVolumeClaim that the operator creates for an endpoint."""
     return f"{endpoint_name}-cache"
+
+
+def preload_name(endpoint_name: str) -> str:
+    """Name of the NetworkPolicy of the pods that preload a model."""
+    return f"{endpoint_name}-preload"
+
+
+def preload_job_name(endpoint_name: str, digest: str) -> str:
+    return f"{preload_name(endpoint_name)}-{digest}"
 
 
 def is_ours(labels: Mapping[str, str]) -> bool:

@@ -95,6 +95,17 @@ class ImageHold:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PreloadState:
+    """A Job that fills the cache's volume, for which pods wait."""
+
+    pods: tuple[Document, ...] = ()
+    """Of the Job, oldest first."""
+    fetched_bytes: int = 0
+    total_bytes: int = 0
+    """As the log of its pod says; 0: it says nothing yet, or the operator may not read it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClusterSnapshot:
     """Everything that the status is computed from, except the endpoint itself."""
 
@@ -121,5 +132,7 @@ class ClusterSnapshot:
     route_owner: str = ""
     """`namespace/name` of the older endpoint that owns this class, host and path; empty: none."""
     image_hold: ImageHold | None = None
+    preload: PreloadState | None = None
+    """None: pods wait for no preload."""
     refusals: tuple[Refusal, ...] = ()
     """Children that the last apply could not write."""

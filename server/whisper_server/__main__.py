@@ -1,4 +1,4 @@
-"""The command `whisper-server`: reads arguments and environment, and serves over HTTP or transcribes files.
+"""The command `whisper-server`: reads arguments and environment, and serves over HTTP, fetches the model or transcribes files.
 
 Slow imports are inside the functions: a signal that arrives during them must end the process cleanly.
 """
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exit_on_signals()
     args = _parser().parse_args(arguments)
     try:
+        if args.command == "fetch":
+            return _fetch()
         return _transcribe(args) if args.command == "transcribe" else _serve()
     except StartError as problem:
         print(f"whisper-server: {problem}", file=sys.stderr)  # noqa: T201 - for the person who started it
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"whisper-server {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("serve", help="serve over HTTP (the default)")
+    commands.add_parser("fetch", help="download (and convert) the model of MODEL_ID into its cache, and end")
     add_arguments(commands.add_parser("transcribe", help="transcribe files here and now, without HTTP"))
     return parser
 
@@ -54,6 +57,16 @@ def _serve() -> int:
     from whisper_server.serve import run
 
     return run(settings_from_environment(), load_backend)
+
+
+def _fetch() -> int:
+    from whisper_server.engines import fetch
+    from whisper_server.process.logs import configure_logging
+
+    settings = settings_from_environment()
+    configure_logging(settings.log_format, settings.log_level)
+    fetch(settings)
+    return 0
 
 
 def settings_from_environment() -> Settings:

@@ -24,8 +24,9 @@ SELDOM = {
     ("get", "endpointslices.discovery.k8s.io"),
     ("get", "whisperendpoints.whisper-operator.io"),
     ("list", "nodes"),
+    ("get", "pods/log"),
 }
-"""Asked for where a watch has missed something, which cannot be brought about at will, or where a pod gets no GPU."""
+"""Asked for where a watch has missed something, which cannot be brought about at will, or where a pod gets no GPU, or while one preloads a model: simulated pods are done at once."""
 PEOPLE = {
     "view": {"get", "list", "watch"},
     "edit": {"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"},
@@ -53,12 +54,12 @@ def full_endpoint(namespace: str) -> dict[str, Any]:
     """One of every child but an HTTPRoute."""
     return make_endpoint(
         {
-            "model": {"tokenSecretRef": {"name": "token"}},
+            "model": {"id": "owner/name", "tokenSecretRef": {"name": "token"}},
             "gpu": {"class": "none"},
             "access": {"apiKeysSecretRef": {"name": "keys"}},
             "exposure": {"ingress": {"className": "contour", "host": "speech.example.com"}},
             "autoscaling": {"maxReplicas": 3, "metric": "cpu", "target": 80},
-            "cache": {"persistentVolumeClaim": {"size": "1Gi"}},
+            "cache": {"persistentVolumeClaim": {"size": "1Gi"}, "preload": True},
         },
         name="full",
         namespace=namespace,
@@ -179,7 +180,13 @@ def test_the_operator_needs_all_of_its_rights_and_no_other(cluster: Cluster, nam
 def test_in_its_namespaces_it_needs_no_right_elsewhere(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     values = {
         "watch": {"namespaces": [namespace]},
-        "rbac": {"readSecrets": False, "readIngressClasses": False, "readNodes": False, "aggregate": False},
+        "rbac": {
+            "readSecrets": False,
+            "readIngressClasses": False,
+            "readNodes": False,
+            "readPodLogs": False,
+            "aggregate": False,
+        },
         "ingressController": "contour",
     }
     with released(cluster, namespace, values) as release:
@@ -234,11 +241,12 @@ def test_what_the_operator_may_not(cluster: Cluster, namespace: str) -> None:
         assert allowed(cluster, user, questions, "kube-system") == {
             ("get", "secrets"),
             ("list", "nodes"),  # rbac.readNodes: what GPUs nodes have, while a pod gets none
+            ("get", "pods/log"),  # rbac.readPodLogs: how far a preload is
         }
         lease = [("update", "leases.coordination.k8s.io", name) for name in (release.fullname, "another")]
         assert allowed(cluster, user, lease, namespace) == {lease[0]}
-        release.upgrade({"rbac": {"readSecrets": False}})
-        assert allowed(cluster, user, [("get", "secrets")], namespace) == set()
+        release.upgrade({"rbac": {"readSecrets": False, "readPodLogs": False}})
+        assert allowed(cluster, user, [("get", "secrets"), ("get", "pods/log")], namespace) == set()
 
 
 def test_helm_test_may_touch_nothing_but_its_endpoint(cluster: Cluster, namespace: str) -> None:

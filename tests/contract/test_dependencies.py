@@ -41,7 +41,9 @@ def imported(part: str) -> set[str]:
 
 
 def idle_settings(part: str, settings: type[Any]) -> set[str]:
-    read = set(re.findall(r"(?:(?<=settings\.)|(?<=self\.)|(?<=defaults\.))[a-z_]+", "\n".join(SOURCES[part].values())))
+    read = set(
+        re.findall(r"(?:(?<=settings\.)|(?<=self\.)|(?<=defaults\.))[a-z0-9_]+", "\n".join(SOURCES[part].values()))
+    )
     return {field.name for field in dataclasses.fields(settings)} - read
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,12 @@ from whisper_operator.manifests import make_children
 from whisper_operator.manifests.scaling import POD_METRICS
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import NETWORK_OR_ADDRESS
+from whisper_operator.resource.model_rules import MODEL_RULES
 from whisper_operator.resource.reserved import RESERVED_ENV
+from whisper_operator.resource.rule import Rule
 from whisper_runtime import choices
 from whisper_runtime.environment import networks
+from whisper_server.engines.model_sources.fetching import OCI, S3
 from whisper_server.metrics import Metrics
 from whisper_server.settings import Settings
 
@@ -102,8 +106,25 @@ def environ(spec: Document) -> dict[str, str]:
     return {variable["name"]: variable.get("value", "hf_secret") for variable in container["env"]}
 
 
+FROM_A_BUCKET: Document = {
+    "model": {
+        "id": "s3://models/whisper",
+        "s3": {
+            "endpointUrl": "https://minio.example.com:9000",
+            "region": "eu-test-1",
+            "credentialsSecretRef": {"name": "key"},
+        },
+    }
+}
+FROM_A_REGISTRY: Document = {
+    "model": {"id": "oci://registry.example/team/whisper:v1", "pullSecretRef": {"name": "pull"}}
+}
+FROM_THE_WEB: Document = {"model": {"id": "https://example.com/whisper.tar.gz", "sha256": "ab" * 32}}
 SPECS: tuple[Document, ...] = (
     EVERYTHING,
+    FROM_A_BUCKET,
+    FROM_A_REGISTRY,
+    FROM_THE_WEB,
     *({"gpu": {"class": str(gpu_class)}} for gpu_class in GpuClass),
     *({**EVERYTHING, "gpu": {"class": gpu_class}} for gpu_class in ("t4", "ampere", "hopper")),
 )
@@ -155,6 +176,36 @@ def test_the_server_understands_what_was_meant() -> None:
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
     assert settings.root_path == "/a/b"
     assert (settings.drain_seconds, settings.shutdown_seconds) == (7, 70)
+
+
+def test_the_server_understands_where_the_model_is() -> None:
+    bucket, registry, web = (
+        Settings.from_env(environ(spec)) for spec in (FROM_A_BUCKET, FROM_A_REGISTRY, FROM_THE_WEB)
+    )
+    assert (bucket.model_id, bucket.aws_endpoint_url) == ("s3://models/whisper", "https://minio.example.com:9000")
+    assert (bucket.aws_region, bucket.aws_access_key_id) == ("eu-test-1", "hf_secret")
+    assert (bucket.aws_secret_access_key, bucket.aws_session_token) == ("hf_secret", "hf_secret")
+    mounts = pod(FROM_A_REGISTRY)["containers"][0]["volumeMounts"]
+    assert registry.docker_config in [Path(mount["mountPath"]) for mount in mounts]
+    assert (web.model_id, web.model_sha256) == ("https://example.com/whisper.tar.gz", "ab" * 32)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rule for rule in MODEL_RULES if rule.message.startswith("write oci") or rule.message.startswith("write s3")],
+)
+def test_addresses_have_the_forms_that_the_server_knows(rule: Rule) -> None:
+    """CEL's pattern and the server's accept and refuse the same."""
+    (written,) = re.findall(r"matches\('(.*)'\)", rule.rule)
+    pattern = re.compile(written.replace("\\\\", "\\"))
+    ours = OCI if "oci" in rule.message else S3
+    for address in (
+        "oci://r.example/a:1", "oci://r.example:5000/a/b_c.d-e", "oci://r/a@sha256:" + "0" * 64, "oci://r.example",
+        "oci://u:p@r/a", "oci://r/A", "oci://r/a:1@sha256:0", "s3://bucket", "s3://my.bucket/a/b c", "s3://Bucket/a",
+        "s3://b", "s3://bucket/a?b", "s3://bucket-/a",
+    ):  # fmt: skip
+        if address.partition(":")[0] in rule.message:
+            assert bool(pattern.search(address)) is bool(ours.fullmatch(address)), address
 
 
 @pytest.mark.parametrize("gpu_class", GpuClass)

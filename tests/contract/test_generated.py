@@ -16,6 +16,7 @@ from whisper_operator.manifests import OPTIONAL_KINDS, make_children
 from whisper_operator.resource.crd import make_crd
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.reserved import RESERVED_ENV
+from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 from whisper_operator.snapshot import ClusterSnapshot
 from whisper_operator.status import make_status
@@ -41,14 +42,18 @@ def test_kubectl_apply_without_server_side_can_hold_the_crd() -> None:
     assert len(json.dumps(make_crd())) < 200_000
 
 
+def has_preload(endpoint: Endpoint) -> bool:
+    return endpoint.spec.cache is not None and endpoint.spec.cache.preload
+
+
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_variables_that_the_operator_sets_are_reserved(name: str) -> None:
     endpoint = parse_endpoint(make_stored_endpoint(ACCEPTED[name]))
     children = make_children(endpoint, SETTINGS, served_kinds=OPTIONAL_KINDS, ingress_controller="none")
-    (deployment,) = (child for child in children if child["kind"] == "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (made,) = (child for child in children if child["kind"] == ("Job" if has_preload(endpoint) else "Deployment"))
+    (container,) = made["spec"]["template"]["spec"]["containers"]
     own = {one["name"] for one in endpoint.spec.pod.env}
-    assert {one["name"] for one in container["env"]} - own - NOT_OF_THE_SPEC <= set(RESERVED_ENV)
+    assert {one["name"] for one in container["env"]} - own - NOT_OF_THE_SPEC - {"LOG_FORMAT"} <= set(RESERVED_ENV)
 
 
 def test_reserved_variables_have_a_field_or_a_reason() -> None:
@@ -58,7 +63,7 @@ def test_reserved_variables_have_a_field_or_a_reason() -> None:
             node = node["properties"][name]
     served = {name.upper() for name in ServerSettings.__dataclass_fields__}
     with_field = {name for name, field in RESERVED_ENV.items() if field}
-    assert with_field - served == {"VLLM_DTYPE"}  # the other name of DTYPE
+    assert with_field - served == {"VLLM_DTYPE", "AWS_ENDPOINT_URL_S3"}  # other names of DTYPE and AWS_ENDPOINT_URL
 
 
 def test_the_page_names_every_example() -> None:
@@ -74,7 +79,8 @@ def test_endpoints_on_the_page_can_be_read() -> None:
 
 
 def test_the_page_and_the_schema_tell_all_conditions() -> None:
-    document = make_stored_endpoint({**ACCEPTED["gateway"], **ACCEPTED["scaled-to-a-fixed-number"]})
+    preload = {"cache": {"existingClaim": "models", "preload": True}}
+    document = make_stored_endpoint({**ACCEPTED["gateway"], **ACCEPTED["scaled-to-a-fixed-number"], **preload})
     endpoint = parse_endpoint(document)
     now = datetime.now(UTC)
     status = make_status(endpoint, None, document=document, snapshot=ClusterSnapshot(), resolved=None, url="", now=now)

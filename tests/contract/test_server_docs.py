@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from whisper_operator.status.reasons import AVAILABLE, EXPOSED, READY, REASONS, ROLLED_OUT, SCHEDULED, VALID
+from whisper_operator.status.reasons import AVAILABLE, EXPOSED, PRELOADED, READY, REASONS, ROLLED_OUT, SCHEDULED, VALID
 from whisper_server.api.options import ResponseFormat
 from whisper_server.api.served_models import DEFAULT_NAMES, DIARIZING_NAMES
 from whisper_server.errors import ApiError
@@ -58,7 +58,7 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_settings_page_has_every_setting_with_its_default() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", SETTINGS, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \|", SETTINGS, re.MULTILINE)
     defaults = {field.name.upper(): field.metadata["default"] for field in dataclasses.fields(Settings)}
     shown = {None: "–", "": "empty"}
     assert rows == [(name, shown.get(default, f"`{default}`")) for name, default in defaults.items()]
@@ -66,7 +66,7 @@ def test_settings_page_has_every_setting_with_its_default() -> None:
 
 def test_settings_page_has_the_aliases() -> None:
     aliases = {field.metadata["alias"] for field in dataclasses.fields(Settings)} - {None}
-    assert aliases == {"VLLM_DTYPE"}
+    assert aliases == {"VLLM_DTYPE", "AWS_ENDPOINT_URL_S3"}
     assert all(f"`{alias}` is another name of" in SETTINGS for alias in aliases)
 
 
@@ -122,7 +122,7 @@ def test_start_refusals_are_in_the_code() -> None:
 
 
 def test_troubleshooting_has_every_reason_that_is_not_good_news() -> None:
-    good = {READY, VALID, AVAILABLE, SCHEDULED, ROLLED_OUT, EXPOSED}
+    good = {READY, VALID, AVAILABLE, SCHEDULED, ROLLED_OUT, EXPOSED, PRELOADED}
     rows = table_rows(TROUBLESHOOTING, "On Kubernetes: READY is not True")
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])} == set(REASONS) - good
 

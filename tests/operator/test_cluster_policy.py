@@ -49,6 +49,28 @@ def test_refusal_of_an_image_names_field_and_value_to_change() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "is_allowed"),
+    [
+        ("a.example/team/whisper:v1", True),
+        ("b.example/team/whisper@sha256:" + "0" * 64, True),
+        ("b.example/team2/whisper:v1", False),
+        ("evil.example/a.example/whisper:v1", False),
+        ("a.example:5000/team/whisper", False),
+        ("a/team/whisper", False),
+    ],
+)
+def test_model_comes_from_an_allowed_registry(address: str, is_allowed: bool) -> None:
+    refused = refusal({"model": {"id": f"oci://{address}"}}, only("a.example", "b.example/team"))
+    assert (refused == "") is is_allowed
+    assert is_allowed or refused.startswith(f"spec.model.id: oci://{address} is not in a registry that this cluster")
+
+
+def test_host_of_a_model_is_no_repository_of_docker_hub() -> None:
+    assert "is not in a registry" in refusal({"model": {"id": "oci://host/x:1"}}, only("docker.io"))
+    assert refusal({"model": {"id": "oci://docker.io/team/x:1"}}, only("docker.io")) == ""
+
+
 def test_capital_letters_make_a_host_and_no_repository_of_docker_hub() -> None:
     assert "HOST/x:1 is not from" in refusal({"pod": {"image": "HOST/x:1"}}, only("docker.io"))
     assert refusal({"pod": {"image": "host/x:1"}}, only("docker.io")) == ""

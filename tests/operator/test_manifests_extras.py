@@ -134,7 +134,9 @@ def test_rules_know_the_volumes_and_folders_of_the_operator() -> None:
     claimed = children(spec)["Deployment"]["spec"]["template"]["spec"]
     of_image = children({"model": {"id": "/models/a"}, "cache": {"image": {"reference": "m:1"}}})["Deployment"]
     of_image = of_image["spec"]["template"]["spec"]
-    found = {volume["name"] for each in (claimed, of_image) for volume in each["volumes"]}
+    of_registry = children({"model": {"id": "oci://r.example/a:1", "pullSecretRef": {"name": "pull"}}})["Deployment"]
+    of_registry = of_registry["spec"]["template"]["spec"]
+    found = {volume["name"] for each in (claimed, of_image, of_registry) for volume in each["volumes"]}
     assert found == set(OWN_VOLUMES)
     paths = {mount["mountPath"] for each in (claimed, of_image) for mount in each["containers"][0]["volumeMounts"]}
     assert {path for path in paths if not path.startswith(OWN_FOLDERS)} == {volumes.IMAGE}

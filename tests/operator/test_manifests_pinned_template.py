@@ -31,14 +31,23 @@ GATEWAY = {"parentRefs": [{"name": "edge"}]}
 CLAIM = {"size": "1Gi"}
 
 
-def deployment(endpoint: Endpoint, settings: Settings | None = None, deployed: Document | None = None) -> Document:
+def deployment(
+    endpoint: Endpoint,
+    settings: Settings | None = None,
+    deployed: Document | None = None,
+    jobs: tuple[Document, ...] = (),
+) -> Document:
     made = make_children(
         endpoint,
         settings or operator_settings(),
         served_kinds=frozenset({"ResourceClaimTemplate"}),
         ingress_controller="",
         deployed=deployed,
+        jobs=jobs,
     )
+    if not jobs and (preload := [child for child in made if child["kind"] == "Job"]):
+        done = {**preload[0], "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+        return deployment(endpoint, settings, deployed, (done,))
     (found,) = [child for child in made if child["kind"] == "Deployment"]
     return found
 
@@ -110,6 +119,23 @@ FOR_PODS: dict[str, tuple[Document, Document]] = {
     "access.maxQueueSeconds": ({}, {"access": {"maxQueueSeconds": 5}}),
     "exposure.ingress.path": (ingress(), ingress(path="/speech")),
     "exposure.gateway.path": (gateway(), gateway(path="/speech")),
+    "model.sha256": ({"model": {"id": "https://h/a.tar"}}, {"model": {"id": "https://h/a.tar", "sha256": "0" * 64}}),
+    "model.pullSecretRef.name": (
+        {"model": {"id": "oci://r.example/a/b:1", "pullSecretRef": {"name": "a"}}},
+        {"model": {"id": "oci://r.example/a/b:1", "pullSecretRef": {"name": "b"}}},
+    ),
+    "model.s3.endpointUrl": (
+        {"model": {"id": "s3://models/a"}},
+        {"model": {"id": "s3://models/a", "s3": {"endpointUrl": "https://minio.example.com"}}},
+    ),
+    "model.s3.region": (
+        {"model": {"id": "s3://models/a"}},
+        {"model": {"id": "s3://models/a", "s3": {"region": "eu-central-1"}}},
+    ),
+    "model.s3.credentialsSecretRef.name": (
+        {"model": {"id": "s3://models/a", "s3": {"credentialsSecretRef": {"name": "a"}}}},
+        {"model": {"id": "s3://models/a", "s3": {"credentialsSecretRef": {"name": "b"}}}},
+    ),
     "cache.emptyDir.sizeLimit": ({}, {"cache": {"emptyDir": {"sizeLimit": "5Gi"}}}),
     "cache.existingClaim": ({}, {"cache": {"existingClaim": "mine"}}),
     "cache.image.reference": ({}, {"cache": {"image": {"reference": "models:1"}}}),
@@ -169,6 +195,7 @@ BESIDE_PODS: dict[str, tuple[Document, Document]] = {
     "autoscaling.metric": (scaled(), scaled(metric="cpu")),
     "autoscaling.behavior": (scaled(), scaled(behavior={"scaleUp": {"selectPolicy": "Min"}})),
     "autoscaling.target": (scaled(), scaled(target=20)),
+    "cache.preload": (claim(), {"cache": {"persistentVolumeClaim": CLAIM, "preload": True}}),
     "cache.persistentVolumeClaim.size": (claim(), claim(size="2Gi")),
     "cache.persistentVolumeClaim.storageClassName": (claim(), claim(storageClassName="fast")),
     "cache.persistentVolumeClaim.accessModes": (claim(), claim(accessModes=["ReadWriteMany"])),

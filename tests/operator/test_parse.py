@@ -20,9 +20,10 @@ from whisper_operator.resource.choices import AccessMode, GpuClass, ServiceType
 from whisper_operator.resource.crd import make_crd
 from whisper_operator.resource.declared import Declared, declared_fields, is_section
 from whisper_operator.resource.fields import Quantity
+from whisper_operator.resource.model import Model
 from whisper_operator.resource.parse import parse_endpoint, parse_spec
 from whisper_operator.resource.pod import VolumeClaim
-from whisper_operator.resource.spec import Endpoint, Model, Spec
+from whisper_operator.resource.spec import Endpoint, Spec
 from whisper_runtime.choices import EngineName
 
 LEAST: dict[str, Any] = {"model": {"id": "demo"}}
@@ -181,7 +182,7 @@ def values(type_: Any, field: Declared, depth: int) -> st.SearchStrategy[Any]:
     if is_section(type_):
         documents = written_values(type_, depth=depth + 1)
         alternatives = field.name in {"cache", "exposure"}
-        return documents.filter(lambda document: len(document) == 1) if alternatives else documents
+        return documents.filter(lambda document: len({*document} - {"preload"}) == 1) if alternatives else documents
     if typing.get_origin(type_) is tuple:
         return st.lists(values(typing.get_args(type_)[0], field, depth), max_size=2)
     if typing.get_origin(type_) is Mapping:

@@ -543,3 +543,24 @@ async def test_own_writes_cause_no_new_reconciliation() -> None:
     await bench.reconcile()
     counted = {"result": "unchanged"}
     assert bench.metrics.registry.get_sample_value("whisper_operator_reconciles_total", counted) == 1
+
+
+@pytest.mark.parametrize(("limits", "polls"), [({}, False), ({"nvidia.com/gpu": "1"}, True)])
+async def test_only_a_pod_that_waits_for_a_device_is_looked_at_again(limits: dict[str, str], polls: bool) -> None:
+    """Nodes are not watched; all else about a pod without a node is in the pod."""
+    bench = Bench()
+    bench.ask()
+    await bench.settle()
+    labels = bench.cluster.all_of("Deployment")[0]["spec"]["template"]["metadata"]["labels"]
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    bench.cluster.put(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "speech-x", "namespace": KEY.namespace, "labels": labels},
+            "spec": {"containers": [{"name": "server", "resources": {"limits": limits}}]},
+            "status": {"phase": "Pending", "conditions": [condition]},
+        }
+    )
+    result = await bench.settle()
+    assert (result.requeue_after_s is not None) is polls

@@ -23,7 +23,14 @@ from whisper_server.settings import Settings
 
 DEFAULTS: dict[str, Any] = {
     "MODEL_REVISION": "main",
+    "MODEL_SHA256": "",
     "HF_TOKEN": "",
+    "DOCKER_CONFIG": None,
+    "AWS_ENDPOINT_URL": "",
+    "AWS_REGION": "",
+    "AWS_ACCESS_KEY_ID": "",
+    "AWS_SECRET_ACCESS_KEY": "",
+    "AWS_SESSION_TOKEN": "",
     "HF_HOME": None,
     "MODEL_CACHE_DIR": None,
     "ENGINE": EngineName.AUTO,
@@ -77,7 +84,15 @@ GOOD: list[tuple[str, str, Any]] = [
     ("MODEL_ID", "openai/whisper-large-v3-turbo", "openai/whisper-large-v3-turbo"),
     ("MODEL_ID", "/models/my model", "/models/my model"),
     ("MODEL_REVISION", "v2.1", "v2.1"),
+    ("MODEL_ID", "oci://registry.example:5000/team/whisper:v1", "oci://registry.example:5000/team/whisper:v1"),
+    ("MODEL_SHA256", "ab" * 32, "ab" * 32),
     ("HF_TOKEN", "hf_abc", "hf_abc"),
+    ("DOCKER_CONFIG", "/etc/registry", Path("/etc/registry")),
+    ("AWS_ENDPOINT_URL", "https://minio.example:9000", "https://minio.example:9000"),
+    ("AWS_REGION", "eu-central-1", "eu-central-1"),
+    ("AWS_ACCESS_KEY_ID", "AKIA", "AKIA"),
+    ("AWS_SECRET_ACCESS_KEY", "a/b+c", "a/b+c"),
+    ("AWS_SESSION_TOKEN", "t==", "t=="),
     ("HF_HOME", "/cache/hf", Path("/cache/hf")),
     ("MODEL_CACHE_DIR", "/cache/converted", Path("/cache/converted")),
     ("ENGINE", "ctranslate2", EngineName.CTRANSLATE2),
@@ -148,7 +163,14 @@ GOOD: list[tuple[str, str, Any]] = [
 
 BAD: list[tuple[str, str, str]] = [
     ("MODEL_REVISION", "two words", "a name without spaces"),
+    ("MODEL_SHA256", "AB" * 32, "64 hexadecimal digits in lower case, as sha256sum prints them"),
     ("HF_TOKEN", "two words", "a token without spaces"),
+    ("AWS_ENDPOINT_URL", "minio:9000", "an address such as https://minio.example.com:9000, without a path"),
+    ("AWS_ENDPOINT_URL", "https://minio/bucket", "an address such as https://minio.example.com:9000, without a path"),
+    ("AWS_REGION", "EU", "a region such as eu-central-1"),
+    ("AWS_ACCESS_KEY_ID", "two words", "a key id without spaces"),
+    ("AWS_SECRET_ACCESS_KEY", "two words", "a key without spaces"),
+    ("AWS_SESSION_TOKEN", "two words", "a token without spaces"),
     ("ENGINE", "tensorrt", "one of auto, ctranslate2, vllm"),
     ("DTYPE", "fp4", "one of auto, half, bfloat16, float32, int8 (or float16, fp16, bf16, fp32)"),
     ("VLLM_KV_CACHE_DTYPE", "int4", "one of auto, fp16, fp8, fp32"),
@@ -207,7 +229,7 @@ BAD: list[tuple[str, str, str]] = [
     ("LOG_LEVEL", "loud", "one of debug, info, warning, error"),
     ("LOG_FORMAT", "xml", "one of json, text"),
 ]
-ANY_TEXT = {"MODEL_ID", "HF_HOME", "MODEL_CACHE_DIR", "API_KEYS_DIR"}
+ANY_TEXT = {"MODEL_ID", "HF_HOME", "DOCKER_CONFIG", "MODEL_CACHE_DIR", "API_KEYS_DIR"}
 
 
 def variables() -> set[str]:
@@ -243,7 +265,7 @@ def test_good_value(variable: str, text: str, value: Any) -> None:
 def test_bad_value_is_refused_with_name_and_allowed_values(variable: str, text: str, expected: str) -> None:
     message = refusal({"MODEL_ID": "demo", variable: text})
     assert message.startswith(f"{variable} must be {expected}")
-    assert (repr(text) in message) is (variable != "HF_TOKEN")
+    assert (repr(text) in message) is (variable not in Settings.secret_variables())
 
 
 def test_model_is_required() -> None:
@@ -276,7 +298,15 @@ def test_misspelt_variable_is_refused(wrong: str, right: str) -> None:
 
 
 def test_variables_of_other_programs_are_ignored() -> None:
-    others = ["LANGUAGE", "PORTS", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "WHISPER_PORT", "WHISPER_SERVICE_PORT_HTTP"]
+    others = [
+        "LANGUAGE",
+        "PORTS",
+        "HF_TOKEN_PATH",
+        "HF_HUB_OFFLINE",
+        "AWS_ENDPOINT_MODE",
+        "WHISPER_PORT",
+        "WHISPER_SERVICE_PORT_HTTP",
+    ]
     others += ["VLLM_USE_FLASHINFER_SAMPLER", "VLLM_KV_CACHE_LAYOUT", "VLLM_LOGGING_LEVEL", "MODEL_ID_2", "LOG_LEVELS"]
     assert Settings.from_env({"MODEL_ID": "demo"} | dict.fromkeys(others, "1")) == Settings(model_id="demo")
 

@@ -17,12 +17,13 @@ from whisper_operator import names
 from whisper_operator.cluster.connection import Connection
 from whisper_operator.cluster.events import EventLimits, event_document
 from whisper_operator.cluster_protocol import ApiError
-from whisper_operator.kinds import EVENT, Kind, kind_of
+from whisper_operator.kinds import EVENT, POD, Kind, kind_of
 from whisper_operator.metrics import Metrics
 from whisper_operator.resource.fields import Document
 
 REQUEST_LIMIT_S = 10.0
 PAGE = 500
+MAX_LOG_BYTES = 16_384
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -103,6 +104,15 @@ class KubernetesCluster:
             if not token:
                 return
 
+    async def log_tail(self, pod: Document, container: str, n_lines: int) -> str:
+        metadata = pod["metadata"]
+        path = POD.path(metadata["namespace"], metadata["name"], "log")
+        query = urlencode({"container": container, "tailLines": n_lines, "limitBytes": MAX_LOG_BYTES})
+        status, retry_after, content = await self._sent("GET", f"{path}?{query}", {"Accept": "*/*"}, None)
+        if status >= 300:
+            _answer(status, retry_after, content, f"GET {path}")
+        return content.decode("utf-8", "replace")
+
     async def delete(self, document: Document) -> None:
         metadata = document["metadata"]
         path = _kind(document).path(metadata.get("namespace", ""), metadata["name"])
@@ -165,6 +175,13 @@ class KubernetesCluster:
     async def _once(
         self, method: str, target: str, headers: Mapping[str, str], body: Document | None
     ) -> dict[str, Any]:
+        status, retry_after, content = await self._sent(method, target, headers, body)
+        return _answer(status, retry_after, content, f"{method} {target}")
+
+    async def _sent(
+        self, method: str, target: str, headers: Mapping[str, str], body: Document | None
+    ) -> tuple[int, str, bytes]:
+        """Status, Retry-After and body of the answer."""
         connection = self._connection
         try:
             response = await connection.client.call_api(
@@ -182,7 +199,7 @@ class KubernetesCluster:
         # The session was closed during the request because the credentials were read again.
         except RuntimeError as error:
             raise ApiError(0, "SessionClosed", f"{method} {target}: {error}") from error
-        return _answer(response.status, response.headers.get("Retry-After", ""), content, f"{method} {target}")
+        return response.status, response.headers.get("Retry-After", ""), content
 
 
 def _kind(document: Document) -> Kind:

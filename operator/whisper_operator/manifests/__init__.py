@@ -6,6 +6,7 @@ Pure: the result depends on the arguments only, and does not share mutable data 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from whisper_operator.kinds import OPTIONAL, SCALED_OBJECT
@@ -13,7 +14,8 @@ from whisper_operator.manifests.cluster_policy import check_cluster_policy
 from whisper_operator.manifests.default_image import earlier_default, has_rolled_out, keeping, staged_image
 from whisper_operator.manifests.deployment import make_deployment
 from whisper_operator.manifests.device_claims import make_claim_template
-from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy
+from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy, make_preload_policy
+from whisper_operator.manifests.preload import held_replicas, make_preload_job, needs_job, waits_for_preload
 from whisper_operator.manifests.resolved import image_of, resolve
 from whisper_operator.manifests.routes import make_http_route, make_ingress, names_no_class, route_keys, url_of
 from whisper_operator.manifests.scaling import make_autoscaler
@@ -26,6 +28,7 @@ from whisper_operator.settings import Settings
 __all__ = [
     "earlier_default",
     "has_rolled_out",
+    "held_replicas",
     "image_of",
     "keeping",
     "make_children",
@@ -34,6 +37,7 @@ __all__ = [
     "route_keys",
     "staged_image",
     "url_of",
+    "waits_for_preload",
 ]
 
 OPTIONAL_KINDS = frozenset(kind.kind for kind in OPTIONAL)
@@ -48,6 +52,7 @@ def make_children(
     ingress_controller: str,
     default_class: str = "",
     deployed: Document | None = None,
+    jobs: Sequence[Document] = (),
     in_turn: bool = False,
 ) -> tuple[dict[str, Any], ...]:
     """All children in the order in which they are applied: what the pods need comes before the Deployment.
@@ -55,16 +60,22 @@ def make_children(
     `served_kinds` are those of OPTIONAL_KINDS that the cluster has. `ingress_controller` is a short name (contour,
     nginx, haproxy, alb, openshift, none) or `spec.controller` of the Ingress' class. `default_class` is the name of the
     cluster's default IngressClass, if it has one. `deployed` is the current Deployment: while the settings of its pods
-    are the same, they keep their template. `in_turn`: it gets a new default image in a staged rollout. Raises SpecError if the spec cannot be applied.
+    are the same, they keep their template. `in_turn`: it gets a new default image in a staged rollout. `jobs` are the Jobs of the
+    endpoint: while the model is not preloaded, there is a Job and no Deployment, and an earlier one is not to be touched.
+    Raises SpecError if the spec cannot be applied.
     """
     check_cluster_policy(endpoint, settings)
+    is_waiting, has_job = waits_for_preload(endpoint, deployed, jobs), needs_job(endpoint, deployed)
+    deployment = make_deployment(endpoint, settings, deployed, jobs=jobs, in_turn=in_turn)
     children = (
         make_service_account(endpoint),
         make_cache_claim(endpoint),
         make_claim_template(endpoint, served_kinds),
         make_network_policy(endpoint, settings),
+        make_preload_policy(endpoint, settings) if has_job else None,
+        make_preload_job(endpoint, settings) if has_job else None,
         make_service(endpoint, ingress_controller),
-        make_deployment(endpoint, settings, deployed, in_turn=in_turn),
+        None if is_waiting else deployment,
         make_disruption_budget(endpoint),
         make_ingress(endpoint, ingress_controller, default_class),
         make_http_route(endpoint),

@@ -6,7 +6,7 @@ Only what the spec itself holds is checked, not what the operator or the chart's
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from whisper_operator.errors import SpecError
 from whisper_operator.manifests.documents import from_registry, names_a_registry
@@ -17,6 +17,7 @@ from whisper_operator.settings import Settings
 
 NOT_ALLOWED = "NotAllowed"
 DOCKER_HUB = "docker.io"
+OCI = "oci://"
 
 
 def check_cluster_policy(endpoint: Endpoint, settings: Settings) -> None:
@@ -24,6 +25,7 @@ def check_cluster_policy(endpoint: Endpoint, settings: Settings) -> None:
     if settings.allowed_image_registries:
         for path, image in _images(endpoint):
             _check_image(path, from_registry(image, settings.defaults.image_registry), settings)
+        _check_model(endpoint.spec.model.id, settings.allowed_image_registries)
     for path, key in _annotation_keys(endpoint):
         _check_annotation(path, key, settings.refused_annotations)
 
@@ -53,8 +55,8 @@ def _annotation_keys(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
 
 
 def _check_image(path: str, image: str, settings: Settings) -> None:
-    repository, allowed = repository_of(image), settings.allowed_image_registries
-    if any(repository == one or repository.startswith(f"{one}/") for one in allowed):
+    allowed = settings.allowed_image_registries
+    if _is_in(repository_of(image), allowed):
         return
     raise SpecError(
         path,
@@ -63,6 +65,24 @@ def _check_image(path: str, image: str, settings: Settings) -> None:
         " (ALLOWED_IMAGE_REGISTRIES)",
         NOT_ALLOWED,
     )
+
+
+def _check_model(model_id: str, allowed: Sequence[str]) -> None:
+    """An address names its registry always: `oci://models/a` is no repository of Docker Hub."""
+    if not model_id.startswith(OCI):
+        return
+    folder, _, last = model_id.removeprefix(OCI).partition("@")[0].rpartition("/")
+    if not _is_in(f"{folder}/{last.partition(':')[0]}", allowed):
+        raise SpecError(
+            "model.id",
+            f"{model_id} is not in a registry that this cluster allows: write an address in {' or '.join(allowed)}, or have"
+            " the registry added to policy.allowedImageRegistries of the operator's chart (ALLOWED_IMAGE_REGISTRIES)",
+            NOT_ALLOWED,
+        )
+
+
+def _is_in(repository: str, allowed: Iterable[str]) -> bool:
+    return any(repository == one or repository.startswith(f"{one}/") for one in allowed)
 
 
 def _check_annotation(path: str, key: str, refused: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from whisper_operator import names
@@ -10,6 +11,7 @@ from whisper_operator.manifests import pinned_template
 from whisper_operator.manifests.default_image import image_annotations
 from whisper_operator.manifests.documents import metadata, pod_selector
 from whisper_operator.manifests.pods import grace_period_s, make_pod_template
+from whisper_operator.manifests.preload import is_preloaded, preload_key
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.manifests.volumes import may_be_held_by_one_node
 from whisper_operator.resource.fields import Document, IntOrPercent
@@ -21,7 +23,12 @@ PULL_MARGIN_S = 600
 
 
 def make_deployment(
-    endpoint: Endpoint, settings: Settings, deployed: Document | None, *, in_turn: bool = False
+    endpoint: Endpoint,
+    settings: Settings,
+    deployed: Document | None,
+    *,
+    jobs: Sequence[Document] = (),
+    in_turn: bool = False,
 ) -> dict[str, Any]:
     """The Deployment. `replicas` is always the spec's, so scaling is done on the endpoint.
 
@@ -33,6 +40,8 @@ def make_deployment(
     template = pinned_template.template_of(deployed, written) or written
     packed = pinned_template.as_text(template)
     remembered = {names.TEMPLATE_ANNOTATION: packed} if packed else {}
+    if preload_key(endpoint) and is_preloaded(endpoint, deployed, jobs):
+        remembered[names.PRELOADED_ANNOTATION] = preload_key(endpoint)
     remembered |= image_annotations(endpoint, settings, deployed, in_turn=in_turn)
     return {
         "apiVersion": "apps/v1",

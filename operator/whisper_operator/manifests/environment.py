@@ -18,6 +18,7 @@ from whisper_operator.manifests.resolved import engine_of
 from whisper_operator.manifests.resources import bytes_of
 from whisper_operator.manifests.routes import root_path
 from whisper_operator.resource.access import Access
+from whisper_operator.resource.required_secrets import S3_KEYS, S3_TOKEN
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.resource.spec import Endpoint, Transcription
 from whisper_operator.settings import Defaults, Settings
@@ -44,7 +45,7 @@ def environment(endpoint: Endpoint, settings: Settings, resources: Mapping[str, 
     }
     variables = [{"name": name, "value": value} for name, value in pairs.items()]
     variables += _memory(resources)
-    variables += _token(endpoint)
+    variables += _secrets(endpoint)
     variables += [plain(each) for each in settings.defaults.env if each["name"] not in RESERVED_ENV]
     variables += _own(endpoint)
     return _last_of_each(variables)
@@ -54,6 +55,14 @@ def _model(endpoint: Endpoint) -> Pairs:
     model = endpoint.spec.model
     if model.revision != "main":
         yield "MODEL_REVISION", model.revision
+    if model.sha256:
+        yield "MODEL_SHA256", model.sha256
+    if model.pull_secret_ref is not None:
+        yield "DOCKER_CONFIG", volumes.REGISTRY
+    if model.s3 and model.s3.endpoint_url:
+        yield "AWS_ENDPOINT_URL", model.s3.endpoint_url
+    if model.s3 and model.s3.region:
+        yield "AWS_REGION", model.s3.region
     if model.served_names:
         yield "SERVED_MODEL_NAMES", ",".join(model.served_names)
 
@@ -66,12 +75,18 @@ def _memory(resources: Mapping[str, Any]) -> list[Variable]:
     return [{"name": "MEMORY_REQUEST_BYTES", "value": str(bytes_of(request))}]
 
 
-def _token(endpoint: Endpoint) -> list[Variable]:
-    secret = endpoint.spec.model.token_secret_ref
-    if secret is None:
-        return []
-    reference = {"name": secret.name, "key": secret.key, "optional": False}
-    return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}}]
+def _secrets(endpoint: Endpoint) -> Iterator[Variable]:
+    """The hub's token, or the key of the bucket."""
+    model = endpoint.spec.model
+    if token := model.token_secret_ref:
+        yield _from_secret("HF_TOKEN", token.name, token.key)
+    if model.s3 and (key := model.s3.credentials_secret_ref):
+        yield from (_from_secret(name, key.name, name) for name in S3_KEYS)
+        yield _from_secret(S3_TOKEN, key.name, S3_TOKEN, optional=True)
+
+
+def _from_secret(variable: str, name: str, key: str, *, optional: bool = False) -> Variable:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key, "optional": optional}}}
 
 
 def _engine(endpoint: Endpoint) -> Pairs:

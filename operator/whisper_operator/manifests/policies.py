@@ -34,6 +34,23 @@ def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any] | None:
     }
 
 
+def make_preload_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
+    """Of the pods that preload a model: nothing inwards, and outwards what the endpoint's own pods may."""
+    wanted = endpoint.spec.access.network_policy
+    if not wanted.enabled:
+        return None
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(endpoint, name=names.preload_name(endpoint.name)),
+        "spec": {
+            "podSelector": {"matchLabels": {names.PRELOAD_LABEL: endpoint.name}},
+            "policyTypes": _types(wanted),
+            **_egress(endpoint, settings.defaults),
+        },
+    }
+
+
 def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any] | None:
     """HTTP for everyone, or for the peers in the spec; metrics for the endpoint's namespace and the monitoring namespace.
 
@@ -52,26 +69,39 @@ def make_network_policy(endpoint: Endpoint, settings: Settings) -> dict[str, Any
         "metadata": metadata(endpoint),
         "spec": {
             "podSelector": pod_selector(endpoint),
-            "policyTypes": ["Ingress"] if wanted.egress is Egress.ANY else ["Ingress", "Egress"],
+            "policyTypes": _types(wanted),
             "ingress": [
                 {"ports": [_port(names.HTTP_PORT)], **present(**{"from": plain(wanted.from_)})},
                 {"ports": [_port(names.METRICS_PORT)], "from": monitoring},
             ],
-            **_egress(wanted, settings.defaults),
+            **_egress(endpoint, settings.defaults),
         },
     }
 
 
-def _egress(wanted: NetworkPolicy, defaults: Defaults) -> dict[str, Any]:
+def _types(wanted: NetworkPolicy) -> list[str]:
+    return ["Ingress"] if wanted.egress is Egress.ANY else ["Ingress", "Egress"]
+
+
+def _egress(endpoint: Endpoint, defaults: Defaults) -> dict[str, Any]:
+    wanted = endpoint.spec.access.network_policy
     if wanted.egress is Egress.ANY:
         return {}
     peers = [{"to": plain(wanted.to)}] if wanted.to else []
     if wanted.egress is Egress.NONE:
         return {"egress": peers}
     dns = {"ports": [_port(port, protocol) for port in DNS_PORTS for protocol in ("UDP", "TCP")]}
-    servers = (HUB, defaults.http_proxy, defaults.https_proxy, defaults.hf_endpoint)
+    servers = (HUB, _store_of(endpoint), defaults.http_proxy, defaults.https_proxy, defaults.hf_endpoint)
     ports = sorted({port_of(server) for server in servers if server})
     return {"egress": [dns, {"ports": [_port(port) for port in ports]}, *peers]}
+
+
+def _store_of(endpoint: Endpoint) -> str:
+    """The server that the model comes from, if not the hub; empty: the hub, or AWS, which has the hub's port."""
+    model = endpoint.spec.model
+    if model.s3 and model.s3.endpoint_url:
+        return model.s3.endpoint_url
+    return model.id.replace("oci://", "https://") if model.id.startswith(("oci://", "http")) else ""
 
 
 def port_of(address: str) -> int:

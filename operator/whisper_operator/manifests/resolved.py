@@ -47,7 +47,7 @@ def resolve(endpoint: Endpoint, settings: Settings) -> Resolved:
         dtype=str(spec.engine.dtype),
         kv_cache_dtype=kv_cache_dtype if uses_gpu(endpoint) else NONE,
         image=image_of(endpoint, settings),
-        model_revision=spec.model.revision if _is_downloaded(spec.model.id) else NONE,
+        model_revision=spec.model.revision if spec.model.is_hub_id else NONE,
     )
 
 
@@ -55,8 +55,3 @@ def image_of(endpoint: Endpoint, settings: Settings) -> str:
     """The server's image: the spec's, or the default image for CPUs or GPUs."""
     default = settings.server_image_gpu if uses_gpu(endpoint) else settings.server_image_cpu
     return from_registry(endpoint.spec.pod.image or default, settings.defaults.image_registry)
-
-
-def _is_downloaded(model_id: str) -> bool:
-    """Whether it is a Hugging Face id, which has revisions: neither the demo model nor a folder."""
-    return model_id != "demo" and not model_id.startswith(("/", "."))

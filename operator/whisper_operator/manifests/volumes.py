@@ -13,6 +13,7 @@ from whisper_operator.manifests.documents import from_registry, metadata, plain,
 from whisper_operator.manifests.resolved import uses_gpu
 from whisper_operator.resource.choices import AccessMode
 from whisper_operator.resource.pod import Cache
+from whisper_operator.resource.required_secrets import DOCKER_KEY
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
@@ -20,6 +21,7 @@ SCRATCH = "/scratch"
 CLAIM = "/cache"
 IMAGE = "/models"
 API_KEYS = "/etc/whisper/api-keys"
+REGISTRY = "/etc/whisper/registry"
 CA_FOLDER = "/etc/whisper/ca"
 CA_FILE = "ca.crt"
 SHARED_MEMORY_LIMIT = "2Gi"
@@ -54,7 +56,7 @@ def cache_folder(endpoint: Endpoint) -> str:
 def volumes_and_mounts(endpoint: Endpoint, settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """`volumes` of the pod and `volumeMounts` of its container."""
     parts = [_scratch(endpoint), *_cache(endpoint, settings), *_shared_memory(endpoint)]
-    parts += [*_api_keys(endpoint), *_ca_bundle(settings)]
+    parts += [*_api_keys(endpoint), *_registry(endpoint), *_ca_bundle(settings)]
     pod = endpoint.spec.pod
     return (
         [*(volume for volume, _ in parts), *plain(pod.volumes)],
@@ -119,6 +121,17 @@ def _api_keys(endpoint: Endpoint) -> list[VolumeAndMounts]:
         return []
     source = {"secretName": secret.name, "defaultMode": READ_BY_ALL, "optional": False}
     return [({"name": "api-keys", "secret": source}, ({"name": "api-keys", "mountPath": API_KEYS, "readOnly": True},))]
+
+
+def _registry(endpoint: Endpoint) -> list[VolumeAndMounts]:
+    """The password of the model's registry, under the name that Docker's configuration has."""
+    secret = endpoint.spec.model.pull_secret_ref
+    if secret is None:
+        return []
+    items = [{"key": DOCKER_KEY, "path": "config.json"}]
+    source = {"secretName": secret.name, "items": items, "defaultMode": READ_BY_ALL, "optional": False}
+    volume = {"name": "model-registry", "secret": source}
+    return [(volume, ({"name": "model-registry", "mountPath": REGISTRY, "readOnly": True},))]
 
 
 def _ca_bundle(settings: Settings) -> list[VolumeAndMounts]:

@@ -82,10 +82,12 @@ class Applier:
     def forget(self, uid: str) -> None:
         self._applied.pop(uid, None)
 
-    async def apply_children(self, endpoint: Endpoint, desired_children: Iterable[Document]) -> ApplyResult:
-        """Applies the children in order and deletes the others. Raises ApiError if the API server does not answer."""
+    async def apply_children(
+        self, endpoint: Endpoint, desired_children: Iterable[Document], kept: Iterable[ChildKey] = ()
+    ) -> ApplyResult:
+        """Applies the children in order and deletes the others, except those in `kept`. Raises ApiError if the API server does not answer."""
         result = ApplyResult()
-        desired_keys: set[ChildKey] = set()
+        desired_keys = set(kept)
         for desired in desired_children:
             key = ChildKey(desired["kind"], desired["metadata"]["name"])
             desired_keys.add(key)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from whisper_operator.kinds import CLAIM, CLAIM_TEMPLATE, DEPLOYMENT
+from whisper_operator.kinds import CLAIM, CLAIM_TEMPLATE, DEPLOYMENT, JOB
 from whisper_operator.resource.fields import Document
 
 OWNED_MAPS = frozenset({"selector", "podSelector", "matchLabels", "nodeSelector"})
@@ -23,7 +23,7 @@ CORRECTED_AFTERWARDS = frozenset({DEPLOYMENT.kind, "HorizontalPodAutoscaler"})
 template restarts pods: they are applied first, and then only what is too much is removed."""
 ASSIGNED = ("nodePort",)
 """Fields of list items that the API server assigns: clients of a node port would lose it."""
-NEVER_CORRECTED = frozenset({CLAIM.kind, CLAIM_TEMPLATE.kind})
+NEVER_CORRECTED = frozenset({CLAIM.kind, CLAIM_TEMPLATE.kind, JOB.kind})
 """Immutable."""
 
 

@@ -23,6 +23,7 @@ from whisper_operator.reconcile.apply import DELETION_POLL_S, Applier, ApplyResu
 from whisper_operator.reconcile.cached_reader import CachedReader
 from whisper_operator.reconcile.image_turns import ImageTurns, Turn
 from whisper_operator.reconcile.inputs import NO_CLASS, NO_RESULTS, Inputs, parsed, relevant_fields
+from whisper_operator.reconcile.preloads import Preloads
 from whisper_operator.reconcile.route_conflicts import RouteConflicts
 from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, poll_delay_s
 from whisper_operator.reconcile.store import Key, Store
@@ -30,7 +31,7 @@ from whisper_operator.reconcile.work_queue import Result
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
-from whisper_operator.snapshot import ChildKey
+from whisper_operator.snapshot import ChildKey, PreloadState
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Reconciler:
         self._clock = clock
         self._now = now
         self._applier = Applier(cluster, store, metrics, clock)
+        self._preloads = Preloads(cluster, store, self._applier)
         self.route_conflicts = RouteConflicts(store, enqueue)
         self.image_turns = ImageTurns(settings, store, metrics, enqueue)
         self.reader = CachedReader(cluster, settings, clock)
@@ -106,16 +108,17 @@ class Reconciler:
         inputs = Inputs(changes, lookups, self.route_conflicts.owner_of(key), verdict, self._served_kinds)
         if self._done_inputs.get(key) == inputs:
             return "unchanged", Result(requeue_after_s=lookups.requeue_after_s)
-        result, turn = ApplyResult(), Turn(self._settings)
+        result, turn, preload = ApplyResult(), Turn(self._settings), None
         if endpoint is not None:
             deployed = await self._deployed(endpoint)
+            preload = await self._preloads.state(endpoint, deployed)
             turn = self.image_turns.turn_of(key, document, endpoint, deployed)
             try:
                 children = self._desired_children(endpoint, inputs, deployed, turn)
-                result = await self._applier.apply_children(endpoint, children)
+                result = await self._preloads.apply(endpoint, children, deployed)
             except SpecError as error:
                 problem = error
-        built = await self._report(document, endpoint, problem, inputs, result=result, turn=turn)
+        built = await self._report(document, endpoint, problem, inputs, result=result, turn=turn, preload=preload)
         return self._settle(key, inputs, result, built)
 
     def _desired_children(
@@ -129,6 +132,7 @@ class Reconciler:
             ingress_controller=self._settings.ingress_controller or ingress_class["spec"].get("controller", ""),
             default_class=ingress_class["metadata"]["name"],
             deployed=deployed,
+            jobs=self._preloads.jobs(endpoint),
             in_turn=turn.is_staged,
         )
         return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
@@ -152,6 +156,7 @@ class Reconciler:
         *,
         result: ApplyResult,
         turn: Turn,
+        preload: PreloadState | None,
     ) -> SnapshotResult:
         """Writes the status if it has changed."""
         built = await self._snapshots.build(
@@ -161,6 +166,7 @@ class Reconciler:
             route_owner=inputs.route_owner,
             refusals=tuple(result.refusals),
             image_hold=turn.hold,
+            preload=preload,
             now=self._now(),
         )
         new = status.make_status(

@@ -127,8 +127,12 @@ class Store:
         return {ChildKey(one.kind, one.name): self._objects[one].document for one in found}
 
     def pods(self, key: Key) -> tuple[dict[str, Any], ...]:
-        """Oldest first."""
-        return self._made_of(key, POD)
+        """Those that serve, oldest first."""
+        return tuple(pod for pod in self._made_of(key, POD) if not _preloads(pod))
+
+    def preload_pods(self, key: Key) -> tuple[dict[str, Any], ...]:
+        """Those that fetch a model into the cache's volume, oldest first."""
+        return tuple(pod for pod in self._made_of(key, POD) if _preloads(pod))
 
     def slices(self, key: Key) -> tuple[dict[str, Any], ...]:
         """EndpointSlices of the Service, which have its labels."""
@@ -161,8 +165,13 @@ def owner_of(document: Document) -> Key | None:
     reference = controller_of(document)
     if reference is not None and is_endpoint(reference):
         return Key(namespace, reference["name"])
-    label = (metadata.get("labels") or {}).get(names.ENDPOINT_LABEL)
+    labels = metadata.get("labels") or {}
+    label = labels.get(names.ENDPOINT_LABEL) or labels.get(names.PRELOAD_LABEL)
     return Key(namespace, label) if label else None
+
+
+def _preloads(pod: Document) -> bool:
+    return names.PRELOAD_LABEL in (pod["metadata"].get("labels") or {})
 
 
 def controller_of(document: Document) -> Document | None:

@@ -115,7 +115,7 @@ def _check_alternatives(spec: Spec) -> None:
     for path, section in unions:
         if section is None:
             continue
-        fields = declared_fields(section.__class__)
+        fields = [field for field in declared_fields(section.__class__) if field.default is None]
         written = [field.name for field in fields if getattr(section, field.attribute) is not None]
         if len(written) != 1:
             names = ", ".join(field.name for field in fields)

@@ -68,6 +68,10 @@ class Cache:
         **OBJECT_NAME,
     )
     image: ImageVolume | None = spec_field("The model comes as an OCI image.")
+    preload: bool = spec_field(
+        "true: a Job downloads the model into the volume before the first pod starts, and before pods get another model; see the condition Preloaded. Needs persistentVolumeClaim or existingClaim.",
+        False,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

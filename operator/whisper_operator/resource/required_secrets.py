@@ -8,6 +8,11 @@ from collections.abc import Iterable, Iterator
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
 
+DOCKER_KEY = ".dockerconfigjson"
+S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+S3_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a key, which a Secret may lack
+MAKE_PULL_SECRET = "docker-registry {} --docker-server=… --docker-username=… --docker-password=…"  # noqa: S105 - how to make one
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RequiredSecret:
@@ -30,6 +35,11 @@ def pod_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:
     if token := spec.model.token_secret_ref:
         make = f"generic {{}} --from-literal={token.key}=hf_…"
         yield RequiredSecret(field="model.tokenSecretRef", name=token.name, keys=(token.key,), make=make)
+    if pull := spec.model.pull_secret_ref:
+        yield RequiredSecret(field="model.pullSecretRef", name=pull.name, keys=(DOCKER_KEY,), make=MAKE_PULL_SECRET)
+    if spec.model.s3 and (key := spec.model.s3.credentials_secret_ref):
+        make = f"generic {{}} {' '.join(f'--from-literal={name}=…' for name in S3_KEYS)}"
+        yield RequiredSecret(field="model.s3.credentialsSecretRef", name=key.name, keys=S3_KEYS, make=make)
     if api_keys := spec.access.api_keys_secret_ref:
         make = "generic {} --from-literal=CLIENT=KEY"
         yield RequiredSecret(field="access.apiKeysSecretRef", name=api_keys.name, any_key=True, make=make)
@@ -61,8 +71,7 @@ def _of_variables(path: str, variables: Iterable[Document]) -> Iterator[Required
 def pull_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:
     """Secrets to pull the image with. A node does not need them if it has the image already, or if the image is public."""
     for index, reference in enumerate(endpoint.spec.pod.image_pull_secrets):
-        make = "docker-registry {} --docker-server=… --docker-username=… --docker-password=…"
-        yield RequiredSecret(field=f"pod.imagePullSecrets[{index}]", name=reference.name, make=make)
+        yield RequiredSecret(field=f"pod.imagePullSecrets[{index}]", name=reference.name, make=MAKE_PULL_SECRET)
 
 
 def route_secrets(endpoint: Endpoint) -> Iterator[RequiredSecret]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from whisper_operator.resource.access_rules import ACCESS_RULES
 from whisper_operator.resource.container_rules import CONTAINER_RULES
+from whisper_operator.resource.model_rules import MODEL_RULES
 from whisper_operator.resource.pod_rules import POD_RULES
 from whisper_operator.resource.rule import Rule
 from whisper_operator.resource.volume_rules import VOLUME_RULES
@@ -206,6 +207,24 @@ _CACHE = (
         message="ReadWriteOncePod goes with no other mode: write it alone, or leave it out",
     ),
     Rule(
+        at="spec.cache",
+        field="preload",
+        rule="!self.preload || has(self.persistentVolumeClaim) || has(self.existingClaim)",
+        message="there is no volume to fill before the pods are there: write persistentVolumeClaim or existingClaim, or leave preload out",
+    ),
+    Rule(
+        at="spec.cache",
+        field="preload",
+        rule="!self.preload || !has(self.persistentVolumeClaim) || !('ReadWriteOncePod' in self.persistentVolumeClaim.accessModes)",
+        message="a ReadWriteOncePod volume is for one pod, and a changed model is preloaded while the old pods run: write accessModes [ReadWriteOnce] or [ReadWriteMany], or leave preload out",
+    ),
+    Rule(
+        at="spec",
+        field="cache.preload",
+        rule="!has(self.cache) || !self.cache.preload || (self.model.id != 'demo' && !self.model.id.startsWith('/'))",
+        message="demo and folders are not downloaded: write a model that is, or leave preload out",
+    ),
+    Rule(
         at="spec",
         field="model.id",
         rule="!has(self.cache) || !has(self.cache.image) || self.model.id.startsWith('/models/')",
@@ -219,6 +238,7 @@ RULES: tuple[Rule, ...] = (
     *_NUMBERS,
     *_REPLICAS,
     *_CACHE,
+    *MODEL_RULES,
     *ACCESS_RULES,
     *POD_RULES,
     *VOLUME_RULES,

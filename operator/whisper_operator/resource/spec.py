@@ -19,44 +19,10 @@ from whisper_operator.resource.fields import (
     Document,
     spec_field,
 )
+from whisper_operator.resource.model import Model
 from whisper_operator.resource.pod import Cache, DisruptionBudget, Pod, Rollout
 from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType, Timestamps
 from whisper_runtime.languages import NAME_OF_CODE
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TokenSecretRef:
-    """The Secret with the token for a model that is not public."""
-
-    name: str = spec_field("Name of the Secret, in the endpoint's namespace.", REQUIRED, **OBJECT_NAME)
-    key: str = spec_field(
-        "Key of the Secret that holds the token.", "token", minLength=1, maxLength=253, pattern=r"^[-._a-zA-Z0-9]+$"
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
-    """The model that is served."""
-
-    id: str = spec_field(
-        "The model: a Hugging Face id such as openai/whisper-large-v3-turbo, a folder inside the pod such as /models/mine, or demo, the small model that comes with the server.",
-        REQUIRED,
-        minLength=1,
-        maxLength=256,
-        pattern=r"^(/\S*|[A-Za-z0-9][-A-Za-z0-9_.]*(/[A-Za-z0-9][-A-Za-z0-9_.]*)?)$",
-    )
-    revision: str = spec_field(
-        "Branch, tag or commit of a Hugging Face id.", "main", minLength=1, maxLength=256, pattern=r"^\S+$"
-    )
-    served_names: tuple[str, ...] = spec_field(
-        "Names that requests may give as model. Empty: whisper, whisper-1, OpenAI's transcription models and the model's own id.",
-        (),
-        maxItems=32,
-        items={"minLength": 1, "maxLength": 256, "pattern": r"^[!-+\--~]+$"},
-    )
-    token_secret_ref: TokenSecretRef | None = spec_field(
-        "Secret with a Hugging Face token, for models that are not public."
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -23,11 +23,20 @@ class Resolved:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CacheStatus:
+    """A model on its way into the volume of the cache."""
+
+    model: str | None = spec_field("The model.")
+    fetched_bytes: int | None = spec_field("Bytes that are there.", minimum=0, maximum=2**53)
+    total_bytes: int | None = spec_field("Bytes that are to be there, as far as it is known.", minimum=0, maximum=2**53)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Condition:
     """One aspect of the endpoint: True, False or Unknown."""
 
     type: str = spec_field(
-        "What it is about: Ready, Valid, Scheduled, Progressing, RolledOut, Available, Exposed or Autoscaling.",
+        "What it is about: Ready, Valid, Scheduled, Progressing, RolledOut, Available, Exposed, Autoscaling or Preloaded.",
         REQUIRED,
         minLength=1,
         maxLength=316,
@@ -55,4 +64,5 @@ class Status:
     resolved: Resolved | None = spec_field(
         "What the spec resolves to; auto: the server decides by the GPU that it finds."
     )
+    cache: CacheStatus | None = spec_field("While cache.preload fetches a model: how far it is.")
     conditions: tuple[Condition, ...] = spec_field("The conditions, with reasons.", (), maxItems=16)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from whisper_operator.resource.rule import Rule
 
-OWN_VOLUMES = ("scratch", "cache", "models", "shm", "api-keys", "ca-bundle")
+OWN_VOLUMES = ("scratch", "cache", "models", "shm", "api-keys", "ca-bundle", "model-registry")
 """Names of the operator's volumes."""
 OWN_FOLDERS = ("/scratch", "/tmp", "/cache", "/dev", "/proc", "/sys", "/etc/whisper")  # noqa: S108 - of the pod
 """Where its volumes and the system's are. /models is its own with cache.image only."""

@@ -26,6 +26,7 @@ _HARMLESS = frozenset(
         reasons.TOO_FEW_READY_PODS,
         reasons.NOT_READY,
         reasons.ROUTE_PENDING,
+        reasons.PRELOADING,
     }
 )
 _SILENT = frozenset({reasons.CREATING, reasons.NO_READY_PODS, reasons.IMAGE_WAITING})

@@ -68,6 +68,10 @@ GATEWAY_API_MISSING = "GatewayApiMissing"
 AUTOSCALER_PENDING = "AutoscalerPending"
 TOO_MANY_REPLICAS = "TooManyReplicas"
 
+PRELOADED = "Preloaded"
+PRELOADING = "Preloading"
+PRELOAD_FAILED = "PreloadFailed"
+
 IMAGE_WAITING = "ImageWaiting"
 IMAGE_ROLLOUT_STOPPED = "ImageRolloutStopped"
 
@@ -124,6 +128,9 @@ REASONS: Mapping[str, str] = {
     INGRESS_CLASS_MISSING: "The IngressClass does not exist, or the cluster has no default one.",
     GATEWAY_API_MISSING: "The cluster does not serve HTTPRoute: the Gateway API is not installed.",
     AUTOSCALER_PENDING: "The HorizontalPodAutoscaler has not decided anything yet.",
+    PRELOADED: "Preloaded=True: the volume of the cache has the model.",
+    PRELOADING: "A Job downloads the model into the volume of the cache, and pods wait for it (`cache.preload`).",
+    PRELOAD_FAILED: "That Job cannot download the model; the message has its last log line. It tries again by itself.",
     IMAGE_WAITING: "DefaultImage=False: a new default image is rolled out to a few endpoints at a time, and this one waits for its turn.",
     IMAGE_ROLLOUT_STOPPED: "DefaultImage=False: an endpoint that got the new default image is not ready with it, so the others keep theirs.",
     TOO_MANY_REPLICAS: "Autoscaling=True: the autoscaler wants more pods than `autoscaling.maxReplicas`.",

@@ -19,6 +19,7 @@ from whisper_operator.status.containers import is_loading_in_time
 from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.issue import Issue, command, counted, joined
 from whisper_operator.status.pods import pod_issues
+from whisper_operator.status.preload import preload_issues
 from whisper_operator.status.scheduling import scheduling_issues
 from whisper_operator.status.secrets import secret_issues
 
@@ -42,6 +43,7 @@ def _all_issues(view: EndpointView) -> Iterator[Issue]:
         return
     yield from secret_issues(view)
     yield from claim_issues(view)
+    yield from preload_issues(view)
     yield from pod_refusals(view)
     yield from _paused(view)
     of_pods = (*pod_issues(view), *scheduling_issues(view))
@@ -142,7 +144,7 @@ def progressing(view: EndpointView, issues: tuple[Issue, ...]) -> Condition:
     if view.n_wanted == 0 and not view.pods:
         off = no_pods_wanted(view)
         return Condition(type=PROGRESSING, status=Truth.TRUE, reason=off.reason, message=off.message)
-    if view.deployment is None:
+    if view.deployment is None and not issues:
         waiting = _not_made(view)
         return Condition(type=PROGRESSING, status=Truth.UNKNOWN, reason=waiting.reason, message=waiting.message)
     if issues:

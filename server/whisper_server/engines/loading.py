@@ -36,13 +36,7 @@ async def load(settings: Settings) -> tuple[Engine, WhisperTokenizer]:
 
 async def _checkpoint(settings: Settings) -> Path:
     """The folder of the model that the settings name."""
-    folder = await asyncio.to_thread(
-        model_folder,
-        settings.model_id,
-        revision=settings.model_revision,
-        token=settings.hf_token,
-        hf_home=settings.hf_home,
-    )
+    folder = await asyncio.to_thread(model_folder, settings)
     require_sampling_rate(settings.whisper_sampling_rate, folder)
     return folder
 

@@ -1,46 +1,42 @@
 """Finds or fetches the folder of the model that MODEL_ID names.
 
-`demo` is the model that the project ships, a path is an existing folder, anything else is a Hugging Face id, which is
-fetched into the hub's own cache. The engines check the folder's content.
+`demo` is the model that the project ships, a path is an existing folder, anything else is fetched by `model_sources`. The
+engines check the folder's content.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
-import sys
-from contextlib import suppress
 from pathlib import Path
 
+from whisper_server.engines.model_sources import FetchError, fetch_model, is_address
 from whisper_server.errors import StartError
-
-log = logging.getLogger(__name__)
+from whisper_server.settings import ModelSettings
 
 DEMO = "demo"
 DEMO_FOLDERS = (
     Path(__file__).parents[3] / "models" / "whisper-demo",  # a checkout
     Path("/models/whisper-demo"),  # an image
 )
-FILES = ("*.json", "*.safetensors", "model.bin", "vocabulary.*")
-OTHER_FILES = ("*/*", "*.fp32*")
-"""Copies for other programs, and the second, larger set of weights that some repositories have."""
 
 
-def model_folder(model_id: str, *, revision: str, token: str, hf_home: Path | None) -> Path:
-    """The folder of `model_id`, fetched if necessary. Raises StartError."""
+def model_folder(settings: ModelSettings) -> Path:
+    """The folder of the model that MODEL_ID names, fetched if necessary. Raises StartError."""
+    model_id = settings.model_id
     if model_id == DEMO:
         return _demo_folder()
-    folder = _local_folder(model_id)
-    if folder is not None:
-        return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id) or model_id.startswith("."):
-        raise StartError(
-            f"MODEL_ID: {model_id} is no folder here and no Hugging Face id (owner/name); "
-            f"set it to one of them or to {DEMO!r}"
-        )
-    return _fetch(model_id, revision=revision, token=token, hf_home=hf_home)
+    if not is_address(model_id):
+        folder = _local_folder(model_id)
+        if folder is not None:
+            return folder
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id) or model_id.startswith("."):
+            raise StartError(
+                f"MODEL_ID: {model_id} is no folder here, no Hugging Face id (owner/name) and no address "
+                f"(oci://, s3://, https://); set it to one of them or to {DEMO!r}"
+            )
+    return _fetched(settings)
 
 
 def _local_folder(model_id: str) -> Path | None:
@@ -68,46 +64,23 @@ def _demo_folder() -> Path:
     )
 
 
-def _fetch(model_id: str, *, revision: str, token: str, hf_home: Path | None) -> Path:
-    # Imported here: a server with a local folder starts without them.
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()  # in a log, they would print a line per second that is no record
-    log.info("Fetching %s, revision %s, from the hub unless cached", model_id, revision)
-
-    def snapshot(*, local_files_only: bool) -> Path:
-        path = snapshot_download(
-            model_id,
-            revision=revision,
-            token=token or None,
-            cache_dir=hf_home / "hub" if hf_home else None,
-            allow_patterns=list(FILES),
-            ignore_patterns=list(OTHER_FILES),
-            local_files_only=local_files_only,
-        )
-        return Path(path)
-
+def _fetched(settings: ModelSettings) -> Path:
+    model_id = settings.model_id
     try:
-        return snapshot(local_files_only=False)
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
-        # Without a network the library does not find a commit that an older version of it has fetched.
-        with suppress(LocalEntryNotFoundError, ValueError):
-            return snapshot(local_files_only=True)
+        return fetch_model(settings)
+    except (FetchError, OSError) as error:
         full = _cause_with_errno(error, errno.ENOSPC) or _cause_with_errno(error, errno.EDQUOT)
         if full is not None:
             raise StartError(
-                f"HF_HOME: {model_id} does not fit into {hf_home or 'the cache'}: {full.strerror}; make room there, "
+                f"HF_HOME: {model_id} does not fit into {settings.hf_home or 'the cache'}: {full.strerror}; make room there, "
                 "or set it to another folder"
             ) from error
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise StartError(
-            f"MODEL_ID: {model_id} (MODEL_REVISION {revision}) cannot be fetched: {reason}; "
-            "check the name, HF_TOKEN and the network, or set MODEL_ID to a folder"
-        ) from error
+        if isinstance(error, OSError):
+            raise StartError(
+                f"HF_HOME: {model_id} cannot be written to {settings.downloads_dir}: {error.strerror or error}; "
+                f"set it to a folder that user {os.getuid()} may write"
+            ) from error
+        raise StartError(f"{error.setting}: {model_id} cannot be fetched: {error.reason}; {error.remedy}") from error
 
 
 def _cause_with_errno(error: BaseException | None, number: int) -> OSError | None:

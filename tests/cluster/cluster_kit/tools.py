@@ -73,13 +73,17 @@ TOOLS: Mapping[str, Tool] = {
     "pause": Tool("pause", "."),
     "contour": Tool("contour", "github.com/projectcontour/contour/cmd/contour"),
     "coredns": Tool("coredns", "github.com/coredns/coredns"),
+    "registry": Tool("distribution", "github.com/distribution/distribution/v3/cmd/registry"),
+    "versitygw": Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     "helm-unittest": Tool("helm-unittest", "github.com/helm-unittest/helm-unittest/cmd/helm-unittest", _helm_stamps()),
 }
 NODE_TOOLS = ("kubelet", "kube-proxy", "pause", "contour", "coredns")
 """What a real node takes besides."""
 CHART_TOOLS = ("helm", "helm-unittest")
 """What tests of charts take that need no cluster."""
-CLUSTER_TOOLS = tuple(name for name in TOOLS if name not in {*NODE_TOOLS, "helm-unittest"})
+MODEL_STORES = ("registry", "versitygw")
+"""An OCI registry and S3-compatible storage; building them takes some 240 CPU seconds."""
+CLUSTER_TOOLS = tuple(name for name in TOOLS if name not in {*NODE_TOOLS, *MODEL_STORES, "helm-unittest"})
 """What a cluster cannot do without."""
 FOR: Mapping[str, tuple[str, ...]] = {
     "simulated": CLUSTER_TOOLS,

@@ -32,6 +32,8 @@ Document = dict[str, Any]
 SETTINGS = Settings(server_image_gpu="registry.test/gpu:1", server_image_cpu="registry.test/cpu:1", missing_seconds=5)
 VOLATILE = ("resourceVersion", "generation", "managedFields", "creationTimestamp")
 OF_CONTROLLERS = ("deployment.kubernetes.io/", "pv.kubernetes.io/", "volume.")
+COPIED_TO_JOBS = ("batch.kubernetes.io/", "controller-uid", "job-name", "whisper-operator.io/preload")
+"""The API server gives a Job without labels those of its template."""
 PASSED_S = 1000.0
 REFUSED = (400, 422, 500)
 """500: two ports with the same node port."""
@@ -169,7 +171,10 @@ def steady(document: Document) -> Document:
     found["metadata"] = {key: value for key, value in found["metadata"].items() if key not in VOLATILE}
     notes = found["metadata"].pop("annotations", {})
     kept = {key: value for key, value in notes.items() if not key.startswith(OF_CONTROLLERS)}
-    return {**found, "metadata": {**found["metadata"], "annotations": kept}}
+    labels = found["metadata"].pop("labels", {})
+    if found["kind"] == "Job":
+        labels = {key: value for key, value in labels.items() if not key.startswith(COPIED_TO_JOBS)}
+    return {**found, "metadata": {**found["metadata"], "annotations": kept, "labels": labels}}
 
 
 @asynccontextmanager

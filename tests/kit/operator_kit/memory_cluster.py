@@ -36,6 +36,8 @@ class MemoryCluster:
         self.calls: list[tuple[str, str, str]] = []
         """Method, kind and name of each call, in order."""
         self.events: list[dict[str, str]] = []
+        self.logs: dict[str, str] = {}
+        """By the name of the pod."""
         self.served = {"WhisperEndpoint"}
         self.before: Callable[[str, str, str], None] = lambda method, kind, name: None
         """Called with each call, before its effect; what it raises is raised."""
@@ -107,6 +109,10 @@ class MemoryCluster:
         asked = {"kind": kind, "metadata": {"namespace": namespace, "name": field_selector}}
         found: Sequence[dict[str, Any]] = self._call("list", asked, lambda: self._listed(kind, namespace))
         return found
+
+    async def log_tail(self, pod: Document, container: str, n_lines: int) -> str:
+        log: str = self._call("log_tail", pod, lambda: self.logs.get(pod["metadata"]["name"], ""))
+        return log
 
     async def pages(
         self, kind: Kind, namespace: str, label_selector: str, *, metadata_only: bool = False

@@ -132,8 +132,10 @@ class OperatorProcess:
             return 0, str(error)
 
     def metrics(self) -> dict[tuple[str, str], float]:
-        """By name, without the prefix, and labels as Prometheus writes them."""
-        text = self.ask("/metrics")[1]
+        """By name, without the prefix, and labels as Prometheus writes them; none where a busy operator does not answer."""
+        status, text = self.ask("/metrics")
+        if status != 200:
+            return {}
         return {(name.removeprefix("whisper_operator_"), labels): float(n) for name, labels, n in SAMPLE.findall(text)}
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from operator_kit import live_objects as live
 from operator_kit import live_pods
@@ -23,10 +24,13 @@ from operator_kit.situation import (
     serving,
     stuck,
 )
-from whisper_operator.snapshot import ImageHold
+from whisper_operator.snapshot import ImageHold, PreloadState
 
 HOLD = ImageHold(kept="registry.example.com/whisper-server:1", wanted="registry.example.com/whisper-server:2")
 NO_ENDPOINTS = {"reason": "NoEndpoints", "Available": "False NoEndpoints"}
+
+PRELOADED = {"model": {"id": "owner/name"}, "cache": {"existingClaim": "models", "preload": True}}
+BOUND: dict[str, Any] = {"existing_claim": live.claim()}
 
 OF_PODS: Mapping[str, Situation] = {
     "rollout is paused": Situation(
@@ -48,6 +52,22 @@ OF_PODS: Mapping[str, Situation] = {
         serving(image_hold=dataclasses.replace(HOLD, stopped_by="team-b/other")),
         {"DefaultImage": "False ImageRolloutStopped"},
     ),
+    "model is preloaded": Situation(
+        PRELOADED,
+        snapshot_of(preload=PreloadState(), **BOUND),
+        coming("Preloading", Preloaded="False Preloading", **NO_POD),
+    ),
+    "preload fails": Situation(
+        PRELOADED,
+        snapshot_of(preload=PreloadState(pods=(live_pods.pod(state=live_pods.ended(1)),)), **BOUND),
+        stuck("PreloadFailed", Preloaded="False PreloadFailed", **NO_POD),
+    ),
+    "another model is preloaded": Situation(
+        PRELOADED,
+        serving(preload=PreloadState(), **BOUND),
+        {"Preloaded": "False Preloading", "Progressing": "True Preloading"},
+    ),
+    "model was preloaded": Situation(PRELOADED, serving(**BOUND), {"Preloaded": "True Preloaded"}),
     "new": Situation({}, snapshot_of(), coming("Creating", Progressing="Unknown Creating", **NO_POD)),
     "no pod yet": Situation(
         {}, snapshot_of(live.deployment(total=0)), coming("NoReadyPods", Progressing="True RollingOut", **NO_POD)

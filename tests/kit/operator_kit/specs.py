@@ -29,6 +29,10 @@ def _cache(**claim: Any) -> Document:
     return {"cache": {"persistentVolumeClaim": {"size": "20Gi", **claim}}}
 
 
+def _model(address: str, **model: Any) -> Document:
+    return {"model": {"id": address, **model}}
+
+
 def _scaled(**autoscaling: Any) -> Document:
     return {"autoscaling": {"maxReplicas": 3, "metric": "queue", "target": 60, **autoscaling}}
 
@@ -158,6 +162,48 @@ REFUSED: tuple[Refused, ...] = (
         {**CPU, "rollout": {"maxSurge": "0%", "maxUnavailable": 0}},
         "spec.rollout: Invalid value: no pod could ever be replaced",
     ),
+    # model
+    Refused(
+        _model("hf://owner/name"),
+        'spec.model.id: Invalid value: "hf://owner/name": write owner/name (a Hugging Face id, without hf://)',
+    ),
+    Refused(
+        _model("gs://bucket/model"),
+        'spec.model.id: Invalid value: "gs://bucket/model": write owner/name (a Hugging Face id, without hf',
+    ),
+    Refused(
+        _model("oci://registry.example"),
+        'spec.model.id: Invalid value: "oci://registry.example": write oci://registry/repository:tag or',
+    ),
+    Refused(_model("s3://B"), 'spec.model.id: Invalid value: "s3://B": write s3://bucket/prefix'),
+    Refused(
+        _model("https://user:secret@example.com/a.tar"),
+        'spec.model.id: Invalid value: "https://user:secret@example.com/a.tar": write https://host/path of',
+    ),
+    Refused(
+        _model("https://example.com/a.tar?token=secret"),
+        'spec.model.id: Invalid value: "https://example.com/a.tar?token=secret": write https://host/path of',
+    ),
+    Refused(
+        _model("https://example.com"),
+        'spec.model.id: Invalid value: "https://example.com": write https://host/path of an archive',
+    ),
+    Refused(
+        _model("s3://models/a", sha256="0" * 64), "spec.model.sha256: Invalid value: it is that of an https:// arch"
+    ),
+    Refused(_model("http://example.com/a.tar"), "spec.model.sha256: Invalid value: plain http lets anyone on the way"),
+    Refused(_model("s3://models/a", revision="v2"), "spec.model.revision: Invalid value: it is that of a Hugging Face"),
+    Refused(
+        _model("s3://models/a", tokenSecretRef={"name": "hub"}),
+        "spec.model.tokenSecretRef: Invalid value: it is for the Hugging Face hub",
+    ),
+    Refused(
+        _model("owner/name", pullSecretRef={"name": "pull"}),
+        "spec.model.pullSecretRef: Invalid value: it is for oci:// models",
+    ),
+    Refused(
+        _model("owner/name", s3={"region": "eu-central-1"}), "spec.model.s3: Invalid value: it is for s3:// models"
+    ),
     # cache
     Refused({"cache": {}}, "spec.cache: Invalid value: write exactly one of emptyDir, persistentVolumeClaim"),
     Refused({"cache": {"emptyDir": {}, "existingClaim": "models"}}, "spec.cache: Invalid value: write exactly one of"),
@@ -169,6 +215,21 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         _cache(accessModes=["ReadWriteOncePod", "ReadWriteMany"]),
         "spec.cache.persistentVolumeClaim.accessModes: Invalid value: ReadWriteOncePod goes with no other mode",
+    ),
+    Refused(
+        {**_model("owner/name"), "cache": {"emptyDir": {}, "preload": True}},
+        "spec.cache.preload: Invalid value: there is no volume to",
+    ),
+    Refused(
+        {
+            **_model("owner/name"),
+            "cache": {"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteOncePod"]}, "preload": True},
+        },
+        "spec.cache.preload: Invalid value: a ReadWriteOncePod volume is for one pod",
+    ),
+    Refused(
+        {"cache": {"existingClaim": "models", "preload": True}, "model": {"id": "demo"}},
+        "spec.cache.preload: Invalid value: demo and folders are not downloaded",
     ),
     Refused(
         {"cache": {"image": {"reference": "registry.example.com/whisper:1"}}},
@@ -474,6 +535,25 @@ UPDATES: tuple[Update, ...] = (
 ACCEPTED: dict[str, Document] = {
     "least": {},
     "suspended": {"suspend": True, "replicas": 0},
+    "model-of-a-registry": {
+        "model": {
+            "id": "oci://registry.example:5000/team/whisper:v1@sha256:" + "0" * 64,
+            "pullSecretRef": {"name": "pull"},
+        },
+        "cache": {"existingClaim": "models", "preload": True},
+    },
+    "model-of-a-bucket": {
+        "model": {
+            "id": "s3://my.models/team/whisper-large",
+            "s3": {
+                "endpointUrl": "http://minio.storage.svc:9000",
+                "region": "eu-central-1",
+                "credentialsSecretRef": {"name": "key"},
+            },
+        },
+        "cache": {"persistentVolumeClaim": {"size": "20Gi"}, "preload": True},
+    },
+    "model-of-an-address": {"model": {"id": "http://files.example.com/whisper.tar.gz", "sha256": "ab" * 32}},
     "everything-on-a-t4": {
         "model": {
             "id": "openai/whisper-large-v3-turbo",

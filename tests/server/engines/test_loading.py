@@ -22,7 +22,8 @@ from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCache
 from whisper_server.engines import load
 from whisper_server.engines.choice import asks_of_vllm, chosen_engine, gpu_capability
 from whisper_server.engines.ctranslate2.convert import converted_folder
-from whisper_server.engines.model_folder import FILES, OTHER_FILES, model_folder
+from whisper_server.engines.model_folder import model_folder
+from whisper_server.engines.model_sources.model_files import FILES, OTHER_FILES
 from whisper_server.engines.vllm.device import is_installed
 from whisper_server.engines.vllm.loading import load_vllm
 from whisper_server.errors import StartError
@@ -121,7 +122,7 @@ async def test_other_models_than_whisper_are_refused(cache: Path, tmp_path: Path
 )
 async def test_model_id_that_is_neither_folder_nor_hub_id_is_refused(cache: Path, model: str) -> None:
     reason = await refused(settings(cache, model))
-    assert reason.startswith(f"MODEL_ID: {model} is no folder here and no Hugging Face id")
+    assert reason.startswith(f"MODEL_ID: {model} is no folder here, no Hugging Face id (owner/name) and no address")
     assert "set it to one of them or to 'demo'" in reason
 
 
@@ -177,7 +178,7 @@ def put_into_hub_cache(hf_home: Path) -> Path:
 
 
 def fetch(hf_home: Path, revision: str = "main") -> Path:
-    return model_folder("owner/name", revision=revision, token="", hf_home=hf_home)
+    return model_folder(Settings(model_id="owner/name", model_revision=revision, hf_home=hf_home))
 
 
 @pytest.fixture(params=["offline", "no network"])
@@ -196,12 +197,12 @@ def test_fetched_model_is_found_without_a_network(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("without_network")
 def test_model_that_cannot_be_fetched_is_refused_soon(tmp_path: Path) -> None:
     began_s = time.monotonic()
-    with pytest.raises(
-        StartError, match=r"^MODEL_ID: owner/name \(MODEL_REVISION main\) cannot be fetched: "
-    ) as refusal:
+    with pytest.raises(StartError, match=r"^MODEL_ID: owner/name cannot be fetched: revision main: ") as refusal:
         fetch(tmp_path)
     assert time.monotonic() - began_s < 20 * SLOW
-    assert str(refusal.value).endswith("check the name, HF_TOKEN and the network, or set MODEL_ID to a folder")
+    assert str(refusal.value).endswith(
+        "check the name, MODEL_REVISION, HF_TOKEN and the network, or set it to a folder"
+    )
     assert "\n" not in str(refusal.value)
 
 
@@ -211,7 +212,7 @@ def test_full_hub_cache_is_refused_by_its_variable(tmp_path: Path, monkeypatch: 
     def full(*_: object, **__: object) -> str:
         raise LocalEntryNotFoundError("Got: OSError") from OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    monkeypatch.setattr("whisper_server.engines.model_sources.hub.snapshot_download", full)
     with pytest.raises(StartError) as refusal:
         fetch(tmp_path)
     assert str(refusal.value) == (

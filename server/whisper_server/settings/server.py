@@ -18,6 +18,7 @@ from whisper_runtime.environment import Network
 from whisper_runtime.memory import n_decoders
 from whisper_runtime.settings import misspelt, read_settings, setting
 from whisper_server.errors import StartError
+from whisper_server.settings.model import ModelSettings
 from whisper_server.whisper.languages import parse_language
 
 MIB = 1024 * 1024
@@ -36,23 +37,10 @@ def _vllm_setting(parse: Callable[[str], Any], default: str, help_text: str) -> 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(ModelSettings):
     """What was chosen for this server."""
 
-    # The model
-    model_id: str = setting(
-        env.matching(r"\S.*", "a model"),
-        None,
-        "required: `demo`, a Hugging Face id or a folder; see “Models” in docs/settings.md",
-        hint=", for example MODEL_ID=demo",
-    )
-    model_revision: str = setting(
-        env.matching(r"\S+", "a name without spaces"), "main", "branch, tag or commit of the model"
-    )
-    hf_token: str = setting(
-        env.matching(r"[!-~]+", "a token without spaces"), "", "key to a private model", secret=True
-    )
-    hf_home: Path | None = setting(env.folder, "", "where downloaded models are kept; empty: `~/.cache/huggingface`")
+    # The model, besides those of ModelSettings
     model_cache_dir: Path | None = setting(
         env.folder, "", "where converted models are kept; empty: `whisper-server` under `HF_HOME` or `~/.cache`"
     )
@@ -230,7 +218,8 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """The settings of these variables. Raises StartError with everything that is wrong with them."""
-        known = [field.name.upper() for field in dataclasses.fields(cls)]
+        fields = dataclasses.fields(cls)
+        known = [field.name.upper() for field in fields] + [field.metadata["alias"] or "" for field in fields]
         values, wrong = read_settings(cls, environ)
         problems = [*misspelt(environ, known), *wrong]
         if not problems:
