@@ -35,8 +35,7 @@ from whisper_server.whisper.transcript import Samples
 
 logger = logging.getLogger(__name__)
 
-STOP_LIMIT_S = 5.0
-"""Then the engine's process is killed."""
+STOP_LIMIT_S = 5.0  # then the engine's process is killed
 
 
 @dataclass(frozen=True)
