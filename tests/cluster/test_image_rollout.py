@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster_kit.cluster import Cluster
+from cluster_kit.cluster import Cluster, Document
 from cluster_kit.reading import condition
 from operator_kit.end_state import wait_until_ready
 from operator_kit.endpoints import make_endpoint
@@ -30,9 +30,14 @@ def images(cluster: Cluster, namespace: str) -> dict[str, str]:
 
 
 def under_way(cluster: Cluster, namespace: str) -> int:
-    """Deployments that have pods of both images, or none that is ready."""
-    found = cluster.find("deployments", namespace)
-    return sum(one["status"].get("updatedReplicas", 0) != one["status"].get("readyReplicas") for one in found)
+    """Deployments whose rollout has begun and is not complete, as `kubectl rollout status` has it."""
+    return sum(not is_complete(one) for one in cluster.find("deployments", namespace))
+
+
+def is_complete(deployment: Document) -> bool:
+    status, wanted = deployment["status"], deployment["spec"]["replicas"]
+    is_seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    return is_seen and [status.get(n, 0) for n in ("updatedReplicas", "replicas", "availableReplicas")] == [wanted] * 3
 
 
 def waits_for(cluster: Cluster, namespace: str, name: str) -> str:
