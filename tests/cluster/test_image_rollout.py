@@ -71,7 +71,11 @@ def test_new_default_image_is_rolled_out_in_turns_and_stops_at_a_failure(
         said = condition(cluster.get("wep", other, namespace), "DefaultImage")["message"]
         assert f"because WhisperEndpoint {namespace}/{first} does not get ready with it" in said
         assert condition(cluster.get("wep", other, namespace), "Ready")["status"] == "True"
-        assert operator.metrics()["image_rollout_endpoints", 'stage="failed"'] == 1
+
+        def has_one_failed() -> bool:
+            return operator.metrics()["image_rollout_endpoints", 'stage="failed"'] == 1
+
+        cluster.wait(has_one_failed, SOON_S, "one endpoint has failed")
 
         operator.kill()
         operator.wait_until_leading()
