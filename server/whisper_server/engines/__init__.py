@@ -1,6 +1,5 @@
 """Engines: what computes the model. `load` and `fetch` are all that the rest of the server needs to know."""
 
-from whisper_server.engines.fetching import fetch
-from whisper_server.engines.loading import load
+from whisper_server.engines.loading import fetch, load
 
 __all__ = ["fetch", "load"]
