@@ -19,6 +19,8 @@ PROMPT_LENGTHS = (4, 16, 64, 256)
 PREFIX_ROWS = 16
 """Steps of the first 1, 2, … 16 rows use PyTorch's attention, which shares one row among many multiprocessors; larger ones take the
 rows that decode, wherever they are, by a kernel of ours (`row_attention`)."""
+MAX_ROW_PROMPT = 16
+"""Tokens of prompts that are read by the same kernel, without a copy of their rows' cross-attention cache."""
 MILLIONTHS = 1_000_000
 N_FACTS = 6
 

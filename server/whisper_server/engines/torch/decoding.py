@@ -16,6 +16,7 @@ from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.gpu.pinned_memory import HostCopies, to_device
 from whisper_server.engines.torch.batches import (
     ENCODER_SIZES,
+    MAX_ROW_PROMPT,
     MILLIONTHS,
     N_FACTS,
     PREFIX_ROWS,
@@ -61,11 +62,13 @@ class Decoding:
         self._weights, self._vocabulary, self._n_text_positions = weights, vocabulary, n_text_positions
         self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=device)
         self._caches = Caches.allocate(weights, n_all, n_text_positions, fp8=options.fp8_cache)
+        self._options = options
         self._n_prefix_rows = 0 if options.fp8_cache else PREFIX_ROWS if options.row_attention else n_rows
         self._step_rows = torch.full((self.sizes[-1],), n_rows, dtype=torch.int64, device=device)
         self._last_rows: list[int] = []
         self._sampler = Sampler(vocabulary, n_all, device)
         self._all_rows = torch.arange(n_all, device=device)
+        self._all_positions = torch.arange(n_text_positions, device=device)
         self._tokens = torch.zeros(n_all, dtype=torch.int64, device=device)
         self._positions = torch.zeros(n_all, dtype=torch.int64, device=device)
         self._n_out = torch.zeros(n_all, dtype=torch.int64, device=device)
@@ -78,6 +81,7 @@ class Decoding:
         self._features = torch.zeros(
             (ENCODER_SIZES[-1], weights.n_mels, N_WINDOW_SAMPLES // MEL_HOP_SAMPLES), dtype=weights.dtype, device=device
         )
+        self._encoded_rows = torch.full((ENCODER_SIZES[-1],), n_rows, dtype=torch.int64, device=device)
         self._prompts = torch.zeros(
             (self._prompt_sizes[-1], N_FACTS + n_text_positions), dtype=torch.int64, device=device
         )
@@ -99,7 +103,7 @@ class Decoding:
         if not self._graphs.are_used:
             return
         for size in reversed(ENCODER_SIZES):
-            self._encode_padded(size)
+            self._encode(size)
         for size in reversed(self.sizes):
             if size > self._n_prefix_rows:
                 self._run_rows(size, sample=False)
@@ -113,12 +117,10 @@ class Decoding:
 
     def encode(self, rows: Sequence[int], features: torch.Tensor) -> None:
         """Log-mel features (window, band, frame), at most ENCODER_SIZES[-1] windows, into the rows' cross cache."""
-        if self._graphs.are_used:
-            self._features[: len(rows)].copy_(features)
-            states = self._encode_padded(fitting(ENCODER_SIZES, len(rows)))[: len(rows)]
-        else:
-            states = encode(self._weights, features.to(self._weights.dtype))
-        fill_cross_cache(self._weights, self._caches, states, self._to_device(rows))
+        size = fitting(ENCODER_SIZES, len(rows)) if self._graphs.are_used else len(rows)
+        self._features[: len(rows)].copy_(features)
+        self._encoded_rows[:size].copy_(self._to_device([*rows, *(self.n_rows,) * (size - len(rows))]))
+        self._encode(size)
 
     def detect(self, rows: Sequence[int]) -> torch.Tensor:
         """Log-probabilities (window, language) after `<|startoftranscript|>`, on the device until the next call."""
@@ -166,8 +168,7 @@ class Decoding:
 
         def compute() -> torch.Tensor:
             rows, tokens = self._prompts[:size, 0], self._prompts[:size, N_FACTS:][:, :1]
-            hidden, _ = decode_known(self._weights, self._caches, rows, tokens, keep=False)
-            logprobs = logits_of(self._weights, hidden[:, 0]).float().log_softmax(-1)
+            logprobs = logits_of(self._weights, self._known(rows, tokens)[:, 0]).float().log_softmax(-1)
             return logprobs.index_select(1, self._languages)
 
         return self._graphs.run(("detect", size), compute)[: len(prompts)]
@@ -179,7 +180,7 @@ class Decoding:
             weights, facts = self._weights, self._prompts[:size, :N_FACTS]
             rows, last, start, timestamps, max_out, temperature = facts.unbind(1)
             tokens = self._prompts[:size, N_FACTS:][:, :length]
-            hidden, _ = decode_known(weights, self._caches, rows, tokens, keep=True)
+            hidden = self._known(rows, tokens)
             each = self._all_rows[:size]
             no_speech = logits_of(weights, hidden[each, start]).float().log_softmax(-1)[:, self._vocabulary.nospeech]
             self._sampler.begin(rows, timestamps, temperature.float() / MILLIONTHS)
@@ -216,9 +217,8 @@ class Decoding:
         def compute() -> torch.Tensor:
             rows = self._step_rows[:size]
             positions = self._positions[rows].clamp_(max=self._n_text_positions - 1)
-            self._take(
-                decode_rows(self._weights, self._caches, self._tokens[rows], positions, rows), rows, sample=sample
-            )
+            hidden = decode_rows(self._weights, self._caches, self._tokens[rows], positions, rows)
+            self._take(logits_of(self._weights, hidden), rows, sample=sample)
             return self.done
 
         self._graphs.run(("rows", size, sample), compute)
@@ -236,9 +236,25 @@ class Decoding:
         self._tokens[rows] = tokens
         self._positions[rows] = self._positions[rows] + 1
 
-    def _encode_padded(self, size: int) -> torch.Tensor:
-        """The first `size` windows of `_features`; valid until the next call."""
-        return self._graphs.run(("encode", size), lambda: encode(self._weights, self._features[:size]))
+    def _encode(self, size: int) -> None:
+        """The first `size` windows of `_features` into their rows."""
+
+        def compute() -> torch.Tensor:
+            states = encode(self._weights, self._features[:size])
+            by_kernel = self._options.row_attention
+            fill_cross_cache(self._weights, self._caches, states, self._encoded_rows[:size], by_kernel=by_kernel)
+            return self.done
+
+        self._graphs.run(("encode", size), compute)
+
+    def _known(self, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Prompts (window, token) into the rows' self-attention cache → hidden states (window, token, width)."""
+        n_windows, n_tokens = tokens.shape
+        if not self._options.row_attention or n_tokens > MAX_ROW_PROMPT:
+            return decode_known(self._weights, self._caches, rows, tokens, keep=True)[0]
+        positions = self._all_positions[:n_tokens].repeat(n_windows)
+        rows = rows.repeat_interleave(n_tokens)
+        return decode_rows(self._weights, self._caches, tokens.reshape(-1), positions, rows).view(*tokens.shape, -1)
 
     def _to_device(self, values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
         return to_device(torch.tensor(values, dtype=torch.int64), self._weights.device)

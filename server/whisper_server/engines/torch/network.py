@@ -71,20 +71,19 @@ def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
     return weights.encoder_norm(hidden)
 
 
-def fill_cross_cache(weights: Weights, caches: Caches, states: torch.Tensor, rows: torch.Tensor) -> None:
-    """Keys and values of encoded windows (window, position, width) into their rows."""
+def fill_cross_cache(
+    weights: Weights, caches: Caches, states: torch.Tensor, rows: torch.Tensor, *, by_kernel: bool
+) -> None:
+    """Keys and values of encoded windows (window, position, width) into their rows; `by_kernel`: by `cross_cache`'s, as FP8 needs."""
     for index, layer in enumerate(weights.decoder_layers):
-        for part, values in enumerate(layer.cross_key_value(states).chunk(2, dim=-1)):
-            cache = (caches.cross_keys, caches.cross_values)[part][index]
-            heads = _split_heads(values, weights.n_decoder_heads)
-            if caches.cross_scales is None:
-                cache.index_copy_(0, rows, heads)
-            else:
-                scales = heads.abs().amax((2, 3)).float().clamp(min=1e-12) / MAX_FP8
-                caches.cross_scales[index][part].index_copy_(0, rows, scales)
-                # As bytes: index_copy_ knows no FP8.
-                as_fp8 = (heads / scales[:, :, None, None]).to(FP8).view(torch.uint8)
-                cache.view(torch.uint8).index_copy_(0, rows, as_fp8)
+        products, keys, values = layer.cross_key_value(states), caches.cross_keys[index], caches.cross_values[index]
+        if by_kernel:
+            from whisper_server.engines.torch.cross_cache import fill  # Triton, which a CPU does not have
+
+            fill(products, keys, values, caches.cross_scales[index] if caches.cross_scales else None, rows)
+        else:
+            for cache, part in zip((keys, values), products.chunk(2, dim=-1), strict=True):
+                cache.index_copy_(0, rows, _split_heads(part, weights.n_decoder_heads))
 
 
 def decode_step(
@@ -121,10 +120,15 @@ def decode_step(
 def decode_rows(
     weights: Weights, caches: Caches, tokens: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor
 ) -> torch.Tensor:
-    """As `decode_step`, for any rows, on a GPU; each text's attention looks at its own positions only."""
+    """Tokens at `positions` of any rows, on a GPU → hidden states (token, width).
+
+    A row may have several tokens, whose positions then follow each other. Each token's attention looks at the text up to itself only,
+    and in the last row, which takes what pads a batch, at nothing.
+    """
     from whisper_server.engines.torch.row_attention import Scales, attend  # Triton, which a CPU does not have
 
-    lengths, audio_lengths = positions + 1, torch.full_like(positions, N_AUDIO_POSITIONS)
+    is_used = rows < len(caches.self_keys[0]) - 1
+    lengths, audio_lengths = (positions + 1) * is_used, N_AUDIO_POSITIONS * is_used
     hidden = F.embedding(tokens, weights.token_embedding) + F.embedding(positions, weights.decoder_positions)
     for index, layer in enumerate(weights.decoder_layers):
         query, key, value = layer.qkv.after_norm(layer.norm, hidden).chunk(3, dim=-1)
@@ -137,7 +141,7 @@ def decode_rows(
         keys, values = caches.cross_keys[index], caches.cross_values[index]
         hidden = hidden + layer.cross_out(attend(query, keys, values, rows, audio_lengths, scales))
         hidden = hidden + _feed_forward(layer, hidden)
-    return logits_of(weights, hidden)
+    return hidden
 
 
 def decode_known(
