@@ -66,8 +66,8 @@ def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
     hidden = hidden.transpose(1, 2).contiguous() + weights.encoder_positions
     for layer in weights.encoder_layers:
         query, key, value = _split_qkv(layer.qkv.after_norm(layer.norm, hidden), weights.n_encoder_heads)
-        hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
-        hidden = _clamped(hidden + _feed_forward(layer, hidden))
+        hidden = layer.out.added(hidden, _merge_heads(F.scaled_dot_product_attention(query, key, value)))
+        hidden = _clamped(_feed_forward(layer, hidden))
     return weights.encoder_norm(hidden)
 
 
@@ -107,13 +107,13 @@ def decode_step(
         attended = F.scaled_dot_product_attention(
             query, keys[:n_rows, :, :length], values[:n_rows, :, :length], attn_mask=visible
         )
-        hidden = hidden + layer.out(_merge_heads(attended))
+        hidden = layer.out.added(hidden, _merge_heads(attended))
         query = _split_heads(layer.cross_query(layer.cross_norm(hidden)), n_heads)
         attended = F.scaled_dot_product_attention(
             query, caches.cross_keys[index][:n_rows], caches.cross_values[index][:n_rows]
         )
-        hidden = hidden + layer.cross_out(_merge_heads(attended))
-        hidden = hidden + _feed_forward(layer, hidden)
+        hidden = layer.cross_out.added(hidden, _merge_heads(attended))
+        hidden = _feed_forward(layer, hidden)
     return logits_of(weights, hidden[:, 0])
 
 
@@ -135,12 +135,12 @@ def decode_rows(
         keys, values = caches.self_keys[index], caches.self_values[index]
         keys[rows, :, positions] = key.unflatten(1, (weights.n_decoder_heads, -1))
         values[rows, :, positions] = value.unflatten(1, (weights.n_decoder_heads, -1))
-        hidden = hidden + layer.out(attend(query, keys, values, rows, lengths))
+        hidden = layer.out.added(hidden, attend(query, keys, values, rows, lengths))
         query = layer.cross_query(layer.cross_norm(hidden))
         scales = Scales(*caches.cross_scales[index]) if caches.cross_scales else None
         keys, values = caches.cross_keys[index], caches.cross_values[index]
-        hidden = hidden + layer.cross_out(attend(query, keys, values, rows, audio_lengths, scales))
-        hidden = hidden + _feed_forward(layer, hidden)
+        hidden = layer.cross_out.added(hidden, attend(query, keys, values, rows, audio_lengths, scales))
+        hidden = _feed_forward(layer, hidden)
     return hidden
 
 
@@ -167,13 +167,14 @@ def decode_known(
         if keep:
             caches.self_keys[index][rows, :, :n_tokens] = key
             caches.self_values[index][rows, :, :n_tokens] = value
-        hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value, is_causal=True)))
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        hidden = layer.out.added(hidden, _merge_heads(attended))
         query = _split_heads(layer.cross_query(layer.cross_norm(hidden)), n_heads)
         key, value = caches.cross(index, rows)
         if heads and len(chosen := heads[index]):
             scores.append(query[:, chosen] @ key[:, chosen].transpose(-1, -2) * query.shape[-1] ** -0.5)
-        hidden = hidden + layer.cross_out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
-        hidden = hidden + _feed_forward(layer, hidden)
+        hidden = layer.cross_out.added(hidden, _merge_heads(F.scaled_dot_product_attention(query, key, value)))
+        hidden = _feed_forward(layer, hidden)
     return hidden, torch.cat(scores, dim=1) if scores else None
 
 
@@ -183,7 +184,8 @@ def logits_of(weights: Weights, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def _feed_forward(layer: Layer | DecoderLayer, hidden: torch.Tensor) -> torch.Tensor:
-    return layer.mlp_out.after_feed_in(layer.mlp_in, layer.mlp_norm, hidden)
+    """Hidden states with the layer's feed-forward part added."""
+    return layer.mlp_out.added_feed_forward(layer.mlp_in, layer.mlp_norm, hidden)
 
 
 def _clamped(hidden: torch.Tensor) -> torch.Tensor:
