@@ -124,7 +124,11 @@ def _align(tensors: dict[str, torch.Tensor], words: torch.Tensor, attention: str
     tensors["model.encoder.embed_positions.weight"] = audio.to(torch.bfloat16)
     query = (torch.linalg.pinv(text) @ _code(at) * SHARPNESS).t()
     n_rows = N_ALIGNMENT_HEADS * HEAD_WIDTH
-    for name, weight in (("q_proj.weight", query), ("k_proj.weight", basis.t()), ("q_proj.bias", torch.zeros(HEAD_WIDTH))):
+    for name, weight in (
+        ("q_proj.weight", query),
+        ("k_proj.weight", basis.t()),
+        ("q_proj.bias", torch.zeros(HEAD_WIDTH)),
+    ):
         tensors[f"{attention}.{name}"][:n_rows] = torch.cat([weight] * N_ALIGNMENT_HEADS).to(torch.bfloat16)
 
 

@@ -136,7 +136,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--tokens", type=int, default=100, help="per window, at most")
-    parser.add_argument("--fp8", action="store_true", help="matrix products of the encoder and the cross-attention cache")
+    parser.add_argument(
+        "--fp8", action="store_true", help="matrix products of the encoder and the cross-attention cache"
+    )
     parser.add_argument("--windows", type=int, default=2048)
     args = parser.parse_args()
     results = []

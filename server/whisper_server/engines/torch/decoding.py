@@ -16,12 +16,14 @@ from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.gpu.pinned_memory import HostCopies, to_device
 from whisper_server.engines.torch.batches import (
     ENCODER_SIZES,
+    LENGTHS,
     MAX_ROW_PROMPT,
     MILLIONTHS,
     N_FACTS,
     PREFIX_ROWS,
     PROMPT_LENGTHS,
     PROMPT_SIZES,
+    ROW_SIZES,
     Options,
     Prompt,
     fitting,
@@ -41,10 +43,6 @@ from whisper_server.engines.torch.sampler import Sampler
 from whisper_server.engines.torch.weights import Weights
 from whisper_server.engines.torch.wire import DecodeTask
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_WINDOW_SAMPLES
-
-ROW_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
-LENGTHS = (64, 128, 256)
-"""Positions of text that a step's attention looks at; the last length is the model's context."""
 
 
 class Decoding:

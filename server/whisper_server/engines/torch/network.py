@@ -74,11 +74,11 @@ def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
 def fill_cross_cache(
     weights: Weights, caches: Caches, states: torch.Tensor, rows: torch.Tensor, *, by_kernel: bool
 ) -> None:
-    """Keys and values of encoded windows (window, position, width) into their rows; `by_kernel`: by `cross_cache`'s, as FP8 needs."""
+    """Keys and values of encoded windows (window, position, width) into their rows; `by_kernel`: by that of `kernels`, as FP8 needs."""
     for index, layer in enumerate(weights.decoder_layers):
         products, keys, values = layer.cross_key_value(states), caches.cross_keys[index], caches.cross_values[index]
         if by_kernel:
-            from whisper_server.engines.torch.cross_cache import fill  # Triton, which a CPU does not have
+            from whisper_server.engines.torch.kernels import fill  # Triton, which a CPU does not have
 
             fill(products, keys, values, caches.cross_scales[index] if caches.cross_scales else None, rows)
         else:

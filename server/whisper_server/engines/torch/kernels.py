@@ -1,7 +1,8 @@
-"""Fills the cross-attention cache on a GPU: keys and values of encoded windows into their rows, as they are or in FP8, by one kernel in Triton.
+"""Kernels in Triton that do in one pass what PyTorch does in several: filling the cross-attention cache, and layer normalization.
 
-PyTorch takes a copy to reorder the heads, an `index_copy_` and, for FP8, a maximum, a division and a cast: 5 ms of an H200 for 16 windows
-of large-v3, in FP8 29 ms, where their matrix products take 8 (bench/RESULTS.md).
+Filling: keys and values of encoded windows into their rows, as they are or in FP8. PyTorch takes a copy to reorder the heads and an
+`index_copy_`, for FP8 a maximum, a division and a cast too: 5 ms of an H200 for 16 windows of large-v3, in FP8 29 ms, where the matrix
+products themselves take 8; this kernel takes 2 (bench/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import triton.language as tl
 
 BLOCK = 128
 """Positions at a time."""
-N_WARPS = 8
+N_FILL_WARPS = 8
+N_NORM_WARPS = 4
 
 
 @triton.jit
@@ -77,5 +79,32 @@ def fill(
         N_HEADS=n_heads,
         POSITIONS=BLOCK,
         WIDTH=width,
-        num_warps=N_WARPS,
+        num_warps=N_FILL_WARPS,
     )
+
+
+@triton.jit
+def _normalize(values_at, shift_at, weight_at, bias_at, out_at, width, BLOCK: tl.constexpr) -> None:
+    """One row."""
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, BLOCK)
+    inside = at < width
+    values = tl.load(values_at + row * width + at, mask=inside, other=0.0).to(tl.float32)
+    values += tl.load(shift_at + at, mask=inside, other=0.0)
+    mean = tl.sum(values, 0) / width
+    centred = tl.where(inside, values - mean, 0.0)
+    deviation = tl.sqrt(tl.sum(centred * centred, 0) / width + 1e-5)
+    weight = tl.load(weight_at + at, mask=inside, other=0.0).to(tl.float32)
+    bias = tl.load(bias_at + at, mask=inside, other=0.0).to(tl.float32)
+    normalized = centred / deviation * weight + bias
+    tl.store(out_at + row * width + at, normalized.to(out_at.dtype.element_ty), mask=inside)
+
+
+def normalize(values: torch.Tensor, shift: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Values (…, width) with `shift` (width,), in float32, added to each row: normalized, as `torch.nn.functional.layer_norm` does."""
+    values = values.contiguous()
+    width = values.shape[-1]
+    out = torch.empty_like(values)
+    block = triton.next_power_of_2(width)
+    _normalize[(values.numel() // width,)](values, shift, weight, bias, out, width, BLOCK=block, num_warps=N_NORM_WARPS)
+    return out
