@@ -38,6 +38,7 @@ from whisper_server.engines.torch.network import (
     encode,
     fill_cross_cache,
     logits_of,
+    read_prompts,
 )
 from whisper_server.engines.torch.sampler import Sampler
 from whisper_server.engines.torch.weights import Weights
@@ -66,11 +67,9 @@ class Decoding:
         self._last_rows: list[int] = []
         self._sampler = Sampler(vocabulary, n_all, device)
         self._all_rows = torch.arange(n_all, device=device)
-        self._all_positions = torch.arange(n_text_positions, device=device)
-        self._tokens = torch.zeros(n_all, dtype=torch.int64, device=device)
-        self._positions = torch.zeros(n_all, dtype=torch.int64, device=device)
-        self._n_out = torch.zeros(n_all, dtype=torch.int64, device=device)
-        self._max_out = torch.zeros(n_all, dtype=torch.int64, device=device)
+        self._tokens, self._positions, self._n_out, self._max_out = torch.zeros(
+            (4, n_all), dtype=torch.int64, device=device
+        )
         # The last column takes the tokens of rows that are done.
         self._out_tokens = torch.zeros((n_all, n_text_positions + 1), dtype=torch.int32, device=device)
         self._out_logprobs = torch.zeros((n_all, n_text_positions + 1), dtype=torch.float32, device=device)
@@ -235,24 +234,17 @@ class Decoding:
         self._positions[rows] = self._positions[rows] + 1
 
     def _encode(self, size: int) -> None:
-        """The first `size` windows of `_features` into their rows."""
-
         def compute() -> torch.Tensor:
             states = encode(self._weights, self._features[:size])
-            by_kernel = self._options.row_attention
-            fill_cross_cache(self._weights, self._caches, states, self._encoded_rows[:size], by_kernel=by_kernel)
+            rows, by_kernel = self._encoded_rows[:size], self._options.row_attention
+            fill_cross_cache(self._weights, self._caches, states, rows, by_kernel=by_kernel)
             return self.done
 
         self._graphs.run(("encode", size), compute)
 
     def _known(self, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Prompts (window, token) into the rows' self-attention cache → hidden states (window, token, width)."""
-        n_windows, n_tokens = tokens.shape
-        if not self._options.row_attention or n_tokens > MAX_ROW_PROMPT:
-            return decode_known(self._weights, self._caches, rows, tokens, keep=True)[0]
-        positions = self._all_positions[:n_tokens].repeat(n_windows)
-        rows = rows.repeat_interleave(n_tokens)
-        return decode_rows(self._weights, self._caches, tokens.reshape(-1), positions, rows).view(*tokens.shape, -1)
+        by_rows = self._options.row_attention and tokens.shape[1] <= MAX_ROW_PROMPT
+        return read_prompts(self._weights, self._caches, rows, tokens, by_rows=by_rows)
 
     def _to_device(self, values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
         return to_device(torch.tensor(values, dtype=torch.int64), self._weights.device)

@@ -144,6 +144,21 @@ def decode_rows(
     return hidden
 
 
+def read_prompts(
+    weights: Weights, caches: Caches, rows: torch.Tensor, tokens: torch.Tensor, *, by_rows: bool
+) -> torch.Tensor:
+    """Prompts (window, token) into the self-attention cache of `rows` → hidden states (window, token, width).
+
+    `by_rows`: on a GPU, without a copy of the rows' cross-attention cache.
+    """
+    if not by_rows:
+        return decode_known(weights, caches, rows, tokens, keep=True)[0]
+    n_windows, n_tokens = tokens.shape
+    positions = torch.arange(n_tokens, device=tokens.device).repeat(n_windows)
+    hidden = decode_rows(weights, caches, tokens.reshape(-1), positions, rows.repeat_interleave(n_tokens))
+    return hidden.view(n_windows, n_tokens, -1)
+
+
 def decode_known(
     weights: Weights,
     caches: Caches,
