@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+N_AUDIO_POSITIONS = 1500
 DEMO = Path(__file__).parents[1] / "models" / "whisper-demo"
 DECODER_LAYERS = {"turbo": 4, "large-v3": 32}
 SIZES = {
@@ -33,6 +34,12 @@ SIZES = {
 }
 QUIET = 1e-3
 """Standard deviation of weights that add to the decoder's residual stream: small, so that the position dominates it."""
+LOUD = 10.0
+"""Standard deviation of the encoder's positions, which its 32 layers of noise leave visible to the alignment heads."""
+N_ALIGNMENT_HEADS, HEAD_WIDTH = 6, 64
+N_BEFORE_TEXT, POSITIONS_PER_TOKEN = 3, 14.8
+"""100 tokens after the prompt fill a window of 1,500 positions."""
+SHARPNESS = 4.0
 
 
 def write(shape: str, folder: Path) -> None:
@@ -44,7 +51,7 @@ def write(shape: str, folder: Path) -> None:
     _change(folder / "config.json", sizes)
     _change(folder / "preprocessor_config.json", {"feature_size": 128})
     _change(folder / "processor_config.json", {"feature_extractor": {"feature_size": 128}})
-    heads = [[sizes["decoder_layers"] - 1, head] for head in range(6)]
+    heads = [[sizes["decoder_layers"] - 1, head] for head in range(N_ALIGNMENT_HEADS)]
     _change(folder / "generation_config.json", {"alignment_heads": heads})
     part = folder / "model.safetensors.part"  # renamed when it is complete
     save_file(_tensors(sizes), part, metadata={"format": "pt"})
@@ -93,7 +100,6 @@ def _tensors(sizes: dict[str, Any]) -> dict[str, torch.Tensor]:
     put("model.encoder.conv1.bias", width)
     put("model.encoder.conv2.weight", width, width, 3)
     put("model.encoder.conv2.bias", width)
-    put("model.encoder.embed_positions.weight", 1500, width)
     for number in range(sizes["encoder_layers"]):
         layer(f"model.encoder.layers.{number}", ("self_attn",), sizes["encoder_ffn_dim"], 0.02)
     norm("model.encoder.layer_norm")
@@ -103,7 +109,33 @@ def _tensors(sizes: dict[str, Any]) -> dict[str, torch.Tensor]:
     put("model.decoder.embed_tokens.weight", sizes["vocab_size"], width, std=0.05)
     words = torch.randperm(4000)[:448] + 500  # text tokens of the demo's tokenizer
     tensors["model.decoder.embed_positions.weight"] = (4 * tensors["model.decoder.embed_tokens.weight"][words]).clone()
+    _align(tensors, words, f"model.decoder.layers.{sizes['decoder_layers'] - 1}.encoder_attn")
     return tensors
+
+
+def _align(tensors: dict[str, torch.Tensor], words: torch.Tensor, attention: str) -> None:
+    """Let the first heads of this attention find the time of each position of the text."""
+    embedding = tensors["model.decoder.embed_tokens.weight"].float()
+    text = embedding[words] * 4 + embedding[words.roll(1)]  # position and token before it, as the decoder adds them
+    text = (text - text.mean(1, keepdim=True)) / text.std(1, keepdim=True)
+    at = ((torch.arange(len(words)) - N_BEFORE_TEXT) * POSITIONS_PER_TOKEN).clamp(0, N_AUDIO_POSITIONS - 1)
+    basis, _ = torch.linalg.qr(torch.randn(text.shape[1], HEAD_WIDTH))
+    audio = _code(torch.arange(N_AUDIO_POSITIONS)) @ basis.t() * LOUD * text.shape[1] ** 0.5
+    tensors["model.encoder.embed_positions.weight"] = audio.to(torch.bfloat16)
+    query = (torch.linalg.pinv(text) @ _code(at) * SHARPNESS).t()
+    n_rows = N_ALIGNMENT_HEADS * HEAD_WIDTH
+    for name, weight in (
+        ("q_proj.weight", query),
+        ("k_proj.weight", basis.t()),
+        ("q_proj.bias", torch.zeros(HEAD_WIDTH)),
+    ):
+        tensors[f"{attention}.{name}"][:n_rows] = torch.cat([weight] * N_ALIGNMENT_HEADS).to(torch.bfloat16)
+
+
+def _code(positions: torch.Tensor) -> torch.Tensor:
+    """Positions as sines and cosines: unit vectors (position, HEAD_WIDTH), more alike the nearer they are."""
+    angles = positions[:, None] / torch.logspace(0.5, 3, HEAD_WIDTH // 2)
+    return torch.cat([angles.sin(), angles.cos()], 1) * (HEAD_WIDTH // 2) ** -0.5
 
 
 if __name__ == "__main__":

@@ -43,10 +43,11 @@ def checkpoint(shape: str, work: Path) -> Path:
 
 async def measure(shape: str, args: argparse.Namespace) -> dict[str, Any]:
     files = read_model_files(checkpoint(shape, args.work))
-    engine = TorchEngine(TorchConfig(shape, files, dtype=args.dtype, memory_utilization=0.9, n_threads=0))
+    fp8 = {"fp8_encoder": args.fp8, "fp8_cache": args.fp8}
+    engine = TorchEngine(TorchConfig(shape, files, dtype=args.dtype, memory_utilization=0.9, n_threads=0, **fp8))
     begun_s = time.monotonic()
     await engine.start()
-    figures: dict[str, Any] = {"shape": shape, "start_s": round(time.monotonic() - begun_s, 1)}
+    figures: dict[str, Any] = {"shape": shape, "fp8": args.fp8, "start_s": round(time.monotonic() - begun_s, 1)}
     figures |= {"device": engine.facts.device, "dtype": engine.facts.dtype, "n_slots": engine.facts.n_windows_in_flight}
     try:
         if shape == "demo":
@@ -135,6 +136,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--tokens", type=int, default=100, help="per window, at most")
+    parser.add_argument(
+        "--fp8", action="store_true", help="matrix products of the encoder and the cross-attention cache"
+    )
     parser.add_argument("--windows", type=int, default=2048)
     args = parser.parse_args()
     results = []

@@ -7,6 +7,7 @@ value: FILE_FIELD describes it. `values` checks which fields may be combined.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -157,8 +158,9 @@ class TranslationFields(FormFields):
     prompt: str = Field(default="", description="English text before the recording: style, spelling, names.")
 
 
+@cache
 def wire_names(model: type[FormFields]) -> Mapping[str, bool]:
-    """The bare name of every field, and whether it is a list."""
+    """The bare name of every field, and whether it is a list. Asked for each field of each form: kept, as pydantic's list is slow to read."""
     return {name: (field.alias or "").endswith("[]") for name, field in model.model_fields.items()}
 
 

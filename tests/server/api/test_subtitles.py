@@ -122,7 +122,8 @@ def test_limits_hold_and_no_word_is_lost(spoken_segments: list[Segment], shape: 
             assert wcswidth(line) <= limits.line_width
             assert line == line.strip() != ""
             assert len(line.removeprefix("A: ").split()) <= limits.words_per_line
-        text = " ".join(cue.lines).removeprefix("A: ")
+        # Without the breaks: a line may end after "、", where the text has no space.
+        text = "".join(cue.lines).removeprefix("A: ")
         assert math.isinf(limits.cps) or wcswidth(text) <= limits.cps * shown_s + 0.001
     for left, right in pairwise(cues):
         assert right.start_ms - left.end_ms >= GAP_MS

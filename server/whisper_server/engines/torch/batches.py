@@ -16,9 +16,15 @@ PROMPT_SIZES = (1, 2, 4, 8, 16, 32)
 an H200 1 ms to compute them."""
 PROMPT_LENGTHS = (4, 16, 64, 256)
 """In tokens; longer ones have previous text of the recording. The last length is the model's context."""
+ROW_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
+"""Rows of a step."""
+LENGTHS = (64, 128, 256)
+"""Positions of text that the attention of PyTorch's looks at in a step; the last length is the model's context."""
 PREFIX_ROWS = 16
 """Steps of the first 1, 2, … 16 rows use PyTorch's attention, which shares one row among many multiprocessors; larger ones take the
 rows that decode, wherever they are, by a kernel of ours (`row_attention`)."""
+MAX_ROW_PROMPT = 16
+"""Tokens of prompts that are read by the same kernel, without a copy of their rows' cross-attention cache."""
 MILLIONTHS = 1_000_000
 N_FACTS = 6
 

@@ -16,11 +16,14 @@ from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.gpu.pinned_memory import HostCopies, to_device
 from whisper_server.engines.torch.batches import (
     ENCODER_SIZES,
+    LENGTHS,
+    MAX_ROW_PROMPT,
     MILLIONTHS,
     N_FACTS,
     PREFIX_ROWS,
     PROMPT_LENGTHS,
     PROMPT_SIZES,
+    ROW_SIZES,
     Options,
     Prompt,
     fitting,
@@ -35,15 +38,12 @@ from whisper_server.engines.torch.network import (
     encode,
     fill_cross_cache,
     logits_of,
+    read_prompts,
 )
 from whisper_server.engines.torch.sampler import Sampler
 from whisper_server.engines.torch.weights import Weights
 from whisper_server.engines.torch.wire import DecodeTask
 from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_WINDOW_SAMPLES
-
-ROW_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
-LENGTHS = (64, 128, 256)
-"""Positions of text that a step's attention looks at; the last length is the model's context."""
 
 
 class Decoding:
@@ -61,15 +61,15 @@ class Decoding:
         self._weights, self._vocabulary, self._n_text_positions = weights, vocabulary, n_text_positions
         self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=device)
         self._caches = Caches.allocate(weights, n_all, n_text_positions, fp8=options.fp8_cache)
+        self._options = options
         self._n_prefix_rows = 0 if options.fp8_cache else PREFIX_ROWS if options.row_attention else n_rows
         self._step_rows = torch.full((self.sizes[-1],), n_rows, dtype=torch.int64, device=device)
         self._last_rows: list[int] = []
         self._sampler = Sampler(vocabulary, n_all, device)
         self._all_rows = torch.arange(n_all, device=device)
-        self._tokens = torch.zeros(n_all, dtype=torch.int64, device=device)
-        self._positions = torch.zeros(n_all, dtype=torch.int64, device=device)
-        self._n_out = torch.zeros(n_all, dtype=torch.int64, device=device)
-        self._max_out = torch.zeros(n_all, dtype=torch.int64, device=device)
+        self._tokens, self._positions, self._n_out, self._max_out = torch.zeros(
+            (4, n_all), dtype=torch.int64, device=device
+        )
         # The last column takes the tokens of rows that are done.
         self._out_tokens = torch.zeros((n_all, n_text_positions + 1), dtype=torch.int32, device=device)
         self._out_logprobs = torch.zeros((n_all, n_text_positions + 1), dtype=torch.float32, device=device)
@@ -78,6 +78,7 @@ class Decoding:
         self._features = torch.zeros(
             (ENCODER_SIZES[-1], weights.n_mels, N_WINDOW_SAMPLES // MEL_HOP_SAMPLES), dtype=weights.dtype, device=device
         )
+        self._encoded_rows = torch.full((ENCODER_SIZES[-1],), n_rows, dtype=torch.int64, device=device)
         self._prompts = torch.zeros(
             (self._prompt_sizes[-1], N_FACTS + n_text_positions), dtype=torch.int64, device=device
         )
@@ -99,7 +100,7 @@ class Decoding:
         if not self._graphs.are_used:
             return
         for size in reversed(ENCODER_SIZES):
-            self._encode_padded(size)
+            self._encode(size)
         for size in reversed(self.sizes):
             if size > self._n_prefix_rows:
                 self._run_rows(size, sample=False)
@@ -113,12 +114,10 @@ class Decoding:
 
     def encode(self, rows: Sequence[int], features: torch.Tensor) -> None:
         """Log-mel features (window, band, frame), at most ENCODER_SIZES[-1] windows, into the rows' cross cache."""
-        if self._graphs.are_used:
-            self._features[: len(rows)].copy_(features)
-            states = self._encode_padded(fitting(ENCODER_SIZES, len(rows)))[: len(rows)]
-        else:
-            states = encode(self._weights, features.to(self._weights.dtype))
-        fill_cross_cache(self._weights, self._caches, states, self._to_device(rows))
+        size = fitting(ENCODER_SIZES, len(rows)) if self._graphs.are_used else len(rows)
+        self._features[: len(rows)].copy_(features)
+        self._encoded_rows[:size].copy_(self._to_device([*rows, *(self.n_rows,) * (size - len(rows))]))
+        self._encode(size)
 
     def detect(self, rows: Sequence[int]) -> torch.Tensor:
         """Log-probabilities (window, language) after `<|startoftranscript|>`, on the device until the next call."""
@@ -166,8 +165,7 @@ class Decoding:
 
         def compute() -> torch.Tensor:
             rows, tokens = self._prompts[:size, 0], self._prompts[:size, N_FACTS:][:, :1]
-            hidden, _ = decode_known(self._weights, self._caches, rows, tokens, keep=False)
-            logprobs = logits_of(self._weights, hidden[:, 0]).float().log_softmax(-1)
+            logprobs = logits_of(self._weights, self._known(rows, tokens)[:, 0]).float().log_softmax(-1)
             return logprobs.index_select(1, self._languages)
 
         return self._graphs.run(("detect", size), compute)[: len(prompts)]
@@ -179,7 +177,7 @@ class Decoding:
             weights, facts = self._weights, self._prompts[:size, :N_FACTS]
             rows, last, start, timestamps, max_out, temperature = facts.unbind(1)
             tokens = self._prompts[:size, N_FACTS:][:, :length]
-            hidden, _ = decode_known(weights, self._caches, rows, tokens, keep=True)
+            hidden = self._known(rows, tokens)
             each = self._all_rows[:size]
             no_speech = logits_of(weights, hidden[each, start]).float().log_softmax(-1)[:, self._vocabulary.nospeech]
             self._sampler.begin(rows, timestamps, temperature.float() / MILLIONTHS)
@@ -216,9 +214,8 @@ class Decoding:
         def compute() -> torch.Tensor:
             rows = self._step_rows[:size]
             positions = self._positions[rows].clamp_(max=self._n_text_positions - 1)
-            self._take(
-                decode_rows(self._weights, self._caches, self._tokens[rows], positions, rows), rows, sample=sample
-            )
+            hidden = decode_rows(self._weights, self._caches, self._tokens[rows], positions, rows)
+            self._take(logits_of(self._weights, hidden), rows, sample=sample)
             return self.done
 
         self._graphs.run(("rows", size, sample), compute)
@@ -236,9 +233,18 @@ class Decoding:
         self._tokens[rows] = tokens
         self._positions[rows] = self._positions[rows] + 1
 
-    def _encode_padded(self, size: int) -> torch.Tensor:
-        """The first `size` windows of `_features`; valid until the next call."""
-        return self._graphs.run(("encode", size), lambda: encode(self._weights, self._features[:size]))
+    def _encode(self, size: int) -> None:
+        def compute() -> torch.Tensor:
+            states = encode(self._weights, self._features[:size])
+            rows, by_kernel = self._encoded_rows[:size], self._options.row_attention
+            fill_cross_cache(self._weights, self._caches, states, rows, by_kernel=by_kernel)
+            return self.done
+
+        self._graphs.run(("encode", size), compute)
+
+    def _known(self, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        by_rows = self._options.row_attention and tokens.shape[1] <= MAX_ROW_PROMPT
+        return read_prompts(self._weights, self._caches, rows, tokens, by_rows=by_rows)
 
     def _to_device(self, values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
         return to_device(torch.tensor(values, dtype=torch.int64), self._weights.device)

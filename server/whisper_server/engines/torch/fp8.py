@@ -91,8 +91,8 @@ class Fp8Linear(Linear):
     def after_norm(self, norm: Norm, values: torch.Tensor) -> torch.Tensor:
         return self._product(values, norm=norm)
 
-    def after_feed_in(self, first: Linear, norm: Norm, values: torch.Tensor) -> torch.Tensor:
-        return self._product(first.after_norm(norm, values), gelu=True)
+    def added_feed_forward(self, first: Linear, norm: Norm, stream: torch.Tensor) -> torch.Tensor:
+        return stream + self._product(first.after_norm(norm, stream), gelu=True)
 
     def _product(self, values: torch.Tensor, *, norm: Norm | None = None, gelu: bool = False) -> torch.Tensor:
         width = values.shape[-1]

@@ -66,25 +66,24 @@ def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
     hidden = hidden.transpose(1, 2).contiguous() + weights.encoder_positions
     for layer in weights.encoder_layers:
         query, key, value = _split_qkv(layer.qkv.after_norm(layer.norm, hidden), weights.n_encoder_heads)
-        hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
-        hidden = _clamped(hidden + _feed_forward(layer, hidden))
+        hidden = layer.out.added(hidden, _merge_heads(F.scaled_dot_product_attention(query, key, value)))
+        hidden = _clamped(_feed_forward(layer, hidden))
     return weights.encoder_norm(hidden)
 
 
-def fill_cross_cache(weights: Weights, caches: Caches, states: torch.Tensor, rows: torch.Tensor) -> None:
-    """Keys and values of encoded windows (window, position, width) into their rows."""
+def fill_cross_cache(
+    weights: Weights, caches: Caches, states: torch.Tensor, rows: torch.Tensor, *, by_kernel: bool
+) -> None:
+    """Keys and values of encoded windows (window, position, width) into their rows; `by_kernel`: by that of `kernels`, as FP8 needs."""
     for index, layer in enumerate(weights.decoder_layers):
-        for part, values in enumerate(layer.cross_key_value(states).chunk(2, dim=-1)):
-            cache = (caches.cross_keys, caches.cross_values)[part][index]
-            heads = _split_heads(values, weights.n_decoder_heads)
-            if caches.cross_scales is None:
-                cache.index_copy_(0, rows, heads)
-            else:
-                scales = heads.abs().amax((2, 3)).float().clamp(min=1e-12) / MAX_FP8
-                caches.cross_scales[index][part].index_copy_(0, rows, scales)
-                # As bytes: index_copy_ knows no FP8.
-                as_fp8 = (heads / scales[:, :, None, None]).to(FP8).view(torch.uint8)
-                cache.view(torch.uint8).index_copy_(0, rows, as_fp8)
+        products, keys, values = layer.cross_key_value(states), caches.cross_keys[index], caches.cross_values[index]
+        if by_kernel:
+            from whisper_server.engines.torch.kernels import fill  # Triton, which a CPU does not have
+
+            fill(products, keys, values, caches.cross_scales[index] if caches.cross_scales else None, rows)
+        else:
+            for cache, part in zip((keys, values), products.chunk(2, dim=-1), strict=True):
+                cache.index_copy_(0, rows, _split_heads(part, weights.n_decoder_heads))
 
 
 def decode_step(
@@ -108,36 +107,56 @@ def decode_step(
         attended = F.scaled_dot_product_attention(
             query, keys[:n_rows, :, :length], values[:n_rows, :, :length], attn_mask=visible
         )
-        hidden = hidden + layer.out(_merge_heads(attended))
+        hidden = layer.out.added(hidden, _merge_heads(attended))
         query = _split_heads(layer.cross_query(layer.cross_norm(hidden)), n_heads)
         attended = F.scaled_dot_product_attention(
             query, caches.cross_keys[index][:n_rows], caches.cross_values[index][:n_rows]
         )
-        hidden = hidden + layer.cross_out(_merge_heads(attended))
-        hidden = hidden + _feed_forward(layer, hidden)
+        hidden = layer.cross_out.added(hidden, _merge_heads(attended))
+        hidden = _feed_forward(layer, hidden)
     return logits_of(weights, hidden[:, 0])
 
 
 def decode_rows(
     weights: Weights, caches: Caches, tokens: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor
 ) -> torch.Tensor:
-    """As `decode_step`, for any rows, on a GPU; each text's attention looks at its own positions only."""
+    """Tokens at `positions` of any rows, on a GPU → hidden states (token, width).
+
+    A row may have several tokens, whose positions then follow each other. Each token's attention looks at the text up to itself only,
+    and in the last row, which takes what pads a batch, at nothing.
+    """
     from whisper_server.engines.torch.row_attention import Scales, attend  # Triton, which a CPU does not have
 
-    lengths, audio_lengths = positions + 1, torch.full_like(positions, N_AUDIO_POSITIONS)
+    is_used = rows < len(caches.self_keys[0]) - 1
+    lengths, audio_lengths = (positions + 1) * is_used, N_AUDIO_POSITIONS * is_used
     hidden = F.embedding(tokens, weights.token_embedding) + F.embedding(positions, weights.decoder_positions)
     for index, layer in enumerate(weights.decoder_layers):
         query, key, value = layer.qkv.after_norm(layer.norm, hidden).chunk(3, dim=-1)
         keys, values = caches.self_keys[index], caches.self_values[index]
         keys[rows, :, positions] = key.unflatten(1, (weights.n_decoder_heads, -1))
         values[rows, :, positions] = value.unflatten(1, (weights.n_decoder_heads, -1))
-        hidden = hidden + layer.out(attend(query, keys, values, rows, lengths))
+        hidden = layer.out.added(hidden, attend(query, keys, values, rows, lengths))
         query = layer.cross_query(layer.cross_norm(hidden))
         scales = Scales(*caches.cross_scales[index]) if caches.cross_scales else None
         keys, values = caches.cross_keys[index], caches.cross_values[index]
-        hidden = hidden + layer.cross_out(attend(query, keys, values, rows, audio_lengths, scales))
-        hidden = hidden + _feed_forward(layer, hidden)
-    return logits_of(weights, hidden)
+        hidden = layer.cross_out.added(hidden, attend(query, keys, values, rows, audio_lengths, scales))
+        hidden = _feed_forward(layer, hidden)
+    return hidden
+
+
+def read_prompts(
+    weights: Weights, caches: Caches, rows: torch.Tensor, tokens: torch.Tensor, *, by_rows: bool
+) -> torch.Tensor:
+    """Prompts (window, token) into the self-attention cache of `rows` → hidden states (window, token, width).
+
+    `by_rows`: on a GPU, without a copy of the rows' cross-attention cache.
+    """
+    if not by_rows:
+        return decode_known(weights, caches, rows, tokens, keep=True)[0]
+    n_windows, n_tokens = tokens.shape
+    positions = torch.arange(n_tokens, device=tokens.device).repeat(n_windows)
+    hidden = decode_rows(weights, caches, tokens.reshape(-1), positions, rows.repeat_interleave(n_tokens))
+    return hidden.view(n_windows, n_tokens, -1)
 
 
 def decode_known(
@@ -163,13 +182,14 @@ def decode_known(
         if keep:
             caches.self_keys[index][rows, :, :n_tokens] = key
             caches.self_values[index][rows, :, :n_tokens] = value
-        hidden = hidden + layer.out(_merge_heads(F.scaled_dot_product_attention(query, key, value, is_causal=True)))
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        hidden = layer.out.added(hidden, _merge_heads(attended))
         query = _split_heads(layer.cross_query(layer.cross_norm(hidden)), n_heads)
         key, value = caches.cross(index, rows)
         if heads and len(chosen := heads[index]):
             scores.append(query[:, chosen] @ key[:, chosen].transpose(-1, -2) * query.shape[-1] ** -0.5)
-        hidden = hidden + layer.cross_out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
-        hidden = hidden + _feed_forward(layer, hidden)
+        hidden = layer.cross_out.added(hidden, _merge_heads(F.scaled_dot_product_attention(query, key, value)))
+        hidden = _feed_forward(layer, hidden)
     return hidden, torch.cat(scores, dim=1) if scores else None
 
 
@@ -179,7 +199,8 @@ def logits_of(weights: Weights, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def _feed_forward(layer: Layer | DecoderLayer, hidden: torch.Tensor) -> torch.Tensor:
-    return layer.mlp_out.after_feed_in(layer.mlp_in, layer.mlp_norm, hidden)
+    """Hidden states with the layer's feed-forward part added."""
+    return layer.mlp_out.added_feed_forward(layer.mlp_in, layer.mlp_norm, hidden)
 
 
 def _clamped(hidden: torch.Tensor) -> torch.Tensor:

@@ -65,7 +65,7 @@ def _attend(
         total = total * shrink + tl.sum(shares, 0)
         sums = sums * shrink + shares[:, None] * values
         largest = larger
-    result = tl.sum(sums, 0) / total
+    result = tl.sum(sums, 0) / tl.maximum(total, 1e-30)  # 0 of no position
     if SCALED:
         result *= tl.load(value_scales_at + row * n_heads + head)
     tl.store(out_at + (text * n_heads + head) * WIDTH + column, result.to(out_at.dtype.element_ty))

@@ -134,7 +134,7 @@ class Scheduler:
     def _take(self, kind: type[Task], limit: int) -> list[Task]:
         """Tasks of a kind whose window is encoded and whose row decodes nothing; they leave the queue."""
         taken: list[Task] = []
-        rows: set[int] = set(self._texts) if kind is DecodeTask else set()
+        rows: set[int] = set() if kind is AlignTask else set(self._texts)
         for task in self._waiting:
             row = task.place.slot
             is_encoded = self._window_in_row.get(row) == task.place.window_id

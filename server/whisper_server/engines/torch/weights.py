@@ -38,17 +38,13 @@ class Linear:
         """Of the normalized values."""
         return self(norm(values))
 
-    def after_feed_in(self, first: Linear, norm: Norm, values: torch.Tensor) -> torch.Tensor:
-        """The second product of a feed-forward part: of GELU of the first one, of the normalized values.
+    def added(self, stream: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """The residual stream with this product of `values` added; what was given is not used any more."""
+        return stream + self(values)
 
-        In bfloat16 on a GPU cuBLAS computes GELU with the first product, by tanh: 0.26 of 5.1 ms per window on an H200. The
-        difference to the exact function is below bfloat16's rounding.
-        """
-        if values.dtype is not torch.bfloat16 or not values.is_cuda:
-            return self(F.gelu(first.after_norm(norm, values)))
-        rows = norm(values).reshape(-1, values.shape[-1])
-        product = torch._addmm_activation(first.bias, rows, first.weight.t(), use_gelu=True)  # noqa: SLF001 - no public name
-        return self(product.view(*values.shape[:-1], -1))
+    def added_feed_forward(self, first: Linear, norm: Norm, stream: torch.Tensor) -> torch.Tensor:
+        """The stream with a feed-forward part added, whose second product this is."""
+        return self.added(stream, activations(first, norm, stream))
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,19 @@ class Norm:
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         return F.layer_norm(values, self.weight.shape, self.weight, self.bias)
+
+
+def activations(first: Linear, norm: Norm, values: torch.Tensor) -> torch.Tensor:
+    """GELU of a feed-forward part's first product, of the normalized values.
+
+    In bfloat16 on a GPU cuBLAS computes GELU with the product, by tanh: 0.26 of 5.1 ms per window on an H200. The difference to
+    the exact function is below bfloat16's rounding.
+    """
+    if values.dtype is not torch.bfloat16 or not values.is_cuda:
+        return F.gelu(first.after_norm(norm, values))
+    rows = norm(values).reshape(-1, values.shape[-1])
+    product = torch._addmm_activation(first.bias, rows, first.weight.t(), use_gelu=True)  # noqa: SLF001 - no public name
+    return product.view(*values.shape[:-1], -1)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.aligning import Aligner
 from whisper_server.engines.torch.batches import Options
 from whisper_server.engines.torch.decoding import Decoding
+from whisper_server.engines.torch.residual import with_adding_products
 from whisper_server.engines.torch.scheduling import Scheduler
 from whisper_server.engines.torch.weights import Weights, load_weights
 from whisper_server.engines.torch.wire import (
@@ -75,9 +76,11 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
         weights = with_fp8_encoder(weights)
     if config.fp8_cache:
         _check_fp8(device, "VLLM_KV_CACHE_DTYPE", dtype_name)
-    n_slots = _n_slots(config, weights)
     is_recent = device.type == "cuda" and torch.cuda.get_device_capability(device) >= ROW_ATTENTION
     options = Options(row_attention=is_recent and _has_compiler(), fp8_cache=config.fp8_cache)
+    if device.type == "cpu" or (options.row_attention and dtype_name != "half"):
+        weights = with_adding_products(weights, encoder=not config.fp8_encoder)
+    n_slots = _n_slots(config, weights)
     decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions, options=options)
     pool = SharedAudioPool.opened(config.audio_pool_pid, config.audio_pool_descriptor, MAX_WINDOWS)
     windows = SharedSamples(pool, device)
