@@ -17,6 +17,7 @@ import obstore
 from obstore.store import S3Store
 
 from cluster_kit import tools
+from model_kit import token_server
 
 USER, PASSWORD = "reader", "right-password"
 BCRYPT_HASH = "$2b$04$rbCsGmC4PCmXdvJhcqdgDeP3itAee0g8F5FutDaNbtvo2RZI/xS5."
@@ -38,13 +39,29 @@ class Running:
 @contextmanager
 def registry(folder: Path) -> Iterator[Running]:
     """A registry that asks for USER's PASSWORD."""
-    tools.build(["registry"])
     folder.mkdir()
     (folder / "htpasswd").write_text(f"{USER}:{BCRYPT_HASH}\n")
+    with _registry(folder, folder / "data", f"{{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}") as running:
+        yield running
+
+
+@contextmanager
+def registry_with_tokens(folder: Path, data: Path) -> Iterator[Running]:
+    """A registry of what another one has below `data`, for which a server of tokens asks for USER's PASSWORD."""
+    folder.mkdir()
+    with token_server.serving(folder, {USER: PASSWORD}) as tokens:
+        described = f"realm: {tokens.realm}, service: {token_server.SERVICE}, issuer: {token_server.ISSUER}"
+        with _registry(folder, data, f"{{token: {{{described}, rootcertbundle: {tokens.certificate}}}}}") as running:
+            yield running
+
+
+@contextmanager
+def _registry(folder: Path, data: Path, auth: str) -> Iterator[Running]:
+    tools.build(["registry"])
     address = f"127.0.0.1:{_free_port()}"
     (folder / "config.yml").write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"http: {{addr: {address}}}\nauth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\n"
+        f"http: {{addr: {address}}}\nauth: {auth}\n"
     )
     with _process([str(tools.path("registry")), "serve", str(folder / "config.yml")], {}, address) as running:
         yield running
