@@ -138,6 +138,17 @@ def test_a_registry_that_asks_for_a_token_gets_one(
         assert {path.name for path in model_folder(settings).iterdir()} == {n for n in FILES if n != "README.md"}
 
 
+def test_a_password_is_sent_to_no_server_of_tokens_without_tls(oci: Running, data: Path, tmp_path: Path) -> None:
+    with registry_with_tokens(tmp_path / "registry", data, realm="http://tokens.example/token") as running:
+        config = docker_config(tmp_path / "docker", running.address, PASSWORD)
+        model_id = f"oci://{running.address}/team/demo:v1"
+        reason = refused(Settings(model_id=model_id, docker_config=config, hf_home=tmp_path / "hf"))
+    assert reason == (
+        f"MODEL_ID: {model_id} cannot be fetched: the registry gets its tokens at http://tokens.example/token, which is not https; "
+        "give the registry another realm"
+    )
+
+
 async def test_a_model_of_a_bucket_is_served(s3: Running, tmp_path: Path) -> None:
     settings = s3_settings(s3, tmp_path)
     engine, _ = await load(settings)
