@@ -143,7 +143,7 @@ def test_a_job_fills_the_volume_and_the_hub_may_be_gone_then(cached: Cached, fig
     def is_preloaded() -> bool:
         status = endpoint.document()["status"]
         seen.append(status.get("cache", {}))
-        return condition({"status": status}, "Preloaded")["status"] == "True"
+        return bool(condition({"status": status}, "Preloaded")["status"] == "True")
 
     endpoint.cluster.wait(is_preloaded, 120, "the volume has the model")
     n_sent, models = cached.hub.n_files_sent(), cached.models()

@@ -113,6 +113,8 @@ class Reconciler:
             deployed = await self._deployed(endpoint)
             preload = await self._preloads.state(endpoint, deployed)
             turn = self.image_turns.turn_of(key, document, endpoint, deployed)
+            # The first verdict on an endpoint is that of one that does not wait; a later one that its turn has come must differ.
+            inputs = replace(inputs, image_verdict=self.image_turns.verdict(key))
             try:
                 children = self._desired_children(endpoint, inputs, deployed, turn)
                 result = await self._preloads.apply(endpoint, children, deployed)

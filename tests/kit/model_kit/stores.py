@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ def _registry(folder: Path, data: Path, auth: str) -> Iterator[Running]:
         yield running
 
 
-def push(running: Running, repository: str, tag: str, layers: list[tuple[bytes, Mapping[str, object]]]) -> str:
+def push(running: Running, repository: str, tag: str, layers: Sequence[tuple[bytes, Mapping[str, object]]]) -> str:
     """Push an artifact as its clients do; a layer is its content and further fields of its descriptor. The digest."""
     base = f"{running.url}/v2/{repository}"
     with httpx.Client(auth=(USER, PASSWORD)) as client:

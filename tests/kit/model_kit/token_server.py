@@ -43,7 +43,7 @@ class TokenServer:
         refused = query["service"] != [SERVICE] or (authorization and not allowed)
         status = 401 if refused or not (allowed or name.startswith(PUBLIC)) else 200
         self.asked.append((scope, status))
-        access = [{"type": kind, "name": name, "actions": actions.split(",")}]
+        access: list[dict[str, object]] = [{"type": kind, "name": name, "actions": actions.split(",")}]
         return status, json.dumps({"token": self._token(access)} if status == 200 else {"details": "no"}).encode()
 
     def _token(self, access: list[dict[str, object]]) -> str:
