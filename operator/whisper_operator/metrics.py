@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,8 +18,7 @@ from whisper_runtime.metrics import PrefixedMetrics
 _SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-@dataclass(frozen=True, order=True)
-class EndpointState:
+class EndpointState(NamedTuple):
     """The condition Ready of an endpoint: `status` is True, False or Unknown."""
 
     namespace: str

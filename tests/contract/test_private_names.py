@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import kopf
 import multipart
 import pytest
 from aiohttp import ClientResponse, StreamReader, web
@@ -57,6 +58,7 @@ MODULES_OF_AIOHTTP = {
     "aiohttp.http_exceptions": {"HttpProcessingError", "LineTooLong"},
 }
 LOGGERS_OF_KOPF = {"kopf._core.engines.activities", "kopf._core.reactor.running"}
+MEMORIES_OF_KOPF = "kopf._core.reactor.inventory"
 NAMES_OF_VLLM = {
     "vllm.engine.arg_utils": {"AsyncEngineArgs"},
     "vllm.inputs.engine": {"mm_input", "tokens_input"},
@@ -184,7 +186,13 @@ def test_private_modules_are_named_where_listed_only() -> None:
         for path in TREES
         for name in re.findall(r"\b(?:aiohttp|kopf|kubernetes|vllm)(?:\.\w+)*\._[a-z][\w.]*", path.read_text())
     }
-    assert named == LOGGERS_OF_KOPF
+    assert named == LOGGERS_OF_KOPF | {MEMORIES_OF_KOPF}
+
+
+def test_kopf_keeps_no_memory_that_is_ephemeral() -> None:
+    parameters = inspect.signature(import_module(MEMORIES_OF_KOPF).ResourceMemories.recall).parameters
+    assert {"raw_body", "memobase", "noticed_by_listing", "ephemeral"} <= set(parameters)
+    assert "memories" in inspect.signature(kopf.spawn_tasks).parameters
 
 
 @pytest.mark.parametrize("name", sorted(LOGGERS_OF_KOPF))
@@ -233,5 +241,5 @@ def test_vllm_has_the_members(vllm_folder: Path, module: str) -> None:
 
 def test_the_page_has_every_name() -> None:
     names = {f"{owner.__name__}.{name}" for owner, name in PRIVATE_OF_AIOHTTP | UNDOCUMENTED_OF_AIOHTTP}
-    names |= LOGGERS_OF_KOPF | set(MODULES_OF_AIOHTTP) | set(NAMES_OF_VLLM)
+    names |= LOGGERS_OF_KOPF | {MEMORIES_OF_KOPF} | set(MODULES_OF_AIOHTTP) | set(NAMES_OF_VLLM)
     assert {name for name in names if f"`{name}`" not in PAGE} == set()

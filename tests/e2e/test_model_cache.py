@@ -124,10 +124,39 @@ def test_a_second_replica_finds_the_model(shared: Cached) -> None:
     assert _said(endpoint, second, "Converting") == 0
 
 
-def test_the_hub_may_be_gone_once_the_model_is_there(cached: Cached) -> None:
-    endpoint = cached.endpoint.up(cached.spec())
+def test_a_job_fills_the_volume_and_the_hub_may_be_gone_then(cached: Cached, figure: Figure) -> None:
+    endpoint = cached.endpoint
+    cached.hub.gives_weights.clear()
+    endpoint.apply(cached.spec(cache={"preload": True}))
+    messages = endpoint.expect(
+        120, Preloaded="False Preloading", Ready="False Preloading", Available="False Preloading"
+    )
+    assert f"fetches {hub.MODEL} into the volume of the cache" in messages["Preloaded"]
+    endpoint.cluster.wait(lambda: any(one.is_file for one in cached.hub.asked()), 120, "the Job's pod fetches")
+    (job,) = endpoint.cluster.find("jobs", endpoint.namespace)
+    assert not endpoint.cluster.find("deployments", endpoint.namespace)
+    assert endpoint.document()["status"]["cache"]["model"] == hub.MODEL
+    cached.hub.gives_weights.set()
+
+    seen: list[Document] = []
+
+    def is_preloaded() -> bool:
+        status = endpoint.document()["status"]
+        seen.append(status.get("cache", {}))
+        return bool(condition({"status": status}, "Preloaded")["status"] == "True")
+
+    endpoint.cluster.wait(is_preloaded, 120, "the volume has the model")
+    n_sent, models = cached.hub.n_files_sent(), cached.models()
+    assert any(path.endswith("/model.bin") for path in models)
+    endpoint.wait_until_current()
+    (first,) = endpoint.ready_pods()
+    assert _said(endpoint, first, "Converting") == 0
+    assert (cached.hub.n_files_sent(), cached.models()) == (n_sent, models)
+    assert not [one for one in endpoint.cluster.find("jobs", endpoint.namespace) if one["metadata"] == job["metadata"]]
+    figure(f"preloaded by Job {job['metadata']['name']}; status.cache was {max(seen, key=len)}")
+
     nobody = [{"name": "HF_ENDPOINT", "value": f"http://{cached.volume.node.host_address}:9"}]
-    endpoint.up(cached.spec(pod={"env": nobody}))
+    endpoint.up(cached.spec(cache={"preload": True}, pod={"env": nobody}))
     assert cached.heard() == normalised(SAID.text)
 
 

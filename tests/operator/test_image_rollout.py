@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from operator_kit.chosen import CPU_IMAGE, operator_settings
-from operator_kit.endpoints import parsed_endpoint
+from operator_kit.endpoints import make_stored_endpoint, parsed_endpoint
 from operator_kit.judgements import by_type, judged
 from operator_kit.situation import serving
 from whisper_operator.manifests import earlier_default, keeping, make_children
+from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.image_rollout import ImageRollout, Plan, Stage, planned
-from whisper_operator.reconcile.store import Key
+from whisper_operator.reconcile.image_turns import ImageTurns
+from whisper_operator.reconcile.store import Key, Store
+from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.settings import Settings
 from whisper_operator.snapshot import ImageHold
 from whisper_operator.status.events import events_between
@@ -59,14 +63,45 @@ def test_next_endpoint_is_enqueued_when_one_is_done_and_all_when_one_fails() -> 
     assert enqueued[-1] == C
 
 
+def test_failure_that_flaps_frees_no_turn() -> None:
+    rollout = ImageRollout(3, lambda key: None, lambda counts: None)
+    assert rollout.takes_turn(A, is_well=True)
+    rollout.keep_turn(A, is_stuck=True)
+    assert not rollout.takes_turn(B, is_well=True)
+    rollout.keep_turn(A, is_stuck=False)
+    assert rollout.takes_turn(A, is_well=True)  # its Deployment was put back by hand
+    assert not rollout.takes_turn(B, is_well=True)
+    rollout.set(A, None)
+    assert rollout.takes_turn(B, is_well=True)
+
+
+@pytest.mark.parametrize(("progressing", "goes_on"), [("True", True), ("False", False)])
+def test_operator_that_restarts_knows_which_endpoint_has_failed(progressing: str, *, goes_on: bool) -> None:
+    store, settings = Store(), dataclasses.replace(NEWER, image_rollout_at_once=3)
+    turns = ImageTurns(settings, store, Metrics(), lambda key: None)
+    endpoint = make_stored_endpoint(CPU, name="speech")
+    condition = {"type": "Progressing", "status": progressing}
+    store.put({**endpoint, "status": {"conditions": [{"type": "Available", "status": "True"}, condition]}})
+    rolling = deployed(CPU, settings, deployed=deployed(CPU, operator_settings()), in_turn=True)
+    store.put({**rolling, "metadata": {**rolling["metadata"], "uid": "u", "resourceVersion": "1"}})
+    turns.resume()
+    other = make_stored_endpoint(CPU, name="other")
+    status = {"conditions": [{"type": "Available", "status": "True"}]}
+    before = deployed(CPU, operator_settings(), name="other")
+    turn = turns.turn_of(Key("team-a", "other"), {**other, "status": status}, parse_endpoint(other), before)
+    assert (turn.hold is None) is goes_on
+
+
 def test_no_endpoint_waits_where_all_go_at_once() -> None:
     rollout = ImageRollout(0, lambda key: None, lambda counts: None)
     assert all(rollout.takes_turn(key, is_well=False) for key in (A, B, C))
     assert rollout.verdict(C) == (False, "")
 
 
-def deployed(spec: Document, settings: Settings, **more: Any) -> Document:
-    made = make_children(parsed_endpoint(spec), settings, served_kinds=frozenset(), ingress_controller="", **more)
+def deployed(spec: Document, settings: Settings, name: str = "speech", **more: Any) -> Document:
+    made = make_children(
+        parsed_endpoint(spec, name=name), settings, served_kinds=frozenset(), ingress_controller="", **more
+    )
     return next(child for child in made if child["kind"] == "Deployment")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import re
 from datetime import timedelta
@@ -13,6 +14,7 @@ from operator_kit.judgements import by_type, judged, short
 from operator_kit.live_objects import NOW, Document
 from operator_kit.situation import Situation
 from operator_kit.situations import SITUATIONS
+from whisper_operator.reconcile.kept_fields import kept_fields
 from whisper_operator.status import REASONS, events_between
 
 IDS = list(SITUATIONS)
@@ -40,6 +42,15 @@ def status_of(situation: Situation, **more: object) -> Document:
 @EACH
 def test_situation_gives_the_expected_conditions(situation: Situation) -> None:
     assert short(status_of(situation)) == situation.expected
+
+
+@EACH
+def test_status_needs_no_field_that_the_store_drops(situation: Situation) -> None:
+    there = situation.snapshot
+    slices = None if there.slices is None else tuple(map(kept_fields, there.slices))
+    preload = there.preload and dataclasses.replace(there.preload, pods=tuple(map(kept_fields, there.preload.pods)))
+    kept = dataclasses.replace(there, pods=tuple(map(kept_fields, there.pods)), slices=slices, preload=preload)
+    assert status_of(dataclasses.replace(situation, snapshot=kept)) == status_of(situation)
 
 
 @EACH

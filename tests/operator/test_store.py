@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from whisper_operator.names import ENDPOINT_LABEL
 from whisper_operator.reconcile.store import GONE_REMEMBERED, Identity, Key, Store, is_newer, owner_of
 from whisper_operator.snapshot import ChildKey
@@ -66,8 +68,63 @@ def test_older_version_is_ignored() -> None:
     assert store.put(owned("Deployment", "speech", 10)) == set()
     assert store.put(owned("Deployment", "speech", 9)) == set()
     assert store.changes(KEY) == n_changes
-    assert store.put(owned("Deployment", "speech", 11)) == {KEY}
+    assert store.put(owned("Deployment", "speech", 11, annotations={"a": "b"})) == {KEY}
     assert store.changes(KEY) > n_changes
+
+
+SLICE: dict[str, Any] = {
+    "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
+    "ports": [{"port": 8000}],
+}
+POD: dict[str, Any] = {
+    "spec": {"nodeName": "a", "containers": [{"name": "server", "image": "i", "env": [{"name": "A", "value": "1"}]}]},
+    "status": {"phase": "Running"},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "is_change"),
+    [
+        ("Deployment", {"metadata": {"managedFields": [1]}}, {"metadata": {"managedFields": [2]}}, False),
+        ("Deployment", {"spec": {"replicas": 1}}, {"spec": {"replicas": 2}}, True),
+        ("Deployment", {}, {"metadata": {"annotations": {"a": "b"}}}, True),
+        ("EndpointSlice", SLICE, {**SLICE, "metadata": {"annotations": {"last-change": "now"}}}, False),
+        ("EndpointSlice", SLICE, {"endpoints": [{**SLICE["endpoints"][0], "addresses": ["10.0.0.2"]}]}, False),
+        ("EndpointSlice", SLICE, {"endpoints": [{"conditions": {"ready": False}}]}, True),
+        ("EndpointSlice", SLICE, {**SLICE, "metadata": {"deletionTimestamp": "now"}}, True),
+        ("Pod", POD, {**POD, "spec": {**POD["spec"], "volumes": [{"name": "a"}]}}, False),
+        ("Pod", POD, {**POD, "spec": {**POD["spec"], "nodeName": "b"}}, True),
+        ("Pod", POD, {**POD, "status": {"phase": "Failed"}}, True),
+    ],
+)
+def test_only_a_change_of_what_is_read_counts(
+    kind: str, before: dict[str, Any], after: dict[str, Any], *, is_change: bool
+) -> None:
+    def versioned(version: int, fields: dict[str, Any]) -> dict[str, Any]:
+        made = labelled(kind, "speech", version=version)
+        return {**made, **fields, "metadata": {**made["metadata"], **fields.get("metadata", {})}}
+
+    store = Store()
+    assert store.put(versioned(1, before)) == {KEY}
+    n_changes = store.changes(KEY)
+    assert store.put(versioned(2, after)) == ({KEY} if is_change else set())
+    assert (store.changes(KEY) > n_changes) is is_change
+    found = store.cached(*identity(kind, "speech"))
+    assert found is not None
+    assert found.document["metadata"]["resourceVersion"] == "2"  # of the next merge patch
+    assert store.put(versioned(2, {})) == set()
+
+
+def test_readiness_follows_the_condition() -> None:
+    store = Store()
+    endpoint = document("WhisperEndpoint", "speech")
+    store.put(endpoint)
+    assert store.readiness() == {KEY: ("Unknown", "")}
+    ready = {"type": "Ready", "status": "True", "reason": "Ready"}
+    store.put(document("WhisperEndpoint", "speech", 2) | {"status": {"conditions": [ready]}})
+    assert store.readiness() == {KEY: ("True", "Ready")}
+    store.remove(identity("WhisperEndpoint", "speech"), "WhisperEndpoint-speech", "3")
+    assert store.readiness() == {}
 
 
 def test_late_event_of_a_deleted_object_is_ignored() -> None:
@@ -134,6 +191,7 @@ def test_deleted_objects_use_no_memory() -> None:
     assert not store._of
     assert not store._changes
     assert not store._objects
+    assert not store._readiness
 
 
 def test_resource_versions_are_compared_as_numbers() -> None:

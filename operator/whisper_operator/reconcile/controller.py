@@ -22,7 +22,6 @@ from whisper_operator.reconcile.store import Key, Store
 from whisper_operator.reconcile.watch_meter import WatchMeter
 from whisper_operator.reconcile.watcher import Watcher
 from whisper_operator.reconcile.work_queue import WorkQueue
-from whisper_operator.resource.fields import Document
 from whisper_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -152,11 +151,8 @@ class Controller:
         )
 
     def _states(self) -> Iterator[EndpointState]:
-        for key in self._store.endpoints():
-            document = self._store.endpoint(key) or {}
-            conditions = (document.get("status") or {}).get("conditions") or ()
-            ready: Document = next((one for one in conditions if one["type"] == "Ready"), {})
-            yield EndpointState(*key, ready.get("status", "Unknown"), ready.get("reason", ""))
+        for key, ready in self._store.readiness().items():
+            yield EndpointState(*key, *ready)
 
 
 async def run_until_first_ends(*parts: Coroutine[None, None, None]) -> None:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from whisper_operator import manifests
 from whisper_operator.kinds import DEPLOYMENT
+from whisper_operator.reconcile.inputs import truth_of
 from whisper_operator.reconcile.store import CachedObject, Key, Store, owner_of
 
 
@@ -78,16 +79,23 @@ class ImageRollout:
         for other in sorted(affected - {key}):
             self._enqueue(other)
 
+    def has_turn(self, key: Key) -> bool:
+        return self._stages.get(key) in (Stage.ROLLING, Stage.FAILED)
+
     def takes_turn(self, key: Key, *, is_well: bool) -> bool:
         """Whether an endpoint with an earlier default image gets the new one now; it rolls from then on."""
-        if not self._at_once:
+        if not self._at_once or self.has_turn(key):
             return True
-        if self._stages.get(key) not in (Stage.ROLLING, Stage.FAILED):
-            self.set(key, Stage.WAITING if is_well else Stage.UNWELL)
-            if key not in self._plan.turns:
-                return False
+        self.set(key, Stage.WAITING if is_well else Stage.UNWELL)
+        if key not in self._plan.turns:
+            return False
         self.set(key, Stage.ROLLING)
         return True
+
+    def keep_turn(self, key: Key, *, is_stuck: bool) -> None:
+        """The endpoint still rolls, or has failed. A failure lasts until it is ready: a condition that flaps for a moment frees no turn."""
+        has_failed = is_stuck or self._stages.get(key) is Stage.FAILED
+        self.set(key, Stage.FAILED if has_failed else Stage.ROLLING)
 
     def verdict(self, key: Key) -> tuple[bool, str]:
         """Whether the endpoint waits, and `namespace/name` of the endpoint that stops the rollout. Part of a reconciliation's inputs."""
@@ -95,12 +103,13 @@ class ImageRollout:
         return waits, "/".join(self._plan.stopped_by or ()) if waits else ""
 
     def resume(self, store: Store, images: Iterable[str]) -> None:
-        """After a restart: the Deployments that are under way to one of these images."""
+        """After a restart: the Deployments that are under way to one of these images, and those that are stuck there."""
         wanted = frozenset(images)
         for cached in store.of_kind(DEPLOYMENT.kind).values():
             key = _under_way(cached, wanted)
-            if key is not None:
-                self.set(key, Stage.ROLLING)
+            endpoint = None if key is None else store.endpoint(key)
+            if key is not None and endpoint is not None:
+                self.keep_turn(key, is_stuck=truth_of(endpoint.get("status") or {}, "Progressing") == "False")
 
 
 def _under_way(cached: CachedObject, images: frozenset[str]) -> Key | None:

@@ -5,15 +5,15 @@ Only endpoints that serve wait: without pods that serve there is nothing to lose
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
 
 from whisper_operator import manifests, names
 from whisper_operator.kinds import DEPLOYMENT
 from whisper_operator.manifests.documents import from_registry
 from whisper_operator.metrics import Metrics
-from whisper_operator.reconcile.image_rollout import ImageRollout, Stage
+from whisper_operator.reconcile.image_rollout import ImageRollout
 from whisper_operator.reconcile.inputs import truth_of
 from whisper_operator.reconcile.store import Key, Store
 from whisper_operator.resource.fields import Document
@@ -32,6 +32,17 @@ class Turn:
     """It keeps an earlier one."""
     is_staged: bool = False
     """It gets a new one in its turn."""
+
+
+class Outcome(Enum):
+    """What became of the endpoint's children."""
+
+    SENT = "sent"
+    """Applied, or to be tried again."""
+    REFUSED = "refused"
+    """The API server refuses one of them."""
+    INVALID = "invalid"
+    """The spec makes none."""
 
 
 class ImageTurns:
@@ -61,20 +72,24 @@ class ImageTurns:
         if not kept or truth_of(before, "Available") != "True":
             return Turn(self._settings)
         is_well = truth_of(before, "Progressing") != "False"
+        counts = is_well or self._rollout.has_turn(key)  # one that was unwell before says nothing of the image
         if self._rollout.takes_turn(key, is_well=is_well):
-            return Turn(self._settings, is_staged=is_well and self._settings.image_rollout_at_once > 0)
+            return Turn(self._settings, is_staged=counts and self._settings.image_rollout_at_once > 0)
         wanted = manifests.image_of(endpoint, self._settings)
         hold = ImageHold(kept=kept, wanted=wanted, stopped_by=self._rollout.verdict(key)[1])
         return Turn(manifests.keeping(self._settings, kept), hold)
 
-    def note(self, key: Key, new: dict[str, Any], turn: Turn) -> None:
+    def note(self, key: Key, new: Mapping[str, object], turn: Turn, outcome: Outcome) -> None:
         """Once the new status is known: whether an endpoint that got an image in its turn is done, or has failed."""
-        cached = self._store.cached(DEPLOYMENT.kind, key.namespace, names.child_name(key.name))
-        deployed = None if cached is None else cached.document
         if turn.hold is not None:
             return
-        if deployed is None or not manifests.staged_image(deployed) or manifests.has_rolled_out(deployed):
+        cached = self._store.cached(DEPLOYMENT.kind, key.namespace, names.child_name(key.name))
+        deployed = None if cached is None else cached.document
+        has_it = deployed is not None and bool(manifests.staged_image(deployed))
+        if turn.is_staged and not has_it and outcome is not Outcome.INVALID:
+            # An answer that got lost, or a conflict, says nothing of the Deployment: giving its turn away let two endpoints roll.
+            self._rollout.keep_turn(key, is_stuck=outcome is Outcome.REFUSED)
+        elif deployed is None or not has_it or manifests.has_rolled_out(deployed):
             self._rollout.set(key, None)
         else:
-            is_stuck = truth_of(new, "Progressing") == "False"
-            self._rollout.set(key, Stage.FAILED if is_stuck else Stage.ROLLING)
+            self._rollout.keep_turn(key, is_stuck=truth_of(new, "Progressing") == "False")

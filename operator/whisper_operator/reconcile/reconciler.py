@@ -21,7 +21,7 @@ from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.apply import DELETION_POLL_S, Applier, ApplyResult
 from whisper_operator.reconcile.cached_reader import CachedReader
-from whisper_operator.reconcile.image_turns import ImageTurns, Turn
+from whisper_operator.reconcile.image_turns import ImageTurns, Outcome, Turn
 from whisper_operator.reconcile.inputs import NO_CLASS, NO_RESULTS, Inputs, parsed, relevant_fields
 from whisper_operator.reconcile.preloads import Preloads
 from whisper_operator.reconcile.route_conflicts import RouteConflicts
@@ -113,6 +113,8 @@ class Reconciler:
             deployed = await self._deployed(endpoint)
             preload = await self._preloads.state(endpoint, deployed)
             turn = self.image_turns.turn_of(key, document, endpoint, deployed)
+            # The first verdict on an endpoint is that of one that does not wait; a later one that its turn has come must differ.
+            inputs = replace(inputs, image_verdict=self.image_turns.verdict(key))
             try:
                 children = self._desired_children(endpoint, inputs, deployed, turn)
                 result = await self._preloads.apply(endpoint, children, deployed)
@@ -180,8 +182,9 @@ class Reconciler:
         )
         if new != document.get("status"):
             await self._write(document, new, result)
-        if endpoint is not None:
-            self.image_turns.note(Key(endpoint.namespace, endpoint.name), new, turn)
+        outcome = Outcome.INVALID if problem else Outcome.REFUSED if result.refusals else Outcome.SENT
+        key = Key(document["metadata"]["namespace"], document["metadata"]["name"])
+        self.image_turns.note(key, new, turn, outcome)
         return built
 
     async def _write(self, document: Document, new: dict[str, Any], result: ApplyResult) -> None:

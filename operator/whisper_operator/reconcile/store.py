@@ -1,7 +1,7 @@
 """The cache of endpoints, their children and their pods.
 
-Documents are stored as JSON text without managedFields (a thousand endpoints take tens of megabytes) and parsed on
-request. Older versions are ignored, so that events, lists and answers may arrive in any order. No API calls here.
+Documents are stored as JSON text with the fields that `kept_fields` names (a thousand endpoints take tens of megabytes) and
+parsed on request. Older versions are ignored, so that events, lists and answers may arrive in any order. No API calls here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from whisper_operator import names
 from whisper_operator.kinds import ENDPOINT, ENDPOINT_SLICE, OBSERVED, POD, Kind
+from whisper_operator.reconcile.kept_fields import kept_fields
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import ChildKey
 
@@ -43,7 +44,16 @@ class CachedObject(NamedTuple):
     @property
     def document(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.packed)
+        if self.version:
+            found["metadata"]["resourceVersion"] = self.version
         return found
+
+
+class Readiness(NamedTuple):
+    """The condition Ready of an endpoint."""
+
+    status: str
+    reason: str
 
 
 GONE_REMEMBERED = 4096
@@ -57,10 +67,11 @@ class Store:
         self._objects: dict[Identity, CachedObject] = {}
         self._of: defaultdict[Key, set[Identity]] = defaultdict(set)
         self._changes: defaultdict[Key, int] = defaultdict(int)
+        self._readiness: dict[Key, Readiness] = {}
         self._gone: OrderedDict[str, str] = OrderedDict()
 
     def put(self, document: Document) -> set[Key]:
-        """Stores the object if it is newer. Returns the affected endpoints; none if nothing is new."""
+        """Stores the object if it is newer. Returns the affected endpoints; none if no field that is kept is new."""
         metadata = document["metadata"]
         identity = Identity(document["kind"], metadata.get("namespace", ""), metadata["name"])
         uid, version = metadata.get("uid", ""), metadata.get("resourceVersion", "")
@@ -68,9 +79,14 @@ class Store:
         last = self._gone.get(uid) if old is None or old.uid != uid else old.version
         if last is not None and not is_newer(version, last):
             return set()
-        kept = {key: value for key, value in metadata.items() if key != "managedFields"}
-        packed = json.dumps({**document, "metadata": kept}, separators=(",", ":")).encode()
-        return self._replace(identity, CachedObject(uid, version, owner_of(document), packed))
+        packed = json.dumps(kept_fields(document), separators=(",", ":")).encode()
+        new = CachedObject(uid, version, owner_of(document), packed)
+        if old is not None and old.packed == packed:
+            self._objects[identity] = new
+            return set()
+        if identity.kind == ENDPOINT.kind:
+            self._readiness[Key(identity.namespace, identity.name)] = readiness_of(document)
+        return self._replace(identity, new)
 
     def remove(self, identity: Identity, uid: str, version: str) -> set[Key]:
         """Removes an object that was deleted, or lost our labels, at this version. Returns the affected endpoints."""
@@ -80,6 +96,8 @@ class Store:
         old = self._objects.get(identity)
         if old is None or old.uid != uid:
             return set()
+        if identity.kind == ENDPOINT.kind:
+            del self._readiness[Key(identity.namespace, identity.name)]
         return self._replace(identity, None)
 
     def _replace(self, identity: Identity, new: CachedObject | None) -> set[Key]:
@@ -110,9 +128,11 @@ class Store:
 
     def endpoints(self) -> Iterator[Key]:
         """All endpoints."""
-        for identity in list(self._objects):
-            if identity.kind == ENDPOINT.kind:
-                yield Key(identity.namespace, identity.name)
+        yield from list(self._readiness)
+
+    def readiness(self) -> Mapping[Key, Readiness]:
+        """Of all endpoints, without parsing any: metrics need it at every scrape."""
+        return self._readiness
 
     def endpoint(self, key: Key) -> dict[str, Any] | None:
         cached = self._objects.get(Identity(ENDPOINT.kind, *key))
@@ -154,6 +174,12 @@ def is_newer(version: str, than: str) -> bool:
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than
+
+
+def readiness_of(endpoint: Document) -> Readiness:
+    conditions = (endpoint.get("status") or {}).get("conditions") or ()
+    ready: Document = next((one for one in conditions if one["type"] == "Ready"), {})
+    return Readiness(ready.get("status", "Unknown"), ready.get("reason", ""))
 
 
 def owner_of(document: Document) -> Key | None:

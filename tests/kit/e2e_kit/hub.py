@@ -23,6 +23,8 @@ MODEL = "team/whisper-small"
 PRIVATE_MODEL = "team/whisper-private"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_right"
+WEIGHTS = "model.safetensors"
+HELD_LIMIT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Hub:
     """A hub that is up. Safe to read from any thread."""
 
     url: str
+    gives_weights: threading.Event = field(default_factory=threading.Event)
+    """While it is not set, answers with WEIGHTS wait."""
     _asked: list[Asked] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +68,7 @@ def running(address: str) -> Iterator[Hub]:
     """A hub at a free port of `address`: MODEL for every client, PRIVATE_MODEL for clients with TOKEN, nothing else."""
     server = _Server((address, 0), _Handler)
     hub = Hub(f"http://{address}:{server.server_address[1]}")
+    hub.gives_weights.set()
     server.hub = hub  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -105,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if not is_head:
+            if self.path.endswith(WEIGHTS):
+                self.server.hub.gives_weights.wait(HELD_LIMIT_S)  # type: ignore[attr-defined]
             self.wfile.write(body)
 
     def _found(self, path: Path) -> tuple[int, dict[str, str], bytes]:

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import obstore
 from obstore.store import S3Store
 
 from cluster_kit import tools
+from model_kit import token_server
 
 USER, PASSWORD = "reader", "right-password"
 BCRYPT_HASH = "$2b$04$rbCsGmC4PCmXdvJhcqdgDeP3itAee0g8F5FutDaNbtvo2RZI/xS5."
@@ -38,19 +39,35 @@ class Running:
 @contextmanager
 def registry(folder: Path) -> Iterator[Running]:
     """A registry that asks for USER's PASSWORD."""
-    tools.build(["registry"])
     folder.mkdir()
     (folder / "htpasswd").write_text(f"{USER}:{BCRYPT_HASH}\n")
+    with _registry(folder, folder / "data", f"{{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}") as running:
+        yield running
+
+
+@contextmanager
+def registry_with_tokens(folder: Path, data: Path, realm: str = "") -> Iterator[Running]:
+    """A registry of what another one has below `data`, for which a server of tokens, at `realm`, asks for USER's PASSWORD."""
+    folder.mkdir()
+    with token_server.serving(folder, {USER: PASSWORD}) as tokens:
+        described = f"realm: {realm or tokens.realm}, service: {token_server.SERVICE}, issuer: {token_server.ISSUER}"
+        with _registry(folder, data, f"{{token: {{{described}, rootcertbundle: {tokens.certificate}}}}}") as running:
+            yield running
+
+
+@contextmanager
+def _registry(folder: Path, data: Path, auth: str) -> Iterator[Running]:
+    tools.build(["registry"])
     address = f"127.0.0.1:{_free_port()}"
     (folder / "config.yml").write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"http: {{addr: {address}}}\nauth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\n"
+        f"http: {{addr: {address}}}\nauth: {auth}\n"
     )
     with _process([str(tools.path("registry")), "serve", str(folder / "config.yml")], {}, address) as running:
         yield running
 
 
-def push(running: Running, repository: str, tag: str, layers: list[tuple[bytes, Mapping[str, object]]]) -> str:
+def push(running: Running, repository: str, tag: str, layers: Sequence[tuple[bytes, Mapping[str, object]]]) -> str:
     """Push an artifact as its clients do; a layer is its content and further fields of its descriptor. The digest."""
     base = f"{running.url}/v2/{repository}"
     with httpx.Client(auth=(USER, PASSWORD)) as client:

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from model_kit.demo import DEMO
-from model_kit.stores import PASSWORD, REGION, USER, Running, bucket_store, push, registry, upload
+from model_kit.stores import (
+    PASSWORD,
+    REGION,
+    USER,
+    Running,
+    bucket_store,
+    push,
+    registry,
+    registry_with_tokens,
+    upload,
+)
 from whisper_server.engines import load
 from whisper_server.engines.model_folder import model_folder
 from whisper_server.errors import StartError
@@ -25,15 +35,24 @@ TITLE = "org.opencontainers.image.title"
 
 
 @pytest.fixture(scope="module")
-def oci(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("oci") / "registry" / "data"
+
+
+@pytest.fixture(scope="module")
+def oci(data: Path) -> Iterator[Running]:
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar"}
-    with registry(tmp_path_factory.mktemp("oci") / "registry") as running:
-        push(
-            running,
-            "team/demo",
-            "v1",
-            [(content, {**layer, "annotations": {TITLE: name}}) for name, content in FILES.items()],
-        )
+    layers = [(content, {**layer, "annotations": {TITLE: name}}) for name, content in FILES.items()]
+    with registry(data.parent) as running:
+        for repository in ("team/demo", "public/demo"):
+            push(running, repository, "v1", layers)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def with_tokens(oci: Running, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The same artifacts, for which the registry sends its clients to a server of tokens."""
+    with registry_with_tokens(tmp_path_factory.mktemp("tokens") / "registry", data) as running:
         yield running
 
 
@@ -93,6 +112,40 @@ def test_a_registry_that_refuses_is_named(oci: Running, tmp_path: Path, password
     assert reason == (
         f"DOCKER_CONFIG: {model_id} cannot be fetched: the registry refuses the password, or there is none (401); "
         "put one for this registry into config.json, and check that it may pull"
+    )
+
+
+@pytest.mark.parametrize(
+    ("repository", "password", "refusal"),
+    [
+        ("team/demo", PASSWORD, ""),
+        ("public/demo", None, ""),
+        ("team/demo", None, "the registry refuses the password, or there is none (401)"),
+        ("team/demo", "wrong", "the registry refuses the password, or there is none (401)"),
+        ("public/demo", "wrong", "the registry refuses the password, or there is none (401)"),
+    ],
+)
+def test_a_registry_that_asks_for_a_token_gets_one(
+    with_tokens: Running, tmp_path: Path, repository: str, password: str | None, refusal: str
+) -> None:
+    """As Docker Hub and GHCR do: the token comes from another server, for the password or, of what is public, for none."""
+    config = docker_config(tmp_path / "docker", with_tokens.address, password) if password else tmp_path
+    model_id = f"oci://{with_tokens.address}/{repository}:v1"
+    settings = Settings(model_id=model_id, docker_config=config, hf_home=tmp_path / "hf")
+    if refusal:
+        assert f"DOCKER_CONFIG: {model_id} cannot be fetched: {refusal}" in refused(settings)
+    else:
+        assert {path.name for path in model_folder(settings).iterdir()} == {n for n in FILES if n != "README.md"}
+
+
+def test_a_password_is_sent_to_no_server_of_tokens_without_tls(oci: Running, data: Path, tmp_path: Path) -> None:
+    with registry_with_tokens(tmp_path / "registry", data, realm="http://tokens.example/token") as running:
+        config = docker_config(tmp_path / "docker", running.address, PASSWORD)
+        model_id = f"oci://{running.address}/team/demo:v1"
+        reason = refused(Settings(model_id=model_id, docker_config=config, hf_home=tmp_path / "hf"))
+    assert reason == (
+        f"MODEL_ID: {model_id} cannot be fetched: the registry gets its tokens at http://tokens.example/token, which is not https; "
+        "give the registry another realm"
     )
 
 

@@ -33,6 +33,9 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 DOCKER_HUB = ("docker.io", "registry-1.docker.io")
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 LOOPBACK = ("localhost", "127.0.0.1")
+BEARER = re.compile(r"(?:^|[\s,])bearer\s+(.+)", re.IGNORECASE)
+"""Of WWW-Authenticate, as Docker Hub, GHCR, GitLab, Quay and Harbor ask for tokens (distribution/docs/spec/auth/token.md)."""
+PARAMETER = re.compile(r'([a-z_]+)=(?:"([^"]*)"|([^\s,"]+))')
 
 
 class RegistryClient:
@@ -80,20 +83,32 @@ class RegistryClient:
         raise _refused(response.status_code)
 
     def _authorized(self, challenge: str) -> dict[str, str]:
-        """The header that answers the registry's challenge (distribution/docs/spec/auth/token.md)."""
+        """The header that answers the registry's challenge: its own password, or a token that another server gives for it."""
         basic = {"Authorization": f"Basic {self._password}"} if self._password else {}
-        if not challenge.lower().startswith("bearer"):
+        bearer = BEARER.search(challenge)
+        if bearer is None:
             return basic
-        asked = dict(re.findall(r'([a-z]+)="([^"]*)"', challenge))
-        query = httpx.QueryParams({key: asked[key] for key in ("service", "scope") if key in asked})
-        with closing(get(f"{asked.get('realm', '')}?{query}", basic)) as response:
+        asked = {key: quoted or plain for key, quoted, plain in PARAMETER.findall(bearer[1])}
+        realm = httpx.URL(asked.get("realm", ""))
+        if not (realm.scheme == "https" or (realm.scheme == "http" and realm.host in LOOPBACK)):
+            raise FetchError(
+                f"the registry gets its tokens at {str(realm) or 'no address'}, which is not https",
+                "give the registry another realm",
+            )
+        query = {key: asked[key] for key in ("service", "scope") if key in asked}
+        with closing(get(str(realm.copy_merge_params(query)), basic)) as response:
             if not response.is_success:
                 raise _refused(response.status_code)
             try:
                 answer = json.loads(response.read())
-            except (ValueError, httpx.HTTPError) as error:
+            except httpx.HTTPError as error:
                 raise ConnectionLost(error) from error
-        return {"Authorization": f"Bearer {answer.get('token') or answer.get('access_token')}"}
+            except ValueError:
+                answer = None
+        token = (answer.get("token") or answer.get("access_token")) if isinstance(answer, dict) else None
+        if not token:
+            raise FetchError(f"{realm.host}, where the registry gets its tokens, gives none", "check that server's log")
+        return {"Authorization": f"Bearer {token}"}
 
 
 def _refused(status: int) -> FetchError:
