@@ -131,6 +131,7 @@ class OurPipeline:
         dtype: str = "float32",
         pads_all: bool = False,
         fallback_temperatures: tuple[float, ...] = GREEDY_TWICE,
+        is_multilingual: bool = True,
     ) -> None:
         """`mel_frames` is for windows without timestamps, with `pads_all` for all."""
         config = Ctranslate2Config(
@@ -143,7 +144,7 @@ class OurPipeline:
             mel_frames=mel_frames,
         )
         self._engine = Ctranslate2Engine(config)
-        self._tokenizer = WhisperTokenizer.from_folder(checkpoint, is_multilingual=True)
+        self._tokenizer = WhisperTokenizer.from_folder(checkpoint, is_multilingual=is_multilingual)
         self._observed = _ObservedEngine(self._engine, self._tokenizer, pads_all=pads_all)
         self._fallback_temperatures = fallback_temperatures
 
