@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import soxr
 from accuracy import Result
-from accuracy_cores_plan import FLOAT32, NO_TIMES, REFERENCE, UNPADDED, Task
+from accuracy_cores_plan import FLOAT32, NO_CONTEXT, NO_TIMES, REFERENCE, UNPADDED, Task
 from accuracy_systems import PEERS
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from openai_whisper import OpenAiWhisper
@@ -83,10 +83,12 @@ class Systems:
             model = WhisperModel(str(base_ctranslate2()), device="cpu", compute_type=dtype, cpu_threads=1)
             self._loaded[key] = model, BatchedInferencePipeline(model)
         model, batched = self._loaded[key]
-        options: dict[str, Any] = dict(PEERS[name.removesuffix(NO_TIMES)])
+        options: dict[str, Any] = dict(PEERS[name.removesuffix(NO_TIMES).removesuffix(NO_CONTEXT)])
         transcribe = batched.transcribe if "batch_size" in options else model.transcribe
         if name.endswith(NO_TIMES):
             options["without_timestamps"] = True
+        if name.endswith(NO_CONTEXT):
+            options["condition_on_previous_text"] = False
         segments, _ = transcribe(samples, language=language, **options)
         return "".join(segment.text for segment in segments)
 
