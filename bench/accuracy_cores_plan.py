@@ -15,6 +15,8 @@ FLOAT32 = ", float32"
 NO_TIMES = ", without timestamps"
 NO_CONTEXT = ", without previous text"
 """faster-whisper gives each window the text before it, unless it is batched; this server never does."""
+CONTEXT = ", with previous text"
+"""This server with `condition_on_previous_text`."""
 REFERENCE = "openai/whisper"
 CLIP_BATCH = 10
 """Clips of a task: each takes about a second."""
@@ -38,7 +40,7 @@ PLANS: Mapping[str, Plan] = {
     "clips": Plan((*_OURS, _GREEDY), ("clips",)),
     "music": Plan((*_OURS, "ours chunking_strategy=auto", _GREEDY, _BATCHED), ("instrumental",), ("en",)),
     "padding": Plan((f"ours json{UNPADDED}", f"{_GREEDY}{NO_TIMES}"), ("long", "clips")),
-    "context": Plan((f"{_GREEDY}{NO_CONTEXT}",), ("long",)),
+    "context": Plan((*(f"{name}{CONTEXT}" for name in _OURS), f"{_GREEDY}{NO_CONTEXT}"), ("long",)),
     "float32": Plan(tuple(f"{name}{FLOAT32}" for name in (*_OURS, _GREEDY, _BATCHED)), ("long",), ("es", "it", "en")),
     "more clips": Plan((_BATCHED, "ours chunking_strategy=auto"), ("clips",)),
     "float32 clips": Plan((f"ours json{FLOAT32}", f"{_GREEDY}{FLOAT32}"), ("clips",), ("es", "en")),

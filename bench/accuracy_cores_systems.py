@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import soxr
 from accuracy import Result
-from accuracy_cores_plan import FLOAT32, NO_CONTEXT, NO_TIMES, REFERENCE, UNPADDED, Task
+from accuracy_cores_plan import CONTEXT, FLOAT32, NO_CONTEXT, NO_TIMES, REFERENCE, UNPADDED, Task
 from accuracy_systems import PEERS
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from openai_whisper import OpenAiWhisper
@@ -60,8 +60,12 @@ class Systems:
             return str(self._reference().transcribe(samples, options={"language": language})["text"])
         if name.startswith("ours"):
             pipeline = self._pipeline(dtype, is_padded=not name.endswith(UNPADDED))
-            options = OURS[name.removesuffix(UNPADDED)]
-            return self._runner.run(pipeline.transcript(samples, replace(options, language=language))).text
+            options = replace(
+                OURS[name.removesuffix(UNPADDED).removesuffix(CONTEXT)],
+                language=language,
+                condition_on_previous_text=name.endswith(CONTEXT),
+            )
+            return self._runner.run(pipeline.transcript(samples, options)).text
         return self._faster_whisper(name, dtype, samples, language)
 
     def _pipeline(self, dtype: str, *, is_padded: bool) -> OurPipeline:
