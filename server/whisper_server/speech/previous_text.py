@@ -14,7 +14,7 @@ from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS, WhisperTokenizer
 from whisper_server.whisper.transcript import WindowTranscript
 
 MAX_CHARACTERS = 1_000
-"""Of earlier text: 223 tokens of Latin letters are about as many; what is more is cut off as tokens."""
+"""Of earlier text: 223 tokens of Latin letters are about as many; the rest is cut off as tokens."""
 STEP_TOKENS = 16
 """The earlier text has a multiple of so many tokens: CTranslate2 decodes only prompts of one length together."""
 

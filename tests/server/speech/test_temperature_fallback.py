@@ -56,7 +56,8 @@ def test_unlikely_text_is_doubtful_above_fallback_threshold() -> None:
     [
         (0.005, -0.4, 1.8, 0.3),  # " Vous êtes maintenant en ligne.", which the detector finds at 0.4
         (0.005, -1.1, 1.8, 0.5),
-        (0.08, -0.4, 1.8, 0.5),  # music
+        (0.08, -0.4, 1.8, 0.5),
+        (0.046, -0.4, 30.0, 0.5),  # music
         (0.4, -0.4, 1.2, 0.3),  # a single word
         (0.7, -0.4, 1.8, 0.6),
     ],
