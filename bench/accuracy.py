@@ -159,8 +159,9 @@ def _sum(results: Sequence[Result]) -> Errors:
     return sum((result.errors for result in results), Errors())
 
 
-def _order(key: tuple[str, str]) -> tuple[int, int]:
-    return SETS.index(key[0]), SYSTEMS.index(key[1])
+def _order(key: tuple[str, str]) -> tuple[int, int, str]:
+    name = next((name for name in SYSTEMS if key[1].startswith(name)), "")
+    return SETS.index(key[0]), SYSTEMS.index(name) if name else len(SYSTEMS), key[1]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ the first call (3 GB on Linux, because the index has no torch without CUDA). Not
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,9 @@ _LEFT_OUT = 'triton; sys_platform == "never"'
 
 
 def python() -> Path:
-    """The Python that has openai/whisper; installed at the first call. Raises PackageUnavailable."""
+    """The Python that has openai/whisper: OPENAI_WHISPER_PYTHON, else installed at the first call. Raises PackageUnavailable."""
+    if given := os.environ.get("OPENAI_WHISPER_PYTHON"):
+        return Path(given)
     folder = cache_folder() / f"openai-whisper-{VERSION}-torch-{TORCH_VERSION}"
     uv = [sys.executable, "-m", "uv"]
     with made_once(folder) as unfinished:

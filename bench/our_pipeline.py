@@ -1,6 +1,6 @@
 """This server's pipeline in process, on the CPU engine, with what it asks of the engine and what it gets.
 
-For `reference`; benchmarks of the server itself go over HTTP.
+For `reference`, `padding` and `accuracy_cores`; benchmarks of the server itself go over HTTP.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from whisper_server.whisper.engine_protocol import (
     ModelFacts,
 )
 from whisper_server.whisper.tokens import WhisperTokenizer
-from whisper_server.whisper.transcript import Options, Samples
+from whisper_server.whisper.transcript import Options, Samples, Transcript
 
 MAX_WINDOW_S = 30.0
 N_TEXT_POSITIONS = 448
+GREEDY_TWICE = (0.0, 0.0)
+"""As the reference is asked: a window that falls back is decoded again, and nothing is sampled."""
 
 
 @dataclass
@@ -128,6 +130,8 @@ class OurPipeline:
         *,
         dtype: str = "float32",
         pads_all: bool = False,
+        fallback_temperatures: tuple[float, ...] = GREEDY_TWICE,
+        is_multilingual: bool = True,
     ) -> None:
         """`mel_frames` is for windows without timestamps, with `pads_all` for all."""
         config = Ctranslate2Config(
@@ -140,14 +144,17 @@ class OurPipeline:
             mel_frames=mel_frames,
         )
         self._engine = Ctranslate2Engine(config)
-        self._tokenizer = WhisperTokenizer.from_folder(checkpoint, is_multilingual=True)
+        self._tokenizer = WhisperTokenizer.from_folder(checkpoint, is_multilingual=is_multilingual)
         self._observed = _ObservedEngine(self._engine, self._tokenizer, pads_all=pads_all)
+        self._fallback_temperatures = fallback_temperatures
 
     async def __aenter__(self) -> Self:
         await self._engine.start()
-        # Greedy twice, as the reference is asked: a window that falls back is decoded again, and nothing is sampled.
         policy = DecodingPolicy(
-            beam_size=1, fallback_temperatures=(0.0, 0.0), max_new_tokens=0, n_text_positions=N_TEXT_POSITIONS
+            beam_size=1,
+            fallback_temperatures=self._fallback_temperatures,
+            max_new_tokens=0,
+            n_text_positions=N_TEXT_POSITIONS,
         )
         self._transcriber = Transcriber(
             self._observed,
@@ -164,9 +171,12 @@ class OurPipeline:
 
     async def hear(self, samples: Samples, language: str, *, timestamps: bool) -> Heard:
         """The recording with segments and words, or its text alone."""
-        self._observed.windows, self._observed.language = [], language
-        options = Options(language=language, timestamps=timestamps, words=timestamps)
-        async with self._transcriber.transcribe(samples, options) as transcription:
-            transcript = await transcription.transcript()
+        transcript = await self.transcript(samples, Options(language=language, timestamps=timestamps, words=timestamps))
         words = [(word.word, word.start_s, word.end_s) for word in transcript.words]
         return Heard(transcript.text, words, self._observed.windows)
+
+    async def transcript(self, samples: Samples, options: Options) -> Transcript:
+        """The recording as the server has it before it is written in a format."""
+        self._observed.windows, self._observed.language = [], options.language or ""
+        async with self._transcriber.transcribe(samples, options) as transcription:
+            return await transcription.transcript()

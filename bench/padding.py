@@ -1,6 +1,6 @@
 """Windows padded as the CPU engine pads those without timestamps beside windows of 30 s: word errors, times, CPU seconds.
 
-Whisper base in int8, this server's pipeline in process, language given. Prompts, and recordings of 5 to 28 s made of
+Whisper base (or tiny.en) in int8, this server's pipeline in process, language given. Prompts, and recordings of 5 to 28 s made of
 prompts with pauses; none of the prompts is among the first hundred of `real_kit.speech.clips`, which other benches score.
 PYTHONPATH=demo:tests/kit python bench/padding.py [--clips 20 --joined 20 --languages en,es]
 """
@@ -24,7 +24,8 @@ from our_pipeline import Heard, OurPipeline
 
 from real_kit.scores import Errors, errors
 from real_kit.speech import LANGUAGES, RATE_HZ, Recording, Sentence, Sound, clips, silence
-from real_kit.weights import base_checkpoint
+from real_kit.weights import tiny_en_ctranslate2
+from whisper_base import base_ctranslate2
 from whisper_server.engines.ctranslate2.engine import N_MEL_FRAMES, padded_mel_frames
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
@@ -77,8 +78,11 @@ async def run(args: argparse.Namespace, cache: Path) -> None:
     languages = args.languages.split(",")
     rows: dict[tuple[str, str], Row] = defaultdict(Row)
     differences: list[float] = []
+    is_english = args.model == "tiny.en"
+    folder = tiny_en_ctranslate2() if is_english else base_ctranslate2()
     pipelines = [
-        OurPipeline(base_checkpoint(), cache, 1, frames, dtype="int8", pads_all=True) for frames in PADDINGS.values()
+        OurPipeline(folder, cache, 1, frames, dtype="int8", pads_all=True, is_multilingual=not is_english)
+        for frames in PADDINGS.values()
     ]
     async with pipelines[0], pipelines[1]:
         for language in languages:
@@ -108,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=20, help="per language")
     parser.add_argument("--joined", type=int, default=20, help="recordings of several prompts, per language")
+    parser.add_argument("--model", choices=("base", "tiny.en"), default="base")
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     args = parser.parse_args()
     print(machine())

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from our_pipeline import Heard, OurPipeline
 
 from real_kit.speech import LANGUAGES, RATE_HZ, clips, long_recording
 from real_kit.weights import base_checkpoint
+from whisper_base import base_ctranslate2
 from whisper_server.engines.ctranslate2.engine import N_MEL_FRAMES
 from whisper_server.speech.windows import cut
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
@@ -151,6 +153,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     parser.add_argument("--clips", type=int, default=8, help="prompts per language")
     parser.add_argument("--windows", type=int, default=8, help="windows of a long recording per language")
+    parser.add_argument("--part", default="1/1", help="2/6: the second of every six of these, for one of six processes")
+    parser.add_argument("--only-table", action="store_true", help="of the lines in --out")
     parser.add_argument("--threads", type=int, default=1, help="per side; the sides take turns")
     parser.add_argument("--padding", choices=("silence", "zero"), default="silence", help="openai/whisper's features")
     parser.add_argument("--no-timestamps", action="store_true", help="compare texts as `json` has them, without words")
@@ -163,17 +167,17 @@ async def run(args: argparse.Namespace) -> None:
     timestamps = not args.no_timestamps
     options = {"temperature": [0.0, 0.0], "condition_on_previous_text": False}
     options |= {"word_timestamps": True} if timestamps else {"without_timestamps": True}
-    checkpoint = base_checkpoint()
+    part, n_parts = (int(number) for number in args.part.split("/"))
     with (
         tempfile.TemporaryDirectory() as name,
-        OpenAiWhisper(checkpoint, args.threads) as peer,
+        OpenAiWhisper(base_checkpoint(), args.threads) as peer,
         args.out.open("a", encoding="utf-8") as lines,
     ):
         mel_path = Path(name) / "mel.npy"
         # openai/whisper encodes 30 s, however short the window is.
-        async with OurPipeline(checkpoint, Path(name), args.threads, lambda _: N_MEL_FRAMES) as pipeline:
+        async with OurPipeline(base_ctranslate2(), Path(name), args.threads, lambda _: N_MEL_FRAMES) as pipeline:
             for language in args.languages.split(","):
-                for which, samples in windows(language, args.clips, args.windows):
+                for which, samples in islice(windows(language, args.clips, args.windows), part - 1, None, n_parts):
                     ours = await pipeline.hear(samples, language, timestamps=timestamps)
                     reference = await asyncio.to_thread(
                         peer.transcribe,
@@ -194,7 +198,8 @@ def main() -> None:
     print(
         f"{machine()}; openai-whisper {VERSION}, torch {TORCH_VERSION}; float32, {args.threads} thread, {args.padding}"
     )
-    asyncio.run(run(args))
+    if not args.only_table:
+        asyncio.run(run(args))
     compared = [Compared(**json.loads(line)) for line in args.out.read_text(encoding="utf-8").splitlines()]
     print(table(compared))
     print(differences(compared))

@@ -125,6 +125,13 @@ class FormFields(BaseModel):
             "their order, where `channel_0`, `channel_1` … are not good enough."
         ),
     )
+    condition_on_previous_text: Flag = Field(
+        default=False,
+        description=(
+            "Give the model the text before, up to 223 tokens, with every window of 30 s: names and terms come out alike. The windows of a "
+            "recording then wait for one another."
+        ),
+    )
     chunking_strategy: Chunking = Field(
         default=None,
         description=(

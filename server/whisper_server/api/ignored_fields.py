@@ -41,7 +41,6 @@ _FASTER_WHISPER: frozenset[str] = frozenset(
         "chunk_length",
         "clip_timestamps",
         "compression_ratio_threshold",
-        "condition_on_previous_text",
         "encode",
         "hallucination_silence_threshold",
         "hotwords",

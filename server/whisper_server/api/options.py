@@ -78,6 +78,7 @@ class OptionsSpec:
     voice_activity: VoiceActivity | None = None
     cue_shape: CueShape = field(default_factory=CueShape)
     multichannel: bool = False
+    condition_on_previous_text: bool = False
     speaker_names: tuple[str, ...] = ()
     speakers: SpeakersSpec | None = None
     """None: speakers do not matter."""
@@ -104,6 +105,7 @@ class OptionsSpec:
             # Of a conversation, each channel is silent for about half of the time.
             voice_activity=self.voice_activity or (VoiceActivity() if self.multichannel else None),
             multichannel=self.multichannel,
+            condition_on_previous_text=self.condition_on_previous_text,
             speaker_names=self.speaker_names,
         )
 

@@ -202,6 +202,7 @@ def spec_of(fields: FormFields, task: Task) -> OptionsSpec:
         voice_activity=VoiceActivity(vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms) if vad else None,
         cue_shape=_shape_of(fields),
         multichannel=fields.multichannel,
+        condition_on_previous_text=fields.condition_on_previous_text,
         speaker_names=fields.known_speaker_names,
         speakers=speakers_of(fields),
     )

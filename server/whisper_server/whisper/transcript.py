@@ -62,6 +62,8 @@ class Options:
     cues: bool = False
     """Words of windows with a segment that is too long for a cue."""
     logprobs: bool = False
+    condition_on_previous_text: bool = False
+    """Each window gets the text before it as a prompt, so windows are transcribed one after the other."""
     voice_activity: VoiceActivity | None = None
     multichannel: bool = False
     """Each channel is transcribed by itself, and is a speaker."""

@@ -156,6 +156,7 @@ async def test_defaults(server: Server) -> None:
         "words": False,
         "cues": False,
         "logprobs": False,
+        "condition_on_previous_text": False,
         "voice_activity": None,
         "multichannel": False,
         "speaker_names": [],
@@ -211,6 +212,7 @@ VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
             {"timestamps": True, "words": True},
         ),
         ([("chunking_strategy", "auto")], {"voice_activity": VAD}),
+        ([("condition_on_previous_text", "true")], {"condition_on_previous_text": True}),
         ([("chunking_strategy[type]", "server_vad")], {"voice_activity": VAD}),
         (
             [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.25")],
@@ -361,6 +363,7 @@ async def test_every_parameter_of_the_openai_client_arrives(server: Server) -> N
         "words": True,
         "cues": False,
         "logprobs": False,
+        "condition_on_previous_text": False,
         "voice_activity": {"threshold": 0.7, "prefix_padding_ms": 10, "silence_duration_ms": 20},
         "multichannel": False,
         "speaker_names": [],

@@ -13,6 +13,7 @@ from whisper_server.speech.temperature_fallback import (
     compression_ratio,
     make_attempt,
     repetition_end,
+    speech_threshold,
     temperatures,
 )
 from whisper_server.whisper.engine_protocol import Decoded
@@ -48,6 +49,24 @@ def test_unlikely_text_is_doubtful_above_fallback_threshold() -> None:
     assert not attempt(avg_logprob=-0.29).is_doubtful
     assert attempt(avg_logprob=-0.31).is_doubtful
     assert attempt(ratio=2.5).is_doubtful
+
+
+@pytest.mark.parametrize(
+    ("no_speech_prob", "avg_logprob", "duration_s", "threshold"),
+    [
+        (0.005, -0.4, 1.8, 0.3),  # " Vous êtes maintenant en ligne.", which the detector finds at 0.4
+        (0.005, -1.1, 1.8, 0.5),
+        (0.08, -0.4, 1.8, 0.5),
+        (0.046, -0.4, 30.0, 0.5),  # music
+        (0.4, -0.4, 1.2, 0.3),  # a single word
+        (0.7, -0.4, 1.8, 0.6),
+    ],
+)
+def test_detector_needs_less_evidence_where_the_model_is_sure(
+    no_speech_prob: float, avg_logprob: float, duration_s: float, threshold: float
+) -> None:
+    doubtful = attempt(avg_logprob=avg_logprob, no_speech_prob=no_speech_prob)
+    assert speech_threshold(doubtful, duration_s) == threshold
 
 
 def test_avg_logprob_includes_end_token() -> None:

@@ -71,6 +71,35 @@ async def test_language_is_detected_once_and_window_reused() -> None:
     assert_idle(transcriber, engine)
 
 
+SENTENCE = " {} the quick brown fox jumps over one lazy dog, and then all of them sleep until it is evening again."
+
+
+async def test_windows_get_the_text_before_them_where_it_is_asked_for() -> None:
+    """The only slot is held by the window that the language was found in, which waits for the two before it."""
+    engine = EngineDouble(lambda samples, _: said(SENTENCE.format(f"w{number(samples)}")), n_slots=1)
+    transcriber = pipeline(engine, VoiceDetectorDouble(lambda samples: number(samples) >= 2, spans(4)))
+    wanted = options(language=None, condition_on_previous_text=True, prompt="Kubernetes")
+    async with transcriber.transcribe(recording(4), wanted) as job:
+        await asyncio.wait_for(job.transcript(), 20)
+    tokenizer = demo_tokenizer()
+    prompts = [tokenizer.detokenize(tokenizer.text_tokens(request.prompt_tokens)) for request in engine.requests]
+    assert prompts[0] == " Kubernetes"
+    for n, prompt in enumerate(prompts[1:], start=1):
+        assert prompt.startswith(" Kubernetes")
+        assert prompt.endswith("evening again.")
+        assert f"w{n}" not in prompt
+    assert "w2 the quick" in prompts[3]
+    assert_idle(transcriber, engine)
+
+
+async def test_windows_do_not_wait_for_one_another_by_default() -> None:
+    engine = EngineDouble(lambda samples, _: said(SENTENCE.format(f"w{number(samples)}")))
+    async with pipeline(engine).transcribe(recording(4), options()) as job:
+        await job.transcript()
+    assert not any(demo_tokenizer().text_tokens(request.prompt_tokens) for request in engine.requests)
+    assert engine.max_open > 1
+
+
 @pytest.mark.parametrize(("languages", "language"), [(("de", "es"), "de"), (("en", "de"), "en"), (("ru",), "ru")])
 async def test_languages_restrict_detection(languages: tuple[str, ...], language: str) -> None:
     async with pipeline(EngineDouble(numbered)).transcribe(

@@ -1,0 +1,36 @@
+"""Which of the text before a window is its prompt."""
+
+from __future__ import annotations
+
+from model_kit.demo import demo_tokenizer
+from whisper_server.speech.previous_text import STEP_TOKENS, prompt_of, text_before
+from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS
+from whisper_server.whisper.transcript import Segment, WindowTranscript
+
+
+def _window(text: str, *, language: str = "en", temperature: float = 0.0) -> WindowTranscript:
+    segment = Segment(0, 0, 0.0, 1.0, text, (), temperature, -0.1, 1.0, 0.0)
+    return WindowTranscript(text=text, segments=(segment,), language=language)
+
+
+def test_text_is_joined_by_the_rules_of_its_language() -> None:
+    assert text_before([_window(" one"), _window(" two")]) == "one two"
+    assert text_before([_window("一", language="zh"), _window("二", language="zh")]) == "一二"
+    assert text_before([]) == ""
+
+
+def test_text_from_before_another_language_or_a_high_temperature_is_left_out() -> None:
+    assert text_before([_window(" eins", language="de"), _window(" two")]) == "two"
+    assert text_before([_window(" one"), _window(" two", temperature=0.6), _window(" three")]) == "three"
+    assert text_before([_window(" one"), _window(" two", temperature=1.0)]) == ""
+
+
+def test_prompt_keeps_what_is_given_and_the_end_of_the_text() -> None:
+    tokenizer = demo_tokenizer()
+    given = tokenizer.encode_text(" Kubernetes")
+    assert prompt_of(tokenizer, given, [_window(" one")]) == given, "too short to be worth a prompt of its own length"
+    prompt = prompt_of(tokenizer, given, [_window(" one two three" * 200), _window(" and the end")])
+    assert prompt[: len(given)] == given
+    assert len(prompt) <= MAX_PREVIOUS_TOKENS
+    assert (len(prompt) - len(given)) % STEP_TOKENS == 0
+    assert tokenizer.detokenize(prompt).endswith("and the end")
