@@ -32,7 +32,13 @@ from whisper_server.whisper.transcript import Options
 MIN_COMMIT_S = 0.1
 """As OpenAI has it."""
 STEP_BYTES = 48_000
-"""Heard by the voice detector at a time: a second of PCM."""
+"""Decoded at a time: a second of PCM."""
+MAX_STEP = SAMPLE_RATE_HZ
+"""Samples that the voice detector hears at a time."""
+MIN_STEP = SAMPLE_RATE_HZ * 15 // 100
+"""It takes 10 ms of CPU per second of sound in steps of 0.1 s, 6.6 in steps of 0.2 s, 5 in steps of a second."""
+MAX_UNHEARD = 2 * SAMPLE_RATE_HZ
+"""Samples that wait for the voice detector, before the client has to wait, too."""
 
 
 class Listening:
@@ -55,16 +61,21 @@ class Listening:
         """Of turns that begin from now on."""
         self._speech = speech
         self._rules = rules
-        self._turns_of = turns_of
         self._emit = emit
         self._clock = clock
         self._arrivals: deque[tuple[int, float]] = deque()
         """(end of the sound, when it arrived), for the sound that is held."""
         self._decoder = LiveSamples(RawFormat.PCM)
-        self._voice = speech.voice_stream()
+        self._voice = speech.voice_stream(turns_of())
         self.spans = self._new_spans(0)
         self._previous_item_id: str | None = None
         self._changed = asyncio.Event()
+        self._given = 0
+        """The end of the sound that the voice detector has been given."""
+        self._is_hearing = False
+        self._is_hurried = False
+        """Somebody waits until all is heard: short steps, too."""
+        self._more_sound = asyncio.Event()
 
     @property
     def open_turn(self) -> Turn | None:
@@ -102,7 +113,7 @@ class Listening:
             self.spans = self._new_spans(self.spans.at)
 
     async def append(self, data: bytes) -> None:
-        """Hear more sound."""
+        """Take more sound; `hear` hears it. Waits while much is unheard."""
         for first in range(0, len(data), STEP_BYTES):
             samples = self._decoder.add(data[first : first + STEP_BYTES])
             if not len(samples):
@@ -111,10 +122,43 @@ class Listening:
                 self._begin_turn(self.buffer.end)
             self.buffer.append(samples)
             self._arrivals.append((self.buffer.end, self._clock()))
-            for probability in await self._speech.in_thread(self._turns_of(), self._voice.add, samples):
-                self._hear(float(probability))
-            self._forget()
-            self.notify()
+            if self._n_unheard >= MIN_STEP:
+                self._more_sound.set()
+            while self._n_unheard > MAX_UNHEARD:
+                await self.changed()
+
+    async def hear(self) -> None:
+        """Loop: the voice detector hears what has arrived, a step at a time, until cancelled. Raises ApiError."""
+        try:
+            while True:
+                if self._n_unheard < (1 if self._is_hurried else MIN_STEP):
+                    self._more_sound.clear()
+                    await self._more_sound.wait()
+                    continue
+                samples = self.buffer.between(self._given, self._given + MAX_STEP)
+                self._given += len(samples)
+                self._is_hearing = True
+                probabilities = await self._voice.add(samples)
+                self._is_hearing = False
+                for probability in probabilities:
+                    self._hear(float(probability))
+                self._forget()
+                self.notify()
+        finally:
+            self._voice.close()
+
+    async def heard(self) -> None:
+        """Wait until all that has arrived is heard."""
+        while self._n_unheard or self._is_hearing:
+            self._is_hurried = True
+            self._more_sound.set()
+            await self.changed()
+        self._is_hurried = False
+
+    @property
+    def _n_unheard(self) -> int:
+        """Samples that the voice detector has not been given."""
+        return self.buffer.end - self._given
 
     def commit(self) -> None:
         """End the turn under way, as the client asks. Raises BadRequest if there is nothing to commit."""
@@ -161,6 +205,8 @@ class Listening:
                 turn.pieces.append(Piece(mark.sample))
             elif (turn := self.open_turn) is not None:
                 self._end_piece(turn, mark.sample, mark.speech_end)
+        if self.spans.is_speaking and (turn := self.open_turn) is not None:
+            turn.pieces[-1].confidence = self.spans.confidence
         self._end_after_silence()
 
     def _end_after_silence(self) -> None:

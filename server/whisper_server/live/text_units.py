@@ -63,6 +63,8 @@ def end_of_prefix(prefix: Sequence[str], units: Sequence[str]) -> int:
     The end with the least edit distance (Levenshtein, by units); of equal ones the end whose last unit is the prefix's,
     then the longest.
     """
+    if list(units[: len(prefix)]) == list(prefix):
+        return len(prefix)  # nearly always, and a fiftieth of the work
     row = list(range(len(units) + 1))
     for n_before, wanted in enumerate(prefix, start=1):
         above, row = row, [n_before]

@@ -5,26 +5,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ParamSpec, TypeVar
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
-from whisper_server.speech.live_vad import VoiceStream
 from whisper_server.speech.repetition import EarlierText
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import FRAME_SAMPLES
+from whisper_server.speech.voice_activity import HeardVoice
+from whisper_server.speech.voice_streams import LiveVoice, VoiceStreams
 from whisper_server.speech.window_transcription import WindowTranscriber
 from whisper_server.speech.windows import Window
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import EngineWindow
 from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS
 from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 PROMPT_STEP_TOKENS = 16
 """Prompts have a multiple of this many tokens: CTranslate2 decodes only prompts of one length together."""
@@ -56,6 +52,8 @@ class WindowRequest:
     """With temperature fallback. Before, a text that looks wrong is not decoded again: the next pass would not confirm it."""
     max_new_tokens: int = 0
     """Where a pass that loops is given up; 0: where files' windows are."""
+    confidence: float | None = None
+    """Of the voice detector, which has heard the window as it came; None: it is asked again."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,10 @@ class LiveWindows:
 
     frame_samples = FRAME_SAMPLES
 
-    def __init__(self, transcriber: Transcriber) -> None:
+    def __init__(self, transcriber: Transcriber, voices: VoiceStreams | None = None) -> None:
+        """Without `voices` all sound is heard in threads."""
         self._transcriber = transcriber
+        self._voices = voices or VoiceStreams(transcriber.voice, transcriber.threads, max_processes=0)
         self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
         self._partial_policy = replace(
             transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
@@ -82,16 +82,9 @@ class LiveWindows:
         """Raises BadRequest for a language that the model lacks."""
         self._transcriber.check_languages(options)
 
-    def voice_stream(self) -> VoiceStream:
-        """A detector at the start of a stream."""
-        return VoiceStream(self._transcriber.voice)
-
-    async def in_thread(
-        self, turns: Turns, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Result:
-        """As `asyncio.to_thread`, once it is this owner's turn."""
-        async with self._transcriber.threads.slot(turns.owner, turns.session):
-            return await asyncio.to_thread(function, *args, **kwargs)
+    def voice_stream(self, turns: Turns) -> LiveVoice:
+        """A detector at the start of a session's stream."""
+        return self._voices.open(turns.owner, turns.session)
 
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""
@@ -146,7 +139,9 @@ class LiveWindows:
         return WindowTranscriber(
             tokenizer=transcriber.tokenizer,
             policy=policy,
-            voice=transcriber.voice,
+            voice=transcriber.voice
+            if request.confidence is None
+            else HeardVoice(transcriber.voice, request.confidence),
             open_window=open_window,
             # The guards against a prompt that is read aloud take all of what the model is given.
             options=replace(request.options, prompt=transcriber.tokenizer.detokenize(previous)),
