@@ -30,7 +30,7 @@ from real_kit.speech import long_recording
 
 SETTLED_S = 4.0
 """Before the count: all sessions are connected."""
-HEAD = "| sessions | event loop | other threads | workers | sum | cores | lag of client, p99 | deltas per session and second |\n|---|---|---|---|---|---|---|---|"
+HEAD = "| sessions | event loop | other threads | voice processes | sum | cores | lag of client, p99 | deltas per session and second |\n|---|---|---|---|---|---|---|---|"
 
 
 async def speak(host: str, n_sessions: int, duration_s: float) -> dict[str, float]:
@@ -88,7 +88,7 @@ def measure(arguments: argparse.Namespace) -> None:
                 time.sleep(arguments.duration_s)
             took_s, cost = time.monotonic() - began_s, spent(process).since(before)
             told = json.loads(client.communicate()[0].splitlines()[-1])
-            parts_s = (cost.loop_s, cost.threads_s, cost.decoders_s + cost.engine_s)
+            parts_s = (cost.loop_s, cost.threads_s, cost.voices_s)
             each = " | ".join(f"{1000 * part_s / n_sessions / took_s:.2f} ms" for part_s in (*parts_s, sum(parts_s)))
             print(
                 f"| {n_sessions} | {each} | {sum(parts_s) / took_s:.2f} | {1000 * told['lag_p99_s']:.0f} ms "

@@ -10,6 +10,9 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+
 from whisper_server.api.realtime_server_events import (
     Cleared,
     Committed,
@@ -20,6 +23,7 @@ from whisper_server.api.realtime_server_events import (
 )
 from whisper_server.audio.live_samples import LiveSamples, RawFormat
 from whisper_server.errors import BadRequest
+from whisper_server.live.hearing import Hearing
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.session_options import TurnRules
 from whisper_server.live.speech_protocol import LiveSpeech
@@ -33,12 +37,6 @@ MIN_COMMIT_S = 0.1
 """As OpenAI has it."""
 STEP_BYTES = 48_000
 """Decoded at a time: a second of PCM."""
-MAX_STEP = SAMPLE_RATE_HZ
-"""Samples that the voice detector hears at a time."""
-MIN_STEP = SAMPLE_RATE_HZ * 15 // 100
-"""It takes 10 ms of CPU per second of sound in steps of 0.1 s, 6.6 in steps of 0.2 s, 5 in steps of a second."""
-MAX_UNHEARD = 2 * SAMPLE_RATE_HZ
-"""Samples that wait for the voice detector, before the client has to wait, too."""
 
 
 class Listening:
@@ -66,16 +64,10 @@ class Listening:
         self._arrivals: deque[tuple[int, float]] = deque()
         """(end of the sound, when it arrived), for the sound that is held."""
         self._decoder = LiveSamples(RawFormat.PCM)
-        self._voice = speech.voice_stream(turns_of())
+        self.hearing = Hearing(speech.voice_stream(turns_of()), self.buffer, self._hear)
         self.spans = self._new_spans(0)
         self._previous_item_id: str | None = None
         self._changed = asyncio.Event()
-        self._given = 0
-        """The end of the sound that the voice detector has been given."""
-        self._is_hearing = False
-        self._is_hurried = False
-        """Somebody waits until all is heard: short steps, too."""
-        self._more_sound = asyncio.Event()
 
     @property
     def open_turn(self) -> Turn | None:
@@ -113,7 +105,7 @@ class Listening:
             self.spans = self._new_spans(self.spans.at)
 
     async def append(self, data: bytes) -> None:
-        """Take more sound; `hear` hears it. Waits while much is unheard."""
+        """Take more sound, which `hearing` hears. Waits while much is unheard."""
         for first in range(0, len(data), STEP_BYTES):
             samples = self._decoder.add(data[first : first + STEP_BYTES])
             if not len(samples):
@@ -122,43 +114,7 @@ class Listening:
                 self._begin_turn(self.buffer.end)
             self.buffer.append(samples)
             self._arrivals.append((self.buffer.end, self._clock()))
-            if self._n_unheard >= MIN_STEP:
-                self._more_sound.set()
-            while self._n_unheard > MAX_UNHEARD:
-                await self.changed()
-
-    async def hear(self) -> None:
-        """Loop: the voice detector hears what has arrived, a step at a time, until cancelled. Raises ApiError."""
-        try:
-            while True:
-                if self._n_unheard < (1 if self._is_hurried else MIN_STEP):
-                    self._more_sound.clear()
-                    await self._more_sound.wait()
-                    continue
-                samples = self.buffer.between(self._given, self._given + MAX_STEP)
-                self._given += len(samples)
-                self._is_hearing = True
-                probabilities = await self._voice.add(samples)
-                self._is_hearing = False
-                for probability in probabilities:
-                    self._hear(float(probability))
-                self._forget()
-                self.notify()
-        finally:
-            self._voice.close()
-
-    async def heard(self) -> None:
-        """Wait until all that has arrived is heard."""
-        while self._n_unheard or self._is_hearing:
-            self._is_hurried = True
-            self._more_sound.set()
-            await self.changed()
-        self._is_hurried = False
-
-    @property
-    def _n_unheard(self) -> int:
-        """Samples that the voice detector has not been given."""
-        return self.buffer.end - self._given
+            await self.hearing.grown()
 
     def commit(self) -> None:
         """End the turn under way, as the client asks. Raises BadRequest if there is nothing to commit."""
@@ -193,8 +149,14 @@ class Listening:
         self._forget()
         self.notify()
 
-    def _hear(self, probability: float) -> None:
-        """One more frame."""
+    def _hear(self, probabilities: npt.NDArray[np.float32]) -> None:
+        """More frames."""
+        for probability in probabilities.tolist():
+            self._hear_frame(probability)
+        self._forget()
+        self.notify()
+
+    def _hear_frame(self, probability: float) -> None:
         for mark in self.spans.add((probability,)):
             if isinstance(mark, SpeechStarted):
                 turn = self.open_turn
@@ -205,7 +167,8 @@ class Listening:
                 turn.pieces.append(Piece(mark.sample))
             elif (turn := self.open_turn) is not None:
                 self._end_piece(turn, mark.sample, mark.speech_end)
-        if self.spans.is_speaking and (turn := self.open_turn) is not None:
+        if self.spans.is_speaking and (turn := self.open_turn) is not None and turn.pieces:
+            # A turn whose pass has failed has none.
             turn.pieces[-1].confidence = self.spans.confidence
         self._end_after_silence()
 

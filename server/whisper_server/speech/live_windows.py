@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
 from whisper_server.speech.repetition import EarlierText
@@ -19,11 +19,13 @@ from whisper_server.speech.window_transcription import WindowTranscriber
 from whisper_server.speech.windows import Window
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import EngineWindow
-from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS
+from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS, WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
 
 PROMPT_STEP_TOKENS = 16
 """Prompts have a multiple of this many tokens: CTranslate2 decodes only prompts of one length together."""
+N_PROMPTS = 512
+"""That are kept as tokens: all passes over a turn have the same."""
 MAX_PROMPT_TOKENS = 64
 """Of earlier text: a sentence or two set spelling and style, and each token takes time in every pass."""
 
@@ -74,6 +76,7 @@ class LiveWindows:
         self._transcriber = transcriber
         self._voices = voices or VoiceStreams(transcriber.voice, transcriber.threads, max_processes=0)
         self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
+        self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
         self._partial_policy = replace(
             transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
         )
@@ -131,8 +134,9 @@ class LiveWindows:
         on_misled: Callable[[], None],
     ) -> WindowTranscriber:
         transcriber = self._transcriber
-        previous = self._previous(request.options, earlier_text)
-        without = self._previous(request.options, "")
+        given = request.options.prompt, request.options.keywords
+        previous, prompt = self._previous(*given, earlier_text)
+        without, _ = self._previous(*given, "")
         policy = transcriber.policy if request.is_final else self._partial_policy
         if request.max_new_tokens:
             policy = replace(policy, max_new_tokens=min(request.max_new_tokens, policy.max_new_tokens or 1_000))
@@ -144,7 +148,7 @@ class LiveWindows:
             else HeardVoice(transcriber.voice, request.confidence),
             open_window=open_window,
             # The guards against a prompt that is read aloud take all of what the model is given.
-            options=replace(request.options, prompt=transcriber.tokenizer.detokenize(previous)),
+            options=replace(request.options, prompt=prompt),
             language=language,
             previous=previous,
             on_fallback=transcriber.on_fallback,
@@ -164,10 +168,13 @@ class LiveWindows:
         vote.add(guess)
         return vote.language
 
-    def _previous(self, options: Options, earlier_text: str) -> tuple[int, ...]:
-        """The client's prompt and keywords, and the end of the earlier text."""
-        tokenizer = self._transcriber.tokenizer
-        given = tokenizer.previous_text(options.prompt, options.keywords)
-        earlier = tokenizer.previous_text(earlier_text, ())
-        n_earlier = min(len(earlier), MAX_PROMPT_TOKENS) // PROMPT_STEP_TOKENS * PROMPT_STEP_TOKENS
-        return (*given[-(MAX_PREVIOUS_TOKENS - n_earlier) :], *earlier[len(earlier) - n_earlier :])
+
+def _previous(
+    tokenizer: WhisperTokenizer, prompt: str, keywords: tuple[str, ...], earlier_text: str
+) -> tuple[tuple[int, ...], str]:
+    """The client's prompt and keywords, and the end of the earlier text; what the model reads in them."""
+    given = tokenizer.previous_text(prompt, keywords)
+    earlier = tokenizer.previous_text(earlier_text, ())
+    n_earlier = min(len(earlier), MAX_PROMPT_TOKENS) // PROMPT_STEP_TOKENS * PROMPT_STEP_TOKENS
+    previous = (*given[-(MAX_PREVIOUS_TOKENS - n_earlier) :], *earlier[len(earlier) - n_earlier :])
+    return previous, tokenizer.detokenize(previous)
