@@ -77,10 +77,10 @@ async def test_short_pieces_are_heard_together() -> None:
 async def test_who_waits_for_all_waits_for_short_pieces_and_for_the_step_under_way() -> None:
     async with listening() as ear:
         await ear.arrive(MIN_STEP)
-        await ear.arrive(10)
         waiting = asyncio.create_task(ear.hearing.catch_up())
         await settle()
         assert not waiting.done()
+        await ear.arrive(10)
         assert ear.voice.steps == [MIN_STEP]
         ear.voice.may_answer.set()
         await asyncio.wait_for(waiting, 5)
@@ -91,11 +91,12 @@ async def test_who_waits_for_all_waits_for_short_pieces_and_for_the_step_under_w
 async def test_client_waits_where_much_is_unheard() -> None:
     async with listening() as ear:
         await ear.arrive(MIN_STEP)  # the step that does not end
-        arriving = asyncio.create_task(ear.arrive(MAX_UNHEARD + 1))
+        ear.buffer.append(np.zeros(MAX_UNHEARD + 1, np.float32))
+        waiting = asyncio.create_task(ear.hearing.grown())
         await settle()
-        assert not arriving.done()
+        assert not waiting.done()
         ear.voice.may_answer.set()
-        await asyncio.wait_for(arriving, 5)
+        await asyncio.wait_for(waiting, 5)
         await asyncio.wait_for(ear.hearing.catch_up(), 5)
         assert max(ear.voice.steps) == MAX_STEP
         assert sum(ear.voice.steps) == ear.n_heard == MIN_STEP + MAX_UNHEARD + 1

@@ -55,7 +55,7 @@ async def full(opened: VoiceStreams) -> list[LiveVoice]:
 async def test_processes_hear_what_threads_hear(voice: VoiceDetector) -> None:
     sounds = [np.concatenate([spoken(language, 0).samples, np.zeros(8_000, np.float32)]) for language in ("en", "de")]
     async with streams(voice) as opened:
-        taken = await full(opened)
+        await full(opened)
         assert not workers()
         others = [opened.open("bob", n) for n in range(2)]
         found = await asyncio.gather(*(hear(stream, sound) for stream, sound in zip(others, sounds, strict=True)))
@@ -64,8 +64,6 @@ async def test_processes_hear_what_threads_hear(voice: VoiceDetector) -> None:
             alone = VoiceStream(voice)
             expected = np.concatenate([alone.add(sound[at : at + STEP]) for at in range(0, len(sound), STEP)])
             assert np.array_equal(probabilities, expected)
-        taken[0].close()
-        await opened.open("carol", 0).add(np.zeros(STEP, np.float32))  # a place in a thread is free again
         for stream in others:
             stream.close()
 
@@ -81,10 +79,17 @@ async def test_death_of_a_process_fails_its_streams_only(voice: VoiceDetector) -
         await asyncio.sleep(0)
         worker.kill()
         with pytest.raises(InternalError):
-            await waiting
+            await asyncio.wait_for(waiting, 20)
         lost.close()
         assert len(await taken[0].add(np.zeros(STEP, np.float32)))
         assert len(await opened.open("bob", 1).add(np.zeros(STEP, np.float32)))
+
+
+async def test_session_that_ends_leaves_its_place_in_a_thread(voice: VoiceDetector) -> None:
+    async with streams(voice) as opened:
+        (await full(opened))[0].close()
+        await opened.open("bob", 0).add(np.zeros(STEP, np.float32))
+        assert not workers()
 
 
 async def test_without_processes_all_are_in_threads(voice: VoiceDetector) -> None:
