@@ -1,4 +1,4 @@
-"""The voice detector follows the sound that arrives: step by step, beside the reading of more, and never far behind."""
+"""The voice detector follows the sound that arrives: step by step, while more is read, and never far behind."""
 
 from __future__ import annotations
 
