@@ -38,13 +38,19 @@ from whisper_server.settings import Settings
 from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
+from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.window_transcription import DecodingPolicy
-from whisper_server.whisper.constants import POSITION_S
+from whisper_server.whisper.constants import POSITION_S, SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import ModelFacts
 from whisper_server.whisper.transcript import Samples
 
 N_SLOTS = 512
 N_TOKENS = 100
+"""Of a file's window."""
+TOKENS_PER_S = 4
+"""Of a live window, whose text must grow with it."""
+DOUBTFUL_LOGPROB = -0.5
+"""Of a live text: most are so unlikely that the pipeline wants to know whether there is speech."""
 SAID = (
     "The harbour office opens at nine, and the ferry to the islands leaves from the second pier twenty minutes later. "
 )
@@ -60,6 +66,8 @@ class InstantEngine:
         words = SAID + " ".join(f"{number} boats and {number + 7} nets." for number in range(30))
         self._tokens = (*self.files.tokenizer.encode_text(words)[: N_TOKENS - 1], self.files.vocabulary.endoftext)
         self._logprobs = (-0.1,) * N_TOKENS
+        self._n_tokens: dict[int, int] = {}
+        """By slot."""
         self._by_language = (0.0, *(-9.0,) * (len(self.files.vocabulary.languages) - 1))
 
     @property
@@ -87,16 +95,17 @@ class InstantEngine:
         samples: Samples,
         *,
         owner: str = "",  # noqa: ARG002 - of the Protocol
-        is_live: bool = False,  # noqa: ARG002 - of the Protocol
+        is_live: bool = False,
         timestamps: bool = True,  # noqa: ARG002 - of the Protocol
     ) -> TorchWindow:
-        return TorchWindow(self, samples)
+        return TorchWindow(self, samples, is_live=is_live)
 
     def next_id(self) -> int:
         return next(self._ids)
 
-    async def acquire(self, samples: Samples, *, is_live: bool) -> Place:  # noqa: ARG002 - of the Protocol
+    async def acquire(self, samples: Samples, *, is_live: bool) -> Place:
         slot = await self._pool.acquire()
+        self._n_tokens[slot] = TOKENS_PER_S * len(samples) // SAMPLE_RATE_HZ if is_live else N_TOKENS
         written = await asyncio.to_thread(self._pool.write, slot, samples)
         return Place(self.next_id(), slot, written.scale)
 
@@ -112,7 +121,11 @@ class InstantEngine:
             starts_s = tuple(round(task.n_positions * POSITION_S * at / n_tokens, 2) for at in range(n_tokens + 1))
             return Aligned(task.task_id, starts_s, (0.5,) * n_tokens)
         assert isinstance(task, DecodeTask)
-        return DecodedTokens(task.task_id, self._tokens, self._logprobs, -9.0)
+        n_tokens = min(self._n_tokens[task.place.slot], N_TOKENS - 1)
+        if n_tokens == N_TOKENS - 1:
+            return DecodedTokens(task.task_id, self._tokens, self._logprobs, -9.0)
+        tokens = (*self._tokens[:n_tokens], self._tokens[-1])
+        return DecodedTokens(task.task_id, tokens, (DOUBTFUL_LOGPROB,) * len(tokens), -9.0)
 
 
 @asynccontextmanager
@@ -131,7 +144,9 @@ async def load(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
             on_fallback=metrics.temperature_fallbacks.inc,
         )
         freeze_loaded_objects()
-        yield Backend(engine, transcriber, pool, LiveWindows(transcriber))
+        voices = VoiceStreams(transcriber.voice, transcriber.threads)
+        yield Backend(engine, transcriber, pool, LiveWindows(transcriber, voices))
+        await voices.stop()
         await engine.stop()
 
 

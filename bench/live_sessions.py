@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, astuple
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,23 @@ from typing import Any
 import httpx
 import numpy as np
 import soundfile
+from cpu_spent import Spent, spent
 from figures import quantile
 from gpu_beside_vllm import where_and_how
 
 from live_kit.speaking import RATE_HZ, converse, pcm
 from server_kit.api import Api
-from server_kit.process import running
+from server_kit.process import ServerProcess, running
 
 CLIENTS = Path(__file__).with_name("gpu_clients.py")
 START_S = 4.0
 """The client processes import OpenAI's client meanwhile."""
-HEAD = "| sessions | s from a word's end to its delta: p50 / p95 | words matched | arrival to delta, by the server: p50 / p95 below | /health p99 | failed |\n|---|---|---|---|---|---|"
+LAG_STEP_S = 0.05
+HEAD = (
+    "| sessions | s from a word's end to its delta: p50 / p95 | words matched | arrival to delta, by the server: p50 / p95 below "
+    "| /health p99 | cores of the server: loop / threads / voice detectors / engine | lag of the clients, worst p99 | failed |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
 Words = list[tuple[str, float]]
 
 
@@ -43,9 +50,16 @@ def bare(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-async def speak(url: str, sound: bytes, language: str, n_sessions: int, begin_s: float) -> list[dict[str, Any]]:
-    """What each session heard: (word, seconds since its first sound)."""
+async def speak(url: str, sound: bytes, language: str, n_sessions: int, begin_s: float) -> dict[str, Any]:
+    """What each session heard: (word, seconds since its first sound); and how late this process was itself."""
     update = {"audio": {"input": {"transcription": {"language": language}}}}
+    lags_s: list[float] = []
+
+    async def note_lag() -> None:
+        while True:
+            due_s = time.monotonic() + LAG_STEP_S
+            await asyncio.sleep(LAG_STEP_S)
+            lags_s.append(time.monotonic() - due_s)
 
     async def one(number: int) -> dict[str, Any]:
         await asyncio.sleep(max(0.0, begin_s - time.time()) + number * 5.0 / n_sessions)  # not in step
@@ -55,7 +69,10 @@ async def speak(url: str, sound: bytes, language: str, n_sessions: int, begin_s:
             return {"error": repr(error)[:200]}
         return {"words": [(word, delta.at_s) for delta in heard.deltas for word in bare(delta.event["delta"])]}
 
-    return list(await asyncio.gather(*map(one, range(n_sessions))))
+    noting = asyncio.create_task(note_lag())
+    heard = list(await asyncio.gather(*map(one, range(n_sessions))))
+    noting.cancel()
+    return {"heard": heard, "lag_p99_s": quantile(lags_s, 0.99), "lag_max_s": max(lags_s, default=0.0)}
 
 
 def delays_s(words: Words, live: Words) -> list[float]:
@@ -81,7 +98,17 @@ def histogram(url: str) -> dict[float, float]:
     return {float(bound): float(count) for bound, count in found}
 
 
-def load(url: str, path: Path, words: Words, n_sessions: int, args: argparse.Namespace) -> dict[str, Any]:
+def cores(server: ServerProcess, begin_s: float, end_s: float) -> Spent:
+    """That the server's parts took between two times."""
+    time.sleep(max(0.0, begin_s - time.time()))
+    before, began_s = spent(server.process), time.time()
+    time.sleep(max(0.0, end_s - time.time()))
+    cost, took_s = spent(server.process).since(before), time.time() - began_s
+    return Spent(*(part_s / took_s for part_s in astuple(cost)))
+
+
+def load(server: ServerProcess, path: Path, words: Words, n_sessions: int, args: argparse.Namespace) -> dict[str, Any]:
+    url = server.url
     begin_s, before = time.time() + START_S, histogram(url)
     duration_s = soundfile.info(str(path)).duration
     counts = [n_sessions // args.processes + (n < n_sessions % args.processes) for n in range(args.processes)]
@@ -91,7 +118,10 @@ def load(url: str, path: Path, words: Words, n_sessions: int, args: argparse.Nam
     ]
     watch = [sys.executable, str(CLIENTS), url, str(begin_s + 5.0), str(begin_s + duration_s), "watch"]
     watcher = subprocess.Popen(watch, stdout=subprocess.PIPE)
-    heard = [one for child in children for one in json.loads(child.communicate()[0])]
+    taken = cores(server, begin_s + 5.0, begin_s + duration_s)
+    clients = [json.loads(child.communicate()[0]) for child in children]
+    heard = [one for client in clients for one in client["heard"]]
+    lags = [(client["lag_p99_s"], client["lag_max_s"]) for client in clients]
     healths_s = [taken for _, taken in json.loads(watcher.communicate()[0])]
     live = [one["words"] for one in heard if "words" in one]
     delays = [delay for one in live for delay in delays_s(words, one)] or [float("nan")]
@@ -105,13 +135,24 @@ def load(url: str, path: Path, words: Words, n_sessions: int, args: argparse.Nam
         "server_p50_s": p50,
         "server_p95_s": p95,
     }
-    health_ms = 1000 * quantile(healths_s, 0.99)
+    health_ms, lag_ms = 1000 * quantile(healths_s, 0.99), 1000 * max(lag for lag, _ in lags)
+    by_part = " / ".join(f"{part:.2f}" for part in (taken.loop_s, taken.threads_s, taken.voices_s, taken.engine_s))
     print(
         f"| {n_sessions} | {figures['p50_s']:.2f} / {figures['p95_s']:.2f} | {matched:.0%} | {p50:g} / {p95:g} "
-        f"| {health_ms:.0f} ms | {len(errors)} {errors[:1]} |",
+        f"| {health_ms:.0f} ms | {by_part} | {lag_ms:.0f} ms | {len(errors)} {errors[:1]} |",
         flush=True,
     )
-    return {"n_sessions": n_sessions, **figures, "matched": matched, "health_p99_ms": health_ms, "errors": errors[:3]}
+    return {
+        "n_sessions": n_sessions,
+        **figures,
+        "matched": matched,
+        "health_p99_ms": health_ms,
+        "cores": asdict(taken),
+        "client_lags_s": lags,
+        "delta_seconds": {bound: after[bound] - before.get(bound, 0.0) for bound in sorted(after)},
+        "n_failed": len(errors),
+        "errors": errors[:3],
+    }
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -129,9 +170,10 @@ def measure(args: argparse.Namespace) -> None:
             answer = api.verbose(args.recording.read_bytes(), language=args.language, timestamp_granularities=["word"])
             words = [(one, float(word["end"])) for word in answer["words"] for one in bare(word["word"])]
         for n_sessions in map(int, args.sessions.split(",")):
-            rows.append(load(server.url, args.recording, words, n_sessions, args))
+            rows.append(load(server, args.recording, words, n_sessions, args))
             if args.results:
                 args.results.write_text(json.dumps({"about": about, "rows": rows}, indent=1), encoding="utf-8")
+        print(json.dumps(rows))
         api.close()
 
 
@@ -141,7 +183,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--language", default="en")
     parser.add_argument("--sessions", default="50,200")
-    parser.add_argument("--processes", type=int, default=6, help="of clients")
+    parser.add_argument("--processes", type=int, default=8, help="of clients")
     parser.add_argument("--no-words", action="store_true", help="the weights hear nothing")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the server, NAME=VALUE")
     parser.add_argument("--results", type=Path, help="a JSON file")

@@ -20,6 +20,7 @@ from whisper_server.settings import Settings
 from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
+from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.warm_up import warm_up
 from whisper_server.speech.window_transcription import DecodingPolicy
 
@@ -40,10 +41,12 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
             freeze_loaded_objects()
             trimming = trim_when_idle(lambda: bool(transcriber.transcriptions))
             diarizer = Diarizer() if settings.diarization else None
+            voices = VoiceStreams(transcriber.voice, transcriber.threads)
             async with running(trimming):
                 try:
-                    yield Backend(transcriber.engine, transcriber, pool, LiveWindows(transcriber), diarizer)
+                    yield Backend(transcriber.engine, transcriber, pool, LiveWindows(transcriber, voices), diarizer)
                 finally:
+                    await voices.stop()
                     if diarizer is not None:
                         await diarizer.stop()
 

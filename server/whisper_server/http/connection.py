@@ -155,6 +155,9 @@ class Connection(web.RequestHandler):
             super().resume_reading(resume_parser)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_websocket:  # frames, ten a second in each session: what follows is for heads and bodies
+            super().data_received(data)
+            return
         begin_s = time.thread_time()
         super().data_received(data)
         if time.thread_time() - begin_s > MAX_PARSING_S and isinstance(self.transport, asyncio.Transport):

@@ -10,6 +10,9 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+
 from whisper_server.api.realtime_server_events import (
     Cleared,
     Committed,
@@ -20,6 +23,7 @@ from whisper_server.api.realtime_server_events import (
 )
 from whisper_server.audio.live_samples import LiveSamples, RawFormat
 from whisper_server.errors import BadRequest
+from whisper_server.live.hearing import Hearing
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.session_options import TurnRules
 from whisper_server.live.speech_protocol import LiveSpeech
@@ -32,7 +36,7 @@ from whisper_server.whisper.transcript import Options
 MIN_COMMIT_S = 0.1
 """As OpenAI has it."""
 STEP_BYTES = 48_000
-"""Heard by the voice detector at a time: a second of PCM."""
+"""Decoded at a time: a second of PCM."""
 
 
 class Listening:
@@ -55,13 +59,12 @@ class Listening:
         """Of turns that begin from now on."""
         self._speech = speech
         self._rules = rules
-        self._turns_of = turns_of
         self._emit = emit
         self._clock = clock
         self._arrivals: deque[tuple[int, float]] = deque()
         """(end of the sound, when it arrived), for the sound that is held."""
         self._decoder = LiveSamples(RawFormat.PCM)
-        self._voice = speech.voice_stream()
+        self.hearing = Hearing(speech.voice_stream(turns_of()), self.buffer, self._hear)
         self.spans = self._new_spans(0)
         self._previous_item_id: str | None = None
         self._changed = asyncio.Event()
@@ -102,7 +105,7 @@ class Listening:
             self.spans = self._new_spans(self.spans.at)
 
     async def append(self, data: bytes) -> None:
-        """Hear more sound."""
+        """Take more sound, which `hearing` hears. Waits while much is unheard."""
         for first in range(0, len(data), STEP_BYTES):
             samples = self._decoder.add(data[first : first + STEP_BYTES])
             if not len(samples):
@@ -111,10 +114,7 @@ class Listening:
                 self._begin_turn(self.buffer.end)
             self.buffer.append(samples)
             self._arrivals.append((self.buffer.end, self._clock()))
-            for probability in await self._speech.in_thread(self._turns_of(), self._voice.add, samples):
-                self._hear(float(probability))
-            self._forget()
-            self.notify()
+            await self.hearing.grown()
 
     def commit(self) -> None:
         """End the turn under way, as the client asks. Raises BadRequest if there is nothing to commit."""
@@ -149,8 +149,14 @@ class Listening:
         self._forget()
         self.notify()
 
-    def _hear(self, probability: float) -> None:
-        """One more frame."""
+    def _hear(self, probabilities: npt.NDArray[np.float32]) -> None:
+        """More frames."""
+        for probability in probabilities.tolist():
+            self._hear_frame(probability)
+        self._forget()
+        self.notify()
+
+    def _hear_frame(self, probability: float) -> None:
         for mark in self.spans.add((probability,)):
             if isinstance(mark, SpeechStarted):
                 turn = self.open_turn
@@ -161,6 +167,9 @@ class Listening:
                 turn.pieces.append(Piece(mark.sample))
             elif (turn := self.open_turn) is not None:
                 self._end_piece(turn, mark.sample, mark.speech_end)
+        if self.spans.is_speaking and (turn := self.open_turn) is not None and turn.pieces:
+            # A turn whose pass has failed has none.
+            turn.pieces[-1].confidence = self.spans.confidence
         self._end_after_silence()
 
     def _end_after_silence(self) -> None:

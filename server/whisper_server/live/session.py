@@ -86,7 +86,9 @@ class Session:
         if isinstance(event, AppendAudio):
             self._count(event.audio)
             await self._listening.append(event.audio)
-        elif isinstance(event, CommitAudio):
+            return
+        await self._listening.hearing.catch_up()
+        if isinstance(event, CommitAudio):
             self._listening.commit()
         elif isinstance(event, UpdateSession):
             self._update(event.session)
@@ -94,7 +96,12 @@ class Session:
             self._listening.clear()
 
     async def run(self) -> None:
-        """Make the passes, turn after turn, until cancelled."""
+        """Hear the sound and make the passes, turn after turn, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listening.hearing.run())
+            tasks.create_task(self._make_passes())
+
+    async def _make_passes(self) -> None:
         while True:
             if not self._listening.turns:
                 await self._listening.changed()
@@ -116,6 +123,7 @@ class Session:
 
     async def finish(self, grace_s: float) -> None:
         """Let the turn under way end, for at most `grace_s`, then commit it, and wait until all is transcribed."""
+        await self._listening.hearing.catch_up()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._until(lambda: self._listening.open_turn is None or not self._listening.open_turn.has_speech)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +10,15 @@ import numpy.typing as npt
 from whisper_server.speech.live_windows import LiveTranscript, Turns, WindowRequest
 from whisper_server.whisper.transcript import Options, Samples
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
 
 class VoiceStream(Protocol):
     """The voice detector on one stream."""
 
-    def add(self, samples: Samples) -> npt.NDArray[np.float32]:
-        """Probabilities of speech of the frames that are whole now. Blocks for about 5 ms per second of sound."""
+    async def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """Probabilities of speech of the frames that are whole now. One call at a time."""
+
+    def close(self) -> None:
+        """The session is over."""
 
 
 class LiveSpeech(Protocol):
@@ -36,13 +35,8 @@ class LiveSpeech(Protocol):
     def check_options(self, options: Options) -> None:
         """Raises BadRequest for a language that the model lacks."""
 
-    def voice_stream(self) -> VoiceStream:
+    def voice_stream(self, turns: Turns) -> VoiceStream:
         """A detector at the start of a stream."""
-
-    async def in_thread(
-        self, turns: Turns, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Result:
-        """Call a function that blocks, in this owner's turn."""
 
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         """One pass over a window. Raises ApiError."""

@@ -28,6 +28,8 @@ class Piece:
     """None while it grows."""
     speech_end: int = 0
     """Where the silence at its end begins; known with its end."""
+    confidence: float | None = None
+    """Of the voice detector, as the highest mean over 128 ms; None: of this sound alone it is not known."""
     agreement: Agreement = field(default_factory=Agreement)
     heard_until: int = 0
     """The end of the last pass."""

@@ -57,6 +57,8 @@ class SpeechSpans:
         self._silent_from: int | None = None
         self.heard_until = start
         """The end of the last frame with speech."""
+        self.confidence = 0.0
+        """The highest mean over 128 ms in the span that has begun."""
 
     @property
     def is_speaking(self) -> bool:
@@ -93,7 +95,10 @@ class SpeechSpans:
     def reset(self) -> None:
         """The next speech is a new span: the client has committed or cleared what was heard."""
         self._start = self._at
-        self._began, self._is_confident, self._silent_from = None, False, None
+        self._forget_span()
+
+    def _forget_span(self) -> None:
+        self._began, self._is_confident, self._silent_from, self.confidence = None, False, None, 0.0
 
     def _step(self, probability: float, begin: int) -> Iterator[SpeechStarted | SpeechStopped]:
         if probability >= self._threshold:
@@ -102,14 +107,14 @@ class SpeechSpans:
             self.heard_until = self._at
         elif self._began is not None and (self._silent_from is not None or probability < self._end_below):
             self._silent_from = begin if self._silent_from is None else self._silent_from
-        if self._began is not None and not self._is_confident and self._mean() >= self._confident_from:
+        if self._began is not None:
+            self.confidence = max(self.confidence, sum(self._last) / CONFIDENCE_FRAMES)
+        if not self._is_confident and self.confidence >= self._confident_from:
             self._is_confident = True
+            assert self._began is not None
             yield SpeechStarted(max(self._start, self._began - self._prefix))
         if self._silent_from is not None and self._at - self._silent_from >= self._silence:
             if self._is_confident:
                 yield SpeechStopped(self._at, self._silent_from)
                 self._start = self._at
-            self._began, self._is_confident, self._silent_from = None, False, None
-
-    def _mean(self) -> float:
-        return sum(self._last) / CONFIDENCE_FRAMES
+            self._forget_span()

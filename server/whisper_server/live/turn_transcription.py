@@ -120,7 +120,8 @@ class TurnTranscription:
         with_words = due.with_words or (not due.is_final and self._is_slow())
         options = replace(turn.options, language=turn.options.language or piece.language, words=with_words)
         max_new_tokens = 0 if due.is_final else max_tokens(piece, due)
-        return WindowRequest(options, "" if piece.is_unprompted else earlier, likely, due.is_final, max_new_tokens)
+        earlier = "" if piece.is_unprompted else earlier
+        return WindowRequest(options, earlier, likely, due.is_final, max_new_tokens, piece.confidence)
 
     def _is_slow(self) -> bool:
         """Whether a second pass would come late: then words are sent by their times, which cost a tenth of a pass."""

@@ -5,29 +5,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import ParamSpec, TypeVar
+from functools import lru_cache, partial
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
-from whisper_server.speech.live_vad import VoiceStream
 from whisper_server.speech.repetition import EarlierText
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import FRAME_SAMPLES
+from whisper_server.speech.voice_activity import HeardVoice
+from whisper_server.speech.voice_streams import LiveVoice, VoiceStreams
 from whisper_server.speech.window_transcription import WindowTranscriber
 from whisper_server.speech.windows import Window
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import EngineWindow
-from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS
+from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS, WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 PROMPT_STEP_TOKENS = 16
 """Prompts have a multiple of this many tokens: CTranslate2 decodes only prompts of one length together."""
+N_PROMPTS = 512
+"""That are kept as tokens: all passes over a turn have the same."""
 MAX_PROMPT_TOKENS = 64
 """Of earlier text: a sentence or two set spelling and style, and each token takes time in every pass."""
 
@@ -56,6 +54,8 @@ class WindowRequest:
     """With temperature fallback. Before, a text that looks wrong is not decoded again: the next pass would not confirm it."""
     max_new_tokens: int = 0
     """Where a pass that loops is given up; 0: where files' windows are."""
+    confidence: float | None = None
+    """Of the voice detector, which has heard the window as it came; None: it is asked again."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,12 @@ class LiveWindows:
 
     frame_samples = FRAME_SAMPLES
 
-    def __init__(self, transcriber: Transcriber) -> None:
+    def __init__(self, transcriber: Transcriber, voices: VoiceStreams | None = None) -> None:
+        """Without `voices` all sound is heard in threads."""
         self._transcriber = transcriber
+        self._voices = voices or VoiceStreams(transcriber.voice, transcriber.threads, max_processes=0)
         self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
+        self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
         self._partial_policy = replace(
             transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
         )
@@ -82,16 +85,9 @@ class LiveWindows:
         """Raises BadRequest for a language that the model lacks."""
         self._transcriber.check_languages(options)
 
-    def voice_stream(self) -> VoiceStream:
-        """A detector at the start of a stream."""
-        return VoiceStream(self._transcriber.voice)
-
-    async def in_thread(
-        self, turns: Turns, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Result:
-        """As `asyncio.to_thread`, once it is this owner's turn."""
-        async with self._transcriber.threads.slot(turns.owner, turns.session):
-            return await asyncio.to_thread(function, *args, **kwargs)
+    def voice_stream(self, turns: Turns) -> LiveVoice:
+        """A detector at the start of a session's stream."""
+        return self._voices.open(turns.owner, turns.session)
 
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""
@@ -138,18 +134,21 @@ class LiveWindows:
         on_misled: Callable[[], None],
     ) -> WindowTranscriber:
         transcriber = self._transcriber
-        previous = self._previous(request.options, earlier_text)
-        without = self._previous(request.options, "")
+        given = request.options.prompt, request.options.keywords
+        previous, prompt = self._previous(*given, earlier_text)
+        without, _ = self._previous(*given, "")
         policy = transcriber.policy if request.is_final else self._partial_policy
         if request.max_new_tokens:
             policy = replace(policy, max_new_tokens=min(request.max_new_tokens, policy.max_new_tokens or 1_000))
         return WindowTranscriber(
             tokenizer=transcriber.tokenizer,
             policy=policy,
-            voice=transcriber.voice,
+            voice=transcriber.voice
+            if request.confidence is None
+            else HeardVoice(transcriber.voice, request.confidence),
             open_window=open_window,
             # The guards against a prompt that is read aloud take all of what the model is given.
-            options=replace(request.options, prompt=transcriber.tokenizer.detokenize(previous)),
+            options=replace(request.options, prompt=prompt),
             language=language,
             previous=previous,
             on_fallback=transcriber.on_fallback,
@@ -169,10 +168,13 @@ class LiveWindows:
         vote.add(guess)
         return vote.language
 
-    def _previous(self, options: Options, earlier_text: str) -> tuple[int, ...]:
-        """The client's prompt and keywords, and the end of the earlier text."""
-        tokenizer = self._transcriber.tokenizer
-        given = tokenizer.previous_text(options.prompt, options.keywords)
-        earlier = tokenizer.previous_text(earlier_text, ())
-        n_earlier = min(len(earlier), MAX_PROMPT_TOKENS) // PROMPT_STEP_TOKENS * PROMPT_STEP_TOKENS
-        return (*given[-(MAX_PREVIOUS_TOKENS - n_earlier) :], *earlier[len(earlier) - n_earlier :])
+
+def _previous(
+    tokenizer: WhisperTokenizer, prompt: str, keywords: tuple[str, ...], earlier_text: str
+) -> tuple[tuple[int, ...], str]:
+    """The client's prompt and keywords, and the end of the earlier text; what the model reads in them."""
+    given = tokenizer.previous_text(prompt, keywords)
+    earlier = tokenizer.previous_text(earlier_text, ())
+    n_earlier = min(len(earlier), MAX_PROMPT_TOKENS) // PROMPT_STEP_TOKENS * PROMPT_STEP_TOKENS
+    previous = (*given[-(MAX_PREVIOUS_TOKENS - n_earlier) :], *earlier[len(earlier) - n_earlier :])
+    return previous, tokenizer.detokenize(previous)

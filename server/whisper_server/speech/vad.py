@@ -212,4 +212,9 @@ def _is_confident(probabilities: Probabilities, threshold: float) -> bool:
         return False
     n_frames = min(_CONFIDENCE_FRAMES, len(probabilities))
     means = np.convolve(probabilities, np.full(n_frames, 1 / n_frames), "valid")
-    return bool(means.max() >= threshold + _CONFIDENCE_MARGIN * (1 - threshold))
+    return bool(means.max() >= confident_from(threshold))
+
+
+def confident_from(threshold: float) -> float:
+    """The mean over 128 ms that confirms speech."""
+    return threshold + _CONFIDENCE_MARGIN * (1 - threshold)

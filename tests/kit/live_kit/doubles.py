@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +11,6 @@ import numpy.typing as npt
 from whisper_server.speech.live_windows import LiveTranscript, Turns, WindowRequest
 from whisper_server.whisper.transcript import Options, Samples
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 FRAME_SAMPLES = 512
 LOUD = 0.1
 """Samples above it are speech."""
@@ -26,12 +22,14 @@ class VoiceStreamDouble:
     def __init__(self) -> None:
         self._rest = np.zeros(0, np.float32)
 
-    def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+    async def add(self, samples: Samples) -> npt.NDArray[np.float32]:
         sound = np.concatenate([self._rest, samples])
         n_frames = len(sound) // FRAME_SAMPLES
         frames = sound[: n_frames * FRAME_SAMPLES].reshape(n_frames, FRAME_SAMPLES)
         self._rest = sound[n_frames * FRAME_SAMPLES :]
         return np.asarray(np.abs(frames).max(axis=1, initial=0) > LOUD, np.float32)
+
+    def close(self) -> None: ...
 
 
 @dataclass
@@ -53,13 +51,8 @@ class LiveSpeechDouble:
 
     def check_options(self, options: Options) -> None: ...
 
-    def voice_stream(self) -> VoiceStreamDouble:
+    def voice_stream(self, turns: Turns) -> VoiceStreamDouble:
         return VoiceStreamDouble()
-
-    async def in_thread(
-        self, turns: Turns, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Result:
-        return function(*args, **kwargs)
 
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         self.requests.append(request)

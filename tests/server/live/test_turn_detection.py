@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
+
 from whisper_server.live.turn_detection import SpeechSpans, SpeechStarted, SpeechStopped
 
 FRAME = 512
@@ -49,6 +51,16 @@ def test_silence_within_a_span_is_measured() -> None:
     spans = spans_of()
     marks(spans, [0.9] * 8 + [0.0] * 3)
     assert (spans.is_speaking, spans.silent_samples, spans.heard_until) == (True, 3 * FRAME, 8 * FRAME)
+
+
+def test_highest_confidence_of_a_span_is_kept_until_it_ends() -> None:
+    spans = spans_of()
+    marks(spans, [0.0] * 4 + [0.6] * 4)
+    assert spans.confidence == pytest.approx(0.6)
+    marks(spans, [0.9] * 4 + [0.6] * 4)
+    assert spans.confidence == pytest.approx(0.9)
+    marks(spans, [0.0] * 20)
+    assert spans.confidence == 0.0
 
 
 def test_what_a_later_start_may_name_is_kept() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from model_kit.engine_double import EngineDouble, said
+from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from model_kit.pipeline import assert_idle, pipeline
 from whisper_server.speech.live_windows import MAX_PROMPT_TOKENS, PROMPT_STEP_TOKENS, LiveWindows, Turns, WindowRequest
 from whisper_server.speech.repetition import shares_phrase
@@ -67,3 +68,14 @@ async def test_language_of_the_session_decides_where_the_window_is_not_clear() -
     transcript = await windows.transcribe(SOUND, request(likely_language="de", language=None), TURNS)
     assert transcript.language == "de"
     assert (await windows.transcribe(SOUND, request(language=None), TURNS)).language == "en"
+
+
+@pytest.mark.parametrize(("confidence", "text"), [(0.9, " Yes."), (0.6, ""), (None, "")])
+async def test_doubtful_text_is_judged_by_what_the_detector_heard_as_it_came(
+    confidence: float | None, text: str
+) -> None:
+    engine = EngineDouble(lambda _samples, _asked: said(" Yes.", avg_logprob=-0.5))
+    windows = LiveWindows(pipeline(engine, VoiceDetectorDouble(is_speech=lambda _samples: False)))
+    sound = np.zeros(6 * 16_000, np.float32)  # for a short one less is enough
+    transcript = await windows.transcribe(sound, replace(request(), confidence=confidence), TURNS)
+    assert transcript.text == text

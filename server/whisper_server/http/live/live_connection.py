@@ -47,6 +47,8 @@ class LiveConnection:
         self._reservation = reservation
         self._held_bytes = 0
         self._socket = EventSocket(request)
+        self._sound_at_s = time.monotonic()
+        """When the last of it came, or the session began."""
 
     async def serve(self, config: SessionConfig) -> web.StreamResponse:
         """Until the client leaves or the session is ended."""
@@ -71,17 +73,18 @@ class LiveConnection:
         sending = asyncio.create_task(self._socket.send_events())
         reading = asyncio.create_task(self._read(session))
         passes = asyncio.create_task(session.run())
+        idling = asyncio.create_task(self._end_when_idle())
         draining = asyncio.create_task(self._state.service.closing.wait())
-        tasks = (sending, reading, passes, draining)
+        tasks = (sending, reading, passes, idling, draining)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if draining.done() and not (sending.done() or reading.done() or passes.done()):
+            if draining.done() and not any(task.done() for task in (sending, reading, passes, idling)):
                 await asyncio.wait(
                     (sending, reading, passes, finishing := asyncio.create_task(session.finish(FINISH_TURN_S))),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 await cancel(finishing)
-            over = self._end_of(sending, reading, passes)
+            over = self._end_of(sending, reading, passes, idling)
             if over is not None and not sending.done():
                 self._record.error_code = over.error.code or str(over.error.status)
                 self._socket.emit(Failure(over.error))
@@ -92,14 +95,12 @@ class LiveConnection:
             self._record.audio_s = session.audio_s
         return self._socket
 
-    def _end_of(
-        self, sending: asyncio.Task[None], reading: asyncio.Task[None], passes: asyncio.Task[None]
-    ) -> SessionOver | None:
+    def _end_of(self, sending: asyncio.Task[None], *others: asyncio.Task[None]) -> SessionOver | None:
         """Why the session ends; None: the client has left."""
         if sending.done():
             sending.exception()
             return None
-        for task in (reading, passes):
+        for task in others:
             if not task.done():
                 continue
             problem = task.exception()
@@ -118,14 +119,8 @@ class LiveConnection:
     async def _read(self, session: Session) -> None:
         """Take the client's events until it leaves. Raises SessionOver."""
         n_refused = 0
-        idle_s = self._state.realtime_idle_s
-        idle_at = asyncio.get_running_loop().time() + idle_s
         while True:
-            try:
-                async with asyncio.timeout_at(idle_at):
-                    message = await self._socket.receive()
-            except TimeoutError:
-                raise SessionOver(SessionIdle(idle_s), CloseCode.NORMAL) from None
+            message = await self._socket.receive()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 self._record.is_closed = message.type is WSMsgType.CLOSE
                 return
@@ -141,11 +136,21 @@ class LiveConnection:
                 await session.take(event)
                 n_refused = 0
                 if isinstance(event, AppendAudio):
-                    idle_at = asyncio.get_running_loop().time() + idle_s
+                    self._sound_at_s = time.monotonic()
             except EventRefused as refused:
                 n_refused = self._refuse(refused.error, refused.event_id, n_refused)
             except ApiError as error:
                 n_refused = self._refuse(error, event_id, n_refused)
+
+    async def _end_when_idle(self) -> None:
+        """Wait until no sound has come for too long. Raises SessionOver."""
+        idle_s = self._state.realtime_idle_s
+        # Not a timeout around each of ten frames a second.
+        while True:
+            rest_s = self._sound_at_s + idle_s - time.monotonic()
+            if rest_s <= 0:
+                raise SessionOver(SessionIdle(idle_s), CloseCode.NORMAL)
+            await asyncio.sleep(rest_s)
 
     def _refuse(self, error: ApiError, event_id: str | None, n_refused: int) -> int:
         """Send the refusal of an event; the number of those in a row. Raises SessionOver for too many."""

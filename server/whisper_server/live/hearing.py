@@ -1,0 +1,81 @@
+"""The voice detector follows the sound that arrives: step by step, while more is read, and never far behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from whisper_server.live.sample_buffer import SampleBuffer
+from whisper_server.live.speech_protocol import VoiceStream
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+
+MAX_STEP = SAMPLE_RATE_HZ
+"""Samples that the voice detector hears at a time."""
+MIN_STEP = SAMPLE_RATE_HZ * 15 // 100
+"""It takes 10 ms of CPU per second of sound in steps of 0.1 s, 6.6 in steps of 0.2 s, 5 in steps of a second."""
+MAX_UNHEARD = 2 * SAMPLE_RATE_HZ
+"""Samples that wait for the voice detector, before the client has to wait, too."""
+
+
+class Hearing:
+    """Of one session. Positions are those of its buffer."""
+
+    def __init__(
+        self, voice: VoiceStream, buffer: SampleBuffer, on_heard: Callable[[npt.NDArray[np.float32]], None]
+    ) -> None:
+        """`on_heard` takes the probabilities of speech of the frames that are whole, in order."""
+        self._voice = voice
+        self._buffer = buffer
+        self._on_heard = on_heard
+        self._given = buffer.end
+        """The end of the sound that the voice detector has been given."""
+        self._is_in_step = False
+        self._is_hurried = False
+        """Somebody waits until all is heard: short steps, too."""
+        self._more = asyncio.Event()
+        self._heard = asyncio.Event()
+        """Of the next step; each has its own."""
+
+    async def run(self) -> None:
+        """Loop: hear what has arrived, a step at a time, until cancelled. Raises ApiError."""
+        try:
+            while True:
+                if self._n_unheard < (1 if self._is_hurried else MIN_STEP):
+                    self._more.clear()
+                    await self._more.wait()
+                else:
+                    await self._step()
+        finally:
+            self._voice.close()
+
+    async def grown(self) -> None:
+        """Take note of more sound in the buffer. Waits while much is unheard."""
+        if self._n_unheard >= MIN_STEP:
+            self._more.set()
+        while self._n_unheard > MAX_UNHEARD:
+            await self._heard.wait()
+
+    async def catch_up(self) -> None:
+        """Wait until all that is in the buffer is heard."""
+        while self._n_unheard or self._is_in_step:
+            self._is_hurried = True
+            self._more.set()
+            await self._heard.wait()
+        self._is_hurried = False
+
+    @property
+    def _n_unheard(self) -> int:
+        return self._buffer.end - self._given
+
+    async def _step(self) -> None:
+        samples = self._buffer.between(self._given, self._given + MAX_STEP)
+        self._given += len(samples)
+        self._is_in_step = True
+        probabilities = await self._voice.add(samples)
+        self._is_in_step = False
+        self._on_heard(probabilities)
+        self._heard.set()
+        self._heard = asyncio.Event()

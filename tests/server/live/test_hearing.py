@@ -1,0 +1,102 @@
+"""The voice detector beside the reading of sound: its steps, who waits for it, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from whisper_server.live.hearing import MAX_STEP, MAX_UNHEARD, MIN_STEP, Hearing
+from whisper_server.live.sample_buffer import SampleBuffer
+from whisper_server.process.event_loop import cancel
+from whisper_server.whisper.transcript import Samples
+
+
+class HeldVoice:
+    """Answers only while it may."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.may_answer = asyncio.Event()
+        self.is_closed = False
+
+    async def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+        self.steps.append(len(samples))
+        await self.may_answer.wait()
+        return np.ones(len(samples), np.float32)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Ear:
+    """A hearing that runs."""
+
+    def __init__(self) -> None:
+        self.voice = HeldVoice()
+        self.buffer = SampleBuffer()
+        self.n_heard = 0
+        self.hearing = Hearing(self.voice, self.buffer, self._count)
+
+    def _count(self, probabilities: npt.NDArray[np.float32]) -> None:
+        self.n_heard += len(probabilities)
+
+    async def arrive(self, n_samples: int) -> None:
+        self.buffer.append(np.zeros(n_samples, np.float32))
+        await self.hearing.grown()
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[Ear]:
+    ear = Ear()
+    running = asyncio.create_task(ear.hearing.run())
+    yield ear
+    await cancel(running)
+    assert ear.voice.is_closed
+
+
+async def test_short_pieces_are_heard_together() -> None:
+    async with listening() as ear:
+        ear.voice.may_answer.set()
+        await ear.arrive(MIN_STEP - 10)
+        assert ear.voice.steps == []
+        await ear.arrive(30)
+        assert ear.voice.steps == [MIN_STEP + 20]
+        assert ear.n_heard == MIN_STEP + 20
+
+
+async def test_who_waits_for_all_waits_for_short_pieces_and_for_the_step_under_way() -> None:
+    async with listening() as ear:
+        await ear.arrive(MIN_STEP)
+        waiting = asyncio.create_task(ear.hearing.catch_up())
+        await settle()
+        assert not waiting.done()
+        await ear.arrive(10)
+        assert ear.voice.steps == [MIN_STEP]
+        ear.voice.may_answer.set()
+        await asyncio.wait_for(waiting, 5)
+        assert ear.voice.steps == [MIN_STEP, 10]
+        assert ear.n_heard == MIN_STEP + 10
+
+
+async def test_client_waits_where_much_is_unheard() -> None:
+    async with listening() as ear:
+        await ear.arrive(MIN_STEP)  # the step that does not end
+        ear.buffer.append(np.zeros(MAX_UNHEARD + 1, np.float32))
+        waiting = asyncio.create_task(ear.hearing.grown())
+        await settle()
+        assert not waiting.done()
+        ear.voice.may_answer.set()
+        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(ear.hearing.catch_up(), 5)
+        assert max(ear.voice.steps) == MAX_STEP
+        assert sum(ear.voice.steps) == ear.n_heard == MIN_STEP + MAX_UNHEARD + 1

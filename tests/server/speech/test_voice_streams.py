@@ -1,0 +1,99 @@
+"""The voice detector for many sessions: a few in threads, more in processes, which hear the same and may die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import psutil
+import pytest
+
+from speech_kit.sentences import spoken
+from whisper_server.errors import InternalError
+from whisper_server.fairness.fair_semaphore import FairSemaphore
+from whisper_server.speech.live_vad import VoiceStream
+from whisper_server.speech.vad import Probabilities, VoiceDetector
+from whisper_server.speech.voice_streams import THREAD_STREAMS, LiveVoice, VoiceStreams
+from whisper_server.whisper.transcript import Samples
+
+STEP = 3200
+WORKER = "whisper_server.speech.voice_worker"
+
+
+@pytest.fixture(scope="module")
+def voice() -> VoiceDetector:
+    return VoiceDetector()
+
+
+@asynccontextmanager
+async def streams(voice: VoiceDetector, max_processes: int = 1) -> AsyncIterator[VoiceStreams]:
+    opened = VoiceStreams(voice, FairSemaphore(2), max_processes=max_processes)
+    try:
+        yield opened
+    finally:
+        await opened.stop()
+    assert not workers()
+
+
+def workers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if WORKER in child.cmdline()]
+
+
+async def hear(stream: LiveVoice, samples: Samples) -> Probabilities:
+    return np.concatenate([await stream.add(samples[at : at + STEP]) for at in range(0, len(samples), STEP)])
+
+
+async def full(opened: VoiceStreams) -> list[LiveVoice]:
+    """The threads' streams, all taken."""
+    taken = [opened.open("alice", n) for n in range(THREAD_STREAMS)]
+    await asyncio.gather(*(stream.add(np.zeros(STEP, np.float32)) for stream in taken))
+    return taken
+
+
+async def test_processes_hear_what_threads_hear(voice: VoiceDetector) -> None:
+    sounds = [np.concatenate([spoken(language, 0).samples, np.zeros(8_000, np.float32)]) for language in ("en", "de")]
+    async with streams(voice) as opened:
+        await full(opened)
+        assert not workers()
+        others = [opened.open("bob", n) for n in range(2)]
+        found = await asyncio.gather(*(hear(stream, sound) for stream, sound in zip(others, sounds, strict=True)))
+        assert len(workers()) == 1
+        for probabilities, sound in zip(found, sounds, strict=True):
+            alone = VoiceStream(voice)
+            expected = np.concatenate([alone.add(sound[at : at + STEP]) for at in range(0, len(sound), STEP)])
+            assert np.array_equal(probabilities, expected)
+        for stream in others:
+            stream.close()
+
+
+async def test_death_of_a_process_fails_its_streams_only(voice: VoiceDetector) -> None:
+    async with streams(voice) as opened:
+        taken = await full(opened)
+        lost = opened.open("bob", 0)
+        await lost.add(np.zeros(STEP, np.float32))
+        (worker,) = workers()
+        worker.suspend()
+        waiting = asyncio.create_task(lost.add(np.zeros(STEP, np.float32)))
+        await asyncio.sleep(0)
+        worker.kill()
+        with pytest.raises(InternalError):
+            await asyncio.wait_for(waiting, 20)
+        lost.close()
+        assert len(await taken[0].add(np.zeros(STEP, np.float32)))
+        assert len(await opened.open("bob", 1).add(np.zeros(STEP, np.float32)))
+
+
+async def test_session_that_ends_leaves_its_place_in_a_thread(voice: VoiceDetector) -> None:
+    async with streams(voice) as opened:
+        (await full(opened))[0].close()
+        await opened.open("bob", 0).add(np.zeros(STEP, np.float32))
+        assert not workers()
+
+
+async def test_without_processes_all_are_in_threads(voice: VoiceDetector) -> None:
+    async with streams(voice, max_processes=0) as opened:
+        await full(opened)
+        assert len(await opened.open("bob", 0).add(np.zeros(STEP, np.float32))) == STEP // 512
+        assert not workers()
