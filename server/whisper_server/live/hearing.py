@@ -34,7 +34,7 @@ class Hearing:
         """The end of the sound that the voice detector has been given."""
         self._is_in_step = False
         self._is_hurried = False
-        """Somebody waits until all is heard: short steps, too."""
+        """`catch_up` waits until all is heard: short steps, too."""
         self._more = asyncio.Event()
         self._heard = asyncio.Event()
         """Of the next step; each has its own."""
