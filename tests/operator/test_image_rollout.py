@@ -88,7 +88,8 @@ def test_operator_that_restarts_knows_which_endpoint_has_failed(progressing: str
     other = make_stored_endpoint(CPU, name="other")
     status = {"conditions": [{"type": "Available", "status": "True"}]}
     before = deployed(CPU, operator_settings(), name="other")
-    turn = turns.turn_of(Key("team-a", "other"), {**other, "status": status}, parse_endpoint(other), before)
+    there = {**other, "status": status}
+    turn = turns.turn_of(Key("team-a", "other"), there, parse_endpoint(other), before, is_preloading=False)
     assert (turn.hold is None) is goes_on
 
 

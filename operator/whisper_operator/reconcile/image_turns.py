@@ -65,11 +65,15 @@ class ImageTurns:
     def forget(self, key: Key) -> None:
         self._rollout.set(key, None)
 
-    def turn_of(self, key: Key, document: Document, endpoint: Endpoint, deployed: Document | None) -> Turn:
-        """`document` has the previous status. An endpoint whose turn it is counts as rolling from now on."""
+    def turn_of(
+        self, key: Key, document: Document, endpoint: Endpoint, deployed: Document | None, *, is_preloading: bool
+    ) -> Turn:
+        """`document` has the previous status. An endpoint whose turn it is counts as rolling from now on; not one whose Deployment
+        stays as it is until a Job has fetched the model: that may never be, and the others would wait for it.
+        """
         kept = manifests.earlier_default(endpoint, self._settings, deployed)
         before = document.get("status") or {}
-        if not kept or truth_of(before, "Available") != "True":
+        if not kept or is_preloading or truth_of(before, "Available") != "True":
             return Turn(self._settings)
         is_well = truth_of(before, "Progressing") != "False"
         counts = is_well or self._rollout.has_turn(key)  # one that was unwell before says nothing of the image
