@@ -136,7 +136,7 @@ class Reconciler:
             default_class=ingress_class["metadata"]["name"],
             deployed=deployed,
             jobs=self._preloads.jobs(endpoint),
-            in_turn=turn.is_staged,
+            in_turn=bool(turn.staged),
         )
         return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
 
