@@ -1,4 +1,4 @@
-"""What a registry or its token server may say, and who gets the password. A real registry with tokens is in `test_model_stores`."""
+"""What a registry or its token server may send, and who gets the password. A real registry with tokens is in `test_model_stores`."""
 
 from __future__ import annotations
 
@@ -85,6 +85,38 @@ def test_what_is_no_token_is_refused(
         model_folder(settings(registry, tmp_path))
     assert str(refusal.value).startswith("MODEL_ID: oci://" if reason else "DOCKER_CONFIG: oci://")
     assert reason in str(refusal.value)
+
+
+LAYER: dict[str, object] = {"digest": f"sha256:{'0' * 64}", "size": 1}
+NAMED: dict[str, object] = {"annotations": {"org.opencontainers.image.title": "config.json"}}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"layers": "all"},
+        {"layers": [1]},
+        {"layers": [{**NAMED, "digest": LAYER["digest"]}]},
+        {"layers": [{**LAYER, **NAMED, "size": "many"}]},
+        {"layers": [{**LAYER, **NAMED, "size": -1}]},
+        {"manifests": 1},
+        {"manifests": [{"platform": "linux"}]},
+        {"manifests": [{}]},
+    ],
+    ids=str,
+)
+def test_manifest_that_is_none_is_refused(registry: FileServer, tmp_path: Path, manifest: dict[str, object]) -> None:
+    (registry.folder / "v2" / "team" / "whisper" / "manifests" / "v1").write_text(json.dumps(manifest))
+    with pytest.raises(StartError, match="its manifest is not as the specification has it"):
+        model_folder(settings(registry, tmp_path))
+
+
+def test_no_more_is_read_than_the_manifest_says(registry: FileServer, tmp_path: Path) -> None:
+    layer = {"content": b"0" * 20_000_000, "size": 10, **NAMED}
+    as_registry(registry.folder, "team/whisper", "v1", [layer])
+    with pytest.raises(StartError, match=r"config.json has \d{2,7} bytes, not 10; look for what") as refusal:
+        model_folder(settings(registry, tmp_path))
+    assert "20000000" not in str(refusal.value)
 
 
 def test_password_is_for_the_registry_and_not_for_where_blobs_are(registry: FileServer, tmp_path: Path) -> None:
