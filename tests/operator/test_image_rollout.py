@@ -14,7 +14,7 @@ from operator_kit.situation import serving
 from whisper_operator.manifests import earlier_default, keeping, make_children
 from whisper_operator.metrics import Metrics
 from whisper_operator.reconcile.image_rollout import ImageRollout, Plan, Stage, planned
-from whisper_operator.reconcile.image_turns import ImageTurns
+from whisper_operator.reconcile.image_turns import ImageTurns, Outcome
 from whisper_operator.reconcile.store import Key, Store
 from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.settings import Settings
@@ -88,8 +88,29 @@ def test_operator_that_restarts_knows_which_endpoint_has_failed(progressing: str
     other = make_stored_endpoint(CPU, name="other")
     status = {"conditions": [{"type": "Available", "status": "True"}]}
     before = deployed(CPU, operator_settings(), name="other")
-    turn = turns.turn_of(Key("team-a", "other"), {**other, "status": status}, parse_endpoint(other), before)
+    there = {**other, "status": status}
+    turn = turns.turn_of(Key("team-a", "other"), there, parse_endpoint(other), before, is_preloading=False)
     assert (turn.hold is None) is goes_on
+
+
+def test_turn_is_kept_until_the_deployment_has_this_image_not_the_one_before() -> None:
+    """Its answer got lost, and what is known is still the Deployment of the last rollout, which is done."""
+    store, settings = Store(), dataclasses.replace(NEWER, image_rollout_at_once=1)
+    turns = ImageTurns(settings, store, Metrics(), lambda key: None)
+    middle = dataclasses.replace(NEWER, server_image_cpu="registry.test/cpu:1.5")
+    counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    held = []
+    for name in ("speech", "other"):
+        made = deployed(CPU, middle, name=name, deployed=deployed(CPU, operator_settings(), name=name), in_turn=True)
+        before = {**made, "metadata": {**made["metadata"], "uid": name, "resourceVersion": "1"}, "status": counts}
+        store.put(before)
+        endpoint = make_stored_endpoint(CPU, name=name)
+        there = {**endpoint, "status": {"conditions": [{"type": "Available", "status": "True"}]}}
+        key = Key("team-a", name)
+        turn = turns.turn_of(key, there, parse_endpoint(endpoint), before, is_preloading=False)
+        turns.note(key, {}, turn, Outcome.SENT)
+        held.append(turn.hold is not None)
+    assert held == [False, True]
 
 
 def test_no_endpoint_waits_where_all_go_at_once() -> None:

@@ -31,6 +31,7 @@ KEYS = [Key("team-a", name) for name in ("a", "b", "c", "d")]
 OLD, NEW = "registry.test/cpu:1", "registry.test/cpu:2"
 CONFLICT = ApiError(409, "Conflict", "it was changed")
 REFUSED = ApiError(403, "Forbidden", "no image of this registry")
+CLAIM = {"persistentVolumeClaim": {"size": "1Gi"}}
 N_STEPS = 120
 DELIVERS, CONTROLS = 0.25, 0.4
 """Shares of the steps: an event arrives; up to here, controllers act; else a reconcile that is due starts."""
@@ -89,9 +90,9 @@ class Course:
         self.due: list[Key] = []
         self.tasks: dict[Key, asyncio.Task[Any]] = {}
 
-    async def serve_old(self) -> None:
+    async def serve_old(self, spec: dict[str, Any] | None = None) -> None:
         for key in KEYS:
-            self.bench.ask(key=key)
+            self.bench.ask(spec, key=key)
             await self.bench.settle(key)
             self.control(key)
             await self.bench.settle(key)
@@ -198,3 +199,19 @@ async def test_an_image_that_the_api_server_refuses_stops_at_the_first_endpoints
     await course.run()
     assert 1 <= len(course.cluster.refused) <= course.at_once
     assert {reason for key in KEYS if (reason := course.reason(key))} == {"ImageRolloutStopped"}
+
+
+async def test_an_endpoint_whose_pods_wait_for_a_model_takes_no_turn() -> None:
+    """Its Deployment stays as it is until the Job is done, which may never be."""
+    course = Course(0, at_once=1)
+    await course.serve_old({"cache": CLAIM})
+    course.bench.ask({"cache": {**CLAIM, "preload": True}}, key=KEYS[0])
+    course.restart()
+    course.new_starts = True
+    for _ in KEYS:
+        await course.run()
+    assert course.with_new() == {"b", "c", "d"}
+    (job,) = course.cluster.all_of("Job")
+    course.cluster.put({**job, "status": {"conditions": [condition("Complete", "True")]}})
+    await course.run()
+    assert course.with_new() == {"a", "b", "c", "d"}

@@ -30,8 +30,8 @@ class Turn:
     """With the default image that its pods are to have."""
     hold: ImageHold | None = None
     """It keeps an earlier one."""
-    is_staged: bool = False
-    """It gets a new one in its turn."""
+    staged: str = ""
+    """The one that it gets in its turn; empty: none, or at once."""
 
 
 class Outcome(Enum):
@@ -65,17 +65,22 @@ class ImageTurns:
     def forget(self, key: Key) -> None:
         self._rollout.set(key, None)
 
-    def turn_of(self, key: Key, document: Document, endpoint: Endpoint, deployed: Document | None) -> Turn:
-        """`document` has the previous status. An endpoint whose turn it is counts as rolling from now on."""
+    def turn_of(
+        self, key: Key, document: Document, endpoint: Endpoint, deployed: Document | None, *, is_preloading: bool
+    ) -> Turn:
+        """`document` has the previous status. An endpoint whose turn it is counts as rolling from now on; not one whose Deployment
+        stays as it is until a Job has fetched the model: that may never be, and the others would wait for it.
+        """
         kept = manifests.earlier_default(endpoint, self._settings, deployed)
         before = document.get("status") or {}
-        if not kept or truth_of(before, "Available") != "True":
+        if not kept or is_preloading or truth_of(before, "Available") != "True":
             return Turn(self._settings)
         is_well = truth_of(before, "Progressing") != "False"
         counts = is_well or self._rollout.has_turn(key)  # one that was unwell before says nothing of the image
-        if self._rollout.takes_turn(key, is_well=is_well):
-            return Turn(self._settings, is_staged=counts and self._settings.image_rollout_at_once > 0)
         wanted = manifests.image_of(endpoint, self._settings)
+        if self._rollout.takes_turn(key, is_well=is_well):
+            is_staged = counts and self._settings.image_rollout_at_once > 0
+            return Turn(self._settings, staged=wanted if is_staged else "")
         hold = ImageHold(kept=kept, wanted=wanted, stopped_by=self._rollout.verdict(key)[1])
         return Turn(manifests.keeping(self._settings, kept), hold)
 
@@ -85,8 +90,9 @@ class ImageTurns:
             return
         cached = self._store.cached(DEPLOYMENT.kind, key.namespace, names.child_name(key.name))
         deployed = None if cached is None else cached.document
-        has_it = deployed is not None and bool(manifests.staged_image(deployed))
-        if turn.is_staged and not has_it and outcome is not Outcome.INVALID:
+        given = manifests.staged_image(deployed)
+        has_it = bool(given) and turn.staged in ("", given)  # it may be that of the last rollout
+        if turn.staged and not has_it and outcome is not Outcome.INVALID:
             # An answer that got lost, or a conflict, says nothing of the Deployment: giving its turn away let two endpoints roll.
             self._rollout.keep_turn(key, is_stuck=outcome is Outcome.REFUSED)
         elif deployed is None or not has_it or manifests.has_rolled_out(deployed):

@@ -112,7 +112,8 @@ class Reconciler:
         if endpoint is not None:
             deployed = await self._deployed(endpoint)
             preload = await self._preloads.state(endpoint, deployed)
-            turn = self.image_turns.turn_of(key, document, endpoint, deployed)
+            is_preloading = preload is not None
+            turn = self.image_turns.turn_of(key, document, endpoint, deployed, is_preloading=is_preloading)
             # The first verdict on an endpoint is that of one that does not wait; a later one that its turn has come must differ.
             inputs = replace(inputs, image_verdict=self.image_turns.verdict(key))
             try:
@@ -135,7 +136,7 @@ class Reconciler:
             default_class=ingress_class["metadata"]["name"],
             deployed=deployed,
             jobs=self._preloads.jobs(endpoint),
-            in_turn=turn.is_staged,
+            in_turn=bool(turn.staged),
         )
         return [child for child in children if not (inputs.route_owner and child["kind"] in ROUTES)]
 

@@ -1,6 +1,7 @@
 """A plain HTTP server of the files in a folder, with ranges and ETags: it can cut answers off, and notes what it sends.
 
-A registry without passwords is such a server, too: `as_registry` lays an artifact out as its clients ask for it.
+A registry is such a server, too: `as_registry` lays an artifact out as its clients ask for it. With a `challenge` it asks for a
+token, which is below /token; it can send its clients on to another server.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+TOKEN = b'{"token": "good"}'
+
 
 @dataclass
 class FileServer:
@@ -26,6 +29,13 @@ class FileServer:
     """Answers longer than this end without the rest."""
     is_down: bool = False
     """Every answer is 503."""
+    challenge: str = ""
+    """WWW-Authenticate of requests below /v2/ that lack the token of TOKEN; empty: none is needed."""
+    token_answer: bytes = TOKEN
+    moved_to: str = ""
+    """Where blobs are."""
+    authorizations: list[str] = field(default_factory=list)
+    """Of each request."""
     sent: list[tuple[str, int, int]] = field(default_factory=list)
     """Path, status and first byte of each answer."""
 
@@ -86,17 +96,29 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         files: FileServer = self.server.files  # type: ignore[attr-defined]
         path = files.folder / self.path.lstrip("/")
-        status, begin, content = self._answer(path, is_down=files.is_down)
+        status, begin, content = self._of_registry(files) or self._answer(path, is_down=files.is_down)
+        files.authorizations.append(self.headers.get("Authorization", ""))
         files.sent.append((self.path, status, begin))
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
-        if path.is_file():
+        if status == 401:
+            self.send_header("WWW-Authenticate", files.challenge)
+        elif status == 307:
+            self.send_header("Location", f"{files.moved_to}{self.path}")
+        elif path.is_file():
             self.send_header("ETag", _etag(path))
         self.end_headers()
         cut = files.cut_after_bytes
         self.wfile.write(content if cut is None else content[:cut])
         if cut is not None and len(content) > cut:
             self.close_connection = True
+
+    def _of_registry(self, files: FileServer) -> tuple[int, int, bytes] | None:
+        if self.path.startswith("/token"):
+            return 200, 0, files.token_answer
+        if files.challenge and self.path.startswith("/v2/") and self.headers.get("Authorization") != "Bearer good":
+            return 401, 0, b""
+        return (307, 0, b"") if files.moved_to and "/blobs/" in self.path else None
 
     def _answer(self, path: Path, *, is_down: bool) -> tuple[int, int, bytes]:
         if is_down:

@@ -47,7 +47,7 @@ def registry(folder: Path) -> Iterator[Running]:
 
 @contextmanager
 def registry_with_tokens(folder: Path, data: Path, realm: str = "") -> Iterator[Running]:
-    """A registry of what another one has below `data`, for which a server of tokens, at `realm`, asks for USER's PASSWORD."""
+    """A registry of what another one has below `data`, for which a token server, at `realm`, asks for USER's PASSWORD."""
     folder.mkdir()
     with token_server.serving(folder, {USER: PASSWORD}) as tokens:
         described = f"realm: {realm or tokens.realm}, service: {token_server.SERVICE}, issuer: {token_server.ISSUER}"

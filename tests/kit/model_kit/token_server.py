@@ -1,4 +1,4 @@
-"""A server of tokens for a registry, as Docker Hub and GHCR have one: it signs what a user may pull (distribution's token.md).
+"""A token server of a registry, as Docker Hub and GHCR have one: it signs what a user may pull (distribution's token.md).
 
 Repositories below PUBLIC are for all; others are for its users.
 """

@@ -51,7 +51,7 @@ def oci(data: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def with_tokens(oci: Running, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The same artifacts, for which the registry sends its clients to a server of tokens."""
+    """The same artifacts, for which the registry sends its clients to a token server."""
     with registry_with_tokens(tmp_path_factory.mktemp("tokens") / "registry", data) as running:
         yield running
 
@@ -144,7 +144,7 @@ def test_a_password_is_sent_to_no_server_of_tokens_without_tls(oci: Running, dat
         model_id = f"oci://{running.address}/team/demo:v1"
         reason = refused(Settings(model_id=model_id, docker_config=config, hf_home=tmp_path / "hf"))
     assert reason == (
-        f"MODEL_ID: {model_id} cannot be fetched: the registry gets its tokens at http://tokens.example/token, which is not https; "
+        f"MODEL_ID: {model_id} cannot be fetched: the registry gets its tokens at http://tokens.example/token, which is no https address; "
         "give the registry another realm"
     )
 

@@ -154,6 +154,8 @@ def _read_on(file: RemoteFile, path: Path, size: int, progress: Progress) -> Non
         for chunk in chunks:
             written.write(chunk)
             progress.add(len(chunk))
+            if file.n_bytes is not None and written.tell() > file.n_bytes:
+                break  # else an answer without end fills the disk
         written.flush()
         os.fsync(written)  # otherwise a power failure may keep the name and lose the content
 

@@ -37,9 +37,15 @@ class Artifact:
 
     def list(self) -> Listing:
         manifest, digest = self.client.manifest(self.digest or self.tag)
-        if manifest.get("manifests") is not None:
-            manifest, _ = self.client.manifest(_chosen(manifest["manifests"]))
-        files = tuple(file for layer in manifest.get("layers") or () for file in self._files(layer))
+        try:
+            if manifest.get("manifests") is not None:
+                manifest, _ = self.client.manifest(_chosen(manifest["manifests"]))
+            files = tuple(file for layer in manifest.get("layers") or () for file in self._files(layer))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise FetchError(
+                f"its manifest is not as the specification has it ({type(error).__name__}: {error})",
+                "push it again, with another tool",
+            ) from error
         if not files:
             raise FetchError("it has no layer with files of a model", "push the files of a Whisper checkpoint")
         return Listing(version=digest, files=files)
@@ -52,9 +58,11 @@ class Artifact:
         path = next((str(annotations[key]) for key in FILE_PATHS if key in annotations), "")
         is_archive = _is_archive(str(layer.get("mediaType", "")), path, annotations)
         if is_archive or is_model_file(path):
+            if (n_bytes := int(layer["size"])) < 0:
+                raise ValueError("a size is negative")
             yield RemoteFile(
                 name=sha256 if is_archive else path,
-                n_bytes=int(layer["size"]),
+                n_bytes=n_bytes,
                 read=lambda offset: self.client.blob(digest, offset),
                 sha256=sha256,
                 is_archive=is_archive,

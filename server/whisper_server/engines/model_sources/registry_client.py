@@ -33,9 +33,12 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 DOCKER_HUB = ("docker.io", "registry-1.docker.io")
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 LOOPBACK = ("localhost", "127.0.0.1")
+MAX_TOKEN_BYTES = 1024 * 1024
+"""Of a token server's answer; tokens have some kB."""
 BEARER = re.compile(r"(?:^|[\s,])bearer\s+(.+)", re.IGNORECASE)
 """Of WWW-Authenticate, as Docker Hub, GHCR, GitLab, Quay and Harbor ask for tokens (distribution/docs/spec/auth/token.md)."""
-PARAMETER = re.compile(r'([a-z_]+)=(?:"([^"]*)"|([^\s,"]+))')
+PARAMETER = re.compile(r'\b([a-z_]+)=(?:"([^"]*)"|([^\s,"]+))')
+TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class RegistryClient:
@@ -72,11 +75,14 @@ class RegistryClient:
         return body_from(self._get(f"blobs/{digest}", headers), offset)
 
     def _get(self, path: str, headers: dict[str, str]) -> httpx.Response:
-        response = get(f"{self._url}/{path}", {**headers, **self._authorization})
-        if response.status_code == httpx.codes.UNAUTHORIZED:  # at the start, and whenever a token has expired
+        url = f"{self._url}/{path}"
+        response = get(url, {**headers, **self._authorization})
+        # At the start, and whenever a token has expired. Of another host, to which blobs are redirected, nothing is believed: it could
+        # name a server of its own that then gets the password.
+        if response.status_code == httpx.codes.UNAUTHORIZED and response.url.host == httpx.URL(url).host:
             response.close()
             self._authorization = self._authorized(response.headers.get("www-authenticate", ""))
-            response = get(f"{self._url}/{path}", {**headers, **self._authorization})
+            response = get(url, {**headers, **self._authorization})
         if response.is_success:
             return response
         response.close()
@@ -88,27 +94,51 @@ class RegistryClient:
         bearer = BEARER.search(challenge)
         if bearer is None:
             return basic
-        asked = {key: quoted or plain for key, quoted, plain in PARAMETER.findall(bearer[1])}
-        realm = httpx.URL(asked.get("realm", ""))
-        if not (realm.scheme == "https" or (realm.scheme == "http" and realm.host in LOOPBACK)):
-            raise FetchError(
-                f"the registry gets its tokens at {str(realm) or 'no address'}, which is not https",
-                "give the registry another realm",
-            )
+        # A challenge of another kind may follow: the first of two realms is the one of the tokens.
+        asked = {key: quoted or plain for key, quoted, plain in reversed(PARAMETER.findall(bearer[1]))}
         query = {key: asked[key] for key in ("service", "scope") if key in asked}
-        with closing(get(str(realm.copy_merge_params(query)), basic)) as response:
-            if not response.is_success:
+        realm = _realm(asked.get("realm", ""), query)
+        with closing(get(str(realm), basic)) as response:
+            if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
                 raise _refused(response.status_code)
-            try:
-                answer = json.loads(response.read())
-            except httpx.HTTPError as error:
-                raise ConnectionLost(error) from error
-            except ValueError:
-                answer = None
-        token = (answer.get("token") or answer.get("access_token")) if isinstance(answer, dict) else None
+            token = _token_in(response) if response.is_success else ""
         if not token:
-            raise FetchError(f"{realm.host}, where the registry gets its tokens, gives none", "check that server's log")
+            raise FetchError(
+                f"{realm.host}, where the registry gets its tokens, gives none ({response.status_code})",
+                "check that server's log",
+            )
         return {"Authorization": f"Bearer {token}"}
+
+
+def _realm(address: str, query: Mapping[str, str]) -> httpx.URL:
+    """Where to ask for a token: with TLS, but on this machine."""
+    try:
+        realm = httpx.URL(address).copy_merge_params(query)
+    except httpx.InvalidURL:
+        realm = httpx.URL()
+    if not (realm.scheme == "https" or (realm.scheme == "http" and realm.host in LOOPBACK)):
+        raise FetchError(
+            f"the registry gets its tokens at {address[:200] or 'no address'}, which is no https address",
+            "give the registry another realm",
+        )
+    return realm
+
+
+def _token_in(response: httpx.Response) -> str:
+    """Empty: the answer has none that a header can hold."""
+    content = b""
+    try:
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > MAX_TOKEN_BYTES:
+                return ""
+        answer = json.loads(content)
+    except httpx.HTTPError as error:
+        raise ConnectionLost(error) from error
+    except (ValueError, RecursionError):
+        return ""
+    token = (answer.get("token") or answer.get("access_token")) if isinstance(answer, dict) else None
+    return token if isinstance(token, str) and TOKEN.fullmatch(token) else ""
 
 
 def _refused(status: int) -> FetchError:
