@@ -102,7 +102,7 @@ class Decoding:
         for size in reversed(ENCODER_SIZES):
             self._encode(size)
         for size in reversed(self.sizes):
-            if size > self._n_prefix_rows:
+            if self._options.row_attention:  # also for few rows: they may have high numbers
                 self._run_rows(size, sample=False)
             for length in self.lengths if size <= self._n_prefix_rows else ():
                 self._run_step(size, length, sample=False)
