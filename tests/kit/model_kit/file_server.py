@@ -53,10 +53,17 @@ def serving(folder: Path) -> Iterator[FileServer]:
     server = _Server(("127.0.0.1", 0), _Handler)
     files = FileServer(folder, f"127.0.0.1:{server.server_address[1]}")
     server.files = files  # type: ignore[attr-defined]
+    with in_thread(server):
+        yield files
+
+
+@contextmanager
+def in_thread(server: ThreadingHTTPServer) -> Iterator[None]:
+    """The server answers in a thread of its own until the end."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield files
+        yield
     finally:
         server.shutdown()
         server.server_close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+from model_kit.file_server import in_thread
 
 SERVICE, ISSUER = "registry.test", "tokens.test"
 PUBLIC = "public/"
@@ -73,14 +74,8 @@ def serving(folder: Path, passwords: Mapping[str, str]) -> Iterator[TokenServer]
     make = ["openssl", "req", "-x509", *key, "-out", str(tokens.certificate), "-subj", f"/CN={ISSUER}", "-days", "2"]
     subprocess.run(make, capture_output=True, check=True)
     server.tokens = tokens  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with in_thread(server):
         yield tokens
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
 class _Handler(BaseHTTPRequestHandler):
