@@ -8,11 +8,14 @@ the biases of all products so far, and a norm adds their sum, which is the same 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from whisper_server.engines.torch.weights import DecoderLayer, Linear, Norm, Weights, activations
+from whisper_server.engines.torch.weights import DecoderLayer, Layer, Linear, Norm, Weights
+
+LayerT = TypeVar("LayerT", bound=Layer)
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,6 @@ class AddingLinear(Linear):
         stream.view(-1, stream.shape[-1]).addmm_(values.reshape(-1, values.shape[-1]), self.weight.t())
         return stream
 
-    def added_feed_forward(self, first: Linear, norm: Norm, stream: torch.Tensor) -> torch.Tensor:
-        return self.added(stream, activations(first, norm, stream))
-
 
 def with_adding_products(weights: Weights, *, encoder: bool) -> Weights:
     """The same weights for a stream that lacks biases: the decoder's and, if `encoder`, the encoder's. Not for half precision, where
@@ -57,18 +57,9 @@ def with_adding_products(weights: Weights, *, encoder: bool) -> Weights:
     shift = torch.zeros_like(shift)
     encoder_layers = []
     for one in weights.encoder_layers:
-        norm = _shifted(one.norm, shift)
-        shift = shift + _bias(one.out)
-        encoder_layers.append(
-            replace(
-                one,
-                norm=norm,
-                out=_adding(one.out),
-                mlp_norm=_shifted(one.mlp_norm, shift),
-                mlp_out=_adding(one.mlp_out),
-            )
-        )
-        shift = shift + _bias(one.mlp_out)
+        attended = shift + _bias(one.out)
+        encoder_layers.append(_changed(one, shift, attended))
+        shift = attended + _bias(one.mlp_out)
     return replace(weights, encoder_layers=tuple(encoder_layers), encoder_norm=_shifted(weights.encoder_norm, shift))
 
 
@@ -77,15 +68,22 @@ def _changed_decoder_layer(layer: DecoderLayer, before: torch.Tensor) -> tuple[D
     attended = before + _bias(layer.out)
     heard = attended + _bias(layer.cross_out)
     changed = replace(
+        _changed(layer, before, heard),
+        cross_norm=_shifted(layer.cross_norm, attended),
+        cross_out=_adding(layer.cross_out),
+    )
+    return changed, heard + _bias(layer.mlp_out)
+
+
+def _changed(layer: LayerT, before: torch.Tensor, before_mlp: torch.Tensor) -> LayerT:
+    """What encoder and decoder have in common, by the biases before the layer and before its feed-forward part."""
+    return replace(
         layer,
         norm=_shifted(layer.norm, before),
         out=_adding(layer.out),
-        cross_norm=_shifted(layer.cross_norm, attended),
-        cross_out=_adding(layer.cross_out),
-        mlp_norm=_shifted(layer.mlp_norm, heard),
+        mlp_norm=_shifted(layer.mlp_norm, before_mlp),
         mlp_out=_adding(layer.mlp_out),
     )
-    return changed, heard + _bias(layer.mlp_out)
 
 
 def _bias(linear: Linear) -> torch.Tensor:
