@@ -98,10 +98,9 @@ def test_a_node_is_drained_one_pod_after_the_other(
     before = {pod["metadata"]["name"] for pod in steady.settled()}
     with flowing(steady, expected) as traffic, draining(steady, node, tmp_path) as drain:
         cluster.wait(drain.has_been_refused, OVER_S, "the second eviction is refused")
-        cluster.wait(lambda: len(_names(steady)) == 2, OVER_S, "the first pod is gone")
-        left = [pod for pod in steady.pods() if is_ready(pod)]
-        assert len(left) == 1
-        assert left[0]["metadata"]["name"] in before
+        cluster.wait(lambda: len(before & _names(steady)) == 1, OVER_S, "the first pod is gone")
+        left = {pod["metadata"]["name"] for pod in steady.pods() if is_ready(pod)}
+        assert left == before & _names(steady)
         assert drain.popen.poll() is None
         cluster.kubectl("uncordon", node)
         took_s = seconds(drain.finish)
