@@ -135,17 +135,17 @@ def test_a_job_fills_the_volume_and_the_hub_may_be_gone_then(cached: Cached, fig
     endpoint.cluster.wait(lambda: any(one.is_file for one in cached.hub.asked()), 120, "the Job's pod fetches")
     (job,) = endpoint.cluster.find("jobs", endpoint.namespace)
     assert not endpoint.cluster.find("deployments", endpoint.namespace)
-    assert endpoint.document()["status"]["cache"]["model"] == hub.MODEL
+
+    def cache_status() -> Document:
+        return dict(endpoint.document()["status"].get("cache", {}))
+
+    endpoint.cluster.wait(lambda: "fetchedBytes" in cache_status(), 120, "status.cache has bytes")
+    cache = cache_status()
+    assert cache["model"] == hub.MODEL
+    assert 0 < cache["fetchedBytes"] < cache["totalBytes"]
     cached.hub.gives_weights.set()
-
-    seen: list[Document] = []
-
-    def is_preloaded() -> bool:
-        status = endpoint.document()["status"]
-        seen.append(status.get("cache", {}))
-        return bool(condition({"status": status}, "Preloaded")["status"] == "True")
-
-    endpoint.cluster.wait(is_preloaded, 120, "the volume has the model")
+    endpoint.expect(120, Preloaded="True Preloaded")
+    assert not cache_status()
     n_sent, models = cached.hub.n_files_sent(), cached.models()
     assert any(path.endswith("/model.bin") for path in models)
     endpoint.wait_until_current()
@@ -153,7 +153,7 @@ def test_a_job_fills_the_volume_and_the_hub_may_be_gone_then(cached: Cached, fig
     assert _said(endpoint, first, "Converting") == 0
     assert (cached.hub.n_files_sent(), cached.models()) == (n_sent, models)
     assert not [one for one in endpoint.cluster.find("jobs", endpoint.namespace) if one["metadata"] == job["metadata"]]
-    figure(f"preloaded by Job {job['metadata']['name']}; status.cache was {max(seen, key=len)}")
+    figure(f"preloaded by Job {job['metadata']['name']}; status.cache was {cache}")
 
     nobody = [{"name": "HF_ENDPOINT", "value": f"http://{cached.volume.node.host_address}:9"}]
     endpoint.up(cached.spec(cache={"preload": True}, pod={"env": nobody}))

@@ -34,8 +34,11 @@ class FileServer:
     token_answer: bytes = TOKEN
     moved_to: str = ""
     """Where blobs are."""
+    token_status: int = 200
     authorizations: list[str] = field(default_factory=list)
     """Of each request."""
+    forms: list[str] = field(default_factory=list)
+    """Of each POST."""
     sent: list[tuple[str, int, int]] = field(default_factory=list)
     """Path, status and first byte of each answer."""
 
@@ -100,6 +103,11 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.files.forms.append(form)  # type: ignore[attr-defined]
+        self.do_GET()
+
     def do_GET(self) -> None:
         files: FileServer = self.server.files  # type: ignore[attr-defined]
         path = files.folder / self.path.lstrip("/")
@@ -122,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _of_registry(self, files: FileServer) -> tuple[int, int, bytes] | None:
         if self.path.startswith("/token"):
-            return 200, 0, files.token_answer
+            return files.token_status, 0, files.token_answer
         if files.challenge and self.path.startswith("/v2/") and self.headers.get("Authorization") != "Bearer good":
             return 401, 0, b""
         return (307, 0, b"") if files.moved_to and "/blobs/" in self.path else None

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -35,8 +36,8 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileSe
         yield running
 
 
-def settings(registry: FileServer, folder: Path) -> Settings:
-    auths = {"auths": {registry.address: {"auth": BASIC.removeprefix("Basic ")}}}
+def settings(registry: FileServer, folder: Path, **entry: str) -> Settings:
+    auths = {"auths": {registry.address: entry or {"auth": BASIC.removeprefix("Basic ")}}}
     (folder / "config.json").write_text(json.dumps(auths))
     model_id = f"oci://{registry.address}/team/whisper:v1"
     return Settings(model_id=model_id, docker_config=folder, hf_home=folder / "hf")
@@ -85,6 +86,52 @@ def test_what_is_no_token_is_refused(
         model_folder(settings(registry, tmp_path))
     assert str(refusal.value).startswith("MODEL_ID: oci://" if reason else "DOCKER_CONFIG: oci://")
     assert reason in str(refusal.value)
+
+
+AZURE = {"auth": base64.b64encode(b"00000000-0000-0000-0000-000000000000:").decode(), "identitytoken": "ey+secret="}
+"""As `az acr login` writes it."""
+
+
+def test_identity_token_gets_a_token(registry: FileServer, tmp_path: Path) -> None:
+    registry.challenge, registry.token_answer = ASKS.format(url=registry.url), b'{"access_token": "good"}'
+    folder = model_folder(settings(registry, tmp_path, **AZURE))
+    assert {path.name for path in folder.iterdir()} == set(FILES)
+    (form,) = registry.forms
+    assert dict(parse_qsl(form)) == {
+        "grant_type": "refresh_token",
+        "refresh_token": "ey+secret=",
+        "client_id": "whisper-server",
+        "service": "s",
+        "scope": "repository:team/whisper:pull",
+    }
+    assert set(registry.authorizations) == {"", "Bearer good"}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (
+            400,
+            "DOCKER_CONFIG: {model} cannot be fetched: the registry refuses the identity token, or there is none (400)",
+        ),
+        (
+            401,
+            "DOCKER_CONFIG: {model} cannot be fetched: the registry refuses the identity token, or there is none (401)",
+        ),
+        (404, "127.0.0.1, where the registry gets its tokens, gives none (404)"),
+        (307, "127.0.0.1, where the registry gets its tokens, gives none (307)"),
+    ],
+)
+def test_identity_token_that_gets_none(registry: FileServer, tmp_path: Path, status: int, reason: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    with serving(tmp_path / "elsewhere") as other:
+        registry.challenge, registry.token_status = ASKS.format(url=registry.url), status
+        registry.moved_to = other.url
+        with pytest.raises(StartError) as refusal:
+            model_folder(settings(registry, tmp_path, **AZURE))
+        assert reason.format(model=f"oci://{registry.address}/team/whisper:v1") in str(refusal.value)
+        assert "secret" not in str(refusal.value)
+        assert not other.sent
 
 
 LAYER: dict[str, object] = {"digest": f"sha256:{'0' * 64}", "size": 1}

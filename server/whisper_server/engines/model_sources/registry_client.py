@@ -1,4 +1,4 @@
-"""What a pull from an OCI registry takes: manifests, blobs, and the password or token that it asks for.
+"""What a pull from an OCI registry takes: manifests and blobs.
 
 Own code over httpx: oras-py brings nine packages, waits two minutes for a wrong password as for a lost connection, knows no
 timeouts and no ranges, and takes a password or a token, as its caller has to know beforehand.
@@ -6,10 +6,8 @@ timeouts and no ranges, and takes a password or a token, as its caller has to kn
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -17,8 +15,15 @@ from typing import Any
 
 import httpx
 
-from whisper_server.engines.model_sources.fetch_error import ConnectionLost, FetchError
+from whisper_server.engines.model_sources.fetch_error import FetchError
 from whisper_server.engines.model_sources.http_get import body_from, get
+from whisper_server.engines.model_sources.registry_credentials import (
+    DOCKER_HUB,
+    LOOPBACK,
+    NO_ACCESS,
+    Credentials,
+    refused_access,
+)
 
 Json = Mapping[str, Any]
 
@@ -30,15 +35,6 @@ MANIFEST_TYPES = (
 )
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """As the specification has it."""
-DOCKER_HUB = ("docker.io", "registry-1.docker.io")
-DOCKER_HUB_KEY = "https://index.docker.io/v1/"
-LOOPBACK = ("localhost", "127.0.0.1")
-MAX_TOKEN_BYTES = 1024 * 1024
-"""Of a token server's answer; tokens have some kB."""
-BEARER = re.compile(r"(?:^|[\s,])bearer\s+(.+)", re.IGNORECASE)
-"""Of WWW-Authenticate, as Docker Hub, GHCR, GitLab, Quay and Harbor ask for tokens (distribution/docs/spec/auth/token.md)."""
-PARAMETER = re.compile(r'\b([a-z_]+)=(?:"([^"]*)"|([^\s,"]+))')
-TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class RegistryClient:
@@ -49,7 +45,7 @@ class RegistryClient:
         # Docker, too, speaks plain HTTP with this machine only.
         scheme = "http" if registry.rpartition(":")[0] in LOOPBACK else "https"
         self._url = f"{scheme}://{host}/v2/{repository}"
-        self._password = _password_for(registry, docker_config / "config.json")
+        self._credentials = Credentials.read(registry, docker_config / "config.json")
         self._authorization: dict[str, str] = {}
 
     def manifest(self, reference: str) -> tuple[Json, str]:
@@ -81,94 +77,13 @@ class RegistryClient:
         # name a server of its own that then gets the password.
         if response.status_code == httpx.codes.UNAUTHORIZED and response.url.host == httpx.URL(url).host:
             response.close()
-            self._authorization = self._authorized(response.headers.get("www-authenticate", ""))
+            self._authorization = self._credentials.authorization(response.headers.get("www-authenticate", ""))
             response = get(url, {**headers, **self._authorization})
         if response.is_success:
             return response
         response.close()
-        raise _refused(response.status_code)
-
-    def _authorized(self, challenge: str) -> dict[str, str]:
-        """The header that answers the registry's challenge: its own password, or a token that another server gives for it."""
-        basic = {"Authorization": f"Basic {self._password}"} if self._password else {}
-        bearer = BEARER.search(challenge)
-        if bearer is None:
-            return basic
-        # A challenge of another kind may follow: the first of two realms is the one of the tokens.
-        asked = {key: quoted or plain for key, quoted, plain in reversed(PARAMETER.findall(bearer[1]))}
-        query = {key: asked[key] for key in ("service", "scope") if key in asked}
-        realm = _realm(asked.get("realm", ""), query)
-        with closing(get(str(realm), basic)) as response:
-            if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-                raise _refused(response.status_code)
-            token = _token_in(response) if response.is_success else ""
-        if not token:
-            raise FetchError(
-                f"{realm.host}, where the registry gets its tokens, gives none ({response.status_code})",
-                "check that server's log",
-            )
-        return {"Authorization": f"Bearer {token}"}
-
-
-def _realm(address: str, query: Mapping[str, str]) -> httpx.URL:
-    """Where to ask for a token: with TLS, but on this machine."""
-    try:
-        realm = httpx.URL(address).copy_merge_params(query)
-    except httpx.InvalidURL:
-        realm = httpx.URL()
-    if not (realm.scheme == "https" or (realm.scheme == "http" and realm.host in LOOPBACK)):
-        raise FetchError(
-            f"the registry gets its tokens at {address[:200] or 'no address'}, which is no https address",
-            "give the registry another realm",
-        )
-    return realm
-
-
-def _token_in(response: httpx.Response) -> str:
-    """Empty: the answer has none that a header can hold."""
-    content = b""
-    try:
-        for chunk in response.iter_bytes():
-            content += chunk
-            if len(content) > MAX_TOKEN_BYTES:
-                return ""
-        answer = json.loads(content)
-    except httpx.HTTPError as error:
-        raise ConnectionLost(error) from error
-    except (ValueError, RecursionError):
-        return ""
-    token = (answer.get("token") or answer.get("access_token")) if isinstance(answer, dict) else None
-    return token if isinstance(token, str) and TOKEN.fullmatch(token) else ""
-
-
-def _refused(status: int) -> FetchError:
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        return FetchError(
-            f"the registry refuses the password, or there is none ({status})",
-            "put one for this registry into config.json, and check that it may pull",
-            setting="DOCKER_CONFIG",
-        )
-    if status == httpx.codes.NOT_FOUND:
-        return FetchError("the registry has no such repository, tag or digest (404)", "check the address")
-    return FetchError(f"the registry answers {status}", "check the address, and the registry's log")
-
-
-def _password_for(registry: str, config: Path) -> str:
-    """`user:password` in base64, as Docker's configuration has it; empty: none for this registry."""
-    try:
-        auths = json.loads(config.read_text(encoding="utf-8")).get("auths") or {}
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError, AttributeError) as error:
-        raise FetchError(
-            f"{config} cannot be read: {error}", "write what `docker login` writes", setting="DOCKER_CONFIG"
-        ) from error
-    names = [registry, f"https://{registry}", f"https://{registry}/"]
-    entry: Json = next(
-        (auths[name] for name in names + [DOCKER_HUB_KEY] * (registry in DOCKER_HUB) if name in auths), {}
-    )
-    if entry.get("auth"):
-        return str(entry["auth"])
-    if "username" in entry:
-        return base64.b64encode(f"{entry['username']}:{entry.get('password', '')}".encode()).decode()
-    return ""
+        if response.status_code in NO_ACCESS:
+            raise refused_access(response.status_code)
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise FetchError("the registry has no such repository, tag or digest (404)", "check the address")
+        raise FetchError(f"the registry answers {response.status_code}", "check the address, and the registry's log")
