@@ -141,9 +141,14 @@ def test_temperature_zero_is_the_same_text_every_time(api: Api, clip: bytes) -> 
 
 def test_a_temperature_is_used_and_reported(api: Api) -> None:
     audio = wav(spoken("ru", 3, "heldout").samples)
-    answers = in_flight(lambda _: api.verbose(audio, temperature=1), range(6))
-    assert {segment["temperature"] for answer in answers for segment in answer["segments"]} == {1.0}
-    assert len({answer["text"] for answer in answers}) > 1
+    texts: set[str] = set()
+    for _ in range(10):  # chance may draw the same words six times
+        answers = in_flight(lambda _: api.verbose(audio, temperature=1), range(6))
+        assert {segment["temperature"] for answer in answers for segment in answer["segments"]} == {1.0}
+        texts |= {answer["text"] for answer in answers}
+        if len(texts) > 1:
+            break
+    assert len(texts) > 1
 
 
 def test_translations_answer_in_english_and_say_so(api: Api) -> None:

@@ -25,6 +25,8 @@ from whisper_server.whisper.engine_protocol import DecodeRequest
 from whisper_server.whisper.transcript import Task
 
 SAMPLES, TEXT = spoken("en", 0).samples, " " + spoken("en", 0).text
+MAX_DRAWS = 100
+"""Until two differ: chance may draw the same words several times."""
 
 
 def make_engine(cache: Path) -> Ctranslate2Engine:
@@ -147,10 +149,12 @@ async def test_token_logprobs_add_up_to_the_sum(window: Ctranslate2Window, times
 
 
 async def test_temperature_above_zero_draws_tokens(window: Ctranslate2Window) -> None:
-    drawn = await asyncio.gather(
-        *(window.decode(request(temperature=1.0, max_new_tokens=20 + n)) for n in range(6)),
-    )
-    assert len({one.tokens[:20] for one in drawn}) > 1
+    drawn: set[tuple[int, ...]] = set()
+    for _ in range(MAX_DRAWS):
+        drawn |= {(await window.decode(request(temperature=1.0, max_new_tokens=20))).tokens}
+        if len(drawn) > 1:
+            break
+    assert len(drawn) > 1
     surest = [(await window.decode(request(max_new_tokens=20))).tokens for _ in range(2)]
     assert surest[0] == surest[1]
 
