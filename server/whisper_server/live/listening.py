@@ -35,6 +35,8 @@ from whisper_server.whisper.transcript import Options
 
 MIN_COMMIT_S = 0.1
 """As OpenAI has it."""
+TURN_END_SILENCE = SAMPLE_RATE_HZ // 4
+"""Samples of silence after which the end-of-turn detector is asked: it was trained on pauses from 0.2 s on."""
 STEP_BYTES = 48_000
 """Decoded at a time: a second of PCM."""
 
@@ -59,13 +61,13 @@ class Listening:
         """Of turns that begin from now on."""
         self._speech = speech
         self._rules = rules
+        self._turns_of = turns_of
         self._emit = emit
         self._clock = clock
-        self._arrivals: deque[tuple[int, float]] = deque()
-        """(end of the sound, when it arrived), for the sound that is held."""
         self._decoder = LiveSamples(RawFormat.PCM)
         self.hearing = Hearing(speech.voice_stream(turns_of()), self.buffer, self._hear)
         self.spans = self._new_spans(0)
+        self._asked_after = 0  # the end of the speech before the pause that the end-of-turn detector heard last
         self._previous_item_id: str | None = None
         self._changed = asyncio.Event()
 
@@ -90,8 +92,7 @@ class Listening:
 
     def age_s(self, sample: int) -> float:
         """Seconds since this sample arrived; 0 if it is no longer held."""
-        now_s = self._clock()
-        return now_s - next((at_s for end, at_s in self._arrivals if end >= sample), now_s)
+        return self.buffer.age_s(sample, self._clock())
 
     def configure(self, rules: TurnRules, raw_format: RawFormat, options: Options) -> None:
         """Other rules or another format from now on. The turn under way is committed if its rules change."""
@@ -99,8 +100,7 @@ class Listening:
         if raw_format is not self._decoder.raw_format:
             self._decoder = LiveSamples(raw_format)
         if rules != self._rules:
-            if (turn := self.open_turn) is not None:
-                self._end_turn(turn, self.buffer.end) if turn.has_speech else self._drop(turn)
+            self.close()
             self._rules = rules
             self.spans = self._new_spans(self.spans.at)
 
@@ -112,13 +112,12 @@ class Listening:
                 continue
             if self.commits_turns and self.open_turn is None:
                 self._begin_turn(self.buffer.end)
-            self.buffer.append(samples)
-            self._arrivals.append((self.buffer.end, self._clock()))
+            self.buffer.append(samples, self._clock())
             await self.hearing.grown()
 
     def commit(self) -> None:
         """End the turn under way, as the client asks. Raises BadRequest if there is nothing to commit."""
-        self.buffer.append(self._decoder.flush())
+        self.buffer.append(self._decoder.flush(), self._clock())
         turn = self.open_turn
         start = self.spans.keep_from if turn is None else turn.start
         held_ms = (self.buffer.end - start) * 1000 / SAMPLE_RATE_HZ
@@ -138,9 +137,8 @@ class Listening:
         self._emit(Cleared())
 
     def close(self) -> None:
-        """Commit what there is of a turn under way: no more sound comes."""
-        turn = self.open_turn
-        if turn is not None:
+        """Commit what there is of a turn under way: no more sound comes for it."""
+        if (turn := self.open_turn) is not None:
             self._end_turn(turn, self.buffer.end) if turn.has_speech else self._drop(turn)
 
     def forget(self, turn: Turn) -> None:
@@ -149,10 +147,11 @@ class Listening:
         self._forget()
         self.notify()
 
-    def _hear(self, probabilities: npt.NDArray[np.float32]) -> None:
+    async def _hear(self, probabilities: npt.NDArray[np.float32]) -> None:
         """More frames."""
         for probability in probabilities.tolist():
             self._hear_frame(probability)
+            await self._end_if_complete()
         self._forget()
         self.notify()
 
@@ -177,8 +176,24 @@ class Listening:
         if turn is None or silence_ms is None or self.spans.is_speaking:
             return
         if self.spans.at - self.spans.heard_until >= silence_ms * SAMPLE_RATE_HZ // 1000:
-            self._emit(SpeechEnded(turn.item_id, _ms(self.spans.at)))
-            self._end_turn(turn, self.spans.at)
+            self._stop(turn)
+
+    async def _end_if_complete(self) -> None:
+        """Once in a pause: end the turn if it sounds complete."""
+        turn, spans, rules = self.open_turn, self.spans, self._rules
+        is_pause = self._asked_after != spans.heard_until <= spans.at - TURN_END_SILENCE
+        if turn is None or not turn.has_speech or rules.turn_end_from is None or not is_pause:
+            return
+        self._asked_after = spans.heard_until
+        probability = await self._speech.turn_end(self.buffer.between(turn.start, spans.at), self._turns_of())
+        # By now the client may have committed or cleared the turn, or set other rules.
+        if probability >= rules.turn_end_from and self.open_turn is turn and self._rules is rules:
+            self._end_piece(turn, spans.at, spans.heard_until)
+            self._stop(turn)
+
+    def _stop(self, turn: Turn) -> None:
+        self._emit(SpeechEnded(turn.item_id, _ms(self.spans.at)))
+        self._end_turn(turn, self.spans.at)
 
     def _begin_turn(self, start: int) -> Turn:
         item_id = f"item_{secrets.token_hex(12)}"
@@ -220,8 +235,6 @@ class Listening:
             # Nothing was found in it: all of a short turn is heard at its commit.
             keep_from = min(keep_from, max(turn.start, self.buffer.end - self._speech.max_window_samples))
         self.buffer.drop_before(min([keep_from, *starts]))
-        while self._arrivals and self._arrivals[0][0] < self.buffer.start:
-            self._arrivals.popleft()
 
     def _new_spans(self, start: int) -> SpeechSpans:
         return SpeechSpans(

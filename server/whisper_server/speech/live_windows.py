@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -12,6 +13,7 @@ from functools import lru_cache, partial
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
 from whisper_server.speech.repetition import EarlierText
 from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.turn_end import TurnEndDetector
 from whisper_server.speech.vad import FRAME_SAMPLES
 from whisper_server.speech.voice_activity import HeardVoice
 from whisper_server.speech.voice_streams import LiveVoice, VoiceStreams
@@ -75,6 +77,7 @@ class LiveWindows:
         """Without `voices` all sound is heard in threads."""
         self._transcriber = transcriber
         self._voices = voices or VoiceStreams(transcriber.voice, transcriber.threads, max_processes=0)
+        self._turn_ends = TurnEndDetector()
         self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
         self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
         self._partial_policy = replace(
@@ -88,6 +91,11 @@ class LiveWindows:
     def voice_stream(self, turns: Turns) -> LiveVoice:
         """A detector at the start of a session's stream."""
         return self._voices.open(turns.owner, turns.session)
+
+    async def turn_end(self, samples: Samples, turns: Turns) -> float:
+        """The probability that a turn is over that ends with this sound: a pause is at its end."""
+        async with self._transcriber.threads.slot(turns.owner, turns.session):
+            return await asyncio.to_thread(self._turn_ends.probability, samples)
 
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""

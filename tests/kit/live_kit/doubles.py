@@ -42,6 +42,10 @@ class LiveSpeechDouble:
     window_seconds: float = 0.0
     max_window_samples: int = 30 * 16_000
     requests: list[WindowRequest] = field(default_factory=list)
+    turn_ends: list[float] = field(default_factory=list)
+    """What is said of the ends of turns, one after the other; then that they are none."""
+    asked_of_turn_ends: list[int] = field(default_factory=list)
+    """Samples of the sounds that it was asked of."""
     turns: list[Turns] = field(default_factory=list)
     n_samples: list[int] = field(default_factory=list)
 
@@ -53,6 +57,11 @@ class LiveSpeechDouble:
 
     def voice_stream(self, turns: Turns) -> VoiceStreamDouble:
         return VoiceStreamDouble()
+
+    async def turn_end(self, samples: Samples, turns: Turns) -> float:
+        self.asked_of_turn_ends.append(len(samples))
+        await asyncio.sleep(0)
+        return self.turn_ends.pop(0) if self.turn_ends else 0.0
 
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         self.requests.append(request)

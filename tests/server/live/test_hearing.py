@@ -41,7 +41,7 @@ class Ear:
         self.n_heard = 0
         self.hearing = Hearing(self.voice, self.buffer, self._count)
 
-    def _count(self, probabilities: npt.NDArray[np.float32]) -> None:
+    async def _count(self, probabilities: npt.NDArray[np.float32]) -> None:
         self.n_heard += len(probabilities)
 
     async def arrive(self, n_samples: int) -> None:
