@@ -38,6 +38,8 @@ BUDGET_BYTES = GIB
 """Of a server whose pod requests what `requested_bytes` says: an hour of sound is 220 MiB."""
 DIARIZER_BYTES = 320 * MIB
 """The process that finds speakers, while it runs: held from the budget."""
+VOICE_PROCESS_BYTES = 60 * MIB
+"""A process of the voice detector, while there are sessions for it: held from the budget."""
 GPU_SERVER_BYTES = 4 * GIB
 """Estimated, not measured: server and engine process with a GPU, without decoders."""
 

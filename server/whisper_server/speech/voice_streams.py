@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
+from whisper_runtime.memory import VOICE_PROCESS_BYTES
 from whisper_server.fairness.fair_semaphore import FairSemaphore
+from whisper_server.memory.budget import MemoryBudget, Reservation
 from whisper_server.speech.live_vad import VoiceStream
 from whisper_server.speech.vad import Probabilities, VoiceDetector
 from whisper_server.speech.voice_process import VoiceProcess
@@ -17,7 +19,7 @@ from whisper_server.whisper.transcript import Samples
 _LOG = logging.getLogger(__name__)
 
 THREAD_STREAMS = 8
-"""In the server's threads, at 7 ms of CPU per second of sound each: few sessions start no process, which takes 60 MiB."""
+"""In the server's threads, at 7 ms of CPU per second of sound each: few sessions start no process."""
 PROCESS_STREAMS = 64
 """Of a process before the next is started: 0.4 of a core."""
 
@@ -33,10 +35,18 @@ class Detector(Protocol):
 class VoiceStreams:
     """Of one server."""
 
-    def __init__(self, voice: VoiceDetector, threads: FairSemaphore, *, max_processes: int | None = None) -> None:
-        """`max_processes`: by default one for four cores; 0: all streams are heard in threads."""
+    def __init__(
+        self,
+        voice: VoiceDetector,
+        threads: FairSemaphore,
+        held: Reservation | None = None,
+        *,
+        max_processes: int | None = None,
+    ) -> None:
+        """`held`: what the processes take in memory; None: no limit. `max_processes`: by default one for four cores; 0: none."""
         self._voice = voice
         self._threads = threads
+        self._held = held or MemoryBudget.unlimited().reservation()
         n_cores = len(os.sched_getaffinity(0))
         self._max_processes = max(1, n_cores // 4) if max_processes is None else max_processes
         self._processes: list[VoiceProcess] = []
@@ -51,27 +61,36 @@ class VoiceStreams:
         """End the processes."""
         processes, self._processes = self._processes, []
         await asyncio.gather(*(process.stop() for process in processes))
+        self._held.release()
 
     async def place(self, owner: str, session: Hashable) -> Detector:
         """Where the next stream is heard. Raises OSError if no process can be started for it."""
-        if self._n_in_threads < THREAD_STREAMS or not self._max_processes:
-            self._n_in_threads += 1
-            return _InThreads(self._voice, self._threads, owner, session, self._leave_threads)
-        async with self._starting:
-            return _InProcess(await self._process())
+        if self._n_in_threads >= THREAD_STREAMS and self._max_processes:
+            async with self._starting:
+                if (process := await self._process()) is not None:
+                    return _InProcess(process)
+        self._n_in_threads += 1
+        return _InThreads(self._voice, self._threads, owner, session, self._leave_threads)
 
-    async def _process(self) -> VoiceProcess:
-        """The one with the fewest streams; another one where all have many."""
+    async def _process(self) -> VoiceProcess | None:
+        """The one with the fewest streams; another one where all have many. None: there is no memory for the first."""
         for dead in [process for process in self._processes if process.is_dead]:
             _LOG.error("A process of the voice detector has ended; its sessions end")
             self._processes.remove(dead)
             await dead.stop()
+            self._held.shrink(VOICE_PROCESS_BYTES)
         least = min(self._processes, key=lambda process: process.n_streams, default=None)
-        if least is None or (least.n_streams >= PROCESS_STREAMS and len(self._processes) < self._max_processes):
-            least = VoiceProcess()
-            await least.start()
-            self._processes.append(least)
-        return least
+        is_full = least is None or (least.n_streams >= PROCESS_STREAMS and len(self._processes) < self._max_processes)
+        if not is_full or not self._held.grow(VOICE_PROCESS_BYTES):
+            return least
+        started = VoiceProcess()
+        try:
+            await started.start()
+        except BaseException:
+            self._held.shrink(VOICE_PROCESS_BYTES)
+            raise
+        self._processes.append(started)
+        return started
 
     def _leave_threads(self) -> None:
         self._n_in_threads -= 1

@@ -19,10 +19,13 @@ LOUD = 0.1
 class VoiceStreamDouble:
     """Speech is what is loud."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: asyncio.Event | None = None) -> None:
+        self._hold = hold
         self._rest = np.zeros(0, np.float32)
 
     async def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+        if self._hold is not None:
+            await self._hold.wait()
         sound = np.concatenate([self._rest, samples])
         n_frames = len(sound) // FRAME_SAMPLES
         frames = sound[: n_frames * FRAME_SAMPLES].reshape(n_frames, FRAME_SAMPLES)
@@ -39,6 +42,8 @@ class LiveSpeechDouble:
     error: Exception | None = None
     hold: asyncio.Event | None = None
     """Passes wait for it."""
+    voice_hold: asyncio.Event | None = None
+    """The voice detector waits for it."""
     window_seconds: float = 0.0
     max_window_samples: int = 30 * 16_000
     requests: list[WindowRequest] = field(default_factory=list)
@@ -56,7 +61,7 @@ class LiveSpeechDouble:
     def check_options(self, options: Options) -> None: ...
 
     def voice_stream(self, turns: Turns) -> VoiceStreamDouble:
-        return VoiceStreamDouble()
+        return VoiceStreamDouble(self.voice_hold)
 
     async def turn_end(self, samples: Samples, turns: Turns) -> float:
         self.asked_of_turn_ends.append(len(samples))

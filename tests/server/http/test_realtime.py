@@ -245,6 +245,20 @@ async def test_session_without_sound_ends() -> None:
     assert client.events[-1]["error"]["code"] == "session_idle"
 
 
+async def test_session_of_which_the_sound_waits_for_the_voice_detector_is_not_idle() -> None:
+    live = LiveSpeechDouble(voice_hold=asyncio.Event())
+    assert live.voice_hold is not None
+    async with session(live, REALTIME_IDLE_SECONDS="1") as client:
+        await client.speak(tone(5.2) + silence(1.0))
+        await asyncio.sleep(2.5)
+        live.voice_hold.set()
+        completed = await client.until(f"{TRANSCRIPTION}.completed")
+        assert completed["transcript"].split()[-1] == "w9"
+        assert "error" not in client.types
+        assert await client.closing_code() == 1000
+    assert client.events[-1]["error"]["code"] == "session_idle"
+
+
 async def test_sound_that_is_far_ahead_ends_the_session() -> None:
     live = LiveSpeechDouble(hold=asyncio.Event())
     async with session(live) as client:
