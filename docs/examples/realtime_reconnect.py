@@ -84,6 +84,8 @@ class Speaker:
                 print(event.transcript, flush=True)
                 open_turns.discard(event.item_id)
                 self._drop_until(first + ends_ms.pop(event.item_id, 0) // PIECE_MS)
+            elif event.type == f"{TRANSCRIPTION}.failed":
+                return False
 
     def _drop_until(self, piece: int) -> None:
         """Forget what is transcribed."""
