@@ -30,7 +30,7 @@ from whisper_server.engines.torch.wire import (
     Place,
     Task,
 )
-from whisper_server.memory.budget import MemoryBudget
+from whisper_server.memory.budget import SERVER, MemoryBudget
 from whisper_server.memory.malloc import freeze_loaded_objects
 from whisper_server.metrics import Metrics
 from whisper_server.serve import run
@@ -145,7 +145,7 @@ async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> As
             on_fallback=metrics.temperature_fallbacks.inc,
         )
         freeze_loaded_objects()
-        voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation("(voice detector)"))
+        voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation(SERVER))
         yield Backend(engine, transcriber, pool, LiveWindows(transcriber, voices))
         await voices.stop()
         await engine.stop()

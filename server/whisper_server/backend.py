@@ -12,7 +12,7 @@ from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.pool import AudioDecoderPool
 from whisper_server.audio.sandbox import forbid_memory_access
 from whisper_server.diarization.diarizer import Diarizer
-from whisper_server.memory.budget import MemoryBudget
+from whisper_server.memory.budget import SERVER, MemoryBudget
 from whisper_server.memory.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
 from whisper_server.process.event_loop import running
@@ -20,6 +20,7 @@ from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.turn_end import TurnEnds
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.warm_up import warm_up
@@ -45,10 +46,12 @@ async def load_backend(
             freeze_loaded_objects()
             trimming = trim_when_idle(lambda: bool(transcriber.transcriptions))
             diarizer = Diarizer() if settings.diarization else None
-            voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation("(voice detector)"))
+            voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation(SERVER))
+            turn_ends = TurnEnds(transcriber.threads, budget.reservation(SERVER))
+            live = LiveWindows(transcriber, voices, turn_ends)
             async with running(trimming):
                 try:
-                    yield Backend(transcriber.engine, transcriber, pool, LiveWindows(transcriber, voices), diarizer)
+                    yield Backend(transcriber.engine, transcriber, pool, live, diarizer)
                 finally:
                     await voices.stop()
                     if diarizer is not None:

@@ -8,8 +8,8 @@ import numpy as np
 import soxr
 
 from real_kit.speech import LANGUAGES, RATE_HZ, Clip, prompts
-from whisper_server.live.listening import TURN_END_SILENCE
 from whisper_server.live.session_options import EAGERNESS
+from whisper_server.live.turn_ends import PAUSE_SAMPLES
 from whisper_server.speech.turn_end import TurnEndDetector
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
@@ -49,7 +49,7 @@ def test_sentences_end_turns_and_phrases_that_break_off_do_not(figure: Callable[
 def _probability(detector: TurnEndDetector, clip: Clip) -> float:
     sound = soxr.resample(clip.sound(), RATE_HZ, SAMPLE_RATE_HZ)
     loud = np.flatnonzero(np.abs(sound) > AUDIBLE * np.abs(sound).max())
-    return detector.probability(np.concatenate([sound[: loud[-1] + 1], np.zeros(TURN_END_SILENCE, np.float32)]))
+    return detector.probability(np.concatenate([sound[: loud[-1] + 1], np.zeros(PAUSE_SAMPLES, np.float32)]))
 
 
 def _breaks_off(clip: Clip, language: str) -> bool:

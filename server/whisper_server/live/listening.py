@@ -29,14 +29,13 @@ from whisper_server.live.session_options import TurnRules
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.live.turn import Piece, Turn
 from whisper_server.live.turn_detection import SpeechSpans, SpeechStarted
+from whisper_server.live.turn_ends import TurnEnds
 from whisper_server.speech.live_windows import Turns
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Options
 
 MIN_COMMIT_S = 0.1
 """As OpenAI has it."""
-TURN_END_SILENCE = SAMPLE_RATE_HZ // 4
-"""Samples of silence after which the end-of-turn detector is asked: it was trained on pauses from 0.2 s on."""
 STEP_BYTES = 48_000
 """Decoded at a time: a second of PCM."""
 
@@ -61,13 +60,12 @@ class Listening:
         """Of turns that begin from now on."""
         self._speech = speech
         self._rules = rules
-        self._turns_of = turns_of
         self._emit = emit
         self._clock = clock
         self._decoder = LiveSamples(RawFormat.PCM)
         self.hearing = Hearing(speech.voice_stream(turns_of()), self.buffer, self._hear)
+        self._turn_ends = TurnEnds(speech, self.buffer, turns_of)
         self.spans = self._new_spans(0)
-        self._asked_after = 0  # the end of the speech before the pause that the end-of-turn detector heard last
         self._previous_item_id: str | None = None
         self._changed = asyncio.Event()
 
@@ -138,14 +136,19 @@ class Listening:
 
     def close(self) -> None:
         """Commit what there is of a turn under way: no more sound comes for it."""
-        if (turn := self.open_turn) is not None:
-            self._end_turn(turn, self.buffer.end) if turn.has_speech else self._drop(turn)
+        if (turn := self.open_turn) is None:
+            return
+        if not turn.has_speech:
+            self._drop(turn)
+        elif self.commits_turns:
+            self._end_turn(turn, self.buffer.end)
+        else:
+            self._stop(turn, self.buffer.end)
 
     def forget(self, turn: Turn) -> None:
         """The turn is transcribed."""
         self.turns.remove(turn)
         self._forget()
-        self.notify()
 
     async def _hear(self, probabilities: npt.NDArray[np.float32]) -> None:
         """More frames."""
@@ -153,7 +156,6 @@ class Listening:
             self._hear_frame(probability)
             await self._end_if_complete()
         self._forget()
-        self.notify()
 
     def _hear_frame(self, probability: float) -> None:
         for mark in self.spans.add((probability,)):
@@ -176,24 +178,20 @@ class Listening:
         if turn is None or silence_ms is None or self.spans.is_speaking:
             return
         if self.spans.at - self.spans.heard_until >= silence_ms * SAMPLE_RATE_HZ // 1000:
-            self._stop(turn)
+            self._stop(turn, self.spans.at)
 
     async def _end_if_complete(self) -> None:
-        """Once in a pause: end the turn if it sounds complete."""
         turn, spans, rules = self.open_turn, self.spans, self._rules
-        is_pause = self._asked_after != spans.heard_until <= spans.at - TURN_END_SILENCE
-        if turn is None or not turn.has_speech or rules.turn_end_from is None or not is_pause:
+        if turn is None or not await self._turn_ends.is_complete(turn, spans, rules):
             return
-        self._asked_after = spans.heard_until
-        probability = await self._speech.turn_end(self.buffer.between(turn.start, spans.at), self._turns_of())
-        # By now the client may have committed or cleared the turn, or set other rules.
-        if probability >= rules.turn_end_from and self.open_turn is turn and self._rules is rules:
-            self._end_piece(turn, spans.at, spans.heard_until)
-            self._stop(turn)
+        # A session that drains may have ended the turn by now.
+        if self.open_turn is turn and self._rules is rules:
+            self._end_piece(turn, spans.at, spans.at - spans.silent_samples)
+            self._stop(turn, spans.at)
 
-    def _stop(self, turn: Turn) -> None:
-        self._emit(SpeechEnded(turn.item_id, _ms(self.spans.at)))
-        self._end_turn(turn, self.spans.at)
+    def _stop(self, turn: Turn, end: int) -> None:
+        self._emit(SpeechEnded(turn.item_id, _ms(end)))
+        self._end_turn(turn, end)
 
     def _begin_turn(self, start: int) -> Turn:
         item_id = f"item_{secrets.token_hex(12)}"
@@ -234,7 +232,9 @@ class Listening:
         if (turn := self.open_turn) is not None and not turn.has_speech:
             # Nothing was found in it: all of a short turn is heard at its commit.
             keep_from = min(keep_from, max(turn.start, self.buffer.end - self._speech.max_window_samples))
-        self.buffer.drop_before(min([keep_from, *starts]))
+        needed_from = self._turn_ends.needs_from(turn, self.spans, self._rules)
+        self.buffer.drop_before(min([keep_from, needed_from, *starts]))
+        self.notify()
 
     def _new_spans(self, start: int) -> SpeechSpans:
         return SpeechSpans(

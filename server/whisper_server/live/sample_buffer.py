@@ -34,7 +34,7 @@ class SampleBuffer:
         """Memory that is held."""
         return self._samples.nbytes
 
-    def append(self, samples: Samples, now_s: float = 0.0) -> None:
+    def append(self, samples: Samples, now_s: float) -> None:
         """Add samples at the end, which arrive now."""
         needed = self._n + len(samples)
         if self._first + needed > len(self._samples):

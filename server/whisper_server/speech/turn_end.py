@@ -5,7 +5,9 @@ The model file is in `smart_turn/`. It takes the last 8 s up to the pause; a rea
 
 from __future__ import annotations
 
-import os
+import asyncio
+import logging
+from collections.abc import Hashable
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -13,24 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from whisper_server.errors import StartError
+from whisper_runtime.memory import TURN_END_BYTES
+from whisper_server.fairness.fair_semaphore import FairSemaphore
+from whisper_server.memory.budget import MemoryBudget, Reservation
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.mel import LogMel
+from whisper_server.whisper.onnx_session import onnx_session
 from whisper_server.whisper.transcript import Samples
 
-# From 1.29 on onnxruntime reports to Microsoft, and writes an id into the temporary folder, as soon as it is imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
+_LOG = logging.getLogger(__name__)
 
 MODEL_PATH = Path(__file__).parent / "smart_turn" / "smart_turn_v3_2.onnx"
 MAX_SAMPLES = 8 * SAMPLE_RATE_HZ
 """What the model hears: a longer turn's last 8 s."""
+MAX_AT_ONCE = 2
+"""A call takes 43 MiB while it runs, eight at once 206."""
 _N_MELS = 80
 _MIN_VARIANCE = 1e-7
 
 
 class TurnEndDetector:
-    """Thread-safe. The model is loaded at the first call (0.2 s, 40 MiB): few sessions ask for it."""
+    """Thread-safe. The model is loaded at the first call: few sessions ask for it. `TURN_END_BYTES` has what it takes."""
 
     def __init__(self, model: Path = MODEL_PATH) -> None:
         self._model = model
@@ -38,7 +43,7 @@ class TurnEndDetector:
         self._log_mel = LogMel(_N_MELS)
 
     def probability(self, samples: Samples) -> float:
-        """That a turn with this sound is over, 0 … 1; `samples` end with some silence. Blocks for about 0.1 s.
+        """That a turn with this sound is over, 0 … 1; `samples` end with some silence. Takes 0.1 s of CPU.
 
         The features are those of `LocalSmartTurnAnalyzerV3` of pipecat-ai: padded at the front, of mean 0 and variance 1.
         Raises StartError if the model cannot be loaded.
@@ -55,11 +60,29 @@ class TurnEndDetector:
 
     @cached_property
     def _session(self) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # an arena never frees the memory of the largest call
-        options.log_severity_level = 3
-        try:
-            return onnxruntime.InferenceSession(str(self._model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no base class of their own
-            raise StartError(f"The end-of-turn model {self._model} cannot be loaded: {error}") from error
+        return onnx_session(self._model, "end-of-turn")
+
+
+class TurnEnds:
+    """The detector for all sessions of a server: in threads, two at a time, within the memory budget."""
+
+    def __init__(self, threads: FairSemaphore, held: Reservation | None = None) -> None:
+        """`held`: what the model takes in memory; None: no limit."""
+        self._detector = TurnEndDetector()
+        self._threads = threads
+        self._held = held or MemoryBudget.unlimited().reservation()
+        self._has_memory = False
+        self._slots = FairSemaphore(MAX_AT_ONCE)
+
+    async def probability(self, samples: Samples, owner: str, session: Hashable) -> float:
+        """As the detector's; 0 while there is no memory for it, so that silence alone ends turns."""
+        if not self._has_memory:
+            self._has_memory = self._held.grow(TURN_END_BYTES)
+            if not self._has_memory:
+                _LOG.warning(
+                    "semantic_vad ends turns by silence alone: its model takes %d MiB more than MEMORY_BUDGET_BYTES has",
+                    TURN_END_BYTES >> 20,
+                )
+                return 0.0
+        async with self._slots.slot(owner, session), self._threads.slot(owner, session):
+            return await asyncio.to_thread(self._detector.probability, samples)

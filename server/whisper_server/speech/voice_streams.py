@@ -20,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 
 THREAD_STREAMS = 8
 """In the server's threads, at 7 ms of CPU per second of sound each: few sessions start no process."""
+IDLE_S = 60.0
+"""After which a process without streams ends."""
 PROCESS_STREAMS = 64
 """Of a process before the next is started: 0.4 of a core."""
 
@@ -52,6 +54,7 @@ class VoiceStreams:
         self._processes: list[VoiceProcess] = []
         self._starting = asyncio.Lock()
         self._n_in_threads = 0
+        self._is_stopping = False
 
     def open(self, owner: str, session: Hashable) -> LiveVoice:
         """A detector at the start of a session's stream."""
@@ -59,38 +62,49 @@ class VoiceStreams:
 
     async def stop(self) -> None:
         """End the processes."""
-        processes, self._processes = self._processes, []
-        await asyncio.gather(*(process.stop() for process in processes))
-        self._held.release()
+        self._is_stopping = True
+        async with self._starting:
+            await asyncio.gather(*(process.stop() for process in self._processes))
 
     async def place(self, owner: str, session: Hashable) -> Detector:
         """Where the next stream is heard. Raises OSError if no process can be started for it."""
-        if self._n_in_threads >= THREAD_STREAMS and self._max_processes:
+        if self._n_in_threads >= THREAD_STREAMS and self._max_processes and not self._is_stopping:
             async with self._starting:
                 if (process := await self._process()) is not None:
-                    return _InProcess(process)
+                    return _InProcess(process, self._leave_process)
         self._n_in_threads += 1
         return _InThreads(self._voice, self._threads, owner, session, self._leave_threads)
 
     async def _process(self) -> VoiceProcess | None:
         """The one with the fewest streams; another one where all have many. None: there is no memory for the first."""
-        for dead in [process for process in self._processes if process.is_dead]:
-            _LOG.error("A process of the voice detector has ended; its sessions end")
-            self._processes.remove(dead)
-            await dead.stop()
-            self._held.shrink(VOICE_PROCESS_BYTES)
         least = min(self._processes, key=lambda process: process.n_streams, default=None)
         is_full = least is None or (least.n_streams >= PROCESS_STREAMS and len(self._processes) < self._max_processes)
-        if not is_full or not self._held.grow(VOICE_PROCESS_BYTES):
+        if not is_full or self._is_stopping or not self._held.grow(VOICE_PROCESS_BYTES):
             return least
-        started = VoiceProcess()
+        started = VoiceProcess(self._forget)
+        self._processes.append(started)
         try:
             await started.start()
         except BaseException:
-            self._held.shrink(VOICE_PROCESS_BYTES)
+            self._forget(started)
             raise
-        self._processes.append(started)
         return started
+
+    def _forget(self, process: VoiceProcess) -> None:
+        """It has ended."""
+        if process in self._processes:
+            self._processes.remove(process)
+            self._held.shrink(VOICE_PROCESS_BYTES)
+        if process.n_streams and not self._is_stopping:
+            _LOG.error("A process of the voice detector has ended, and with it %d sessions", process.n_streams)
+
+    def _leave_process(self, process: VoiceProcess) -> None:
+        if not process.n_streams:
+            asyncio.get_running_loop().call_later(IDLE_S, self._end_idle, process)
+
+    def _end_idle(self, process: VoiceProcess) -> None:
+        if not process.n_streams:
+            process.close()
 
     def _leave_threads(self) -> None:
         self._n_in_threads -= 1
@@ -139,8 +153,9 @@ class _InThreads:
 class _InProcess:
     """In a process that hears several streams."""
 
-    def __init__(self, process: VoiceProcess) -> None:
+    def __init__(self, process: VoiceProcess, leave: Callable[[VoiceProcess], None]) -> None:
         self._process = process
+        self._leave = leave
         self._number = process.new_stream()
 
     async def add(self, samples: Samples) -> Probabilities:
@@ -148,3 +163,4 @@ class _InProcess:
 
     def close(self) -> None:
         self._process.end_stream(self._number)
+        self._leave(self._process)

@@ -13,8 +13,12 @@ import pytest
 from live_kit.doubles import LiveSpeechDouble
 from whisper_server.api.realtime_server_events import Committed, ServerEvent, SpeechEnded
 from whisper_server.audio.live_samples import RawFormat
-from whisper_server.live.listening import TURN_END_SILENCE, Listening
+from whisper_server.live.listening import Listening
+from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.session_options import EAGERNESS, TurnRules
+from whisper_server.live.turn import Turn
+from whisper_server.live.turn_detection import SpeechSpans
+from whisper_server.live.turn_ends import MAX_SAMPLES, PAUSE_SAMPLES, TurnEnds
 from whisper_server.process.event_loop import cancel
 from whisper_server.speech.live_windows import Turns
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
@@ -90,6 +94,38 @@ async def test_silence_ends_what_never_sounds_complete() -> None:
         assert 6 <= end_s <= 6 + 2 * FRAME_S
 
 
+async def test_detector_hears_the_turn_from_before_the_pause_too() -> None:
+    async with room() as one:
+        for _ in range(2):
+            await one.sound(2, 0.5)
+            await one.sound(1.5, 0)
+            for turn in one.listening.turns:
+                turn.pieces.clear()  # as if they were transcribed
+        assert [round(n / SAMPLE_RATE_HZ, 1) for n in one.speech.asked_of_turn_ends] == [2.3, 5.8]
+
+
+@pytest.mark.parametrize(("soft", "is_asked"), [(0.42, False), (0.1, True)])
+async def test_soft_speech_is_no_pause(soft: float, is_asked: bool) -> None:
+    """As long as the voice detector's hysteresis says speech."""
+    spans = SpeechSpans(threshold=0.5, prefix_padding_ms=0, silence_duration_ms=700, frame_samples=512)
+    speech, buffer = LiveSpeechDouble(turn_ends=[1.0]), SampleBuffer()
+    buffer.append(np.zeros(100 * 512, np.float32), 0.0)
+    ends = TurnEnds(speech, buffer, lambda: Turns("alice", 1))
+    turn = Turn("item_1", None, 0, Options(), has_speech=True)
+    for probability in (*[0.9] * 60, *[soft] * 10):
+        list(spans.add((probability,)))
+        await ends.is_complete(turn, spans, RULES)
+    assert bool(speech.asked_of_turn_ends) == is_asked
+
+
+def test_end_of_a_long_turn_is_kept() -> None:
+    spans = SpeechSpans(threshold=0.5, prefix_padding_ms=0, silence_duration_ms=700, frame_samples=512, start=10**6)
+    ends = TurnEnds(LiveSpeechDouble(), SampleBuffer(), lambda: Turns("alice", 1))
+    assert ends.needs_from(Turn("item_1", None, 0, Options()), spans, RULES) == 10**6 - MAX_SAMPLES
+    assert ends.needs_from(Turn("item_1", None, 0, Options()), spans, TurnRules()) == 10**6
+    assert ends.needs_from(None, spans, RULES) == 10**6
+
+
 async def test_turn_that_is_cleared_while_the_detector_hears_it_stays_cleared() -> None:
     async with room(1.0) as one:
         await one.sound(2, 0.5)
@@ -123,4 +159,4 @@ def test_eagerness_is_ordered() -> None:
     order = [EAGERNESS[one] for one in ("high", "auto", "low")]
     assert order == sorted(order, key=lambda one: (one.turn_end_from, one.max_silence_ms))
     assert EAGERNESS["auto"] == EAGERNESS["medium"]
-    assert min(one.max_silence_ms for one in EAGERNESS.values()) / 1000 > TURN_END_SILENCE / SAMPLE_RATE_HZ
+    assert min(one.max_silence_ms for one in EAGERNESS.values()) / 1000 > PAUSE_SAMPLES / SAMPLE_RATE_HZ

@@ -143,13 +143,12 @@ class LiveConnection:
                 n_refused = self._refuse(error, event_id, n_refused)
 
     async def _take(self, session: Session, event: ClientEvent) -> None:
-        self._is_taking = True
+        self._is_taking, began_s = True, time.monotonic()
         try:
             await session.take(event)
         finally:
-            self._is_taking = False
-        if isinstance(event, AppendAudio):
-            self._sound_at_s = time.monotonic()
+            self._is_taking, ended_s = False, time.monotonic()
+            self._sound_at_s = ended_s if isinstance(event, AppendAudio) else self._sound_at_s + ended_s - began_s
 
     async def _end_when_idle(self) -> None:
         """Wait until no sound has come for too long. Raises SessionOver."""
