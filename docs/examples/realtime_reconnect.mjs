@@ -8,6 +8,9 @@ const PIECE_BYTES = 4800; // 0.1 s
 const PIECE_MS = 100;
 const SILENT_PIECES = 10; // after the last sound, so that the last turn ends
 const MAX_UNSENT_BYTES = 1_000_000;
+const CONNECT_MS = 10_000;
+const AGAIN_AFTER_MS = 500;
+const FINAL_CLOSE_CODES = [1008, 1009]; // another attempt would fail in the same way
 const TRANSCRIPTION = 'conversation.item.input_audio_transcription';
 
 /** Keeps the sound from the end of the last complete turn on. */
@@ -33,9 +36,9 @@ export class Speaker {
     this.#isOver = true;
   }
 
-  /** Until all is transcribed. */
+  /** Until all is transcribed. Throws where no attempt can succeed. */
   async run() {
-    while (!(await this.#session())) await new Promise((resolve) => setTimeout(resolve, 500));
+    while (!(await this.#session())) await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS));
   }
 
   /** One session; true if everything is transcribed, false to connect again. */
@@ -45,44 +48,54 @@ export class Speaker {
     const openTurns = new Set();
     const endsMs = new Map();
     let at = first;
-    let quietSinceMs = Date.now();
+    let isAsked = false; // whether all sound is heard
+    let isHeard = false;
 
-    const take = (event) => {
-      quietSinceMs = Date.now();
-      if (event.type === 'input_audio_buffer.speech_started') openTurns.add(event.item_id);
-      else if (event.type === 'input_audio_buffer.speech_stopped') endsMs.set(event.item_id, event.audio_end_ms);
-      else if (event.type === `${TRANSCRIPTION}.failed`) socket.close(4000, 'connecting again');
-      else if (event.type === `${TRANSCRIPTION}.completed`) {
-        this.onTranscript(event.transcript);
-        openTurns.delete(event.item_id);
-        this.#dropUntil(first + Math.floor((endsMs.get(event.item_id) ?? 0) / PIECE_MS));
+    const send = (event) => socket.send(JSON.stringify(event));
+    const sendSound = () => {
+      if (socket.readyState !== WebSocket.OPEN) return;
+      while (at < this.#nDropped + this.#kept.length && socket.bufferedAmount < MAX_UNSENT_BYTES) {
+        const audio = btoa(String.fromCharCode(...this.#kept[at++ - this.#nDropped]));
+        send({ type: 'input_audio_buffer.append', audio });
+      }
+      if (this.#isOver && !isAsked && at >= this.#nDropped + this.#kept.length) {
+        isAsked = true; // the answer comes once all before it is heard
+        send({ type: 'session.update', session: { type: 'transcription' } });
       }
     };
 
-    return new Promise((resolve) => {
-      const step = () => {
-        if (socket.readyState !== WebSocket.OPEN) return;
-        while (at < this.#nDropped + this.#kept.length && socket.bufferedAmount < MAX_UNSENT_BYTES) {
-          const audio = btoa(String.fromCharCode(...this.#kept[at++ - this.#nDropped]));
-          socket.send(JSON.stringify({ type: 'input_audio_buffer.append', audio }));
-          quietSinceMs = Date.now();
-        }
-        const isSent = this.#isOver && at >= this.#nDropped + this.#kept.length;
-        if (isSent && openTurns.size === 0 && Date.now() - quietSinceMs > 3000) finish(true);
-      };
-      const sending = setInterval(step, 20);
-      const finish = (isDone) => {
+    return new Promise((resolve, reject) => {
+      const sending = setInterval(sendSound, 20);
+      const connecting = setTimeout(() => connectAgain('no answer'), CONNECT_MS);
+      const finish = (settle, result) => {
         clearInterval(sending);
-        socket.onclose = socket.onerror = null;
+        clearTimeout(connecting);
+        socket.onclose = socket.onerror = socket.onmessage = null;
         socket.close();
-        resolve(isDone);
+        settle(result);
       };
-      socket.onmessage = ({ data }) => take(JSON.parse(data));
       const connectAgain = (reason) => {
         console.error(`[connecting again: ${reason}]`);
-        finish(false);
+        finish(resolve, false);
       };
-      socket.onclose = ({ code }) => connectAgain(code);
+      socket.onopen = () => clearTimeout(connecting);
+      socket.onmessage = ({ data }) => {
+        const event = JSON.parse(data);
+        if (event.type === 'input_audio_buffer.speech_started') openTurns.add(event.item_id);
+        else if (event.type === 'input_audio_buffer.speech_stopped') endsMs.set(event.item_id, event.audio_end_ms);
+        else if (event.type === `${TRANSCRIPTION}.failed`) connectAgain('a turn has failed');
+        else if (event.type === `${TRANSCRIPTION}.completed`) {
+          this.onTranscript(event.transcript);
+          openTurns.delete(event.item_id);
+          this.#dropUntil(first + Math.floor((endsMs.get(event.item_id) ?? 0) / PIECE_MS));
+        } else if (event.type === 'session.updated') isHeard = true;
+        else if (event.type === 'error') console.error(event.error.message);
+        if (isHeard && openTurns.size === 0) finish(resolve, true);
+      };
+      socket.onclose = ({ code, reason }) => {
+        if (FINAL_CLOSE_CODES.includes(code)) finish(reject, new Error(`the server closes with ${code} ${reason}`));
+        else connectAgain(code);
+      };
       socket.onerror = () => connectAgain('no connection'); // Node 20 sends no close event then
     });
   }
@@ -99,6 +112,10 @@ if (typeof process !== 'undefined') {
   const [url, key] = process.argv.slice(2);
   const speaker = new Speaker(url, key, console.log);
   const running = speaker.run();
+  running.catch((error) => {
+    console.error(error.message);
+    process.exit(1);
+  });
   let rest = Buffer.alloc(0);
   for await (const chunk of process.stdin) {
     rest = Buffer.concat([rest, chunk]);
