@@ -95,6 +95,7 @@ soak: python ## hours in minutes: the server's memory, a thousand endpoints, the
 	@WHISPER_KILLS=200 $(PY)/pytest -s tests/cluster/test_level_triggered.py
 	@WHISPER_STILL_SECONDS=600 $(PY)/pytest tests/cluster/test_reconcile_live.py -k nothing_is_written
 	@WHISPER_ROLLOUTS=20 $(PY)/pytest tests/e2e/test_rollouts.py -k one_after_the_other
+	@WHISPER_SPEAKERS=20 $(PY)/pytest tests/e2e/test_realtime_rollout.py
 
 cluster-up: python ## a Kubernetes on this machine, with simulated GPU nodes or NODES=real; prints what to export
 	@NODES="$(NODES)" PYTHONPATH=tests/cluster:tests/kit $(PY)/python -m cluster_kit up

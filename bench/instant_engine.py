@@ -30,6 +30,7 @@ from whisper_server.engines.torch.wire import (
     Place,
     Task,
 )
+from whisper_server.memory.budget import SERVER, MemoryBudget
 from whisper_server.memory.malloc import freeze_loaded_objects
 from whisper_server.metrics import Metrics
 from whisper_server.serve import run
@@ -129,7 +130,7 @@ class InstantEngine:
 
 
 @asynccontextmanager
-async def load(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
+async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> AsyncIterator[Backend]:
     """As `backend.load_backend`, but with the instant engine, and open to a profiler."""
     async with decoding_processes(settings) as pool:
         engine = InstantEngine()
@@ -144,7 +145,7 @@ async def load(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
             on_fallback=metrics.temperature_fallbacks.inc,
         )
         freeze_loaded_objects()
-        voices = VoiceStreams(transcriber.voice, transcriber.threads)
+        voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation(SERVER))
         yield Backend(engine, transcriber, pool, LiveWindows(transcriber, voices))
         await voices.stop()
         await engine.stop()

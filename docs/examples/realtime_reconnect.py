@@ -9,13 +9,17 @@ import sys
 from typing import Any
 
 from openai import AsyncOpenAI
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 PIECE_BYTES = 4800
 """0.1 s."""
 PIECE_MS = 100
 SILENCE_S = 1.0
 """After the last sound, so that the last turn ends."""
+FINAL_STATUSES = (400, 401, 403, 404)
+FINAL_CLOSE_CODES = (1008, 1009)
+"""With these another attempt would fail in the same way."""
+AGAIN_AFTER_S = 0.5
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
@@ -34,7 +38,7 @@ class Speaker:
         while True:
             if await self._session():
                 break
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(AGAIN_AFTER_S)
         await hearing
 
     async def _hear(self) -> None:
@@ -49,11 +53,15 @@ class Speaker:
             async with self._client.realtime.connect(extra_query={"intent": "transcription"}) as session:
                 sending = asyncio.create_task(self._send(session))
                 try:
-                    return await self._read(session, sending)
+                    return await self._read(session)
                 finally:
                     sending.cancel()
         except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as problem:
             print(f"[connecting again: {problem}]", file=sys.stderr)
+            if isinstance(problem, InvalidStatus) and problem.response.status_code in FINAL_STATUSES:
+                raise
+            if isinstance(problem, ConnectionClosed) and problem.rcvd and problem.rcvd.code in FINAL_CLOSE_CODES:
+                raise
             return False
 
     async def _send(self, session: Any) -> None:
@@ -65,17 +73,13 @@ class Speaker:
                 at += 1
             else:
                 await asyncio.sleep(0.02)
+        # The answer comes once all before it is heard.
+        await session.session.update(session={"type": "transcription"})
 
-    async def _read(self, session: Any, sending: "asyncio.Task[None]") -> bool:
-        first, open_turns, ends_ms = self._n_dropped, set[str](), dict[str, int]()
-        while True:
-            is_quiet = sending.done() and not open_turns
-            try:
-                event = await asyncio.wait_for(session.recv(), 3 if is_quiet else 1)
-            except TimeoutError:
-                if is_quiet:
-                    return True
-                continue
+    async def _read(self, session: Any) -> bool:
+        first, open_turns, ends_ms, is_heard = self._n_dropped, set[str](), dict[str, int](), False
+        while not (is_heard and not open_turns):
+            event = await session.recv()
             if event.type == "input_audio_buffer.speech_started":
                 open_turns.add(event.item_id)
             elif event.type == "input_audio_buffer.speech_stopped":
@@ -84,6 +88,13 @@ class Speaker:
                 print(event.transcript, flush=True)
                 open_turns.discard(event.item_id)
                 self._drop_until(first + ends_ms.pop(event.item_id, 0) // PIECE_MS)
+            elif event.type == f"{TRANSCRIPTION}.failed":
+                return False
+            elif event.type == "session.updated":
+                is_heard = True
+            elif event.type == "error":
+                print(event.error.message, file=sys.stderr)
+        return True
 
     def _drop_until(self, piece: int) -> None:
         """Forget what is transcribed."""

@@ -12,6 +12,7 @@ from whisper_server.audio.limits import DecoderLimits
 from whisper_server.audio.pool import AudioDecoderPool
 from whisper_server.audio.sandbox import forbid_memory_access
 from whisper_server.diarization.diarizer import Diarizer
+from whisper_server.memory.budget import SERVER, MemoryBudget
 from whisper_server.memory.malloc import freeze_loaded_objects, trim_when_idle
 from whisper_server.metrics import Metrics
 from whisper_server.process.event_loop import running
@@ -19,6 +20,7 @@ from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.turn_end import TurnEnds
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.warm_up import warm_up
@@ -26,8 +28,11 @@ from whisper_server.speech.window_transcription import DecodingPolicy
 
 
 @asynccontextmanager
-async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
-    """Raises StartError."""
+async def load_backend(
+    settings: Settings, metrics: Metrics, budget: MemoryBudget | None = None
+) -> AsyncIterator[Backend]:
+    """`budget` is that of the requests; None: no limit. Raises StartError."""
+    budget = budget or MemoryBudget.unlimited()
     async with decoding_processes(settings) as pool:
         metrics.watch_worker_deaths(lambda: pool.n_worker_deaths, lambda: pool.n_sandbox_kills)
         jobs = pool.jobs
@@ -41,10 +46,12 @@ async def load_backend(settings: Settings, metrics: Metrics) -> AsyncIterator[Ba
             freeze_loaded_objects()
             trimming = trim_when_idle(lambda: bool(transcriber.transcriptions))
             diarizer = Diarizer() if settings.diarization else None
-            voices = VoiceStreams(transcriber.voice, transcriber.threads)
+            voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation(SERVER))
+            turn_ends = TurnEnds(transcriber.threads, budget.reservation(SERVER))
+            live = LiveWindows(transcriber, voices, turn_ends)
             async with running(trimming):
                 try:
-                    yield Backend(transcriber.engine, transcriber, pool, LiveWindows(transcriber, voices), diarizer)
+                    yield Backend(transcriber.engine, transcriber, pool, live, diarizer)
                 finally:
                     await voices.stop()
                     if diarizer is not None:

@@ -35,7 +35,7 @@ from whisper_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Loader = Callable[[Settings, Metrics], AbstractAsyncContextManager[Backend]]
+Loader = Callable[[Settings, Metrics, MemoryBudget], AbstractAsyncContextManager[Backend]]
 """Starts the backend, and stops it on leaving. Raises StartError."""
 
 BackendRunner = Callable[[asyncio.Event], Coroutine[None, None, None]]
@@ -164,7 +164,11 @@ async def serve(
         if on_listening is not None:
             on_listening(port)
         run_backend = partial(
-            _run_backend, partial(load, settings, metrics), service, metrics, partial(memory.fit, budget.limit_to)
+            _run_backend,
+            partial(load, settings, metrics, budget),
+            service,
+            metrics,
+            partial(memory.fit, budget.limit_to),
         )
         return await _serve_until_signal(settings, runner, signals, service, run_backend)
 

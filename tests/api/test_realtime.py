@@ -46,6 +46,16 @@ async def test_client_that_commits_gets_each_turn_with_logprobs(base_url: str) -
     assert conversation.joined_deltas() == conversation.transcripts()
 
 
+async def test_semantic_vad_ends_a_turn_that_sounds_complete_before_its_silence_does(base_url: str) -> None:
+    """By silence alone a turn with the lowest eagerness ends after 8 s of it."""
+    said = spoken("de", 1)
+    update = {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}}}
+    conversation = await converse(base_url, pcm(said.samples, RATE_HZ), update=update, speed=SPEED)
+    (stopped,) = conversation.of("input_audio_buffer.speech_stopped")
+    assert stopped.event["audio_end_ms"] < len(said.samples) * 1000 / RATE_HZ + 1000
+    assert wrong_share(said.text, conversation.text) <= 0.2
+
+
 @pytest.mark.before_release(because="it starts a server of its own, and turns take their time")
 async def test_sigterm_finishes_the_turn_and_closes_with_1012(start_server: StartServer) -> None:
     from websockets.exceptions import ConnectionClosed

@@ -6,7 +6,6 @@ this module.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from whisper_server.diarization.fbank import Features
+from whisper_server.whisper.onnx_session import onnx_session
 from whisper_server.whisper.transcript import Samples
-
-# From 1.29 on onnxruntime reports to Microsoft, and writes an id into the temporary folder, as soon as it is imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
 
 NETS = Path(__file__).parent / "nets"
 WINDOW_SAMPLES = 160_000
@@ -49,9 +45,9 @@ class SpeakerNets:
     """The loaded nets; one thread computes."""
 
     def __init__(self, folder: Path = NETS) -> None:
-        self._segmentation = _session(folder / "segmentation_3_0.onnx")
-        self._positions = _session(folder / "campplus_positions.onnx")
-        self._voiceprints = _session(folder / "campplus_voiceprints.onnx")
+        self._segmentation = onnx_session(folder / "segmentation_3_0.onnx", "speakers'")
+        self._positions = onnx_session(folder / "campplus_positions.onnx", "speakers'")
+        self._voiceprints = onnx_session(folder / "campplus_voiceprints.onnx", "speakers'")
         self._mean = np.load(folder / "voiceprint_mean.npy")
         """Of ten voices: subtracted, voiceprints of different speakers are about orthogonal (cosine 0.55 before)."""
 
@@ -78,12 +74,3 @@ def unit(rows: npt.NDArray[Any]) -> Voiceprints:
     """Rows scaled to length 1."""
     scaled: Voiceprints = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
     return scaled
-
-
-def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # an arena never frees the memory of the largest call
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

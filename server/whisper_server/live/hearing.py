@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,9 @@ class Hearing:
     """Of one session. Positions are those of its buffer."""
 
     def __init__(
-        self, voice: VoiceStream, buffer: SampleBuffer, on_heard: Callable[[npt.NDArray[np.float32]], None]
+        self, voice: VoiceStream, buffer: SampleBuffer, on_heard: Callable[[npt.NDArray[np.float32]], Awaitable[None]]
     ) -> None:
-        """`on_heard` takes the probabilities of speech of the frames that are whole, in order."""
+        """`on_heard` takes the probabilities of speech of the frames that are whole, in order; the next step waits for it."""
         self._voice = voice
         self._buffer = buffer
         self._on_heard = on_heard
@@ -75,7 +75,7 @@ class Hearing:
         self._given += len(samples)
         self._is_in_step = True
         probabilities = await self._voice.add(samples)
+        await self._on_heard(probabilities)
         self._is_in_step = False
-        self._on_heard(probabilities)
         self._heard.set()
         self._heard = asyncio.Event()

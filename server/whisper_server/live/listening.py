@@ -29,6 +29,7 @@ from whisper_server.live.session_options import TurnRules
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.live.turn import Piece, Turn
 from whisper_server.live.turn_detection import SpeechSpans, SpeechStarted
+from whisper_server.live.turn_ends import TurnEnds
 from whisper_server.speech.live_windows import Turns
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Options
@@ -61,10 +62,9 @@ class Listening:
         self._rules = rules
         self._emit = emit
         self._clock = clock
-        self._arrivals: deque[tuple[int, float]] = deque()
-        """(end of the sound, when it arrived), for the sound that is held."""
         self._decoder = LiveSamples(RawFormat.PCM)
         self.hearing = Hearing(speech.voice_stream(turns_of()), self.buffer, self._hear)
+        self._turn_ends = TurnEnds(speech, self.buffer, turns_of)
         self.spans = self._new_spans(0)
         self._previous_item_id: str | None = None
         self._changed = asyncio.Event()
@@ -90,8 +90,7 @@ class Listening:
 
     def age_s(self, sample: int) -> float:
         """Seconds since this sample arrived; 0 if it is no longer held."""
-        now_s = self._clock()
-        return now_s - next((at_s for end, at_s in self._arrivals if end >= sample), now_s)
+        return self.buffer.age_s(sample, self._clock())
 
     def configure(self, rules: TurnRules, raw_format: RawFormat, options: Options) -> None:
         """Other rules or another format from now on. The turn under way is committed if its rules change."""
@@ -99,8 +98,7 @@ class Listening:
         if raw_format is not self._decoder.raw_format:
             self._decoder = LiveSamples(raw_format)
         if rules != self._rules:
-            if (turn := self.open_turn) is not None:
-                self._end_turn(turn, self.buffer.end) if turn.has_speech else self._drop(turn)
+            self.close()
             self._rules = rules
             self.spans = self._new_spans(self.spans.at)
 
@@ -112,13 +110,12 @@ class Listening:
                 continue
             if self.commits_turns and self.open_turn is None:
                 self._begin_turn(self.buffer.end)
-            self.buffer.append(samples)
-            self._arrivals.append((self.buffer.end, self._clock()))
+            self.buffer.append(samples, self._clock())
             await self.hearing.grown()
 
     def commit(self) -> None:
         """End the turn under way, as the client asks. Raises BadRequest if there is nothing to commit."""
-        self.buffer.append(self._decoder.flush())
+        self.buffer.append(self._decoder.flush(), self._clock())
         turn = self.open_turn
         start = self.spans.keep_from if turn is None else turn.start
         held_ms = (self.buffer.end - start) * 1000 / SAMPLE_RATE_HZ
@@ -138,23 +135,27 @@ class Listening:
         self._emit(Cleared())
 
     def close(self) -> None:
-        """Commit what there is of a turn under way: no more sound comes."""
-        turn = self.open_turn
-        if turn is not None:
-            self._end_turn(turn, self.buffer.end) if turn.has_speech else self._drop(turn)
+        """Commit what there is of a turn under way: no more sound comes for it."""
+        if (turn := self.open_turn) is None:
+            return
+        if not turn.has_speech:
+            self._drop(turn)
+        elif self.commits_turns:
+            self._end_turn(turn, self.buffer.end)
+        else:
+            self._stop(turn, self.buffer.end)
 
     def forget(self, turn: Turn) -> None:
         """The turn is transcribed."""
         self.turns.remove(turn)
         self._forget()
-        self.notify()
 
-    def _hear(self, probabilities: npt.NDArray[np.float32]) -> None:
+    async def _hear(self, probabilities: npt.NDArray[np.float32]) -> None:
         """More frames."""
         for probability in probabilities.tolist():
             self._hear_frame(probability)
+            await self._end_if_complete()
         self._forget()
-        self.notify()
 
     def _hear_frame(self, probability: float) -> None:
         for mark in self.spans.add((probability,)):
@@ -177,8 +178,20 @@ class Listening:
         if turn is None or silence_ms is None or self.spans.is_speaking:
             return
         if self.spans.at - self.spans.heard_until >= silence_ms * SAMPLE_RATE_HZ // 1000:
-            self._emit(SpeechEnded(turn.item_id, _ms(self.spans.at)))
-            self._end_turn(turn, self.spans.at)
+            self._stop(turn, self.spans.at)
+
+    async def _end_if_complete(self) -> None:
+        turn, spans, rules = self.open_turn, self.spans, self._rules
+        if turn is None or not await self._turn_ends.is_complete(turn, spans, rules):
+            return
+        # A session that drains may have ended the turn by now.
+        if self.open_turn is turn and self._rules is rules:
+            self._end_piece(turn, spans.at, spans.at - spans.silent_samples)
+            self._stop(turn, spans.at)
+
+    def _stop(self, turn: Turn, end: int) -> None:
+        self._emit(SpeechEnded(turn.item_id, _ms(end)))
+        self._end_turn(turn, end)
 
     def _begin_turn(self, start: int) -> Turn:
         item_id = f"item_{secrets.token_hex(12)}"
@@ -219,9 +232,9 @@ class Listening:
         if (turn := self.open_turn) is not None and not turn.has_speech:
             # Nothing was found in it: all of a short turn is heard at its commit.
             keep_from = min(keep_from, max(turn.start, self.buffer.end - self._speech.max_window_samples))
-        self.buffer.drop_before(min([keep_from, *starts]))
-        while self._arrivals and self._arrivals[0][0] < self.buffer.start:
-            self._arrivals.popleft()
+        needed_from = self._turn_ends.needs_from(turn, self.spans, self._rules)
+        self.buffer.drop_before(min([keep_from, needed_from, *starts]))
+        self.notify()
 
     def _new_spans(self, start: int) -> SpeechSpans:
         return SpeechSpans(

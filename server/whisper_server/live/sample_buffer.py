@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from whisper_server.whisper.transcript import Samples
@@ -19,6 +21,8 @@ class SampleBuffer:
         self._n = 0
         self.start = 0
         """Position of the first sample that is held."""
+        self._arrivals: deque[tuple[int, float]] = deque()
+        """(end of the sound, when it arrived)."""
 
     @property
     def end(self) -> int:
@@ -30,8 +34,8 @@ class SampleBuffer:
         """Memory that is held."""
         return self._samples.nbytes
 
-    def append(self, samples: Samples) -> None:
-        """Add samples at the end."""
+    def append(self, samples: Samples, now_s: float) -> None:
+        """Add samples at the end, which arrive now."""
         needed = self._n + len(samples)
         if self._first + needed > len(self._samples):
             held = self._samples[self._first : self._first + self._n]
@@ -42,6 +46,7 @@ class SampleBuffer:
         begin = self._first + self._n
         self._samples[begin : begin + len(samples)] = samples
         self._n = needed
+        self._arrivals.append((self.end, now_s))
 
     def drop_before(self, position: int) -> None:
         """Forget what is before `position`."""
@@ -49,6 +54,12 @@ class SampleBuffer:
         self._first += n_dropped
         self._n -= n_dropped
         self.start += n_dropped
+        while self._arrivals and self._arrivals[0][0] < self.start:
+            self._arrivals.popleft()
+
+    def age_s(self, position: int, now_s: float) -> float:
+        """Seconds since this sample arrived; 0 if it is no longer held."""
+        return now_s - next((at_s for end, at_s in self._arrivals if end >= position), now_s)
 
     def between(self, start: int, end: int) -> Samples:
         """A copy of the samples from `start` to `end`, as far as they are held."""

@@ -122,13 +122,15 @@ class Session:
             self._listening.forget(turn)
 
     async def finish(self, grace_s: float) -> None:
-        """Let the turn under way end, for at most `grace_s`, then commit it, and wait until all is transcribed."""
+        """Let the turn under way end, for at most `grace_s`, then commit it, and wait until all before is transcribed."""
         await self._listening.hearing.catch_up()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._until(lambda: self._listening.open_turn is None or not self._listening.open_turn.has_speech)
         self._listening.close()
-        await self._until(lambda: not self._listening.turns)
+        # Not those that begin from now on: a client that goes on speaking sends them again.
+        rest = {turn.item_id for turn in self._listening.turns}
+        await self._until(lambda: rest.isdisjoint(turn.item_id for turn in self._listening.turns))
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():

@@ -10,8 +10,25 @@ from whisper_server.errors import BadRequest, ModelNotFound
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.whisper.transcript import Options
 
-EAGERNESS_SILENCE_MS = {"high": 500, "medium": 1000, "auto": 1000, "low": 2000}
-"""`semantic_vad` is a silence here, as no model hears whether a sentence is complete."""
+
+@dataclass(frozen=True)
+class Eagerness:
+    """Of `semantic_vad`."""
+
+    turn_end_from: float
+    """The probability of `speech.turn_end` from which a turn is over at a short pause."""
+    max_silence_ms: int
+    """After which it is over anyway: OpenAI's figures."""
+
+
+EAGERNESS = {
+    "high": Eagerness(0.3, 2000),
+    "medium": Eagerness(0.5, 4000),
+    "auto": Eagerness(0.5, 4000),
+    "low": Eagerness(0.8, 8000),
+}
+"""On prompts by human voices in five languages 98, 95 and 89 % of 100 sentences end their turn at once with 0.3, 0.5 and 0.8, and
+34, 31 and 19 % of 32 phrases that break off (`the number I have is`): tests/real/test_turn_ends.py."""
 PIECE_SILENCE_MS = 700
 """A silence that ends a piece of a turn: its words are sent without waiting for the turn's end."""
 DEFAULT_PREFIX_MS = 300
@@ -25,6 +42,8 @@ class TurnRules:
     prefix_padding_ms: int = DEFAULT_PREFIX_MS
     turn_silence_ms: int | None = None
     """None: the client commits turns."""
+    turn_end_from: float | None = None
+    """None: only silence ends turns."""
 
     @property
     def piece_silence_ms(self) -> int:
@@ -38,7 +57,8 @@ def turn_rules(config: SessionConfig) -> TurnRules:
     if turns is None:
         return TurnRules()
     if isinstance(turns, SemanticTurns):
-        return TurnRules(turn_silence_ms=EAGERNESS_SILENCE_MS[turns.eagerness])
+        eagerness = EAGERNESS[turns.eagerness]
+        return TurnRules(turn_silence_ms=eagerness.max_silence_ms, turn_end_from=eagerness.turn_end_from)
     return TurnRules(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms)
 
 

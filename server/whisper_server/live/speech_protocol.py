@@ -38,6 +38,9 @@ class LiveSpeech(Protocol):
     def voice_stream(self, turns: Turns) -> VoiceStream:
         """A detector at the start of a stream."""
 
+    async def turn_end(self, samples: Samples, turns: Turns) -> float:
+        """The probability that a turn is over that ends with this sound. Raises ApiError."""
+
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         """One pass over a window. Raises ApiError."""
 

@@ -16,6 +16,10 @@ _MAX_NEWCOMERS_BYTES = 64 * 1024 * 1024
 one client would otherwise leave no room for anybody's clip."""
 
 
+SERVER = "(server)"
+"""The owner of what the server starts for several clients: no client's limit applies to it."""
+
+
 class MemoryBudget:
     """A limit in bytes and the sum of all reservations, by owner."""
 
@@ -53,15 +57,16 @@ class MemoryBudget:
                 "The recording is too long: its samples take more memory than this server has for all requests together "
                 "(MEMORY_BUDGET_BYTES). Send it in parts."
             )
-        if self._max_owner_bytes and request_bytes + n_bytes > self._max_owner_bytes:
+        max_owner_bytes = 0 if owner == SERVER else self._max_owner_bytes
+        if max_owner_bytes and request_bytes + n_bytes > max_owner_bytes:
             return AudioTooLong(
                 "The recording is too long: its samples take more memory than one client may hold "
-                f"(MAX_BYTES_PER_CLIENT, {self._max_owner_bytes} bytes). Send it in parts."
+                f"(MAX_BYTES_PER_CLIENT, {max_owner_bytes} bytes). Send it in parts."
             )
-        if self._max_owner_bytes and held_bytes > self._max_owner_bytes:
+        if max_owner_bytes and held_bytes > max_owner_bytes:
             return RateLimited(
                 f"Your requests hold {self.held_bytes(owner)} bytes of recordings; a client may hold "
-                f"{self._max_owner_bytes} (MAX_BYTES_PER_CLIENT). Send fewer at a time.",
+                f"{max_owner_bytes} (MAX_BYTES_PER_CLIENT). Send fewer at a time.",
                 reason="client_bytes",
                 retry_after_s=5,
             )

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
 from whisper_server.speech.repetition import EarlierText
 from whisper_server.speech.transcribe import Transcriber
+from whisper_server.speech.turn_end import TurnEnds
 from whisper_server.speech.vad import FRAME_SAMPLES
 from whisper_server.speech.voice_activity import HeardVoice
 from whisper_server.speech.voice_streams import LiveVoice, VoiceStreams
@@ -71,10 +72,13 @@ class LiveWindows:
 
     frame_samples = FRAME_SAMPLES
 
-    def __init__(self, transcriber: Transcriber, voices: VoiceStreams | None = None) -> None:
-        """Without `voices` all sound is heard in threads."""
+    def __init__(
+        self, transcriber: Transcriber, voices: VoiceStreams | None = None, turn_ends: TurnEnds | None = None
+    ) -> None:
+        """Without `voices` all sound is heard in threads; without `turn_ends` their model takes what memory it needs."""
         self._transcriber = transcriber
         self._voices = voices or VoiceStreams(transcriber.voice, transcriber.threads, max_processes=0)
+        self._turn_ends = turn_ends or TurnEnds(transcriber.threads)
         self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
         self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
         self._partial_policy = replace(
@@ -88,6 +92,10 @@ class LiveWindows:
     def voice_stream(self, turns: Turns) -> LiveVoice:
         """A detector at the start of a session's stream."""
         return self._voices.open(turns.owner, turns.session)
+
+    async def turn_end(self, samples: Samples, turns: Turns) -> float:
+        """The probability that a turn is over that ends with this sound: a pause is at its end."""
+        return await self._turn_ends.probability(samples, turns.owner, turns.session)
 
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""

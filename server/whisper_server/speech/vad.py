@@ -6,7 +6,6 @@ The model file is in `silero_vad/`. It is the export of faster-whisper, which ta
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -15,11 +14,8 @@ import numpy.typing as npt
 
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.onnx_session import onnx_session
 from whisper_server.whisper.transcript import Samples, VoiceActivity
-
-# From 1.29 on onnxruntime reports to Microsoft, and writes an id into the temporary folder, as soon as it is imported.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
 
 MODEL_PATH = Path(__file__).parent / "silero_vad" / "silero_vad_v6.onnx"
 
@@ -58,15 +54,7 @@ class VoiceDetector:
 
     def __init__(self, model: Path = MODEL_PATH) -> None:
         """Raises StartError if `model` is not a Silero model of this form."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # its layers are too small to run in parallel
-        options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # an arena never frees the memory of the largest call
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no base class of their own
-            raise StartError(f"The voice activity model {model} cannot be loaded: {error}") from error
+        self._session = onnx_session(model, "voice activity")
         inputs = {one.name: one.shape[1:] for one in self._session.get_inputs()}
         if inputs != {"input": [CONTEXT_SAMPLES + FRAME_SAMPLES], "h": [1, 128], "c": [1, 128]}:
             raise StartError(

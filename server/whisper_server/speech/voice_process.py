@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -16,16 +18,24 @@ from whisper_server.speech.vad import Probabilities
 from whisper_server.speech.voice_worker import HEADER
 from whisper_server.whisper.transcript import Samples
 
-STOP_S = 2.0
-"""Then it is killed."""
+_LOG = logging.getLogger(__name__)
+
+ANSWER_S = 30.0
+"""A worker with sound to hear that sends no answer for so long is killed, after twice as long at the latest: it needs 2 s to start,
+and 10 ms for a second of sound."""
 
 
 class VoiceProcess(asyncio.Protocol):
     """A running worker. Each stream has at most one piece in it at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[VoiceProcess], None], answer_s: float = ANSWER_S) -> None:
+        """`on_end` is called once after `start`, when the worker is gone or is about to be."""
         self.n_streams = 0
-        self.is_dead = False
+        self._on_end = on_end
+        self._answer_s = answer_s
+        self._is_over = False
+        self._n_answered = 0
+        self._watching: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Probabilities]] = {}
         self._received = bytearray()
@@ -44,24 +54,28 @@ class VoiceProcess(asyncio.Protocol):
                     process_group=0,
                     env=own_child_environment(),
                 )
+                self._transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
             except BaseException:
                 ours.close()
+                self._kill()
                 raise
-        self._transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        self._watch(-1)
 
     async def stop(self) -> None:
-        """End it: it leaves when the connection is closed."""
+        """End it."""
+        self.close()
+        if self._process is not None:
+            await self._process.wait()
+
+    def close(self) -> None:
+        """End it soon."""
         if self._transport is not None:
-            self._transport.close()
-        if self._process is None:
-            return
-        try:
-            async with asyncio.timeout(STOP_S):
-                await self._process.wait()
-        except TimeoutError:
+            self._transport.abort()
+
+    def _kill(self) -> None:
+        if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()
-            await self._process.wait()
 
     def new_stream(self) -> int:
         """Its number."""
@@ -72,12 +86,12 @@ class VoiceProcess(asyncio.Protocol):
         """Forget it."""
         self.n_streams -= 1
         self._waiting.pop(number, None)
-        if self._transport is not None and not self.is_dead:
+        if self._transport is not None and not self._is_over:
             self._transport.write(HEADER.pack(number, 0))
 
     async def add(self, number: int, samples: Samples) -> Probabilities:
         """Of the frames that are whole now. Raises InternalError if the worker is gone."""
-        if self.is_dead or self._transport is None:
+        if self._is_over or self._transport is None:
             raise InternalError("The voice detector's process has ended.")
         answer: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
@@ -94,17 +108,31 @@ class VoiceProcess(asyncio.Protocol):
             if len(self._received) < end:
                 break
             found = np.frombuffer(bytes(self._received[at + HEADER.size : end]), np.float32)
+            self._n_answered += 1
             answer = self._waiting.pop(number, None)
             if answer is not None and not answer.done():
                 answer.set_result(found)
             at = end
         del self._received[:at]
 
+    def _watch(self, n_answered: int) -> None:
+        """Once in `answer_s`: one timer, as a timeout for each of a thousand pieces a second takes the event loop's time."""
+        if self._waiting and self._n_answered == n_answered:
+            _LOG.error("A process of the voice detector does not answer for %g s; its sessions end", self._answer_s)
+            self.close()
+            return
+        before = self._n_answered if self._waiting else -1
+        self._watching = asyncio.get_running_loop().call_later(self._answer_s, self._watch, before)
+
     def connection_lost(self, error: Exception | None) -> None:
-        """What waits fails."""
+        """The worker has nothing but numbers to lose: it is killed. What waits fails."""
         del error
-        self.is_dead = True
+        self._is_over = True
+        if self._watching is not None:
+            self._watching.cancel()
+        self._kill()
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
             if not answer.done():
                 answer.set_exception(InternalError("The voice detector's process has ended."))
+        self._on_end(self)

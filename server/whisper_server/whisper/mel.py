@@ -37,9 +37,9 @@ class LogMel:
     def __init__(self, n_mels: int) -> None:
         self._filters = mel_filters(n_mels)
 
-    def __call__(self, samples: Samples) -> npt.NDArray[np.float32]:
-        """Features of shape (n_mels, 3000) of at most 30 s of audio, padded with silence."""
-        window = np.zeros(N_WINDOW_SAMPLES, dtype=np.float32)
+    def __call__(self, samples: Samples, n_samples: int = N_WINDOW_SAMPLES) -> npt.NDArray[np.float32]:
+        """Features of shape (n_mels, n_samples // 160) of at most `n_samples` of audio, padded with silence."""
+        window = np.zeros(n_samples, dtype=np.float32)
         window[: len(samples)] = samples
         mel = self._filters @ _power_spectrum(window)
         log_spec = np.log10(np.maximum(mel, 1e-10))
@@ -49,11 +49,12 @@ class LogMel:
 
 
 def _power_spectrum(window: Samples) -> npt.NDArray[np.float32]:
-    """Squared magnitudes of the STFT with reflected edges, shape (N_FFT // 2 + 1, N_FRAMES)."""
+    """Squared magnitudes of the STFT with reflected edges, shape (N_FFT // 2 + 1, a frame for each hop)."""
+    n_frames = len(window) // MEL_HOP_SAMPLES
     padded = np.pad(window, N_FFT // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::MEL_HOP_SAMPLES][:N_FRAMES]
-    power = np.empty((N_FFT // 2 + 1, N_FRAMES), dtype=np.float32)
-    for first in range(0, N_FRAMES, _FRAMES_PER_BLOCK):
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::MEL_HOP_SAMPLES][:n_frames]
+    power = np.empty((N_FFT // 2 + 1, n_frames), dtype=np.float32)
+    for first in range(0, n_frames, _FRAMES_PER_BLOCK):
         block = slice(first, first + _FRAMES_PER_BLOCK)
         spectrum = np.fft.rfft(frames[block] * _HANN, axis=1).astype(np.complex64)
         power[:, block] = (spectrum.real**2 + spectrum.imag**2).T

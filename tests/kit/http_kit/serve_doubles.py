@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from http_kit.doubles import Doubles
 from whisper_server.__main__ import main
 from whisper_server.errors import StartError
+from whisper_server.memory.budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.serve import run
 from whisper_server.service import Backend
@@ -19,7 +20,7 @@ from whisper_server.settings import Settings
 
 
 @asynccontextmanager
-async def load(_settings: Settings, _metrics: Metrics) -> AsyncIterator[Backend]:
+async def load(_settings: Settings, _metrics: Metrics, _budget: MemoryBudget) -> AsyncIterator[Backend]:
     if sys.argv[1] == "error":
         raise StartError("MODEL_ID=nonsense: there is no such model.")
     await asyncio.to_thread(time.sleep, float(sys.argv[1]))

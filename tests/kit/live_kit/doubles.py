@@ -19,10 +19,13 @@ LOUD = 0.1
 class VoiceStreamDouble:
     """Speech is what is loud."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: asyncio.Event | None = None) -> None:
+        self._hold = hold
         self._rest = np.zeros(0, np.float32)
 
     async def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+        if self._hold is not None:
+            await self._hold.wait()
         sound = np.concatenate([self._rest, samples])
         n_frames = len(sound) // FRAME_SAMPLES
         frames = sound[: n_frames * FRAME_SAMPLES].reshape(n_frames, FRAME_SAMPLES)
@@ -39,9 +42,15 @@ class LiveSpeechDouble:
     error: Exception | None = None
     hold: asyncio.Event | None = None
     """Passes wait for it."""
+    voice_hold: asyncio.Event | None = None
+    """The voice detector waits for it."""
     window_seconds: float = 0.0
     max_window_samples: int = 30 * 16_000
     requests: list[WindowRequest] = field(default_factory=list)
+    turn_ends: list[float] = field(default_factory=list)
+    """What is said of the ends of turns, one after the other; then that they are none."""
+    asked_of_turn_ends: list[int] = field(default_factory=list)
+    """Samples of the sounds that it was asked of."""
     turns: list[Turns] = field(default_factory=list)
     n_samples: list[int] = field(default_factory=list)
 
@@ -52,7 +61,12 @@ class LiveSpeechDouble:
     def check_options(self, options: Options) -> None: ...
 
     def voice_stream(self, turns: Turns) -> VoiceStreamDouble:
-        return VoiceStreamDouble()
+        return VoiceStreamDouble(self.voice_hold)
+
+    async def turn_end(self, samples: Samples, turns: Turns) -> float:
+        self.asked_of_turn_ends.append(len(samples))
+        await asyncio.sleep(0)
+        return self.turn_ends.pop(0) if self.turn_ends else 0.0
 
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         self.requests.append(request)

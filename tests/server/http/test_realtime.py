@@ -18,6 +18,8 @@ from http_kit.doubles import Doubles
 from http_kit.running import Running, running, until
 from live_kit.doubles import LiveSpeechDouble
 from whisper_server.errors import InternalError
+from whisper_server.http.live import live_connection
+from whisper_server.process.event_loop import cancel
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 Event = dict[str, Any]
@@ -245,6 +247,20 @@ async def test_session_without_sound_ends() -> None:
     assert client.events[-1]["error"]["code"] == "session_idle"
 
 
+async def test_session_of_which_the_sound_waits_for_the_voice_detector_is_not_idle() -> None:
+    live = LiveSpeechDouble(voice_hold=asyncio.Event())
+    assert live.voice_hold is not None
+    async with session(live, REALTIME_IDLE_SECONDS="1") as client:
+        await client.speak(tone(5.2) + silence(1.0))
+        await asyncio.sleep(2.5)
+        live.voice_hold.set()
+        completed = await client.until(f"{TRANSCRIPTION}.completed")
+        assert completed["transcript"].split()[-1] == "w9"
+        assert "error" not in client.types
+        assert await client.closing_code() == 1000
+    assert client.events[-1]["error"]["code"] == "session_idle"
+
+
 async def test_sound_that_is_far_ahead_ends_the_session() -> None:
     live = LiveSpeechDouble(hold=asyncio.Event())
     async with session(live) as client:
@@ -326,6 +342,28 @@ async def test_drain_finishes_the_turn_and_closes_with_1012() -> None:
     assert client.types[-2:] == ["completed", "error"]
     assert client.events[-2]["transcript"] == "w0 w1"
     assert client.events[-1]["error"]["code"] == "draining"
+
+
+async def test_drain_ends_though_the_client_goes_on_speaking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The turn is cut, with a speech_stopped by which the client drops its sound; what it says from then on is its to send again."""
+    monkeypatch.setattr(live_connection, "FINISH_TURN_S", 0.3)
+    async with running() as server, connected(server) as client:
+
+        async def speak_on() -> None:
+            with suppress(ConnectionError):
+                while True:
+                    await client.speak(tone(0.5))
+                    await asyncio.sleep(0.02)
+
+        speaking = asyncio.create_task(speak_on())
+        await client.until("input_audio_buffer.speech_started")
+        server.service.closing.set()
+        assert await client.closing_code() == 1012
+        await cancel(speaking)
+    kinds = [kind for kind in client.types if kind != "delta"]
+    stopped = kinds.index("input_audio_buffer.speech_stopped")
+    assert kinds[stopped + 1] == "input_audio_buffer.committed"
+    assert "completed" in kinds[stopped:]
 
 
 async def test_hundred_clients_that_leave_leave_nothing_behind() -> None:

@@ -18,6 +18,7 @@ import pytest
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import FORM_TYPE, LIMIT_S, form_body, post_head, read_answer, until
 from whisper_server.errors import StartError
+from whisper_server.memory.budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.serve import ServerExit, serve
 from whisper_server.service import Backend
@@ -36,7 +37,7 @@ class Life:
     ended: asyncio.Task[ServerExit] | None = None
 
     @asynccontextmanager
-    async def load(self, settings: Settings, metrics: Metrics) -> AsyncIterator[Backend]:
+    async def load(self, settings: Settings, metrics: Metrics, budget: MemoryBudget) -> AsyncIterator[Backend]:
         await self.may_load.wait()
         if self.load_error is not None:
             raise self.load_error

@@ -41,11 +41,11 @@ class Ear:
         self.n_heard = 0
         self.hearing = Hearing(self.voice, self.buffer, self._count)
 
-    def _count(self, probabilities: npt.NDArray[np.float32]) -> None:
+    async def _count(self, probabilities: npt.NDArray[np.float32]) -> None:
         self.n_heard += len(probabilities)
 
     async def arrive(self, n_samples: int) -> None:
-        self.buffer.append(np.zeros(n_samples, np.float32))
+        self.buffer.append(np.zeros(n_samples, np.float32), 0.0)
         await self.hearing.grown()
         await settle()
 
@@ -91,7 +91,7 @@ async def test_who_waits_for_all_waits_for_short_pieces_and_for_the_step_under_w
 async def test_client_waits_where_much_is_unheard() -> None:
     async with listening() as ear:
         await ear.arrive(MIN_STEP)  # the step that does not end
-        ear.buffer.append(np.zeros(MAX_UNHEARD + 1, np.float32))
+        ear.buffer.append(np.zeros(MAX_UNHEARD + 1, np.float32), 0.0)
         waiting = asyncio.create_task(ear.hearing.grown())
         await settle()
         assert not waiting.done()

@@ -151,7 +151,7 @@ def test_sentence_end_is_the_better_place_to_cut() -> None:
 def test_buffer_holds_what_was_not_dropped() -> None:
     buffer = SampleBuffer()
     for number in range(100):
-        buffer.append(np.full(1000, number, np.float32))
+        buffer.append(np.full(1000, number, np.float32), 0.0)
         buffer.drop_before((number - 3) * 1000)
     assert (buffer.start, buffer.end) == (96_000, 100_000)
     assert buffer.n_bytes < 200_000

@@ -11,10 +11,14 @@ import psutil
 import pytest
 
 from speech_kit.sentences import spoken
+from whisper_runtime.memory import VOICE_PROCESS_BYTES
 from whisper_server.errors import InternalError
 from whisper_server.fairness.fair_semaphore import FairSemaphore
+from whisper_server.memory.budget import MemoryBudget
+from whisper_server.speech import voice_streams
 from whisper_server.speech.live_vad import VoiceStream
 from whisper_server.speech.vad import Probabilities, VoiceDetector
+from whisper_server.speech.voice_process import VoiceProcess
 from whisper_server.speech.voice_streams import THREAD_STREAMS, LiveVoice, VoiceStreams
 from whisper_server.whisper.transcript import Samples
 
@@ -28,8 +32,11 @@ def voice() -> VoiceDetector:
 
 
 @asynccontextmanager
-async def streams(voice: VoiceDetector, max_processes: int = 1) -> AsyncIterator[VoiceStreams]:
-    opened = VoiceStreams(voice, FairSemaphore(2), max_processes=max_processes)
+async def streams(
+    voice: VoiceDetector, max_processes: int = 1, budget: MemoryBudget | None = None
+) -> AsyncIterator[VoiceStreams]:
+    held = budget.reservation() if budget is not None else None
+    opened = VoiceStreams(voice, FairSemaphore(2), held, max_processes=max_processes)
     try:
         yield opened
     finally:
@@ -97,3 +104,72 @@ async def test_without_processes_all_are_in_threads(voice: VoiceDetector) -> Non
         await full(opened)
         assert len(await opened.open("bob", 0).add(np.zeros(STEP, np.float32))) == STEP // 512
         assert not workers()
+
+
+async def test_processes_are_held_from_the_memory_budget(voice: VoiceDetector) -> None:
+    budget = MemoryBudget(VOICE_PROCESS_BYTES)
+    async with streams(voice, budget=budget) as opened:
+        await full(opened)
+        assert budget.used_bytes == 0
+        in_process = opened.open("bob", 0)
+        await in_process.add(np.zeros(STEP, np.float32))
+        assert budget.used_bytes == VOICE_PROCESS_BYTES
+        workers()[0].kill()
+        with pytest.raises(InternalError):
+            while True:
+                await in_process.add(np.zeros(STEP, np.float32))
+        await opened.open("bob", 1).add(np.zeros(STEP, np.float32))
+        assert budget.used_bytes == VOICE_PROCESS_BYTES
+    assert budget.used_bytes == 0
+
+
+async def test_without_memory_for_a_process_all_are_in_threads(voice: VoiceDetector) -> None:
+    budget = MemoryBudget(VOICE_PROCESS_BYTES - 1)
+    async with streams(voice, budget=budget) as opened:
+        await full(opened)
+        assert len(await opened.open("bob", 0).add(np.zeros(STEP, np.float32))) == STEP // 512
+        assert not workers()
+        assert budget.used_bytes == 0
+
+
+async def test_process_that_does_not_answer_is_killed() -> None:
+    ended: list[VoiceProcess] = []
+    process = VoiceProcess(ended.append, answer_s=0.2)
+    await process.start()
+    number = process.new_stream()
+    await process.add(number, np.zeros(STEP, np.float32))
+    await asyncio.sleep(0.5)  # without pieces that wait it lives on
+    assert not ended
+    (worker,) = workers()
+    worker.suspend()
+    with pytest.raises(InternalError, match="has ended"):
+        await asyncio.wait_for(process.add(number, np.zeros(STEP, np.float32)), 20)
+    assert ended == [process]
+    await process.stop()
+    assert not worker.is_running()
+
+
+async def test_process_without_streams_ends_and_gives_its_memory_back(
+    voice: VoiceDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice_streams, "IDLE_S", 0.05)
+    budget = MemoryBudget(VOICE_PROCESS_BYTES)
+    async with streams(voice, budget=budget) as opened:
+        await full(opened)
+        stream = opened.open("bob", 0)
+        await stream.add(np.zeros(STEP, np.float32))
+        stream.close()
+        async with asyncio.timeout(20):
+            while budget.used_bytes or workers():
+                await asyncio.sleep(0.01)
+        await opened.open("bob", 1).add(np.zeros(STEP, np.float32))
+        assert budget.used_bytes == VOICE_PROCESS_BYTES
+
+
+async def test_process_that_starts_during_the_stop_ends_too(voice: VoiceDetector) -> None:
+    async with streams(voice) as opened:
+        await full(opened)
+        starting = asyncio.create_task(opened.open("bob", 0).add(np.zeros(STEP, np.float32)))
+        await asyncio.sleep(0)
+        await opened.stop()
+        await asyncio.gather(starting, return_exceptions=True)

@@ -12,7 +12,7 @@ import time
 
 from aiohttp import WSMsgType, web
 
-from whisper_server.api.realtime_client_events import AppendAudio, EventRefused, parse_event
+from whisper_server.api.realtime_client_events import AppendAudio, ClientEvent, EventRefused, parse_event
 from whisper_server.api.realtime_server_events import Failure
 from whisper_server.api.realtime_session import SessionConfig
 from whisper_server.errors import ApiError, BadRequest, Draining, MemoryFull
@@ -49,6 +49,8 @@ class LiveConnection:
         self._socket = EventSocket(request)
         self._sound_at_s = time.monotonic()
         """When the last of it came, or the session began."""
+        self._is_taking = False
+        """An event is under way: a client whose sound waits for the voice detector is not idle."""
 
     async def serve(self, config: SessionConfig) -> web.StreamResponse:
         """Until the client leaves or the session is ended."""
@@ -133,14 +135,20 @@ class LiveConnection:
                     )
                 event = parse_event(message.data)
                 event_id = event.event_id
-                await session.take(event)
+                await self._take(session, event)
                 n_refused = 0
-                if isinstance(event, AppendAudio):
-                    self._sound_at_s = time.monotonic()
             except EventRefused as refused:
                 n_refused = self._refuse(refused.error, refused.event_id, n_refused)
             except ApiError as error:
                 n_refused = self._refuse(error, event_id, n_refused)
+
+    async def _take(self, session: Session, event: ClientEvent) -> None:
+        self._is_taking, began_s = True, time.monotonic()
+        try:
+            await session.take(event)
+        finally:
+            self._is_taking, ended_s = False, time.monotonic()
+            self._sound_at_s = ended_s if isinstance(event, AppendAudio) else self._sound_at_s + ended_s - began_s
 
     async def _end_when_idle(self) -> None:
         """Wait until no sound has come for too long. Raises SessionOver."""
@@ -148,9 +156,9 @@ class LiveConnection:
         # Not a timeout around each of ten frames a second.
         while True:
             rest_s = self._sound_at_s + idle_s - time.monotonic()
-            if rest_s <= 0:
+            if rest_s <= 0 and not self._is_taking:
                 raise SessionOver(SessionIdle(idle_s), CloseCode.NORMAL)
-            await asyncio.sleep(rest_s)
+            await asyncio.sleep(max(rest_s, 1.0 if self._is_taking else 0.0))
 
     def _refuse(self, error: ApiError, event_id: str | None, n_refused: int) -> int:
         """Send the refusal of an event; the number of those in a row. Raises SessionOver for too many."""
