@@ -82,10 +82,9 @@ def reads_environment(source: str) -> bool:
             {
                 "__main__.py",
                 "process/children.py",
-                "diarization/nets.py",
                 "engines/choice.py",
                 "engines/vllm/engine_args.py",
-                "speech/vad.py",
+                "whisper/onnx_session.py",
             },
         ),
         ("operator", {"__main__.py"}),
