@@ -438,7 +438,7 @@ REFUSED: tuple[Refused, ...] = (
     ),
     *(
         Refused(_pod(image=image), "spec.pod.image: Invalid value: write registry/repository:tag without https://")
-        for image in ("https://reg.example/x:1", "a//b", "x/", "a/b:", "a/b:1:2", "a@b")
+        for image in ("https://reg.example/x:1", "a//b", "x/", "a/b:", "a/b:1:2", "a:1:2", "a@b")
     ),
     Refused(
         {**_model("/models/a"), "cache": {"image": {"reference": "a//b"}}},
