@@ -123,7 +123,7 @@ def test_condition_names_who_and_what_to_do(conflict: FieldConflict, words: str)
     assert words in by_type(judged(CPU, serving(conflicts=(conflict,))))["Synced"][2]
 
 
-PORTS = {'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:targetPort": {}}}
+PORTS: dict[str, Any] = {'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:targetPort": {}}}
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,6 @@ class Applier:
             self._metrics.drifts.labels(key.kind).inc()
             fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
             log.info("reverted drift", extra={"fields": fields})
-        else:
-            self._conflicts.forget_child(endpoint.uid, key)
 
     async def _corrected(self, live: Document | None, sent: Document, *, drifted: bool) -> dict[str, Any]:
         """Applies, and patches what apply leaves as it is."""
