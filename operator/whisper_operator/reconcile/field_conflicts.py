@@ -1,4 +1,4 @@
-"""Another client that keeps changing fields that the operator writes: how long to wait before the next revert, and what to tell.
+"""Another client that keeps changing fields that the operator writes: how long to wait before the next revert, and what the status says.
 
 Another operator with another Lease, an autoscaler on the Deployment, a script: each revert makes them write again. So the
 more often a child drifts, the longer the operator waits; from `TOLD_FROM` drifts in a row it is a FieldConflict, until
@@ -54,7 +54,7 @@ class FieldConflicts:
         return max(0.0, self._of(uid, key).quiet_until_s - self._clock())
 
     async def as_read(self, uid: str, key: ChildKey, live: Document | None) -> Document | None:
-        """The drifted child before its revert; with `managedFields`, which the store lacks, where they are to be told."""
+        """The drifted child before its revert; with `managedFields`, which the store lacks, where the status names them."""
         if live is None or self._next_n(self._of(uid, key)) < TOLD_FROM:
             return live
         namespace = live["metadata"]["namespace"]

@@ -21,7 +21,7 @@ def changed_fields(live: Document, after: Document, desired: Document) -> tuple[
     """Where a live object differed from the same object after it was corrected, among the fields that the operator writes."""
     before, now = (projected(one, desired, whole_lists=True) for one in (live, after))
     found = tuple(_differences(before, now, ()))
-    # The operator's own annotations follow from other fields, which tell more.
+    # The operator's own annotations follow from other fields, which say more.
     return tuple(path for path in found if not str(path[-1]).startswith(f"{names.GROUP}/")) or found
 
 

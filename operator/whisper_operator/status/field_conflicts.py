@@ -14,7 +14,7 @@ from whisper_operator.status.issue import Issue, joined
 
 TYPE = "Synced"
 MAX_TOLD = 2
-"""Children whose conflict is told in full; the message has room for no more."""
+"""Children whose conflict the message describes in full; it has room for no more."""
 OWN_MANAGERS = frozenset({names.FIELD_MANAGER, f"{names.STATUS_FIELD_MANAGER} (status)"})
 
 
