@@ -243,6 +243,13 @@ REFUSED: tuple[Refused, ...] = (
         },
         "spec.access.networkPolicy.egress: Invalid value: cache.preload downloads the model, and none lets",
     ),
+    *(
+        Refused(
+            {**_model("owner/name"), **cache, "access": {"networkPolicy": {"egress": "none"}}},
+            "spec.access.networkPolicy.egress: Invalid value: each pod downloads the model, and none lets nothing",
+        )
+        for cache in ({}, {"cache": {"emptyDir": {}}})
+    ),
     Refused(
         {"cache": {"image": {"reference": "registry.example.com/whisper:1"}}},
         "spec.model.id: Invalid value: with cache.image the model is a folder of that image",
@@ -762,6 +769,13 @@ ACCEPTED: dict[str, Document] = {
     "one-pod-volume-scaled-to-one": {**ONE_POD, **_scaled(maxReplicas=1)},
     "claim-in-bytes": _cache(size=20_000_000_000, storageClassName="", accessModes=["ReadWriteMany", "ReadWriteOnce"]),
     "own-claim": {"cache": {"existingClaim": "models"}},
+    "nowhere-with-a-claim": {
+        **_model("owner/name"),
+        "cache": {"existingClaim": "models"},
+        "access": {"networkPolicy": {"egress": "none"}},
+    },
+    "nowhere-with-a-folder": {**_model("/models/mine"), "access": {"networkPolicy": {"egress": "none"}}},
+    "nowhere-for-the-demo": {"access": {"networkPolicy": {"egress": "none"}}},
     "claim-in-containers": {
         "cache": {"existingClaim": "models", "preload": True},
         **_model("owner/name"),
