@@ -57,6 +57,10 @@ def _container(field: str, **container: Any) -> Document:
     return _pod(**{field: [{"name": "mine", "image": "a:1", **container}]})
 
 
+def _nowhere(**spec: Any) -> Document:
+    return {**_model("owner/name"), "access": {"networkPolicy": {"egress": "none"}}, **spec}
+
+
 REQUIREMENTS = (
     *(f"spec.pod.affinity.{path}" for path in requirement_paths("io.k8s.api.core.v1.Affinity")),
     "spec.pod.topologySpreadConstraints[].labelSelector.matchExpressions[]",
@@ -236,19 +240,15 @@ REFUSED: tuple[Refused, ...] = (
         "spec.cache.preload: Invalid value: demo and folders are not downloaded",
     ),
     Refused(
-        {
-            **_model("owner/name"),
-            "cache": {"existingClaim": "models", "preload": True},
-            "access": {"networkPolicy": {"egress": "none"}},
-        },
+        _nowhere(cache={"existingClaim": "models", "preload": True}),
         "spec.access.networkPolicy.egress: Invalid value: cache.preload downloads the model, and none lets",
     ),
     *(
         Refused(
-            {**_model("owner/name"), **cache, "access": {"networkPolicy": {"egress": "none"}}},
+            _nowhere(**cache),
             "spec.access.networkPolicy.egress: Invalid value: each pod downloads the model, and none lets nothing",
         )
-        for cache in ({}, {"cache": {"emptyDir": {}}})
+        for cache in (Document(), Document(cache={"emptyDir": {}}))
     ),
     Refused(
         {"cache": {"image": {"reference": "registry.example.com/whisper:1"}}},
@@ -769,12 +769,8 @@ ACCEPTED: dict[str, Document] = {
     "one-pod-volume-scaled-to-one": {**ONE_POD, **_scaled(maxReplicas=1)},
     "claim-in-bytes": _cache(size=20_000_000_000, storageClassName="", accessModes=["ReadWriteMany", "ReadWriteOnce"]),
     "own-claim": {"cache": {"existingClaim": "models"}},
-    "nowhere-with-a-claim": {
-        **_model("owner/name"),
-        "cache": {"existingClaim": "models"},
-        "access": {"networkPolicy": {"egress": "none"}},
-    },
-    "nowhere-with-a-folder": {**_model("/models/mine"), "access": {"networkPolicy": {"egress": "none"}}},
+    "nowhere-with-a-claim": _nowhere(cache={"existingClaim": "models"}),
+    "nowhere-with-a-folder": {**_nowhere(), **_model("/models/mine")},
     "nowhere-for-the-demo": {"access": {"networkPolicy": {"egress": "none"}}},
     "claim-in-containers": {
         "cache": {"existingClaim": "models", "preload": True},
