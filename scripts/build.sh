@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images with what the machine has: docker buildx, podman or buildah, in this order; BUILDER says otherwise.
 #   build.sh [TARGET…]       cpu, torch, gpu, operator; without any: cpu and operator.
-#                            IMAGE=registry/prefix, BASE_IMAGE=… as in docs/deploy.md
+#                            IMAGE=registry/prefix, BASE_IMAGE=… as in docs/deploy.md. For this machine's platform:
+#                            linux/amd64, and on arm64 cpu and operator
 #   build.sh push [TARGET…]  pushes to IMAGE=registry/prefix those of them that are built; prints NAME@DIGEST of each
 #   build.sh archives        the cpu and operator images as archives in the cache, on a base of our own that needs no
 #                            registry; prints their paths. Always by buildah, in a store that nothing else uses: what
@@ -18,6 +19,24 @@ most_store_gb=12
 certificates=/etc/ssl/certs/ca-certificates.crt
 
 say() { echo "build: $*" >&2; }
+
+architecture() {
+  case $(uname -m) in
+  x86_64) echo amd64 ;;
+  aarch64 | arm64) echo arm64 ;;
+  *) uname -m ;;
+  esac
+}
+
+# Locked wheels of cpu and operator are there for aarch64, too. The GPU images are for the nodes that the operator
+# picks (operator/whisper_operator/gpus): its table of GPUs has none of arm64 machines.
+need_platform() { # TARGET
+  case $(architecture)/$1 in
+  amd64/* | arm64/cpu | arm64/operator) ;;
+  arm64/*) say "$1 is for linux/amd64 only, and this machine is linux/arm64: build it on amd64. Here there are cpu and operator." && exit 2 ;;
+  *) say "there are no wheels for linux/$(architecture): build $1 on amd64, or cpu and operator on arm64" && exit 2 ;;
+  esac
+}
 
 # Every file that gets into the images or says how; other changes build nothing.
 inputs() {
@@ -87,7 +106,7 @@ build() { # TARGET
   for variable in HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy; do
     [ -n "${!variable:-}" ] && options+=(--build-arg "$variable=${!variable}")
   done
-  say "building $(name_of "$1") with $builder"
+  say "building $(name_of "$1") for linux/$(architecture) with $builder"
   build_file "$(name_of "$1")" --file "Dockerfile.$part" "${options[@]}" .
 }
 
@@ -180,6 +199,7 @@ fi
 for target in "${targets[@]}"; do
   case $target in cpu | torch | gpu | operator) ;; *) say "no such target: $target; there are cpu, torch, gpu and operator" && exit 2 ;; esac
 done
+[ "$verb" = push ] || for target in "${targets[@]}"; do need_platform "$target"; done
 if [ "$verb" = push ] && [ -z "${IMAGE:-}" ]; then
   say "say where to: make push IMAGE=registry.example.com/team"
   exit 2

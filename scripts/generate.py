@@ -18,11 +18,14 @@ sys.path.insert(0, str(ROOT / "operator"))
 
 from reference_tables import tables  # noqa: E402 - found beside this file
 
+from whisper_operator.names import GROUP  # noqa: E402
 from whisper_operator.resource.crd import make_crd  # noqa: E402
-from whisper_operator.resource.reserved import RESERVED_ENV  # noqa: E402
+from whisper_operator.resource.reserved import RESERVED_ENV, RESERVED_LABELS  # noqa: E402
 
 CRD = "charts/whisper-operator/files/whisperendpoints.yaml"
 RESERVED = "charts/whisper-operator/files/reserved-env.yaml"
+LABELS = "charts/whisper-operator/files/reserved-labels.yaml"
+OF_RESERVED = "# Written by scripts/generate.py from operator/whisper_operator/resource/reserved.py.\n"
 PAGE = "docs/whisperendpoint.md"
 PART = re.compile(r"(<!-- ([a-z]+): by scripts/generate\.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -34,8 +37,12 @@ def crd_text() -> str:
 
 def reserved_text() -> str:
     """Variable → the field of an endpoint to write instead; the chart refuses these in `defaults.env`."""
-    head = "# Written by scripts/generate.py from operator/whisper_operator/resource/reserved.py.\n"
-    return head + yaml.safe_dump(dict(RESERVED_ENV), sort_keys=False, width=120)
+    return OF_RESERVED + yaml.safe_dump(dict(RESERVED_ENV), sort_keys=False, width=120)
+
+
+def reserved_labels_text() -> str:
+    """Labels, and the group of others, that the chart refuses in `defaults.podLabels`; the group in `podAnnotations`, too."""
+    return OF_RESERVED + yaml.safe_dump({"group": f"{GROUP}/", "labels": list(RESERVED_LABELS)}, sort_keys=False)
 
 
 def page_text() -> str:
@@ -50,7 +57,7 @@ def page_text() -> str:
 
 def generated() -> dict[str, str]:
     """Path → text of all that this script writes."""
-    return {CRD: crd_text(), RESERVED: reserved_text(), PAGE: page_text()}
+    return {CRD: crd_text(), RESERVED: reserved_text(), LABELS: reserved_labels_text(), PAGE: page_text()}
 
 
 def main(arguments: list[str]) -> int:

@@ -21,6 +21,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "operator"))
+
+from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE  # noqa: E402
+
 CHARTS = ("whisper-operator", "whisper-endpoints")
 EMBEDDED = ROOT / "operator/whisper_operator/resource/embedded.json"
 CRD = ROOT / "charts/whisper-operator/files/whisperendpoints.yaml"
@@ -28,8 +32,11 @@ README_PART = re.compile(r"(?<=<!-- values: by scripts/generate_charts.py -->\n)
 
 Schema = dict[str, Any]
 
+_KEYED: Schema = {"type": "object", "propertyNames": dict(LABEL_KEY)}
 TYPES: Mapping[str, Schema] = {
+    "labels": {**_KEYED, "additionalProperties": {"type": "string", **LABEL_VALUE}},
     "map": {"type": "object", "additionalProperties": {"type": "string"}},
+    "annotations": {**_KEYED, "additionalProperties": {"type": "string"}},
     "number": {"type": "number"},
     "integer or null": {"type": ["integer", "null"]},
     "string": {"type": "string"},
@@ -151,8 +158,8 @@ def _definitions() -> Mapping[str, Schema]:
         "additionalProperties": False,
         "properties": {
             "enabled": {"type": "boolean", "description": "false: the endpoint is not made."},
-            "labels": {**TYPES["map"], "description": "Labels of the endpoint."},
-            "annotations": {**TYPES["map"], "description": "Annotations of the endpoint."},
+            "labels": {**TYPES["labels"], "description": "Labels of the endpoint."},
+            "annotations": {**TYPES["annotations"], "description": "Annotations of the endpoint."},
             "spec": {"$ref": "#/definitions/Spec"},
         },
     }

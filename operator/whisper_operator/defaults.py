@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from whisper_operator.errors import StartError
-from whisper_operator.resource.fields import Document
-from whisper_operator.resource.reserved import RESERVED_ENV
+from whisper_operator.names import GROUP
+from whisper_operator.resource.fields import LABEL_KEY, LABEL_VALUE, Document
+from whisper_operator.resource.reserved import RESERVED_ENV, RESERVED_LABELS
 
 
 def _text(value: Any) -> str:
@@ -62,6 +64,39 @@ def _string_map(value: Any) -> Mapping[str, str]:
     return value
 
 
+def _annotations(value: Any) -> Mapping[str, str]:
+    found = _string_map(value)
+    if not all(_fits(key, LABEL_KEY) for key in found):
+        raise ValueError("an object with keys such as team or example.com/team")
+    return found
+
+
+def _labels(value: Any) -> Mapping[str, str]:
+    found = _annotations(value)
+    if not all(_fits(text, LABEL_VALUE) for text in found.values()):
+        raise ValueError("an object of texts of at most 63 letters, digits, dashes, dots and underscores")
+    return found
+
+
+def _fits(text: str, limits: Mapping[str, Any]) -> bool:
+    return len(text) <= limits["maxLength"] and re.fullmatch(limits["pattern"], text) is not None
+
+
+def _without_ours(found: Mapping[str, str], reserved: Container[str]) -> Mapping[str, str]:
+    for key in found:
+        if key in reserved or key.startswith(f"{GROUP}/"):
+            raise ValueError(f"an object without {key}, which the operator sets: leave it out")
+    return found
+
+
+def _pod_labels(value: Any) -> Mapping[str, str]:
+    return _without_ours(_labels(value), RESERVED_LABELS)
+
+
+def _pod_annotations(value: Any) -> Mapping[str, str]:
+    return _without_ours(_annotations(value), ())
+
+
 def _pull_policy(value: Any) -> str:
     if value not in ("Always", "IfNotPresent", "Never"):
         raise ValueError("Always, IfNotPresent or Never")
@@ -93,11 +128,11 @@ class Defaults:
     offline: bool = _default(value=False, parse=_flag)
     """HF_HUB_OFFLINE=1: nothing is downloaded."""
     tolerations: tuple[Document, ...] = _default((), _documents)
-    node_selector: Mapping[str, str] = _default({}, _string_map)
+    node_selector: Mapping[str, str] = _default({}, _labels)
     fs_group: int | None = _default(2000, _group)
     """Group of mounted volumes; null: the platform chooses (OpenShift)."""
-    pod_annotations: Mapping[str, str] = _default({}, _string_map)
-    pod_labels: Mapping[str, str] = _default({}, _string_map)
+    pod_annotations: Mapping[str, str] = _default({}, _pod_annotations)
+    pod_labels: Mapping[str, str] = _default({}, _pod_labels)
     env: tuple[Document, ...] = _default((), _environment)
     """Additional environment variables of every server."""
 

@@ -58,6 +58,7 @@ POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 JOB = Kind("batch/v1", "Job", "jobs")
 CLAIM_TEMPLATE = Kind("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
 
@@ -68,7 +69,7 @@ CHILDREN = (
     DEPLOYMENT,
     JOB,
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-    Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    AUTOSCALER,
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     INGRESS,
     HTTP_ROUTE,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from whisper_operator.defaults import Defaults, parse_defaults
 from whisper_operator.errors import StartError
+from whisper_operator.resource.fields import IMAGE_REFERENCE
 from whisper_runtime import environment as env
 from whisper_runtime.settings import read_settings, setting
 
@@ -21,7 +22,9 @@ _HTTP_URL = env.matching(
     r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?",
     "an address such as http://prometheus-operated.monitoring:9090",
 )
-_IMAGE = env.matching(r"[a-zA-Z0-9][!-~]{0,511}", "an image such as ghcr.io/example/whisper-server:1.0.0")
+_IMAGE = env.matching(
+    rf"(?=[a-zA-Z0-9][!-~]{{0,511}}$){IMAGE_REFERENCE}", "an image such as ghcr.io/example/whisper-server:1.0.0"
+)
 _REPOSITORIES = env.listed(
     r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5}|localhost)"
     r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*",

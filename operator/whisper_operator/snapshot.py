@@ -106,6 +106,19 @@ class PreloadState:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FieldConflict:
+    """A child that another client keeps changing, and the operator keeps putting back."""
+
+    key: ChildKey
+    fields: tuple[str, ...] = ()
+    """Empty: the child is deleted again and again."""
+    managers: tuple[str, ...] = ()
+    """Field managers of these fields, as `metadata.managedFields` names them."""
+    autoscalers: tuple[str, ...] = ()
+    """HorizontalPodAutoscalers that scale the Deployment, apart from the endpoint's own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClusterSnapshot:
     """Everything that the status is computed from, except the endpoint itself."""
 
@@ -136,3 +149,5 @@ class ClusterSnapshot:
     """None: pods wait for no preload."""
     refusals: tuple[Refusal, ...] = ()
     """Children that the last apply could not write."""
+    conflicts: tuple[FieldConflict, ...] = ()
+    """By child."""

@@ -71,6 +71,26 @@ def deployment(cluster: Cluster, namespace: str) -> dict[str, Any]:
     return cluster.get("deployment", "speech", namespace)
 
 
+def test_who_scales_the_deployment_again_and_again_is_named(cluster: Cluster, namespace: str) -> None:
+    ready(cluster, namespace)
+
+    def synced() -> dict[str, Any]:
+        conditions = cluster.get("wep", "speech", namespace)["status"]["conditions"]
+        return next((one for one in conditions if one["type"] == "Synced"), {})
+
+    def scaled_until_told() -> bool:
+        if deployment(cluster, namespace)["spec"]["replicas"] == 1 and not synced():
+            cluster.kubectl("scale", "deployment", "speech", f"--namespace={namespace}", "--replicas=2")
+        return synced().get("reason") == "FieldConflict"
+
+    cluster.wait(scaled_until_told, 3 * SOON_S, "the conflict is told")
+    assert synced()["message"].startswith(
+        "spec.replicas of Deployment speech changes again and again by the field manager"
+    )
+    assert "(scale)" in synced()["message"]
+    soon(cluster, "replicas are put back", lambda: deployment(cluster, namespace)["spec"]["replicas"] == 1)
+
+
 def test_labels_that_are_taken_off_are_put_back(cluster: Cluster, namespace: str) -> None:
     ready(cluster, namespace)
     labels = ["app.kubernetes.io/managed-by-", "whisper-operator.io/endpoint-"]

@@ -141,6 +141,23 @@ def test_a_misspelt_value_is_refused_by_name() -> None:
         render(ENDPOINTS, {"endpoints": {"one": {"spec": {"model": {"id": "demo"}, "gpu": {"class": "t5"}}}}})
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{where: {"bad key": "1"}} for where in ("commonLabels", "podLabels", "podAnnotations", "nodeSelector")]
+    + [{"defaults": {where: {"bad key": "1"}}} for where in ("podLabels", "podAnnotations", "nodeSelector")]
+    + [{"defaults": {"podLabels": {"a": "b c"}}}, {"image": {"repository": "https://reg.example/x"}}]
+    + [
+        {"server": {"image": {kind: {"repository": repository}}}}
+        for kind in ("gpu", "cpu")
+        for repository in ("a//b", "a:1")
+    ],
+    ids=str,
+)
+def test_a_key_or_a_value_that_kubernetes_refuses_is_refused_at_once(values: dict[str, Any]) -> None:
+    with pytest.raises(HelmFailed, match="does not match pattern"):
+        render(OPERATOR, values)
+
+
 def test_a_parent_chart_may_share_and_switch() -> None:
     for chart in (OPERATOR, ENDPOINTS):
         render(chart, {"global": {"anything": 1}, "enabled": True})

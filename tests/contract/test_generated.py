@@ -18,7 +18,7 @@ from whisper_operator.resource.parse import parse_endpoint
 from whisper_operator.resource.reserved import RESERVED_ENV
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
-from whisper_operator.snapshot import ClusterSnapshot
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot, FieldConflict, ImageHold
 from whisper_operator.status import make_status
 from whisper_server.settings import Settings as ServerSettings
 
@@ -83,7 +83,9 @@ def test_the_page_and_the_schema_tell_all_conditions() -> None:
     document = make_stored_endpoint({**ACCEPTED["gateway"], **ACCEPTED["scaled-to-a-fixed-number"], **preload})
     endpoint = parse_endpoint(document)
     now = datetime.now(UTC)
-    status = make_status(endpoint, None, document=document, snapshot=ClusterSnapshot(), resolved=None, url="", now=now)
+    conflict = FieldConflict(key=ChildKey("Deployment", "speech"), fields=("spec.replicas",))
+    snapshot = ClusterSnapshot(image_hold=ImageHold(kept="a:1", wanted="a:2"), conflicts=(conflict,))
+    status = make_status(endpoint, None, document=document, snapshot=snapshot, resolved=None, url="", now=now)
     types = {condition["type"] for condition in status["conditions"]}
     assert set(re.findall(r"^\| `([A-Z][A-Za-z]+)` \| .*\|.*\|$", PAGE.split("### Reasons")[0], re.MULTILINE)) == types
     schema = SCHEMA["properties"]["status"]["properties"]["conditions"]["items"]["properties"]["type"]

@@ -1,4 +1,4 @@
-"""What a release script says of a chart, and what it refuses before it publishes anything."""
+"""What the scripts of a release say of a chart, and what they refuse before they build or publish anything."""
 
 import hashlib
 import json
@@ -63,3 +63,26 @@ def test_release_is_refused_before_it_begins(environment: dict[str, str], argume
     env = {**given, "HELM": "true", **environment}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize(
+    ("machine", "targets", "said"),
+    [
+        ("aarch64", ["cpu", "gpu"], "gpu is for linux/amd64 only, and this machine is linux/arm64: build it on amd64."),
+        ("arm64", ["torch"], "torch is for linux/amd64 only, and this machine is linux/arm64: build it on amd64."),
+        ("riscv64", [], "there are no wheels for linux/riscv64: build cpu on amd64, or cpu and operator on arm64"),
+        ("aarch64", [], "BUILDER is docker, podman or buildah, not kaniko"),
+        ("x86_64", ["gpu", "torch"], "BUILDER is docker, podman or buildah, not kaniko"),
+        ("riscv64", ["push", "cpu"], "BUILDER is docker, podman or buildah, not kaniko"),
+    ],
+)
+def test_build_refuses_what_the_platform_cannot_have(
+    machine: str, targets: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "uname").write_text(f"#!/bin/sh\necho {machine}\n")
+    (tmp_path / "uname").chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "BUILDER": "kaniko", "IMAGE": "a.example"}
+    command = [str(ROOT / "scripts/build.sh"), *targets]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"build: {said}")

@@ -43,6 +43,19 @@ def test_pod_claims_one_device_and_requests_no_resource() -> None:
     assert (request["exactly"]["deviceClassName"], request["exactly"]["count"]) == ("gpu.nvidia.com", 1)
 
 
+def test_claims_have_the_common_labels_and_annotations_and_a_change_makes_another_template() -> None:
+    plain, marked, other = (
+        children({"class": "t4"}, commonLabels=labels, commonAnnotations=labels)["ResourceClaimTemplate"]
+        for labels in ({}, {"cost-center": "7"}, {"cost-center": "8"})
+    )
+    assert marked["spec"]["metadata"] == {
+        "labels": {"cost-center": "7", **plain["spec"]["metadata"]["labels"]},
+        "annotations": {"cost-center": "7"},
+    }
+    assert set(plain["spec"]["metadata"]) == {"labels"}
+    assert len({each["metadata"]["name"] for each in (plain, marked, other)}) == 3
+
+
 def test_template_that_asks_for_something_else_has_another_name() -> None:
     names = {
         children(gpu)["ResourceClaimTemplate"]["metadata"]["name"]

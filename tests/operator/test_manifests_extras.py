@@ -103,12 +103,19 @@ def test_other_endpoints_scale_without_keda(metric: str, served: str, url: str) 
         assert found["spec"]["metrics"][0]["pods"]["metric"]["name"] == "whisper_realtime_sessions"
 
 
-def test_autoscaler_keeps_its_own_speed_in_the_direction_that_the_spec_leaves_out() -> None:
-    own = {"scaleDown": {"stabilizationWindowSeconds": 60}}
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"scaleDown": {"stabilizationWindowSeconds": 60}},
+        {"scaleUp": {"policies": [{"type": "Pods", "value": 9, "periodSeconds": 15}]}},
+        {"scaleUp": {"selectPolicy": "Min"}, "scaleDown": {"selectPolicy": "Disabled"}},
+    ],
+)
+def test_autoscaler_keeps_its_own_speed_in_what_the_spec_leaves_out(own: Document) -> None:
     scaled = {**EVERYTHING, "autoscaling": {**EVERYTHING["autoscaling"], "behavior": own}}
     found = children(scaled)["HorizontalPodAutoscaler"]["spec"]["behavior"]
-    assert found == {"scaleUp": BEHAVIOR["scaleUp"], **own}
-    assert children(EVERYTHING)["HorizontalPodAutoscaler"]["spec"]["behavior"] == BEHAVIOR
+    assert found == {way: {**parts, **own.get(way, {})} for way, parts in BEHAVIOR.items()}
 
 
 def test_pod_gets_scheduler_host_names_and_dns() -> None:

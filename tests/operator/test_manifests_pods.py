@@ -348,10 +348,11 @@ def test_spec_resolves_to_these_values(spec: Document, expected: tuple[str, ...]
     )
 
 
-def egress(spec: Document, **settings: Any) -> Document:
+def egress(policy: Document, model: Document | None = None, **settings: Any) -> Document:
     """The NetworkPolicy's part about connections from the pods."""
+    spec = {"access": {"networkPolicy": policy}, **({"model": model} if model else {})}
     made = make_children(
-        parsed_endpoint({"access": {"networkPolicy": spec}}),
+        parsed_endpoint(spec),
         operator_settings(**settings),
         served_kinds=frozenset(),
         ingress_controller="",
@@ -379,3 +380,25 @@ def test_pods_connect_to_where_egress_says() -> None:
         "policyTypes": both,
         "egress": [{"ports": dns}, {"ports": ports(80, 443, 3128, 8443)}],
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers", "asks_aws"),
+    [
+        ({"id": "httpx/whisper"}, [443], False),
+        ({"id": "http://host/a.tar.gz", "sha256": "ab" * 32}, [80, 443], False),
+        ({"id": "https://host:8443/a.tar.gz"}, [443, 8443], False),
+        ({"id": "oci://registry:5000/a:1"}, [443, 5000], False),
+        ({"id": "s3://bucket/a"}, [443], True),
+        ({"id": "s3://bucket/a", "s3": {"endpointUrl": "http://minio:9000"}}, [443, 9000], True),
+        ({"id": "s3://bucket/a", "s3": {"credentialsSecretRef": {"name": "key"}}}, [443], False),
+    ],
+)
+def test_hub_opens_where_the_model_and_the_key_to_it_are(model: Document, numbers: list[int], asks_aws: bool) -> None:
+    _, servers, *others = egress({"egress": "hub"}, model=model)["egress"]
+    assert servers == {"ports": [{"protocol": "TCP", "port": number} for number in numbers]}
+    assert len(others) == asks_aws
+    for other in others:
+        assert other["ports"] == [{"protocol": "TCP", "port": 80}]
+        asked = {peer["ipBlock"]["cidr"] for peer in other["to"]}
+        assert {"169.254.170.23/32", "169.254.169.254/32"} < asked

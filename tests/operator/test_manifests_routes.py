@@ -167,7 +167,7 @@ def test_unknown_controller_gets_no_annotations() -> None:
 
 def in_the_way(one: Document, other: Document) -> bool:
     first, second = (parsed_endpoint(spec, name=name) for spec, name in ((one, "one"), (other, "other")))
-    return bool(route_keys(first) & route_keys(second))
+    return any(its.overlaps(others) for its in route_keys(first) for others in route_keys(second))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,13 @@ def in_the_way(one: Document, other: Document) -> bool:
         (gateway(hostnames=["a"]), gateway(hostnames=["b"]), False),
         (gateway(), gateway(parentRefs=[{"name": "edge", "namespace": "infra"}]), False),
         (gateway(), gateway(parentRefs=[{"name": "edge", "namespace": "team-a", "kind": "Gateway"}]), True),
-        (gateway(), gateway(parentRefs=[{"name": "edge", "sectionName": "https"}]), False),
+        (gateway(), gateway(parentRefs=[{"name": "edge", "sectionName": "https"}]), True),
+        (gateway(), gateway(parentRefs=[{"name": "edge", "port": 443}]), True),
+        (
+            gateway(parentRefs=[{"name": "edge", "sectionName": "http"}]),
+            gateway(parentRefs=[{"name": "edge", "sectionName": "https"}]),
+            False,
+        ),
         (gateway(), gateway(parentRefs=[{"name": "edge"}, {"name": "other"}]), True),
         (gateway(path="/a"), gateway(path="/b"), False),
     ],

@@ -17,6 +17,10 @@ def no_file(path: str) -> str:
     raise FileNotFoundError(2, "No such file or directory", path)
 
 
+OURS = ", which the operator sets: leave it out"
+KEYS = "with keys such as team or example.com/team"
+
+
 def settings(**environ: str) -> Settings:
     return Settings.from_env({**IMAGES, **environ}, no_file)
 
@@ -99,7 +103,10 @@ def test_every_variable_is_read() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
-        ("SERVER_IMAGE_GPU", "no image", "an image such as ghcr.io/example/whisper-server:1.0.0"),
+        *(
+            ("SERVER_IMAGE_GPU", value, "an image such as ghcr.io/example/whisper-server:1.0.0")
+            for value in ("no image", "https://reg.example/x:1", "a//b", "a/", "a:")
+        ),
         ("WATCH_NAMESPACES", "team-a,team-a", "different names of namespaces between commas"),
         ("WATCH_NAMESPACES", "Team_A", "different names of namespaces between commas"),
         ("WATCH_NAMESPACES", "a,,b", "different names of namespaces between commas"),
@@ -198,6 +205,18 @@ def test_defaults_come_from_the_file() -> None:
         ('{"offline": "yes"}', 'DEFAULTS_FILE: offline must be true or false, not "yes"'),
         ('{"tolerations": [1]}', "DEFAULTS_FILE: tolerations must be a list of objects, not [1]"),
         ('{"nodeSelector": {"a": 1}}', 'DEFAULTS_FILE: nodeSelector must be an object of texts, not {"a": 1}'),
+        *(
+            (f'{{"{field}": {given}}}', f"DEFAULTS_FILE: {field} must be an object {wanted}, not {given}")
+            for field, given, wanted in (
+                ("podLabels", '{"app.kubernetes.io/name": "a"}', f"without app.kubernetes.io/name{OURS}"),
+                ("podLabels", '{"whisper-operator.io/endpoint": "a"}', f"without whisper-operator.io/endpoint{OURS}"),
+                ("podAnnotations", '{"whisper-operator.io/x": "a"}', f"without whisper-operator.io/x{OURS}"),
+                ("podLabels", '{"bad key": "1"}', KEYS),
+                ("podAnnotations", '{"bad key": "1"}', KEYS),
+                ("nodeSelector", '{"bad key": "1"}', KEYS),
+                ("podLabels", '{"a": "b c"}', "of texts of at most 63 letters, digits, dashes, dots and underscores"),
+            )
+        ),
         ('{"fsGroup": -1}', "DEFAULTS_FILE: fsGroup must be a whole number or null, not -1"),
         ('{"fsGroup": true}', "DEFAULTS_FILE: fsGroup must be a whole number or null, not true"),
     ],

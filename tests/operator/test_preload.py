@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from operator_kit.chosen import operator_settings
 from operator_kit.endpoints import parsed_endpoint
 from operator_kit.memory_cluster import FORBIDDEN
-from operator_kit.reconciling import KEY, Bench
+from operator_kit.reconciling import KEY, SETTINGS, Bench
 from whisper_operator import names
 from whisper_operator.manifests import make_children
 from whisper_operator.reconcile.preloads import progress_in
@@ -71,6 +72,30 @@ def test_job_is_like_the_pods_but_for_what_serves() -> None:
     assert [one["name"] for one in pod["volumes"]] == ["scratch", "cache", "ca-bundle"]
     assert not {"ports", "readinessProbe", "livenessProbe", "startupProbe"} & set(container)
     assert names.ENDPOINT_LABEL not in labels  # the Service would send it requests
+
+
+@pytest.mark.parametrize(
+    ("model", "offline", "variable", "is_refused"),
+    [
+        ("owner/name", True, "", True),
+        ("owner/name", True, "0", False),
+        ("owner/name", False, "yes", True),
+        ("owner/name", False, "", False),
+        ("https://host/whisper.tar.gz", True, "", False),
+    ],
+)
+async def test_preload_that_the_hub_variable_keeps_from_its_model_is_refused(
+    model: str, offline: bool, variable: str, is_refused: bool
+) -> None:
+    settings = dataclasses.replace(SETTINGS, defaults=dataclasses.replace(SETTINGS.defaults, offline=offline))
+    bench = Bench(settings)
+    env = [{"name": "HF_HUB_OFFLINE", "value": variable}] if variable else []
+    bench.ask({**SPEC, "model": {"id": model}, "pod": {"env": env}})
+    await bench.settle()
+    told = bench.conditions()["Valid"]
+    assert (told["status"], told["reason"]) == (("False", "InvalidSpec") if is_refused else ("True", "Valid"))
+    assert ("spec.cache.preload: HF_HUB_OFFLINE=1 keeps the Job from" in told["message"]) is is_refused
+    assert any(name.startswith("Job/") for name in bench.children()) is not is_refused
 
 
 def test_job_is_near_pods_that_hold_the_volume() -> None:

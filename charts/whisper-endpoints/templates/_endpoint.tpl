@@ -25,5 +25,10 @@ nulls through: here they take a key away.
   "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
   "app.kubernetes.io/instance" .root.Release.Name
   "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- range $key, $_ := merge (dict) (.labels | default dict) .root.Values.commonLabels -}}
+{{- if hasKey $own $key -}}
+{{- fail (printf "labels: this chart sets %s itself: leave it out." $key) -}}
+{{- end -}}
+{{- end -}}
 {{- merge $own (.labels | default dict) .root.Values.commonLabels | toYaml -}}
 {{- end }}

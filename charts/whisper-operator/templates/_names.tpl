@@ -41,7 +41,25 @@ app.kubernetes.io/component: operator
   "app.kubernetes.io/part-of" "whisper-operator"
   "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $own = merge (include "whisper-operator.selectorLabels" . | fromYaml) $own -}}
+{{- include "whisper-operator.refuseKeys" (dict "value" "commonLabels" "of" .Values.commonLabels "whose" "this chart" "keys" (keys $own)) -}}
 {{- merge $own .Values.commonLabels | toYaml -}}
+{{- end }}
+
+{{/* Of the operator's pods: the more specific value wins. */}}
+{{- define "whisper-operator.podLabels" -}}
+{{- $own := include "whisper-operator.selectorLabels" . | fromYaml -}}
+{{- include "whisper-operator.refuseKeys" (dict "value" "podLabels" "of" .Values.podLabels "whose" "this chart" "keys" (keys $own)) -}}
+{{- merge $own .Values.podLabels .Values.commonLabels | toYaml -}}
+{{- end }}
+
+{{/* Fails for a key of `of` that would be overwritten silently: one of `keys`, or one that begins with `group`. */}}
+{{- define "whisper-operator.refuseKeys" -}}
+{{- $given := . -}}
+{{- range $key, $_ := .of -}}
+{{- if or (has $key ($given.keys | default list)) (and $given.group (hasPrefix $given.group $key)) -}}
+{{- fail (printf "%s: %s sets %s itself: leave it out." $given.value $given.whose $key) -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* repository, tag, digest; otherwise: the tag where none is given; value: where they are; registry: where this project's images are mirrored. */}}
@@ -60,8 +78,13 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end }}
 
+{{/* As the operator does with the servers' images: the mirror is the prefix of one that names no registry. */}}
 {{- define "whisper-operator.ownImage" -}}
-{{- include "whisper-operator.image" (merge (dict "otherwise" .Chart.AppVersion "value" "image" "registry" .Values.defaults.imageRegistry) .Values.image) -}}
+{{- $image := include "whisper-operator.image" (merge (dict "otherwise" .Chart.AppVersion "value" "image" "registry" .Values.defaults.imageRegistry) .Values.image) -}}
+{{- if and .Values.defaults.imageRegistry (not (regexMatch "^([^/]*[.:A-Z][^/]*|localhost)/" $image)) -}}
+{{- $image = printf "%s/%s" (trimSuffix "/" .Values.defaults.imageRegistry) $image -}}
+{{- end -}}
+{{- $image -}}
 {{- end }}
 
 {{/* Where `helm test` puts its endpoint. */}}

@@ -17,7 +17,14 @@ from whisper_operator.manifests.device_claims import make_claim_template
 from whisper_operator.manifests.policies import make_disruption_budget, make_network_policy, make_preload_policy
 from whisper_operator.manifests.preload import held_replicas, make_preload_job, needs_job, waits_for_preload
 from whisper_operator.manifests.resolved import image_of, resolve
-from whisper_operator.manifests.routes import make_http_route, make_ingress, names_no_class, route_keys, url_of
+from whisper_operator.manifests.routes import (
+    RouteKey,
+    make_http_route,
+    make_ingress,
+    names_no_class,
+    route_keys,
+    url_of,
+)
 from whisper_operator.manifests.scaling import make_autoscaler
 from whisper_operator.manifests.services import make_pod_monitor, make_service, make_service_account
 from whisper_operator.manifests.volumes import make_cache_claim
@@ -26,6 +33,7 @@ from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Settings
 
 __all__ = [
+    "RouteKey",
     "earlier_default",
     "has_rolled_out",
     "held_replicas",

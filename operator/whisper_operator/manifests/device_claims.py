@@ -35,7 +35,7 @@ def make_claim_template(endpoint: Endpoint, served_kinds: frozenset[str]) -> dic
         "apiVersion": CLAIM_TEMPLATE.api_version,
         "kind": CLAIM_TEMPLATE.kind,
         "metadata": metadata(endpoint, name=_template_name(endpoint, spec)),
-        "spec": {"metadata": {"labels": names.labels_of(endpoint.name)}, "spec": spec},
+        "spec": {"metadata": _claim_metadata(endpoint), "spec": spec},
     }
 
 
@@ -53,6 +53,14 @@ def _claim_spec(endpoint: Endpoint) -> dict[str, Any]:
     return {"devices": {"requests": [{"name": REQUEST, "exactly": {**exactly, "selectors": selectors}}]}}
 
 
+def _claim_metadata(endpoint: Endpoint) -> dict[str, Any]:
+    """Of the claims: a policy that wants a label of each object refuses pods whose claims lack it."""
+    found = metadata(endpoint)
+    return {name: found[name] for name in ("labels", "annotations") if name in found}
+
+
 def _template_name(endpoint: Endpoint, spec: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
+    common = [dict(part) for part in (endpoint.spec.common_labels, endpoint.spec.common_annotations) if part]
+    asked = [spec, *common] if common else spec
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     return f"{names.child_name(endpoint.name)}-{REQUEST}-{digest}"

@@ -9,12 +9,15 @@ from whisper_operator import names
 from whisper_operator.manifests.documents import metadata, plain, pod_selector, present
 from whisper_operator.resource.access import NetworkPolicy
 from whisper_operator.resource.choices import Egress
+from whisper_operator.resource.model import Model
 from whisper_operator.resource.spec import Endpoint
 from whisper_operator.settings import Defaults, Settings
 
 DNS_PORTS = (53, 5353)
 """The second is that of OpenShift's pods: a policy sees the port behind the Service."""
 HUB = "https://huggingface.co"
+KEYS_OF_AWS = ("169.254.170.23/32", "fd00:ec2::23/128", "169.254.169.254/32", "fd00:ec2::254/128")
+"""Where AWS gives keys at port 80: EKS Pod Identity to the service account, IMDS to the node."""
 
 
 def make_disruption_budget(endpoint: Endpoint) -> dict[str, Any] | None:
@@ -93,7 +96,14 @@ def _egress(endpoint: Endpoint, defaults: Defaults) -> dict[str, Any]:
     dns = {"ports": [_port(port, protocol) for port in DNS_PORTS for protocol in ("UDP", "TCP")]}
     servers = (HUB, _store_of(endpoint), defaults.http_proxy, defaults.https_proxy, defaults.hf_endpoint)
     ports = sorted({port_of(server) for server in servers if server})
-    return {"egress": [dns, {"ports": [_port(port) for port in ports]}, *peers]}
+    return {"egress": [dns, {"ports": [_port(port) for port in ports]}, *_keys_of_aws(endpoint.spec.model), *peers]}
+
+
+def _keys_of_aws(model: Model) -> list[dict[str, Any]]:
+    """Nothing but an s3:// model without a Secret asks for them: the node's key may open more than the bucket."""
+    if not model.id.startswith("s3://") or (model.s3 and model.s3.credentials_secret_ref):
+        return []
+    return [{"ports": [_port(80)], "to": [{"ipBlock": {"cidr": network}} for network in KEYS_OF_AWS]}]
 
 
 def _store_of(endpoint: Endpoint) -> str:
@@ -101,7 +111,8 @@ def _store_of(endpoint: Endpoint) -> str:
     model = endpoint.spec.model
     if model.s3 and model.s3.endpoint_url:
         return model.s3.endpoint_url
-    return model.id.replace("oci://", "https://") if model.id.startswith(("oci://", "http")) else ""
+    is_server = model.id.startswith(("oci://", "http://", "https://"))
+    return model.id.replace("oci://", "https://") if is_server else ""
 
 
 def port_of(address: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from whisper_operator import names
+from whisper_operator.errors import SpecError
 from whisper_operator.manifests.documents import metadata, plain, pod_selector, present
 from whisper_operator.manifests.placement import PREFERRED
 from whisper_operator.manifests.pods import make_pod_template
@@ -27,6 +28,8 @@ NEVER_GIVES_UP = 1_000_000
 """The kubelet's back-off between attempts grows to 5 minutes; a fixed Secret or network then heals by itself."""
 FETCHES = {"cpu": "250m", "memory": "1Gi"}
 """Requests of a Job that only downloads; one that converts needs what the server needs for it."""
+TRUE_WORDS = frozenset({"1", "ON", "YES", "TRUE"})
+"""As huggingface_hub reads its variables."""
 SERVER_ONLY = frozenset({"shm", "api-keys"})
 """Volumes."""
 
@@ -76,8 +79,10 @@ def held_replicas(endpoint: Endpoint, deployed: Document) -> int:
 
 
 def make_preload_job(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
+    """Raises SpecError for a Job that could never download the model."""
     key = preload_key(endpoint)
     template = _template(endpoint, settings)
+    _check_network(endpoint, template["spec"]["containers"][0]["env"])
     digest = hashlib.sha256(json.dumps([key, template], sort_keys=True).encode()).hexdigest()[:8]
     return {
         "apiVersion": "batch/v1",
@@ -89,6 +94,17 @@ def make_preload_job(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
         ),
         "spec": {"backoffLimit": NEVER_GIVES_UP, "template": template},
     }
+
+
+def _check_network(endpoint: Endpoint, variables: Iterable[Document]) -> None:
+    """Downloads from other addresses than the hub do not depend on HF_HUB_OFFLINE."""
+    offline = next((one.get("value", "") for one in variables if one["name"] == "HF_HUB_OFFLINE"), "")
+    if endpoint.spec.model.is_hub_id and offline.upper() in TRUE_WORDS:
+        raise SpecError(
+            "cache.preload",
+            "HF_HUB_OFFLINE=1 keeps the Job from the Hugging Face hub: leave preload out and fill the volume otherwise, write an"
+            " oci://, s3:// or https:// address in model.id, or have defaults.offline of the operator's chart (or pod.env) changed",
+        )
 
 
 def _template(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from whisper_operator import names
 from whisper_operator.manifests.documents import metadata, plain, present
@@ -58,21 +58,35 @@ def names_no_class(ingress: Ingress) -> bool:
     return not ingress.class_name and CLASS_ANNOTATION not in ingress.annotations
 
 
-def route_keys(endpoint: Endpoint, default_class: str = "") -> frozenset[str]:
-    """Keys that only one endpoint of the cluster can own: of two endpoints with the same key the older one gets the route.
+class RouteKey(NamedTuple):
+    """A route that only one endpoint of the cluster can own: of two whose keys overlap the older one gets it."""
 
-    The default class and the name of that class are one.
-    """
+    route: str
+    """Class or Gateway, host and path."""
+    section: str = ""
+    """Name of the Gateway's listener; empty: all of them."""
+    port: str = ""
+    """Likewise."""
+
+    def overlaps(self, other: RouteKey) -> bool:
+        """Whether one key's listeners are among the other's. Of a name and a port only the Gateway knows whether they are one listener."""
+        pairs = ((self.section, other.section), (self.port, other.port))
+        is_among = (all(one in ("", its) for one, its in pairs), all(its in ("", one) for one, its in pairs))
+        return self.route == other.route and any(is_among)
+
+
+def route_keys(endpoint: Endpoint, default_class: str = "") -> frozenset[RouteKey]:
+    """The routes of an endpoint. The default class and the name of that class are one."""
     exposure = endpoint.spec.exposure or Exposure()
     path = root_path(endpoint) or "/"
     if exposure.ingress:
         ingress = exposure.ingress
         named = ingress.class_name or ingress.annotations.get(CLASS_ANNOTATION) or default_class or "(default)"
-        return frozenset({f"ingress {named} {ingress.host or '*'} {path}"})
+        return frozenset({RouteKey(f"ingress {named} {ingress.host or '*'} {path}")})
     if exposure.gateway:
         hosts = exposure.gateway.hostnames or ("*",)
-        parents = [_parent(reference, endpoint.namespace) for reference in exposure.gateway.parent_refs]
-        return frozenset(f"gateway {parent} {host} {path}" for parent in parents for host in hosts)
+        references = exposure.gateway.parent_refs
+        return frozenset(_of_gateway(one, endpoint.namespace, f"{host} {path}") for one in references for host in hosts)
     return frozenset()
 
 
@@ -168,7 +182,9 @@ def _serves(listener: Document, host: str) -> bool:
     return own in ("", host) or (own.startswith("*.") and host.endswith(own[1:]))
 
 
-def _parent(reference: Document, namespace: str) -> str:
+def _of_gateway(reference: Document, namespace: str, where: str) -> RouteKey:
     kind = f"{reference.get('group', 'gateway.networking.k8s.io')}/{reference.get('kind', 'Gateway')}"
-    where = f"{reference.get('namespace', namespace)}/{reference['name']}"
-    return f"{kind} {where} {reference.get('sectionName', '')}:{reference.get('port', '')}"
+    parent = f"{reference.get('namespace', namespace)}/{reference['name']}"
+    return RouteKey(
+        f"gateway {kind} {parent} {where}", str(reference.get("sectionName") or ""), str(reference.get("port") or "")
+    )

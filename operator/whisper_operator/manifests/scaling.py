@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from whisper_operator import names
@@ -17,7 +18,7 @@ POD_METRICS = {
     ScalingMetric.SESSIONS: "whisper_realtime_sessions",
 }
 """Metrics of the server that KEDA asks Prometheus for, or that an adapter must add to the custom metrics API."""
-BEHAVIOR = {
+BEHAVIOR: Mapping[str, Mapping[str, Any]] = {
     "scaleUp": {
         "stabilizationWindowSeconds": 0,
         "selectPolicy": "Max",
@@ -44,7 +45,9 @@ def make_autoscaler(endpoint: Endpoint, prometheus_url: str = "") -> dict[str, A
     wanted = endpoint.spec.autoscaling
     if wanted is None or endpoint.spec.suspend:
         return None
-    behavior = plain({**BEHAVIOR, **(wanted.behavior or {})})
+    own = wanted.behavior or {}
+    # An absent part of a direction would get Kubernetes' default, which takes all surplus pods away within 15 s.
+    behavior = plain({way: {**parts, **(own.get(way) or {})} for way, parts in BEHAVIOR.items()})
     target = {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": endpoint.name}
     if prometheus_url and wanted.metric is not ScalingMetric.CPU:
         return {

@@ -8,7 +8,7 @@ owner is left alone, and so is the Deployment whose pods would use it. `drift` s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from whisper_operator.reconcile.drift import (
     fingerprint,
     replacement,
 )
+from whisper_operator.reconcile.field_conflicts import FieldConflicts
 from whisper_operator.reconcile.store import Key, Store, controller_of, is_endpoint
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Endpoint
@@ -33,8 +34,6 @@ log = logging.getLogger(__name__)
 
 DELETION_POLL_S = 1.0
 """How soon to look again for children of a deleted endpoint of the same name."""
-MAX_CONFLICT_BACK_OFF_S = 60.0
-"""Longest back-off between two reverts of a child that another writer keeps changing."""
 USED_BY_PODS = frozenset({ACCOUNT.kind, CLAIM.kind})
 """Pods refer to these by name: with another owner's claim, models would be written into that owner's volume."""
 
@@ -45,8 +44,6 @@ class Applied:
 
     desired: bytes
     live: bytes
-    n_drifts: int = 0
-    quiet_until: float = 0.0
 
 
 @dataclass
@@ -72,11 +69,11 @@ class ApplyResult:
 class Applier:
     """Applies children, and remembers what it applied."""
 
-    def __init__(self, cluster: Cluster, store: Store, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(self, cluster: Cluster, store: Store, metrics: Metrics, conflicts: FieldConflicts) -> None:
         self._cluster = cluster
         self._store = store
         self._metrics = metrics
-        self._clock = clock
+        self._conflicts = conflicts
         self._applied: dict[str, dict[ChildKey, Applied]] = {}
 
     def forget(self, uid: str) -> None:
@@ -112,10 +109,10 @@ class Applier:
             drifted = live is None or fingerprint(live, desired) != known.live
             if not drifted:
                 return
-            now = self._clock()
-            if now < known.quiet_until:
-                result.requeue_after(known.quiet_until - now)
+            if wait_s := self._conflicts.wait_s(endpoint.uid, key):
+                result.requeue_after(wait_s)
                 return
+            live = await self._conflicts.as_read(endpoint.uid, key, live)
         # With the uid the API server refuses the apply if the object was replaced since it was read, instead of taking it over.
         sent = (
             desired
@@ -134,8 +131,11 @@ class Applier:
         result.n_written += Key(endpoint.namespace, endpoint.name) in self._store.put(after)
         self._metrics.applies.labels(key.kind, "ok").inc()
         remembered[key] = Applied(desired_digest, fingerprint(after, desired))
-        if drifted and known is not None:
-            self._note_drift(endpoint, key, remembered[key], known)
+        if drifted:
+            await self._conflicts.note(endpoint.uid, key, live, after, desired)
+            self._metrics.drifts.labels(key.kind).inc()
+            fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
+            log.info("reverted drift", extra={"fields": fields})
 
     async def _corrected(self, live: Document | None, sent: Document, *, drifted: bool) -> dict[str, Any]:
         """Applies, and patches what apply leaves as it is."""
@@ -187,16 +187,6 @@ class Applier:
         result.refusals.append(Refusal(key=key, code=0, reason="NameTaken", message=message))
         return False
 
-    def _note_drift(self, endpoint: Endpoint, key: ChildKey, applied: Applied, before: Applied) -> None:
-        """Conflict back-off: the more often another writer changes a child, the longer we wait before the next revert."""
-        now = self._clock()
-        settled = now > before.quiet_until + MAX_CONFLICT_BACK_OFF_S
-        applied.n_drifts = 1 if settled else before.n_drifts + 1
-        applied.quiet_until = now + min(MAX_CONFLICT_BACK_OFF_S, 0.25 * 2 ** min(applied.n_drifts, 30))
-        self._metrics.drifts.labels(key.kind).inc()
-        fields = {"endpoint": f"{endpoint.namespace}/{endpoint.name}", "kind": key.kind, "name": key.name}
-        log.info("reverted drift", extra={"fields": fields})
-
     async def _delete_others(self, endpoint: Endpoint, desired_keys: set[ChildKey], result: ApplyResult) -> None:
         for key, child in self._store.children(Key(endpoint.namespace, endpoint.name)).items():
             if key in desired_keys or not _is_adopted(child, endpoint) or child["metadata"].get("deletionTimestamp"):
@@ -208,6 +198,7 @@ class Applier:
                 continue
             self._metrics.deletes.labels(key.kind).inc()
             self._applied.get(endpoint.uid, {}).pop(key, None)
+            self._conflicts.forget_child(endpoint.uid, key)
 
     @staticmethod
     def _judge(error: ApiError, key: ChildKey, result: ApplyResult) -> None:

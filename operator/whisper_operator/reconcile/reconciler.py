@@ -19,13 +19,15 @@ from whisper_operator.cluster_protocol import ApiError, Cluster
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import DEPLOYMENT, HTTP_ROUTE, INGRESS
 from whisper_operator.metrics import Metrics
-from whisper_operator.reconcile.apply import DELETION_POLL_S, Applier, ApplyResult
+from whisper_operator.reconcile.apply import Applier, ApplyResult
 from whisper_operator.reconcile.cached_reader import CachedReader
+from whisper_operator.reconcile.field_conflicts import FieldConflicts
 from whisper_operator.reconcile.image_turns import ImageTurns, Outcome, Turn
-from whisper_operator.reconcile.inputs import NO_CLASS, NO_RESULTS, Inputs, parsed, relevant_fields
+from whisper_operator.reconcile.inputs import NO_CLASS, NO_RESULTS, Inputs, parsed
 from whisper_operator.reconcile.preloads import Preloads
 from whisper_operator.reconcile.route_conflicts import RouteConflicts
 from whisper_operator.reconcile.snapshot_builder import SnapshotBuilder, SnapshotResult, poll_delay_s
+from whisper_operator.reconcile.status_writer import StatusWriter
 from whisper_operator.reconcile.store import Key, Store
 from whisper_operator.reconcile.work_queue import Result
 from whisper_operator.resource.fields import Document
@@ -64,7 +66,9 @@ class Reconciler:
         self._served_kinds = served_kinds
         self._clock = clock
         self._now = now
-        self._applier = Applier(cluster, store, metrics, clock)
+        self._conflicts = FieldConflicts(cluster, clock)
+        self._applier = Applier(cluster, store, metrics, self._conflicts)
+        self._statuses = StatusWriter(cluster, store, metrics, self._conflicts)
         self._preloads = Preloads(cluster, store, self._applier)
         self.route_conflicts = RouteConflicts(store, enqueue)
         self.image_turns = ImageTurns(settings, store, metrics, enqueue)
@@ -97,7 +101,7 @@ class Reconciler:
             return "gone", Result()
         uid = document["metadata"]["uid"]
         if self._uids.setdefault(key, uid) != uid:
-            self._applier.forget(self._uids[key])
+            self._forget_uid(self._uids[key])
             self._uids[key] = uid
         endpoint, problem = parsed(document)
         lookups = await self.reader.read(endpoint) if endpoint else NO_RESULTS
@@ -162,6 +166,7 @@ class Reconciler:
         preload: PreloadState | None,
     ) -> SnapshotResult:
         """Writes the status if it has changed."""
+        uid = document["metadata"]["uid"]
         built = await self._snapshots.build(
             document,
             inputs.lookups,
@@ -170,6 +175,7 @@ class Reconciler:
             refusals=tuple(result.refusals),
             image_hold=turn.hold,
             preload=preload,
+            conflicts=self._conflicts.current(uid),
             now=self._now(),
         )
         new = status.make_status(
@@ -181,38 +187,13 @@ class Reconciler:
             url=manifests.url_of(endpoint, self._settings, inputs.lookups.gateways) if endpoint else "",
             now=self._now(),
         )
-        if new != document.get("status"):
-            await self._write(document, new, result)
+        await self._statuses.write(document, new, result)
+        if (left_s := self._conflicts.left_s(uid)) is not None:
+            result.requeue_after(left_s)
         outcome = Outcome.INVALID if problem else Outcome.REFUSED if result.refusals else Outcome.SENT
         key = Key(document["metadata"]["namespace"], document["metadata"]["name"])
         self.image_turns.note(key, new, turn, outcome)
         return built
-
-    async def _write(self, document: Document, new: dict[str, Any], result: ApplyResult) -> None:
-        metadata = document["metadata"]
-        desired = {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
-            "metadata": {key: metadata[key] for key in ("namespace", "name", "uid")},
-            "status": new,
-        }
-        try:
-            after = await self._cluster.apply_status(desired)
-        except ApiError as error:
-            # The endpoint was deleted or replaced: an event will follow.
-            if error.code in (404, 409):
-                result.requeue_after(DELETION_POLL_S)
-                return
-            raise
-        result.n_written += Key(metadata["namespace"], metadata["name"]) in self._store.put(after)
-        if relevant_fields(after) != relevant_fields(document):
-            # The answer already holds a newer spec, so its event will not count as a change.
-            result.requeue_after(0)
-        self._metrics.applies.labels("WhisperEndpointStatus", "ok").inc()
-        for event in status.events_between(document, new):
-            await self._cluster.record_event(
-                document, type_=event.type, reason=event.reason, message=event.message, action=event.action
-            )
 
     def _settle(self, key: Key, inputs: Inputs, result: ApplyResult, built: SnapshotResult) -> tuple[str, Result]:
         waits = [
@@ -239,6 +220,10 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._done_inputs.pop(key, None)
         self._refused_since.pop(key, None)
-        self._applier.forget(self._uids.pop(key, ""))
+        self._forget_uid(self._uids.pop(key, ""))
         self._store.forget(key)
         self.image_turns.forget(key)
+
+    def _forget_uid(self, uid: str) -> None:
+        for memory in (self._applier, self._conflicts, self._statuses):
+            memory.forget(uid)

@@ -1,6 +1,6 @@
 """Which endpoint owns a route: of two with the same class, host and path, the older one.
 
-An index in memory, filled from the specs in the store. `manifests.route_keys` defines when two routes are the same.
+An index in memory, filled from the specs in the store. `manifests.RouteKey` defines when two routes are the same.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from whisper_operator import manifests
 from whisper_operator.errors import SpecError
 from whisper_operator.kinds import ENDPOINT
+from whisper_operator.manifests import RouteKey
 from whisper_operator.reconcile.store import CachedObject, Key, Store
 from whisper_operator.resource.parse import parse_endpoint
 
@@ -19,21 +20,22 @@ class RouteIndex:
     """The routes that endpoints want, and their owners."""
 
     def __init__(self) -> None:
-        self._wanted: dict[Key, tuple[str, frozenset[str]]] = {}
+        self._wanted: dict[Key, tuple[str, frozenset[RouteKey]]] = {}
         self._by_route: defaultdict[str, set[Key]] = defaultdict(set)
 
-    def replace(self, key: Key, created_at: str, routes: Iterable[str]) -> set[Key]:
+    def replace(self, key: Key, created_at: str, routes: Iterable[RouteKey]) -> set[Key]:
         """Sets the routes that an endpoint wants; returns the other endpoints that this may affect."""
         new = frozenset(routes)
         old_created_at, old = self._wanted.get(key, ("", frozenset()))
         if old == new and (not new or old_created_at == created_at):
             return set()
         before = self._contenders(old)
-        for route in old - new:
+        routes_of_new = {one.route for one in new}
+        for route in {one.route for one in old} - routes_of_new:
             self._by_route[route].discard(key)
             if not self._by_route[route]:
                 del self._by_route[route]
-        for route in new:
+        for route in routes_of_new:
             self._by_route[route].add(key)
         if new:
             self._wanted[key] = (created_at, new)
@@ -46,11 +48,11 @@ class RouteIndex:
 
         An endpoint that has itself lost a route owns none, so it does not block others.
         """
-        taken: dict[str, Key] = {}
+        taken: dict[RouteKey, Key] = {}
         _, wanted = self._wanted.get(key, ("", frozenset()))
         for rival in sorted(self._contenders(wanted), key=self._age):
             routes = self._wanted[rival][1]
-            owners = [taken[route] for route in routes if route in taken]
+            owners = [owner for route, owner in taken.items() if any(route.overlaps(one) for one in routes)]
             if rival == key:
                 return min(owners, key=self._age, default=None)
             if not owners:
@@ -60,12 +62,14 @@ class RouteIndex:
     def _age(self, key: Key) -> tuple[str, Key]:
         return self._wanted[key][0], key
 
-    def _contenders(self, routes: Iterable[str]) -> set[Key]:
+    def _contenders(self, routes: Iterable[RouteKey]) -> set[Key]:
         """All endpoints that want one of the routes, or a route of one of these endpoints, and so on."""
         found: set[Key] = set()
         waiting = list(routes)
         while waiting:
-            new = self._by_route.get(waiting.pop(), set()) - found
+            wanted = waiting.pop()
+            rivals = self._by_route.get(wanted.route, set()) - found
+            new = {key for key in rivals if any(wanted.overlaps(one) for one in self._wanted[key][1])}
             found |= new
             waiting += [route for key in new for route in self._wanted[key][1]]
         return found

@@ -13,7 +13,7 @@ from whisper_operator.kinds import CLAIM
 from whisper_operator.reconcile.cached_reader import CachedReader, LookupResults
 from whisper_operator.reconcile.store import Key, Store, controller_of
 from whisper_operator.resource.fields import Document
-from whisper_operator.snapshot import ChildKey, ClusterSnapshot, ImageHold, PreloadState, Refusal
+from whisper_operator.snapshot import ChildKey, ClusterSnapshot, FieldConflict, ImageHold, PreloadState, Refusal
 
 STUCK_AFTER_S = 3.0
 """Events are read for a pod that has been on its node for this long and whose containers give no reason."""
@@ -57,6 +57,7 @@ class SnapshotBuilder:
         refusals: tuple[Refusal, ...],
         image_hold: ImageHold | None = None,
         preload: PreloadState | None = None,
+        conflicts: tuple[FieldConflict, ...] = (),
         now: datetime,
     ) -> SnapshotResult:
         metadata = document["metadata"]
@@ -85,6 +86,7 @@ class SnapshotBuilder:
             refusals=refusals,
             image_hold=image_hold,
             preload=preload,
+            conflicts=conflicts,
         )
         waits = [PROGRESS_POLL_S] if fetching else []
         waits += [poll_delay_s(self._poll_s, age_s(waiting, now)) for waiting in (*quiet, *claims, *refused)]

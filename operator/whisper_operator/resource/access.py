@@ -42,7 +42,7 @@ class NetworkPolicy:
         maxItems=32,
     )
     egress: choices.Egress = spec_field(
-        "Where the pods may connect to. any: anywhere; hub: DNS, port 443 for Hugging Face, the port of the registry, storage or address that model.id names, and the ports of the operator's proxy and mirror; none: nowhere, for a model that is in the image or in a cache that stays.",
+        "Where the pods may connect to. any: anywhere; hub: DNS, port 443 for Hugging Face, the port of the registry, storage or address that model.id names, where AWS gives keys if an s3:// model has no Secret, and the ports of the operator's proxy and mirror; none: nowhere, for a model that is in the image or in a cache that stays.",
         choices.Egress.ANY,
     )
     to: tuple[Document, ...] = spec_field(

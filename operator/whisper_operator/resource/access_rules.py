@@ -72,6 +72,22 @@ ACCESS_RULES: tuple[Rule, ...] = (
         rule="!has(self.to) || self.to.size() == 0 || (self.enabled && self.egress != 'any')",
         message="egress any lets everything through: write egress hub or none (and enabled true), or leave to out",
     ),
+    Rule(
+        at="spec",
+        field="access.networkPolicy.egress",
+        rule="!has(self.cache) || !self.cache.preload || self.access.networkPolicy.egress != 'none' || (has(self.access.networkPolicy.to) && self.access.networkPolicy.to.size() > 0)",
+        message="cache.preload downloads the model, and none lets nothing through: write hub, or write in to where the model is, or leave preload out",
+    ),
+    Rule(
+        at="spec",
+        field="access.networkPolicy.egress",
+        rule=(
+            "self.access.networkPolicy.egress != 'none' || (has(self.access.networkPolicy.to) && self.access.networkPolicy.to.size() > 0)"
+            " || self.model.id == 'demo' || self.model.id.startsWith('/') || has(self.pod.initContainers) || has(self.pod.sidecars)"
+            " || (has(self.cache) && (has(self.cache.persistentVolumeClaim) || has(self.cache.existingClaim)))"
+        ),
+        message="each pod downloads the model, and none lets nothing through: write hub, or write in to where the model is, or keep it in cache.existingClaim or cache.image",
+    ),
     *(
         Rule(
             at=f"spec.access.networkPolicy.{peers}[]",

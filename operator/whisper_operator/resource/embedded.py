@@ -90,8 +90,17 @@ _LIMITS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "imagePullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
         "volumeMounts": {"maxItems": 8},
         **{
-            f"{name}.periodSeconds": {"minimum": 1, "maximum": 3600}
+            f"{name}.{field}": limits
             for name in ("startupProbe", "readinessProbe", "livenessProbe")
+            for field, limits in (
+                ("periodSeconds", {"minimum": 1, "maximum": 3600}),
+                ("timeoutSeconds", {"minimum": 1, "maximum": 3600}),
+                ("failureThreshold", {"minimum": 1}),
+                ("initialDelaySeconds", {"minimum": 0}),
+                ("successThreshold", {"minimum": 1} if name == "readinessProbe" else {"minimum": 1, "maximum": 1}),
+                ("exec.command", {"minItems": 1}),
+                ("grpc.port", {"minimum": 1, "maximum": 65_535}),
+            )
         },
     },
 }

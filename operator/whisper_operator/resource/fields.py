@@ -50,6 +50,11 @@ NETWORK_OR_ADDRESS: Mapping[str, Any] = {
     "maxLength": 49,
     "pattern": f"^({_IPV4}({_IPV4_BITS})?|{_IPV6}({_IPV6_BITS})?)$",
 }
+IMAGE_REFERENCE = (
+    r"^([^\s:@/]+(:[0-9]+)?/)?([^\s:@/]+/)*[^\s:@/]+"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z0-9+._-]+:[0-9a-fA-F]+)?$"
+)
+"""A host with a port and the parts of a repository, a tag, a digest: none of them empty, and no scheme."""
 IMAGE: Mapping[str, Any] = {"minLength": 1, "maxLength": 512, "pattern": r"^[^\s:@/][^\s]*$"}
 """Limits of the name of an image."""
 

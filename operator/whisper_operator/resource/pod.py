@@ -36,7 +36,7 @@ class VolumeClaim:
         pattern=f"^({OBJECT_NAME['pattern'].strip('^$')})?$",
     )
     access_modes: tuple[choices.AccessMode, ...] = spec_field(
-        "How the volume is mounted. Several pods on several nodes need ReadWriteMany. Cannot be changed.",
+        "How the volume is mounted. Several pods on several nodes need ReadWriteMany; with ReadWriteOnce all pods must fit on one node, and the status names one that does not. Cannot be changed.",
         (choices.AccessMode.READ_WRITE_ONCE,),
         minItems=1,
         maxItems=3,

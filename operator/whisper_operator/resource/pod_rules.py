@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from whisper_operator import names
 from whisper_operator.resource.embedded import requirement_paths
-from whisper_operator.resource.fields import LABEL_KEY
+from whisper_operator.resource.fields import IMAGE_REFERENCE, LABEL_KEY
 from whisper_operator.resource.reserved import RESERVED_ENV, RESERVED_LABELS
 from whisper_operator.resource.rule import Rule
 
@@ -48,6 +48,53 @@ def _requirements_of(at: str, type_name: str) -> tuple[Rule, ...]:
     )
 
 
+def env_rules(at: str) -> tuple[Rule, ...]:
+    """Of a container's variable."""
+    return (
+        Rule(
+            at=at,
+            rule="!has(self.valueFrom) || !has(self.value) || self.value == ''",
+            message="write either value or valueFrom",
+        ),
+        Rule(
+            at=f"{at}.valueFrom",
+            rule="[has(self.configMapKeyRef), has(self.fieldRef), has(self.resourceFieldRef), has(self.secretKeyRef)].filter(one, one).size() == 1",
+            message="write exactly one of configMapKeyRef, fieldRef, resourceFieldRef and secretKeyRef",
+        ),
+    )
+
+
+def resource_rules(at: str) -> tuple[Rule, ...]:
+    """Of a container's requests and limits."""
+    return (
+        *(
+            Rule(
+                at=f"{at}.{kind}",
+                rule="self.all(key, key in ['cpu', 'memory', 'ephemeral-storage'] || key.startsWith('hugepages-') || key.contains('/'))",
+                message="write cpu, memory, ephemeral-storage, or the full name of an extended resource such as example.com/device",
+            )
+            for kind in ("limits", "requests")
+        ),
+        Rule(
+            at=f"{at}.limits",
+            rule="self.all(key, !key.contains('/') || quantity(string(self[key])).isInteger())",
+            message="write a whole number of an extended resource",
+        ),
+        Rule(
+            at=at,
+            field="requests",
+            rule="!has(self.requests) || self.requests.all(key, !key.contains('/') || (has(self.limits) && key in self.limits && quantity(string(self.requests[key])).compareTo(quantity(string(self.limits[key]))) == 0))",
+            message="write as many of an extended resource as limits has, or write it in limits only",
+        ),
+        Rule(
+            at=at,
+            field="requests",
+            rule="!has(self.requests) || !has(self.limits) || self.requests.all(key, !(key in self.limits) || quantity(string(self.requests[key])).compareTo(quantity(string(self.limits[key]))) <= 0)",
+            message="write no more than limits has of the same resource",
+        ),
+    )
+
+
 _AFFINITY_TERMS = tuple(
     f"spec.pod.affinity.{kind}.{term}"
     for kind in ("podAffinity", "podAntiAffinity")
@@ -64,8 +111,18 @@ _IMAGES = tuple(
     Rule(
         at=at,
         field=field,
-        rule=f"!has(self.{field}) || self.{field}.matches(r'{_IN_LOWER_CASE}')",
-        message="a repository has no capital letters: write it in lower case, such as registry.example.com/team/whisper-server:1",
+        rule=f"!has(self.{field}) || self.{field}.matches(r'{pattern}')",
+        message=message,
+    )
+    for pattern, message in (
+        (
+            _IN_LOWER_CASE,
+            "a repository has no capital letters: write it in lower case, such as registry.example.com/team/whisper-server:1",
+        ),
+        (
+            IMAGE_REFERENCE,
+            "write registry/repository:tag without https:// and without empty parts, such as registry.example.com/team/whisper-server:1",
+        ),
     )
     for at, field in (
         ("spec.pod", "image"),
@@ -83,16 +140,7 @@ POD_RULES: tuple[Rule, ...] = (
         message="the operator sets it: write the field of the spec that is for it instead",
         message_expression=f"'the operator sets it: ' + {_advice()}[self]",
     ),
-    Rule(
-        at="spec.pod.env[]",
-        rule="!has(self.valueFrom) || !has(self.value) || self.value == ''",
-        message="write either value or valueFrom",
-    ),
-    Rule(
-        at="spec.pod.env[].valueFrom",
-        rule="[has(self.configMapKeyRef), has(self.fieldRef), has(self.resourceFieldRef), has(self.secretKeyRef)].filter(one, one).size() == 1",
-        message="write exactly one of configMapKeyRef, fieldRef, resourceFieldRef and secretKeyRef",
-    ),
+    *env_rules("spec.pod.env[]"),
     *(
         Rule(
             at=at,
@@ -152,31 +200,7 @@ POD_RULES: tuple[Rule, ...] = (
     *_requirements_of("spec.pod.topologySpreadConstraints[]", "io.k8s.api.core.v1.TopologySpreadConstraint"),
     *_requirements_of("spec.access.networkPolicy.from[]", "io.k8s.api.networking.v1.NetworkPolicyPeer"),
     *_requirements_of("spec.access.networkPolicy.to[]", "io.k8s.api.networking.v1.NetworkPolicyPeer"),
-    *(
-        Rule(
-            at=f"spec.pod.resources.{kind}",
-            rule="self.all(key, key in ['cpu', 'memory', 'ephemeral-storage'] || key.startsWith('hugepages-') || key.contains('/'))",
-            message="write cpu, memory, ephemeral-storage, or the full name of an extended resource such as example.com/device",
-        )
-        for kind in ("limits", "requests")
-    ),
-    Rule(
-        at="spec.pod.resources.limits",
-        rule="self.all(key, !key.contains('/') || quantity(string(self[key])).isInteger())",
-        message="write a whole number of an extended resource",
-    ),
-    Rule(
-        at="spec.pod.resources",
-        field="requests",
-        rule="!has(self.requests) || self.requests.all(key, !key.contains('/') || (has(self.limits) && key in self.limits && quantity(string(self.requests[key])).compareTo(quantity(string(self.limits[key]))) == 0))",
-        message="write as many of an extended resource as limits has, or write it in limits only",
-    ),
-    Rule(
-        at="spec.pod.resources",
-        field="requests",
-        rule="!has(self.requests) || !has(self.limits) || self.requests.all(key, !(key in self.limits) || quantity(string(self.requests[key])).compareTo(quantity(string(self.limits[key]))) <= 0)",
-        message="write no more than limits has of the same resource",
-    ),
+    *resource_rules("spec.pod.resources"),
     Rule(
         at="spec",
         field="pod.resources",

@@ -36,7 +36,7 @@ class Condition:
     """One aspect of the endpoint: True, False or Unknown."""
 
     type: str = spec_field(
-        "What it is about: Ready, Valid, Scheduled, Progressing, RolledOut, Available, Exposed, Autoscaling or Preloaded.",
+        "What it is about: Ready, Valid, Scheduled, Progressing, RolledOut, Available, Exposed, Autoscaling, Preloaded, DefaultImage or Synced.",
         REQUIRED,
         minLength=1,
         maxLength=316,

@@ -16,6 +16,7 @@ from whisper_operator.status.accessors import get_int, get_map, get_str
 from whisper_operator.status.conditions import as_documents
 from whisper_operator.status.default_image import default_image
 from whisper_operator.status.endpoint_view import EndpointView
+from whisper_operator.status.field_conflicts import synced
 from whisper_operator.status.preload import cache_status, preloaded
 from whisper_operator.status.readiness import ready, valid
 from whisper_operator.status.routes import exposed
@@ -47,7 +48,7 @@ def make_status(
     issues = workload_issues(view, is_valid)
     is_available, is_exposed = available(view, issues), exposed(view)
     is_ready = ready(view, issues, valid=is_valid, available=is_available, exposed=is_exposed, url=address)
-    optional = (is_exposed, autoscaling(view), default_image(view), preloaded(view))
+    optional = (is_exposed, autoscaling(view), default_image(view), preloaded(view), synced(view))
     is_progressing = progressing(view, issues)
     is_rolled_out = rolled_out(view, valid=is_valid, progressing=is_progressing)
     conditions = (is_ready, is_available, is_progressing, is_rolled_out, scheduled(view), is_valid)

@@ -9,6 +9,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.conditions import conditions_of
 from whisper_operator.status.default_image import TYPE as DEFAULT_IMAGE
+from whisper_operator.status.field_conflicts import TYPE as SYNCED
 from whisper_operator.status.readiness import READY, VALID
 from whisper_operator.status.routes import TYPE as EXPOSED
 from whisper_operator.status.scaling import TYPE as AUTOSCALING
@@ -16,7 +17,7 @@ from whisper_operator.status.scheduling import TYPE as SCHEDULED
 from whisper_operator.status.workload import PROGRESSING
 
 NORMAL, WARNING = "Normal", "Warning"
-_REPORTED = (READY, VALID, SCHEDULED, PROGRESSING, EXPOSED, AUTOSCALING, DEFAULT_IMAGE)
+_REPORTED = (READY, VALID, SCHEDULED, PROGRESSING, EXPOSED, AUTOSCALING, DEFAULT_IMAGE, SYNCED)
 _HARMLESS = frozenset(
     {
         reasons.SUSPENDED,

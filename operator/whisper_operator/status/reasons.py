@@ -75,6 +75,8 @@ PRELOAD_FAILED = "PreloadFailed"
 IMAGE_WAITING = "ImageWaiting"
 IMAGE_ROLLOUT_STOPPED = "ImageRolloutStopped"
 
+FIELD_CONFLICT = "FieldConflict"
+
 REASONS: Mapping[str, str] = {
     READY: "Ready=True: enough pods serve, and nothing prevents further pods from starting.",
     VALID: "Valid=True: the spec can be applied.",
@@ -133,5 +135,6 @@ REASONS: Mapping[str, str] = {
     PRELOAD_FAILED: "That Job cannot download the model; the message has its last log line. It tries again by itself.",
     IMAGE_WAITING: "DefaultImage=False: a new default image is rolled out to a few endpoints at a time, and this one waits for its turn.",
     IMAGE_ROLLOUT_STOPPED: "DefaultImage=False: an endpoint that got the new default image is not ready with it, so the others keep theirs.",
+    FIELD_CONFLICT: "Synced=False: another client keeps changing fields that the operator writes; the message names both. Clears five minutes after its last change.",
     TOO_MANY_REPLICAS: "Autoscaling=True: the autoscaler wants more pods than `autoscaling.maxReplicas`.",
 }

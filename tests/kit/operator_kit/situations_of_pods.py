@@ -24,9 +24,15 @@ from operator_kit.situation import (
     serving,
     stuck,
 )
-from whisper_operator.snapshot import ImageHold, PreloadState
+from whisper_operator.snapshot import ChildKey, FieldConflict, ImageHold, PreloadState
 
 HOLD = ImageHold(kept="registry.example.com/whisper-server:1", wanted="registry.example.com/whisper-server:2")
+CONFLICT = FieldConflict(
+    key=ChildKey("Deployment", "speech"),
+    fields=("spec.replicas",),
+    managers=("kube-controller-manager (scale)",),
+    autoscalers=("mine",),
+)
 NO_ENDPOINTS = {"reason": "NoEndpoints", "Available": "False NoEndpoints"}
 
 PRELOADED = {"model": {"id": "owner/name"}, "cache": {"existingClaim": "models", "preload": True}}
@@ -51,6 +57,9 @@ OF_PODS: Mapping[str, Situation] = {
         {},
         serving(image_hold=dataclasses.replace(HOLD, stopped_by="team-b/other")),
         {"DefaultImage": "False ImageRolloutStopped"},
+    ),
+    "an autoscaler of its own on the Deployment": Situation(
+        {}, serving(conflicts=(CONFLICT,)), {"Synced": "False FieldConflict"}
     ),
     "model is preloaded": Situation(
         PRELOADED,

@@ -53,6 +53,14 @@ def _pod(**pod: Any) -> Document:
     return {"pod": pod}
 
 
+def _container(field: str, **container: Any) -> Document:
+    return _pod(**{field: [{"name": "mine", "image": "a:1", **container}]})
+
+
+def _nowhere(**spec: Any) -> Document:
+    return {**_model("owner/name"), "access": {"networkPolicy": {"egress": "none"}}, **spec}
+
+
 REQUIREMENTS = (
     *(f"spec.pod.affinity.{path}" for path in requirement_paths("io.k8s.api.core.v1.Affinity")),
     "spec.pod.topologySpreadConstraints[].labelSelector.matchExpressions[]",
@@ -232,6 +240,17 @@ REFUSED: tuple[Refused, ...] = (
         "spec.cache.preload: Invalid value: demo and folders are not downloaded",
     ),
     Refused(
+        _nowhere(cache={"existingClaim": "models", "preload": True}),
+        "spec.access.networkPolicy.egress: Invalid value: cache.preload downloads the model, and none lets",
+    ),
+    *(
+        Refused(
+            _nowhere(**cache),
+            "spec.access.networkPolicy.egress: Invalid value: each pod downloads the model, and none lets nothing",
+        )
+        for cache in (Document(), Document(cache={"emptyDir": {}}))
+    ),
+    Refused(
         {"cache": {"image": {"reference": "registry.example.com/whisper:1"}}},
         "spec.model.id: Invalid value: with cache.image the model is a folder of that image",
     ),
@@ -379,7 +398,58 @@ REFUSED: tuple[Refused, ...] = (
                 ),
                 f"spec.pod.{field}: Invalid value: a volumeMount has the name of no volume",
             ),
+            Refused(
+                _container(field, volumeMounts=[{"name": "cache", "mountPath": "/cache"}]),
+                f"spec.pod.{field}: Invalid value: only a claim makes the volume cache",
+            ),
+            Refused(
+                _container(
+                    field,
+                    env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                ),
+                f"spec.pod.{field}[0].env[0]: Invalid value: write either value or valueFrom",
+            ),
+            Refused(
+                _container(field, env=[{"name": "A", "valueFrom": {}}]),
+                f"spec.pod.{field}[0].env[0].valueFrom: Invalid value: write exactly one of configMapKeyRef, fieldRef",
+            ),
+            *(
+                Refused(
+                    _container(field, resources=resources),
+                    f"spec.pod.{field}[0].resources.{kind}: Invalid value: {words}",
+                )
+                for resources, kind, words in (
+                    ({"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}}, "requests", "write no more than limits has"),
+                    ({"requests": {"a.b/c": 1}}, "requests", "write as many of an extended resource"),
+                    ({"limits": {"a.b/c": "500m"}}, "limits", "write a whole number"),
+                    ({"limits": {"gpu": 1}}, "limits", "write cpu, memory"),
+                    ({"requests": {"CPU": 1}}, "requests", "write cpu, memory"),
+                )
+            ),
+            *(
+                Refused(
+                    _container(field, image=image),
+                    f"spec.pod.{field}[0].image: Invalid value: write registry/repository:tag without https://",
+                )
+                for image in ("https://reg.example/x:1", "a//b")
+            ),
         )
+    ),
+    *(
+        Refused(
+            _container("sidecars", **{probe: handlers}),
+            f"spec.pod.sidecars[0].{probe}: Invalid value: write exactly one of exec, grpc, httpGet and tcpSocket",
+        )
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        for handlers in ({"periodSeconds": 5}, {"tcpSocket": {"port": 80}, "exec": {"command": ["true"]}})
+    ),
+    *(
+        Refused(_pod(image=image), "spec.pod.image: Invalid value: write registry/repository:tag without https://")
+        for image in ("https://reg.example/x:1", "a//b", "x/", "a/b:", "a/b:1:2", "a:1:2", "a@b")
+    ),
+    Refused(
+        {**_model("/models/a"), "cache": {"image": {"reference": "a//b"}}},
+        "spec.cache.image.reference: Invalid value: write registry/repository:tag without https://",
     ),
     Refused(
         _pod(initContainers=[{"name": "a", "image": "a:1", "livenessProbe": {"httpGet": {"path": "/", "port": 80}}}]),
@@ -669,6 +739,9 @@ ACCEPTED: dict[str, Document] = {
                     "name": "proxy",
                     "image": "registry.example.com/team/proxy:1",
                     "readinessProbe": {"httpGet": {"path": "/ready", "port": 9000}, "periodSeconds": 5},
+                    "livenessProbe": {"grpc": {"port": 9000}},
+                    "env": [{"name": "EMPTY", "value": ""}],
+                    "resources": {"requests": {"cpu": 1, "a.b/c": 2}, "limits": {"cpu": "1500m", "a.b/c": 2}},
                 }
             ],
             "securityContext": {"runAsUser": 1000, "runAsGroup": 0},
@@ -696,6 +769,25 @@ ACCEPTED: dict[str, Document] = {
     "one-pod-volume-scaled-to-one": {**ONE_POD, **_scaled(maxReplicas=1)},
     "claim-in-bytes": _cache(size=20_000_000_000, storageClassName="", accessModes=["ReadWriteMany", "ReadWriteOnce"]),
     "own-claim": {"cache": {"existingClaim": "models"}},
+    "nowhere-with-a-claim": _nowhere(cache={"existingClaim": "models"}),
+    "nowhere-with-a-folder": {**_nowhere(), **_model("/models/mine")},
+    "nowhere-for-the-demo": {"access": {"networkPolicy": {"egress": "none"}}},
+    "claim-in-containers": {
+        "cache": {"existingClaim": "models", "preload": True},
+        **_model("owner/name"),
+        "access": {"networkPolicy": {"egress": "none", "to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}},
+        "pod": {
+            field: [
+                {
+                    "name": field.lower(),
+                    "image": f"HOST.example:5000/a/b:1@sha256:{'0' * 64}",
+                    "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+                }
+            ]
+            for field in ("initContainers", "sidecars")
+        },
+    },
+    **{f"image-{name}": _pod(image=name) for name in ("localhost/x", "a", "a:1", "HOST:5000/x_y/z__a")},
     "in-the-pod": {"cache": {"emptyDir": {"sizeLimit": "1.5Gi"}}},
     "image": {
         "model": {"id": "/models/whisper"},
