@@ -75,7 +75,7 @@ def reads_environment(source: str) -> bool:
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
-        # The others read nothing: one hands it down to the processes that are started, two turn a library's reports off,
+        # The others read nothing: one hands it down to the processes that are started, one turns a library's reports off,
         # one gives vLLM values that it takes from nowhere else, one asks which GPU CUDA may use.
         (
             "server",
