@@ -25,9 +25,10 @@ SHARED = {"nvidia.com/gpu.shared": "4"}
 LACKS = "node(s) didn't match Pod's node affinity/selector"
 
 
-def pending(spec: dict[str, Any]) -> dict[str, Any]:
+def pending(spec: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
     """A pod of the endpoint as the operator makes it, without a node."""
-    made = make_children(parsed_endpoint(spec), operator_settings(), served_kinds=frozenset(), ingress_controller="")
+    settings = operator_settings(defaults=defaults)
+    made = make_children(parsed_endpoint(spec), settings, served_kinds=frozenset(), ingress_controller="")
     (deployment,) = [child for child in made if child["kind"] == "Deployment"]
     template: dict[str, Any] = deployment["spec"]["template"]["spec"]
     return template
@@ -48,17 +49,26 @@ def said(pod: dict[str, Any], nodes: list[NodeOffer], resource: str) -> str:
     return f"0/{len(nodes)} nodes are available: {', '.join(f'{n} {words}' for words, n in counts.items())}."
 
 
-def advice(spec: dict[str, Any], *specs: NodeSpec | NodeOffer, known: bool = True) -> str:
+def advice(
+    spec: dict[str, Any],
+    *specs: NodeSpec | NodeOffer,
+    known: bool = True,
+    defaults: dict[str, Any] | None = None,
+    reason: str = "InsufficientGPU",
+) -> str:
     offers = [each if isinstance(each, NodeOffer) else node_offer(each.document()) for each in specs]
-    gpu = spec["gpu"]
-    words = said(pending(spec), offers, gpu.get("resourceName", GPU))
-    pod = live_pods.unscheduled(words)
-    pod["spec"] = pending(spec)
+    template = pending(spec, defaults)
+    words = said(template, offers, spec["gpu"].get("resourceName", GPU))
+    pod = live_pods.unscheduled(words) | {"spec": template}
     with_devices = tuple(each for each in offers if each.extended) if known else None
     status = judged(spec, snapshot_of(live.deployment(), pods=[pod], nodes=with_devices))
-    assert short(status)["Scheduled"] == "False InsufficientGPU"
+    assert short(status)["Scheduled"] == f"False {reason}"
     _, _, way_out = message(status, "Scheduled").partition(words[-20:])
     return way_out.strip()
+
+
+def labelled(spec: NodeSpec, **labels: str) -> NodeSpec:
+    return dataclasses.replace(spec, labels={**spec.labels, **labels})
 
 
 CPU = BY_NAME["cpu"]
@@ -101,6 +111,58 @@ def test_each_cause_has_its_own_way_out(spec: dict[str, Any], nodes: list[NodeSp
     found = advice(spec, *nodes)
     assert expected in found
     assert (TAKEN in found) == (TAKEN in expected)
+
+
+IN_A = {"pod": {"nodeSelector": {"zone": "a"}}}
+OF_POOL = {"node_selector": {"pool": "speech"}}
+ONLY_A = {
+    "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]
+    }
+}
+IN_A_BY_AFFINITY = {"pod": {"affinity": {"nodeAffinity": ONLY_A}}}
+CPU_IN_A = labelled(CPU, zone="a")
+T4_0 = BY_NAME["t4-0"]
+LABEL_POOL = "no label pool, and defaults.nodeSelector of the operator's chart asks for pool=speech: if the pod is meant to go there, label it (`kubectl label node t4-0 pool=speech`)"
+
+
+@pytest.mark.parametrize(
+    ("spec", "defaults", "nodes", "reason", "expected"),
+    [
+        (T4, OF_POOL, [T4_0], "NoMatchingNode", f"Node t4-0 has a GPU that gpu.class t4 allows, but {LABEL_POOL}"),
+        (AUTO, OF_POOL, [labelled(CPU, pool="speech"), T4_0], "InsufficientGPU", LABEL_POOL),
+        (AUTO, OF_POOL, [PLAIN], "NoMatchingNode", "Node plain has a GPU that gpu.class auto allows, but no label pool"),
+        (T4, OF_POOL, [PLAIN], "NoMatchingNode", "Node plain has nvidia.com/gpu, but no label pool"),
+        (T4, OF_POOL, [labelled(PLAIN, pool="speech")], "NoMatchingNode", "`kubectl label node plain nvidia.com/gpu.compute.major=7"),
+        (T4 | IN_A, {}, [CPU_IN_A, labelled(T4_0, zone="b")], "NoMatchingNode", "Node t4-0 has a GPU that gpu.class t4 allows, but zone b, and pod.nodeSelector asks for a: change pod.nodeSelector"),
+        (AUTO | IN_A, {}, [CPU_IN_A, labelled(T4_0, zone="b")], "InsufficientGPU", "but zone b, and pod.nodeSelector asks for a"),
+        (AUTO | IN_A, {}, [CPU_IN_A, labelled(PLAIN, zone="b")], "InsufficientGPU", "Node plain has a GPU that gpu.class auto allows, but zone b"),
+        (T4 | IN_A, {}, [T4_0, labelled(BY_NAME["t4-shared"], zone="a")], "NoMatchingNode", "those of node t4-shared are shared or slices (MIG): write gpu.shared: true"),
+        (T4 | IN_A, {}, [T4_0, BY_NAME["t4-shared"]], "NoMatchingNode", "Node t4-0 has a GPU that gpu.class t4 allows, but no label zone"),
+        (T4 | IN_A, {}, [BY_NAME["t4-shared"]], "NoMatchingNode", "but none that gpu.class t4, with pod.nodeSelector, allows"),
+        (T4 | IN_A_BY_AFFINITY, {}, [T4_0], "NoMatchingNode", "but not the labels that pod.affinity asks for: change pod.affinity"),
+        (T4 | IN_A_BY_AFFINITY, {}, [CPU], "NoMatchingNode", "No node has nvidia.com/gpu"),
+        (T4, OF_POOL, [labelled(T4_0, pool="speech")], "InsufficientGPU", "gpu.class t4, with defaults.nodeSelector of the operator's chart, allows is taken (1 on 1 node)"),
+    ],
+)  # fmt: skip
+def test_labels_that_the_pod_asks_for_besides_its_gpu_are_named(
+    spec: dict[str, Any], defaults: dict[str, Any], nodes: list[NodeSpec], reason: str, expected: str
+) -> None:
+    found = advice(spec, *nodes, defaults=defaults, reason=reason)
+    assert expected in found
+    assert ("gpu.shared" in found) == ("gpu.shared" in expected)
+    assert (TAKEN in found) == (TAKEN in expected)
+
+
+def test_node_affinity_of_an_earlier_operator_is_not_called_the_specs() -> None:
+    """A pinned template keeps the terms that it was made with (`pinned_fields`)."""
+    pod = live_pods.unscheduled(f"0/1 nodes are available: 1 {LACKS}.")
+    pod["spec"] = {**pending(T4), "affinity": {"nodeAffinity": ONLY_A}}
+    nodes = (node_offer(T4_0.document()),)
+    status = judged(T4, snapshot_of(live.deployment(), pods=[pod], nodes=nodes))
+    assert "Node t4-0 has a GPU that gpu.class t4 allows, but the node affinity that the pod has from" in message(
+        status, "Scheduled"
+    )
 
 
 def tainted(key: str, value: str) -> NodeOffer:

@@ -1,0 +1,79 @@
+"""The node that a pod asks for: the GPU by the spec, and labels by the spec, the chart's defaults and the pod itself. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from whisper_operator.gpus import needed_capability
+from whisper_operator.resource.choices import GpuClass
+from whisper_operator.resource.fields import Document
+from whisper_operator.resource.spec import Spec
+from whisper_operator.snapshot import NodeOffer
+from whisper_operator.status.accessors import get_map
+from whisper_operator.status.node_match import is_selected
+from whisper_runtime.capability import VLLM
+
+DEFAULT_SELECTOR = "defaults.nodeSelector of the operator's chart"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AskedNode:
+    """What a pod asks of its node."""
+
+    spec: Spec
+    pod: Document
+
+    @property
+    def resource(self) -> str:
+        """The resource of which each pod requests one; empty: none."""
+        gpu = self.spec.gpu
+        return "" if gpu.class_ is GpuClass.NONE or gpu.device_class_name else gpu.resource_name
+
+    @property
+    def selector(self) -> Mapping[str, str]:
+        """Labels by the spec and, where the pod has them, by the chart's defaults."""
+        return {**self.spec.pod.node_selector, **get_map(self.pod, "spec", "nodeSelector")}
+
+    @property
+    def gpu(self) -> str:
+        """What restricts the GPU, in the spec's words."""
+        gpu, lowest = self.spec.gpu, needed_capability(self.spec.engine).lowest
+        asks = [
+            f"gpu.minMemoryGiB {gpu.min_memory_gib}" if gpu.min_memory_gib else "",
+            f"compute capability {lowest[0]}.{lowest[1]} for its engine settings" if lowest > VLLM else "",
+        ]
+        more = " and ".join(each for each in asks if each)
+        return f"gpu.class {gpu.class_}" + (f" with {more}" if more else "")
+
+    @property
+    def own_fields(self) -> str:
+        """Fields that ask for labels in addition to `gpu`; empty: none."""
+        own = self.spec.pod.node_selector
+        asked = {
+            "pod.nodeSelector": bool(own),
+            DEFAULT_SELECTOR: not set(self.selector) <= set(own),
+            "pod.affinity": bool(self._own_affinity),
+        }
+        return " and ".join(field for field, is_given in asked.items() if is_given)
+
+    @property
+    def allow(self) -> str:
+        """Subject and verb of what the GPU must have."""
+        return f"{self.gpu}, with {self.own_fields}, allows" if self.own_fields else f"{self.gpu} allows"
+
+    def missed_label(self, node: NodeOffer) -> tuple[str, str, str] | None:
+        """The field, key and value of a label that the node has not."""
+        for key, value in self.selector.items():
+            if node.labels.get(key) != value:
+                return "pod.nodeSelector" if key in self.spec.pod.node_selector else DEFAULT_SELECTOR, key, value
+        return None
+
+    def has_own_labels(self, node: NodeOffer) -> bool:
+        """Whether the node has all labels that are asked for in addition to `gpu`."""
+        own = {"nodeSelector": self.selector, "affinity": {"nodeAffinity": self._own_affinity}}
+        return is_selected({"spec": own}, node)
+
+    @property
+    def _own_affinity(self) -> Document:
+        return get_map(self.spec.pod.affinity or {}, "nodeAffinity")
