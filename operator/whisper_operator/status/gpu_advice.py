@@ -5,12 +5,30 @@ Without the right to read nodes (`rbac.readNodes`) nothing is said about why.
 
 from __future__ import annotations
 
+import re
+
 from whisper_operator.status.asked_node import AskedNode
 from whisper_operator.status.endpoint_view import EndpointView, pod_name
+from whisper_operator.status.gpu_holder import gpu_holder
 from whisper_operator.status.gpu_nodes import ADD_ONE, Said, seen
 from whisper_operator.status.issue import command, joined
 
 _NO_DEVICE = "cannot allocate all claims"
+
+
+def is_full(asked: AskedNode, words: str) -> bool:
+    """Whether the scheduler finds too few GPUs, or devices, on a node that it looked at so far."""
+    if not asked.resource:
+        return bool(asked.spec.gpu.device_class_name) and _NO_DEVICE in words
+    return bool(re.search(rf"Insufficient {re.escape(asked.resource)}(?![\w.-]*\w)", words))
+
+
+def holder_advice(view: EndpointView, asked: AskedNode, words: str) -> str:
+    """For a pod that waits for an ending one; empty: it does not."""
+    holder = gpu_holder(view, asked) if is_full(asked, words) else None
+    if holder is None:
+        return ""
+    return f"Pod {pod_name(holder)}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
 
 
 def device_advice(asked: AskedNode, words: str) -> str:
@@ -31,9 +49,6 @@ def device_advice(asked: AskedNode, words: str) -> str:
 
 def gpu_advice(view: EndpointView, asked: AskedNode, said: Said) -> str:
     """The way out for a pod that the scheduler gave no node."""
-    if view.terminating_pods:
-        terminating = pod_name(view.terminating_pods[0])
-        return f"Pod {terminating}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
     return seen(view.snapshot.nodes, asked, said) or joined(_unseen(asked.resource, asked.allow, said), said.taints)
 
 

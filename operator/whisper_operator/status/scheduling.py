@@ -15,7 +15,7 @@ from whisper_operator.status.accessors import get_str
 from whisper_operator.status.asked_node import AskedNode
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time
-from whisper_operator.status.gpu_advice import device_advice, gpu_advice
+from whisper_operator.status.gpu_advice import device_advice, gpu_advice, holder_advice, is_full
 from whisper_operator.status.gpu_nodes import Said, seen
 from whisper_operator.status.issue import Issue, command, joined, quoted
 from whisper_operator.status.pods import subject
@@ -80,12 +80,13 @@ def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
             by_reason.setdefault(_reason(words, _asked(view, pod)), []).append((pod, words))
     for reason in sorted(by_reason, key=_WORST_FIRST.index):
         group = by_reason[reason]
-        passes = reason == reasons.INSUFFICIENT_GPU and bool(view.terminating_pods)
+        (pod, words), asked = group[0], _asked(view, group[0][0])
+        passes = reason == reasons.INSUFFICIENT_GPU and asked and holder_advice(view, asked, words)
         message = joined(
             f"{subject([pod for pod, _ in group], view)} has no node." if len(group) == 1 else
             f"{subject([pod for pod, _ in group], view)} have no node.",
-            f"The scheduler says: {quoted(group[0][1])}",
-            _advice(reason, *group[0], view),
+            f"The scheduler says: {quoted(words)}",
+            _advice(reason, pod, words, view),
         )  # fmt: skip
         yield Issue(reason=reason, message=message, hard=not passes)
 
@@ -118,7 +119,7 @@ def _reason(words: str, asked: AskedNode | None) -> str:
         (reasons.CLAIM_MISSING, bool(_CLAIM_GONE.search(words))),
         (reasons.CLAIM_LOST, bool(_VOLUME_GONE.search(words))),
         (reasons.CLAIM_PENDING, any(sign in words for sign in _CLAIM_UNBOUND)),
-        (reasons.INSUFFICIENT_GPU, bool(resource) and f"Insufficient {resource}" in words),
+        (reasons.INSUFFICIENT_GPU, asked is not None and is_full(asked, words)),
         (reasons.INSUFFICIENT_GPU, asked is not None and bool(device_advice(asked, words))),
         (reasons.INSUFFICIENT_RESOURCES, bool(_LACKING.search(words))),
         (reasons.UNSCHEDULABLE, bool(_foreign_taints(words))),
@@ -145,7 +146,8 @@ def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
     asked = _asked(view, pod)
     if asked and reason == reasons.INSUFFICIENT_GPU:
         by_device = device_advice(asked, words)
-        return joined(by_device, taints) if by_device else gpu_advice(view, asked, _said(asked, words))
+        otherwise = joined(by_device, taints) if by_device else gpu_advice(view, asked, _said(asked, words))
+        return holder_advice(view, asked, words) or otherwise
     if asked and asked.resource and reason == reasons.NO_MATCHING_NODE:
         of_nodes = seen(view.snapshot.nodes, asked, _said(asked, words))
         return of_nodes or joined(_label_advice(asked, words), cordoned, taints)
@@ -160,7 +162,7 @@ def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
 
 def _said(asked: AskedNode, words: str) -> Said:
     return Said(
-        is_insufficient=f"Insufficient {asked.resource}" in words,
+        is_insufficient=is_full(asked, words),
         is_cordoned=bool(_CORDONED.search(words)),
         else_lacking=_else_lacking(words),
         taints=_taint_advice(words),
