@@ -22,6 +22,11 @@ T4 = {"gpu": {"class": "t4"}}
 AUTO = {"gpu": {"class": "auto"}}
 MIG = {"nvidia.com/mig-1g.10gb": "7"}
 SHARED = {"nvidia.com/gpu.shared": "4"}
+CARD = {"nvidia.com/hostdev": "8"}
+"""A network card."""
+SLICED_A100 = NodeSpec(
+    "a100-sliced", 0, {**BY_NAME["a100"].labels, "nvidia.com/mig-1g.10gb.memory": "9728"}, resources=MIG
+)
 LACKS = "node(s) didn't match Pod's node affinity/selector"
 
 
@@ -83,7 +88,21 @@ TAKEN = "is taken"
     [
         (AUTO, [CPU], "No node has nvidia.com/gpu (`kubectl get nodes -o custom-columns="),
         (T4, [CPU], "No node has nvidia.com/gpu (`kubectl get nodes -o custom-columns="),
-        (AUTO, [CPU, NodeSpec("mig", 0, resources=MIG)], "nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb"),
+        (AUTO, [CPU, NodeSpec("mig", 0, resources=MIG)], "nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        (T4, [CPU, NodeSpec("mig", 0, resources=MIG)], "No node has nvidia.com/gpu. Nodes have 7 nvidia.com/mig-1g.10gb, but none with labels that show a GPU that gpu.class t4 allows: add a node with one."),
+        ({"gpu": {"class": "ada"}}, [SLICED_A100], "but none with labels that show a GPU that gpu.class ada allows"),
+        ({"gpu": {"class": "ada"}}, [NodeSpec("odd", 0, BY_NAME["l4"].labels, resources=MIG)], "but none with labels that show a GPU that gpu.class ada allows"),
+        ({"gpu": {"class": "hopper"}}, [SLICED_A100], "but none with labels that show a GPU that gpu.class hopper allows"),
+        ({"gpu": {"class": "ampere"}}, [SLICED_A100], "nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        ({"gpu": {"class": "ampere", "minMemoryGiB": 10}}, [SLICED_A100], "write gpu.resourceName: nvidia.com/mig-1g.10gb"),
+        ({"gpu": {"class": "auto", "minMemoryGiB": 40}}, [SLICED_A100], "but none with labels that show a GPU that gpu.class auto with gpu.minMemoryGiB 40 allows"),
+        ({"gpu": {"class": "hopper", "resourceName": "nvidia.com/mig-1g.20gb"}}, [BY_NAME["t4-0"]], "No node has nvidia.com/mig-1g.20gb. Nodes have 1 nvidia.com/gpu, but none with labels that"),
+        ({"gpu": {"class": "hopper", "resourceName": "nvidia.com/mig-1g.20gb"}}, [BY_NAME["t4-0"], BY_NAME["h100"]], "but nodes have 2 nvidia.com/gpu: write gpu.resourceName: nvidia.com/gpu, or"),
+        ({"gpu": {"class": "ampere"}}, [BY_NAME["t4-0"], SLICED_A100], "with nvidia.com/gpu, but none that gpu.class ampere allows; nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        (AUTO, [NodeSpec("card", 0, resources=CARD)], "No node has nvidia.com/gpu (`kubectl get nodes"),
+        (AUTO, [NodeSpec("both", 0, resources={**CARD, **MIG})], "nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        (AUTO, [NodeSpec("many", 0, resources={**SHARED, **MIG})], "write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        ({"gpu": {"class": "auto"}, "pod": {"nodeSelector": {"kubernetes.io/arch": "arm64"}}}, [NodeSpec("amd", 0, resources=MIG)], "but none with labels that show a GPU that gpu.class auto, with pod.nodeSelector, allows"),
         (AUTO, [CPU, NodeSpec("shared", 0, resources=SHARED)], "write gpu.resourceName: nvidia.com/gpu.shared and gpu.shared: true"),
         (AUTO, [CPU, BY_NAME["t4-shared"]], "node t4-shared are shared or slices (MIG): write gpu.shared: true and engine.gpuMemoryUtilization"),
         (T4, [CPU, BY_NAME["t4-shared"]], "node t4-shared are shared or slices (MIG): write gpu.shared: true and engine.gpuMemoryUtilization"),
@@ -109,8 +128,11 @@ TAKEN = "is taken"
     ],
 )  # fmt: skip
 def test_each_cause_has_its_own_way_out(spec: dict[str, Any], nodes: list[NodeSpec], expected: str) -> None:
-    found = advice(spec, *nodes)
+    reason = "NoMatchingNode" if "pod" in spec else "InsufficientGPU"
+    found = advice(spec, *nodes, reason=reason)
     assert expected in found
+    assert ("hostdev" in found) == ("hostdev" in expected)
+    assert ("write gpu.resourceName" in found) == ("write gpu.resourceName" in expected)
     assert (TAKEN in found) == (TAKEN in expected)
 
 

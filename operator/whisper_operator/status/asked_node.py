@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from whisper_operator.gpus import needed_capability
+from whisper_operator.errors import SpecError
+from whisper_operator.gpus import needed_capability, node_selector_terms, platform_of_image
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
-from whisper_operator.resource.spec import Spec
+from whisper_operator.resource.spec import Gpu, Spec
 from whisper_operator.snapshot import NodeOffer
 from whisper_operator.status.accessors import get_map
-from whisper_operator.status.node_match import is_selected
+from whisper_operator.status.node_match import fits_one_of, is_selected
 from whisper_runtime.capability import VLLM
 
 DEFAULT_SELECTOR = "defaults.nodeSelector of the operator's chart"
@@ -61,6 +62,22 @@ class AskedNode:
     def allow(self) -> str:
         """Subject and verb of what the GPU must have."""
         return f"{self.gpu}, with {self.own_fields}, allows" if self.own_fields else f"{self.gpu} allows"
+
+    @property
+    def platform(self) -> Mapping[str, str]:
+        """Labels that the images need."""
+        return platform_of_image(self.selector)
+
+    def runs_images(self, node: NodeOffer) -> bool:
+        return all(node.labels.get(key, value) == value for key, value in self.platform.items())
+
+    def nodes_for(self, gpu: Gpu, nodes: Iterable[NodeOffer]) -> list[NodeOffer]:
+        """Nodes with labels that show a GPU that `gpu`, in place of the spec's, and the engine allow."""
+        try:
+            terms = node_selector_terms(gpu, self.spec.engine)
+        except SpecError:  # Valid says so; the pod has an earlier spec
+            return []
+        return [node for node in nodes if not terms or fits_one_of(terms, node)]
 
     def missed_label(self, node: NodeOffer) -> tuple[str, str, str] | None:
         """The field, key and value of a label that the node has not."""

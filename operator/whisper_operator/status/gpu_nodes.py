@@ -7,17 +7,17 @@ scheduler finds too little of it. Each way out is checked against the node that 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 
-from whisper_operator.errors import SpecError
-from whisper_operator.gpus import label_command, node_selector_terms, platform_of_image, shows_its_gpu
+from whisper_operator.gpus import label_command, shows_its_gpu
 from whisper_operator.resource.fields import Document
-from whisper_operator.resource.spec import Gpu
 from whisper_operator.snapshot import NodeOffer
 from whisper_operator.status.accessors import get_str
 from whisper_operator.status.asked_node import AskedNode
 from whisper_operator.status.issue import command
-from whisper_operator.status.node_match import fits_one_of, is_selected, untolerated_taint
+from whisper_operator.status.node_match import is_selected, untolerated_taint
+from whisper_operator.status.other_resources import no_resource, other_resource
 
 ADD_ONE = "add one, and the pod goes there by itself"
 
@@ -43,9 +43,9 @@ def seen(nodes: Sequence[NodeOffer] | None, asked: AskedNode, said: Said) -> str
     offering = [node for node in nodes if node.extended.get(asked.resource)]
     selected = [node for node in offering if is_selected(asked.pod, node)]
     if not offering:
-        return _no_resource(asked.resource, nodes)
+        return no_resource(asked, nodes)
     if not selected:
-        return _none_selected(asked, offering)
+        return _none_selected(asked, offering, nodes)
     usable = [node for node in selected if untolerated_taint(asked.pod, node) is None and not node.is_cordoned]
     if usable and said.is_insufficient and not said.else_lacking:
         return _taken(usable, asked, is_cordoned=said.is_cordoned)
@@ -59,73 +59,49 @@ def _taken(usable: Sequence[NodeOffer], asked: AskedNode, *, is_cordoned: bool) 
     return f"Every {asked.resource} that {asked.allow} is taken ({where}): {ways} add a node, and the pod goes there by itself."
 
 
-def _no_resource(resource: str, nodes: Sequence[NodeOffer]) -> str:
-    """No node has the resource, perhaps another one of NVIDIA's."""
-    counts: dict[str, int] = {}
-    for node in nodes:
-        for name, n_devices in node.extended.items():
-            if name.startswith("nvidia.com/") and n_devices:
-                counts[name] = counts.get(name, 0) + n_devices
-    if not counts:
-        path = resource.replace(".", r"\.")
-        see = command(f"kubectl get nodes -o custom-columns=NAME:.metadata.name,HAS:.status.allocatable.{path}")
-        return (
-            f"No node has {resource} ({see}): add a node with a GPU, or install NVIDIA's device plugin where there is one,"
-            " and the pod goes there by itself."
-        )
-    offered = " and ".join(f"{n_devices} {name}" for name, n_devices in sorted(counts.items())[:3])
-    first = min(counts)
-    shared = " and gpu.shared: true (with engine.gpuMemoryUtilization)" if first.endswith(".shared") else ""
-    return f"No node has {resource}, but nodes have {offered}: write gpu.resourceName: {first}{shared}, or add a node."
-
-
-def _none_selected(asked: AskedNode, offering: Sequence[NodeOffer]) -> str:
+def _none_selected(asked: AskedNode, offering: Sequence[NodeOffer], nodes: Sequence[NodeOffer]) -> str:
     """Nodes have the resource, but their labels exclude them."""
-    wanted = platform_of_image(asked.selector)
-    of_platform = [
-        node for node in offering if all(node.labels.get(key, value) == value for key, value in wanted.items())
-    ]
+    of_platform = [node for node in offering if asked.runs_images(node)]
     if not of_platform:
-        return _other_platform(offering[0], asked.resource, wanted)
-    gpu, engine = asked.spec.gpu, asked.spec.engine
-    fitting = [node for node in of_platform if _fits(asked, gpu, node)]
+        return _other_platform(offering[0], asked)
+    fitting = asked.nodes_for(asked.spec.gpu, of_platform)
     others = [node for node in of_platform if node not in fitting]
-    shared = [node for node in others if _fits(asked, dataclasses.replace(gpu, shared=True), node)]
+    shared = asked.nodes_for(dataclasses.replace(asked.spec.gpu, shared=True), others)
     unnamed = [node for node in others if node not in shared and not shows_its_gpu(node.labels)]
-    for node in shared:
-        if asked.has_own_labels(node):
-            return (
-                f"No node has a whole GPU that {asked.allow}, but those of node {node.name} are shared or slices (MIG):"
-                " write gpu.shared: true and engine.gpuMemoryUtilization, or add a node."
-            )
-    for node in unnamed:
-        if asked.has_own_labels(node):
-            return (
-                f"No label says which GPU node {node.name} has. If {asked.gpu} is meant to take it, install GPU"
-                f" feature discovery, or label it: {command(label_command(node.name, gpu, engine))}, with what"
-                " `nvidia-smi --query-gpu=compute_cap,memory.total --format=csv` says there."
-            )
-    if fitting:
-        return _excluded(asked, fitting[0], f"a GPU that {asked.gpu} allows")
-    if unnamed:
-        return _excluded(asked, unnamed[0], asked.resource)
+    ways = itertools.chain(
+        (_shared(node, asked) for node in shared if asked.has_own_labels(node)),
+        (_unnamed(node, asked) for node in unnamed if asked.has_own_labels(node)),
+        (_excluded(node, asked, f"a GPU that {asked.gpu} allows") for node in fitting),
+        (_excluded(node, asked, asked.resource) for node in unnamed),
+    )
+    return next(ways, None) or _none_fits(asked, of_platform, nodes)
+
+
+def _shared(node: NodeOffer, asked: AskedNode) -> str:
     return (
-        f"{len(of_platform)} node{'s' if len(of_platform) > 1 else ''} ({of_platform[0].name}{_described(of_platform[0])})"
-        f" with {asked.resource}, but none that {asked.allow}: {ADD_ONE}, or change"
-        f" gpu.class{' or gpu.minMemoryGiB' if gpu.min_memory_gib else ''}."
+        f"No node has a whole GPU that {asked.allow}, but those of node {node.name} are shared or slices (MIG):"
+        " write gpu.shared: true and engine.gpuMemoryUtilization, or add a node."
     )
 
 
-def _fits(asked: AskedNode, gpu: Gpu, node: NodeOffer) -> bool:
-    """Whether the node's labels show a GPU that `gpu` and the engine allow."""
-    try:
-        terms = node_selector_terms(gpu, asked.spec.engine)
-    except SpecError:  # Valid says so; the pod has an earlier spec
-        return False
-    return not terms or fits_one_of(terms, node)
+def _unnamed(node: NodeOffer, asked: AskedNode) -> str:
+    label = command(label_command(node.name, asked.spec.gpu, asked.spec.engine))
+    return (
+        f"No label says which GPU node {node.name} has. If {asked.gpu} is meant to take it, install GPU feature discovery, or"
+        f" label it: {label}, with what `nvidia-smi --query-gpu=compute_cap,memory.total --format=csv` says there."
+    )
 
 
-def _excluded(asked: AskedNode, node: NodeOffer, has: str) -> str:
+def _none_fits(asked: AskedNode, of_platform: Sequence[NodeOffer], nodes: Sequence[NodeOffer]) -> str:
+    example, many = of_platform[0], "s" if len(of_platform) > 1 else ""
+    start = f"{len(of_platform)} node{many} ({example.name}{_described(example)}) with {asked.resource}, but none that {asked.allow}"
+    instead = other_resource(asked, nodes)
+    if instead:
+        return f"{start}; {instead}"
+    return f"{start}: {ADD_ONE}, or change gpu.class{' or gpu.minMemoryGiB' if asked.spec.gpu.min_memory_gib else ''}."
+
+
+def _excluded(node: NodeOffer, asked: AskedNode, has: str) -> str:
     """The labels that the pod asks for besides those of its GPU exclude a node."""
     start = f"Node {node.name} has {has}"
     missed = asked.missed_label(node)
@@ -145,10 +121,10 @@ def _excluded(asked: AskedNode, node: NodeOffer, has: str) -> str:
     )
 
 
-def _other_platform(node: NodeOffer, resource: str, wanted: Mapping[str, str]) -> str:
-    key, value = next((key, value) for key, value in wanted.items() if node.labels.get(key, value) != value)
+def _other_platform(node: NodeOffer, asked: AskedNode) -> str:
+    key, value = next((key, value) for key, value in asked.platform.items() if node.labels.get(key, value) != value)
     own = f" For an image of yours (pod.image), write {key} in pod.nodeSelector." if key.endswith("/arch") else ""
-    return f"Node {node.name} has {resource}, but {key} {node.labels[key]}, and the images are for {value}: {ADD_ONE}.{own}"
+    return f"Node {node.name} has {asked.resource}, but {key} {node.labels[key]}, and the images are for {value}: {ADD_ONE}.{own}"
 
 
 def _described(node: NodeOffer) -> str:
