@@ -143,6 +143,7 @@ ONLY_A = {
         "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]
     }
 }
+PREFERS_A = {"pod": {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}}]}}}}  # fmt: skip
 IN_A_BY_AFFINITY = {"pod": {"affinity": {"nodeAffinity": ONLY_A}}}
 CPU_IN_A = labelled(CPU, zone="a")
 T4_0 = BY_NAME["t4-0"]
@@ -164,6 +165,8 @@ LABEL_POOL = "no label pool, and defaults.nodeSelector of the operator's chart a
         (T4 | IN_A, {}, [T4_0, BY_NAME["t4-shared"]], "NoMatchingNode", "Node t4-0 has a GPU that gpu.class t4 allows, but no label zone"),
         (T4 | IN_A, {}, [BY_NAME["t4-shared"]], "NoMatchingNode", "but none that gpu.class t4, with pod.nodeSelector, allows"),
         (T4 | IN_A_BY_AFFINITY, {}, [T4_0], "NoMatchingNode", "but not the labels that pod.affinity asks for: change pod.affinity"),
+        (T4 | PREFERS_A, {}, [PLAIN], "InsufficientGPU", "If gpu.class t4 is meant to take it, install GPU feature discovery, or label it: `kubectl label node plain nvidia"),
+        (T4 | PREFERS_A, {}, [T4_0], "InsufficientGPU", "Every nvidia.com/gpu that gpu.class t4 allows is taken (1 on 1 node)"),
         (T4 | IN_A_BY_AFFINITY, {}, [CPU], "NoMatchingNode", "No node has nvidia.com/gpu"),
         (T4, OF_POOL, [labelled(T4_0, pool="speech")], "InsufficientGPU", "gpu.class t4, with defaults.nodeSelector of the operator's chart, allows is taken (1 on 1 node)"),
     ],

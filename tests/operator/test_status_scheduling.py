@@ -77,6 +77,15 @@ def test_full_nodes_are_limited_to_the_selector() -> None:
     )
 
 
+def test_preference_is_not_called_a_reason() -> None:
+    wish = {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}}
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}}
+    assert told(GPU | {"pod": {"affinity": affinity}}, LABELS) == (
+        "InsufficientGPU",
+        "No node shows a GPU that gpu.class t4 allows: add one, and the pod goes there by itself, or change gpu.class.",
+    )
+
+
 @pytest.mark.parametrize("more", [LABELS, FULL, "1 Insufficient memory"])
 def test_foreign_taint_is_named(more: str) -> None:
     taint = "1 node(s) had untolerated taint {foo: bar}"

@@ -12,7 +12,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Gpu, Spec
 from whisper_operator.snapshot import NodeOffer
 from whisper_operator.status.accessors import get_map
-from whisper_operator.status.node_match import fits_one_of, is_selected
+from whisper_operator.status.node_match import REQUIRED, fits_one_of, is_selected
 from whisper_runtime.capability import VLLM
 
 DEFAULT_SELECTOR = "defaults.nodeSelector of the operator's chart"
@@ -54,7 +54,7 @@ class AskedNode:
         asked = {
             "pod.nodeSelector": bool(own),
             DEFAULT_SELECTOR: not set(self.selector) <= set(own),
-            "pod.affinity": bool(self._own_affinity),
+            "pod.affinity": REQUIRED in self._own_affinity,
         }
         return " and ".join(field for field, is_given in asked.items() if is_given)
 

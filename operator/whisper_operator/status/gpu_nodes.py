@@ -65,9 +65,9 @@ def _none_selected(asked: AskedNode, offering: Sequence[NodeOffer], nodes: Seque
     if not of_platform:
         return _other_platform(offering[0], asked)
     fitting = asked.nodes_for(asked.spec.gpu, of_platform)
-    others = [node for node in of_platform if node not in fitting]
+    others = _without(fitting, of_platform)
     shared = asked.nodes_for(dataclasses.replace(asked.spec.gpu, shared=True), others)
-    unnamed = [node for node in others if node not in shared and not shows_its_gpu(node.labels)]
+    unnamed = [node for node in _without(shared, others) if not shows_its_gpu(node.labels)]
     ways = itertools.chain(
         (_shared(node, asked) for node in shared if asked.has_own_labels(node)),
         (_unnamed(node, asked) for node in unnamed if asked.has_own_labels(node)),
@@ -75,6 +75,11 @@ def _none_selected(asked: AskedNode, offering: Sequence[NodeOffer], nodes: Seque
         (_excluded(node, asked, asked.resource) for node in unnamed),
     )
     return next(ways, None) or _none_fits(asked, of_platform, nodes)
+
+
+def _without(some: Sequence[NodeOffer], nodes: Sequence[NodeOffer]) -> list[NodeOffer]:
+    names = {node.name for node in some}
+    return [node for node in nodes if node.name not in names]
 
 
 def _shared(node: NodeOffer, asked: AskedNode) -> str:
