@@ -16,7 +16,7 @@ from operator_kit.judgements import judged, message, short, snapshot_of
 from whisper_operator.manifests import make_children
 from whisper_operator.reconcile.cached_reader import node_offer
 from whisper_operator.snapshot import NodeOffer
-from whisper_operator.status.node_match import is_selected, untolerated_taint
+from whisper_operator.status.node_match import is_selected, untolerated_taints
 
 T4 = {"gpu": {"class": "t4"}}
 AUTO = {"gpu": {"class": "auto"}}
@@ -47,7 +47,7 @@ def said(pod: dict[str, Any], nodes: list[NodeOffer], resource: str) -> str:
         words = f"Insufficient {resource}"
         if node.is_cordoned:
             words = "node(s) were unschedulable"
-        elif untolerated_taint({"spec": pod}, node):
+        elif untolerated_taints({"spec": pod}, node):
             words = "node(s) had untolerated taint(s)"
         elif not is_selected({"spec": pod}, node):
             words = LACKS
@@ -241,21 +241,67 @@ def test_claimed_device_is_free_soon_only_if_the_ending_pod_has_the_same_claim(e
     assert short(status)["Progressing"].startswith("True") == (ending is BY_DEVICE)
 
 
-def tainted(key: str, value: str) -> NodeOffer:
-    taint = {"key": key, "value": value, "effect": "NoSchedule"}
-    return dataclasses.replace(node_offer(BY_NAME["t4-0"].document()), taints=(taint,))
+def tainted(*taints: tuple[str, str], effect: str = "NoSchedule") -> NodeOffer:
+    documents = tuple({"key": key, "value": value, "effect": effect} for key, value in taints)
+    return dataclasses.replace(node_offer(T4_0.document()), taints=documents)
 
 
-def test_taint_that_keeps_the_pod_away_is_named() -> None:
-    found = advice(T4, tainted("team", "vision"), CPU)
-    assert found == (
-        "Node t4-0 has nvidia.com/gpu, and its taint team=vision keeps pods away: name it in pod.tolerations, or add a node."
-    )
+REMOVED = "but is being removed (taint {}): add one, and the pod goes there by itself."
+UNREADY = "but is not ready: its taint {} keeps pods away until that is over (`kubectl describe node t4-0`). Then the pod goes there by itself."
+
+
+@pytest.mark.parametrize(
+    ("taints", "expected"),
+    [
+        ([("team", "vision")], "and its taint team=vision keeps pods away: name it in pod.tolerations, or add a node."),
+        (
+            [("team", "vision"), ("spot", "")],
+            "and its taints team=vision and spot keep pods away: name them in pod.tolerations, or add a node.",
+        ),
+        (
+            [("node.kubernetes.io/disk-pressure", ""), ("team", "vision")],
+            "and its taint team=vision keeps pods away: name it in pod.tolerations, or add a node.",
+        ),
+        (
+            [("node-role.kubernetes.io/control-plane", "")],
+            "and its taint node-role.kubernetes.io/control-plane keeps pods away: name it in pod.tolerations, or add a node.",
+        ),
+        *(
+            ([(key, "")], UNREADY.format(key))
+            for key in (
+                "node.kubernetes.io/not-ready",
+                "node.kubernetes.io/unreachable",
+                "node.kubernetes.io/disk-pressure",
+                "node.kubernetes.io/network-unavailable",
+                "node.cloudprovider.kubernetes.io/uninitialized",
+                "node.cilium.io/agent-not-ready",
+                "karpenter.sh/unregistered",
+            )
+        ),
+        ([("ToBeDeletedByClusterAutoscaler", "1700000000")], REMOVED.format("ToBeDeletedByClusterAutoscaler")),
+        ([("karpenter.sh/disrupted", "")], REMOVED.format("karpenter.sh/disrupted")),
+        (
+            [("node.cloudprovider.kubernetes.io/shutdown", "")],
+            REMOVED.format("node.cloudprovider.kubernetes.io/shutdown"),
+        ),
+    ],
+)
+def test_taint_that_keeps_the_pod_away_is_named(taints: list[tuple[str, str]], expected: str) -> None:
+    for effect in ("NoSchedule", "NoExecute"):
+        assert advice(T4, tainted(*taints, effect=effect), CPU) == f"Node t4-0 has nvidia.com/gpu, {expected}"
+
+
+def test_node_that_gets_ready_is_named_before_one_that_is_being_removed() -> None:
+    going = dataclasses.replace(tainted(("ToBeDeletedByClusterAutoscaler", "1")), name="t4-1")
+    unready = tainted(("node.kubernetes.io/not-ready", ""))
+    found = advice(T4, going, unready, reason="Unschedulable")
+    assert "Node t4-0 has nvidia.com/gpu, but is not ready" in found
+    assert "pod.tolerations" not in found
 
 
 def test_usual_taints_of_gpu_nodes_are_tolerated() -> None:
     for taint in (("nvidia.com/gpu", "present"), ("nvidia.com/gpu", "true"), ("sku", "gpu")):
-        assert TAKEN in advice(T4, tainted(*taint))
+        assert TAKEN in advice(T4, tainted(taint))
 
 
 def test_label_command_makes_the_node_match() -> None:

@@ -94,9 +94,12 @@ def test_foreign_taint_is_named(more: str) -> None:
     )
 
 
-def test_taint_of_kubernetes_gives_no_advice() -> None:
-    taint = "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }"
-    assert "taint" not in told(GPU, FULL, taint)[1]
+@pytest.mark.parametrize(
+    "taint",
+    ["node-role.kubernetes.io/control-plane: ", "ToBeDeletedByClusterAutoscaler: 17", "karpenter.sh/disrupted: "],
+)
+def test_taint_of_a_controller_gives_no_advice(taint: str) -> None:
+    assert "taint" not in told(GPU, FULL, f"1 node(s) had untolerated taint {{{taint}}}")[1]
 
 
 def test_volume_of_one_node_is_named_where_pods_need_it_elsewhere() -> None:

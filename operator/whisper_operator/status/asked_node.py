@@ -54,7 +54,7 @@ class AskedNode:
         asked = {
             "pod.nodeSelector": bool(own),
             DEFAULT_SELECTOR: not set(self.selector) <= set(own),
-            "pod.affinity": REQUIRED in self._own_affinity,
+            "pod.affinity": self._own_affinity.get(REQUIRED) is not None,
         }
         return " and ".join(field for field, is_given in asked.items() if is_given)
 

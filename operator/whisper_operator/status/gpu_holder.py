@@ -6,7 +6,7 @@ from whisper_operator.resource.fields import Document
 from whisper_operator.status.accessors import get_list, get_map, get_value
 from whisper_operator.status.asked_node import AskedNode
 from whisper_operator.status.endpoint_view import EndpointView, node_of
-from whisper_operator.status.node_match import REQUIRED, is_selected, untolerated_taint
+from whisper_operator.status.node_match import REQUIRED, is_selected, untolerated_taints
 
 
 def n_requested(pod: Document, resource: str) -> int:
@@ -36,7 +36,7 @@ def _frees_one(ending: Document, asked: AskedNode, view: EndpointView) -> bool:
     if view.snapshot.nodes is None:  # its node has the labels that it asked for itself
         return _places(ending) == _places(asked.pod)
     nodes = (node for node in view.snapshot.nodes if node.name == node_of(ending) and not node.is_cordoned)
-    return any(is_selected(asked.pod, node) and untolerated_taint(asked.pod, node) is None for node in nodes)
+    return any(is_selected(asked.pod, node) and not untolerated_taints(asked.pod, node) for node in nodes)
 
 
 def _places(pod: Document) -> tuple[object, ...]:

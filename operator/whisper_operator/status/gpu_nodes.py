@@ -16,7 +16,7 @@ from whisper_operator.snapshot import NodeOffer
 from whisper_operator.status.accessors import get_str
 from whisper_operator.status.asked_node import AskedNode
 from whisper_operator.status.issue import command
-from whisper_operator.status.node_match import is_selected, untolerated_taint
+from whisper_operator.status.node_match import BEING_REMOVED, NOT_READY, is_selected, untolerated_taints
 from whisper_operator.status.other_resources import no_resource, other_resource
 
 ADD_ONE = "add one, and the pod goes there by itself"
@@ -46,7 +46,7 @@ def seen(nodes: Sequence[NodeOffer] | None, asked: AskedNode, said: Said) -> str
         return no_resource(asked, nodes)
     if not selected:
         return _none_selected(asked, offering, nodes)
-    usable = [node for node in selected if untolerated_taint(asked.pod, node) is None and not node.is_cordoned]
+    usable = [node for node in selected if not untolerated_taints(asked.pod, node) and not node.is_cordoned]
     if usable and said.is_insufficient and not said.else_lacking:
         return _taken(usable, asked, is_cordoned=said.is_cordoned)
     return "" if usable or said.is_cordoned else _tainted(selected, asked)
@@ -142,10 +142,30 @@ def _described(node: NodeOffer) -> str:
 
 
 def _tainted(selected: Sequence[NodeOffer], asked: AskedNode) -> str:
-    for node in selected:
-        taint: Document = untolerated_taint(asked.pod, node) or {}
-        key, value = get_str(taint, "key"), get_str(taint, "value")
-        if key:
-            named = f"{key}={value}" if value else key
-            return f"Node {node.name} has {asked.resource}, and its taint {named} keeps pods away: name it in pod.tolerations, or add a node."
+    """Taints keep the pod away: those that an administrator set, or else those that controllers set and take off themselves."""
+    by_node = [(node, untolerated_taints(asked.pod, node)) for node in selected]
+    for node, taints in by_node:
+        lasting = [_written(taint) for taint in taints if not _key(taint).startswith((*NOT_READY, *BEING_REMOVED))]
+        if lasting:
+            its, keep, them = ("its taint", "keeps", "it") if len(lasting) == 1 else ("its taints", "keep", "them")
+            return (
+                f"Node {node.name} has {asked.resource}, and {its} {' and '.join(lasting)} {keep} pods away: name {them} in"
+                " pod.tolerations, or add a node."
+            )
+    keys = [(node, [_key(taint) for taint in taints]) for node, taints in by_node if taints]
+    for node, of_node in sorted(keys, key=lambda each: each[1][0].startswith(BEING_REMOVED)):
+        start = f"Node {node.name} has {asked.resource}, but"
+        if any(key.startswith(BEING_REMOVED) for key in of_node):
+            return f"{start} is being removed (taint {of_node[0]}): {ADD_ONE}."
+        see = command(f"kubectl describe node {node.name}")
+        return f"{start} is not ready: its taint {of_node[0]} keeps pods away until that is over ({see}). Then the pod goes there by itself."
     return ""
+
+
+def _written(taint: Document) -> str:
+    value = get_str(taint, "value")
+    return f"{_key(taint)}={value}" if value else _key(taint)
+
+
+def _key(taint: Document) -> str:
+    return get_str(taint, "key")

@@ -13,6 +13,23 @@ from whisper_operator.snapshot import NodeOffer
 from whisper_operator.status.accessors import get_list, get_map, get_str, get_value
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+NOT_READY = (
+    "node.kubernetes.io/",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    "startup-taint.cluster-autoscaler.kubernetes.io/",
+    "status-taint.cluster-autoscaler.kubernetes.io/",
+    "ignore-taint.cluster-autoscaler.kubernetes.io/",
+    "karpenter.sh/unregistered",
+    "node.cilium.io/agent-not-ready",
+    "ebs.csi.aws.com/agent-not-ready",
+)
+"""Starts of taints that a controller sets while a node cannot take pods, and takes off itself."""
+BEING_REMOVED = (
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+    "karpenter.sh/disrupt",
+    "node.cloudprovider.kubernetes.io/shutdown",
+)
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 
 
@@ -30,11 +47,11 @@ def fits_one_of(terms: Sequence[Document], node: NodeOffer) -> bool:
     return any(_fits(term, node) for term in terms)
 
 
-def untolerated_taint(pod: Document, node: NodeOffer) -> Document | None:
-    """The first taint that keeps the pod away; None: there is none."""
+def untolerated_taints(pod: Document, node: NodeOffer) -> list[Document]:
+    """The taints that keep the pod away."""
     tolerations = get_list(pod, "spec", "tolerations")
     repelling = (taint for taint in node.taints if get_str(taint, "effect") in _REPELLING)
-    return next((taint for taint in repelling if not any(_tolerates(one, taint) for one in tolerations)), None)
+    return [taint for taint in repelling if not any(_tolerates(one, taint) for one in tolerations)]
 
 
 def _fits(term: Document, node: NodeOffer) -> bool:

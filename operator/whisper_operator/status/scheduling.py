@@ -18,6 +18,7 @@ from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_t
 from whisper_operator.status.gpu_advice import device_advice, gpu_advice, holder_advice, is_full
 from whisper_operator.status.gpu_nodes import Said, seen
 from whisper_operator.status.issue import Issue, command, joined, quoted
+from whisper_operator.status.node_match import BEING_REMOVED, NOT_READY
 from whisper_operator.status.pods import subject
 
 TYPE = "Scheduled"
@@ -35,7 +36,7 @@ _CLAIM_GONE = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being del
 _VOLUME_GONE = re.compile(r"bound to non-existent persistentvolume|bound to non-existent pv")
 _VOLUME_ELSEWHERE = "had volume node affinity conflict"
 _CLAIM_UNBOUND = ("unbound immediate PersistentVolumeClaims", "didn't find available persistent volumes to bind")
-_USUAL_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
+_USUAL_TAINTS = ("node-role.kubernetes.io/", *NOT_READY, *BEING_REMOVED)
 _SEE_LABELS = command("kubectl get nodes --show-labels")
 _PLATFORM = (
     "The images are for nodes with kubernetes.io/os linux and kubernetes.io/arch amd64: check these labels, pod.nodeSelector"
@@ -137,7 +138,7 @@ def _else_lacking(words: str) -> str:
 
 
 def _foreign_taints(words: str) -> list[str]:
-    """Keys of taints (only older schedulers report them), without Kubernetes' own for control planes and unhealthy nodes."""
+    """Keys of taints (only older schedulers report them), without those of control planes and those that controllers take off themselves."""
     return [key for key in _TAINT.findall(words) if key and not key.startswith(_USUAL_TAINTS)]
 
 
@@ -148,11 +149,12 @@ def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
         by_device = device_advice(asked, words)
         otherwise = joined(by_device, taints) if by_device else gpu_advice(view, asked, _said(asked, words))
         return holder_advice(view, asked, words) or otherwise
-    if asked and asked.resource and reason == reasons.NO_MATCHING_NODE:
+    if asked and asked.resource and reason in {reasons.NO_MATCHING_NODE, reasons.UNSCHEDULABLE}:
         of_nodes = seen(view.snapshot.nodes, asked, _said(asked, words))
-        return of_nodes or joined(_label_advice(asked, words), cordoned, taints)
+        if of_nodes:
+            return of_nodes
     if reason == reasons.NO_MATCHING_NODE:
-        return joined(_PLATFORM, cordoned, taints)
+        return joined(_label_advice(asked, words), cordoned, taints)
     if reason == reasons.INSUFFICIENT_RESOURCES:
         return joined("Lower pod.resources.requests, or add a node.", cordoned, taints)
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
@@ -195,10 +197,10 @@ def _taint_advice(words: str) -> str:
     return "If a tainted node is meant for it, name its taint in pod.tolerations." if is_unnamed else ""
 
 
-def _label_advice(asked: AskedNode, words: str) -> str:
-    """For a pod that asks for labels besides those of its GPU, where nodes were not read."""
-    fields = asked.own_fields
-    if not fields:
+def _label_advice(asked: AskedNode | None, words: str) -> str:
+    """For a pod that asks for labels, where nodes were not read."""
+    fields = asked.own_fields if asked and asked.resource else ""
+    if not asked or not fields:
         return _PLATFORM
     # The scheduler checks labels only of nodes without cordon and untolerated taint.
     others = " that takes this pod by taints and cordons" if _CORDONED.search(words) or _TAINT.search(words) else ""
