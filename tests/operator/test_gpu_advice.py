@@ -191,6 +191,31 @@ def test_node_affinity_of_an_earlier_operator_is_not_called_the_specs() -> None:
     )
 
 
+def with_gpu(kind: str, n_gpus: int = 1) -> dict[str, Any]:
+    container = {"name": "own", "image": "own:1", "resources": {"limits": {GPU: str(n_gpus)}}}
+    return T4 | {"pod": {kind: [container]}}
+
+
+TWO_T4 = NodeSpec("two", 2, T4_0.labels)
+LEAVE_OUT = "leave out the GPU in pod.sidecars and pod.initContainers"
+
+
+@pytest.mark.parametrize(
+    ("spec", "nodes", "expected"),
+    [
+        (with_gpu("sidecars"), [TWO_T4, CPU], f"No node has 2 free nvidia.com/gpu that gpu.class t4 allows (2 on 1 node), as many as the pod needs: {LEAVE_OUT}"),
+        (with_gpu("sidecars"), [T4_0, CPU], f"The pod needs 2 nvidia.com/gpu, and no node with some that gpu.class t4 allows has more than 1 (t4-0): {LEAVE_OUT}"),
+        (with_gpu("initContainers", 2), [TWO_T4], f"No node has 2 free nvidia.com/gpu that gpu.class t4 allows (2 on 1 node), as many as the pod needs: {LEAVE_OUT}"),
+        (with_gpu("initContainers"), [TWO_T4], "Every nvidia.com/gpu that gpu.class t4 allows is taken (2 on 1 node): free one or add a node"),
+        (with_gpu("sidecars"), None, f"No node has 2 free nvidia.com/gpu that gpu.class t4 allows: {LEAVE_OUT}"),
+    ],
+)  # fmt: skip
+def test_gpus_of_other_containers_count(spec: dict[str, Any], nodes: list[NodeSpec] | None, expected: str) -> None:
+    found = advice(spec, *(nodes or [TWO_T4]), known=nodes is not None)
+    assert expected in found
+    assert (TAKEN in found) == (TAKEN in expected)
+
+
 CPU_POD = {"gpu": {"class": "none"}}
 BY_DEVICE = {"gpu": {"class": "t4", "deviceClassName": "gpu.nvidia.com"}}
 H100 = BY_NAME["h100"]

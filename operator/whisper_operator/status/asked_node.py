@@ -11,7 +11,7 @@ from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Gpu, Spec
 from whisper_operator.snapshot import NodeOffer
-from whisper_operator.status.accessors import get_map
+from whisper_operator.status.accessors import get_list, get_map, get_value
 from whisper_operator.status.node_match import REQUIRED, fits_one_of, is_selected
 from whisper_runtime.capability import VLLM
 
@@ -35,6 +35,11 @@ class AskedNode:
     def selector(self) -> Mapping[str, str]:
         """Labels by the spec and, where the pod has them, by the chart's defaults."""
         return {**self.spec.pod.node_selector, **get_map(self.pod, "spec", "nodeSelector")}
+
+    @property
+    def n_gpus(self) -> int:
+        """How many of the resource a node must have free: one for the server, and those of the author's own containers."""
+        return max(1, n_requested(self.pod, self.resource))
 
     @property
     def gpu(self) -> str:
@@ -94,3 +99,25 @@ class AskedNode:
     @property
     def _own_affinity(self) -> Document:
         return get_map(self.spec.pod.affinity or {}, "nodeAffinity")
+
+
+def n_requested(pod: Document, resource: str) -> int:
+    """As the scheduler counts: all containers that run together, or an init container and the sidecars before it."""
+    n_sidecars, n_first = 0, 0
+    for container in get_list(pod, "spec", "initContainers"):
+        n_gpus = _of_container(container, resource)
+        if container.get("restartPolicy") == "Always":
+            n_sidecars += n_gpus
+        else:
+            n_first = max(n_first, n_sidecars + n_gpus)
+    containers = get_list(pod, "spec", "containers")
+    return max(n_first, n_sidecars + sum(_of_container(each, resource) for each in containers))
+
+
+def _of_container(container: Document, resource: str) -> int:
+    """Limits and requests of an extended resource are equal, where both are written."""
+    for kind in ("limits", "requests"):
+        amount = str(get_value(container, "resources", kind, resource) or "")
+        if amount.isdigit():
+            return int(amount)
+    return 0

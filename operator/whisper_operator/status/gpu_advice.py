@@ -5,30 +5,11 @@ Without the right to read nodes (`rbac.readNodes`) nothing is said about why.
 
 from __future__ import annotations
 
-import re
-
 from whisper_operator.status.asked_node import AskedNode
-from whisper_operator.status.endpoint_view import EndpointView, pod_name
-from whisper_operator.status.gpu_holder import gpu_holder
-from whisper_operator.status.gpu_nodes import ADD_ONE, Said, seen
+from whisper_operator.status.endpoint_view import EndpointView
+from whisper_operator.status.gpu_holder import is_full
+from whisper_operator.status.gpu_nodes import ADD_ONE, LEAVE_OUT, Said, seen
 from whisper_operator.status.issue import command, joined
-
-_NO_DEVICE = "cannot allocate all claims"
-
-
-def is_full(asked: AskedNode, words: str) -> bool:
-    """Whether the scheduler finds too few GPUs, or devices, on a node that it looked at so far."""
-    if not asked.resource:
-        return bool(asked.spec.gpu.device_class_name) and _NO_DEVICE in words
-    return bool(re.search(rf"Insufficient {re.escape(asked.resource)}(?![\w.-]*\w)", words))
-
-
-def holder_advice(view: EndpointView, asked: AskedNode, words: str) -> str:
-    """For a pod that waits for an ending one; empty: it does not."""
-    holder = gpu_holder(view, asked) if is_full(asked, words) else None
-    if holder is None:
-        return ""
-    return f"Pod {pod_name(holder)}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
 
 
 def device_advice(asked: AskedNode, words: str) -> str:
@@ -38,7 +19,7 @@ def device_advice(asked: AskedNode, words: str) -> str:
         return ""
     if f"device class {name} does not exist" in words:
         return f"There is no DeviceClass {name} (gpu.deviceClassName): {command('kubectl get deviceclasses')} lists those that there are."
-    if _NO_DEVICE not in words:
+    if not is_full(asked, words):
         return ""
     see = command("kubectl get resourceslices -o yaml")
     return (
@@ -49,11 +30,12 @@ def device_advice(asked: AskedNode, words: str) -> str:
 
 def gpu_advice(view: EndpointView, asked: AskedNode, said: Said) -> str:
     """The way out for a pod that the scheduler gave no node."""
-    return seen(view.snapshot.nodes, asked, said) or joined(_unseen(asked.resource, asked.allow, said), said.taints)
+    return seen(view.snapshot.nodes, asked, said) or joined(_unseen(asked, said), said.taints)
 
 
-def _unseen(resource: str, allow: str, said: Said) -> str:
+def _unseen(asked: AskedNode, said: Said) -> str:
     """The advice that holds with any nodes."""
+    resource, allow = asked.resource, asked.allow
     if said.is_cordoned and not said.is_insufficient:
         return (
             f"No node that takes pods has a GPU that {allow}, and some are cordoned (`kubectl get nodes`):"
@@ -61,10 +43,13 @@ def _unseen(resource: str, allow: str, said: Said) -> str:
         )
     if not said.is_insufficient:
         return f"No node shows a GPU that {allow}: {ADD_ONE}, or change gpu.class."
+    free, leave_out = (f"{asked.n_gpus} free", f"{LEAVE_OUT}, ") if asked.n_gpus > 1 else ("a free", "")
     if said.else_lacking:
         return (
-            f"No node has a free {resource} that {allow} and all else that the pod needs ({said.else_lacking}):"
-            " lower pod.resources.requests, free something, or add a node."
+            f"No node has {free} {resource} that {allow} and all else that the pod needs ({said.else_lacking}):"
+            f" {leave_out}lower pod.resources.requests, free something, or add a node."
         )
     or_uncordon = "uncordon a node (`kubectl uncordon NODE`), " if said.is_cordoned else ""
-    return f"No node has a free {resource} that {allow}: {or_uncordon}free one if there are some, or {ADD_ONE}."
+    return (
+        f"No node has {free} {resource} that {allow}: {leave_out}{or_uncordon}free one if there are some, or {ADD_ONE}."
+    )

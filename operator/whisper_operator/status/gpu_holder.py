@@ -1,28 +1,34 @@
-"""How many GPUs a pod requests, and whether an ending pod holds one that another pod waits for. Pure."""
+"""Whether an ending pod holds a GPU, or a device, that another pod waits for. Pure."""
 
 from __future__ import annotations
 
+import re
+
 from whisper_operator.resource.fields import Document
 from whisper_operator.status.accessors import get_list, get_map, get_value
-from whisper_operator.status.asked_node import AskedNode
-from whisper_operator.status.endpoint_view import EndpointView, node_of
+from whisper_operator.status.asked_node import AskedNode, n_requested
+from whisper_operator.status.endpoint_view import EndpointView, node_of, pod_name
 from whisper_operator.status.node_match import REQUIRED, is_selected, untolerated_taints
 
-
-def n_requested(pod: Document, resource: str) -> int:
-    """As the scheduler counts: all containers that run together, or an init container and the sidecars before it."""
-    n_sidecars, n_first = 0, 0
-    for container in get_list(pod, "spec", "initContainers"):
-        n_gpus = _of_container(container, resource)
-        if container.get("restartPolicy") == "Always":
-            n_sidecars += n_gpus
-        else:
-            n_first = max(n_first, n_sidecars + n_gpus)
-    containers = get_list(pod, "spec", "containers")
-    return max(n_first, n_sidecars + sum(_of_container(each, resource) for each in containers))
+_NO_DEVICE = "cannot allocate all claims"
 
 
-def gpu_holder(view: EndpointView, asked: AskedNode) -> Document | None:
+def is_full(asked: AskedNode, words: str) -> bool:
+    """Whether the scheduler names too few GPUs, or devices, as a reason."""
+    if not asked.resource:
+        return bool(asked.spec.gpu.device_class_name) and _NO_DEVICE in words
+    return bool(re.search(rf"Insufficient {re.escape(asked.resource)}(?![\w.-]*\w)", words))
+
+
+def holder_advice(view: EndpointView, asked: AskedNode, words: str) -> str:
+    """For a pod that waits for an ending one; empty: it does not."""
+    holder = _holder(view, asked) if is_full(asked, words) else None
+    if holder is None:
+        return ""
+    return f"Pod {pod_name(holder)}, which is ending, still has its GPU: it is free once running requests are done (rollout.shutdownSeconds)."
+
+
+def _holder(view: EndpointView, asked: AskedNode) -> Document | None:
     """An ending pod whose GPU the waiting pod can get; None: there is none, or nothing shows it."""
     return next((ending for ending in view.terminating_pods if _frees_one(ending, asked, view)), None)
 
@@ -43,12 +49,3 @@ def _places(pod: Document) -> tuple[object, ...]:
     """What decides about a pod's nodes, besides what they have left."""
     required = get_value(pod, "spec", "affinity", "nodeAffinity", REQUIRED)
     return get_map(pod, "spec", "nodeSelector"), required
-
-
-def _of_container(container: Document, resource: str) -> int:
-    """Limits and requests of an extended resource are equal, where both are written."""
-    for kind in ("limits", "requests"):
-        amount = str(get_value(container, "resources", kind, resource) or "")
-        if amount.isdigit():
-            return int(amount)
-    return 0

@@ -20,6 +20,7 @@ from whisper_operator.status.node_match import BEING_REMOVED, NOT_READY, is_sele
 from whisper_operator.status.other_resources import no_resource, other_resource
 
 ADD_ONE = "add one, and the pod goes there by itself"
+LEAVE_OUT = "leave out the GPU in pod.sidecars and pod.initContainers (the server's is the operator's to add)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,10 +54,24 @@ def seen(nodes: Sequence[NodeOffer] | None, asked: AskedNode, said: Said) -> str
 
 
 def _taken(usable: Sequence[NodeOffer], asked: AskedNode, *, is_cordoned: bool) -> str:
+    largest = max(usable, key=lambda node: node.extended[asked.resource])
+    if asked.n_gpus > largest.extended[asked.resource]:
+        return (
+            f"The pod needs {asked.n_gpus} {asked.resource}, and no node with some that {asked.allow} has more than"
+            f" {largest.extended[asked.resource]} ({largest.name}): {LEAVE_OUT}, or add a larger node."
+        )
     n_gpus = sum(node.extended[asked.resource] for node in usable)
     where = f"{n_gpus} on {len(usable)} node{'s' if len(usable) > 1 else ''}"
-    ways = "free one, uncordon a node (`kubectl uncordon NODE`), or" if is_cordoned else "free one or"
-    return f"Every {asked.resource} that {asked.allow} is taken ({where}): {ways} add a node, and the pod goes there by itself."
+    uncordon = ", uncordon a node (`kubectl uncordon NODE`)," if is_cordoned else ""
+    if asked.n_gpus > 1:
+        return (
+            f"No node has {asked.n_gpus} free {asked.resource} that {asked.allow} ({where}), as many as the pod needs:"
+            f" {LEAVE_OUT}, free some{uncordon} or add a node."
+        )
+    return (
+        f"Every {asked.resource} that {asked.allow} is taken ({where}): free one{uncordon} or add a node,"
+        " and the pod goes there by itself."
+    )
 
 
 def _none_selected(asked: AskedNode, offering: Sequence[NodeOffer], nodes: Sequence[NodeOffer]) -> str:

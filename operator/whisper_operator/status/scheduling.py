@@ -15,7 +15,8 @@ from whisper_operator.status.accessors import get_str
 from whisper_operator.status.asked_node import AskedNode
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time
-from whisper_operator.status.gpu_advice import device_advice, gpu_advice, holder_advice, is_full
+from whisper_operator.status.gpu_advice import device_advice, gpu_advice
+from whisper_operator.status.gpu_holder import holder_advice, is_full
 from whisper_operator.status.gpu_nodes import Said, seen
 from whisper_operator.status.issue import Issue, command, joined, quoted
 from whisper_operator.status.node_match import BEING_REMOVED, NOT_READY
