@@ -350,12 +350,33 @@ def test_nothing_is_called_taken_where_nodes_may_not_be_read(spec: dict[str, Any
         assert TAKEN not in advice(spec, node, known=False)
 
 
-def test_nothing_is_called_taken_where_a_node_lacks_something_else() -> None:
-    """The node with the GPU lacks memory; that with the name of the resource in its reason has no GPU at all."""
-    offers = [node_offer(each.document()) for each in (BY_NAME["t4-0"], CPU)]
-    pod = live_pods.unscheduled("0/2 nodes are available: 1 Insufficient memory, 1 Insufficient nvidia.com/gpu.")
-    pod["spec"] = pending(AUTO)
-    status = judged(AUTO, snapshot_of(live.deployment(), pods=[pod], nodes=(offers[0],)))
-    found = message(status, "Scheduled")
+RESOURCES = "Lower pod.resources.requests, or add a node."
+VOLUME = "The cache's volume is on another node or in another zone: free there what the pod needs"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "ways"),
+    [
+        (["Insufficient memory"], [RESOURCES]),
+        (["Insufficient example.com/fpga"], [RESOURCES]),
+        (["Too many pods"], ["A node has as many pods as it takes: add a node."]),
+        (["node(s) had volume node affinity conflict"], [VOLUME]),
+        (["node(s) had no available volume zone"], [VOLUME]),
+        (["node(s) exceed max volume count"], ["A node has as many volumes as it takes: add a node."]),
+        (["node(s) didn't match pod anti-affinity rules"], ["check pod.affinity"]),
+        (["node(s) didn't satisfy existing pods anti-affinity rules"], ["check pod.affinity"]),
+        (["node(s) didn't match pod topology spread constraints"], ["Check pod.topologySpreadConstraints"]),
+        (["node(s) had a reason of tomorrow"], ["Free it on one node, or add a node."]),
+        (["Insufficient memory", "node(s) had volume node affinity conflict"], [RESOURCES, VOLUME]),
+    ],
+)
+def test_what_else_a_node_lacks_has_its_own_way_out(lacking: list[str], ways: list[str]) -> None:
+    """The node with the GPU lacks something else; that with the name of the resource in its reason has no GPU at all."""
+    offers = [node_offer(each.document()) for each in (T4_0, CPU)]
+    words = ", ".join(f"1 {each}" for each in (*lacking, "Insufficient nvidia.com/gpu"))
+    pod = live_pods.unscheduled(f"0/2 nodes are available: {words}.") | {"spec": pending(AUTO)}
+    found = message(judged(AUTO, snapshot_of(live.deployment(), pods=[pod], nodes=(offers[0],))), "Scheduled")
     assert TAKEN not in found
-    assert "and all else that the pod needs (Insufficient memory): lower pod.resources.requests" in found
+    assert f"and all else that the pod needs ({' and '.join(lacking)})." in found
+    assert all(way in found for way in ways)
+    assert ("pod.resources" in found) == (RESOURCES in ways)

@@ -102,7 +102,20 @@ def test_taint_of_a_controller_gives_no_advice(taint: str) -> None:
     assert "taint" not in told(GPU, FULL, f"1 node(s) had untolerated taint {{{taint}}}")[1]
 
 
-def test_volume_of_one_node_is_named_where_pods_need_it_elsewhere() -> None:
-    reason, advice = told(CPU, "2 node(s) had volume node affinity conflict")
-    assert reason == "Unschedulable"
-    assert "several pods need accessModes [ReadWriteMany], or replicas 1" in advice
+@pytest.mark.parametrize(
+    ("lacking", "reason", "way"),
+    [
+        (["2 node(s) had volume node affinity conflict"], "Unschedulable", "several pods need accessModes [ReadWriteMany], or replicas 1"),
+        (["1 Insufficient memory", "1 node(s) had volume node affinity conflict"], "InsufficientResources", "several pods need accessModes [ReadWriteMany], or replicas 1"),
+        (["2 Too many pods"], "InsufficientResources", "A node has as many pods as it takes: add a node."),
+        (["2 Insufficient example.com/fpga"], "Unschedulable", "Lower pod.resources.requests, or add a node."),
+        (["2 node(s) didn't match pod topology spread constraints"], "Unschedulable", "Check pod.topologySpreadConstraints"),
+        (["2 node(s) didn't match pod anti-affinity rules"], "Unschedulable", "check pod.affinity"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("spec", [CPU, GPU])
+def test_what_nodes_lack_has_its_way_out(spec: dict[str, Any], lacking: list[str], reason: str, way: str) -> None:
+    found, advice = told(spec, *lacking)
+    assert found == reason
+    assert way in advice
+    assert ("pod.resources" in advice) == any("Insufficient" in each for each in lacking)

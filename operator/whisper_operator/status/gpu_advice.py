@@ -10,6 +10,7 @@ from whisper_operator.status.endpoint_view import EndpointView
 from whisper_operator.status.gpu_holder import is_full
 from whisper_operator.status.gpu_nodes import ADD_ONE, LEAVE_OUT, Said, seen
 from whisper_operator.status.issue import command, joined
+from whisper_operator.status.lacking import ways_out
 
 
 def device_advice(asked: AskedNode, words: str) -> str:
@@ -43,13 +44,16 @@ def _unseen(asked: AskedNode, said: Said) -> str:
         )
     if not said.is_insufficient:
         return f"No node shows a GPU that {allow}: {ADD_ONE}, or change gpu.class."
-    free, leave_out = (f"{asked.n_gpus} free", f"{LEAVE_OUT}, ") if asked.n_gpus > 1 else ("a free", "")
+    free = f"{asked.n_gpus} free" if asked.n_gpus > 1 else "a free"
     if said.else_lacking:
-        return (
-            f"No node has {free} {resource} that {allow} and all else that the pod needs ({said.else_lacking}):"
-            f" {leave_out}lower pod.resources.requests, free something, or add a node."
+        also = " and ".join(said.else_lacking)
+        return joined(
+            f"No node has {free} {resource} that {allow} and all else that the pod needs ({also}).",
+            ways_out(said.else_lacking) or "Free it on one node, or add a node.",
+            f"Or {LEAVE_OUT}." if asked.n_gpus > 1 else "",
         )
+    leave_out = f"{LEAVE_OUT}, " if asked.n_gpus > 1 else ""
     or_uncordon = "uncordon a node (`kubectl uncordon NODE`), " if said.is_cordoned else ""
     return (
-        f"No node has {free} {resource} that {allow}: {leave_out}{or_uncordon}free one if there are some, or {ADD_ONE}."
+        f"No node has {free} {resource} that {allow}: {or_uncordon}{leave_out}free one if there are some, or {ADD_ONE}."
     )

@@ -31,8 +31,8 @@ class Said:
     """They name the GPU's resource."""
     is_cordoned: bool
     """They name a cordoned node."""
-    else_lacking: str
-    """A reason besides GPUs, labels, taints and cordoned nodes, such as `Insufficient memory`; empty: none."""
+    else_lacking: tuple[str, ...]
+    """Reasons besides GPUs, labels, taints and cordoned nodes, such as `Insufficient memory`."""
     taints: str
     """Advice about taints."""
 

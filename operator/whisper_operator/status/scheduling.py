@@ -19,6 +19,7 @@ from whisper_operator.status.gpu_advice import device_advice, gpu_advice
 from whisper_operator.status.gpu_holder import holder_advice, is_full
 from whisper_operator.status.gpu_nodes import Said, seen
 from whisper_operator.status.issue import Issue, command, joined, quoted
+from whisper_operator.status.lacking import NO_LABELS, else_lacking, lacks_resources, ways_out
 from whisper_operator.status.node_match import BEING_REMOVED, NOT_READY
 from whisper_operator.status.pods import subject
 
@@ -26,16 +27,11 @@ TYPE = "Scheduled"
 DECIDES_WITHIN_S = 10.0
 
 _PREEMPTION = re.compile(r",? (?:no new claims to deallocate,? )?preemption:")
-_NO_LABELS = "didn't match Pod's node affinity/selector"
 _NO_NODES = "no nodes available to schedule pods"
 _TAINT = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^}:]*)[^}]*\})?")
 _CORDONED = re.compile(r"node\(s\) were unschedulable|untolerated taint \{node\.kubernetes\.io/unschedulable\b")
-_COUNT = re.compile(r"^\d+ ")
-_OF_NODES = re.compile(rf"Insufficient [^ ]*/|{re.escape(_NO_LABELS)}|untolerated taint|were unschedulable")
-_LACKING = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)|Too many pods")
 _CLAIM_GONE = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
 _VOLUME_GONE = re.compile(r"bound to non-existent persistentvolume|bound to non-existent pv")
-_VOLUME_ELSEWHERE = "had volume node affinity conflict"
 _CLAIM_UNBOUND = ("unbound immediate PersistentVolumeClaims", "didn't find available persistent volumes to bind")
 _USUAL_TAINTS = ("node-role.kubernetes.io/", *NOT_READY, *BEING_REMOVED)
 _SEE_LABELS = command("kubectl get nodes --show-labels")
@@ -116,26 +112,19 @@ def _asked(view: EndpointView, pod: Document) -> AskedNode | None:
 def _reason(words: str, asked: AskedNode | None) -> str:
     """The reason for the scheduler's message: the pod's own volumes before what nodes lack."""
     resource = asked.resource if asked else ""
-    no_such_node = _NO_LABELS in words or _NO_NODES in words
+    no_such_node = NO_LABELS in words or _NO_NODES in words
     signs = (
         (reasons.CLAIM_MISSING, bool(_CLAIM_GONE.search(words))),
         (reasons.CLAIM_LOST, bool(_VOLUME_GONE.search(words))),
         (reasons.CLAIM_PENDING, any(sign in words for sign in _CLAIM_UNBOUND)),
         (reasons.INSUFFICIENT_GPU, asked is not None and is_full(asked, words)),
         (reasons.INSUFFICIENT_GPU, asked is not None and bool(device_advice(asked, words))),
-        (reasons.INSUFFICIENT_RESOURCES, bool(_LACKING.search(words))),
+        (reasons.INSUFFICIENT_RESOURCES, lacks_resources(words)),
         (reasons.UNSCHEDULABLE, bool(_foreign_taints(words))),
         (reasons.NO_MATCHING_NODE, no_such_node and not (asked and resource and not asked.own_fields)),
         (reasons.INSUFFICIENT_GPU, bool(resource) and (no_such_node or bool(_CORDONED.search(words)))),
     )
     return next((reason for reason, holds in signs if holds), reasons.UNSCHEDULABLE)
-
-
-def _else_lacking(words: str) -> str:
-    """What else than GPUs, labels, taints and cordoned nodes the scheduler names; empty: nothing."""
-    _, _, reasons_of_nodes = words.rstrip(". ").partition("nodes are available: ")
-    found = (_COUNT.sub("", each) for each in reasons_of_nodes.split(", "))
-    return next((each for each in found if each and not _OF_NODES.search(each)), "")
 
 
 def _foreign_taints(words: str) -> list[str]:
@@ -157,7 +146,7 @@ def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
     if reason == reasons.NO_MATCHING_NODE:
         return joined(_label_advice(asked, words), cordoned, taints)
     if reason == reasons.INSUFFICIENT_RESOURCES:
-        return joined("Lower pod.resources.requests, or add a node.", cordoned, taints)
+        return joined(ways_out(else_lacking(words, asked.resource if asked else "")), cordoned, taints)
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
         return f"See {command(f'kubectl describe pvc -n {view.namespace}')}."
     return _other_advice(words, cordoned, taints)
@@ -167,7 +156,7 @@ def _said(asked: AskedNode, words: str) -> Said:
     return Said(
         is_insufficient=is_full(asked, words),
         is_cordoned=bool(_CORDONED.search(words)),
-        else_lacking=_else_lacking(words),
+        else_lacking=else_lacking(words, asked.resource),
         taints=_taint_advice(words),
     )
 
@@ -177,12 +166,9 @@ def _cordon_advice(words: str) -> str:
 
 
 def _other_advice(words: str, cordoned: str, taints: str) -> str:
-    if _VOLUME_ELSEWHERE in words:
-        return joined(
-            "The cache's volume is on another node or in another zone: several pods need accessModes [ReadWriteMany], or replicas 1.",
-            cordoned,
-            taints,
-        )
+    ways = ways_out(else_lacking(words, ""))
+    if ways:
+        return joined(ways, cordoned, taints)
     if cordoned or _TAINT.search(words):
         unnamed = "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
         return joined(cordoned, taints or ("" if cordoned else unnamed))
