@@ -15,6 +15,7 @@ from operator_kit.endpoints import parsed_endpoint
 from operator_kit.judgements import judged, message, short, snapshot_of
 from whisper_operator.manifests import make_children
 from whisper_operator.reconcile.cached_reader import node_offer
+from whisper_operator.reconcile.kept_fields import kept_fields
 from whisper_operator.snapshot import NodeOffer
 from whisper_operator.status.node_match import is_selected, untolerated_taints
 
@@ -67,7 +68,7 @@ def advice(
     words = said(template, offers, spec["gpu"].get("resourceName", GPU))
     pod = live_pods.unscheduled(words) | {"spec": template}
     with_devices = tuple(each for each in offers if each.extended) if known else None
-    status = judged(spec, snapshot_of(live.deployment(), pods=[pod], nodes=with_devices))
+    status = judged(spec, snapshot_of(live.deployment(), pods=[kept_fields(pod)], nodes=with_devices))
     assert short(status)["Scheduled"] == f"False {reason}"
     _, _, way_out = message(status, "Scheduled").partition(words[-20:])
     return way_out.strip()
@@ -247,7 +248,7 @@ def test_pod_waits_for_an_ending_one_only_if_that_one_has_a_gpu_for_it(
     pod = live_pods.unscheduled(said(pending(spec), offers, GPU)) | {"spec": pending(spec)}
     leaving = live_pods.pod("a", terminating=True) | {"spec": {**pending(ending), "nodeName": on}}
     known = None if nodes is None else tuple(each for each in offers if each.extended)
-    status = judged(spec, snapshot_of(live.deployment(), pods=[leaving, pod], nodes=known))
+    status = judged(spec, snapshot_of(live.deployment(), pods=[kept_fields(leaving), kept_fields(pod)], nodes=known))
     assert (ENDS in message(status, "Scheduled")) == is_free_soon
     assert short(status)["Progressing"].startswith("True") == is_free_soon
 
@@ -261,7 +262,7 @@ def test_claimed_device_is_free_soon_only_if_the_ending_pod_has_the_same_claim(e
     pod, leaving = (
         {**one, "spec": {**one["spec"], **pending(each)}} for one, each in zip(made, (BY_DEVICE, ending), strict=True)
     )
-    status = judged(BY_DEVICE, snapshot_of(live.deployment(), pods=[leaving, pod]))
+    status = judged(BY_DEVICE, snapshot_of(live.deployment(), pods=[kept_fields(leaving), kept_fields(pod)]))
     assert (ENDS in message(status, "Scheduled")) == (ending is BY_DEVICE)
     assert short(status)["Progressing"].startswith("True") == (ending is BY_DEVICE)
 
