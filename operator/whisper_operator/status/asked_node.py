@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from whisper_operator.errors import SpecError
-from whisper_operator.gpus import needed_capability, node_selector_terms, platform_of_image
+from whisper_operator.gpus import (
+    is_left_open,
+    needed_capability,
+    node_selector_terms,
+    platform_of_image,
+    terms_by_capability,
+)
 from whisper_operator.resource.choices import GpuClass
 from whisper_operator.resource.fields import Document
 from whisper_operator.resource.spec import Gpu, Spec
@@ -77,12 +82,15 @@ class AskedNode:
         return all(node.labels.get(key, value) == value for key, value in self.platform.items())
 
     def nodes_for(self, gpu: Gpu, nodes: Iterable[NodeOffer]) -> list[NodeOffer]:
-        """Nodes with labels that show a GPU that `gpu`, in place of the spec's, and the engine allow."""
-        try:
-            terms = node_selector_terms(gpu, self.spec.engine)
-        except SpecError:  # Valid says so; the pod has an earlier spec
-            return []
+        """Nodes with labels that show a GPU that `gpu`, in place of the spec's, and the engine allow. Raises SpecError."""
+        terms = node_selector_terms(gpu, self.spec.engine)
         return [node for node in nodes if not terms or fits_one_of(terms, node)]
+
+    def nodes_left_open(self, nodes: Iterable[NodeOffer]) -> list[NodeOffer]:
+        """Nodes without the labels that would show whether `gpu` and the engine allow their GPU. Raises SpecError."""
+        gpu, engine = self.spec.gpu, self.spec.engine
+        terms = terms_by_capability(gpu, engine)
+        return [node for node in nodes if is_left_open(node.labels, terms, gpu, engine)]
 
     def missed_label(self, node: NodeOffer) -> tuple[str, str, str] | None:
         """The field, key and value of a label that the node has not."""

@@ -10,7 +10,8 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
-from whisper_operator.gpus import label_command, shows_its_gpu
+from whisper_operator.errors import SpecError
+from whisper_operator.gpus import MAJOR, has_unknown_name, label_command, lacking_labels
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import NodeOffer
 from whisper_operator.status.accessors import get_str
@@ -39,8 +40,13 @@ class Said:
 
 def seen(nodes: Sequence[NodeOffer] | None, asked: AskedNode, said: Said) -> str:
     """What the nodes show; empty if they show nothing, or were not read."""
-    if nodes is None:
+    try:
+        return _seen(nodes, asked, said) if nodes is not None else ""
+    except SpecError:  # no GPU can match: the condition Valid says so, and the pod has an earlier spec
         return ""
+
+
+def _seen(nodes: Sequence[NodeOffer], asked: AskedNode, said: Said) -> str:
     offering = [node for node in nodes if node.extended.get(asked.resource)]
     selected = [node for node in offering if is_selected(asked.pod, node)]
     if not offering:
@@ -82,7 +88,7 @@ def _none_selected(asked: AskedNode, offering: Sequence[NodeOffer], nodes: Seque
     fitting = asked.nodes_for(asked.spec.gpu, of_platform)
     others = _without(fitting, of_platform)
     shared = asked.nodes_for(dataclasses.replace(asked.spec.gpu, shared=True), others)
-    unnamed = [node for node in _without(shared, others) if not shows_its_gpu(node.labels)]
+    unnamed = asked.nodes_left_open(_without(shared, others))
     ways = itertools.chain(
         (_shared(node, asked) for node in shared if asked.has_own_labels(node)),
         (_unnamed(node, asked) for node in unnamed if asked.has_own_labels(node)),
@@ -105,10 +111,18 @@ def _shared(node: NodeOffer, asked: AskedNode) -> str:
 
 
 def _unnamed(node: NodeOffer, asked: AskedNode) -> str:
-    label = command(label_command(node.name, asked.spec.gpu, asked.spec.engine))
+    gpu, engine = asked.spec.gpu, asked.spec.engine
+    label = command(label_command(node.name, node.labels, gpu, engine))
+    lacking = lacking_labels(node.labels, gpu, engine)
+    if MAJOR in node.labels:
+        start = f"Node {node.name} has no label {' and '.join(lacking)}."
+    elif has_unknown_name(node.labels):
+        start = f"No label that the operator knows says which GPU node {node.name} has."
+    else:
+        start = f"No label says which GPU node {node.name} has."
     return (
-        f"No label says which GPU node {node.name} has. If {asked.gpu} is meant to take it, install GPU feature discovery, or"
-        f" label it: {label}, with what `nvidia-smi --query-gpu=compute_cap,memory.total --format=csv` says there."
+        f"{start} If {asked.gpu} is meant to take it, install GPU feature discovery, or label it: {label}, with what"
+        " `nvidia-smi --query-gpu=compute_cap,memory.total --format=csv` says there."
     )
 
 
