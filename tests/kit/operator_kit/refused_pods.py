@@ -58,15 +58,24 @@ def advice(
     defaults: dict[str, Any] | None = None,
     reason: str = "InsufficientGPU",
 ) -> str:
+    """The way out that the condition Scheduled names; `known`: the operator may read nodes."""
     offers = [each if isinstance(each, NodeOffer) else node_offer(each.document()) for each in specs]
+    scheduled, way_out = status_of_refused(spec, *offers, known=known, defaults=defaults)
+    assert scheduled == f"False {reason}"
+    return way_out
+
+
+def status_of_refused(
+    spec: dict[str, Any], *offers: NodeOffer, known: bool = True, defaults: dict[str, Any] | None = None
+) -> tuple[str, str]:
+    """The condition Scheduled as `False Reason`, and the way out."""
     template = pending(spec, defaults)
-    words = said(template, offers, spec["gpu"].get("resourceName", GPU))
+    words = said(template, list(offers), spec["gpu"].get("resourceName", GPU))
     pod = live_pods.unscheduled(words) | {"spec": template}
     with_devices = tuple(each for each in offers if each.extended) if known else None
     status = judged(spec, snapshot_of(live.deployment(), pods=[kept_fields(pod)], nodes=with_devices))
-    assert short(status)["Scheduled"] == f"False {reason}"
     _, _, way_out = message(status, "Scheduled").partition(words[-20:])
-    return way_out.strip()
+    return short(status)["Scheduled"], way_out.strip()
 
 
 def labelled(spec: NodeSpec, **labels: str) -> NodeSpec:
