@@ -17,7 +17,7 @@ def tainted(*taints: tuple[str, str], effect: str = "NoSchedule") -> NodeOffer:
 
 
 REMOVED = "but is being removed (taint {}): add one, and the pod goes there by itself."
-UNREADY = "but is not ready: its taint {} keeps pods away until that is over (`kubectl describe node t4-0`). Then the pod goes there by itself."
+UNREADY = "but is not ready: its taint {} keeps pods away until that is over (`kubectl describe node t4-0`). Then the pod can go there."
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def _tainted(selected: Sequence[NodeOffer], asked: AskedNode) -> str:
         if any(key.startswith(BEING_REMOVED) for key in of_node):
             return f"{start} is being removed (taint {of_node[0]}): {ADD_ONE}."
         see = command(f"kubectl describe node {node.name}")
-        return f"{start} is not ready: its taint {of_node[0]} keeps pods away until that is over ({see}). Then the pod goes there by itself."
+        return f"{start} is not ready: its taint {of_node[0]} keeps pods away until that is over ({see}). Then the pod can go there."
     return ""
 
 
