@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
@@ -149,13 +148,9 @@ def _rule_rows() -> Iterator[tuple[str, str]]:
 
 
 def _variable_rows() -> Iterator[tuple[str, str]]:
-    for name, field in RESERVED_ENV.items():
-        yield (
-            f"`{name}`",
-            re.sub(r"[a-z]+(\.[a-zA-Z]+)*(?=$| or )", r"`\g<0>`", field)
-            if field
-            else "– (the pods are laid out by it)",
-        )
+    for name, fields in RESERVED_ENV.items():
+        instead = " or ".join(f"`{field}`" for field in fields.split(" or ")) if fields else ""
+        yield f"`{name}`", instead or "– (the pods are laid out by it)"
 
 
 def _column_rows() -> Iterator[tuple[str, str]]:

@@ -134,8 +134,8 @@ ROWS: dict[str, Row] = {
 }
 
 
-def spec_of(row: Row) -> Document:
-    return merged({"gpu": row.gpu}, row.more)
+def spec_of(name: str) -> Document:
+    return merged({"gpu": ROWS[name].gpu}, merged(ROWS[name].more, {"pod": {"nodeSelector": {ROW: name}}}))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def pods(cluster: Cluster) -> Iterator[dict[str, list[Document]]]:
     simulated = Nodes(cluster)
     simulated.only(*(labelled(one, name) for name, row in ROWS.items() for one in row.nodes))
     with fresh_namespace(cluster) as namespace:
-        cluster.apply(*(child for name, row in ROWS.items() for child in children(name, row, namespace)))
+        cluster.apply(*(child for name in ROWS for child in children(name, namespace)))
 
         def decided() -> dict[str, list[Document]] | None:
             found = {name: cluster.find("pods", namespace, selector_text(name)) for name in ROWS}
@@ -164,9 +164,8 @@ def labelled(one: NodeSpec, row: str) -> NodeSpec:
     return NodeSpec(one.name, one.gpus, labels, one.taint, memory=one.memory, resources=one.resources)
 
 
-def children(name: str, row: Row, namespace: str) -> list[Document]:
-    spec = merged(spec_of(row), {"pod": {"nodeSelector": {ROW: name}}})
-    endpoint = parsed_endpoint(spec, name=name, namespace=namespace)
+def children(name: str, namespace: str) -> list[Document]:
+    endpoint = parsed_endpoint(spec_of(name), name=name, namespace=namespace)
     made = make_children(endpoint, operator_settings(), served_kinds=frozenset(), ingress_controller="")
     chosen = [child for child in made if child["kind"] in ("Deployment", "ServiceAccount")]
     for child in chosen:
@@ -190,7 +189,7 @@ def test_pod_is_placed_where_the_server_runs_or_the_status_says_why_not(
     if waiting:
         offers = tuple(node_offer(one) for one in cluster.find("nodes", None, f"{ROW}={name}"))
         snapshot = snapshot_of(pods=pods[name], nodes=tuple(one for one in offers if one.extended))
-        status, _, message = by_type(judged(spec_of(row), snapshot))["Scheduled"]
+        status, _, message = by_type(judged(spec_of(name), snapshot))["Scheduled"]
         assert status == "False"
         assert row.says in message
         assert ("is taken" in message) is (name == "taken")

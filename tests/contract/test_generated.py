@@ -66,6 +66,14 @@ def test_reserved_variables_have_a_field_or_a_reason() -> None:
     assert with_field - served == {"VLLM_DTYPE", "AWS_ENDPOINT_URL_S3"}  # other names of DTYPE and AWS_ENDPOINT_URL
 
 
+def test_the_page_quotes_every_field_to_write_instead_of_a_variable() -> None:
+    table = PAGE.split("<!-- variables:")[1].split("<!-- end -->")[0]
+    cells = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (.*) \|$", table, re.MULTILINE))
+    assert set(cells) == set(RESERVED_ENV)
+    for name, fields in RESERVED_ENV.items():
+        assert cells[name].startswith("–") if not fields else cells[name] == f"`{fields.replace(' or ', '` or `')}`"
+
+
 def test_the_page_names_every_example() -> None:
     named = set(re.findall(r"\]\(examples/(.*?)\)", PAGE))
     assert named == {path.name for path in EXAMPLES} != set()

@@ -7,64 +7,17 @@ from typing import Any
 
 import pytest
 
-from cluster_kit.simulated_nodes import BY_NAME, GPU, NodeSpec, discovered
-from operator_kit import live_objects as live
-from operator_kit import live_pods
-from operator_kit.chosen import operator_settings
-from operator_kit.endpoints import parsed_endpoint
-from operator_kit.judgements import judged, message, short, snapshot_of
-from whisper_operator.manifests import make_children
+from cluster_kit.simulated_nodes import BY_NAME, NodeSpec, discovered
+from operator_kit.refused_pods import AUTO, CPU, PLAIN, T4, TAKEN, advice
 from whisper_operator.reconcile.cached_reader import node_offer
-from whisper_operator.snapshot import NodeOffer
-from whisper_operator.status.node_match import is_selected, untolerated_taint
 
-T4 = {"gpu": {"class": "t4"}}
-AUTO = {"gpu": {"class": "auto"}}
 MIG = {"nvidia.com/mig-1g.10gb": "7"}
 SHARED = {"nvidia.com/gpu.shared": "4"}
-LACKS = "node(s) didn't match Pod's node affinity/selector"
-
-
-def pending(spec: dict[str, Any]) -> dict[str, Any]:
-    """A pod of the endpoint as the operator makes it, without a node."""
-    made = make_children(parsed_endpoint(spec), operator_settings(), served_kinds=frozenset(), ingress_controller="")
-    (deployment,) = [child for child in made if child["kind"] == "Deployment"]
-    template: dict[str, Any] = deployment["spec"]["template"]["spec"]
-    return template
-
-
-def said(pod: dict[str, Any], nodes: list[NodeOffer], resource: str) -> str:
-    """The scheduler's words: for each node the first filter that it fails."""
-    counts: dict[str, int] = {}
-    for node in nodes:
-        words = f"Insufficient {resource}"
-        if node.is_cordoned:
-            words = "node(s) were unschedulable"
-        elif untolerated_taint({"spec": pod}, node):
-            words = "node(s) had untolerated taint(s)"
-        elif not is_selected({"spec": pod}, node):
-            words = LACKS
-        counts[words] = counts.get(words, 0) + 1
-    return f"0/{len(nodes)} nodes are available: {', '.join(f'{n} {words}' for words, n in counts.items())}."
-
-
-def advice(spec: dict[str, Any], *specs: NodeSpec | NodeOffer, known: bool = True) -> str:
-    offers = [each if isinstance(each, NodeOffer) else node_offer(each.document()) for each in specs]
-    gpu = spec["gpu"]
-    words = said(pending(spec), offers, gpu.get("resourceName", GPU))
-    pod = live_pods.unscheduled(words)
-    pod["spec"] = pending(spec)
-    with_devices = tuple(each for each in offers if each.extended) if known else None
-    status = judged(spec, snapshot_of(live.deployment(), pods=[pod], nodes=with_devices))
-    assert short(status)["Scheduled"] == "False InsufficientGPU"
-    _, _, way_out = message(status, "Scheduled").partition(words[-20:])
-    return way_out.strip()
-
-
-CPU = BY_NAME["cpu"]
-PLAIN = NodeSpec("plain", 2)
-"""A device plugin, and no label that names the GPU."""
-TAKEN = "is taken"
+CARD = {"nvidia.com/hostdev": "8"}
+"""A network card."""
+SLICED_A100 = NodeSpec(
+    "a100-sliced", 0, {**BY_NAME["a100"].labels, "nvidia.com/mig-1g.10gb.memory": "9728"}, resources=MIG
+)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +25,21 @@ TAKEN = "is taken"
     [
         (AUTO, [CPU], "No node has nvidia.com/gpu (`kubectl get nodes -o custom-columns="),
         (T4, [CPU], "No node has nvidia.com/gpu (`kubectl get nodes -o custom-columns="),
-        (AUTO, [CPU, NodeSpec("mig", 0, resources=MIG)], "nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb"),
+        (AUTO, [CPU, NodeSpec("mig", 0, resources=MIG)], "nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        (T4, [CPU, NodeSpec("mig", 0, resources=MIG)], "No node has nvidia.com/gpu. Nodes have 7 nvidia.com/mig-1g.10gb, but none with labels that show a GPU that gpu.class t4 allows: add a node with one."),
+        ({"gpu": {"class": "ada"}}, [SLICED_A100], "but none with labels that show a GPU that gpu.class ada allows"),
+        ({"gpu": {"class": "ada"}}, [NodeSpec("odd", 0, BY_NAME["l4"].labels, resources=MIG)], "but none with labels that show a GPU that gpu.class ada allows"),
+        ({"gpu": {"class": "hopper"}}, [SLICED_A100], "but none with labels that show a GPU that gpu.class hopper allows"),
+        ({"gpu": {"class": "ampere"}}, [SLICED_A100], "nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        ({"gpu": {"class": "ampere", "minMemoryGiB": 10}}, [SLICED_A100], "write gpu.resourceName: nvidia.com/mig-1g.10gb"),
+        ({"gpu": {"class": "auto", "minMemoryGiB": 40}}, [SLICED_A100], "but none with labels that show a GPU that gpu.class auto with gpu.minMemoryGiB 40 allows"),
+        ({"gpu": {"class": "hopper", "resourceName": "nvidia.com/mig-1g.20gb"}}, [BY_NAME["t4-0"]], "No node has nvidia.com/mig-1g.20gb. Nodes have 1 nvidia.com/gpu, but none with labels that"),
+        ({"gpu": {"class": "hopper", "resourceName": "nvidia.com/mig-1g.20gb"}}, [BY_NAME["t4-0"], BY_NAME["h100"]], "but nodes have 2 nvidia.com/gpu: write gpu.resourceName: nvidia.com/gpu, or"),
+        ({"gpu": {"class": "ampere"}}, [BY_NAME["t4-0"], SLICED_A100], "with nvidia.com/gpu, but none that gpu.class ampere allows; nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        (AUTO, [NodeSpec("card", 0, resources=CARD)], "No node has nvidia.com/gpu (`kubectl get nodes"),
+        (AUTO, [NodeSpec("both", 0, resources={**CARD, **MIG})], "nodes have 7 nvidia.com/mig-1g.10gb: write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        (AUTO, [NodeSpec("many", 0, resources={**SHARED, **MIG})], "write gpu.resourceName: nvidia.com/mig-1g.10gb, or"),
+        ({"gpu": {"class": "auto"}, "pod": {"nodeSelector": {"kubernetes.io/arch": "arm64"}}}, [NodeSpec("amd", 0, resources=MIG)], "but none with labels that show a GPU that gpu.class auto, with pod.nodeSelector, allows"),
         (AUTO, [CPU, NodeSpec("shared", 0, resources=SHARED)], "write gpu.resourceName: nvidia.com/gpu.shared and gpu.shared: true"),
         (AUTO, [CPU, BY_NAME["t4-shared"]], "node t4-shared are shared or slices (MIG): write gpu.shared: true and engine.gpuMemoryUtilization"),
         (T4, [CPU, BY_NAME["t4-shared"]], "node t4-shared are shared or slices (MIG): write gpu.shared: true and engine.gpuMemoryUtilization"),
@@ -98,34 +65,12 @@ TAKEN = "is taken"
     ],
 )  # fmt: skip
 def test_each_cause_has_its_own_way_out(spec: dict[str, Any], nodes: list[NodeSpec], expected: str) -> None:
-    found = advice(spec, *nodes)
+    reason = "NoMatchingNode" if "pod" in spec else "InsufficientGPU"
+    found = advice(spec, *nodes, reason=reason)
     assert expected in found
+    assert ("hostdev" in found) == ("hostdev" in expected)
+    assert ("write gpu.resourceName" in found) == ("write gpu.resourceName" in expected)
     assert (TAKEN in found) == (TAKEN in expected)
-
-
-def tainted(key: str, value: str) -> NodeOffer:
-    taint = {"key": key, "value": value, "effect": "NoSchedule"}
-    return dataclasses.replace(node_offer(BY_NAME["t4-0"].document()), taints=(taint,))
-
-
-def test_taint_that_keeps_the_pod_away_is_named() -> None:
-    found = advice(T4, tainted("team", "vision"), CPU)
-    assert found == (
-        "Node t4-0 has nvidia.com/gpu, and its taint team=vision keeps pods away: name it in pod.tolerations, or add a node."
-    )
-
-
-def test_usual_taints_of_gpu_nodes_are_tolerated() -> None:
-    for taint in (("nvidia.com/gpu", "present"), ("nvidia.com/gpu", "true"), ("sku", "gpu")):
-        assert TAKEN in advice(T4, tainted(*taint))
-
-
-def test_label_command_makes_the_node_match() -> None:
-    for spec in (T4, {"gpu": {"class": "auto", "minMemoryGiB": 24}}, {"gpu": {"class": "hopper"}}):
-        found = advice(spec, PLAIN)
-        _, _, command = found.partition("`kubectl label node plain ")
-        labels = dict(each.split("=") for each in command.partition("`")[0].split())
-        assert TAKEN in advice(spec, dataclasses.replace(PLAIN, labels=labels))
 
 
 def test_cordoned_node_is_not_called_taken() -> None:
@@ -139,14 +84,3 @@ def test_cordoned_node_is_not_called_taken() -> None:
 def test_nothing_is_called_taken_where_nodes_may_not_be_read(spec: dict[str, Any]) -> None:
     for node in (CPU, PLAIN, BY_NAME["t4-0"], BY_NAME["t4-shared"]):
         assert TAKEN not in advice(spec, node, known=False)
-
-
-def test_nothing_is_called_taken_where_a_node_lacks_something_else() -> None:
-    """The node with the GPU lacks memory; that with the name of the resource in its reason has no GPU at all."""
-    offers = [node_offer(each.document()) for each in (BY_NAME["t4-0"], CPU)]
-    pod = live_pods.unscheduled("0/2 nodes are available: 1 Insufficient memory, 1 Insufficient nvidia.com/gpu.")
-    pod["spec"] = pending(AUTO)
-    status = judged(AUTO, snapshot_of(live.deployment(), pods=[pod], nodes=(offers[0],)))
-    found = message(status, "Scheduled")
-    assert TAKEN not in found
-    assert "and all else that the pod needs (Insufficient memory): lower pod.resources.requests" in found

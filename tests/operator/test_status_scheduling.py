@@ -77,6 +77,15 @@ def test_full_nodes_are_limited_to_the_selector() -> None:
     )
 
 
+def test_preference_is_not_called_a_reason() -> None:
+    wish = {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}}
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}}
+    assert told(GPU | {"pod": {"affinity": affinity}}, LABELS) == (
+        "InsufficientGPU",
+        "No node shows a GPU that gpu.class t4 allows: add one, and the pod goes there by itself, or change gpu.class.",
+    )
+
+
 @pytest.mark.parametrize("more", [LABELS, FULL, "1 Insufficient memory"])
 def test_foreign_taint_is_named(more: str) -> None:
     taint = "1 node(s) had untolerated taint {foo: bar}"
@@ -85,12 +94,28 @@ def test_foreign_taint_is_named(more: str) -> None:
     )
 
 
-def test_taint_of_kubernetes_gives_no_advice() -> None:
-    taint = "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }"
-    assert "taint" not in told(GPU, FULL, taint)[1]
+@pytest.mark.parametrize(
+    "taint",
+    ["node-role.kubernetes.io/control-plane: ", "ToBeDeletedByClusterAutoscaler: 17", "karpenter.sh/disrupted: "],
+)
+def test_taint_of_a_controller_gives_no_advice(taint: str) -> None:
+    assert "taint" not in told(GPU, FULL, f"1 node(s) had untolerated taint {{{taint}}}")[1]
 
 
-def test_volume_of_one_node_is_named_where_pods_need_it_elsewhere() -> None:
-    reason, advice = told(CPU, "2 node(s) had volume node affinity conflict")
-    assert reason == "Unschedulable"
-    assert "several pods need accessModes [ReadWriteMany], or replicas 1" in advice
+@pytest.mark.parametrize(
+    ("lacking", "reason", "way"),
+    [
+        (["2 node(s) had volume node affinity conflict"], "Unschedulable", "several pods need accessModes [ReadWriteMany], or replicas 1"),
+        (["1 Insufficient memory", "1 node(s) had volume node affinity conflict"], "InsufficientResources", "several pods need accessModes [ReadWriteMany], or replicas 1"),
+        (["2 Too many pods"], "InsufficientResources", "A node has as many pods as it takes: add a node."),
+        (["2 Insufficient example.com/fpga"], "Unschedulable", "Lower pod.resources.requests, or add a node."),
+        (["2 node(s) didn't match pod topology spread constraints"], "Unschedulable", "Check pod.topologySpreadConstraints"),
+        (["2 node(s) didn't match pod anti-affinity rules"], "Unschedulable", "check pod.affinity"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("spec", [CPU, GPU])
+def test_what_nodes_lack_has_its_way_out(spec: dict[str, Any], lacking: list[str], reason: str, way: str) -> None:
+    found, advice = told(spec, *lacking)
+    assert found == reason
+    assert way in advice
+    assert ("pod.resources" in advice) == any("Insufficient" in each for each in lacking)

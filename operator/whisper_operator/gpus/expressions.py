@@ -1,7 +1,8 @@
-"""Expressions of node selector terms, and the keys of the labels that they compare. Data and constructors only."""
+"""Expressions of node selector terms, and the keys of the labels that they compare. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Expression = dict[str, Any]
@@ -45,3 +46,28 @@ def exists(key: str) -> Expression:
 
 def absent(key: str) -> Expression:
     return {"key": key, "operator": "DoesNotExist"}
+
+
+def holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """By the scheduler's rules."""
+    value = labels.get(expression.get("key", ""))
+    values: Sequence[str] = expression.get("values") or ()
+    match str(expression.get("operator")):
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists" | "DoesNotExist" as operator:
+            return (value is not None) == (operator == "Exists")
+        case operator:
+            number, bound = _number(value), _number(values[0] if values else None)
+            if number is None or bound is None:
+                return False
+            return number > bound if operator == "Gt" else number < bound
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None

@@ -31,7 +31,6 @@ from whisper_operator.gpus.expressions import (
     not_in,
 )
 from whisper_operator.gpus.product_labels import (
-    NAMING_KEYS,
     by_product,
     is_mig,
     not_sold_as,
@@ -111,20 +110,6 @@ def without_gpu() -> list[Expression]:
     return [*gpus, *aws, not_in(INSTANCE_TYPE, *(name for product in PRODUCTS for name in product.instance_types))]
 
 
-def shows_its_gpu(labels: Mapping[str, str]) -> bool:
-    """Whether a label of a node says which GPU it has."""
-    types = {name for product in PRODUCTS for name in product.instance_types}
-    return MAJOR in labels or any(key in labels for key in NAMING_KEYS) or labels.get(INSTANCE_TYPE) in types
-
-
-def label_command(node: str, gpu: Gpu, engine: Engine) -> str:
-    """The command that labels a node so that the terms match it, with the least that they ask for."""
-    major, minor = max(needed_capability(engine).lowest, LOWEST.get(gpu.class_, (0, 0)))
-    memory = least_reported_mib(gpu.min_memory_gib) if gpu.min_memory_gib else 0
-    labels = [f"{MAJOR}={major}", f"{MINOR}={minor}", *([f"{_memory_key(gpu)}={memory}"] if memory else [])]
-    return " ".join(["kubectl label node", node, *labels])
-
-
 def _check_memory(gpu: Gpu) -> None:
     largest = MAX_MEMORY_GIB.get(gpu.class_)
     if largest is not None and gpu.min_memory_gib is not None and gpu.min_memory_gib > largest:
@@ -138,11 +123,11 @@ def _check_memory(gpu: Gpu) -> None:
 def _by_gfd(gpu: Gpu, capability: Sequence[Expression]) -> list[Expression]:
     expressions = list(capability)
     if gpu.min_memory_gib is not None:
-        expressions.append(greater(_memory_key(gpu), least_reported_mib(gpu.min_memory_gib) - 1))
+        expressions.append(greater(memory_key(gpu), least_reported_mib(gpu.min_memory_gib) - 1))
     return expressions if gpu.shared else [*expressions, *_whole_by_gfd(gpu), *whole_by_instance_type()]
 
 
-def _memory_key(gpu: Gpu) -> str:
+def memory_key(gpu: Gpu) -> str:
     """MIG devices with their own resource name have their own labels."""
     return f"{gpu.resource_name}.memory" if is_mig(gpu) else MEMORY
 

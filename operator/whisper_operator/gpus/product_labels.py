@@ -6,7 +6,7 @@ Sharing and MIG append to that name, so only whole GPUs match it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from whisper_operator.gpus.expressions import (
     ACCELERATOR,
@@ -37,7 +37,7 @@ def by_product(gpu: Gpu, needed_range: CapabilityRange) -> Iterator[list[Express
     """One list per family of labels. Empty: the family has no such product."""
     if is_mig(gpu) and gpu.min_memory_gib is not None:
         return  # the table has whole GPUs only
-    wanted = [product for product in PRODUCTS if _is_wanted(product, gpu, needed_range)]
+    wanted = [product for product in PRODUCTS if is_wanted(product, gpu, needed_range)]
     yield _by_name(wanted, gpu)
     yield _by_gke(wanted, gpu)
     for domain in AWS:
@@ -78,10 +78,29 @@ def is_mig(gpu: Gpu) -> bool:
     return "/mig-" in gpu.resource_name
 
 
-def _is_wanted(product: Product, gpu: Gpu, needed_range: CapabilityRange) -> bool:
+def is_wanted(product: Product, gpu: Gpu, needed_range: CapabilityRange) -> bool:
     fits = gpu.class_ in (GpuClass.AUTO, product.gpu_class) and needed_range.holds(product.capability)
     is_large_enough = product.memory_mib >= least_reported_mib(gpu.min_memory_gib or 0)
     return fits and is_large_enough and (gpu.shared or not product.part)
+
+
+def named(labels: Mapping[str, str]) -> list[Product]:
+    """The products of the table that a label names; several where it stands for more than one."""
+    name = labels.get(PRODUCT, "").removesuffix(SHARED_SUFFIX)
+    return [
+        each
+        for each in PRODUCTS
+        if name in each.gfd
+        or labels.get(GKE) in each.gke
+        or labels.get(ACCELERATOR) in each.accelerators
+        or labels.get(INSTANCE_TYPE) in each.instance_types
+        or any(_is_named_by_aws(domain, labels, each) for domain in AWS)
+    ]
+
+
+def _is_named_by_aws(domain: str, labels: Mapping[str, str], product: Product) -> bool:
+    memory = labels.get(f"{domain}/instance-gpu-memory", str(product.aws_memory_mib))
+    return labels.get(f"{domain}/instance-gpu-name") == product.aws != "" and memory == str(product.aws_memory_mib)
 
 
 def _by_name(wanted: Sequence[Product], gpu: Gpu) -> list[Expression]:

@@ -1,4 +1,4 @@
-"""The GPUs that clouds sell, with the labels of their nodes in each cloud. Data only; `products` says what a row holds.
+"""The GPUs that clouds and dealers sell, with the labels of their nodes in each cloud. Data only; `products` says what a row holds.
 
 `Standard_…` are Azure's machines, `VM.GPU…` and `BM.GPU…` are shapes of Oracle's cloud.
 """
@@ -212,4 +212,16 @@ PRODUCTS: tuple[Product, ...] = (
         aws_memory_mib=275_040,
         instance_types=("p6-b300.48xlarge", "BM.GPU.B300.8"),
     ),
+    # GPUs of own machines, by NVIDIA's table of compute capabilities. Memory is that with ECC, where it can be on.
+    Product(capability=(8, 0), memory_mib=24_258, gfd=("NVIDIA-A30",)),
+    Product(capability=(8, 0), memory_mib=81_920, gfd=("NVIDIA-A800-SXM4-80GB", "NVIDIA-A800-80GB-PCIe")),
+    Product(capability=(8, 6), memory_mib=15_356, gfd=("NVIDIA-A2", "NVIDIA-A16")),
+    Product(capability=(8, 6), memory_mib=15_352, gfd=("NVIDIA-RTX-A4000",)),
+    Product(capability=(8, 6), memory_mib=23_028, gfd=("NVIDIA-RTX-A5000",)),
+    Product(capability=(8, 6), memory_mib=24_564, gfd=("NVIDIA-GeForce-RTX-3090", "NVIDIA-GeForce-RTX-3090-Ti")),
+    Product(capability=(8, 6), memory_mib=46_068, gfd=("NVIDIA-A40", "NVIDIA-RTX-A6000")),
+    Product(capability=(8, 9), memory_mib=24_564, gfd=("NVIDIA-GeForce-RTX-4090",)),
+    Product(capability=(8, 9), memory_mib=46_068, gfd=("NVIDIA-RTX-6000-Ada-Generation",)),
+    Product(capability=(9, 0), memory_mib=97_871, gfd=("NVIDIA-H20",)),
+    Product(capability=(12, 0), memory_mib=32_607, gfd=("NVIDIA-GeForce-RTX-5090",)),
 )

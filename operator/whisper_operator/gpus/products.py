@@ -20,7 +20,7 @@ LOWEST: Mapping[GpuClass, Capability] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Product:
-    """A GPU as clouds sell it. arm64 machines (T4G, GB200) are left out, because the images are for amd64."""
+    """A GPU as it is sold. arm64 machines (T4G, GB200) are left out, because the images are for amd64."""
 
     capability: Capability
     memory_mib: int

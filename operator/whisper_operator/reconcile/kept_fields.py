@@ -13,7 +13,7 @@ from whisper_operator.kinds import ENDPOINT_SLICE, POD
 from whisper_operator.resource.fields import Document
 
 NO_METADATA = frozenset({"managedFields", "resourceVersion"})
-POD_SPEC = ("nodeName", "nodeSelector", "affinity", "tolerations")
+POD_SPEC = ("nodeName", "nodeSelector", "affinity", "tolerations", "resourceClaims")
 CONTAINERS = ("initContainers", "containers")
 CONTAINER = ("name", "image", "resources", "restartPolicy")
 ADDRESS = ("conditions",)

@@ -6,13 +6,31 @@ that the pod's own terms exclude. Preferences, other pods and resources do not c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from whisper_operator.gpus import holds
 from whisper_operator.resource.fields import Document
 from whisper_operator.snapshot import NodeOffer
 from whisper_operator.status.accessors import get_list, get_map, get_str, get_value
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+NOT_READY = (
+    "node.kubernetes.io/",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    "startup-taint.cluster-autoscaler.kubernetes.io/",
+    "status-taint.cluster-autoscaler.kubernetes.io/",
+    "ignore-taint.cluster-autoscaler.kubernetes.io/",
+    "karpenter.sh/unregistered",
+    "node.cilium.io/agent-not-ready",
+    "ebs.csi.aws.com/agent-not-ready",
+)
+"""Starts of taints that a controller sets while a node cannot take pods, and takes off itself."""
+BEING_REMOVED = (
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+    "karpenter.sh/disrupt",
+    "node.cloudprovider.kubernetes.io/shutdown",
+)
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 
 
@@ -30,41 +48,18 @@ def fits_one_of(terms: Sequence[Document], node: NodeOffer) -> bool:
     return any(_fits(term, node) for term in terms)
 
 
-def untolerated_taint(pod: Document, node: NodeOffer) -> Document | None:
-    """The first taint that keeps the pod away; None: there is none."""
+def untolerated_taints(pod: Document, node: NodeOffer) -> list[Document]:
+    """The taints that keep the pod away."""
     tolerations = get_list(pod, "spec", "tolerations")
     repelling = (taint for taint in node.taints if get_str(taint, "effect") in _REPELLING)
-    return next((taint for taint in repelling if not any(_tolerates(one, taint) for one in tolerations)), None)
+    return [taint for taint in repelling if not any(_tolerates(one, taint) for one in tolerations)]
 
 
 def _fits(term: Document, node: NodeOffer) -> bool:
     fields = {"metadata.name": node.name}
-    checks = [_holds(each, node.labels) for each in get_list(term, "matchExpressions")]
-    checks += [_holds(each, fields) for each in get_list(term, "matchFields")]
+    checks = [holds(each, node.labels) for each in get_list(term, "matchExpressions")]
+    checks += [holds(each, fields) for each in get_list(term, "matchFields")]
     return bool(checks) and all(checks)
-
-
-def _holds(expression: Document, labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(get_str(expression, "key")), expression.get("values") or ()
-    match get_str(expression, "operator"):
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists" | "DoesNotExist" as operator:
-            return (value is not None) == (operator == "Exists")
-        case operator:
-            number, bound = _number(value), _number(values[0] if values else None)
-            if number is None or bound is None:
-                return False
-            return number > bound if operator == "Gt" else number < bound
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        return None
 
 
 def _tolerates(toleration: Document, taint: Document) -> bool:

@@ -106,7 +106,7 @@ REASONS: Mapping[str, str] = {
     CLAIM_LOST: "The volume behind the PersistentVolumeClaim of the cache is gone.",
     INSUFFICIENT_GPU: "No node that `gpu` allows has a GPU left, or there is no such node. Clears when one appears.",
     INSUFFICIENT_RESOURCES: "Nodes that match lack CPU, memory or room for another pod.",
-    NO_MATCHING_NODE: "No node has the labels that `pod.nodeSelector` or `pod.affinity` ask for.",
+    NO_MATCHING_NODE: "No node that the pod may go to has the labels that `pod.nodeSelector`, `pod.affinity` or `defaults.nodeSelector` of the chart ask for.",
     UNSCHEDULABLE: "The scheduler finds no node for another reason, such as a taint: its message is quoted.",
     CONTAINER_CREATING: "A node is preparing a pod: volumes are mounted, the image is pulled.",
     MODEL_LOADING: "The server runs and loads its model; it may take up to `rollout.startupSeconds`.",

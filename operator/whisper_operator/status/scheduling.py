@@ -12,28 +12,33 @@ from collections.abc import Iterator
 from whisper_operator.resource.fields import Document
 from whisper_operator.status import reasons
 from whisper_operator.status.accessors import get_str
+from whisper_operator.status.asked_node import AskedNode
 from whisper_operator.status.conditions import Condition, Truth, condition_of, fails
 from whisper_operator.status.endpoint_view import EndpointView, node_of, parse_time
-from whisper_operator.status.gpu_advice import Said, allowed, device_advice, gpu_advice, gpu_resource, own_terms
+from whisper_operator.status.gpu_advice import device_advice, gpu_advice
+from whisper_operator.status.gpu_holder import holder_advice, is_full
+from whisper_operator.status.gpu_nodes import Said, seen
 from whisper_operator.status.issue import Issue, command, joined, quoted
+from whisper_operator.status.lacking import NO_LABELS, else_lacking, lacks_resources, ways_out
+from whisper_operator.status.node_match import BEING_REMOVED, NOT_READY
 from whisper_operator.status.pods import subject
 
 TYPE = "Scheduled"
 DECIDES_WITHIN_S = 10.0
 
 _PREEMPTION = re.compile(r",? (?:no new claims to deallocate,? )?preemption:")
-_NO_LABELS = "didn't match Pod's node affinity/selector"
 _NO_NODES = "no nodes available to schedule pods"
 _TAINT = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^}:]*)[^}]*\})?")
 _CORDONED = re.compile(r"node\(s\) were unschedulable|untolerated taint \{node\.kubernetes\.io/unschedulable\b")
-_COUNT = re.compile(r"^\d+ ")
-_OF_NODES = re.compile(rf"Insufficient [^ ]*/|{re.escape(_NO_LABELS)}|untolerated taint|were unschedulable")
-_LACKING = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)|Too many pods")
 _CLAIM_GONE = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
 _VOLUME_GONE = re.compile(r"bound to non-existent persistentvolume|bound to non-existent pv")
-_VOLUME_ELSEWHERE = "had volume node affinity conflict"
 _CLAIM_UNBOUND = ("unbound immediate PersistentVolumeClaims", "didn't find available persistent volumes to bind")
-_USUAL_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
+_USUAL_TAINTS = ("node-role.kubernetes.io/", *NOT_READY, *BEING_REMOVED)
+_SEE_LABELS = command("kubectl get nodes --show-labels")
+_PLATFORM = (
+    "The images are for nodes with kubernetes.io/os linux and kubernetes.io/arch amd64: check these labels, pod.nodeSelector"
+    f" and pod.affinity against {_SEE_LABELS}."
+)
 _WORST_FIRST = (
     reasons.CLAIM_MISSING,
     reasons.CLAIM_LOST,
@@ -70,15 +75,16 @@ def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
     for pod in view.pods:
         words = _refusal(pod)
         if words:
-            by_reason.setdefault(_reason(words, view), []).append((pod, words))
+            by_reason.setdefault(_reason(words, _asked(view, pod)), []).append((pod, words))
     for reason in sorted(by_reason, key=_WORST_FIRST.index):
         group = by_reason[reason]
-        passes = reason == reasons.INSUFFICIENT_GPU and bool(view.terminating_pods)
+        (pod, words), asked = group[0], _asked(view, group[0][0])
+        passes = reason == reasons.INSUFFICIENT_GPU and asked and holder_advice(view, asked, words)
         message = joined(
             f"{subject([pod for pod, _ in group], view)} has no node." if len(group) == 1 else
             f"{subject([pod for pod, _ in group], view)} have no node.",
-            f"The scheduler says: {quoted(group[0][1])}",
-            _advice(reason, *group[0], view),
+            f"The scheduler says: {quoted(words)}",
+            _advice(reason, pod, words, view),
         )  # fmt: skip
         yield Issue(reason=reason, message=message, hard=not passes)
 
@@ -98,66 +104,71 @@ def _refusal(pod: Document) -> str:
     return _PREEMPTION.split(words)[0]
 
 
-def _reason(words: str, view: EndpointView) -> str:
+def _asked(view: EndpointView, pod: Document) -> AskedNode | None:
+    """None if the spec cannot be parsed."""
+    return AskedNode(spec=view.endpoint.spec, pod=pod) if view.endpoint else None
+
+
+def _reason(words: str, asked: AskedNode | None) -> str:
     """The reason for the scheduler's message: the pod's own volumes before what nodes lack."""
-    resource = gpu_resource(view)
-    no_such_node = _NO_LABELS in words or _NO_NODES in words
+    resource = asked.resource if asked else ""
+    no_such_node = NO_LABELS in words or _NO_NODES in words
     signs = (
         (reasons.CLAIM_MISSING, bool(_CLAIM_GONE.search(words))),
         (reasons.CLAIM_LOST, bool(_VOLUME_GONE.search(words))),
         (reasons.CLAIM_PENDING, any(sign in words for sign in _CLAIM_UNBOUND)),
-        (reasons.INSUFFICIENT_GPU, bool(resource) and f"Insufficient {resource}" in words),
-        (reasons.INSUFFICIENT_GPU, bool(device_advice(view, words))),
-        (reasons.INSUFFICIENT_RESOURCES, bool(_LACKING.search(words))),
+        (reasons.INSUFFICIENT_GPU, asked is not None and is_full(asked, words)),
+        (reasons.INSUFFICIENT_GPU, asked is not None and bool(device_advice(asked, words))),
+        (reasons.INSUFFICIENT_RESOURCES, lacks_resources(words)),
         (reasons.UNSCHEDULABLE, bool(_foreign_taints(words))),
-        (reasons.NO_MATCHING_NODE, no_such_node and not (resource and not own_terms(view))),
+        (reasons.NO_MATCHING_NODE, no_such_node and not (asked and resource and not asked.own_fields)),
         (reasons.INSUFFICIENT_GPU, bool(resource) and (no_such_node or bool(_CORDONED.search(words)))),
     )
     return next((reason for reason, holds in signs if holds), reasons.UNSCHEDULABLE)
 
 
-def _else_lacking(words: str) -> str:
-    """What else than GPUs, labels, taints and cordoned nodes the scheduler names; empty: nothing."""
-    _, _, reasons_of_nodes = words.rstrip(". ").partition("nodes are available: ")
-    found = (_COUNT.sub("", each) for each in reasons_of_nodes.split(", "))
-    return next((each for each in found if each and not _OF_NODES.search(each)), "")
-
-
 def _foreign_taints(words: str) -> list[str]:
-    """Keys of taints (only older schedulers report them), without Kubernetes' own for control planes and unhealthy nodes."""
+    """Keys of taints (only older schedulers report them), without those of control planes and those that controllers take off themselves."""
     return [key for key in _TAINT.findall(words) if key and not key.startswith(_USUAL_TAINTS)]
 
 
 def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
-    taints = _taint_advice(words)
-    cordoned = "If a cordoned node is meant for it: `kubectl uncordon NODE`." if _CORDONED.search(words) else ""
-    if reason == reasons.INSUFFICIENT_GPU and (advice := device_advice(view, words)):
-        return joined(advice, taints)
-    if reason == reasons.INSUFFICIENT_GPU:
-        is_insufficient = f"Insufficient {gpu_resource(view)}" in words
-        said = Said(
-            is_insufficient=is_insufficient,
-            is_cordoned=bool(cordoned),
-            else_lacking=_else_lacking(words),
-            taints=taints,
-        )
-        return gpu_advice(view, pod, said)
-    if reason == reasons.INSUFFICIENT_RESOURCES:
-        return joined("Lower pod.resources.requests, or add a node.", cordoned, taints)
+    cordoned, taints = _cordon_advice(words), _taint_advice(words)
+    asked = _asked(view, pod)
+    if asked and reason == reasons.INSUFFICIENT_GPU:
+        by_device = device_advice(asked, words)
+        otherwise = joined(by_device, taints) if by_device else gpu_advice(view, asked, _said(asked, words))
+        return holder_advice(view, asked, words) or otherwise
+    if asked and asked.resource and reason in {reasons.NO_MATCHING_NODE, reasons.UNSCHEDULABLE}:
+        of_nodes = seen(view.snapshot.nodes, asked, _said(asked, words))
+        if of_nodes:
+            return of_nodes
     if reason == reasons.NO_MATCHING_NODE:
-        return joined(_label_advice(view), cordoned, taints)
+        return joined(_label_advice(asked, words), cordoned, taints)
+    if reason == reasons.INSUFFICIENT_RESOURCES:
+        return joined(ways_out(else_lacking(words, asked.resource if asked else "")), cordoned, taints)
     if reason in {reasons.CLAIM_MISSING, reasons.CLAIM_PENDING, reasons.CLAIM_LOST}:
         return f"See {command(f'kubectl describe pvc -n {view.namespace}')}."
     return _other_advice(words, cordoned, taints)
 
 
+def _said(asked: AskedNode, words: str) -> Said:
+    return Said(
+        is_insufficient=is_full(asked, words),
+        is_cordoned=bool(_CORDONED.search(words)),
+        else_lacking=else_lacking(words, asked.resource),
+        taints=_taint_advice(words),
+    )
+
+
+def _cordon_advice(words: str) -> str:
+    return "If a cordoned node is meant for it: `kubectl uncordon NODE`." if _CORDONED.search(words) else ""
+
+
 def _other_advice(words: str, cordoned: str, taints: str) -> str:
-    if _VOLUME_ELSEWHERE in words:
-        return joined(
-            "The cache's volume is on another node or in another zone: several pods need accessModes [ReadWriteMany], or replicas 1.",
-            cordoned,
-            taints,
-        )
+    ways = ways_out(else_lacking(words, ""))
+    if ways:
+        return joined(ways, cordoned, taints)
     if cordoned or _TAINT.search(words):
         unnamed = "If a tainted node is meant for it, name its taint in pod.tolerations (`kubectl describe node`)."
         return joined(cordoned, taints or ("" if cordoned else unnamed))
@@ -173,11 +184,12 @@ def _taint_advice(words: str) -> str:
     return "If a tainted node is meant for it, name its taint in pod.tolerations." if is_unnamed else ""
 
 
-def _label_advice(view: EndpointView) -> str:
-    see = command("kubectl get nodes --show-labels")
-    terms = own_terms(view)
-    if view.endpoint is None or not gpu_resource(view) or not terms:
-        platform = "The images are for nodes with kubernetes.io/os linux and kubernetes.io/arch amd64"
-        return f"{platform}: check these labels, pod.nodeSelector and pod.affinity against {see}."
-    verb = "ask" if " and " in terms else "asks"
-    return f"No node has both a GPU that {allowed(view.endpoint.spec)} allows and the labels that {terms} {verb} for: check {terms} and gpu.class against {see}."
+def _label_advice(asked: AskedNode | None, words: str) -> str:
+    """For a pod that asks for labels, where nodes were not read."""
+    fields = asked.own_fields if asked and asked.resource else ""
+    if not asked or not fields:
+        return _PLATFORM
+    # The scheduler checks labels only of nodes without cordon and untolerated taint.
+    others = " that takes this pod by taints and cordons" if _CORDONED.search(words) or _TAINT.search(words) else ""
+    verb = "ask" if " and " in fields else "asks"
+    return f"No node{others} has both a GPU that {asked.gpu} allows and the labels that {fields} {verb} for: check {fields} and gpu.class against {_SEE_LABELS}."

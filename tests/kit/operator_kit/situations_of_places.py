@@ -40,7 +40,13 @@ OF_PLACES: Mapping[str, Situation] = {
     ),
     "an ending pod has the GPU": Situation(
         GPU,
-        snapshot_of(live.deployment(), pods=[live_pods.pod("a", terminating=True), live_pods.unscheduled(FULL)]),
+        snapshot_of(
+            live.deployment(),
+            pods=[
+                live_pods.pod("a", terminating=True, resources={"limits": {"nvidia.com/gpu": "1"}}),
+                live_pods.unscheduled(FULL),
+            ],
+        ),
         coming("InsufficientGPU", Scheduled="False InsufficientGPU"),
     ),
     "no memory left": Situation(
