@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,10 @@ class Speaker(threading.Thread):
         return self._errors.read_text(errors="replace").count("connecting again")
 
     def run(self) -> None:
+        with suppress(BrokenPipeError):  # the program has ended; `end` says how
+            self._speak()
+
+    def _speak(self) -> None:
         stdin, number = self._popen.stdin, self._first
         assert stdin is not None
         while not self._enough.is_set():
@@ -70,7 +74,8 @@ class Speaker(threading.Thread):
             number += 1
         stdin.close()
         assert self._popen.stdout is not None
-        self._heard = self._popen.stdout.read().decode().splitlines()
+        with self._popen.stdout as stdout:
+            self._heard = stdout.read().decode().splitlines()
 
     def end(self) -> None:
         """Let it finish its sentence, and wait until all is written down. Raises AssertionError where the program fails."""
@@ -87,6 +92,7 @@ class Speaker(threading.Thread):
         self._enough.set()
         self._popen.kill()
         self._popen.wait()
+        self.join(END_S)
 
 
 @contextmanager
