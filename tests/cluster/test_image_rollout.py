@@ -29,9 +29,10 @@ def images(cluster: Cluster, namespace: str) -> dict[str, str]:
     return {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"][0]["image"] for one in found}
 
 
-def under_way(cluster: Cluster, namespace: str) -> int:
-    """Deployments whose rollout has begun and is not complete, as `kubectl rollout status` has it."""
-    return sum(not is_complete(one) for one in cluster.find("deployments", namespace))
+def under_way(cluster: Cluster, namespace: str) -> dict[str, Document]:
+    """The status of the Deployments whose rollout has begun and is not complete, as `kubectl rollout status` has it."""
+    found = cluster.find("deployments", namespace)
+    return {one["metadata"]["name"]: one["status"] for one in found if not is_complete(one)}
 
 
 def is_complete(deployment: Document) -> bool:
@@ -85,14 +86,13 @@ def test_new_default_image_is_rolled_out_in_turns_and_stops_at_a_failure(
         cluster.delete("quota", "pods", namespace=namespace)
         # The longer a quota has refused a pod, the later Kubernetes tries again, up to 16 minutes; it looks at a changed one at once.
         cluster.kubectl("annotate", "replicasets", "--all", f"--namespace={namespace}", "quota=gone")
-        most = 0
+        seen: list[dict[str, Document]] = []
 
         def all_new() -> bool:
-            nonlocal most
-            most = max(most, under_way(cluster, namespace))
+            seen.append(under_way(cluster, namespace))
             return set(images(cluster, namespace).values()) == {NEW}
 
         cluster.wait(all_new, 2 * SOON_S, "all have the new image")
-        assert most == 1
+        assert max(map(len, seen)) == 1, [one for one in seen if len(one) > 1]
         wait_until_ready(cluster, namespace, *NAMES)
         cluster.wait(lambda: set(reasons().values()) == {""}, SOON_S, "none waits")
