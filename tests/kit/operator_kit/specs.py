@@ -787,7 +787,10 @@ ACCEPTED: dict[str, Document] = {
             for field in ("initContainers", "sidecars")
         },
     },
-    **{f"image-{name}": _pod(image=name) for name in ("localhost/x", "a", "a:1", "HOST:5000/x_y/z__a")},
+    **{
+        f"image-{number}": _pod(image=name)
+        for number, name in enumerate(("localhost/x", "a", "a:1", "HOST:5000/x_y/z__a"))
+    },
     "in-the-pod": {"cache": {"emptyDir": {"sizeLimit": "1.5Gi"}}},
     "image": {
         "model": {"id": "/models/whisper"},
