@@ -83,7 +83,7 @@ def test_who_scales_the_deployment_again_and_again_is_named(cluster: Cluster, na
             cluster.kubectl("scale", "deployment", "speech", f"--namespace={namespace}", "--replicas=2")
         return synced().get("reason") == "FieldConflict"
 
-    cluster.wait(scaled_until_told, 3 * SOON_S, "the conflict is told")
+    cluster.wait(scaled_until_told, 3 * SOON_S, "the condition names the conflict")
     assert synced()["message"].startswith(
         "spec.replicas of Deployment speech changes again and again by the field manager"
     )
@@ -205,7 +205,7 @@ def test_events_tell_what_changed(cluster: Cluster, namespace: str) -> None:
         found = cluster.find("events", namespace)
         return [one["reason"] for one in found if one["involvedObject"]["kind"] == "WhisperEndpoint"]
 
-    soon(cluster, "Ready is told", lambda: "Ready" in told())
+    soon(cluster, "an Event says Ready", lambda: "Ready" in told())
     assert len(told()) < 10
 
 

@@ -7,6 +7,11 @@ from whisper_operator.resource.rule import Rule
 _NO_DOTS = "!self.matches('/[.][.]?(/|$)')"
 _SEGMENTS = "write a path without the segments . and .., such as /speech"
 
+_LETS_SOMETHING_OUT = (
+    "self.access.networkPolicy.egress != 'none'"
+    " || (has(self.access.networkPolicy.to) && self.access.networkPolicy.to.size() > 0)"
+)
+
 ACCESS_RULES: tuple[Rule, ...] = (
     Rule(
         at="spec.exposure",
@@ -75,14 +80,14 @@ ACCESS_RULES: tuple[Rule, ...] = (
     Rule(
         at="spec",
         field="access.networkPolicy.egress",
-        rule="!has(self.cache) || !self.cache.preload || self.access.networkPolicy.egress != 'none' || (has(self.access.networkPolicy.to) && self.access.networkPolicy.to.size() > 0)",
+        rule=f"!has(self.cache) || !self.cache.preload || {_LETS_SOMETHING_OUT}",
         message="cache.preload downloads the model, and none lets nothing through: write hub, or write in to where the model is, or leave preload out",
     ),
     Rule(
         at="spec",
         field="access.networkPolicy.egress",
         rule=(
-            "self.access.networkPolicy.egress != 'none' || (has(self.access.networkPolicy.to) && self.access.networkPolicy.to.size() > 0)"
+            f"{_LETS_SOMETHING_OUT}"
             " || self.model.id == 'demo' || self.model.id.startsWith('/') || has(self.pod.initContainers) || has(self.pod.sidecars)"
             " || (has(self.cache) && (has(self.cache.persistentVolumeClaim) || has(self.cache.existingClaim)))"
         ),

@@ -10,12 +10,11 @@ from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.live.turn import Turn
 from whisper_server.live.turn_detection import SpeechSpans
 from whisper_server.speech.live_windows import Turns
+from whisper_server.speech.turn_end import MAX_SAMPLES
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 PAUSE_SAMPLES = SAMPLE_RATE_HZ // 4
 """Of silence, after which the detector is asked: it was trained on pauses from 0.2 s on."""
-MAX_SAMPLES = 8 * SAMPLE_RATE_HZ
-"""What it hears: the end of a longer turn."""
 
 
 class TurnEnds:

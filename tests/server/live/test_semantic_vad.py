@@ -18,9 +18,10 @@ from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.session_options import EAGERNESS, TurnRules
 from whisper_server.live.turn import Turn
 from whisper_server.live.turn_detection import SpeechSpans
-from whisper_server.live.turn_ends import MAX_SAMPLES, PAUSE_SAMPLES, TurnEnds
+from whisper_server.live.turn_ends import PAUSE_SAMPLES, TurnEnds
 from whisper_server.process.event_loop import cancel
 from whisper_server.speech.live_windows import Turns
+from whisper_server.speech.turn_end import MAX_SAMPLES
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Options
 
