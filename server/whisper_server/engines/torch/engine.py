@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from whisper_server.engines.gpu.model_files import ModelFiles
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
+from whisper_server.engines.torch.pending_answers import PendingAnswers
 from whisper_server.engines.torch.window import TorchWindow
 from whisper_server.engines.torch.wire import (
     MAX_WINDOWS,
@@ -61,7 +62,7 @@ class TorchEngine:
         self._config = config
         self._audio_pool = SharedAudioPool.create(MAX_WINDOWS)
         self._ids = itertools.count()
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._pending = PendingAnswers()
         self._outbox: list[Request] = []
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
@@ -110,7 +111,7 @@ class TorchEngine:
     async def stop(self) -> None:
         """End the process; what waits gets Unavailable."""
         self._is_stopped = True
-        self._fail_all(Unavailable("The server is shutting down."))
+        self._pending.fail_all(Unavailable("The server is shutting down."))
         process, self._process = self._process, None
         if process is not None:
             with suppress(OSError):
@@ -160,8 +161,7 @@ class TorchEngine:
     async def ask(self, task: Task) -> Answer:
         """The answer to a task. Raises Unavailable, InternalError; a cancelled call cancels the task."""
         self._check_alive()
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[task.task_id] = future
+        future = self._pending.expect(task.task_id)
         self._send(task)
         try:
             answer = await future
@@ -169,7 +169,7 @@ class TorchEngine:
             self._send(Cancel(task.task_id))
             raise
         finally:
-            self._waiting.pop(task.task_id, None)
+            self._pending.forget(task.task_id)
         if isinstance(answer, TaskFailed):
             raise InternalError(answer.message)
         return answer
@@ -208,10 +208,7 @@ class TorchEngine:
             if not started.done():
                 started.set_result(report)
             return
-        for answer in report:
-            future = self._waiting.get(answer.task_id)
-            if future is not None and not future.done():
-                future.set_result(answer)
+        self._pending.deliver(report)
 
     def _lose(self, started: asyncio.Future[Report]) -> None:
         self._is_dead = True
@@ -219,12 +216,9 @@ class TorchEngine:
             started.set_result(StartFailed("ENGINE: the torch engine's process has died while it loaded the model"))
         if not self._is_stopped:
             logger.error("The torch engine's process has died")
-        self._fail_all(Unavailable("The engine is dead: the torch engine's process has died.", code="engine_dead"))
-
-    def _fail_all(self, error: Unavailable) -> None:
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(error)
+        self._pending.fail_all(
+            Unavailable("The engine is dead: the torch engine's process has died.", code="engine_dead")
+        )
 
     def _worker_config(self) -> WorkerConfig:
         files = self._config.files
