@@ -9,7 +9,8 @@ const PIECE_MS = 100;
 const SILENT_PIECES = 10; // after the last sound, so that the last turn ends
 const MAX_UNSENT_BYTES = 1_000_000;
 const CONNECT_MS = 10_000;
-const AGAIN_AFTER_MS = 500;
+const AGAIN_AFTER_MS = 500; // then twice as long each time: a browser does not show the Retry-After of a server that is full
+const MAX_AGAIN_AFTER_MS = 8_000;
 const FINAL_CLOSE_CODES = [1008, 1009]; // another attempt would fail in the same way
 const TRANSCRIPTION = 'conversation.item.input_audio_transcription';
 
@@ -18,6 +19,7 @@ export class Speaker {
   #kept = [];
   #nDropped = 0; // pieces before those that are kept
   #isOver = false;
+  #againAfterMs = AGAIN_AFTER_MS;
 
   constructor(url, key, onTranscript) {
     this.url = url;
@@ -38,7 +40,10 @@ export class Speaker {
 
   /** Until all is transcribed. Throws where no attempt can succeed. */
   async run() {
-    while (!(await this.#session())) await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS));
+    while (!(await this.#session())) {
+      await new Promise((resolve) => setTimeout(resolve, this.#againAfterMs));
+      this.#againAfterMs = Math.min(2 * this.#againAfterMs, MAX_AGAIN_AFTER_MS);
+    }
   }
 
   /** One session; true if everything is transcribed, false to connect again. */
@@ -78,7 +83,10 @@ export class Speaker {
         console.error(`[connecting again: ${reason}]`);
         finish(resolve, false);
       };
-      socket.onopen = () => clearTimeout(connecting);
+      socket.onopen = () => {
+        clearTimeout(connecting);
+        this.#againAfterMs = AGAIN_AFTER_MS;
+      };
       socket.onmessage = ({ data }) => {
         const event = JSON.parse(data);
         if (event.type === 'input_audio_buffer.speech_started') openTurns.add(event.item_id);

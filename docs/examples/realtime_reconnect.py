@@ -32,13 +32,14 @@ class Speaker:
         self._n_dropped = 0
         """Pieces before those that are kept."""
         self._is_over = False
+        self._again_after_s = AGAIN_AFTER_S
 
     async def run(self) -> None:
         hearing = asyncio.create_task(self._hear())
         while True:
             if await self._session():
                 break
-            await asyncio.sleep(AGAIN_AFTER_S)
+            await asyncio.sleep(self._again_after_s)
         await hearing
 
     async def _hear(self) -> None:
@@ -58,8 +59,12 @@ class Speaker:
                     sending.cancel()
         except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as problem:
             print(f"[connecting again: {problem}]", file=sys.stderr)
-            if isinstance(problem, InvalidStatus) and problem.response.status_code in FINAL_STATUSES:
-                raise
+            self._again_after_s = AGAIN_AFTER_S
+            if isinstance(problem, InvalidStatus):
+                if problem.response.status_code in FINAL_STATUSES:
+                    raise
+                # A server that is full says when to come again.
+                self._again_after_s = float(problem.response.headers.get("Retry-After", AGAIN_AFTER_S))
             if isinstance(problem, ConnectionClosed) and problem.rcvd and problem.rcvd.code in FINAL_CLOSE_CODES:
                 raise
             return False
