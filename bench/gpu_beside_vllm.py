@@ -45,9 +45,9 @@ OURS = {
 }
 THEIRS = {"best": gpu_servers.BEST, "best-512": gpu_servers.BEST_512, "default": ()}
 WHOLE_GPU_SHARE = 0.9
-CACHE_BYTES = {"turbo": 10e9, "large-v3": 70e9, "demo": 2e9}
+CACHE_BYTES = {"turbo": 10e9, "large-v3": 70e9, "demo": 2e9, "turbo-demo": 10e9, "large-v3-demo": 70e9}
 """Of keys and values for 256 texts, by shape: what vLLM's own server gets beside others, whose memory it would take for its own."""
-SHAPES_FOR_ONE_SERVER = {"large-v3"}
+SHAPES_FOR_ONE_SERVER = {"large-v3", "large-v3-demo"}
 """The cross-attention cache of 256 windows takes 63 GB: servers are started one after another by default."""
 ONLY_OURS = {"long", "words"}
 """vLLM's own server has no word times, and takes no half hour."""

@@ -2,9 +2,11 @@
 
 Encoder and layers are random and of full size. The embedding of each position leads to one word, whatever the audio: so
 the output is confident, does not repeat itself and is as long as the token limit allows, and everything around the model
-does the same work as with real speech. The tokenizer is the demo model's. Needs torch.
+does the same work as with real speech. The tokenizer is the demo model's. Shapes with `-demo` hear: theirs is the demo model's
+text (demo_in_shape.py), which follows the sound as word times and live sessions need it. Needs torch.
 
     python bench/gpu_checkpoint.py turbo OUT_FOLDER
+    python bench/gpu_checkpoint.py turbo-demo OUT_FOLDER
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from demo_in_shape import copied_heads, put_demo_into
 from safetensors.torch import save_file
 
 N_AUDIO_POSITIONS = 1500
 DEMO = Path(__file__).parents[1] / "models" / "whisper-demo"
 DECODER_LAYERS = {"turbo": 4, "large-v3": 32}
+HEARS = "-demo"
+SHAPES = (*DECODER_LAYERS, *(shape + HEARS for shape in DECODER_LAYERS))
 SIZES = {
     "d_model": 1280,
     "encoder_layers": 32,
@@ -45,16 +50,23 @@ SHARPNESS = 4.0
 def write(shape: str, folder: Path) -> None:
     """The whole checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    sizes: dict[str, Any] = SIZES | {"decoder_layers": DECODER_LAYERS[shape]}
+    hears = shape.endswith(HEARS)
+    sizes: dict[str, Any] = SIZES | {"decoder_layers": DECODER_LAYERS[shape.removesuffix(HEARS)]}
+    if hears:
+        sizes["num_mel_bins"] = 80
     for path in DEMO.glob("*.json"):
         shutil.copy(path, folder / path.name)
     _change(folder / "config.json", sizes)
-    _change(folder / "preprocessor_config.json", {"feature_size": 128})
-    _change(folder / "processor_config.json", {"feature_extractor": {"feature_size": 128}})
+    _change(folder / "preprocessor_config.json", {"feature_size": sizes["num_mel_bins"]})
+    _change(folder / "processor_config.json", {"feature_extractor": {"feature_size": sizes["num_mel_bins"]}})
     heads = [[sizes["decoder_layers"] - 1, head] for head in range(N_ALIGNMENT_HEADS)]
+    tensors = _tensors(sizes)
+    if hears:
+        put_demo_into(tensors, DEMO)
+        heads = copied_heads(DEMO)
     _change(folder / "generation_config.json", {"alignment_heads": heads})
     part = folder / "model.safetensors.part"  # renamed when it is complete
-    save_file(_tensors(sizes), part, metadata={"format": "pt"})
+    save_file(tensors, part, metadata={"format": "pt"})
     part.rename(folder / "model.safetensors")
 
 
@@ -140,7 +152,7 @@ def _code(positions: torch.Tensor) -> torch.Tensor:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shape", choices=DECODER_LAYERS)
+    parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
     write(args.shape, args.folder)

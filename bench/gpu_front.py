@@ -22,7 +22,7 @@ from typing import Any
 import gpu_servers
 import psutil
 from cpu_spent import Spent, spent
-from gpu_beside_vllm import START_LIMIT_S, checkpoint, where_and_how
+from gpu_beside_vllm import CACHE_BYTES, START_LIMIT_S, checkpoint, where_and_how
 from gpu_load import CHILDREN_START_S, RECORDING_S, Load, form_body, run_load
 from gpu_servers import NotThereError, Running, end_all
 from load import make_clips
@@ -106,7 +106,7 @@ def run(running: Mapping[str, Running], args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trees", nargs="+", help="NAME=FOLDER or NAME=FILE.tar")
-    parser.add_argument("--shape", default="turbo", choices=("turbo", "large-v3", "demo"))
+    parser.add_argument("--shape", default="turbo", choices=tuple(CACHE_BYTES))
     parser.add_argument("--work", type=Path, default=Path("/tmp/whisper-gpu-bench"), help="weights and logs")
     parser.add_argument("--results", type=Path, default=Path("/tmp/whisper-gpu-bench/front"))
     parser.add_argument("--clients", default="256,512")
