@@ -1,7 +1,7 @@
 """Many realtime sessions at once on one server, over HTTP: seconds from a word's end to its delta, and /health beside them.
 
 Each session speaks the same recording, as fast as it was spoken, from its own place in it; several client processes with OpenAI's
-unmodified client. Words' ends are those of the file's transcript, so with weights that hear nothing (`gpu_checkpoint`) only the
+unmodified client. Words' ends are those of the file's transcript, so with weights that hear nothing (`gpu_checkpoint turbo`) only the
 server's own figure counts: from the arrival of sound to the delta of its words.
 
     ENGINE=torch PYTHONPATH=tests/kit python bench/live_sessions.py RECORDING.wav --model FOLDER --sessions 50,200
