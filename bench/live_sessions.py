@@ -2,7 +2,8 @@
 
 Each session speaks the same recording, as fast as it was spoken, from its own place in it; several client processes with OpenAI's
 unmodified client. Words' ends are those of the file's transcript, so with weights that hear nothing (`gpu_checkpoint turbo`) only the
-server's own figure counts: from the arrival of sound to the delta of its words.
+server's own figure counts: from the arrival of sound to the delta of its words. With --file-clients, so many clients send a file of
+30 s again and again, first alone, then beside the sessions.
 
     ENGINE=torch PYTHONPATH=tests/kit python bench/live_sessions.py RECORDING.wav --model FOLDER --sessions 50,200
 """
@@ -18,6 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, astuple
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -29,6 +33,8 @@ import soundfile
 from cpu_spent import Spent, spent
 from figures import quantile
 from gpu_beside_vllm import where_and_how
+from gpu_load import RECORDING_S, Load, Seen, form_body, run_load
+from load import make_clips
 
 from live_kit.speaking import RATE_HZ, converse, pcm
 from server_kit.api import Api
@@ -107,6 +113,17 @@ def cores(server: ServerProcess, begin_s: float, end_s: float) -> Spent:
     return Spent(*(part_s / took_s for part_s in astuple(cost)))
 
 
+@contextmanager
+def files(url: str, begin_s: float, for_s: float, args: argparse.Namespace) -> Iterator[Future[Seen] | None]:
+    """What the clients of files see meanwhile."""
+    if not args.file_clients:
+        yield None
+        return
+    body = form_body({"model": "whisper-1", "language": "en"}, make_clips(RECORDING_S, 1)[0].audio)
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(run_load, Load(url, body, RECORDING_S, args.file_clients, 3.0, for_s), begin_s)
+
+
 def load(server: ServerProcess, path: Path, words: Words, n_sessions: int, args: argparse.Namespace) -> dict[str, Any]:
     url = server.url
     begin_s, before = time.time() + START_S, histogram(url)
@@ -118,7 +135,8 @@ def load(server: ServerProcess, path: Path, words: Words, n_sessions: int, args:
     ]
     watch = [sys.executable, str(CLIENTS), url, str(begin_s + 5.0), str(begin_s + duration_s), "watch"]
     watcher = subprocess.Popen(watch, stdout=subprocess.PIPE)
-    taken = cores(server, begin_s + 5.0, begin_s + duration_s)
+    with files(url, begin_s + 2.0, duration_s - 5.0, args) as beside:
+        taken = cores(server, begin_s + 5.0, begin_s + duration_s)
     clients = [json.loads(child.communicate()[0]) for child in children]
     heard = [one for client in clients for one in client["heard"]]
     lags = [(client["lag_p99_s"], client["lag_max_s"]) for client in clients]
@@ -139,7 +157,8 @@ def load(server: ServerProcess, path: Path, words: Words, n_sessions: int, args:
     by_part = " / ".join(f"{part:.2f}" for part in (taken.loop_s, taken.threads_s, taken.voices_s, taken.engine_s))
     print(
         f"| {n_sessions} | {figures['p50_s']:.2f} / {figures['p95_s']:.2f} | {matched:.0%} | {p50:g} / {p95:g} "
-        f"| {health_ms:.0f} ms | {by_part} | {lag_ms:.0f} ms | {len(errors)} {errors[:1]} |",
+        f"| {health_ms:.0f} ms | {by_part} | {lag_ms:.0f} ms | {len(errors)} {errors[:1]} |"
+        + (f" files: {beside.result().cells()} |" if beside else ""),
         flush=True,
     )
     return {
@@ -150,6 +169,7 @@ def load(server: ServerProcess, path: Path, words: Words, n_sessions: int, args:
         "cores": asdict(taken),
         "client_lags_s": lags,
         "delta_seconds": {bound: after[bound] - before.get(bound, 0.0) for bound in sorted(after)},
+        "files": beside.result().figures() if beside else None,
         "n_failed": len(errors),
         "errors": errors[:3],
     }
@@ -169,6 +189,10 @@ def measure(args: argparse.Namespace) -> None:
         if not args.no_words:
             answer = api.verbose(args.recording.read_bytes(), language=args.language, timestamp_granularities=["word"])
             words = [(one, float(word["end"])) for word in answer["words"] for one in bare(word["word"])]
+        with files(server.url, time.time() + START_S, 8.0, args) as alone:
+            pass
+        if alone:
+            print(f"files alone: {alone.result().cells()}", flush=True)
         for n_sessions in map(int, args.sessions.split(",")):
             rows.append(load(server, args.recording, words, n_sessions, args))
             if args.results:
@@ -184,6 +208,7 @@ def main() -> None:
     parser.add_argument("--language", default="en")
     parser.add_argument("--sessions", default="50,200")
     parser.add_argument("--processes", type=int, default=8, help="of clients")
+    parser.add_argument("--file-clients", type=int, default=0)
     parser.add_argument("--no-words", action="store_true", help="the weights hear nothing")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the server, NAME=VALUE")
     parser.add_argument("--results", type=Path, help="a JSON file")
