@@ -26,7 +26,7 @@ def of_one_window(scores: Any) -> Any:
 
 def test_windows_of_different_lengths_are_sharpened_as_if_alone() -> None:
     scores = np.random.default_rng(0).normal(size=(3, 4, max(N_TOKENS), max(N_POSITIONS)))
-    together = sharpen(torch.from_numpy(scores), N_TOKENS, N_POSITIONS).numpy()
+    together = sharpen(torch.from_numpy(scores), torch.tensor(N_TOKENS), torch.tensor(N_POSITIONS)).numpy()
     for index, (n_tokens, n_positions) in enumerate(zip(N_TOKENS, N_POSITIONS, strict=True)):
         alone = of_one_window(scores[index, :, :n_tokens, :n_positions])
         assert together[index, :n_tokens, :n_positions] == pytest.approx(alone, abs=2e-4)

@@ -6,20 +6,16 @@ Follows `find_alignment` of openai/whisper's `timing.py`, for several windows at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from whisper_server.engines.gpu.pinned_memory import to_device
 from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 
-def sharpen(scores: torch.Tensor, n_tokens: Sequence[int], n_positions: Sequence[int]) -> torch.Tensor:
+def sharpen(scores: torch.Tensor, n_tokens: torch.Tensor, n_positions: torch.Tensor) -> torch.Tensor:
     """Scores (window, head, token, position) → attention (window, token, position): normalized, median-filtered, mean of the
-    heads. `n_tokens` and `n_positions` are those of each window; values beyond them are undefined.
+    heads. `n_tokens` and `n_positions` (window,) are those of each window; values beyond them are undefined.
     """
-    sizes = to_device(torch.tensor([n_tokens, n_positions]), scores.device).view(2, -1, 1, 1, 1)
-    token_counts, position_counts = sizes.unbind(0)
+    token_counts, position_counts = (counts.view(-1, 1, 1, 1) for counts in (n_tokens, n_positions))
     token = torch.arange(scores.shape[-2], device=scores.device).unsqueeze(1)
     position = torch.arange(scores.shape[-1], device=scores.device)
     weights = scores.float().masked_fill(position >= position_counts, -torch.inf).softmax(-1)

@@ -1,7 +1,7 @@
 """Word times: known texts decoded once more, several windows at once, and the path through their attention.
 
-The device computes the attention; threads of this process find the path. In the server's process that cost it 300 KB to read and
-1 ms of Python's lock for each window, which is the lock of the event loop.
+The device computes the attention, in one CUDA graph for each size and length; threads of this process find the path. In the server's
+process that cost it 300 KB to read and 1 ms of Python's lock for each window, which is the lock of the event loop.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ from whisper_server.engines.gpu.attention import sharpen, text_probabilities
 from whisper_server.engines.gpu.dtw import token_starts, warm_up
 from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.gpu.pinned_memory import HostCopies, to_device
+from whisper_server.engines.torch.batches import ALIGN_LENGTHS, ALIGN_SIZES, fitting, up_to
 from whisper_server.engines.torch.decoding import Decoding
-from whisper_server.engines.torch.network import logits_of
+from whisper_server.engines.torch.network import decode_known, logits_of
 from whisper_server.engines.torch.weights import Weights
 from whisper_server.engines.torch.wire import Aligned, AlignTask
+from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 N_THREADS = 4
 """A path takes 0.6 ms; 160 windows a second need a tenth of a core."""
 N_TOKENS_AT_ONCE = 512
 """Their logits are in memory together: 106 MB in float32."""
+N_SHARPENED_AT_ONCE = 2
+"""Windows. The heads' attention of one takes 8 MB with turbo's six heads and 128 tokens, and the median of seven has some 16 copies
+of it in memory."""
+N_FACTS = 3
 
 
 class Paths:
@@ -50,37 +56,70 @@ class Aligner:
     def __init__(
         self, weights: Weights, decoding: Decoding, vocabulary: Vocabulary, heads: Sequence[tuple[int, int]]
     ) -> None:
-        self._weights, self._decoding, self._vocabulary = weights, decoding, vocabulary
+        self._weights, self._vocabulary, self._spare_row = weights, vocabulary, decoding.n_rows
+        self._caches, self._graphs = decoding.caches, decoding.graphs
+        self._sizes = up_to(ALIGN_SIZES, min(ALIGN_SIZES[-1], decoding.n_rows))
+        self._lengths = up_to(ALIGN_LENGTHS, decoding.lengths[-1])
         # On the device once: an index in the CPU's memory waits for all work that the GPU has queued.
         self._heads = [
             torch.tensor([head for at, head in heads if at == layer], dtype=torch.int64, device=weights.device)
             for layer in range(len(weights.decoder_layers))
         ]
+        self._texts = torch.zeros(
+            (ALIGN_SIZES[-1], N_FACTS + self._lengths[-1]), dtype=torch.int64, device=weights.device
+        )
         self._threads = ThreadPoolExecutor(N_THREADS, "align")
         self._threads.submit(warm_up)
 
+    def capture(self) -> None:
+        """Capture the graphs of texts that are not longer than openai/whisper's. Does nothing on a CPU."""
+        for size in reversed(self._sizes) if self._graphs.are_used else ():
+            for length in reversed(self._lengths[: len(ALIGN_LENGTHS)]):
+                self._run(size, length, N_AUDIO_POSITIONS)
+
     def attend(self, tasks: Sequence[AlignTask]) -> HostCopies:
-        """Attention (window, token, position) and the probability of each text token, on their way to the host."""
-        known = [self._known(task) for task in tasks]
-        longest, n_positions = max(map(len, known)), [task.n_positions for task in tasks]
-        padded = [(*tokens, *tokens[-1:] * (longest - len(tokens))) for tokens in known]
-        hidden, scores = self._decoding.attend([task.place.slot for task in tasks], padded, self._heads)
-        attention = sharpen(scores[..., : max(n_positions)], list(map(len, known)), n_positions)
-        # Logits after the token before each text token.
-        at = [
-            index * longest + len(task.sot_sequence) + token
-            for index, task in enumerate(tasks)
-            for token in range(len(task.text_tokens))
+        """Attention (window, token, position) and the probability of the token after each (window, token), on their way to the
+        host. At most ALIGN_SIZES[-1] windows.
+        """
+        longest, n_heard = max(len(self._known(task)) for task in tasks), max(task.n_positions for task in tasks)
+        size, length, n_positions = len(tasks), longest, n_heard
+        if self._graphs.are_used:
+            size, length = fitting(self._sizes, size), fitting(self._lengths, length)
+            n_positions = N_AUDIO_POSITIONS
+        numbers = [
+            (task.place.slot, len(known), task.n_positions, *known, *known[-1:] * (length - len(known)))
+            for task, known in ((task, self._known(task)) for task in tasks)
         ]
-        text = [token for task in tasks for token in task.text_tokens]
-        rows, tokens = to_device(torch.tensor([at, text], dtype=torch.int64), hidden.device)
-        probabilities = [
-            text_probabilities(logits_of(self._weights, states), ids, self._vocabulary.endoftext)
-            for states, ids in zip(
-                hidden.flatten(0, 1)[rows].split(N_TOKENS_AT_ONCE), tokens.split(N_TOKENS_AT_ONCE), strict=True
+        numbers += [(self._spare_row, *numbers[0][1:])] * (size - len(tasks))
+        self._texts[:size, : len(numbers[0])].copy_(
+            to_device(torch.tensor(numbers, dtype=torch.int64), self._weights.device)
+        )
+        attention, probabilities = self._run(size, length, n_positions)
+        return HostCopies(
+            attention[: len(tasks), :longest, :n_heard].contiguous(), probabilities[: len(tasks)].contiguous()
+        )
+
+    def _run(self, size: int, length: int, n_positions: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def compute() -> tuple[torch.Tensor, torch.Tensor]:
+            rows, n_tokens, n_heard = self._texts[:size, :N_FACTS].unbind(1)
+            tokens = self._texts[:size, N_FACTS:][:, :length]
+            hidden, scores = decode_known(self._weights, self._caches, rows, tokens, keep=False, heads=self._heads)
+            assert scores is not None, "a model has alignment heads"
+            some = (part.split(N_SHARPENED_AT_ONCE) for part in (scores[..., :n_positions], n_tokens, n_heard))
+            attention = torch.cat([sharpen(*part).to(torch.float16) for part in zip(*some, strict=True)])
+            after = tokens.roll(-1, 1).clamp(
+                max=self._vocabulary.endoftext - 1
+            )  # of text tokens only the result is used
+            parts = zip(
+                *(part.split(N_TOKENS_AT_ONCE) for part in (hidden.flatten(0, 1), after.flatten())), strict=True
             )
-        ]
-        return HostCopies(attention.to(torch.float16), torch.cat(probabilities))
+            probabilities = [
+                text_probabilities(logits_of(self._weights, states), ids, self._vocabulary.endoftext)
+                for states, ids in parts
+            ]
+            return attention, torch.cat(probabilities).view(size, length)
+
+        return self._graphs.run(("align", size, length), compute)
 
     def paths(self, tasks: Sequence[AlignTask], copies: HostCopies) -> Paths:
         """The times, by what `attend` computed."""
@@ -91,13 +130,17 @@ class Aligner:
 
 
 def _paths(tasks: Sequence[AlignTask], attention: torch.Tensor, probabilities: torch.Tensor) -> list[Aligned]:
-    of_each = probabilities.split([len(task.text_tokens) for task in tasks])
     return [
-        Aligned(task.task_id, _starts_s(task, each), tuple(of_text.tolist()))
-        for task, each, of_text in zip(tasks, attention.float().numpy(), of_each, strict=True)
+        Aligned(task.task_id, _starts_s(task, attended), tuple(after[_text_of(task)].tolist()))
+        for task, attended, after in zip(tasks, attention.float().numpy(), probabilities, strict=True)
     ]
 
 
-def _starts_s(task: AlignTask, attention: npt.NDArray[np.float32]) -> tuple[float, ...]:
+def _text_of(task: AlignTask, n_more: int = 0) -> slice:
+    """The tokens before each text token: a row of the attention belongs to the token that follows."""
     first = len(task.sot_sequence)
-    return token_starts(attention[first : first + len(task.text_tokens) + 1, : task.n_positions])
+    return slice(first, first + len(task.text_tokens) + n_more)
+
+
+def _starts_s(task: AlignTask, attention: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    return token_starts(attention[_text_of(task, 1), : task.n_positions])

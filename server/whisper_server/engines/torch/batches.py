@@ -25,6 +25,11 @@ PREFIX_ROWS = 16
 rows that decode, wherever they are, by a kernel of ours (`row_attention`)."""
 MAX_ROW_PROMPT = 16
 """Tokens of prompts that are read by the same kernel, without a copy of their rows' cross-attention cache."""
+ALIGN_SIZES = (1, 4, 8)
+"""Windows whose texts are aligned at once. The CPU takes 5 ms to launch the kernels of turbo's four layers, whatever the size, in
+which it launches no step: as CUDA graphs."""
+ALIGN_LENGTHS = (64, 128, 256)
+"""Tokens of a text and what is around it; a limit of more tokens than openai/whisper's 224 needs one more length."""
 MILLIONTHS = 1_000_000
 N_FACTS = 6
 

@@ -32,7 +32,6 @@ from whisper_server.engines.torch.batches import (
 from whisper_server.engines.torch.cuda_graphs import CudaGraphs
 from whisper_server.engines.torch.network import (
     Caches,
-    decode_known,
     decode_rows,
     decode_step,
     encode,
@@ -60,7 +59,7 @@ class Decoding:
         self._prompt_lengths = up_to(PROMPT_LENGTHS, n_text_positions)
         self._weights, self._vocabulary, self._n_text_positions = weights, vocabulary, n_text_positions
         self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=device)
-        self._caches = Caches.allocate(weights, n_all, n_text_positions, fp8=options.fp8_cache)
+        self.caches = Caches.allocate(weights, n_all, n_text_positions, fp8=options.fp8_cache)
         self._options = options
         self._n_prefix_rows = 0 if options.fp8_cache else PREFIX_ROWS if options.row_attention else n_rows
         self._step_rows = torch.full((self.sizes[-1],), n_rows, dtype=torch.int64, device=device)
@@ -83,12 +82,13 @@ class Decoding:
             (self._prompt_sizes[-1], N_FACTS + n_text_positions), dtype=torch.int64, device=device
         )
         state = (self._tokens, self._positions, self._n_out, self._max_out, self.done, *self._sampler.state)
-        self._graphs = CudaGraphs(device, state)
+        self.graphs = CudaGraphs(device, state)
+        """Also for what else is computed with the caches."""
 
     @property
     def is_ahead(self) -> bool:
         """Whether the device goes on computing while the host waits for results: a GPU."""
-        return self._graphs.are_used
+        return self.graphs.are_used
 
     @property
     def max_prompts(self) -> int:
@@ -97,7 +97,7 @@ class Decoding:
 
     def capture(self) -> None:
         """Capture the graphs of greedy steps, of the encoder and of short prompts, largest first. Does nothing on a CPU."""
-        if not self._graphs.are_used:
+        if not self.graphs.are_used:
             return
         for size in reversed(ENCODER_SIZES):
             self._encode(size)
@@ -114,7 +114,7 @@ class Decoding:
 
     def encode(self, rows: Sequence[int], features: torch.Tensor) -> None:
         """Log-mel features (window, band, frame), at most ENCODER_SIZES[-1] windows, into the rows' cross cache."""
-        size = fitting(ENCODER_SIZES, len(rows)) if self._graphs.are_used else len(rows)
+        size = fitting(ENCODER_SIZES, len(rows)) if self.graphs.are_used else len(rows)
         self._features[: len(rows)].copy_(features)
         self._encoded_rows[:size].copy_(self._to_device([*rows, *(self.n_rows,) * (size - len(rows))]))
         self._encode(size)
@@ -150,16 +150,6 @@ class Decoding:
         where = self._to_device(rows)
         return HostCopies(self._n_out[where], self._out_tokens[where], self._out_logprobs[where])
 
-    def attend(
-        self, rows: Sequence[int], tokens: Sequence[Sequence[int]], heads: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states and alignment heads' scores of known texts, padded; see `network.decode_known`."""
-        hidden, scores = decode_known(
-            self._weights, self._caches, self._to_device(rows), self._to_device(tokens), keep=False, heads=heads
-        )
-        assert scores is not None, "a model has alignment heads"
-        return hidden, scores
-
     def _detect(self, prompts: Sequence[Prompt]) -> torch.Tensor:
         size, _ = self._load(prompts)
 
@@ -168,7 +158,7 @@ class Decoding:
             logprobs = logits_of(self._weights, self._known(rows, tokens)[:, 0]).float().log_softmax(-1)
             return logprobs.index_select(1, self._languages)
 
-        return self._graphs.run(("detect", size), compute)[: len(prompts)]
+        return self.graphs.run(("detect", size), compute)[: len(prompts)]
 
     def _begin(self, prompts: Sequence[Prompt], *, sample: bool) -> torch.Tensor:
         size, length = self._load(prompts)
@@ -188,12 +178,12 @@ class Decoding:
             self._take(logits_of(weights, hidden[each, last]), rows, sample=sample)
             return no_speech
 
-        return self._graphs.run(("begin", size, length, sample), compute)[: len(prompts)]
+        return self.graphs.run(("begin", size, length, sample), compute)[: len(prompts)]
 
     def _load(self, prompts: Sequence[Prompt]) -> tuple[int, int]:
         """Prompts to the device, in one copy. Returns what they are padded to: their number and their length."""
         size, length = len(prompts), max(len(prompt.tokens) for prompt in prompts)
-        if self._graphs.are_used:
+        if self.graphs.are_used:
             size, length = fitting(self._prompt_sizes, size), fitting(self._prompt_lengths, length)
         spare = Prompt(self.n_rows, prompts[0].tokens)
         numbers = [prompt.numbers(length) for prompt in (*prompts, *(spare,) * (size - len(prompts)))]
@@ -204,21 +194,21 @@ class Decoding:
         def compute() -> torch.Tensor:
             # Rows that are done go on computing at their last position; their results are dropped.
             positions = self._positions[:size].clamp_(max=length - 1)
-            logits = decode_step(self._weights, self._caches, self._tokens[:size], positions, length)
+            logits = decode_step(self._weights, self.caches, self._tokens[:size], positions, length)
             self._take(logits, self._all_rows[:size], sample=sample)
             return self.done
 
-        self._graphs.run(("step", size, length, sample), compute)
+        self.graphs.run(("step", size, length, sample), compute)
 
     def _run_rows(self, size: int, *, sample: bool) -> None:
         def compute() -> torch.Tensor:
             rows = self._step_rows[:size]
             positions = self._positions[rows].clamp_(max=self._n_text_positions - 1)
-            hidden = decode_rows(self._weights, self._caches, self._tokens[rows], positions, rows)
+            hidden = decode_rows(self._weights, self.caches, self._tokens[rows], positions, rows)
             self._take(logits_of(self._weights, hidden), rows, sample=sample)
             return self.done
 
-        self._graphs.run(("rows", size, sample), compute)
+        self.graphs.run(("rows", size, sample), compute)
 
     def _take(self, logits: torch.Tensor, rows: torch.Tensor, *, sample: bool) -> None:
         """Choose the tokens of `rows`, and keep those of texts that have not ended."""
@@ -237,14 +227,14 @@ class Decoding:
         def compute() -> torch.Tensor:
             states = encode(self._weights, self._features[:size])
             rows, by_kernel = self._encoded_rows[:size], self._options.row_attention
-            fill_cross_cache(self._weights, self._caches, states, rows, by_kernel=by_kernel)
+            fill_cross_cache(self._weights, self.caches, states, rows, by_kernel=by_kernel)
             return self.done
 
-        self._graphs.run(("encode", size), compute)
+        self.graphs.run(("encode", size), compute)
 
     def _known(self, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         by_rows = self._options.row_attention and tokens.shape[1] <= MAX_ROW_PROMPT
-        return read_prompts(self._weights, self._caches, rows, tokens, by_rows=by_rows)
+        return read_prompts(self._weights, self.caches, rows, tokens, by_rows=by_rows)
 
     def _to_device(self, values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
         return to_device(torch.tensor(values, dtype=torch.int64), self._weights.device)

@@ -16,7 +16,7 @@ import torch
 
 from whisper_server.engines.gpu.pinned_memory import HostCopies
 from whisper_server.engines.torch.aligning import Aligner, Paths
-from whisper_server.engines.torch.batches import next_to_encode
+from whisper_server.engines.torch.batches import ALIGN_SIZES, next_to_encode
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.wire import (
     AlignTask,
@@ -35,7 +35,7 @@ Features = Callable[[Sequence[Place]], torch.Tensor]
 
 LAG_STEPS = 2
 """Steps that the host is behind the device."""
-MAX_ALIGN = 8
+MAX_ALIGN = ALIGN_SIZES[-1]
 STEPS_BETWEEN_ALIGNMENTS = 16
 """While texts are decoded, fewer than MAX_ALIGN windows wait so many steps for company: aligning one takes as long as 8."""
 MAX_STEPS_BETWEEN_ENCODINGS = 8

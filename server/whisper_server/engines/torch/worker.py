@@ -94,6 +94,7 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
         weights, decoding, config.vocabulary, config.alignment_heads
     )  # a thread of it compiles during the captures
     decoding.capture()
+    aligner.capture()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return Scheduler(decoding, aligner, features), Ready(name, dtype_name, n_slots)
 

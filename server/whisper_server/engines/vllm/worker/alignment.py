@@ -29,7 +29,8 @@ def align(model: ServedWhisper, tasks: Sequence[AlignTask]) -> list[AlignResult]
     padded = torch.tensor([row + row[-1:] * (n_max_tokens - len(row)) for row in rows], device=device)
     hidden, scores = _decode(model.model.decoder, padded, states, tasks[0].heads)
     n_positions = [task.n_positions for task in tasks]
-    attention = sharpen(scores[..., : max(n_positions)], list(map(len, rows)), n_positions).cpu()
+    n_tokens, n_heard = torch.tensor([list(map(len, rows)), n_positions], device=device)
+    attention = sharpen(scores[..., : max(n_positions)], n_tokens, n_heard).cpu()
     results = []
     for index, task in enumerate(tasks):
         n_start, n_text = len(task.sot_sequence), len(task.text_tokens)
