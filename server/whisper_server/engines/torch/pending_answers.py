@@ -15,7 +15,7 @@ from whisper_server.engines.torch.wire import Answer
 
 ANSWERS_PER_ITERATION = 1
 """Of an iteration, which takes uploads two steps further (`STEPS_PER_ITERATION` of `http.app`). With two, `/health` had a p99 of 12 to
-13 ms beside 256 and 512 clients on an H200."""
+13 ms under 256 and 512 clients on an H200."""
 
 
 class PendingAnswers:
