@@ -80,6 +80,8 @@ class Container:
 
     popen: subprocess.Popen[str]
     pid: int
+    environment: tuple[str, ...]
+    """As it was started with, NAME=VALUE. `/proc/PID/environ` is empty for a moment while a process replaces itself."""
 
     def wait_for_line(self, line: str) -> None:
         """Until what runs says it: before, it may not have changed to its root yet."""
@@ -91,8 +93,7 @@ class Container:
         """Beside it, as a health check runs."""
         uid, gid = USER.split(":")
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--root", "--wd=/"]
-        environment = Path(f"/proc/{self.pid}/environ").read_text().split("\0")
-        enter += [f"--setuid={uid}", f"--setgid={gid}", "/usr/bin/env", "-i", *filter(None, environment)]
+        enter += [f"--setuid={uid}", f"--setgid={gid}", "/usr/bin/env", "-i", *self.environment]
         return subprocess.run([*enter, *command], capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -163,7 +164,7 @@ def running(
         text=True,
     )
     try:
-        yield Container(popen, _first_child(popen))
+        yield Container(popen, _first_child(popen), tuple(written))
     finally:
         for child in psutil.Process(popen.pid).children() if popen.poll() is None else []:
             with suppress(psutil.NoSuchProcess):
