@@ -15,9 +15,11 @@ SILENCE_BELOW_DB = 35.0
 
 
 class AudibleFrames:
-    """The audible frames of 10 ms of one window."""
+    """The audible frames of 10 ms of one window. To find them takes 1 ms, in which NumPy does not hold Python's lock."""
 
     def __init__(self, samples: Samples) -> None:
+        self.duration_s = len(samples) / SAMPLE_RATE_HZ
+        """Of the window."""
         n_frame_samples = round(FRAME_S * SAMPLE_RATE_HZ)
         n_frames = len(samples) // n_frame_samples
         frames = samples[: n_frames * n_frame_samples].reshape(n_frames, n_frame_samples)

@@ -72,24 +72,37 @@ def overruns(tokens: Sequence[int], timestamp_s: Callable[[int], float | None], 
     return False
 
 
+def start_with_sound(
+    spans: Sequence[TokenSpan], frames: AudibleFrames
+) -> tuple[tuple[TokenSpan, ...], tuple[int, ...]]:
+    """The segments of a window without the silence that they begin with, and the indices of those that are slow enough to begin with
+    music or noise: `start_with_speech` asks the voice detector about them.
+    """
+    started, slow = list(spans), []
+    for index, sound in enumerate(frames.within([(span.start_s, span.end_s) for span in spans])):
+        span = spans[index]
+        if sound is None:
+            continue
+        start_s = min(_later(span.start_s, sound[0], MIN_SILENT_LEAD_S), span.end_s)
+        started[index] = replace(span, start_s=start_s)
+        if span.end - span.first < SLOW_TOKENS_PER_S * (span.end_s - start_s):
+            slow.append(index)
+    return tuple(started), tuple(slow)
+
+
 def start_with_speech(
-    spans: Sequence[TokenSpan], samples: Samples, first_speech: Callable[[Samples], int | None]
+    spans: Sequence[TokenSpan], slow: Sequence[int], samples: Samples, first_speech: Callable[[Samples], int | None]
 ) -> tuple[TokenSpan, ...]:
-    """The segments of the window `samples`, without the silence, music or noise that they begin with.
+    """The segments of the window `samples`, the `slow` ones without the music or noise that they begin with.
 
     `first_speech` returns the sample at which the voice detector hears the first speech, or None.
     """
-    sounds = AudibleFrames(samples).within([(span.start_s, span.end_s) for span in spans])
-    started = []
-    for span, sound in zip(spans, sounds, strict=True):
-        if sound is None:
-            started.append(span)
-            continue
-        start_s = _later(span.start_s, sound[0], MIN_SILENT_LEAD_S)
-        if span.end - span.first < SLOW_TOKENS_PER_S * (span.end_s - start_s):
-            first = first_speech(samples[round(start_s * SAMPLE_RATE_HZ) : round(span.end_s * SAMPLE_RATE_HZ)])
-            start_s = _later(start_s, start_s + (first or 0) / SAMPLE_RATE_HZ, MIN_MUSIC_LEAD_S)
-        started.append(replace(span, start_s=min(start_s, span.end_s)))
+    started = list(spans)
+    for index in slow:
+        span = spans[index]
+        first = first_speech(samples[round(span.start_s * SAMPLE_RATE_HZ) : round(span.end_s * SAMPLE_RATE_HZ)])
+        start_s = _later(span.start_s, span.start_s + (first or 0) / SAMPLE_RATE_HZ, MIN_MUSIC_LEAD_S)
+        started[index] = replace(span, start_s=min(start_s, span.end_s))
     return tuple(started)
 
 

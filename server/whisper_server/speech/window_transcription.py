@@ -23,26 +23,17 @@ from whisper_server.speech.repetition import (
     without_repetition,
 )
 from whisper_server.speech.seek import Seek, is_too_short, joined, look_back_sample, next_seek, speech_s, text_end
-from whisper_server.speech.segments import has_long_cue, segments, text_logprobs
+from whisper_server.speech.segments import segments, text_logprobs
 from whisper_server.speech.temperature_fallback import Attempt
-from whisper_server.speech.timestamps import TokenSpan, overruns, split_segments, start_with_speech
+from whisper_server.speech.text_times import TextTimes
+from whisper_server.speech.timestamps import overruns
 from whisper_server.speech.voice_activity import Voice
 from whisper_server.speech.windows import Window
-from whisper_server.speech.words import (
-    TimedWord,
-    begin_with_speech,
-    cap_at_segment_starts,
-    clip_to_sound,
-    segment_ranges,
-    split_words,
-    time_words,
-)
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import DecodeRequest, EngineWindow
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Task, VoiceActivity, WindowTranscript
 
-WITHOUT_PADDING = VoiceActivity(prefix_padding_ms=0)
 MAX_RESTS = 4
 """The rest of a window is decoded at most this often. In 57 windows of real
 speech, in five languages, 12 rests were decoded, 11 of them with words; one window had two."""
@@ -124,12 +115,8 @@ class WindowTranscriber:
         self, engine_window: EngineWindow, samples: Samples, window: Window, attempt: Attempt
     ) -> WindowTranscript:
         tokens = attempt.decoded.tokens
-        spans = split_segments(tokens, self.tokenizer.timestamp_s, window.duration_s)
-        if self.options.timestamps:
-            spans = await asyncio.to_thread(start_with_speech, spans, samples, self.voice.first_speech)
-        no_words: tuple[tuple[TimedWord, ...], ...] = ((),) * len(spans)
-        needs_words = self.options.words or (self.options.cues and has_long_cue(tokens, spans, self.tokenizer))
-        words = await self._words(engine_window, samples, tokens, spans) if needs_words else no_words
+        times = TextTimes(self.tokenizer, self.voice, self.options, self.language, self._written_language)
+        spans, words = await times.of(engine_window, samples, tokens, window.duration_s)
         return WindowTranscript(
             text=self.tokenizer.detokenize(tokens).rstrip(),
             segments=tuple(segments(attempt, spans, words, window, self.tokenizer)),
@@ -210,36 +197,3 @@ class WindowTranscriber:
             max_new_tokens=min(room, self.policy.max_new_tokens or self.policy.n_text_positions // 2),
             logprobs=self.options.logprobs,
         )
-
-    async def _begin_with_speech(
-        self, words: Sequence[TimedWord], first_words: Sequence[int], samples: Samples
-    ) -> tuple[TimedWord, ...]:
-        """Shorten words that the alignment stretches over music; only for those the voice detector is asked."""
-        capped = cap_at_segment_starts(words, first_words)
-        for index in first_words:
-            if capped[index] == words[index]:
-                continue
-            start, stop = (
-                round(time_s * SAMPLE_RATE_HZ)
-                for time_s in (words[index].start_s, words[min(index + 1, len(words) - 1)].end_s)
-            )
-            spans = await asyncio.to_thread(self.voice.speech_spans, samples[start:stop], WITHOUT_PADDING)
-            if spans:
-                capped = begin_with_speech(capped, index, (start + spans[-1][0]) / SAMPLE_RATE_HZ)
-        return capped
-
-    async def _words(
-        self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int], spans: Sequence[TokenSpan]
-    ) -> tuple[tuple[TimedWord, ...], ...]:
-        """The words of each segment."""
-        text_tokens = self.tokenizer.text_tokens(tokens)
-        if not text_tokens:
-            return ((),) * len(spans)
-        sot_sequence = self.tokenizer.sot_sequence(self.language, self.options.task)
-        alignment = await engine_window.align(sot_sequence, text_tokens)
-        words = time_words(split_words(text_tokens, self.tokenizer.detokenize, self._written_language), alignment)
-        n_tokens = [len(self.tokenizer.text_tokens(tokens[span.first : span.end])) for span in spans]
-        ranges = segment_ranges(words, n_tokens)
-        words = await self._begin_with_speech(words, [first for first, stop in ranges if stop > first], samples)
-        words = await asyncio.to_thread(clip_to_sound, words, samples)
-        return tuple(words[first:stop] for first, stop in ranges)

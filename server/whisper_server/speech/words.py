@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from whisper_server.speech.loudness import AudibleFrames
-from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Alignment
 from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
-from whisper_server.whisper.transcript import Samples
 
 PREPENDED_PUNCTUATION = "\"'“¿¡([{-"
 APPENDED_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
@@ -208,19 +206,20 @@ def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
     return tuple(merged_words)
 
 
-def clip_to_sound(words: Sequence[TimedWord], samples: Samples) -> tuple[TimedWord, ...]:
-    """Clip words to their window of `samples`, and cut pauses off their start and end.
+def clip_to_sound(words: Sequence[TimedWord], frames: AudibleFrames) -> tuple[TimedWord, ...]:
+    """Clip words to their window, and cut pauses off their start and end.
 
     The alignment assigns a pause to one of the two words around it. A word that would start or end with 0.1 s
     or more of near silence starts or ends where it becomes audible instead.
     """
-    end_s = len(samples) / SAMPLE_RATE_HZ
+    end_s = frames.duration_s
     spans_s = [(min(word.start_s, end_s), min(word.end_s, end_s)) for word in words]
     clipped = []
-    for word, span_s, sound in zip(words, spans_s, AudibleFrames(samples).within(spans_s), strict=True):
+    for word, span_s, sound in zip(words, spans_s, frames.within(spans_s), strict=True):
         start_s, stop_s = span_s
         if sound is not None:
             start_s = sound[0] if sound[0] - start_s >= MIN_PAUSE_S else start_s
             stop_s = sound[1] if stop_s - sound[1] >= MIN_PAUSE_S else stop_s
-        clipped.append(replace(word, start_s=start_s, end_s=stop_s))
+        # `replace` takes four times as long: 0.3 ms of the event loop for 100 words.
+        clipped.append(TimedWord(word.text, word.n_tokens, start_s, stop_s, word.probability))
     return tuple(clipped)

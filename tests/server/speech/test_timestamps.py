@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_kit.sounds import silence, tone
-from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_speech
+from whisper_server.speech.loudness import AudibleFrames
+from whisper_server.speech.timestamps import TokenSpan, split_segments, start_with_sound, start_with_speech
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
@@ -20,6 +21,13 @@ FIRST_TIMESTAMP = 1000
 
 def timestamp_s(token: int) -> float | None:
     return (token - FIRST_TIMESTAMP) / 10 if token >= FIRST_TIMESTAMP else None
+
+
+def started(
+    spans: list[TokenSpan], samples: Samples, first_speech: Callable[[Samples], int | None]
+) -> tuple[TokenSpan, ...]:
+    with_sound, slow = start_with_sound(spans, AudibleFrames(samples))
+    return start_with_speech(with_sound, slow, samples, first_speech)
 
 
 def at(time_s: float) -> int:
@@ -80,23 +88,23 @@ def heard_at(speech_s: float) -> Callable[[Samples], int | None]:
 @pytest.mark.parametrize(("lead_s", "start_s"), [(2.85, 2.85), (0.4, 0.4), (0.2, 0.0)])
 def test_segment_begins_with_its_sound(lead_s: float, start_s: float) -> None:
     samples = np.concatenate([silence(lead_s), tone(1.0), silence(1.0)])
-    (span,) = start_with_speech([TokenSpan(0, 3, 0.0, 4.0)], samples, heard_at(0.0))
+    (span,) = started([TokenSpan(0, 3, 0.0, 4.0)], samples, heard_at(0.0))
     assert span.start_s == pytest.approx(start_s, abs=0.02)
     assert span.end_s == 4.0
 
 
 @pytest.mark.parametrize(("n_tokens", "speech_s", "start_s"), [(5, 1.8, 2.8), (5, 0.9, 1.0), (8, 1.8, 1.0)])
 def test_slow_segment_after_music_begins_with_its_speech(n_tokens: int, speech_s: float, start_s: float) -> None:
-    (span,) = start_with_speech([TokenSpan(0, n_tokens, 1.0, 4.0)], tone(5.0), heard_at(speech_s))
+    (span,) = started([TokenSpan(0, n_tokens, 1.0, 4.0)], tone(5.0), heard_at(speech_s))
     assert span.start_s == pytest.approx(start_s, abs=0.001)
     assert (span.first, span.end, span.end_s) == (0, n_tokens, 4.0)
 
 
 def test_segment_in_which_the_detector_hears_nothing_keeps_its_start() -> None:
     span = TokenSpan(0, 3, 1.0, 4.0)
-    assert start_with_speech([span], tone(5.0), lambda _samples: None) == (span,)
+    assert started([span], tone(5.0), lambda _samples: None) == (span,)
 
 
 def test_segment_without_sound_keeps_its_start() -> None:
     span = TokenSpan(0, 3, 2.0, 3.0)
-    assert start_with_speech([span], np.concatenate([tone(1.0), silence(3.0)]), heard_at(0.5)) == (span,)
+    assert started([span], np.concatenate([tone(1.0), silence(3.0)]), heard_at(0.5)) == (span,)

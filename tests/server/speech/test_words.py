@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from model_kit.demo import demo_tokenizer
 from speech_kit.sounds import silence, tone, white_noise
+from whisper_server.speech.loudness import AudibleFrames
 from whisper_server.speech.words import (
     APPENDED_PUNCTUATION,
     PREPENDED_PUNCTUATION,
@@ -157,7 +158,7 @@ def test_times_never_decrease(pieces: list[str], data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.integers(0, 50), min_size=len(pieces) + 1, max_size=len(pieces) + 1))
     starts_s = (np.cumsum(steps) * 0.02).tolist()
     samples = white_noise(5.0)
-    for words in (timed(pieces, starts_s), clip_to_sound(timed(pieces, starts_s), samples)):
+    for words in (timed(pieces, starts_s), clip_to_sound(timed(pieces, starts_s), AudibleFrames(samples))):
         assert all(word.start_s <= word.end_s for word in words)
         assert all(left.end_s <= right.start_s + 1e-9 for left, right in pairwise(words))
 
@@ -167,32 +168,32 @@ WORD = TimedWord(" word", 1, 0.0, 1.0, 0.9)
 
 def test_word_starts_and_ends_with_its_sound() -> None:
     samples = np.concatenate([silence(0.4), tone(0.3), silence(0.5)])
-    (word,) = clip_to_sound([WORD], samples)
+    (word,) = clip_to_sound([WORD], AudibleFrames(samples))
     assert (word.start_s, word.end_s) == pytest.approx((0.4, 0.7), abs=0.011)
 
 
 def test_short_silence_is_part_of_word() -> None:
     samples = np.concatenate([silence(0.08), tone(0.3), silence(0.3), tone(0.25), silence(0.07)])
-    assert clip_to_sound([WORD], samples) == (WORD,)
+    assert clip_to_sound([WORD], AudibleFrames(samples)) == (WORD,)
 
 
 def test_faint_noise_is_a_pause() -> None:
     samples = np.concatenate([silence(0.4), tone(0.3), silence(0.3)]) + white_noise(1.0, rms=0.0005)
-    (word,) = clip_to_sound([WORD], samples)
+    (word,) = clip_to_sound([WORD], AudibleFrames(samples))
     assert (word.start_s, word.end_s) == pytest.approx((0.4, 0.7), abs=0.011)
 
 
 def test_words_stay_within_window() -> None:
     late = replace(WORD, start_s=1.2, end_s=3.0)
-    (word,) = clip_to_sound([late], tone(1.5))
+    (word,) = clip_to_sound([late], AudibleFrames(tone(1.5)))
     assert word.end_s == 1.5
-    (outside,) = clip_to_sound([replace(WORD, start_s=2.0, end_s=3.0)], tone(1.5))
+    (outside,) = clip_to_sound([replace(WORD, start_s=2.0, end_s=3.0)], AudibleFrames(tone(1.5)))
     assert (outside.start_s, outside.end_s) == (1.5, 1.5)
 
 
 @pytest.mark.parametrize("samples", [silence(0.0), silence(0.005), silence(1.0)])
 def test_words_in_silence_are_unchanged(samples: np.typing.NDArray[np.float32]) -> None:
-    (word,) = clip_to_sound([WORD], samples)
+    (word,) = clip_to_sound([WORD], AudibleFrames(samples))
     assert word.end_s == min(1.0, len(samples) / 16_000)
 
 
