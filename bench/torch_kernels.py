@@ -14,7 +14,8 @@ import sys
 
 import torch
 
-from whisper_server.engines.torch.kernels import normalize
+from whisper_server.engines.gpu import attention
+from whisper_server.engines.torch import kernels
 from whisper_server.engines.torch.network import (
     Caches,
     decode_known,
@@ -111,7 +112,13 @@ def main() -> int:
         _compare_decoder(compared, plain, adding, states)
         values, shift, norm = _random(2, 3, WIDTH, scale=1)[:, 1], _random(WIDTH), plain.encoder_norm
         wanted = torch.nn.functional.layer_norm(values + shift, (WIDTH,), norm.weight, norm.bias)
-        compared.note("norm of rows that are apart", normalize(values, shift, norm.weight, norm.bias), wanted)
+        compared.note("norm of rows that are apart", kernels.normalize(values, shift, norm.weight, norm.bias), wanted)
+        weights, counts = _random(3, 2, 4, 600), torch.tensor([[600, 0], [3, 0], [77, 0]], device=DEVICE)[:, 0]
+        for index, (found, expected) in enumerate(
+            zip(kernels.median_mean(weights, counts), attention.median_mean(weights, counts), strict=True)
+        ):
+            n_positions = int(counts[index])
+            compared.note("median", found[:, :n_positions], expected[:, :n_positions])
     return int(compared.differs)
 
 

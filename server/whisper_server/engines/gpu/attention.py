@@ -6,12 +6,31 @@ Follows `find_alignment` of openai/whisper's `timing.py`, for several windows at
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from whisper_server.whisper.constants import MEDIAN_FILTER_WIDTH
 
 
-def sharpen(scores: torch.Tensor, n_tokens: torch.Tensor, n_positions: torch.Tensor) -> torch.Tensor:
+def median_mean(weights: torch.Tensor, n_positions: torch.Tensor) -> torch.Tensor:
+    """Weights (window, head, token, position) → (window, token, position): median of MEDIAN_FILTER_WIDTH neighbours, reflected at both
+    ends of each window's `n_positions`, mean of the heads.
+    """
+    position = torch.arange(weights.shape[-1], device=weights.device)
+    half, last = MEDIAN_FILTER_WIDTH // 2, n_positions.view(-1, 1, 1, 1) - 1
+    near = [(position + shift).abs() for shift in range(-half, half + 1)]
+    at = [torch.where(one > last, 2 * last - one, one).clamp_(min=0).expand_as(weights) for one in near]
+    filtered = _median([weights.gather(-1, one) for one in at])
+    return torch.where(last >= half, filtered, weights).mean(dim=1)
+
+
+def sharpen(
+    scores: torch.Tensor,
+    n_tokens: torch.Tensor,
+    n_positions: torch.Tensor,
+    filtered: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = median_mean,
+) -> torch.Tensor:
     """Scores (window, head, token, position) → attention (window, token, position): normalized, median-filtered, mean of the
     heads. `n_tokens` and `n_positions` (window,) are those of each window; values beyond them are undefined.
     """
@@ -23,11 +42,7 @@ def sharpen(scores: torch.Tensor, n_tokens: torch.Tensor, n_positions: torch.Ten
     mean = (weights * is_token).sum(-2, keepdim=True) / token_counts
     variance = ((weights - mean).square() * is_token).sum(-2, keepdim=True) / token_counts
     weights = (weights - mean) / variance.sqrt()
-    half, last = MEDIAN_FILTER_WIDTH // 2, position_counts - 1
-    near = [(position + shift).abs() for shift in range(-half, half + 1)]  # reflected at both ends of each window
-    at = [torch.where(one > last, 2 * last - one, one).clamp_(min=0).expand_as(weights) for one in near]
-    filtered = _median([weights.gather(-1, one) for one in at])
-    return torch.where(position_counts > half, filtered, weights).mean(dim=1)
+    return filtered(weights, n_positions)
 
 
 def _median(values: list[torch.Tensor]) -> torch.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whisper_server.engines.gpu.attention import sharpen, text_probabilities
+from whisper_server.engines.gpu.attention import median_mean, sharpen, text_probabilities
 from whisper_server.engines.gpu.dtw import token_starts, warm_up
 from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.gpu.pinned_memory import HostCopies, to_device
@@ -29,8 +29,8 @@ N_THREADS = 4
 N_TOKENS_AT_ONCE = 512
 """Their logits are in memory together: 106 MB in float32."""
 N_SHARPENED_AT_ONCE = 2
-"""Windows. The heads' attention of one takes 8 MB with turbo's six heads and 128 tokens, and the median of seven has some 16 copies
-of it in memory."""
+"""Windows, without Triton. The heads' attention of one takes 8 MB with turbo's six heads and 128 tokens, and PyTorch's median of seven
+has some 16 copies of it in memory."""
 N_FACTS = 3
 
 
@@ -58,6 +58,11 @@ class Aligner:
     ) -> None:
         self._weights, self._vocabulary, self._spare_row = weights, vocabulary, decoding.n_rows
         self._caches, self._graphs = decoding.caches, decoding.graphs
+        self._filtered, self._n_sharpened_at_once = median_mean, N_SHARPENED_AT_ONCE
+        if decoding.options.row_attention:
+            from whisper_server.engines.torch import kernels  # Triton, which a CPU does not have
+
+            self._filtered, self._n_sharpened_at_once = kernels.median_mean, ALIGN_SIZES[-1]
         self._sizes = up_to(ALIGN_SIZES, min(ALIGN_SIZES[-1], decoding.n_rows))
         self._lengths = up_to(ALIGN_LENGTHS, decoding.lengths[-1])
         # On the device once: an index in the CPU's memory waits for all work that the GPU has queued.
@@ -105,8 +110,11 @@ class Aligner:
             tokens = self._texts[:size, N_FACTS:][:, :length]
             hidden, scores = decode_known(self._weights, self._caches, rows, tokens, keep=False, heads=self._heads)
             assert scores is not None, "a model has alignment heads"
-            some = (part.split(N_SHARPENED_AT_ONCE) for part in (scores[..., :n_positions], n_tokens, n_heard))
-            attention = torch.cat([sharpen(*part).to(torch.float16) for part in zip(*some, strict=True)])
+            wholes = (scores[..., :n_positions], n_tokens, n_heard)
+            some = zip(*(whole.split(self._n_sharpened_at_once) for whole in wholes), strict=True)
+            attention = torch.cat(
+                [sharpen(part, tokens_of, heard, self._filtered).to(torch.float16) for part, tokens_of, heard in some]
+            )
             after = tokens.roll(-1, 1).clamp(
                 max=self._vocabulary.endoftext - 1
             )  # of text tokens only the result is used

@@ -60,7 +60,7 @@ class Decoding:
         self._weights, self._vocabulary, self._n_text_positions = weights, vocabulary, n_text_positions
         self._languages = torch.tensor(vocabulary.languages, dtype=torch.int64, device=device)
         self.caches = Caches.allocate(weights, n_all, n_text_positions, fp8=options.fp8_cache)
-        self._options = options
+        self.options = options
         self._n_prefix_rows = 0 if options.fp8_cache else PREFIX_ROWS if options.row_attention else n_rows
         self._step_rows = torch.full((self.sizes[-1],), n_rows, dtype=torch.int64, device=device)
         self._last_rows: list[int] = []
@@ -102,7 +102,7 @@ class Decoding:
         for size in reversed(ENCODER_SIZES):
             self._encode(size)
         for size in reversed(self.sizes):
-            if self._options.row_attention:  # also for few rows: they may have high numbers
+            if self.options.row_attention:  # also for few rows: they may have high numbers
                 self._run_rows(size, sample=False)
             for length in self.lengths if size <= self._n_prefix_rows else ():
                 self._run_step(size, length, sample=False)
@@ -226,14 +226,14 @@ class Decoding:
     def _encode(self, size: int) -> None:
         def compute() -> torch.Tensor:
             states = encode(self._weights, self._features[:size])
-            rows, by_kernel = self._encoded_rows[:size], self._options.row_attention
+            rows, by_kernel = self._encoded_rows[:size], self.options.row_attention
             fill_cross_cache(self._weights, self.caches, states, rows, by_kernel=by_kernel)
             return self.done
 
         self.graphs.run(("encode", size), compute)
 
     def _known(self, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        by_rows = self._options.row_attention and tokens.shape[1] <= MAX_ROW_PROMPT
+        by_rows = self.options.row_attention and tokens.shape[1] <= MAX_ROW_PROMPT
         return read_prompts(self._weights, self.caches, rows, tokens, by_rows=by_rows)
 
     def _to_device(self, values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
