@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 from demo_in_shape import copied_heads, put_demo_into
+from gpu_servers import HEARS
 from safetensors.torch import save_file
 
 N_AUDIO_POSITIONS = 1500
 DEMO = Path(__file__).parents[1] / "models" / "whisper-demo"
 DECODER_LAYERS = {"turbo": 4, "large-v3": 32}
-HEARS = "-demo"
 SHAPES = (*DECODER_LAYERS, *(shape + HEARS for shape in DECODER_LAYERS))
 SIZES = {
     "d_model": 1280,

@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 END_LIMIT_S = 20.0
+HEARS = "-demo"
+"""Ends the names of shapes whose weights hear (`demo_in_shape`)."""
 BEST = ("--max-num-batched-tokens", "32768", "--max-num-seqs", "256", "--api-server-count", "6")
 BEST_512 = ("--max-num-batched-tokens", "32768", "--max-num-seqs", "512", "--api-server-count", "6")
 
@@ -35,7 +37,7 @@ class Server:
 
 
 def ours(name: str, model: Path, share: float, port: int, *, work: Path, more: Mapping[str, str]) -> Server:
-    """This server: one temperature, 100 tokens."""
+    """This server: one temperature, 100 tokens; weights that hear end their texts themselves."""
     environment = {
         "PYTHONPATH": os.pathsep.join(
             [*(str(ROOT / part) for part in ("runtime", "server")), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -46,7 +48,7 @@ def ours(name: str, model: Path, share: float, port: int, *, work: Path, more: M
         "MODEL_CACHE_DIR": str(work / "cache"),
         "ENGINE": "vllm",
         "VLLM_GPU_MEMORY_UTILIZATION": str(share),
-        "MAX_NEW_TOKENS": "100",
+        "MAX_NEW_TOKENS": "0" if model.name.endswith(HEARS) else "100",
         "FALLBACK_TEMPERATURES": "0",
         "MAX_QUEUE_SECONDS": "7200",  # no request is refused: 256 clients wait for each other
         "DRAIN_SECONDS": "0",
