@@ -28,11 +28,10 @@ and 10 ms for a second of sound."""
 class VoiceProcess(asyncio.Protocol):
     """A running worker. Each stream has at most one piece in it at a time."""
 
-    def __init__(self, on_end: Callable[[VoiceProcess], None], answer_s: float = ANSWER_S) -> None:
+    def __init__(self, on_end: Callable[[VoiceProcess], None]) -> None:
         """`on_end` is called once after `start`, when the worker is gone or is about to be."""
         self.n_streams = 0
         self._on_end = on_end
-        self._answer_s = answer_s
         self._is_over = False
         self._n_answered = 0
         self._watching: asyncio.TimerHandle | None = None
@@ -116,13 +115,13 @@ class VoiceProcess(asyncio.Protocol):
         del self._received[:at]
 
     def _watch(self, n_answered: int) -> None:
-        """Once in `answer_s`: one timer, as a timeout for each of a thousand pieces a second takes the event loop's time."""
+        """Once in ANSWER_S: one timer, as a timeout for each of a thousand pieces a second takes the event loop's time."""
         if self._waiting and self._n_answered == n_answered:
-            _LOG.error("A process of the voice detector does not answer for %g s; its sessions end", self._answer_s)
+            _LOG.error("A process of the voice detector does not answer for %g s; its sessions end", ANSWER_S)
             self.close()
             return
         before = self._n_answered if self._waiting else -1
-        self._watching = asyncio.get_running_loop().call_later(self._answer_s, self._watch, before)
+        self._watching = asyncio.get_running_loop().call_later(ANSWER_S, self._watch, before)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The worker has nothing but numbers to lose: it is killed. What waits fails."""

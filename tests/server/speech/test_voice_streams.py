@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import psutil
@@ -132,18 +134,35 @@ async def test_without_memory_for_a_process_all_are_in_threads(voice: VoiceDetec
         assert budget.used_bytes == 0
 
 
-async def test_process_that_does_not_answer_is_killed() -> None:
+async def test_process_that_does_not_answer_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[VoiceProcess] = []
-    process = VoiceProcess(ended.append, answer_s=0.2)
-    await process.start()
-    number = process.new_stream()
-    await process.add(number, np.zeros(STEP, np.float32))
-    await asyncio.sleep(0.5)  # without pieces that wait it lives on
-    assert not ended
-    (worker,) = workers()
-    worker.suspend()
-    with pytest.raises(InternalError, match="has ended"):
-        await asyncio.wait_for(process.add(number, np.zeros(STEP, np.float32)), 20)
+    process = VoiceProcess(ended.append)
+    loop, due = asyncio.get_running_loop(), list[Callable[[], None]]()
+
+    def call_later(_delay_s: float, callback: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
+        due.append(partial(callback, *args))
+        return loop.call_at(loop.time() + 3600, lambda: None)
+
+    def time_is_up() -> None:
+        due.pop()()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_later", call_later)  # a machine as busy as can be answers in no fixed time
+        await process.start()
+        number = process.new_stream()
+        await process.add(number, np.zeros(STEP, np.float32))
+        for _ in range(3):
+            time_is_up()
+        assert not ended, "without pieces that wait it lives on"
+        (worker,) = workers()
+        worker.suspend()
+        waiting = asyncio.create_task(process.add(number, np.zeros(STEP, np.float32)))
+        await asyncio.sleep(0)
+        time_is_up()
+        assert not ended, "the piece may have come a moment ago"
+        time_is_up()
+        with pytest.raises(InternalError, match="has ended"):
+            await asyncio.wait_for(waiting, 60)
     assert ended == [process]
     await process.stop()
     assert not worker.is_running()
