@@ -58,7 +58,7 @@ class Engine:
     """The engine that runs the model."""
 
     type: EngineName = spec_field(
-        "What runs the model: vllm or torch (not tried in a cluster) on GPUs, ctranslate2 on CPUs. auto: torch on hopper where no field of vLLM's is set, vllm on other GPUs, ctranslate2 on CPUs; with gpu.class auto the server decides by its GPU.",
+        "What runs the model: vllm or torch (not tried in a cluster) on GPUs, ctranslate2 on CPUs. auto: torch on hopper unless attentionBackend, maxBatchedTokens or kvCacheDtype: fp32 ask for vllm, vllm on other GPUs, ctranslate2 on CPUs; with gpu.class auto the server decides by its GPU.",
         EngineName.AUTO,
     )
     dtype: DType = spec_field(
@@ -66,7 +66,7 @@ class Engine:
         DType.AUTO,
     )
     kv_cache_dtype: KvCacheDType | None = spec_field(
-        "Number format of vLLM's attention cache. Absent: 16 bits. fp8 needs compute capability 8.9 or later."
+        "Number format of the engine's attention cache; fp32 is vllm's only. Absent: 16 bits. fp8 needs compute capability 8.9 or later."
     )
     attention_backend: AttentionBackend | None = spec_field(
         "vLLM's attention backend. Absent: TRITON_ATTN on a t4, otherwise the server's choice for the GPU."
@@ -77,7 +77,9 @@ class Engine:
         maximum=1_000_000,
     )
     gpu_memory_utilization: float | None = spec_field(
-        "Share of the GPU's memory that vLLM may take. Needed on a shared GPU.", minimum=0.05, maximum=0.98
+        "Share of the GPU's memory that the engine (vllm or torch) may take. Needed on a shared GPU.",
+        minimum=0.05,
+        maximum=0.98,
     )
 
 

@@ -55,10 +55,10 @@ class Settings(ModelSettings):
         "what the model computes in, where the processor can: `int8` (`ctranslate2` only), `float32`, `half`, `bfloat16`; `auto`: `int8` on a CPU, `bfloat16` on a GPU, `half` on a T4",
         alias="VLLM_DTYPE",
     )
-    vllm_kv_cache_dtype: choices.KvCacheDType = _vllm_setting(
+    vllm_kv_cache_dtype: choices.KvCacheDType = setting(
         env.choice(choices.KvCacheDType, choices.KV_CACHE_SYNONYMS),
         "fp16",
-        "attention cache: `fp16`, `fp8`, `fp32`, `auto`; on `ENGINE=torch` `fp8` holds for the cross-attention, the others change nothing",
+        "attention cache on a GPU: `fp16`, `fp8`, `fp32`, `auto`; on `ENGINE=torch` `fp8` holds for the cross-attention, the others change nothing",
     )
     vllm_attention_backend: choices.AttentionBackend | None = _vllm_setting(
         env.optional(env.choice(choices.AttentionBackend)), "", "vLLM's attention backend; empty: what suits the GPU"
@@ -71,8 +71,8 @@ class Settings(ModelSettings):
         "0",
         "tokens computed in one step, which bounds its memory; `0`: what suits the GPU",
     )
-    vllm_gpu_memory_utilization: float = _vllm_setting(
-        env.number(0.05, 0.98), "0.9", "share of the GPU's memory that vLLM may take"
+    vllm_gpu_memory_utilization: float = setting(
+        env.number(0.05, 0.98), "0.9", "share of the GPU's memory that the engine, `vllm` or `torch`, may take"
     )
     torch_linear_dtype: choices.LinearDType = setting(
         env.choice(choices.LinearDType), "auto", "matrix products of the encoder: `auto`, `fp8` (`ENGINE=torch` only)"
