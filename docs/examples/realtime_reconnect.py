@@ -20,6 +20,7 @@ FINAL_STATUSES = (400, 401, 403, 404)
 FINAL_CLOSE_CODES = (1008, 1009)
 """With these another attempt would fail in the same way."""
 AGAIN_AFTER_S = 0.5
+MAX_AGAIN_AFTER_S = 60.0
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
@@ -50,6 +51,7 @@ class Speaker:
 
     async def _session(self) -> bool:
         """One session; True if everything is transcribed, False to connect again."""
+        self._again_after_s = AGAIN_AFTER_S
         try:
             async with self._client.realtime.connect(extra_query={"intent": "transcription"}) as session:
                 sending = asyncio.create_task(self._send(session))
@@ -59,12 +61,13 @@ class Speaker:
                     sending.cancel()
         except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as problem:
             print(f"[connecting again: {problem}]", file=sys.stderr)
-            self._again_after_s = AGAIN_AFTER_S
             if isinstance(problem, InvalidStatus):
                 if problem.response.status_code in FINAL_STATUSES:
                     raise
-                # A server that is full says when to come again.
-                self._again_after_s = float(problem.response.headers.get("Retry-After", AGAIN_AFTER_S))
+                # A server that is full says when to come again, in seconds; a proxy may send a date.
+                after = problem.response.headers.get("Retry-After", "")
+                if after.isdecimal():
+                    self._again_after_s = min(max(AGAIN_AFTER_S, float(after)), MAX_AGAIN_AFTER_S)
             if isinstance(problem, ConnectionClosed) and problem.rcvd and problem.rcvd.code in FINAL_CLOSE_CODES:
                 raise
             return False

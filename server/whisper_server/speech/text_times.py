@@ -50,7 +50,7 @@ class TextTimes:
         """The segments of a window of `duration_s` seconds, and the words of each. Raises ApiError."""
         spans = split_segments(tokens, self.tokenizer.timestamp_s, duration_s)
         no_words: Words = ((),) * len(spans)
-        if not self.options.timestamps and not self.options.words:
+        if not (self.options.timestamps or self.options.words or self.options.cues):
             return spans, no_words
         frames = await asyncio.to_thread(AudibleFrames, samples)
         if self.options.timestamps:

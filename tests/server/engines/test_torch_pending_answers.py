@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
@@ -18,10 +19,12 @@ def answers() -> tuple[Detected, ...]:
     return tuple(Detected(task_id, (0.0,)) for task_id in range(N_ANSWERS))
 
 
-async def test_event_loop_goes_on_between_answers_that_arrive_together() -> None:
+@pytest.mark.parametrize("messages", [[answers()], [[answer] for answer in answers()]], ids=["one", "many"])
+async def test_event_loop_goes_on_between_answers_that_arrive_together(messages: Sequence[Sequence[Detected]]) -> None:
     pending = PendingAnswers()
     futures = [pending.expect(task_id) for task_id in range(N_ANSWERS)]
-    pending.deliver(answers())
+    for message in messages:
+        pending.deliver(message)
     seen = [sum(future.done() for future in futures)]
     while seen[-1] < N_ANSWERS:
         await asyncio.sleep(0)

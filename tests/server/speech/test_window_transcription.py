@@ -258,6 +258,14 @@ async def test_segments_have_recording_times_and_their_words() -> None:
     assert [token for one in segments for token in one.tokens] == list(decoded.tokens)
 
 
+async def test_long_cue_without_timestamps_has_words_to_be_cut_by() -> None:
+    outcome = await run(
+        said(" Hello world, this is all that was said in these ten seconds of sound, and it is too long."), cues=True
+    )
+    assert len(outcome.segment.words) == 19
+    assert (await run(said(" Hello world."), cues=False)).segment.words == ()
+
+
 async def test_word_across_segments_takes_no_word_of_third() -> None:
     decoded = said("<0.00> One two<1.00><1.00>. Three<2.00><2.00> Four five<3.00>")
     outcome = await run(decoded, timestamps=True, words=True)

@@ -28,9 +28,11 @@ N_THREADS = 4
 """A path takes 0.6 ms; 160 windows a second need a tenth of a core."""
 N_TOKENS_AT_ONCE = 512
 """Their logits are in memory together: 106 MB in float32."""
-N_SHARPENED_AT_ONCE = 2
-"""Windows, without Triton. The heads' attention of one takes 8 MB with turbo's six heads and 128 tokens, and PyTorch's median of seven
-has some 16 copies of it in memory."""
+HEADS_AT_ONCE = 80
+"""Heads of all windows together, of which the attention is sharpened at once: 8 windows of large-v3, which has ten. A checkpoint that names
+no alignment heads has up to 320, with which 8 windows would take 13 GiB. One head of 256 tokens takes 1.5 MB, and its computation five times as much."""
+HEADS_AT_ONCE_WITHOUT_TRITON = 20
+"""PyTorch's median of seven has some 16 copies in memory."""
 N_FACTS = 3
 
 
@@ -58,12 +60,14 @@ class Aligner:
     ) -> None:
         self._weights, self._vocabulary, self._spare_row = weights, vocabulary, decoding.n_rows
         self._caches, self._graphs = decoding.caches, decoding.graphs
-        self._filtered, self._n_sharpened_at_once = median_mean, N_SHARPENED_AT_ONCE
+        self._filtered, self._heads_at_once = median_mean, HEADS_AT_ONCE_WITHOUT_TRITON
         if decoding.options.row_attention:
             from whisper_server.engines.torch import kernels  # Triton, which a CPU does not have
 
-            self._filtered, self._n_sharpened_at_once = kernels.median_mean, ALIGN_SIZES[-1]
-        self._sizes = up_to(ALIGN_SIZES, min(ALIGN_SIZES[-1], decoding.n_rows))
+            self._filtered, self._heads_at_once = kernels.median_mean, HEADS_AT_ONCE
+        self.max_windows = max(1, min(ALIGN_SIZES[-1], decoding.n_rows, HEADS_AT_ONCE // len(heads)))
+        """That `attend` takes at once."""
+        self._sizes = up_to(ALIGN_SIZES, self.max_windows)
         self._lengths = up_to(ALIGN_LENGTHS, decoding.lengths[-1])
         # On the device once: an index in the CPU's memory waits for all work that the GPU has queued.
         self._heads = [
@@ -84,7 +88,7 @@ class Aligner:
 
     def attend(self, tasks: Sequence[AlignTask]) -> HostCopies:
         """Attention (window, token, position) and the probability of the token after each (window, token), on their way to the
-        host. At most ALIGN_SIZES[-1] windows.
+        host. At most `max_windows`.
         """
         longest, n_heard = max(len(self._known(task)) for task in tasks), max(task.n_positions for task in tasks)
         size, length, n_positions = len(tasks), longest, n_heard
@@ -111,10 +115,9 @@ class Aligner:
             hidden, scores = decode_known(self._weights, self._caches, rows, tokens, keep=False, heads=self._heads)
             assert scores is not None, "a model has alignment heads"
             wholes = (scores[..., :n_positions], n_tokens, n_heard)
-            some = zip(*(whole.split(self._n_sharpened_at_once) for whole in wholes), strict=True)
-            attention = torch.cat(
-                [sharpen(part, tokens_of, heard, self._filtered).to(torch.float16) for part, tokens_of, heard in some]
-            )
+            n_at_once = max(1, self._heads_at_once // scores.shape[1])
+            some = zip(*(whole.split(n_at_once) for whole in wholes), strict=True)
+            attention = torch.cat([self._sharpened(*part).to(torch.float16) for part in some])
             after = tokens.roll(-1, 1).clamp(
                 max=self._vocabulary.endoftext - 1
             )  # of text tokens only the result is used
@@ -128,6 +131,14 @@ class Aligner:
             return attention, torch.cat(probabilities).view(size, length)
 
         return self._graphs.run(("align", size, length), compute)
+
+    def _sharpened(self, scores: torch.Tensor, n_tokens: torch.Tensor, n_heard: torch.Tensor) -> torch.Tensor:
+        """`sharpen`, of some heads at a time: the mean of all is a sum of parts."""
+        parts = (
+            sharpen(part, n_tokens, n_heard, self._filtered) * (part.shape[1] / scores.shape[1])
+            for part in scores.split(self._heads_at_once, dim=1)
+        )
+        return torch.stack(list(parts)).sum(0)
 
     def paths(self, tasks: Sequence[AlignTask], copies: HostCopies) -> Paths:
         """The times, by what `attend` computed."""

@@ -28,7 +28,7 @@ class CudaGraphs:
         self._pool = torch.cuda.graph_pool_handle() if self.are_used else None
 
     def run(self, key: Hashable, compute: Callable[[], Result]) -> Result:
-        """The tensors that `compute` returns; a graph's are valid until it runs again. The first run of a key captures it."""
+        """The tensors that `compute` returns; valid until any graph runs, as all share their memory. The first run of a key captures it."""
         if not self.are_used:
             return compute()
         if key not in self._graphs:

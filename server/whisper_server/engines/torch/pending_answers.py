@@ -24,6 +24,8 @@ class PendingAnswers:
     def __init__(self) -> None:
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._arrived: deque[Answer] = deque()
+        self._is_under_way = False
+        """An iteration is due for the next answer, or to see that there is none."""
 
     def expect(self, task_id: int) -> asyncio.Future[Answer]:
         """The future of a task; `forget` it when the call has ended."""
@@ -35,10 +37,9 @@ class PendingAnswers:
         self._waiting.pop(task_id, None)
 
     def deliver(self, answers: Iterable[Answer]) -> None:
-        """Hand over the first ones now, the others in the next iterations."""
-        is_under_way = bool(self._arrived)
+        """Hand over the first ones now, unless others came in this iteration; the rest in the next ones."""
         self._arrived += answers
-        if not is_under_way:
+        if not self._is_under_way:
             self._hand_over()
 
     def fail_all(self, error: Exception) -> None:
@@ -56,5 +57,7 @@ class PendingAnswers:
             if future is not None and not future.done():
                 future.set_result(answer)
                 n_handed += 1
-        if self._arrived:
+        # Also after the last one: each step's answers are a message of their own, and several come while the loop is busy.
+        self._is_under_way = n_handed > 0
+        if self._is_under_way:
             asyncio.get_running_loop().call_soon(self._hand_over)

@@ -16,7 +16,7 @@ import torch
 
 from whisper_server.engines.gpu.pinned_memory import HostCopies
 from whisper_server.engines.torch.aligning import Aligner, Paths
-from whisper_server.engines.torch.batches import ALIGN_SIZES, next_to_encode
+from whisper_server.engines.torch.batches import next_to_encode
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.wire import (
     AlignTask,
@@ -35,9 +35,8 @@ Features = Callable[[Sequence[Place]], torch.Tensor]
 
 LAG_STEPS = 2
 """Steps that the host is behind the device."""
-MAX_ALIGN = ALIGN_SIZES[-1]
 STEPS_BETWEEN_ALIGNMENTS = 16
-"""While texts are decoded, fewer than MAX_ALIGN windows wait so many steps for company: aligning one takes as long as 8."""
+"""While texts are decoded, fewer windows than `Aligner.max_windows` wait so many steps for company: one takes a quarter of the time of 8."""
 MAX_STEPS_BETWEEN_ENCODINGS = 8
 TYPICAL_TEXT_STEPS = 100
 """Tokens of 30 s of speech. Steps between two encodings are as many as keep the texts of all windows apart: encoded one after
@@ -203,9 +202,9 @@ class Scheduler:
 
     def _align(self) -> None:
         is_early = bool(self._texts) and self._n_steps_since_alignment < STEPS_BETWEEN_ALIGNMENTS
-        if is_early and sum(isinstance(task, AlignTask) for task in self._waiting) < MAX_ALIGN:
+        if is_early and sum(isinstance(task, AlignTask) for task in self._waiting) < self._aligner.max_windows:
             return
-        tasks = [task for task in self._take(AlignTask, MAX_ALIGN) if isinstance(task, AlignTask)]
+        tasks = [task for task in self._take(AlignTask, self._aligner.max_windows) if isinstance(task, AlignTask)]
         if not tasks:
             return
         self._n_steps_since_alignment = 0
