@@ -79,14 +79,14 @@ def scheduling_issues(view: EndpointView) -> Iterator[Issue]:
     for reason in sorted(by_reason, key=_WORST_FIRST.index):
         group = by_reason[reason]
         (pod, words), asked = group[0], _asked(view, group[0][0])
-        passes = reason == reasons.INSUFFICIENT_GPU and asked and holder_advice(view, asked, words)
+        holder = holder_advice(view, asked, words) if asked and reason == reasons.INSUFFICIENT_GPU else ""
         message = joined(
             f"{subject([pod for pod, _ in group], view)} has no node." if len(group) == 1 else
             f"{subject([pod for pod, _ in group], view)} have no node.",
             f"The scheduler says: {quoted(words)}",
-            _advice(reason, pod, words, view),
+            holder or _advice(reason, pod, words, view),
         )  # fmt: skip
-        yield Issue(reason=reason, message=message, hard=not passes)
+        yield Issue(reason=reason, message=message, hard=not holder)
 
 
 def _is_overdue(pod: Document, view: EndpointView) -> bool:
@@ -137,8 +137,7 @@ def _advice(reason: str, pod: Document, words: str, view: EndpointView) -> str:
     asked = _asked(view, pod)
     if asked and reason == reasons.INSUFFICIENT_GPU:
         by_device = device_advice(asked, words)
-        otherwise = joined(by_device, taints) if by_device else gpu_advice(view, asked, _said(asked, words))
-        return holder_advice(view, asked, words) or otherwise
+        return joined(by_device, taints) if by_device else gpu_advice(view, asked, _said(asked, words))
     if asked and asked.resource and reason in {reasons.NO_MATCHING_NODE, reasons.UNSCHEDULABLE}:
         of_nodes = seen(view.snapshot.nodes, asked, _said(asked, words))
         if of_nodes:
