@@ -192,13 +192,15 @@ def test_the_commands_of_the_readme_work(cluster: Cluster) -> None:
     blocks = [block.replace("\\\n", " ") for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)]
     commands = [line for block in blocks for line in block.strip().splitlines()]
     assert [command.split()[:2] for command in commands] == [
+        ["make", "build"],
         ["helm", "install"],
         ["helm", "install"],
         ["helm", "upgrade"],
         ["helm", "uninstall"],
         ["kubectl", "delete"],
     ]
-    first, without_rights, *others = commands
+    build, first, without_rights, *others = commands
+    assert build in (CHARTS.parent / "README.md").read_text()
     needs_no_crd(cluster)
     try:
         run(cluster, first)
