@@ -97,11 +97,14 @@ class WhisperTokenizer:
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of the text tokens among `tokens`."""
-        if len(tokens) == 1 and (known := self._texts.get(tokens[0])) is not None:
-            return known
+        if len(tokens) != 1:
+            return self._decoded(tokens)
+        if tokens[0] not in self._texts:
+            self._texts[tokens[0]] = self._decoded(tokens)
+        return self._texts[tokens[0]]
+
+    def _decoded(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(self.text_tokens(tokens)))
-        if len(tokens) == 1:
-            self._texts[tokens[0]] = text
         return text
 
     def token_bytes(self, token: int) -> tuple[int, ...]:

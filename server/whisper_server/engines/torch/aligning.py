@@ -75,7 +75,7 @@ class Aligner:
             for layer in range(len(weights.decoder_layers))
         ]
         self._texts = torch.zeros(
-            (ALIGN_SIZES[-1], N_FACTS + self._lengths[-1]), dtype=torch.int64, device=weights.device
+            (self.max_windows, N_FACTS + self._lengths[-1]), dtype=torch.int64, device=weights.device
         )
         self._threads = ThreadPoolExecutor(N_THREADS, "align")
         self._threads.submit(warm_up)
@@ -90,14 +90,15 @@ class Aligner:
         """Attention (window, token, position) and the probability of the token after each (window, token), on their way to the
         host. At most `max_windows`.
         """
-        longest, n_heard = max(len(self._known(task)) for task in tasks), max(task.n_positions for task in tasks)
+        texts = [self._known(task) for task in tasks]
+        longest, n_heard = max(map(len, texts)), max(task.n_positions for task in tasks)
         size, length, n_positions = len(tasks), longest, n_heard
         if self._graphs.are_used:
             size, length = fitting(self._sizes, size), fitting(self._lengths, length)
             n_positions = N_AUDIO_POSITIONS
         numbers = [
             (task.place.slot, len(known), task.n_positions, *known, *known[-1:] * (length - len(known)))
-            for task, known in ((task, self._known(task)) for task in tasks)
+            for task, known in zip(tasks, texts, strict=True)
         ]
         numbers += [(self._spare_row, *numbers[0][1:])] * (size - len(tasks))
         self._texts[:size, : len(numbers[0])].copy_(
