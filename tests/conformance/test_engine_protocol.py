@@ -209,6 +209,14 @@ async def test_temperature_zero_repeats_itself(engine: Engine, tokenizer: Whispe
     assert len({one.tokens for one in found}) == 1
 
 
+async def test_low_temperature_hears_the_words(engine: Engine, tokenizer: WhisperTokenizer) -> None:
+    """What is sure is drawn. With and without timestamps: the temperature fallback relies on it."""
+    for timestamps in (False, True):
+        wanted = request(tokenizer, timestamps=timestamps, temperature=0.2)
+        found = await asyncio.gather(*(decoded(engine, wanted) for _ in range(4)))
+        assert [n_errors(tokenizer, one.tokens) for one in found] == [0] * 4
+
+
 async def test_temperature_draws_other_words(engine: Engine, tokenizer: WhisperTokenizer) -> None:
     """What is sure is drawn again and again; what is not, differs."""
     drawing = request(tokenizer, temperature=1.0, max_new_tokens=8)

@@ -16,6 +16,7 @@ from whisper_server.engines.gpu.token_rules import (  # noqa: E402
     step,
     step_overwriting,
 )
+from whisper_server.engines.torch.sampler import Sampler  # noqa: E402
 from whisper_server.engines.vllm.wire import WhisperParams  # noqa: E402
 from whisper_server.engines.vllm.worker.sampler import WhisperSampler  # noqa: E402
 
@@ -136,6 +137,22 @@ def test_drawn_tokens_follow_temperature_and_rules() -> None:
     assert not drawn[[*VOCABULARY.suppressed, *VOCABULARY.suppressed_first, SOT]].any()
     for token, logprob in zip(sampled.tokens.tolist(), sampled.logprobs.tolist(), strict=True):
         assert logprob == pytest.approx(logprobs[token], abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_torch_engine_draws_by_temperature_and_rules(dtype: Any) -> None:
+    """In float32 it once drew from what the greedy step had left of the logits: texts ended after a token."""
+    sampler = Sampler(VOCABULARY, 3000, torch.device("cpu"))
+    rows = torch.arange(3000)
+    sampler.begin(rows, torch.zeros(3000, dtype=torch.int64), torch.full((3000,), 0.5))
+    row = torch.from_numpy(np.random.default_rng(2).normal(scale=2, size=VOCABULARY.n_tokens)).to(dtype)
+    tokens, logprobs = sampler.choose(row.repeat(3000, 1), rows, sample=True)
+    expected = reference(row.float().numpy(), [], timed=False)
+    weights = np.exp((expected - expected.max()) / 0.5)
+    drawn = np.bincount(tokens.numpy(), minlength=VOCABULARY.n_tokens) / 3000
+    assert np.abs(drawn - weights / weights.sum()).max() < 0.03
+    for token, logprob in zip(tokens.tolist(), logprobs.tolist(), strict=True):
+        assert logprob == pytest.approx(expected[token], abs=1e-4)
 
 
 def test_drawn_tokens_keep_the_timestamp_rules() -> None:

@@ -138,7 +138,7 @@ def step(logits: torch.Tensor, state: torch.Tensor, ranges: VocabularyRanges) ->
 
 
 def step_overwriting(logits: torch.Tensor, state: torch.Tensor, ranges: VocabularyRanges) -> Step:
-    """The same as `step` for code that is not compiled; the logits are overwritten.
+    """The same as `step` for code that is not compiled; logits of suppressed tokens become minus infinity.
 
     It passes 4 times over the logits of all text tokens where `step` passes 15 times: 0.15 instead of 1.05 ms for 512 rows
     on an H200.
@@ -150,7 +150,8 @@ def step_overwriting(logits: torch.Tensor, state: torch.Tensor, ranges: Vocabula
     logits.index_copy_(1, ranges.sometimes, at_times)
     maximum, place = logits[:, : ranges.text_end].max(-1)
     maximum = maximum.float()
-    weights = logits[:, : ranges.text_end].float().sub_(maximum.unsqueeze(1)).exp_()
+    # A copy in float32, too: who draws at a temperature reads the logits afterwards.
+    weights = logits[:, : ranges.text_end].to(torch.float32, copy=True).sub_(maximum.unsqueeze(1)).exp_()
     text = _Best(maximum, place, weights.sum(-1).log() + maximum)
     special = _Best.of(logits[:, ranges.text_end : ranges.timestamp_begin].float())
     times = _Best.of(limits.times(logits[:, ranges.timestamp_begin :].float()))

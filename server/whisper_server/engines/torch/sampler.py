@@ -37,7 +37,7 @@ class Sampler:
     def choose(self, logits: torch.Tensor, rows: torch.Tensor, *, sample: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (row, token) of `rows` → tokens and their log-probabilities at temperature 1, after the rules.
 
-        Overwrites the logits. With `sample`, rows whose temperature is above 0 draw their token at random.
+        Overwrites the logits of suppressed tokens. With `sample`, rows whose temperature is above 0 draw their token at random.
         """
         state = self._state[rows]
         chosen = step_overwriting(logits, state, self._ranges)
