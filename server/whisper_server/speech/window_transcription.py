@@ -133,8 +133,10 @@ class WindowTranscriber:
             if attempts:
                 self.on_fallback()
             attempt = await self._attempt(engine_window, samples, temperature)
-            if attempt.is_wordless:
+            if attempt.is_silence or (attempt.is_wordless and not attempts):
                 return None
+            if attempt.is_wordless:  # by chance: an earlier attempt has words
+                continue
             # For tones, hum and music the model does not report "no speech" but invents words.
             if not attempts and attempt.is_doubtful and not await self._is_speech(attempt, samples):
                 return None

@@ -128,6 +128,20 @@ async def test_repetition_at_all_temperatures_is_kept_once() -> None:
     assert (outcome.segment.start_s, outcome.segment.end_s) == (20.0, 30.0)
 
 
+@pytest.mark.parametrize("drawn", [said(""), said("<0.00><1.00>")])
+async def test_empty_text_that_was_drawn_discards_none_before_it(drawn: Decoded) -> None:
+    """A menu of 25 s was lost: its text is likely but repeats itself, and the next one ended at once."""
+    outcome = await run(REPETITIVE, drawn)
+    assert outcome.temperatures == list(TEMPERATURES)
+    assert outcome.result.text == " Thank you."
+    assert (await run(REPETITIVE, drawn, LIKELY)).result.text == " Hello world."
+
+
+async def test_silence_after_a_loop_is_silence() -> None:
+    outcome = await run(REPETITIVE, said("", avg_logprob=-1.5, no_speech_prob=0.9))
+    assert outcome.result.text == ""
+
+
 @pytest.mark.parametrize(
     "silence",
     [said(" you", avg_logprob=-1.5, no_speech_prob=0.9), said(""), said("  ", avg_logprob=-0.1), said("<0.00><1.00>")],
