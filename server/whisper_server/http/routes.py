@@ -67,6 +67,8 @@ class AppState:
     """Limits the pieces of bodies that are read."""
     recording_throttle: LoopThrottle
     """Limits the steps that follow the decoding or transcribing of a recording."""
+    frame_throttle: LoopThrottle
+    """Limits the frames of realtime sessions that are taken."""
     live_sessions: LiveSessions
     session_rules: SessionRules
     realtime_idle_s: float

@@ -21,9 +21,9 @@ from whisper_server.api.realtime_server_events import (
     SpeechBegan,
     SpeechEnded,
 )
-from whisper_server.audio.live_samples import LiveSamples, RawFormat
+from whisper_server.audio.live_samples import LiveSamples, RawFormat, duration_s
 from whisper_server.errors import BadRequest
-from whisper_server.live.hearing import Hearing
+from whisper_server.live.hearing import MIN_STEP_S, Hearing
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.session_options import TurnRules
 from whisper_server.live.speech_protocol import LiveSpeech
@@ -37,7 +37,7 @@ from whisper_server.whisper.transcript import Options
 MIN_COMMIT_S = 0.1
 """As OpenAI has it."""
 STEP_BYTES = 48_000
-"""Decoded at a time: a second of PCM."""
+"""Decoded at most at a time: a second of PCM."""
 
 
 class Listening:
@@ -63,6 +63,7 @@ class Listening:
         self._emit = emit
         self._clock = clock
         self._decoder = LiveSamples(RawFormat.PCM)
+        self._undecoded, self._undecoded_since_s = b"", 0.0
         self.hearing = Hearing(speech.voice_stream(turns_of()), self.buffer, self._hear)
         self._turn_ends = TurnEnds(speech, self.buffer, turns_of)
         self.spans = self._new_spans(0)
@@ -103,14 +104,31 @@ class Listening:
             self.spans = self._new_spans(self.spans.at)
 
     async def append(self, data: bytes) -> None:
-        """Take more sound, which `hearing` hears. Waits while much is unheard."""
+        """Take more sound, which `hearing` hears. Waits while much is unheard.
+
+        It is decoded in steps of what the voice detector hears at least: of 200 sessions, frames of 0.1 s took a third of the
+        event loop to decode one by one.
+        """
+        if not self._undecoded:
+            self._undecoded_since_s = self._clock()
+        self._undecoded += data
+        if duration_s(len(self._undecoded), self._decoder.raw_format) >= MIN_STEP_S:
+            await self._decode()
+
+    async def catch_up(self) -> None:
+        """Wait until all sound that has arrived is heard."""
+        await self._decode()
+        await self.hearing.catch_up()
+
+    async def _decode(self) -> None:
+        data, self._undecoded = self._undecoded, b""
         for first in range(0, len(data), STEP_BYTES):
             samples = self._decoder.add(data[first : first + STEP_BYTES])
             if not len(samples):
                 continue
             if self.commits_turns and self.open_turn is None:
                 self._begin_turn(self.buffer.end)
-            self.buffer.append(samples, self._clock())
+            self.buffer.append(samples, self._undecoded_since_s)
             await self.hearing.grown()
 
     def commit(self) -> None:

@@ -87,7 +87,7 @@ class Session:
             self._count(event.audio)
             await self._listening.append(event.audio)
             return
-        await self._listening.hearing.catch_up()
+        await self._listening.catch_up()
         if isinstance(event, CommitAudio):
             self._listening.commit()
         elif isinstance(event, UpdateSession):
@@ -123,7 +123,7 @@ class Session:
 
     async def finish(self, grace_s: float) -> None:
         """Let the turn under way end, for at most `grace_s`, then commit it, and wait until all before is transcribed."""
-        await self._listening.hearing.catch_up()
+        await self._listening.catch_up()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._until(lambda: self._listening.open_turn is None or not self._listening.open_turn.has_speech)

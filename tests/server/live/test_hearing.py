@@ -9,10 +9,14 @@ from contextlib import asynccontextmanager
 import numpy as np
 import numpy.typing as npt
 
+from live_kit.doubles import LiveSpeechDouble
 from whisper_server.live.hearing import MAX_STEP, MAX_UNHEARD, MIN_STEP, Hearing
+from whisper_server.live.listening import Listening
 from whisper_server.live.sample_buffer import SampleBuffer
+from whisper_server.live.session_options import TurnRules
 from whisper_server.process.event_loop import cancel
-from whisper_server.whisper.transcript import Samples
+from whisper_server.speech.live_windows import Turns
+from whisper_server.whisper.transcript import Options, Samples
 
 
 class HeldVoice:
@@ -100,3 +104,30 @@ async def test_client_waits_where_much_is_unheard() -> None:
         await asyncio.wait_for(ear.hearing.catch_up(), 5)
         assert max(ear.voice.steps) == MAX_STEP
         assert sum(ear.voice.steps) == ear.n_heard == MIN_STEP + MAX_UNHEARD + 1
+
+
+async def test_short_frames_are_decoded_together_and_count_from_the_first() -> None:
+    now_s = iter(range(100))
+    frame = bytes(960)  # 20 ms
+    rules = TurnRules(turn_silence_ms=500, turn_end_from=None)
+    ear = Listening(
+        LiveSpeechDouble(),
+        rules,
+        Options(),
+        turns_of=lambda: Turns("alice", 1),
+        emit=lambda _: None,
+        clock=lambda: float(next(now_s)),
+    )
+    running = asyncio.create_task(ear.hearing.run())
+    for _ in range(7):
+        await ear.append(frame)
+    assert ear.buffer.end == 0
+    await ear.append(frame)
+    decoded = ear.buffer.end
+    assert decoded > 0
+    assert ear.age_s(1) == 1.0, "one reading of the clock after that of the first frame"
+    await ear.append(frame * 6)
+    assert ear.buffer.end == decoded
+    await asyncio.wait_for(ear.catch_up(), 5)
+    assert ear.buffer.end > decoded
+    await cancel(running)

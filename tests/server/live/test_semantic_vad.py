@@ -41,7 +41,7 @@ class Room:
         """A square wave of this level, or silence."""
         phases = np.arange(int(duration_s * 24_000)) // 120 % 2
         await self.listening.append(((phases * 2 - 1) * level * 32767).astype("<i2").tobytes())
-        await self.listening.hearing.catch_up()
+        await self.listening.catch_up()
 
     def ends_s(self) -> list[float]:
         """When turns ended."""
@@ -152,7 +152,7 @@ async def test_other_format_of_the_same_turn() -> None:
         await one.sound(2, 0.5)
         one.listening.configure(RULES, RawFormat.PCMU, Options())
         await one.listening.append(b"\xff" * 8000)
-        await one.listening.hearing.catch_up()
+        await one.listening.catch_up()
         assert len(one.ends_s()) == 1
 
 

@@ -126,6 +126,7 @@ class LiveConnection:
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 self._record.is_closed = message.type is WSMsgType.CLOSE
                 return
+            await self._state.frame_throttle.acquire()
             event_id: str | None = None
             try:
                 if message.type is WSMsgType.BINARY:
