@@ -134,6 +134,21 @@ async def test_live_windows_beside_files_hear_the_words(engine: Engine, tokenize
         window.close()
 
 
+@pytest.mark.parametrize("kind", [{"is_live": True}, {"timestamps": False}])
+async def test_window_that_may_be_padded_to_less_is_heard_and_timed_alike(
+    engine: Engine, tokenizer: WhisperTokenizer, kind: dict[str, bool]
+) -> None:
+    """Beside one of 30 s: the engine computes both at once."""
+    windows = [engine.open_window(SAMPLES), engine.open_window(SAMPLES, **kind)]
+    sot_sequence = tokenizer.sot_sequence("en", Task.TRANSCRIBE)
+    found = await asyncio.gather(*(window.decode(request(tokenizer)) for window in windows))
+    times = await asyncio.gather(*(window.align(sot_sequence, found[0].tokens) for window in windows))
+    assert found[0].tokens == found[1].tokens
+    assert times[0].token_starts_s == pytest.approx(times[1].token_starts_s, abs=0.1)
+    for window in windows:
+        window.close()
+
+
 async def test_prompts_of_different_lengths_side_by_side(engine: Engine, tokenizer: WhisperTokenizer) -> None:
     story = tokenizer.encode_text(" A story of trains and cities. " * 30)[-223:]
     prompts = [(), tokenizer.encode_text(" Trains"), story]

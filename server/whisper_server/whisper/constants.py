@@ -14,10 +14,13 @@ N_FFT = 400
 MEL_HOP_SAMPLES = 160
 """Samples per mel frame. `seek` in a segment counts these frames (100 per second)."""
 
+N_MEL_FRAMES = N_WINDOW_SAMPLES // MEL_HOP_SAMPLES
+"""3000 in a window."""
+
 FRAMES_PER_POSITION = 2
 """Mel frames per encoder position: the second convolution has a stride of 2."""
 
-N_AUDIO_POSITIONS = N_WINDOW_SAMPLES // MEL_HOP_SAMPLES // FRAMES_PER_POSITION
+N_AUDIO_POSITIONS = N_MEL_FRAMES // FRAMES_PER_POSITION
 """1500 encoder positions in a window (`n_audio_ctx`)."""
 
 AUDIO_POSITIONS_PER_S = N_AUDIO_POSITIONS // WINDOW_S

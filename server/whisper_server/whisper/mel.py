@@ -12,14 +12,30 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_WINDOW_SAMPLES
+from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_FFT, N_MEL_FRAMES, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
-N_FRAMES = N_WINDOW_SAMPLES // MEL_HOP_SAMPLES
 _HANN = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
 """float64: in float32 the weakest bins differ from librosa's by more than 1e-6."""
 _FRAMES_PER_BLOCK = 500
 """Frames that are transformed at a time: 5 MB of spectrum instead of 30 MB."""
+MIN_PADDED_S = 15
+PADDED_STEP_S = 5
+PADDING_S = 2
+
+
+def padded_mel_frames(n_samples: int) -> int:
+    """Mel frames that a window without timestamps, or of a live session, is padded to: 15 s, else 2 s more than it has, in steps
+    of 5 s; at most 30 s.
+
+    Without timestamps Whisper base hears as much in it as in 30 s: 731 wrong words for 728, of 4,617 in 212 recordings of 1 to 30 s
+    in five languages (by language -0.4 to +0.4 points), no word in 112 pieces of music and noise, for 0.33 to 0.65 instead of 0.88
+    CPU s of CTranslate2. With timestamps 10 of 34 Spanish recordings get worse even with 27 s, and none better; so of those only
+    live windows, which have to be quick, are padded to less. Padded to 5 or 10 s it repeats itself (95 and 63 % of words wrong).
+    """
+    step_samples = PADDED_STEP_S * SAMPLE_RATE_HZ
+    n_seconds = -(-(n_samples + PADDING_S * SAMPLE_RATE_HZ) // step_samples) * PADDED_STEP_S
+    return min(N_MEL_FRAMES, max(MIN_PADDED_S, n_seconds) * SAMPLE_RATE_HZ // MEL_HOP_SAMPLES)
 
 
 def mel_filters(n_mels: int) -> npt.NDArray[np.float32]:

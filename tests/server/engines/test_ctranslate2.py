@@ -17,11 +17,11 @@ from whisper_server.engines.ctranslate2.engine import (
     Ctranslate2Config,
     Ctranslate2Engine,
     Ctranslate2Window,
-    padded_mel_frames,
     thread_plan,
 )
 from whisper_server.errors import InternalError, Unavailable
 from whisper_server.whisper.engine_protocol import DecodeRequest
+from whisper_server.whisper.mel import padded_mel_frames
 from whisper_server.whisper.transcript import Task
 
 SAMPLES, TEXT = spoken("en", 0).samples, " " + spoken("en", 0).text

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from whisper_server.engines.torch.batches import ENCODER_SIZES, PROMPT_LENGTHS, Prompt, fitting, next_to_encode, up_to
+import pytest
+
+from whisper_server.engines.torch.batches import (
+    ENCODER_FRAMES,
+    ENCODER_SIZES,
+    PROMPT_LENGTHS,
+    Prompt,
+    encoder_frames,
+    fitting,
+    next_to_encode,
+    up_to,
+)
 from whisper_server.engines.torch.wire import DecodeTask, Place
 
 MOST = ENCODER_SIZES[-1]
@@ -27,6 +38,17 @@ def test_what_one_kind_leaves_the_other_takes() -> None:
     assert n_live(next_to_encode(places(n_files=2, n_live=40))) == MOST - 2
     assert len(next_to_encode(places(n_files=3, n_live=0))) == 3
     assert next_to_encode([]) == []
+
+
+@pytest.mark.parametrize(("duration_s", "n_frames"), [(0.01, 1500), (13, 1500), (13.01, 3000), (30, 3000)])
+def test_short_window_is_encoded_as_half_of_one(duration_s: float, n_frames: int) -> None:
+    n_samples = round(duration_s * 16_000)
+    assert encoder_frames(n_samples, may_be_short=True) == n_frames
+    assert encoder_frames(n_samples, may_be_short=False) == 3000
+
+
+def test_cross_attention_cache_holds_each_length_a_whole_number_of_times() -> None:
+    assert {3000 % n_frames for n_frames in ENCODER_FRAMES} == {0}
 
 
 def test_prompt_is_padded_and_keeps_its_facts() -> None:

@@ -27,29 +27,13 @@ from whisper_server.engines.ctranslate2.model import (
     cpu_compute_type,
 )
 from whisper_server.errors import Unavailable
-from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_WINDOW_SAMPLES, SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_MEL_FRAMES
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess, ModelFacts
+from whisper_server.whisper.mel import padded_mel_frames
 from whisper_server.whisper.transcript import Samples
 
-N_MEL_FRAMES = N_WINDOW_SAMPLES // MEL_HOP_SAMPLES
-MIN_PADDED_S = 15
-PADDED_STEP_S = 5
-PADDING_S = 2
 MAX_LOGPROB_BATCH = 2
 """Logits of every step are held for each window of such a batch: up to 93 MB a window with 51,866 tokens."""
-
-
-def padded_mel_frames(n_samples: int) -> int:
-    """Mel frames that a window is padded to: 15 s, else 2 s more than it has, in steps of 5 s; at most 30 s.
-
-    Without timestamps Whisper base hears as much in it as in 30 s: 731 wrong words for 728, of 4,617 in 212 recordings of 1 to 30 s
-    in five languages (by language -0.4 to +0.4 points), no word in 112 pieces of music and noise, for 0.33 to 0.65 instead of 0.88
-    CPU s. With timestamps 10 of 34 Spanish recordings get worse even with 27 s, and none better; so of those only live windows,
-    which have to be quick, are padded to less. Padded to 5 or 10 s it repeats itself (95 and 63 % of words wrong).
-    """
-    step_samples = PADDED_STEP_S * SAMPLE_RATE_HZ
-    n_seconds = -(-(n_samples + PADDING_S * SAMPLE_RATE_HZ) // step_samples) * PADDED_STEP_S
-    return min(N_MEL_FRAMES, max(MIN_PADDED_S, n_seconds) * SAMPLE_RATE_HZ // MEL_HOP_SAMPLES)
 
 
 @dataclass(frozen=True)

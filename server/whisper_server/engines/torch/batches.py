@@ -7,15 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisper_server.engines.torch.wire import DecodeTask, Place
+from whisper_server.whisper.constants import N_MEL_FRAMES
+from whisper_server.whisper.mel import padded_mel_frames
 
 ENCODER_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 """Windows encoded at once: one takes 6.0 ms on an H200, in batches of 4 to 16 each takes 5.1 ms. Requests over HTTP come a few
 at a time, and a window that pads a batch costs as much as any other: with powers of two 9 windows would cost 16."""
+ENCODER_FRAMES = (N_MEL_FRAMES // 2, N_MEL_FRAMES)
+"""Mel frames of a window. Half a window is encoded in less than half the time, and its keys and values lie in the cross-attention cache
+twice: attention over a repetition of the same keys and values is attention over them."""
 PROMPT_SIZES = (1, 2, 4, 8, 16, 32)
 """Prompts that are read at once, as a CUDA graph: the CPU takes 4 to 6 ms to launch the 266 kernels, whatever the size, and
 an H200 1 ms to compute them."""
-PROMPT_LENGTHS = (4, 16, 64, 256)
-"""In tokens; longer ones have previous text of the recording. The last length is the model's context."""
+PROMPT_LENGTHS = (4, 16, 96, 256)
+"""In tokens; longer ones have previous text: 64 tokens and those of the task in a live session, up to 223 in a file. The last length is the model's context."""
 ROW_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 """Rows of a step."""
 LENGTHS = (64, 128, 256)
@@ -78,6 +83,11 @@ def up_to(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
 def fitting(sizes: Sequence[int], wanted: int) -> int:
     """The smallest size that is enough."""
     return sizes[bisect_left(sizes, wanted)]
+
+
+def encoder_frames(n_samples: int, *, may_be_short: bool) -> int:
+    """Mel frames that the encoder computes of a window; `may_be_short`: live, or without timestamps."""
+    return fitting(ENCODER_FRAMES, padded_mel_frames(n_samples)) if may_be_short else N_MEL_FRAMES
 
 
 def next_to_encode(waiting: Sequence[Place]) -> list[Place]:

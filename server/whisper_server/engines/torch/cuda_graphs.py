@@ -12,9 +12,6 @@ import torch
 
 Result = TypeVar("Result")
 
-N_WARM_UPS = 2
-"""Libraries choose their kernels and allocate their workspaces in the first runs, which a graph cannot have in it."""
-
 
 class CudaGraphs:
     """One graph for each key. On a CPU computations just run."""
@@ -40,8 +37,7 @@ class CudaGraphs:
 
     def _captured(self, compute: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
         saved = [tensor.clone() for tensor in self._state]
-        for _ in range(N_WARM_UPS):
-            compute()
+        compute()  # libraries choose their kernels and allocate their workspaces in the first run, which a graph cannot have in it
         for tensor, values in zip(self._state, saved, strict=True):
             tensor.copy_(values)
         torch.cuda.synchronize(self._device)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from itertools import product
 
 import torch
 
 from whisper_server.engines.gpu.model_facts import Vocabulary
 from whisper_server.engines.gpu.pinned_memory import HostCopies, to_device
 from whisper_server.engines.torch.batches import (
+    ENCODER_FRAMES,
     ENCODER_SIZES,
     LENGTHS,
     MAX_ROW_PROMPT,
@@ -42,7 +44,7 @@ from whisper_server.engines.torch.network import (
 from whisper_server.engines.torch.sampler import Sampler
 from whisper_server.engines.torch.weights import Weights
 from whisper_server.engines.torch.wire import DecodeTask
-from whisper_server.whisper.constants import MEL_HOP_SAMPLES, N_WINDOW_SAMPLES
+from whisper_server.whisper.constants import N_MEL_FRAMES
 
 
 class Decoding:
@@ -75,7 +77,7 @@ class Decoding:
         self.done = torch.ones(n_all, dtype=torch.bool, device=device)
         """Rows whose text has ended, or that never began one."""
         self._features = torch.zeros(
-            (ENCODER_SIZES[-1], weights.n_mels, N_WINDOW_SAMPLES // MEL_HOP_SAMPLES), dtype=weights.dtype, device=device
+            (ENCODER_SIZES[-1], weights.n_mels, N_MEL_FRAMES), dtype=weights.dtype, device=device
         )
         self._encoded_rows = torch.full((ENCODER_SIZES[-1],), n_rows, dtype=torch.int64, device=device)
         self._prompts = torch.zeros(
@@ -96,28 +98,30 @@ class Decoding:
         return self._prompt_sizes[-1]
 
     def capture(self) -> None:
-        """Capture the graphs of greedy steps, of the encoder and of short prompts, largest first. Does nothing on a CPU."""
+        """Capture the graphs of greedy steps, of the encoder and of most prompts, largest first. Does nothing on a CPU."""
         if not self.graphs.are_used:
             return
-        for size in reversed(ENCODER_SIZES):
-            self._encode(size)
+        for n_frames, size in product(reversed(ENCODER_FRAMES), reversed(ENCODER_SIZES)):
+            self._encode(size, n_frames)
         for size in reversed(self.sizes):
             if self.options.row_attention:  # also for few rows: they may have high numbers
                 self._run_rows(size, sample=False)
             for length in self.lengths if size <= self._n_prefix_rows else ():
                 self._run_step(size, length, sample=False)
         for size in reversed(self._prompt_sizes):
-            prompts = [Prompt(self.n_rows, (self._vocabulary.startoftranscript,))] * size
-            self._begin(prompts, sample=False)
-            self._detect(prompts)
+            # Those of live sessions, too: captured during their first passes, words would be seconds late.
+            for length in self._prompt_lengths[: len(PROMPT_LENGTHS) - 1]:
+                self._begin([Prompt(self.n_rows, (self._vocabulary.startoftranscript,) * length)] * size, sample=False)
+            self._detect([Prompt(self.n_rows, (self._vocabulary.startoftranscript,))] * size)
         self.done.fill_(True)  # noqa: FBT003 - a tensor's value
 
     def encode(self, rows: Sequence[int], features: torch.Tensor) -> None:
-        """Log-mel features (window, band, frame), at most ENCODER_SIZES[-1] windows, into the rows' cross cache."""
+        """Log-mel features (window, band, frame), at most ENCODER_SIZES[-1] windows of ENCODER_FRAMES, into the rows' cross cache."""
         size = fitting(ENCODER_SIZES, len(rows)) if self.graphs.are_used else len(rows)
-        self._features[: len(rows)].copy_(features)
+        n_frames = features.shape[2]
+        self._features[: len(rows), :, :n_frames].copy_(features)
         self._encoded_rows[:size].copy_(self._to_device([*rows, *(self.n_rows,) * (size - len(rows))]))
-        self._encode(size)
+        self._encode(size, n_frames)
 
     def detect(self, rows: Sequence[int]) -> torch.Tensor:
         """Log-probabilities (window, language) after `<|startoftranscript|>`, on the device until the next call."""
@@ -223,14 +227,16 @@ class Decoding:
         self._tokens[rows] = tokens
         self._positions[rows] = self._positions[rows] + 1
 
-    def _encode(self, size: int) -> None:
+    def _encode(self, size: int, n_frames: int) -> None:
         def compute() -> torch.Tensor:
-            states = encode(self._weights, self._features[:size])
+            states = encode(self._weights, self._features[:size, :, :n_frames])
+            if n_frames < N_MEL_FRAMES:
+                states = states.repeat(1, N_MEL_FRAMES // n_frames, 1)
             rows, by_kernel = self._encoded_rows[:size], self.options.row_attention
             fill_cross_cache(self._weights, self.caches, states, rows, by_kernel=by_kernel)
             return self.done
 
-        self.graphs.run(("encode", size), compute)
+        self.graphs.run(("encode", size, n_frames), compute)
 
     def _known(self, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         by_rows = self.options.row_attention and tokens.shape[1] <= MAX_ROW_PROMPT

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from whisper_server.engines.gpu.model_files import ModelFiles
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
+from whisper_server.engines.torch.batches import encoder_frames
 from whisper_server.engines.torch.pending_answers import PendingAnswers
 from whisper_server.engines.torch.window import TorchWindow
 from whisper_server.engines.torch.wire import (
@@ -139,20 +140,21 @@ class TorchEngine:
         *,
         owner: str = "",  # noqa: ARG002 - of the Protocol
         is_live: bool = False,
-        timestamps: bool = True,  # noqa: ARG002 - of the Protocol
+        timestamps: bool = True,
     ) -> TorchWindow:
         """A window of at most 30 s; nothing is computed yet. All windows in flight advance together, so no turns."""
-        return TorchWindow(self, samples, is_live=is_live)
+        n_mel_frames = encoder_frames(len(samples), may_be_short=is_live or not timestamps)
+        return TorchWindow(self, samples, n_mel_frames, is_live=is_live)
 
     def next_id(self) -> int:
         """For a task or a window."""
         return next(self._ids)
 
-    async def acquire(self, samples: Samples, *, is_live: bool) -> Place:
+    async def acquire(self, samples: Samples, n_mel_frames: int, *, is_live: bool) -> Place:
         """The lowest free slot, with the samples written into it."""
         slot = await self._audio_pool.acquire()
         written = await asyncio.to_thread(self._audio_pool.write, slot, samples)
-        return Place(self.next_id(), slot, written.scale, is_live)
+        return Place(self.next_id(), slot, written.scale, is_live, n_mel_frames)
 
     def release(self, slot: int) -> None:
         """To be used by another window."""

@@ -59,11 +59,12 @@ class Caches:
 
 
 def encode(weights: Weights, features: torch.Tensor) -> torch.Tensor:
-    """Log-mel features (window, band, frame) → hidden states (window, position, width)."""
+    """Log-mel features (window, band, frame), of at most 30 s → hidden states (window, position, width)."""
     conv1, conv2 = weights.conv1, weights.conv2
     hidden = F.gelu(F.conv1d(features, conv1.weight, conv1.bias, padding=1))
     hidden = F.gelu(F.conv1d(hidden, conv2.weight, conv2.bias, stride=2, padding=1))
-    hidden = hidden.transpose(1, 2).contiguous() + weights.encoder_positions
+    hidden = hidden.transpose(1, 2).contiguous()
+    hidden = hidden + weights.encoder_positions[: hidden.shape[1]]
     for layer in weights.encoder_layers:
         query, key, value = _split_qkv(layer.qkv.after_norm(layer.norm, hidden), weights.n_encoder_heads)
         hidden = layer.out.added(hidden, _merge_heads(F.scaled_dot_product_attention(query, key, value)))

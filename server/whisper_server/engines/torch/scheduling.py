@@ -16,7 +16,7 @@ import torch
 
 from whisper_server.engines.gpu.pinned_memory import HostCopies
 from whisper_server.engines.torch.aligning import Aligner, Paths
-from whisper_server.engines.torch.batches import next_to_encode
+from whisper_server.engines.torch.batches import ENCODER_FRAMES, next_to_encode
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.wire import (
     AlignTask,
@@ -126,9 +126,10 @@ class Scheduler:
             return
         self._n_encoded_last = len(batch)
         self._n_steps_since_encoding = 0
-        self._decoding.encode([place.slot for place in batch], self._features(batch))
-        for place in batch:
-            self._window_in_row[place.slot] = place.window_id
+        for n_frames in ENCODER_FRAMES:
+            if part := [place for place in batch if place.n_mel_frames == n_frames]:
+                self._decoding.encode([place.slot for place in part], self._features(part)[..., :n_frames])
+        self._window_in_row.update((place.slot, place.window_id) for place in batch)
 
     def _take(self, kind: type[Task], limit: int) -> list[Task]:
         """Tasks of a kind whose window is encoded and whose row decodes nothing; they leave the queue."""

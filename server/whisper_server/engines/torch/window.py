@@ -18,7 +18,7 @@ from whisper_server.engines.torch.wire import (
     Place,
     Task,
 )
-from whisper_server.whisper.constants import FRAMES_PER_POSITION, MEL_HOP_SAMPLES
+from whisper_server.whisper.constants import FRAMES_PER_POSITION, MEL_HOP_SAMPLES, N_MEL_FRAMES
 from whisper_server.whisper.engine_protocol import Alignment, Decoded, DecodeRequest, LanguageGuess
 from whisper_server.whisper.transcript import Samples
 
@@ -31,7 +31,7 @@ class Host(Protocol):
 
     def next_id(self) -> int: ...
 
-    async def acquire(self, samples: Samples, *, is_live: bool) -> Place:
+    async def acquire(self, samples: Samples, n_mel_frames: int, *, is_live: bool) -> Place:
         """A slot with the samples written into it."""
 
     def release(self, slot: int) -> None: ...
@@ -43,9 +43,12 @@ class Host(Protocol):
 class TorchWindow:
     """Holds a slot from its first use to `close`."""
 
-    def __init__(self, engine: Host, samples: Samples, *, is_live: bool = False) -> None:
+    def __init__(
+        self, engine: Host, samples: Samples, n_mel_frames: int = N_MEL_FRAMES, *, is_live: bool = False
+    ) -> None:
+        """`n_mel_frames`: that it is padded to."""
         self._engine = engine
-        self._is_live = is_live
+        self._n_mel_frames, self._is_live = n_mel_frames, is_live
         self._samples = samples
         self._placing: asyncio.Task[Place] | None = None
 
@@ -117,5 +120,6 @@ class TorchWindow:
 
     async def _place(self) -> Place:
         if self._placing is None:
-            self._placing = asyncio.create_task(self._engine.acquire(self._samples, is_live=self._is_live))
+            placing = self._engine.acquire(self._samples, self._n_mel_frames, is_live=self._is_live)
+            self._placing = asyncio.create_task(placing)
         return await asyncio.shield(self._placing)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisper_server.engines.gpu.model_facts import ModelShape, Vocabulary
+from whisper_server.whisper.constants import N_MEL_FRAMES
 
 MAX_WINDOWS = 512
 """Windows in the engine at most: 512 fill an H200 with turbo (4.85 ms a step; 256 take 2.58 ms)."""
@@ -49,6 +50,8 @@ class Place:
     """Factor from 16-bit samples to −1 … 1."""
     is_live: bool = False
     """Of a realtime session: encoded ahead of files."""
+    n_mel_frames: int = N_MEL_FRAMES
+    """That it is padded to; one of `batches.ENCODER_FRAMES`."""
 
 
 @dataclass(frozen=True)
