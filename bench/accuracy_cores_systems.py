@@ -25,9 +25,9 @@ from real_kit.scores import errors
 from real_kit.speech import CHANGES, RATE_HZ, Recording, clips, long_recording, music
 from real_kit.weights import base_checkpoint
 from whisper_base import base_ctranslate2
-from whisper_server.engines.ctranslate2.engine import N_MEL_FRAMES, padded_mel_frames
 from whisper_server.settings import Settings
-from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import N_MEL_FRAMES, SAMPLE_RATE_HZ
+from whisper_server.whisper.mel import padded_mel_frames
 from whisper_server.whisper.transcript import Options, Samples, VoiceActivity
 
 OURS: dict[str, Options] = {

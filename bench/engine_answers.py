@@ -1,10 +1,11 @@
 """What an engine hears in windows of human speech with Whisper's real weights, and how far from another engine's answers.
 
-    PYTHONPATH=server:tests/kit python bench/engine_answers.py windows WINDOWS.npz
+    PYTHONPATH=server:tests/kit python bench/engine_answers.py windows WINDOWS.npz [--prompts 1]
     ENGINE=torch DTYPE=half PYTHONPATH=server:tests/kit python bench/engine_answers.py hear WINDOWS.npz MODEL_FOLDER OUT.json
     PYTHONPATH=server:tests/kit python bench/engine_answers.py compare WINDOWS.npz REFERENCE.json OTHER.json …
 
-The windows are made once, so that they can be taken to another machine; the engine's settings are those of the server.
+The windows are made once, so that they can be taken to another machine; the engine's settings are those of the server. With `--mode
+text` they are heard without timestamps, with `--mode short` the engine may pad them to less than 30 s then.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MAX_WINDOW_S = 30.0
 MAX_TIME_DIFFERENCE_S = 0.04
 
 
-def write_windows(path: Path, n_per_language: int) -> None:
+def write_windows(path: Path, n_per_language: int, n_prompts: int) -> None:
     """`n_per_language` windows of each language, as FLAC, with what is said in them."""
     from soxr import resample
 
@@ -48,7 +49,7 @@ def write_windows(path: Path, n_per_language: int) -> None:
         seed = 0
         while sum(one["language"] == language for one in said) < n_per_language:
             seed += 1
-            recording = long_recording(language, n=N_PROMPTS, seed=seed)
+            recording = long_recording(language, n=n_prompts, seed=seed)
             if recording.duration_s <= MAX_WINDOW_S:
                 file = io.BytesIO()
                 sound = resample(recording.sound, RATE_HZ, SAMPLE_RATE_HZ)
@@ -69,14 +70,15 @@ def read_windows(path: Path) -> list[tuple[str, str, Samples]]:
 
 
 async def heard(
-    engine: Engine, tokenizer: WhisperTokenizer, language: str, samples: Samples, slots: asyncio.Semaphore
+    engine: Engine, tokenizer: WhisperTokenizer, language: str, samples: Samples, slots: asyncio.Semaphore, *, mode: str
 ) -> dict[str, Any]:
-    """Tokens with timestamps at temperature 0, the language, "no speech", and the times of the text's tokens."""
+    """Tokens at temperature 0, the language, "no speech", and the times of the text's tokens."""
     async with slots:
-        window = engine.open_window(samples)
+        window = engine.open_window(samples, timestamps=mode != "short")
         try:
             guess = await window.detect_language()
-            prompt, n_task = tokenizer.prompt_tokens(language, Task.TRANSCRIBE, previous=(), timestamps=True)
+            timestamps = mode == "timestamps"
+            prompt, n_task = tokenizer.prompt_tokens(language, Task.TRANSCRIBE, previous=(), timestamps=timestamps)
             decoded = await window.decode(DecodeRequest(prompt, n_task, 0.0, 1, 224, logprobs=True))
             text_tokens = tuple(tokenizer.text_tokens(decoded.tokens))
             times = await window.align(tokenizer.sot_sequence(language, Task.TRANSCRIBE), text_tokens)
@@ -92,7 +94,7 @@ async def heard(
     }
 
 
-async def hear(windows: Path, model: Path) -> list[dict[str, Any]]:
+async def hear(windows: Path, model: Path, mode: str) -> list[dict[str, Any]]:
     """All windows, as many at once as the engine takes."""
     settings = Settings.from_env({**os.environ, "MODEL_ID": str(model)})
     engine, tokenizer = await load(settings)
@@ -101,7 +103,10 @@ async def hear(windows: Path, model: Path) -> list[dict[str, Any]]:
     try:
         slots = asyncio.Semaphore(engine.facts.n_windows_in_flight)
         answers = await asyncio.gather(
-            *(heard(engine, tokenizer, language, samples, slots) for language, _, samples in read_windows(windows))
+            *(
+                heard(engine, tokenizer, language, samples, slots, mode=mode)
+                for language, _, samples in read_windows(windows)
+            )
         )
     finally:
         await engine.stop()
@@ -146,12 +151,14 @@ def main() -> None:
     parser.add_argument("windows", type=Path)
     parser.add_argument("paths", type=Path, nargs="*")
     parser.add_argument("--per-language", type=int, default=10)
+    parser.add_argument("--prompts", type=int, default=N_PROMPTS, help="in a window")
+    parser.add_argument("--mode", choices=("timestamps", "text", "short"), default="timestamps")
     args = parser.parse_args()
     if args.what == "windows":
-        write_windows(args.windows, args.per_language)
+        write_windows(args.windows, args.per_language, args.prompts)
     elif args.what == "hear":
         model, out = args.paths
-        out.write_text(json.dumps(asyncio.run(hear(args.windows, model))), encoding="utf-8")
+        out.write_text(json.dumps(asyncio.run(hear(args.windows, model, args.mode))), encoding="utf-8")
     else:
         compare(args.windows, args.paths[0], args.paths[1:])
 

@@ -79,7 +79,7 @@ class Meter:
 
 
 def measure(name: str, one: Running, body: bytes, n_clients: int, args: argparse.Namespace) -> dict[str, Any]:
-    load = Load(one.url, body, RECORDING_S, n_clients, args.warm_up, args.seconds, n_processes=args.processes)
+    load = Load(one.url, body, args.recording_s, n_clients, args.warm_up, args.seconds, n_processes=args.processes)
     meter = Meter(one.pid, CHILDREN_START_S + args.warm_up, args.seconds)
     seen = run_load(load)
     cores = meter.cores()
@@ -91,7 +91,7 @@ def measure(name: str, one: Running, body: bytes, n_clients: int, args: argparse
 
 
 def run(running: Mapping[str, Running], args: argparse.Namespace) -> None:
-    clip = make_clips(RECORDING_S, 1)[0]
+    clip = make_clips(args.recording_s, 1)[0]
     fields = {"model": "whisper-1", "language": "en", "response_format": args.format}
     body = form_body(fields | dict(pair.split("=", 1) for pair in args.field), clip.audio)
     document: dict[str, Any] = {"about": where_and_how(), "rows": []}
@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("/tmp/whisper-gpu-bench/front"))
     parser.add_argument("--clients", default="256,512")
     parser.add_argument("--processes", type=int, default=4, help="of clients")
+    parser.add_argument("--recording-s", type=float, default=RECORDING_S)
     parser.add_argument("--format", default="json")
     parser.add_argument("--field", action="append", default=[], help="another field of the form, NAME=VALUE")
     parser.add_argument("--rounds", type=int, default=2)

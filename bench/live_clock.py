@@ -2,13 +2,14 @@
 
 For machines that other work shares: the delays are those of a machine of two cores that is idle but for one session, without the
 network, and take no account of the voice detector's 5 ms per second of sound. `live.py` measures over HTTP.
-PYTHONPATH=server:runtime:demo:tests/kit python bench/live_clock.py [--languages en,es] [--prompts 5]
+ENGINE=ctranslate2 CPU_THREADS=2 PYTHONPATH=server:runtime:demo:tests/kit python bench/live_clock.py [--languages en,es] [--prompts 5]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -18,7 +19,7 @@ import numpy as np
 import soxr
 from figures import machine
 from live import Result, delays_s, line
-from live_costs import CostedEngine
+from live_costs import ENCODING_S, CostedEngine
 from live_ticks import TickingLoop
 
 from live_kit.speaking import Conversation, Heard, pcm
@@ -44,9 +45,13 @@ Answer = TypeVar("Answer")
 class MeteredSpeech(LiveWindows):
     """Notes what passes take."""
 
-    def __init__(self, transcriber: Transcriber) -> None:
+    def __init__(self, transcriber: Transcriber, window_s: float) -> None:
         super().__init__(transcriber)
         self.passes_s: list[float] = []
+        self._window_s = window_s
+
+    def window_s(self) -> float:
+        return self._window_s
 
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         loop = asyncio.get_running_loop()
@@ -82,18 +87,18 @@ async def spoken(speech: MeteredSpeech, recording: Recording) -> Conversation:
 
 async def measured(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings.from_env({"MODEL_ID": str(base_checkpoint()), "MODEL_CACHE_DIR": folder})
+        settings = Settings.from_env({**os.environ, "MODEL_ID": str(base_checkpoint()), "MODEL_CACHE_DIR": folder})
         results: list[Result] = []
         async with AsyncExitStack() as loading:
             transcriber = await loading.enter_async_context(loaded_model(settings))
-            engine = CostedEngine(transcriber.engine)
+            engine = CostedEngine(transcriber.engine, arguments.cost_factor)
             transcriber.engine = engine
             for language in arguments.languages.split(","):
                 recording = long_recording(language, arguments.prompts, arguments.seed)
                 engine.is_free = True
                 as_file, words = await file_of(transcriber, recording)
                 engine.is_free, engine.total_s = False, 0.0
-                speech = MeteredSpeech(transcriber)
+                speech = MeteredSpeech(transcriber, ENCODING_S[1500] * arguments.cost_factor)
                 conversation = await spoken(speech, recording)
                 if arguments.texts:
                     print(f"said:  {recording.text}\nfile:  {as_file}\nlive:  {conversation.text}")
@@ -135,6 +140,7 @@ def main() -> None:
     parser.add_argument("--languages", default=",".join(LANGUAGES))
     parser.add_argument("--prompts", type=int, default=5, help="of a recording, about six seconds each")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--cost-factor", type=float, default=1.0, help="0.1: as fast as a GPU")
     parser.add_argument("--texts", action="store_true", help="print what was said and heard")
     arguments = parser.parse_args()
     print(machine())

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from whisper_server.engines.ctranslate2.engine import N_MEL_FRAMES, padded_mel_frames
+from whisper_server.whisper.constants import N_MEL_FRAMES
 from whisper_server.whisper.engine_protocol import (
     Alignment,
     Decoded,
@@ -20,6 +20,7 @@ from whisper_server.whisper.engine_protocol import (
     LanguageGuess,
     ModelFacts,
 )
+from whisper_server.whisper.mel import padded_mel_frames
 from whisper_server.whisper.transcript import Samples
 
 ENCODING_S = {1500: 0.37, 2000: 0.48, 2500: 0.8, 3000: 1.25}
@@ -34,8 +35,10 @@ Answer = TypeVar("Answer")
 class CostedEngine:
     """Implements the Engine protocol; starting and stopping are those of `inner`."""
 
-    def __init__(self, inner: Engine) -> None:
+    def __init__(self, inner: Engine, factor: float = 1.0) -> None:
+        """`factor`: on all costs; a GPU's are about a tenth."""
         self.inner = inner
+        self.factor = factor
         self.is_free = True
         """Costs nothing: for what is not measured."""
         self.total_s = 0.0
@@ -64,6 +67,7 @@ class CostedEngine:
     async def charge(self, cost_s: float) -> None:
         """Take so much of a core."""
         if not self.is_free:
+            cost_s *= self.factor
             self.total_s += cost_s
             async with self._cores:
                 await asyncio.sleep(cost_s)

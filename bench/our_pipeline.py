@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from whisper_server.engines.ctranslate2.engine import Ctranslate2Config, Ctranslate2Engine, padded_mel_frames
+from whisper_server.engines.ctranslate2.engine import Ctranslate2Config, Ctranslate2Engine
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.window_transcription import DecodingPolicy
@@ -24,6 +24,7 @@ from whisper_server.whisper.engine_protocol import (
     LanguageGuess,
     ModelFacts,
 )
+from whisper_server.whisper.mel import padded_mel_frames
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Transcript
 

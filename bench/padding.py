@@ -26,8 +26,8 @@ from real_kit.scores import Errors, errors
 from real_kit.speech import LANGUAGES, RATE_HZ, Recording, Sentence, Sound, clips, silence
 from real_kit.weights import tiny_en_ctranslate2
 from whisper_base import base_ctranslate2
-from whisper_server.engines.ctranslate2.engine import N_MEL_FRAMES, padded_mel_frames
-from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import N_MEL_FRAMES, SAMPLE_RATE_HZ
+from whisper_server.whisper.mel import padded_mel_frames
 
 N_SCORED_ELSEWHERE = 100
 MIN_S, MAX_S = 5.0, 28.0

@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch_engine import checkpoint
 
 from whisper_server.engines.gpu.model_files import ModelFiles, read_model_files
 from whisper_server.engines.torch import row_attention
-from whisper_server.engines.torch.batches import Options
+from whisper_server.engines.torch.batches import ENCODER_FRAMES, Options
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.fp8 import with_fp8_encoder
 from whisper_server.engines.torch.network import FP8, MAX_FP8
@@ -82,12 +83,15 @@ def pieces(weights: Weights, files: ModelFiles, *, fp8: bool) -> None:
     decoding = Decoding(weights, files.vocabulary, N_ROWS, files.shape.n_text_positions, options=options)
     features = torch.randn(16, weights.n_mels, 3000, device=DEVICE, dtype=torch.bfloat16)
     prompt, n_task = files.tokenizer.prompt_tokens("en", Task.TRANSCRIBE, previous=(), timestamps=False)
-    for n_windows in (1, 4, 16):
+    for n_windows, n_frames in product((1, 4, 16), ENCODER_FRAMES):
         rows = list(range(n_windows))
         tasks = [DecodeTask(row, Place(row, row, 1.0), prompt, n_task, False, 0.0, 100) for row in rows]  # noqa: FBT003 - by position
-        encoded = timed(partial(decoding.encode, rows, features[:n_windows]), 5)
+        encoded = timed(partial(decoding.encode, rows, features[:n_windows, :, :n_frames]), 5)
         begun = timed(partial(decoding.begin, rows, tasks), 5)
-        print(f"{name}, {n_windows} windows: encoded and into the cache {encoded}, prompts {begun}", flush=True)
+        print(
+            f"{name}, {n_windows} windows of {n_frames} frames: encoded and into the cache {encoded}, prompts {begun}",
+            flush=True,
+        )
     for n_rows in (32, 64, 128, 192, 256):
         step = timed(partial(decoding.step, range(n_rows), 120, sample=False))
         print(f"{name}, a step of {n_rows} rows: {step}", flush=True)
