@@ -29,9 +29,8 @@ from our_pipeline import Heard, OurPipeline
 from real_kit.speech import LANGUAGES, RATE_HZ, clips, long_recording
 from real_kit.weights import base_checkpoint
 from whisper_base import base_ctranslate2
-from whisper_server.engines.ctranslate2.engine import N_MEL_FRAMES
 from whisper_server.speech.windows import cut
-from whisper_server.whisper.constants import SAMPLE_RATE_HZ
+from whisper_server.whisper.constants import N_MEL_FRAMES, SAMPLE_RATE_HZ
 from whisper_server.whisper.mel import LogMel
 from whisper_server.whisper.transcript import Samples
 

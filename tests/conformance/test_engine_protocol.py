@@ -136,7 +136,7 @@ async def test_live_windows_beside_files_hear_the_words(engine: Engine, tokenize
 
 @pytest.mark.parametrize("kind", [{"is_live": True}, {"timestamps": False}])
 async def test_window_that_may_be_padded_to_less_is_heard_and_timed_alike(
-    engine: Engine, tokenizer: WhisperTokenizer, kind: dict[str, bool]
+    engine: Engine, tokenizer: WhisperTokenizer, kind: dict[str, Any]
 ) -> None:
     """Beside one of 30 s: the engine computes both at once."""
     windows = [engine.open_window(SAMPLES), engine.open_window(SAMPLES, **kind)]

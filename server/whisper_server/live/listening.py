@@ -21,23 +21,21 @@ from whisper_server.api.realtime_server_events import (
     SpeechBegan,
     SpeechEnded,
 )
-from whisper_server.audio.live_samples import LiveSamples, RawFormat, duration_s
+from whisper_server.audio.live_samples import LiveSamples, RawFormat
 from whisper_server.errors import BadRequest
 from whisper_server.live.hearing import MIN_STEP_S, Hearing
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.session_options import TurnRules
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.live.turn import Piece, Turn
-from whisper_server.live.turn_detection import SpeechSpans, SpeechStarted
+from whisper_server.live.turn_detection import SpeechSpans, SpeechStarted, ms_of
 from whisper_server.live.turn_ends import TurnEnds
 from whisper_server.speech.live_windows import Turns
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
-from whisper_server.whisper.transcript import Options
+from whisper_server.whisper.transcript import Options, Samples
 
 MIN_COMMIT_S = 0.1
 """As OpenAI has it."""
-STEP_BYTES = 48_000
-"""Decoded at most at a time: a second of PCM."""
 
 
 class Listening:
@@ -58,12 +56,9 @@ class Listening:
         """Open and committed ones that are not transcribed yet."""
         self.options = options
         """Of turns that begin from now on."""
-        self._speech = speech
-        self._rules = rules
-        self._emit = emit
-        self._clock = clock
-        self._decoder = LiveSamples(RawFormat.PCM)
-        self._undecoded, self._undecoded_since_s = b"", 0.0
+        self._speech, self._rules = speech, rules
+        self._emit, self._clock = emit, clock
+        self._decoder, self._waits_since_s = LiveSamples(RawFormat.PCM, MIN_STEP_S), 0.0
         self.hearing = Hearing(speech.voice_stream(turns_of()), self.buffer, self._hear)
         self._turn_ends = TurnEnds(speech, self.buffer, turns_of)
         self.spans = self._new_spans(0)
@@ -97,38 +92,29 @@ class Listening:
         """Other rules or another format from now on. The turn under way is committed if its rules change."""
         self.options = options
         if raw_format is not self._decoder.raw_format:
-            self._decoder = LiveSamples(raw_format)
+            self._decoder = LiveSamples(raw_format, MIN_STEP_S)
         if rules != self._rules:
             self.close()
             self._rules = rules
             self.spans = self._new_spans(self.spans.at)
 
     async def append(self, data: bytes) -> None:
-        """Take more sound, which `hearing` hears. Waits while much is unheard.
-
-        It is decoded in steps of what the voice detector hears at least: of 200 sessions, frames of 0.1 s took a third of the
-        event loop to decode one by one.
-        """
-        if not self._undecoded:
-            self._undecoded_since_s = self._clock()
-        self._undecoded += data
-        if duration_s(len(self._undecoded), self._decoder.raw_format) >= MIN_STEP_S:
-            await self._decode()
+        """Take more sound, which `hearing` hears. Waits while much is unheard."""
+        if not self._decoder.waits:
+            self._waits_since_s = self._clock()
+        for samples in self._decoder.steps(data):
+            await self._take(samples)
 
     async def catch_up(self) -> None:
         """Wait until all sound that has arrived is heard."""
-        await self._decode()
+        await self._take(self._decoder.rest())
         await self.hearing.catch_up()
 
-    async def _decode(self) -> None:
-        data, self._undecoded = self._undecoded, b""
-        for first in range(0, len(data), STEP_BYTES):
-            samples = self._decoder.add(data[first : first + STEP_BYTES])
-            if not len(samples):
-                continue
+    async def _take(self, samples: Samples) -> None:
+        if len(samples):
             if self.commits_turns and self.open_turn is None:
                 self._begin_turn(self.buffer.end)
-            self.buffer.append(samples, self._undecoded_since_s)
+            self.buffer.append(samples, self._waits_since_s)
             await self.hearing.grown()
 
     def commit(self) -> None:
@@ -181,7 +167,7 @@ class Listening:
                 turn = self.open_turn
                 if turn is None:
                     turn = self._begin_turn(mark.sample)
-                    self._emit(SpeechBegan(turn.item_id, _ms(mark.sample)))
+                    self._emit(SpeechBegan(turn.item_id, ms_of(mark.sample)))
                 turn.has_speech = True
                 turn.pieces.append(Piece(mark.sample))
             elif (turn := self.open_turn) is not None:
@@ -208,7 +194,7 @@ class Listening:
             self._stop(turn, spans.at)
 
     def _stop(self, turn: Turn, end: int) -> None:
-        self._emit(SpeechEnded(turn.item_id, _ms(end)))
+        self._emit(SpeechEnded(turn.item_id, ms_of(end)))
         self._end_turn(turn, end)
 
     def _begin_turn(self, start: int) -> Turn:
@@ -262,7 +248,3 @@ class Listening:
             frame_samples=self._speech.frame_samples,
             start=start,
         )
-
-
-def _ms(sample: int) -> int:
-    return sample * 1000 // SAMPLE_RATE_HZ

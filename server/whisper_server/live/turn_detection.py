@@ -118,3 +118,8 @@ class SpeechSpans:
                 yield SpeechStopped(self._at, self._silent_from)
                 self._start = self._at
             self._forget_span()
+
+
+def ms_of(sample: int) -> int:
+    """As events have it."""
+    return sample * 1000 // SAMPLE_RATE_HZ

@@ -150,7 +150,7 @@ def step_overwriting(logits: torch.Tensor, state: torch.Tensor, ranges: Vocabula
     logits.index_copy_(1, ranges.sometimes, at_times)
     maximum, place = logits[:, : ranges.text_end].max(-1)
     maximum = maximum.float()
-    # A copy in float32, too: who draws at a temperature reads the logits afterwards.
+    # A copy in float32, too: the sampler draws from the logits afterwards.
     weights = logits[:, : ranges.text_end].to(torch.float32, copy=True).sub_(maximum.unsqueeze(1)).exp_()
     text = _Best(maximum, place, weights.sum(-1).log() + maximum)
     special = _Best.of(logits[:, ranges.text_end : ranges.timestamp_begin].float())
