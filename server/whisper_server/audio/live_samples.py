@@ -42,17 +42,20 @@ class LiveSamples:
         self._min_s = min_s
         self._stream = self._new_stream()
         self._waiting = b""
+        self.arrived_s = 0.0
+        """When the first of what `steps` has given last arrived."""
 
     def _new_stream(self) -> soxr.ResampleStream:
         return soxr.ResampleStream(RATE_HZ[self.raw_format], SAMPLE_RATE_HZ, 1, "float32")
 
-    @property
-    def waits(self) -> bool:
-        """Whether some sound is not decoded yet."""
-        return bool(self._waiting)
-
-    def steps(self, data: bytes) -> Iterator[Samples]:
-        """As `add`, in steps of a millisecond or two."""
+    def steps(self, data: bytes, now_s: float) -> Iterator[Samples]:
+        """As `add`, of sound that arrives now, in steps of a millisecond or two. `arrived_s` is right at each step."""
+        waits = len(self._waiting) >= SAMPLE_BYTES[self.raw_format]
+        if waits and now_s - self.arrived_s > 2 * self._min_s:  # the client was silent: the two have different ages
+            yield self.rest()
+            waits = False
+        if not waits:
+            self.arrived_s = now_s
         for first in range(0, len(data), STEP_BYTES):
             yield self.add(data[first : first + STEP_BYTES])
 

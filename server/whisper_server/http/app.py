@@ -36,8 +36,9 @@ from whisper_server.settings import Settings
 
 STEPS_PER_ITERATION = 2
 """Steps of one kind; each takes a quarter to half a millisecond. A probe waits for two or three iterations."""
-FRAMES_PER_ITERATION = 8
-"""Frames of realtime sessions; each takes a tenth to a quarter of a millisecond, and 200 sessions send 2,000 a second."""
+FRAMES_PER_ITERATION = 32
+"""Frames of realtime sessions; each takes a twentieth to a fifth of a millisecond. 200 sessions send 2,000 a second, 100 telephones 5,000: with
+8 they fell behind where other work makes iterations of 2 or 3 ms."""
 REQUEST_BYTES = 262_144
 """Buffers and objects of a request besides what the memory budget counts."""
 MIN_REQUESTS = 64

@@ -23,7 +23,7 @@ from whisper_server.api.realtime_server_events import (
 )
 from whisper_server.audio.live_samples import LiveSamples, RawFormat
 from whisper_server.errors import BadRequest
-from whisper_server.live.hearing import MIN_STEP_S, Hearing
+from whisper_server.live.hearing import MIN_DECODED_S, Hearing
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.session_options import TurnRules
 from whisper_server.live.speech_protocol import LiveSpeech
@@ -58,7 +58,7 @@ class Listening:
         """Of turns that begin from now on."""
         self._speech, self._rules = speech, rules
         self._emit, self._clock = emit, clock
-        self._decoder, self._waits_since_s = LiveSamples(RawFormat.PCM, MIN_STEP_S), 0.0
+        self._decoder = LiveSamples(RawFormat.PCM, MIN_DECODED_S)
         self.hearing = Hearing(speech.voice_stream(turns_of()), self.buffer, self._hear)
         self._turn_ends = TurnEnds(speech, self.buffer, turns_of)
         self.spans = self._new_spans(0)
@@ -92,7 +92,7 @@ class Listening:
         """Other rules or another format from now on. The turn under way is committed if its rules change."""
         self.options = options
         if raw_format is not self._decoder.raw_format:
-            self._decoder = LiveSamples(raw_format, MIN_STEP_S)
+            self._decoder = LiveSamples(raw_format, MIN_DECODED_S)
         if rules != self._rules:
             self.close()
             self._rules = rules
@@ -100,9 +100,7 @@ class Listening:
 
     async def append(self, data: bytes) -> None:
         """Take more sound, which `hearing` hears. Waits while much is unheard."""
-        if not self._decoder.waits:
-            self._waits_since_s = self._clock()
-        for samples in self._decoder.steps(data):
+        for samples in self._decoder.steps(data, self._clock()):
             await self._take(samples)
 
     async def catch_up(self) -> None:
@@ -114,7 +112,7 @@ class Listening:
         if len(samples):
             if self.commits_turns and self.open_turn is None:
                 self._begin_turn(self.buffer.end)
-            self.buffer.append(samples, self._waits_since_s)
+            self.buffer.append(samples, self._decoder.arrived_s)
             await self.hearing.grown()
 
     def commit(self) -> None:

@@ -127,6 +127,7 @@ class Session:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._until(lambda: self._listening.open_turn is None or not self._listening.open_turn.has_speech)
+        await self._listening.catch_up()
         self._listening.close()
         # Not those that begin from now on: a client that goes on speaking sends them again.
         rest = {turn.item_id for turn in self._listening.turns}

@@ -133,10 +133,10 @@ class WindowTranscriber:
             if attempts:
                 self.on_fallback()
             attempt = await self._attempt(engine_window, samples, temperature)
-            if attempt.is_silence or (attempt.is_wordless and not attempts):
-                return None
-            if attempt.is_wordless:  # by chance: an earlier attempt has words
-                continue
+            if attempt.is_wordless:
+                if not attempts or attempt.reports_silence or not await self._is_clear_speech(attempts[-1], samples):
+                    return None
+                continue  # drawn by chance: there is speech, and an earlier attempt has words
             # For tones, hum and music the model does not report "no speech" but invents words.
             if not attempts and attempt.is_doubtful and not await self._is_speech(attempt, samples):
                 return None
@@ -146,7 +146,7 @@ class WindowTranscriber:
                 return attempt
             attempts.append(attempt)
         best = temperature_fallback.best(attempts, partial(ends_in_loop, tokenizer=self.tokenizer))
-        if not await self._is_speech(best, samples, temperature_fallback.CLEAR_SPEECH_THRESHOLD):
+        if not await self._is_clear_speech(best, samples):
             return None
         return without_repetition(best, self.tokenizer)
 
@@ -154,6 +154,9 @@ class WindowTranscriber:
         """Whether the voice detector finds speech for a text that is doubtful."""
         threshold = temperature_fallback.speech_threshold(attempt, len(samples) / SAMPLE_RATE_HZ, threshold)
         return await asyncio.to_thread(self.voice.has_speech, samples, threshold=threshold)
+
+    async def _is_clear_speech(self, attempt: Attempt, samples: Samples) -> bool:
+        return await self._is_speech(attempt, samples, temperature_fallback.CLEAR_SPEECH_THRESHOLD)
 
     async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
         previous = self.previous if temperature <= temperature_fallback.MAX_TEMPERATURE_WITH_PROMPT else ()

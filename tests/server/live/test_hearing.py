@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from live_kit.doubles import LiveSpeechDouble
 from whisper_server.live.hearing import MAX_STEP, MAX_UNHEARD, MIN_STEP, Hearing
@@ -106,28 +107,49 @@ async def test_client_waits_where_much_is_unheard() -> None:
         assert sum(ear.voice.steps) == ear.n_heard == MIN_STEP + MAX_UNHEARD + 1
 
 
-async def test_short_frames_are_decoded_together_and_count_from_the_first() -> None:
-    now_s = iter(range(100))
-    frame = bytes(960)  # 20 ms
-    rules = TurnRules(turn_silence_ms=500, turn_end_from=None)
+@asynccontextmanager
+async def session_ear(now_s: list[float]) -> AsyncIterator[Listening]:
+    """With a clock that shows `now_s[0]`."""
     ear = Listening(
         LiveSpeechDouble(),
-        rules,
+        TurnRules(turn_silence_ms=500),
         Options(),
         turns_of=lambda: Turns("alice", 1),
         emit=lambda _: None,
-        clock=lambda: float(next(now_s)),
+        clock=lambda: now_s[0],
     )
     running = asyncio.create_task(ear.hearing.run())
-    for _ in range(7):
-        await ear.append(frame)
-    assert ear.buffer.end == 0
-    await ear.append(frame)
-    decoded = ear.buffer.end
-    assert decoded > 0
-    assert ear.age_s(1) == 1.0, "one reading of the clock after that of the first frame"
-    await ear.append(frame * 6)
-    assert ear.buffer.end == decoded
-    await asyncio.wait_for(ear.catch_up(), 5)
-    assert ear.buffer.end > decoded
+    yield ear
     await cancel(running)
+
+
+FRAME = bytes(960)
+"""20 ms."""
+
+
+async def test_short_frames_are_decoded_together_and_count_from_the_first() -> None:
+    now_s = [0.0]
+    async with session_ear(now_s) as ear:
+        for number in range(8):
+            now_s[0] = 0.02 * number
+            assert ear.buffer.end == 0
+            await ear.append(FRAME)
+        decoded = ear.buffer.end
+        assert decoded > MIN_STEP
+        assert ear.age_s(1) == pytest.approx(0.14)
+        await settle()
+        assert ear.hearing._given == decoded, "no second step has to come before it is heard"
+        await ear.append(FRAME * 6)
+        assert ear.buffer.end == decoded
+        await asyncio.wait_for(ear.catch_up(), 5)
+        assert ear.buffer.end > decoded
+
+
+async def test_sound_after_a_silence_of_the_client_has_its_own_age() -> None:
+    now_s = [0.0]
+    async with session_ear(now_s) as ear:
+        await ear.append(FRAME * 7 + b"\0")
+        now_s[0] = 60.0
+        await ear.append(FRAME * 20)
+        assert ear.age_s(1) == 60.0
+        assert ear.age_s(ear.buffer.end) == 0.0

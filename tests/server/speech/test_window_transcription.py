@@ -137,9 +137,13 @@ async def test_empty_text_that_was_drawn_discards_none_before_it(drawn: Decoded)
     assert (await run(REPETITIVE, drawn, LIKELY)).result.text == " Hello world."
 
 
-async def test_silence_after_a_loop_is_silence() -> None:
-    outcome = await run(REPETITIVE, said("", avg_logprob=-1.5, no_speech_prob=0.9))
-    assert outcome.result.text == ""
+@pytest.mark.parametrize(("speech", "no_speech_prob"), [(0.55, 0.3), (1.0, 0.9)])
+async def test_empty_text_after_a_loop_ends_the_window_without_clear_speech(
+    speech: float, no_speech_prob: float
+) -> None:
+    """Drums pass the detector's usual threshold; what is drawn next may be likely."""
+    drawn = said("", no_speech_prob=no_speech_prob)
+    assert (await run(REPETITIVE, drawn, LIKELY, speech=speech)).result.text == ""
 
 
 @pytest.mark.parametrize(

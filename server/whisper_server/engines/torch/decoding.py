@@ -110,7 +110,7 @@ class Decoding:
                 self._run_step(size, length, sample=False)
         for size in reversed(self._prompt_sizes):
             # Those of live sessions, too: captured during their first passes, words would be seconds late.
-            for length in self._prompt_lengths[: len(PROMPT_LENGTHS) - 1]:
+            for length in reversed(self._prompt_lengths[: len(PROMPT_LENGTHS) - 1]):
                 self._begin([Prompt(self.n_rows, (self._vocabulary.startoftranscript,) * length)] * size, sample=False)
             self._detect([Prompt(self.n_rows, (self._vocabulary.startoftranscript,))] * size)
         self.done.fill_(True)  # noqa: FBT003 - a tensor's value
