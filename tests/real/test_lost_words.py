@@ -43,6 +43,14 @@ def test_sentences_after_an_early_end_are_heard_without_timestamps(api: Api) -> 
     assert {"guardado", "persona"} <= set(normalised(api.text(wav(sound), language="es"), "es"))
 
 
+def test_menu_in_cyrillic_letters_is_decoded_once(api: Api) -> None:
+    """In bytes of UTF-8 its compression ratio is 2.45: it was sampled until wrong letters made it less."""
+    n_before = api.metric("whisper_ladder_fallbacks_total")
+    menu = _prompt("ru", "conf-usermenu-162")
+    assert errors(menu, api.text(wav(menu.sound), language="ru")).rate < 0.2
+    assert api.metric("whisper_ladder_fallbacks_total") == n_before
+
+
 @pytest.mark.parametrize(("language", "max_deletions"), [("en", 3), ("fr", 25)])
 def test_long_recording_keeps_its_words_with_times(api: Api, language: str, max_deletions: int) -> None:
     recording = long_recording(language)

@@ -8,6 +8,7 @@ import zlib
 import pytest
 
 from whisper_server.speech.temperature_fallback import (
+    MAX_COMPRESSION_RATIO,
     Attempt,
     best,
     compression_ratio,
@@ -76,10 +77,27 @@ def test_avg_logprob_includes_end_token() -> None:
     assert make_attempt(Decoded((), -0.25, 0.0), "", 0.0).avg_logprob == -0.25
 
 
-def test_compression_ratio_is_computed_on_utf8_bytes() -> None:
-    text = " Привет, привет, привет"
-    assert compression_ratio(text) == len(text.strip().encode()) / len(zlib.compress(text.strip().encode()))
-    assert compression_ratio("thank you. " * 30) > 2.4
+@pytest.mark.parametrize("text", [" Où est l'étoile ? Là-bas, où est l'étoile.", "ご視聴ありがとうございました。" * 3, "好的。" * 9])
+def test_compression_ratio_is_openais_for_latin_letters_and_ideographs(text: str) -> None:
+    data = text.strip().encode()
+    assert compression_ratio(text) == len(data) / len(zlib.compress(data))
+
+
+def test_compression_ratio_of_a_menu_is_no_loop_in_any_alphabet() -> None:
+    menu = (
+        " Нажмите один, чтобы включить или выключить свой микрофон. Два, чтобы заблокировать или разблокировать конференцию. Три, "
+        "чтобы удалить из конференции последнего. Четыре или шесть для уменьшения или увеличения уровня громкости звука. Пять, "
+        "чтобы расширить конференцию. Семь или девять для уменьшения или увеличение громкости вашего голоса. Или восемь для "
+        "выхода из конференции."
+    )
+    data = menu.strip().encode()
+    assert len(data) / len(zlib.compress(data)) > MAX_COMPRESSION_RATIO
+    assert compression_ratio(menu) < 2.0
+
+
+@pytest.mark.parametrize("loop", ["thank you. ", "Спасибо за просмотр! ", "ευχαριστώ ", "شكرا لكم. ", "धन्यवाद। "])
+def test_compression_ratio_finds_a_loop_in_any_alphabet(loop: str) -> None:
+    assert compression_ratio(loop * 12) > MAX_COMPRESSION_RATIO
     assert compression_ratio("  ") == 0.0
 
 
