@@ -2,8 +2,8 @@
 
 Source: Macháček, Dabre, Bojar: "Turning Whisper into Real-Time Transcription System" (2023), section 3, after Liu et al.:
 "Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection" (2020). Own
-parts: confirmed words are found again in a pass by edit distance, so no pass needs times of words, and punctuation is
-confirmed apart from its word. Pure.
+parts: confirmed words are found again in a pass by edit distance, so no pass needs times of words; punctuation is
+confirmed apart from its word; and unlikely words need three passes. Pure.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Agreement:
     def __init__(self) -> None:
         self._confirmed: list[Unit] = []
         self._rest: tuple[Unit, ...] = ()
+        self._rest_before: tuple[Unit, ...] = ()
+        """Of the pass before the last."""
         self._heard: tuple[Unit, ...] = ()
 
     @property
@@ -43,22 +45,28 @@ class Agreement:
         """Number of units."""
         return len(self._confirmed)
 
-    def add(self, text: str, language: str, *, is_cut: bool = False, n_clear: int = 0) -> Confirmed:
+    def add(
+        self, text: str, language: str, *, is_cut: bool = False, n_clear: int = 0, are_sure: Sequence[bool] = ()
+    ) -> Confirmed:
         """Take the text of another pass over the window; the words that it confirms, which are at least its first `n_clear` units.
 
         Where the sound was cut off in mid-speech, the next pass cannot confirm the last word: half of "withheld" is "we've", in
-        both passes.
+        both passes. A unit that is not sure (`are_sure`, of the first units of the text) waits for a third pass.
         """
         units = split_units(text, language)
         end = end_of_prefix([unit.bare for unit in self._confirmed], [unit.bare for unit in units])
         rest = units[end:]
         n_agreed = _n_alike(self._rest, rest)
+        n_sure = next((n for n, is_sure in enumerate(are_sure[end:]) if not is_sure), n_agreed)
+        n_agreed = min(n_agreed, max(n_sure, _n_alike(self._rest_before, rest)))
+        before = self._rest
         new = list(rest[: max(n_agreed, n_clear - end)])
         if new and (len(new) > n_agreed or new[-1].mark != self._rest[n_agreed - 1].mark):
             # Without its punctuation, unless both passes write the same.
             new[-1] = Unit(new[-1].word, "")
         self._rest = rest
         confirmed = self._confirm(units, end, new, with_mark=bool(new))
+        self._rest_before = before[len(new) :]
         if is_cut:
             self._rest = self._rest[:-1]
         return confirmed

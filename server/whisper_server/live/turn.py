@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from whisper_server.live.agreement import Agreement, Confirmed
-from whisper_server.live.clear_words import letters, n_clear_units, n_within
+from whisper_server.live.clear_words import letters, n_clear_units, n_within, sure_units
 from whisper_server.live.window_cut import cut_of
 from whisper_server.speech.temperature_fallback import MAX_COMPRESSION_RATIO, MIN_AVG_LOGPROB
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
@@ -97,7 +97,10 @@ class Turn:
             return self._finish(piece, transcript)
         is_first = not piece.agreement.n_confirmed
         n_clear = n_clear_units(transcript, (until - piece.start) / SAMPLE_RATE_HZ)
-        confirmed = piece.agreement.add(transcript.text, transcript.language, is_cut=is_cut, n_clear=n_clear)
+        are_sure = sure_units(transcript) if is_cut else ()  # in a pause the words are whole
+        confirmed = piece.agreement.add(
+            transcript.text, transcript.language, is_cut=is_cut, n_clear=n_clear, are_sure=are_sure
+        )
         return self._add(piece, confirmed, transcript, is_first=is_first, spoken_until=before)
 
     def settle(self, piece: Piece) -> Delta:
@@ -147,7 +150,7 @@ class Turn:
             text = after_text(text, language)
         if text and piece.language is None:
             piece.language = language
-        logprobs = logprobs_between(transcript, confirmed.start, confirmed.end)
+        logprobs = logprobs_between(transcript, confirmed.start, confirmed.end) if self.options.logprobs else ()
         self.text += text
         self.logprobs += logprobs
         if text and language not in self.languages:

@@ -117,8 +117,14 @@ class TurnTranscription:
         earlier = turn.earlier_text if turn.languages else self._so_far.text
         if turn.languages and len(earlier) < EARLIER_CHARACTERS and self._so_far.language == likely:
             earlier = f"{self._so_far.text} {earlier}"
-        with_words = due.with_words or (not due.is_final and self._is_slow())
-        options = replace(turn.options, language=turn.options.language or piece.language, words=with_words)
+        is_slow = self._is_slow()
+        options = replace(
+            turn.options,
+            language=turn.options.language or piece.language,
+            words=due.with_words or (not due.is_final and is_slow),
+            # They say how sure a word is, as words do, whose alignment fast engines do without.
+            logprobs=turn.options.logprobs or (not due.is_final and not is_slow),
+        )
         max_new_tokens = 0 if due.is_final else max_tokens(piece, due)
         earlier = "" if piece.is_unprompted else earlier
         return WindowRequest(options, earlier, likely, due.is_final, max_new_tokens, piece.confidence)

@@ -69,6 +69,15 @@ def test_clear_words_are_confirmed_by_one_pass_without_the_last_mark() -> None:
     assert agreement.finish(" Good evening, everybody at home.", "en").text == " home."
 
 
+def test_word_that_is_not_sure_is_confirmed_by_three_passes() -> None:
+    agreement = Agreement()
+    assert agreement.add(" press one to", "en", are_sure=(True, False, True)).text == ""
+    assert agreement.add(" press one to", "en", are_sure=(True, False, True)).text == " press"
+    assert agreement.add(" press won to", "en", are_sure=(True, True, True)).text == "", "the passes do not agree"
+    assert agreement.add(" press won to", "en", are_sure=(True, False, True)).text == ""
+    assert agreement.add(" press won to", "en", are_sure=(True, False, True)).text == " won to"
+
+
 def test_clear_words_may_be_fewer_than_those_confirmed() -> None:
     agreement = Agreement()
     agreement.add(" one two three", "en")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
-from whisper_server.live.clear_words import n_clear_units
+from whisper_server.live.clear_words import n_clear_units, sure_units
 from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.turn import Piece, Turn
@@ -35,7 +36,7 @@ def heard(text: str, language: str = "en", words: tuple[Word, ...] = (), logprob
 
 
 def turn_of(*pieces: Piece) -> Turn:
-    turn = Turn("item_1", None, 0, Options())
+    turn = Turn("item_1", None, 0, Options(logprobs=True))
     turn.pieces.extend(pieces)
     return turn
 
@@ -90,6 +91,47 @@ def test_deltas_of_a_turn_make_its_text_with_spaces_between_pieces() -> None:
     assert "".join(delta.text for delta in deltas) == turn.text == "One two. Three."
     assert "".join(one.token for one in turn.logprobs) == " One two.Three."
     assert (turn.languages, turn.is_done) == (["en"], False)
+
+
+def test_words_are_sure_by_their_least_likely_token() -> None:
+    tokens = [
+        (" Ge", 0.9),
+        ("orge", 0.4),
+        (" ел", 0.6),
+        ("к", 0.51),
+        ("и.", 0.99),
+        (" no", 0.2),
+        ("!", 0.9),
+        (" end", 0.8),
+    ]
+    logprobs = tuple(TokenLogprob(text, tuple(text.encode()), math.log(probability)) for text, probability in tokens)
+    transcript = replace(heard("".join(text for text, _ in tokens)), logprobs=logprobs)
+    assert sure_units(transcript) == (False, True, False, True)
+
+
+def test_words_are_sure_by_their_mean_where_there_are_only_words() -> None:
+    words = tuple(
+        Word(word, n, n + 0.5, probability)
+        for n, (word, probability) in enumerate([("Uno,", 0.9), ("¿dos?", 0.69), ("tres", 0.71)])
+    )
+    transcript = replace(heard(" Uno, ¿dos? tres", "es", words), logprobs=())
+    assert sure_units(transcript) == (True, False, True)
+    assert sure_units(replace(heard("一二", "ja", (Word("一二", 0, 1, 0.5),)), logprobs=())) == (False, False)
+    assert sure_units(replace(heard(" One two"), logprobs=())) == (), "nothing is known"
+
+
+def test_unlikely_word_of_sound_that_is_cut_waits_for_a_third_pass() -> None:
+    piece = Piece(0)
+    turn = turn_of(piece)
+    words = (Word("One", 0.0, 0.3, 0.9), Word("too", 0.3, 0.6, 0.4), Word("tree", 0.6, 0.9, 0.9))
+    unlikely = replace(heard(" One too tree", words=words), logprobs=())
+    said = [turn.add_pass(piece, unlikely, n * S // 2, is_final=False, is_cut=True).text for n in (1, 2, 3)]
+    assert said == ["", "One", " too"]
+
+    paused = Piece(0)
+    turn = turn_of(paused)
+    said = [turn.add_pass(paused, unlikely, n * S, is_final=False).text for n in (1, 2)]
+    assert said == ["", "One too tree"], "in a pause the words are whole"
 
 
 def test_window_slides_at_a_pause_and_keeps_its_place() -> None:
