@@ -44,7 +44,7 @@ PLANS: Mapping[str, Plan] = {
     "float32": Plan(tuple(f"{name}{FLOAT32}" for name in (*_OURS, _GREEDY, _BATCHED)), ("long",), ("es", "it", "en")),
     "more clips": Plan((_BATCHED, "ours chunking_strategy=auto"), ("clips",)),
     "float32 clips": Plan((f"ours json{FLOAT32}", f"{_GREEDY}{FLOAT32}"), ("clips",), ("es", "en")),
-    "harder": Plan((*_OURS, _GREEDY, _BATCHED), ("music", "quiet"), seeds=(7,)),
+    "harder": Plan((*_OURS, _GREEDY, _BATCHED), ("music", "quiet", "fast"), seeds=(7,)),
     "default": Plan((_DEFAULT,), ("long", "clips")),
     "reference": Plan((REFERENCE,), ("long", "clips")),
 }

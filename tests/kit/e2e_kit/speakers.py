@@ -22,7 +22,7 @@ ESPEAK_RATE_HZ = 16_000
 PAUSE_S = 1.2
 """After each sentence: longer than the silence that ends a turn."""
 N_SENTENCES = 64
-END_S = 120.0
+END_S = 300.0
 
 
 def programs(base_url: str) -> Sequence[Sequence[str]]:
@@ -77,9 +77,12 @@ class Speaker(threading.Thread):
         with self._popen.stdout as stdout:
             self._heard = stdout.read().decode().splitlines()
 
-    def end(self) -> None:
-        """Let it finish its sentence, and wait until all is written down. Raises AssertionError where the program fails."""
+    def finish_sentence(self) -> None:
+        """Say no further one."""
         self._enough.set()
+
+    def end(self) -> None:
+        """Wait until all is written down. Raises AssertionError where the program fails."""
         self.join(END_S)
         code = self._popen.wait(END_S)
         assert code == 0, self._errors.read_text(errors="replace")
@@ -104,6 +107,8 @@ def speaking(base_url: str, n_speakers: int, scratch: Path) -> Iterator[Sequence
         for speaker in speakers:
             speaker.start()
         yield speakers
+        for speaker in speakers:  # all of them, before one is waited for: it may wait for another one's session to end
+            speaker.finish_sentence()
         for speaker in speakers:
             speaker.end()
     finally:
