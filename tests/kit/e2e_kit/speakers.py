@@ -43,11 +43,10 @@ class Speaker(threading.Thread):
         self._first = first
         self._enough = threading.Event()
         self._errors = scratch / f"speaker-{first}.stderr"
-        with self._errors.open("wb") as errors:
-            self._popen = subprocess.Popen(
-                program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=False
-            )
-        self._heard: list[str] = []
+        self._heard = scratch / f"speaker-{first}.stdout"
+        # Files: an hour's words may be more than a pipe holds.
+        with self._errors.open("wb") as errors, self._heard.open("wb") as heard:
+            self._popen = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=heard, stderr=errors, text=False)
 
     @property
     def n_reconnects(self) -> int:
@@ -73,9 +72,6 @@ class Speaker(threading.Thread):
             self.said.append(sentence.text)
             number += 1
         stdin.close()
-        assert self._popen.stdout is not None
-        with self._popen.stdout as stdout:
-            self._heard = stdout.read().decode().splitlines()
 
     def finish_sentence(self) -> None:
         """Say no further one."""
@@ -89,7 +85,8 @@ class Speaker(threading.Thread):
 
     def words(self) -> Alignment:
         """What was said, by what was written down."""
-        return aligned(normalised(" ".join(self.said)), normalised(" ".join(self._heard)))
+        heard = self._heard.read_text(encoding="utf-8").splitlines()
+        return aligned(normalised(" ".join(self.said)), normalised(" ".join(heard)))
 
     def kill(self) -> None:
         self._enough.set()
