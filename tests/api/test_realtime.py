@@ -56,6 +56,26 @@ async def test_semantic_vad_ends_a_turn_that_sounds_complete_before_its_silence_
     assert wrong_share(said.text, conversation.text) <= 0.2
 
 
+@pytest.mark.before_release(because="it starts a server of its own")
+async def test_session_that_cannot_finish_is_closed_with_1012_before_it_is_cut_off(start_server: StartServer) -> None:
+    from websockets.exceptions import ConnectionClosed
+
+    with start_server({"DRAIN_SECONDS": "0", "SHUTDOWN_SECONDS": "4"}) as server:
+        async with session(server.url) as connection:
+            sending = asyncio.create_task(send(connection, pcm(spoken("en", 3).samples, RATE_HZ) * 20))
+            await asyncio.sleep(1.0)
+            server.terminate()
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    await asyncio.wait_for(connection.recv(), 60)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1012
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        server.popen.wait(60)
+        assert "cut off" not in server.log()
+
+
 @pytest.mark.before_release(because="it starts a server of its own, and turns take their time")
 async def test_sigterm_finishes_the_turn_and_closes_with_1012(start_server: StartServer) -> None:
     from websockets.exceptions import ConnectionClosed

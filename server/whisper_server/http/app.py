@@ -83,6 +83,7 @@ def app_state(
         live_sessions=live_sessions,
         session_rules=SessionRules(tuple(models), settings.language_force),
         realtime_idle_s=settings.realtime_idle_seconds,
+        shutdown_s=settings.shutdown_seconds,
     )
 
 

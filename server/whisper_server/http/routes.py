@@ -73,6 +73,8 @@ class AppState:
     session_rules: SessionRules
     realtime_idle_s: float
     """Without sound, before a realtime session is closed."""
+    shutdown_s: float
+    """What requests in flight have at the end (SHUTDOWN_SECONDS)."""
 
 
 QUICK_TOKENS = 500

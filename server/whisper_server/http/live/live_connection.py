@@ -32,6 +32,8 @@ SESSION_BYTES = 4 * 1024 * 1024
 """Sound and buffers of a session whose client sends as fast as it speaks: 30 s of samples take 2 MB."""
 FINISH_TURN_S = 10.0
 """At a drain, the turn under way may go on for so long."""
+CLOSE_S = 2.0
+"""Before SHUTDOWN_SECONDS are over: then the server cuts off what is still there, which a client takes for a fault."""
 MAX_REFUSED_IN_A_ROW = 50
 """Events that cannot be acted on, before the session ends."""
 
@@ -83,6 +85,7 @@ class LiveConnection:
             if draining.done() and not any(task.done() for task in (sending, reading, passes, idling)):
                 await asyncio.wait(
                     (sending, reading, passes, finishing := asyncio.create_task(session.finish(FINISH_TURN_S))),
+                    timeout=max(0.0, self._state.shutdown_s - CLOSE_S),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 await cancel(finishing)
@@ -110,6 +113,8 @@ class LiveConnection:
                 return None
             if isinstance(problem, SessionOver):
                 return problem
+            if self._state.service.closing.is_set():
+                break  # a second signal has cut it off from the engine or from the voice detector
             if not isinstance(problem, ConnectionError):
                 log.error("Realtime session failed", exc_info=problem)
             return SessionOver(internal_error(), CloseCode.INTERNAL)
