@@ -15,8 +15,9 @@ from whisper_server.whisper.transcript import VoiceActivity
 
 MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
-FIRST_NOT_LATIN, FIRST_IDEOGRAPHIC = "\u0370", "\u2e80"
-"""Unicode's blocks between these two are those of the other alphabets."""
+FIRST_NOT_LATIN, FIRST_LATIN_AGAIN = "\u0370", "\u1e00"
+"""Unicode's blocks between these two are those of the other alphabets. Behind them are Vietnamese letters, punctuation and symbols: ten
+"♪ " in a row are a loop in UTF-8, in one byte each only fifteen."""
 MAX_NO_SPEECH_PROB = 0.6
 """Real prompts have 0.43 at most (160 of Whisper base), music and noise 0.08 to 0.99."""
 DOUBTFUL_AVG_LOGPROB = -0.3
@@ -120,8 +121,8 @@ def compression_ratio(text: str) -> float:
 
 
 def _one_byte_per_letter(text: str) -> bytes:
-    """Latin letters, ideographs and kana stay as UTF-8 has them; a byte stands for two letters where there are more than 128."""
-    others = [character for character in dict.fromkeys(text) if FIRST_NOT_LATIN <= character < FIRST_IDEOGRAPHIC]
+    """Latin letters, symbols, ideographs and kana stay as UTF-8 has them; a byte stands for two letters where there are more than 128."""
+    others = [character for character in dict.fromkeys(text) if FIRST_NOT_LATIN <= character < FIRST_LATIN_AGAIN]
     if not others:
         return text.encode()
     letters = {character: bytes([0x80 + number % 0x80]) for number, character in enumerate(others)}

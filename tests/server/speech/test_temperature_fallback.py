@@ -77,8 +77,18 @@ def test_avg_logprob_includes_end_token() -> None:
     assert make_attempt(Decoded((), -0.25, 0.0), "", 0.0).avg_logprob == -0.25
 
 
-@pytest.mark.parametrize("text", [" Où est l'étoile ? Là-bas, où est l'étoile.", "ご視聴ありがとうございました。" * 3, "好的。" * 9])
-def test_compression_ratio_is_openais_for_latin_letters_and_ideographs(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        " Où est l'étoile ? Là-bas, où est l'étoile.",
+        " “Thank you…” — that’s all.",
+        " Cảm ơn các bạn đã theo dõi.",
+        "♪ " * 10,
+        "ご視聴ありがとうございました。" * 3,
+        "好的。" * 9,
+    ],
+)
+def test_compression_ratio_is_openais_for_latin_letters_symbols_and_ideographs(text: str) -> None:
     data = text.strip().encode()
     assert compression_ratio(text) == len(data) / len(zlib.compress(data))
 
