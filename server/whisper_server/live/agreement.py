@@ -13,6 +13,11 @@ from dataclasses import dataclass
 
 from whisper_server.live.text_units import Unit, end_of_prefix, joined, split_units
 
+MAX_PASSES_WITHOUT_WORDS = 3
+"""After so many in a row two passes are enough for all words, or one that is never heard the same way three times delays the rest of
+a sentence: on a GPU 19 gaps between deltas were above 4 s and the longest was 11 s, instead of 7 and 6.8 (45 recordings of people in
+five languages, Whisper base; 5 and 6.8 if no word waits). 14.3 instead of 14.5 % of words are wrong."""
+
 
 @dataclass(frozen=True)
 class Confirmed:
@@ -33,6 +38,7 @@ class Agreement:
         self._rest: tuple[Unit, ...] = ()
         self._rest_before: tuple[Unit, ...] = ()
         """Of the pass before the last."""
+        self._n_passes_without_words = 0
         self._heard: tuple[Unit, ...] = ()
 
     @property
@@ -51,14 +57,16 @@ class Agreement:
         """Take the text of another pass over the window; the words that it confirms, which are at least its first `n_clear` units.
 
         Where the sound was cut off in mid-speech, the next pass cannot confirm the last word: half of "withheld" is "we've", in
-        both passes. A unit that is not sure (`are_sure`, of the first units of the text) waits for a third pass.
+        both passes. A unit that is not sure (`are_sure`, of the first units of the text) waits for a third pass,
+        unless the last MAX_PASSES_WITHOUT_WORDS confirmed nothing.
         """
         units = split_units(text, language)
         end = end_of_prefix([unit.bare for unit in self._confirmed], [unit.bare for unit in units])
         rest = units[end:]
         n_agreed = _n_alike(self._rest, rest)
-        n_sure = next((n for n, is_sure in enumerate(are_sure[end:]) if not is_sure), n_agreed)
-        n_agreed = min(n_agreed, max(n_sure, _n_alike(self._rest_before, rest)))
+        if self._n_passes_without_words < MAX_PASSES_WITHOUT_WORDS:
+            n_sure = next((n for n, is_sure in enumerate(are_sure[end:]) if not is_sure), n_agreed)
+            n_agreed = min(n_agreed, max(n_sure, _n_alike(self._rest_before, rest)))
         before = self._rest
         new = list(rest[: max(n_agreed, n_clear - end)])
         if new and (len(new) > n_agreed or new[-1].mark != self._rest[n_agreed - 1].mark):
@@ -67,6 +75,7 @@ class Agreement:
         self._rest = rest
         confirmed = self._confirm(units, end, new, with_mark=bool(new))
         self._rest_before = before[len(new) :]
+        self._n_passes_without_words = 0 if new else self._n_passes_without_words + 1
         if is_cut:
             self._rest = self._rest[:-1]
         return confirmed

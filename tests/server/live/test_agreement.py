@@ -78,6 +78,13 @@ def test_word_that_is_not_sure_is_confirmed_by_three_passes() -> None:
     assert agreement.add(" press won to", "en", are_sure=(True, False, True)).text == " won to"
 
 
+def test_word_that_is_never_sure_delays_others_by_few_passes() -> None:
+    agreement = Agreement()
+    heard = [" one", " own and", " own two", " one and", " one and two"]
+    assert [agreement.add(text, "en", are_sure=(False, True)).text for text in heard] == ["", "", "", "", " one and"]
+    assert agreement.add(" one and two", "en", are_sure=(True, True, False)).text == "", "it waits again"
+
+
 def test_clear_words_may_be_fewer_than_those_confirmed() -> None:
     agreement = Agreement()
     agreement.add(" one two three", "en")
