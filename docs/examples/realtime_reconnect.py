@@ -97,6 +97,7 @@ class Speaker:
                 open_turns.discard(event.item_id)
                 self._drop_until(first + ends_ms.pop(event.item_id, 0) // PIECE_MS)
             elif event.type == f"{TRANSCRIPTION}.failed":
+                print("[connecting again: a turn has failed]", file=sys.stderr)
                 return False
             elif event.type == "session.updated":
                 is_heard = True
