@@ -44,6 +44,10 @@ class LiveSpeech(Protocol):
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         """One pass over a window. Raises ApiError."""
 
+    @property
+    def has_free_logprobs(self) -> bool:
+        """A pass with the log-probabilities of its tokens costs no more than one without."""
+
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""
 

@@ -123,7 +123,7 @@ class TurnTranscription:
             language=turn.options.language or piece.language,
             words=due.with_words or (not due.is_final and is_slow),
             # They say how sure a word is, as words do, whose alignment fast engines do without.
-            logprobs=turn.options.logprobs or (not due.is_final and not is_slow),
+            logprobs=turn.options.logprobs or (not due.is_final and not is_slow and self._speech.has_free_logprobs),
         )
         max_new_tokens = 0 if due.is_final else max_tokens(piece, due)
         earlier = "" if piece.is_unprompted else earlier

@@ -97,6 +97,11 @@ class LiveWindows:
         """The probability that a turn is over that ends with this sound: a pause is at its end."""
         return await self._turn_ends.probability(samples, turns.owner, turns.session)
 
+    @property
+    def has_free_logprobs(self) -> bool:
+        """A pass with the log-probabilities of its tokens costs no more than one without."""
+        return self._transcriber.engine.facts.has_free_logprobs
+
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""
         return self._transcriber.wait_estimator.window_s

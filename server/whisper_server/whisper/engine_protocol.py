@@ -26,6 +26,8 @@ class ModelFacts:
     """Length of the decoder's context: 448 in every published Whisper."""
     n_windows_in_flight: int
     """Number of windows that the engine needs at a time to fill its batches."""
+    has_free_logprobs: bool = True
+    """The log-probabilities of tokens cost nothing; CTranslate2 decodes greedily and two windows at a time for them."""
     n_windows_for_newcomers: int = 0
     """Windows that it takes beyond them, of clients that have none in it: for an engine whose windows end batch by batch,
     and would make a newcomer wait for a batch of others."""

@@ -303,6 +303,22 @@ async def test_one_session_too_many_is_refused_before_the_upgrade() -> None:
             await client.until("session.created")
 
 
+@pytest.mark.parametrize(
+    ("window_s", "has_free_logprobs", "asked"),
+    [(0.2, True, (True, False)), (0.05, True, (False, True)), (0.05, False, (False, False))],
+)
+async def test_passes_ask_for_what_says_how_sure_a_word_is(
+    window_s: float, has_free_logprobs: bool, asked: tuple[bool, bool]
+) -> None:
+    live = LiveSpeechDouble(window_seconds=window_s, has_free_logprobs=has_free_logprobs)
+    async with session(live) as client:
+        await client.speak(tone(1.1) + silence(1.0))
+        await client.until(f"{TRANSCRIPTION}.completed")
+    first, last = live.requests[0], live.requests[-1]
+    assert (first.options.words, first.options.logprobs) == asked
+    assert not last.is_final or not last.options.logprobs, "the client did not ask"
+
+
 async def test_engine_that_is_slow_takes_fewer_sessions() -> None:
     async with running(Doubles(live=LiveSpeechDouble(window_seconds=0.2))) as server:
         assert server.state.live_sessions.limit(0.2) == 10
