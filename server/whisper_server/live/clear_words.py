@@ -22,8 +22,8 @@ Whisper base in five languages), but 17.2 % of them are wrong instead of 16.6 (a
 MIN_PROBABILITY = 0.7
 """Mean of its tokens, with their text known. A word below it is neither clear nor sure."""
 MIN_TOKEN_PROBABILITY = 0.5
-"""Of the least likely token of a sure word. On a GPU 14.4 instead of 14.9 % of words are wrong by it, 1.19 instead of 1.09 s late (p50;
-p95 2.8 instead of 2.1 s), and 15.9 instead of 16.3 %, 1.93 instead of 1.77 s at a CPU's speed by MIN_PROBABILITY: 45 and 20 recordings of
+"""Of the least likely token of a sure word. On a GPU 14.3 instead of 14.9 % of words are wrong by it, 1.16 instead of 1.09 s late (p50;
+p95 2.5 instead of 2.1 s), and 16.0 instead of 16.3 %, 1.92 instead of 1.77 s at a CPU's speed by MIN_PROBABILITY: 45 and 20 recordings of
 people in five languages, Whisper base, as files 12.7 and 14.0 %. If all words wait for a third pass: 14.1 %, 1.63 s."""
 FAR_S = 1.8
 """The same distance for all other words. Without it a word that two passes hear differently delays all later words: p95 is 4.3 s
