@@ -48,12 +48,11 @@ def main() -> None:
             speaker.finish_sentence()
             speaker.end()
             words = speaker.words()
+            n_words = len(words.matched) + len(words.lost)
+            lost = f"{len(words.lost)} of {n_words} words lost, {speaker.n_words_in_gaps()} of them side by side"
+            print(f"{lost}, {len(words.added)} added; connected again {speaker.n_reconnects} times")
         finally:
             speaker.kill()
-    n_words = len(words.matched) + len(words.lost)
-    print(
-        f"{len(words.lost)} of {n_words} words lost, {len(words.added)} added; connected again {speaker.n_reconnects} times"
-    )
 
 
 if __name__ == "__main__":
