@@ -47,7 +47,7 @@ def test_a_rollout_loses_no_word_of_sessions_that_connect_again(
     n_added, n_reconnects = sum(len(one.added) for one in words), sum(one.n_reconnects for one in speakers)
     figure(
         f"a rollout of {took_s:.0f} s under {N_SPEAKERS} realtime sessions: {n_reconnects} connected again,"
-        f" {n_lost} of {n_words} words lost, {n_in_gaps} of them side by side, {n_added} added"
+        f" {n_lost} of {n_words} words lost, {n_in_gaps} of them in rows of three, {n_added} added"
     )
     assert n_reconnects >= N_SPEAKERS
     assert n_in_gaps == 0

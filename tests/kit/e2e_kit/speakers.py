@@ -94,7 +94,7 @@ class Speaker(threading.Thread):
         return aligned(normalised(" ".join(self.said)), normalised(" ".join(heard)))
 
     def n_words_in_gaps(self) -> int:
-        """Words that are missing with both neighbours: sound is missing. Single ones are misheard; the demo model has one in 400."""
+        """Words that are missing in a row of three: sound is missing. One or two are misheard: live words have one in 400 (the demo model)."""
         lost = set(self.words().lost)
         return sum(
             {index - 1, index + 1} <= lost or {index - 2, index - 1} <= lost or {index + 1, index + 2} <= lost
