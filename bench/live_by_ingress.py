@@ -49,7 +49,7 @@ def main() -> None:
             speaker.end()
             words = speaker.words()
             n_words = len(words.matched) + len(words.lost)
-            lost = f"{len(words.lost)} of {n_words} words lost, {speaker.n_words_in_gaps()} of them in rows of three"
+            lost = f"{len(words.lost)} of {n_words} words lost, {words.n_lost_in_threes} of them in rows of three"
             print(f"{lost}, {len(words.added)} added; connected again {speaker.n_reconnects} times")
         finally:
             speaker.kill()

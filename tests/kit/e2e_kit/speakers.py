@@ -93,14 +93,6 @@ class Speaker(threading.Thread):
         heard = self._heard.read_text(encoding="utf-8").splitlines()
         return aligned(normalised(" ".join(self.said)), normalised(" ".join(heard)))
 
-    def n_words_in_gaps(self) -> int:
-        """Words that are missing in a row of three: sound is missing. One or two are misheard: live words have one in 400 (the demo model)."""
-        lost = set(self.words().lost)
-        return sum(
-            {index - 1, index + 1} <= lost or {index - 2, index - 1} <= lost or {index + 1, index + 2} <= lost
-            for index in lost
-        )
-
     def kill(self) -> None:
         self._enough.set()
         self._popen.kill()

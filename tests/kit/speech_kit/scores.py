@@ -49,6 +49,14 @@ class Alignment:
     added: tuple[int, ...]
     """Indices of transcribed words that were not spoken."""
 
+    @property
+    def n_lost_in_threes(self) -> int:
+        """Lost words in a row of three and more: sound is missing. One or two are misheard."""
+        lost = set(self.lost)
+        return sum(
+            any(lost.issuperset(range(first, first + 3)) for first in range(word - 2, word + 1)) for word in lost
+        )
+
 
 def aligned(said: Sequence[str], heard: Sequence[str]) -> Alignment:
     """The alignment with the fewest edits."""
