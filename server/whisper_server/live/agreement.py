@@ -3,13 +3,14 @@
 Source: Macháček, Dabre, Bojar: "Turning Whisper into Real-Time Transcription System" (2023), section 3, after Liu et al.:
 "Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection" (2020). Own
 parts: confirmed words are found again in a pass by edit distance, so no pass needs times of words; punctuation is
-confirmed apart from its word; and unlikely words need three passes. Pure.
+confirmed apart from its word; and likely words need one pass, unlikely ones three (`clear_words`). Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 from whisper_server.live.text_units import Unit, end_of_prefix, joined, split_units
 
@@ -52,24 +53,24 @@ class Agreement:
         return len(self._confirmed)
 
     def add(
-        self, text: str, language: str, *, is_cut: bool = False, n_clear: int = 0, are_sure: Sequence[bool] = ()
+        self, text: str, language: str, *, is_cut: bool = False, n_clear: int = 0, passes_needed: Sequence[int] = ()
     ) -> Confirmed:
         """Take the text of another pass over the window; the words that it confirms, which are at least its first `n_clear` units.
 
-        Where the sound was cut off in mid-speech, the next pass cannot confirm the last word: half of "withheld" is "we've", in
-        both passes. A unit that is not sure (`are_sure`, of the first units of the text) waits for a third pass,
-        unless the last MAX_PASSES_WITHOUT_WORDS confirmed nothing.
+        `passes_needed` (1 to 3, of the first units of the text) is how many passes in a row must hear a unit alike; without it, two. Two
+        are enough for all if the last MAX_PASSES_WITHOUT_WORDS confirmed nothing. Where the sound was cut off in mid-speech, neither this
+        pass alone nor the next one confirms the last word: half of "withheld" is "we've", in both passes.
         """
         units = split_units(text, language)
         end = end_of_prefix([unit.bare for unit in self._confirmed], [unit.bare for unit in units])
-        rest = units[end:]
-        n_agreed = _n_alike(self._rest, rest)
-        if self._n_passes_without_words < MAX_PASSES_WITHOUT_WORDS:
-            n_sure = next((n for n, is_sure in enumerate(are_sure[end:]) if not is_sure), n_agreed)
-            n_agreed = min(n_agreed, max(n_sure, _n_alike(self._rest_before, rest)))
-        before = self._rest
+        rest, before = units[end:], self._rest
+        n_alike = _n_alike(before, rest)
+        n_heard = (len(rest) - is_cut, n_alike, min(n_alike, _n_alike(self._rest_before, rest)))
+        most = 2 if self._n_passes_without_words >= MAX_PASSES_WITHOUT_WORDS else 3
+        needed = zip(range(len(rest)), chain(passes_needed[end:], repeat(2)), strict=False)
+        n_agreed = next((index for index, n_passes in needed if index >= n_heard[min(n_passes, most) - 1]), len(rest))
         new = list(rest[: max(n_agreed, n_clear - end)])
-        if new and (len(new) > n_agreed or new[-1].mark != self._rest[n_agreed - 1].mark):
+        if new and (len(new) > min(n_agreed, len(before)) or new[-1].mark != before[len(new) - 1].mark):
             # Without its punctuation, unless both passes write the same.
             new[-1] = Unit(new[-1].word, "")
         self._rest = rest

@@ -1,14 +1,13 @@
-"""Words of one pass that are sent without a second pass, and those that wait for a third one.
+"""Which words one pass confirms, and which ones need a third pass.
 
 A word is sent at once if its sound ends well before the window's end. Where a word attends, by the cross-attention, far from the end
 of the sound, more sound seldom changes it. Source: Papi, Turchi, Negri: "AlignAtt: Using Attention-based Audio-Translation
 Alignments as a Guide for Simultaneous Speech Translation" (2023), section 3; here by the words' ends of the alignment that word
-times come from. Own part: a word that the model itself finds unlikely waits, though two passes agree on it. Pure.
+times come from. Own part: a word that the model itself finds likely needs one pass, an unlikely one three. Pure.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from itertools import accumulate
@@ -20,11 +19,15 @@ CLEAR_S = 0.9
 """From the end of a word to that of the window, for a word of at least MIN_PROBABILITY. With 0.7 s words come 0.12 s earlier (p50,
 Whisper base in five languages), but 17.2 % of them are wrong instead of 16.6 (as a file 15.9)."""
 MIN_PROBABILITY = 0.7
-"""Mean of its tokens, with their text known. A word below it is neither clear nor sure."""
+"""Mean of its tokens, with their text known. A word below it is not clear, and needs three passes."""
 MIN_TOKEN_PROBABILITY = 0.5
-"""Of the least likely token of a sure word. On a GPU 14.3 instead of 14.9 % of words are wrong by it, 1.16 instead of 1.09 s late (p50;
-p95 2.5 instead of 2.1 s), and 16.0 instead of 16.3 %, 1.92 instead of 1.77 s at a CPU's speed by MIN_PROBABILITY: 45 and 20 recordings of
-people in five languages, Whisper base, as files 12.7 and 14.0 %. If all words wait for a third pass: 14.1 %, 1.63 s."""
+"""Of the least likely token of a word that needs two passes only. On a GPU 14.3 instead of 14.9 % of words are wrong by it, 1.16 instead
+of 1.09 s late (p50; p95 2.5 instead of 2.1 s), and 16.0 instead of 16.3 %, 1.92 instead of 1.77 s at a CPU's speed by MIN_PROBABILITY: 45
+and 20 recordings of people in five languages, Whisper base, as files 12.7 and 14.0 %. If all words need three passes: 14.1 %, 1.63 s."""
+LIKELY = 0.9
+"""From this probability on (as above: mean, or least) one pass is enough for a word, unless the sound is cut off in it. Words are 0.97
+instead of 1.16 s late (GPU; CPU 1.70 instead of 1.92), 14.4 instead of 14.3 % (16.1, 16.0) are wrong: 5 and 2 words more. From 0.8 on
+0.88 s, 14.5 %; from 0.5 on 0.7 s, 15.3 %."""
 FAR_S = 1.8
 """The same distance for all other words. Without it a word that two passes hear differently delays all later words: p95 is 4.3 s
 instead of 2.6 s."""
@@ -41,26 +44,41 @@ def n_clear_units(transcript: WindowTranscript, window_s: float) -> int:
     return n_within([len(letters(unit.text)) for unit in units], n_letters)
 
 
-def sure_units(transcript: WindowTranscript) -> tuple[bool, ...]:
-    """Whether two passes are enough for each unit of the pass; empty where they are for all, as far as it is known."""
+def passes_needed(transcript: WindowTranscript, *, is_cut: bool) -> tuple[int, ...]:
+    """How many passes must hear each unit of the pass alike, 1 to 3; empty where no probability is known.
+
+    Two are enough in a pause (not `is_cut`): the words are whole.
+    """
+    units = [unit.text for unit in split_units(transcript.text, transcript.language)]
     if transcript.logprobs:
-        likely = math.log(MIN_TOKEN_PROBABILITY)
-        spans = _unlikely([(len(token.bytes), token.logprob < likely) for token in transcript.logprobs])
-        units = [unit.text for unit in split_units(transcript.text, transcript.language)] if spans else []
+        n_bytes = [len(unit.encode()) for unit in units]
+        parts = [(len(token.bytes), math.exp(token.logprob)) for token in transcript.logprobs]
+        limit = MIN_TOKEN_PROBABILITY
     else:
         words = [word for segment in transcript.segments for word in segment.words]
-        spans = _unlikely([(len(letters(word.word).encode()), word.probability < MIN_PROBABILITY) for word in words])
-        units = [letters(unit.text) for unit in split_units(transcript.text, transcript.language)] if spans else []
-    stops = [0, *accumulate(len(unit.encode()) for unit in units)]
-    return tuple(
-        not any(first < stop and start < end for first, end in spans) for start, stop in itertools.pairwise(stops)
-    )
+        n_bytes = [len(letters(unit).encode()) for unit in units]
+        parts = [(len(letters(word.word).encode()), word.probability) for word in words]
+        limit = MIN_PROBABILITY
+    return tuple(1 if p >= LIKELY else 3 if p < limit and is_cut else 2 for p in _least(n_bytes, parts))
 
 
-def _unlikely(parts: Sequence[tuple[int, bool]]) -> list[tuple[int, int]]:
-    """(start, end), in bytes of UTF-8, of the parts of a text that are unlikely; each part is its length and whether it is."""
-    ends = accumulate(n_bytes for n_bytes, _ in parts)
-    return [(end - n_bytes, end) for end, (n_bytes, is_unlikely) in zip(ends, parts, strict=True) if is_unlikely]
+def _least(lengths: Sequence[int], parts: Sequence[tuple[int, float]]) -> list[float]:
+    """Of stretches of a text, of these lengths, the least value of the parts (length, value) that overlap each; those without one are left out."""
+    least: list[float] = []
+    index = part_end = stretch_end = 0
+    for length in lengths:
+        stretch_end += length
+        values: list[float] = []
+        while index < len(parts) and part_end < stretch_end:
+            part_end += parts[index][0]
+            values.append(parts[index][1])
+            index += 1
+        if part_end > stretch_end:  # the last part reaches into the next stretch
+            index, part_end = index - 1, part_end - parts[index - 1][0]
+        if not values:
+            break
+        least.append(min(values))
+    return least
 
 
 def n_within(lengths: Sequence[int], n_letters: int) -> int:

@@ -34,6 +34,7 @@ class Unit:
         return self.word + self.mark
 
 
+@lru_cache(maxsize=64)  # a pass needs its units three times
 def split_units(text: str, language: str) -> tuple[Unit, ...]:
     """The units of a text; punctuation alone belongs to the unit before it, or, at the start, to the one after it."""
     pieces = list(text) if language in WRITTEN_WITHOUT_SPACES else re.findall(r"\s*\S+|\s+$", text)

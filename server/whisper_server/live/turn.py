@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from whisper_server.live.agreement import Agreement, Confirmed
-from whisper_server.live.clear_words import letters, n_clear_units, n_within, sure_units
+from whisper_server.live.clear_words import letters, n_clear_units, n_within, passes_needed
 from whisper_server.live.window_cut import cut_of
 from whisper_server.speech.temperature_fallback import MAX_COMPRESSION_RATIO, MIN_AVG_LOGPROB
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
@@ -58,7 +58,7 @@ class Delta:
     text: str
     logprobs: tuple[TokenLogprob, ...]
     spoken_until: int
-    """Its words were over by this sample."""
+    """Its words were over by this sample; of those that one pass confirms, some later: they are not older."""
 
 
 @dataclass
@@ -97,9 +97,9 @@ class Turn:
             return self._finish(piece, transcript)
         is_first = not piece.agreement.n_confirmed
         n_clear = n_clear_units(transcript, (until - piece.start) / SAMPLE_RATE_HZ)
-        are_sure = sure_units(transcript) if is_cut else ()  # in a pause the words are whole
+        needed = passes_needed(transcript, is_cut=is_cut)
         confirmed = piece.agreement.add(
-            transcript.text, transcript.language, is_cut=is_cut, n_clear=n_clear, are_sure=are_sure
+            transcript.text, transcript.language, is_cut=is_cut, n_clear=n_clear, passes_needed=needed
         )
         return self._add(piece, confirmed, transcript, is_first=is_first, spoken_until=before)
 

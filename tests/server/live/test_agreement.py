@@ -69,20 +69,37 @@ def test_clear_words_are_confirmed_by_one_pass_without_the_last_mark() -> None:
     assert agreement.finish(" Good evening, everybody at home.", "en").text == " home."
 
 
-def test_word_that_is_not_sure_is_confirmed_by_three_passes() -> None:
+def test_likely_words_are_confirmed_by_one_pass_without_the_last_mark() -> None:
     agreement = Agreement()
-    assert agreement.add(" press one to", "en", are_sure=(True, False, True)).text == ""
-    assert agreement.add(" press one to", "en", are_sure=(True, False, True)).text == " press"
-    assert agreement.add(" press won to", "en", are_sure=(True, True, True)).text == "", "the passes do not agree"
-    assert agreement.add(" press won to", "en", are_sure=(True, False, True)).text == ""
-    assert agreement.add(" press won to", "en", are_sure=(True, False, True)).text == " won to"
+    assert agreement.add(" Good morning, every", "en", is_cut=True, passes_needed=(1, 1, 1)).text == " Good morning"
+    assert (
+        agreement.add(" Good morning. Everybody at", "en", is_cut=True, passes_needed=(1, 1, 1, 2)).text
+        == ". Everybody"
+    )
+    assert agreement.add(" Good morning. Everybody at home", "en", passes_needed=(1, 1, 1, 1, 1)).text == " at home"
 
 
-def test_word_that_is_never_sure_delays_others_by_few_passes() -> None:
+def test_likely_words_behind_one_that_needs_more_passes_wait() -> None:
+    agreement = Agreement()
+    assert agreement.add(" one two three four", "en", passes_needed=(1, 2, 1, 1)).text == " one"
+    assert agreement.add(" one too three four", "en", passes_needed=(1, 2, 1, 1)).text == ""
+    assert agreement.add(" one two three four", "en", passes_needed=(1, 1, 1, 2)).text == " two three"
+
+
+def test_unlikely_word_is_confirmed_by_three_passes() -> None:
+    agreement = Agreement()
+    assert agreement.add(" press one to", "en", passes_needed=(2, 3, 2)).text == ""
+    assert agreement.add(" press one to", "en", passes_needed=(2, 3, 2)).text == " press"
+    assert agreement.add(" press won to", "en", passes_needed=(2, 2, 2)).text == "", "the passes do not agree"
+    assert agreement.add(" press won to", "en", passes_needed=(2, 3, 2)).text == ""
+    assert agreement.add(" press won to", "en", passes_needed=(2, 3, 2)).text == " won to"
+
+
+def test_word_that_stays_unlikely_delays_others_by_few_passes() -> None:
     agreement = Agreement()
     heard = [" one", " own and", " own two", " one and", " one and two"]
-    assert [agreement.add(text, "en", are_sure=(False, True)).text for text in heard] == ["", "", "", "", " one and"]
-    assert agreement.add(" one and two", "en", are_sure=(True, True, False)).text == "", "it waits again"
+    assert [agreement.add(text, "en", passes_needed=(3, 2)).text for text in heard] == ["", "", "", "", " one and"]
+    assert agreement.add(" one and two", "en", passes_needed=(2, 2, 3)).text == "", "it waits again"
 
 
 def test_clear_words_may_be_fewer_than_those_confirmed() -> None:

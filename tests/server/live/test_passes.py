@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from whisper_server.live.clear_words import n_clear_units, sure_units
+from whisper_server.live.clear_words import n_clear_units, passes_needed
 from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.turn import Piece, Turn
@@ -93,7 +93,7 @@ def test_deltas_of_a_turn_make_its_text_with_spaces_between_pieces() -> None:
     assert (turn.languages, turn.is_done) == (["en"], False)
 
 
-def test_words_are_sure_by_their_least_likely_token() -> None:
+def test_words_need_passes_by_their_least_likely_token() -> None:
     tokens = [
         (" Ge", 0.9),
         ("orge", 0.4),
@@ -103,27 +103,31 @@ def test_words_are_sure_by_their_least_likely_token() -> None:
         (" no", 0.2),
         ("!", 0.9),
         (" end", 0.8),
+        (" su", 0.91),
+        ("re.", 0.95),
     ]
     logprobs = tuple(TokenLogprob(text, tuple(text.encode()), math.log(probability)) for text, probability in tokens)
     transcript = replace(heard("".join(text for text, _ in tokens)), logprobs=logprobs)
-    assert sure_units(transcript) == (False, True, False, True)
+    assert passes_needed(transcript, is_cut=True) == (3, 2, 3, 2, 1)
+    assert passes_needed(transcript, is_cut=False) == (2, 2, 2, 2, 1), "in a pause the words are whole"
 
 
-def test_words_are_sure_by_their_mean_where_there_are_only_words() -> None:
+def test_words_need_passes_by_their_mean_where_there_are_only_words() -> None:
     words = tuple(
         Word(word, n, n + 0.5, probability)
         for n, (word, probability) in enumerate([("Uno,", 0.9), ("¿dos?", 0.69), ("tres", 0.71)])
     )
     transcript = replace(heard(" Uno, ¿dos? tres", "es", words), logprobs=())
-    assert sure_units(transcript) == (True, False, True)
-    assert sure_units(replace(heard("一二", "ja", (Word("一二", 0, 1, 0.5),)), logprobs=())) == (False, False)
-    assert sure_units(replace(heard(" One two"), logprobs=())) == (), "nothing is known"
+    assert passes_needed(transcript, is_cut=True) == (1, 3, 2)
+    characters = replace(heard("一二", "ja", (Word("一二", 0, 1, 0.5),)), logprobs=())
+    assert passes_needed(characters, is_cut=True) == (3, 3)
+    assert passes_needed(replace(heard(" One two"), logprobs=()), is_cut=True) == (), "nothing is known"
 
 
 def test_unlikely_word_of_sound_that_is_cut_waits_for_a_third_pass() -> None:
     piece = Piece(0)
     turn = turn_of(piece)
-    words = (Word("One", 0.0, 0.3, 0.9), Word("too", 0.3, 0.6, 0.4), Word("tree", 0.6, 0.9, 0.9))
+    words = (Word("One", 0.0, 0.3, 0.8), Word("too", 0.3, 0.6, 0.4), Word("tree", 0.6, 0.9, 0.8))
     unlikely = replace(heard(" One too tree", words=words), logprobs=())
     said = [turn.add_pass(piece, unlikely, n * S // 2, is_final=False, is_cut=True).text for n in (1, 2, 3)]
     assert said == ["", "One", " too"]
