@@ -118,6 +118,49 @@ async def test_words_are_right(engine: Engine, tokenizer: WhisperTokenizer, lang
     assert not found.hit_length_limit
 
 
+@pytest.mark.parametrize("previous", [False, True])
+@pytest.mark.parametrize("timestamps", [False, True])
+async def test_window_goes_on_from_a_prefix(
+    engine: Engine, tokenizer: WhisperTokenizer, *, previous: bool, timestamps: bool
+) -> None:
+    before = tokenizer.encode_text(" A word before.") if previous else ()
+    wanted = request(tokenizer, previous=before, timestamps=timestamps, logprobs=True)
+    async with opened(engine) as window:
+        whole = await window.decode(wanted)
+        for n_tokens in (1, len(whole.tokens) // 2):
+            after = await window.decode(
+                replace(
+                    wanted,
+                    prompt_tokens=wanted.prompt_tokens + whole.tokens[:n_tokens],
+                    n_task_tokens=wanted.n_task_tokens + n_tokens,
+                    n_prefix_tokens=n_tokens,
+                    max_new_tokens=wanted.max_new_tokens - n_tokens,
+                )
+            )
+            assert after.tokens == whole.tokens[n_tokens:]
+            assert after.token_logprobs == pytest.approx(whole.token_logprobs[n_tokens:], abs=0.05)
+            assert after.sum_logprob == pytest.approx(whole.sum_logprob - sum(whole.token_logprobs[:n_tokens]), abs=0.5)
+            assert after.no_speech_prob == pytest.approx(whole.no_speech_prob, abs=0.02)
+            assert not after.hit_length_limit
+
+
+async def test_limit_of_tokens_counts_those_after_a_prefix(engine: Engine, tokenizer: WhisperTokenizer) -> None:
+    wanted = request(tokenizer)
+    async with opened(engine) as window:
+        whole = await window.decode(wanted)
+        cut = await window.decode(
+            replace(
+                wanted,
+                prompt_tokens=wanted.prompt_tokens + whole.tokens[:3],
+                n_task_tokens=wanted.n_task_tokens + 3,
+                n_prefix_tokens=3,
+                max_new_tokens=2,
+            )
+        )
+    assert cut.tokens == whole.tokens[3:5]
+    assert cut.hit_length_limit
+
+
 async def test_windows_side_by_side_decode_as_if_alone(engine: Engine, tokenizer: WhisperTokenizer) -> None:
     pairs = [(LANGUAGES[n], n) for n in range(4)]
     wanted = [(request(tokenizer, language), spoken(language, n).samples) for language, n in pairs]

@@ -52,6 +52,11 @@ class Agreement:
         """Number of units."""
         return len(self._confirmed)
 
+    @property
+    def confirmed(self) -> str:
+        """The text of the confirmed units, without those that were cut."""
+        return joined(self._confirmed)
+
     def add(
         self, text: str, language: str, *, is_cut: bool = False, n_clear: int = 0, passes_needed: Sequence[int] = ()
     ) -> Confirmed:

@@ -24,6 +24,7 @@ from whisper_server.api.realtime_server_events import (
 from whisper_server.audio.live_samples import LiveSamples, RawFormat
 from whisper_server.errors import BadRequest
 from whisper_server.live.hearing import MIN_DECODED_S, Hearing
+from whisper_server.live.said import MAX_SAMPLES
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.session_options import TurnRules
 from whisper_server.live.speech_protocol import LiveSpeech
@@ -52,10 +53,10 @@ class Listening:
         clock: Callable[[], float],
     ) -> None:
         self.buffer = SampleBuffer()
+        self.untranscribed_from = 0  # before this sample there is only context
         self.turns: deque[Turn] = deque()
         """Open and committed ones that are not transcribed yet."""
-        self.options = options
-        """Of turns that begin from now on."""
+        self.options = options  # of turns that begin from now on
         self._speech, self._rules = speech, rules
         self._emit, self._clock = emit, clock
         self._decoder = LiveSamples(RawFormat.PCM, MIN_DECODED_S)
@@ -228,14 +229,15 @@ class Listening:
         self.notify()
 
     def _forget(self) -> None:
-        """Drop the sound that no piece and no later start of speech needs."""
+        """Drop the sound that no piece, no later start of speech and no context of theirs needs."""
         starts = [piece.start for turn in self.turns for piece in turn.pieces]
         keep_from = self.spans.keep_from
         if (turn := self.open_turn) is not None and not turn.has_speech:
             # Nothing was found in it: all of a short turn is heard at its commit.
             keep_from = min(keep_from, max(turn.start, self.buffer.end - self._speech.max_window_samples))
         needed_from = self._turn_ends.needs_from(turn, self.spans, self._rules)
-        self.buffer.drop_before(min([keep_from, needed_from, *starts]))
+        self.untranscribed_from = min([keep_from, *starts])
+        self.buffer.drop_before(min(needed_from, self.untranscribed_from - MAX_SAMPLES))
         self.notify()
 
     def _new_spans(self, start: int) -> SpeechSpans:

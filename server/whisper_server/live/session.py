@@ -19,10 +19,11 @@ from whisper_server.audio.live_samples import RawFormat, duration_s
 from whisper_server.errors import ApiError, RateLimited
 from whisper_server.live.ending import CloseCode, SessionOver
 from whisper_server.live.listening import Listening
+from whisper_server.live.said import SoFar
 from whisper_server.live.session_options import SessionRules, turn_rules
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.live.turn import Turn
-from whisper_server.live.turn_transcription import SoFar, TurnTranscription
+from whisper_server.live.turn_transcription import TurnTranscription
 from whisper_server.speech.live_windows import Turns
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
@@ -119,6 +120,8 @@ class Session:
                 ).run()
             except ApiError as error:
                 await self._fail(turn, error)
+            if turn.is_dropped or turn.has_failed:
+                self._so_far.forget()
             self._listening.forget(turn)
 
     async def finish(self, grace_s: float) -> None:
@@ -140,6 +143,7 @@ class Session:
     async def _fail(self, turn: Turn, error: ApiError) -> None:
         """A turn whose passes failed has no further text."""
         self._hooks.emit(TranscriptFailed(turn.item_id, error))
+        turn.has_failed = True
         turn.pieces.clear()
         while turn.end is None:
             await self._listening.changed()
@@ -157,7 +161,7 @@ class Session:
         added_s = duration_s(len(audio), _format(self._config))
         now_s = self._clock()
         self._began_s = now_s if self._began_s is None else self._began_s
-        held_s = (self._listening.buffer.end - self._listening.buffer.start) / SAMPLE_RATE_HZ + added_s
+        held_s = (self._listening.buffer.end - self._listening.untranscribed_from) / SAMPLE_RATE_HZ + added_s
         try:
             if held_s > MAX_HELD_S:
                 raise RateLimited(

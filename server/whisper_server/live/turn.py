@@ -52,6 +52,16 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Said:
+    """Sound that is not heard any more for its own sake, and its text."""
+
+    start: int
+    """Sample of the session."""
+    text: str
+    language: str
+
+
+@dataclass(frozen=True)
 class Delta:
     """Text that is never withdrawn."""
 
@@ -76,9 +86,11 @@ class Turn:
     """The voice detector has found a piece."""
     is_dropped: bool = False
     """The client has cleared it."""
+    has_failed: bool = False
+    """It has no further text."""
     pieces: deque[Piece] = field(default_factory=deque)
     text: str = ""
-    earlier_text: str = ""
+    said: list[Said] = field(default_factory=list)
     """Of the text, what is no longer in the window."""
     logprobs: list[TokenLogprob] = field(default_factory=list)
     languages: list[str] = field(default_factory=list)
@@ -121,7 +133,7 @@ class Turn:
         # What stays is counted from the end: a pass may have heard other words at the start than those confirmed.
         n_cut = piece.agreement.n_confirmed - (len(heard) - n_before)
         if n_cut > 0:
-            self.earlier_text += piece.agreement.cut(n_cut)
+            self.said.append(Said(piece.start, piece.agreement.cut(n_cut), transcript.language))
             piece.start += round(cut.at_s * SAMPLE_RATE_HZ)
             # The last pass heard another window: it cannot settle this one.
             piece.heard, piece.is_unprompted = None, False
@@ -137,7 +149,7 @@ class Turn:
         confirmed = piece.agreement.finish(transcript.text, transcript.language)
         delta = self._add(piece, confirmed, transcript, is_first=is_first, spoken_until=piece.speech_end)
         self.pieces.remove(piece)
-        self.earlier_text = self.text
+        self.said.append(Said(piece.start, piece.agreement.confirmed, transcript.language))
         return delta
 
     def _add(

@@ -5,41 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from whisper_server.api.formats import tokens_usage
 from whisper_server.api.realtime_server_events import ServerEvent, TranscriptCompleted, TranscriptDelta
 from whisper_server.live.listening import Listening
 from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
+from whisper_server.live.said import MIN_CONFIDENCE, SoFar, n_in_context, text_of, window_samples
 from whisper_server.live.speech_protocol import LiveSpeech
-from whisper_server.live.turn import Delta, Piece, Turn
-from whisper_server.speech.live_windows import Turns, WindowRequest
+from whisper_server.live.turn import Delta, Piece, Said, Turn
+from whisper_server.speech.live_windows import Context, Turns, WindowRequest
 from whisper_server.speech.windows import cut
 from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Task, Transcript
 
-EARLIER_CHARACTERS = 600
-"""Of the session's text, kept as the prompt of the next turn; the model gets fewer tokens of it."""
-
 FAST_WINDOW_S = 0.1
 """Seconds per window of an engine whose passes follow each other so fast that agreement is no later than a word's clearance: a GPU."""
-
-
-@dataclass
-class SoFar:
-    """What the session's earlier turns said."""
-
-    text: str = ""
-    language: str | None = None
-
-    def add(self, turn: Turn) -> None:
-        """The turn is complete."""
-        if turn.text:
-            language = turn.languages[-1]
-            before = self.text if language == self.language else ""
-            self.text = f"{before} {turn.text}"[-EARLIER_CHARACTERS:]
-            self.language = language
 
 
 class TurnTranscription:
@@ -94,14 +76,18 @@ class TurnTranscription:
 
     async def _pass(self, piece: Piece, due: Pass) -> None:
         turn = self._turn
-        samples = self._listening.buffer.between(due.start, due.end)
-        transcript = await self._speech.transcribe(samples, self._request(piece, due), self._turns_of())
+        before, again = self._said(piece, due)
+        start = again[0].start if again else due.start
+        samples = self._listening.buffer.between(start, due.end)
+        context = Context(due.start - start, text_of(again)) if again else None
+        request = self._request(piece, due, text_of(before), context)
+        transcript = await self._speech.transcribe(samples, request, self._turns_of())
         if turn.is_dropped:
             return
         piece.is_unprompted |= transcript.is_misled
         self._send(turn.add_pass(piece, transcript, due.end, is_final=due.is_final, is_cut=due.is_cut))
         if due.with_words:
-            turn.slide(piece, transcript, len(samples) / SAMPLE_RATE_HZ)
+            turn.slide(piece, transcript, (due.end - due.start) / SAMPLE_RATE_HZ)
 
     def _split(self, piece: Piece) -> None:
         """Let a piece that no window holds end in its best pause; the rest is the next piece."""
@@ -111,23 +97,33 @@ class TurnTranscription:
         cut_sample = piece.start + cut(samples, max_samples / SAMPLE_RATE_HZ)[0].end_sample
         self._turn.split(piece, cut_sample)
 
-    def _request(self, piece: Piece, due: Pass) -> WindowRequest:
+    def _said(self, piece: Piece, due: Pass) -> tuple[Sequence[Said], Sequence[Said]]:
+        """The words before the pass, in two parts: it hears the last one again."""
+        said, language = (*self._so_far.said, *self._turn.said), self._language(piece)
+        n_again = 0
+        if language and not piece.is_unprompted and (piece.confidence or 0.0) >= MIN_CONFIDENCE:
+            start = due.end - window_samples(is_cut=due.is_cut, is_slow=self._is_slow())
+            n_again = n_in_context(said, start, language, self._speech.n_tokens)
+        return said[: len(said) - n_again], said[len(said) - n_again :]
+
+    def _language(self, piece: Piece) -> str | None:
+        """None: to be detected."""
+        return self._turn.options.language or piece.language
+
+    def _request(self, piece: Piece, due: Pass, earlier: str, context: Context | None) -> WindowRequest:
         turn = self._turn
         likely = turn.languages[-1] if turn.languages else self._so_far.language
-        earlier = turn.earlier_text if turn.languages else self._so_far.text
-        if turn.languages and len(earlier) < EARLIER_CHARACTERS and self._so_far.language == likely:
-            earlier = f"{self._so_far.text} {earlier}"
         is_slow = self._is_slow()
         options = replace(
             turn.options,
-            language=turn.options.language or piece.language,
+            language=self._language(piece),
             words=due.with_words or (not due.is_final and is_slow),
             # They say how sure a word is, as words do, whose alignment fast engines do without.
             logprobs=turn.options.logprobs or (not due.is_final and not is_slow and self._speech.has_free_logprobs),
         )
         max_new_tokens = 0 if due.is_final else max_tokens(piece, due)
         earlier = "" if piece.is_unprompted else earlier
-        return WindowRequest(options, earlier, likely, due.is_final, max_new_tokens, piece.confidence)
+        return WindowRequest(options, earlier, likely, due.is_final, max_new_tokens, piece.confidence, context)
 
     def _is_slow(self) -> bool:
         """Whether a second pass would come late: then words are sent by their times, which cost a tenth of a pass."""
@@ -153,5 +149,5 @@ class TurnTranscription:
             n_output_tokens=self._speech.n_tokens(turn.text),
         )
         logprobs = turn.logprobs if turn.options.logprobs else None
-        self._so_far.add(turn)
+        self._so_far.add(turn.said)
         self._emit(TranscriptCompleted(turn.item_id, turn.text, turn.languages, tokens_usage(transcript), logprobs))

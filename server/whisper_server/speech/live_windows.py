@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
 from whisper_server.speech.repetition import EarlierText
+from whisper_server.speech.text_times import Prefix
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.turn_end import TurnEnds
 from whisper_server.speech.vad import FRAME_SAMPLES
@@ -27,8 +28,9 @@ PROMPT_STEP_TOKENS = 16
 """Prompts have a multiple of this many tokens: CTranslate2 decodes only prompts of one length together."""
 N_PROMPTS = 512
 """That are kept as tokens: all passes over a turn have the same."""
-MAX_PROMPT_TOKENS = 64
-"""Of earlier text: a sentence or two set spelling and style, and each token takes time in every pass."""
+MAX_PROMPT_TOKENS = 80
+"""Of earlier text and context: a sentence or two set spelling and style, and each token takes time in every pass. More are another
+graph of the torch engine (`PROMPT_LENGTHS`)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ class Turns:
     session: Hashable
     is_urgent: bool = True
     """Goes ahead of files; not so for sound that came faster than it was spoken."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Sound right before a window, with which the pass begins, and its text, from which it goes on."""
+
+    n_samples: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ class WindowRequest:
     """Where a pass that loops is given up; 0: where files' windows are."""
     confidence: float | None = None
     """Of the voice detector, which has heard the window as it came; None: it is asked again."""
+    context: Context | None = None
+    """Only where the options have a language."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,8 @@ class LiveWindows:
         self._turn_ends = turn_ends or TurnEnds(transcriber.threads)
         self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
         self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
+        self.n_tokens = lru_cache(N_PROMPTS)(self._n_tokens)
+        """Of a text, by the model's tokenizer."""
         self._partial_policy = replace(
             transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
         )
@@ -106,12 +120,11 @@ class LiveWindows:
         """Seconds per window while the engine is busy; 0: not measured yet."""
         return self._transcriber.wait_estimator.window_s
 
-    def n_tokens(self, text: str) -> int:
-        """Of the model's tokenizer."""
+    def _n_tokens(self, text: str) -> int:
         return len(self._transcriber.tokenizer.encode_text(text))
 
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
-        """One pass over at most `max_window_samples` samples. Raises ApiError."""
+        """One pass over at most `max_window_samples` samples, the context's first. Raises ApiError."""
         transcriber = self._transcriber
         pass_ = object()
         transcriber.wait_estimator.add(turns.owner, pass_, 1)
@@ -131,6 +144,7 @@ class LiveWindows:
             earlier_text = request.earlier_text if request.likely_language in (None, language) else ""
             misled: list[bool] = []
             single = self._single(request, language, earlier_text, open_window, lambda: misled.append(True))
+            samples = samples[request.context.n_samples :] if request.context else samples
             heard = await single.transcribe(engine_window, samples, Window(0, len(samples)))
             return LiveTranscript(
                 heard.text, heard.segments, heard.logprobs, heard.n_output_tokens, language, is_misled=bool(misled)
@@ -148,8 +162,10 @@ class LiveWindows:
     ) -> WindowTranscriber:
         transcriber = self._transcriber
         given = request.options.prompt, request.options.keywords
-        previous, prompt = self._previous(*given, earlier_text)
-        without, _ = self._previous(*given, "")
+        context = request.context or Context(0, "")
+        prefix = self._transcriber.tokenizer.encode_text(context.text)
+        previous, prompt = self._previous(*given, earlier_text, len(prefix))
+        without, _ = self._previous(*given, "", 0)
         policy = transcriber.policy if request.is_final else self._partial_policy
         if request.max_new_tokens:
             policy = replace(policy, max_new_tokens=min(request.max_new_tokens, policy.max_new_tokens or 1_000))
@@ -166,6 +182,7 @@ class LiveWindows:
             previous=previous,
             on_fallback=transcriber.on_fallback,
             earlier=EarlierText(earlier_text, without, on_misled) if earlier_text else None,
+            prefix=Prefix(prefix, context.n_samples / SAMPLE_RATE_HZ),
         )
 
     async def _detect(self, engine_window: EngineWindow, samples: Samples, request: WindowRequest) -> str:
@@ -183,11 +200,12 @@ class LiveWindows:
 
 
 def _previous(
-    tokenizer: WhisperTokenizer, prompt: str, keywords: tuple[str, ...], earlier_text: str
+    tokenizer: WhisperTokenizer, prompt: str, keywords: tuple[str, ...], earlier_text: str, n_prefix_tokens: int
 ) -> tuple[tuple[int, ...], str]:
     """The client's prompt and keywords, and the end of the earlier text; what the model reads in them."""
     given = tokenizer.previous_text(prompt, keywords)
     earlier = tokenizer.previous_text(earlier_text, ())
-    n_earlier = min(len(earlier), MAX_PROMPT_TOKENS) // PROMPT_STEP_TOKENS * PROMPT_STEP_TOKENS
+    n_both = min(len(earlier) + n_prefix_tokens, MAX_PROMPT_TOKENS) // PROMPT_STEP_TOKENS * PROMPT_STEP_TOKENS
+    n_earlier = max(0, n_both - n_prefix_tokens)
     previous = (*given[-(MAX_PREVIOUS_TOKENS - n_earlier) :], *earlier[len(earlier) - n_earlier :])
     return previous, tokenizer.detokenize(previous)

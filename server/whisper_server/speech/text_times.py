@@ -24,13 +24,33 @@ from whisper_server.speech.words import (
     time_words,
 )
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
-from whisper_server.whisper.engine_protocol import EngineWindow
+from whisper_server.whisper.engine_protocol import Alignment, EngineWindow
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, VoiceActivity
 
 WITHOUT_PADDING = VoiceActivity(prefix_padding_ms=0)
 Words = tuple[tuple[TimedWord, ...], ...]
 """Of each segment."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A text that the engine's window is known to begin with, which is no part of the transcript."""
+
+    tokens: tuple[int, ...] = ()
+    sound_s: float = 0.0
+    """How long its sound is."""
+
+    def cut_off(self, alignment: Alignment) -> Alignment:
+        """The alignment of the text behind it, in seconds from the end of its sound."""
+        n_tokens = len(self.tokens)
+        if not n_tokens:
+            return alignment
+        starts_s = tuple(max(0.0, start_s - self.sound_s) for start_s in alignment.token_starts_s[n_tokens:])
+        return Alignment(starts_s, alignment.token_probabilities[n_tokens:])
+
+
+NO_PREFIX = Prefix()
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,7 @@ class TextTimes:
     language: str
     written_language: str
     """English in a translation."""
+    prefix: Prefix = NO_PREFIX
 
     async def of(
         self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int], duration_s: float
@@ -73,7 +94,8 @@ class TextTimes:
         if not text_tokens:
             return ((),) * len(spans)
         sot_sequence = self.tokenizer.sot_sequence(self.language, self.options.task)
-        alignment = await engine_window.align(sot_sequence, text_tokens)
+        alignment = await engine_window.align(sot_sequence, (*self.prefix.tokens, *text_tokens))
+        alignment = self.prefix.cut_off(alignment)
         words = time_words(split_words(text_tokens, self.tokenizer.detokenize, self.written_language), alignment)
         n_tokens = [len(self.tokenizer.text_tokens(tokens[span.first : span.end])) for span in spans]
         ranges = segment_ranges(words, n_tokens)

@@ -25,7 +25,7 @@ from whisper_server.speech.repetition import (
 from whisper_server.speech.seek import Seek, is_too_short, joined, look_back_sample, next_seek, speech_s, text_end
 from whisper_server.speech.segments import segments, text_logprobs
 from whisper_server.speech.temperature_fallback import Attempt
-from whisper_server.speech.text_times import TextTimes
+from whisper_server.speech.text_times import NO_PREFIX, Prefix, TextTimes
 from whisper_server.speech.timestamps import overruns
 from whisper_server.speech.voice_activity import Voice
 from whisper_server.speech.windows import Window
@@ -65,11 +65,13 @@ class WindowTranscriber:
     """Tokens of prompt and keywords."""
     on_fallback: Callable[[], None]
     earlier: EarlierText | None = None
+    prefix: Prefix = NO_PREFIX
+    """Only without timestamps."""
 
     async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
         """Decode until a text is accepted, then the rest that it leaves out. Closes `engine_window`. Raises ApiError.
 
-        `samples` are those of the window. One engine window is open at a time, because the request holds one slot.
+        `samples` are those of the window, without the prefix's. One engine window is open at a time, because the request holds one slot.
         """
         parts: list[WindowTranscript] = []
         seek: Seek | None = Seek(0, is_in_speech=False)
@@ -86,7 +88,10 @@ class WindowTranscriber:
                     attempt = without_repeated_words(attempt, parts[-1].text, self.tokenizer, self._written_language)
                 parts.append(await self._transcript(engine_window, samples, window, attempt))
                 if await self._leaves_speech_out(parts[-1], samples):
-                    timed = replace(self, options=replace(self.options, timestamps=True))
+                    timed = replace(self, options=replace(self.options, timestamps=True), prefix=NO_PREFIX)
+                    if self.prefix.tokens:
+                        engine_window.close()
+                        engine_window = self.open_window(samples)
                     again = await timed.transcribe(engine_window, samples, window)
                     return max(parts[-1], again, key=lambda part: part.n_output_tokens)
             seek = await self._next_seek(attempt, samples, window)
@@ -115,7 +120,7 @@ class WindowTranscriber:
         self, engine_window: EngineWindow, samples: Samples, window: Window, attempt: Attempt
     ) -> WindowTranscript:
         tokens = attempt.decoded.tokens
-        times = TextTimes(self.tokenizer, self.voice, self.options, self.language, self._written_language)
+        times = TextTimes(self.tokenizer, self.voice, self.options, self.language, self._written_language, self.prefix)
         spans, words = await times.of(engine_window, samples, tokens, window.duration_s)
         return WindowTranscript(
             text=self.tokenizer.detokenize(tokens).rstrip(),
@@ -190,15 +195,18 @@ class WindowTranscriber:
         prompt_tokens, n_task_tokens = self.tokenizer.prompt_tokens(
             self.language, self.options.task, previous=previous, timestamps=self.options.timestamps
         )
+        prefix = self.prefix.tokens
+        prompt_tokens += prefix
         # The alignment decodes the text once more, between `<|notimestamps|>` and `<|endoftext|>`.
-        n_aligned_with = len(self.tokenizer.sot_sequence(self.language, self.options.task)) + 2
+        n_aligned_with = len(self.tokenizer.sot_sequence(self.language, self.options.task)) + 2 + len(prefix)
         room = self.policy.n_text_positions - max(len(prompt_tokens), n_aligned_with)
         return DecodeRequest(
             prompt_tokens=prompt_tokens,
-            n_task_tokens=n_task_tokens,
+            n_task_tokens=n_task_tokens + len(prefix),
             temperature=temperature,
             beam_size=self.policy.beam_size,
             # Half of the context is openai/whisper's limit (`sample_len`); a repetition loop should not cost twice that.
             max_new_tokens=min(room, self.policy.max_new_tokens or self.policy.n_text_positions // 2),
             logprobs=self.options.logprobs,
+            n_prefix_tokens=len(prefix),
         )

@@ -48,11 +48,18 @@ class DecodeRequest:
     prompt_tokens: tuple[int, ...]
     """From `<|startofprev|>` or `<|startoftranscript|>` to the last forced token."""
     n_task_tokens: int
-    """Tokens from `<|startoftranscript|>` on: 4 with language, task and `<|notimestamps|>`."""
+    """Tokens from `<|startoftranscript|>` on: 4 with language, task and `<|notimestamps|>`, and the prefix."""
     temperature: float
     beam_size: int
     max_new_tokens: int
     logprobs: bool
+    n_prefix_tokens: int = 0
+    """The last of the prompt's tokens, a text that the window is known to begin with (openai/whisper: `DecodingOptions.prefix`)."""
+
+    @property
+    def last_task_token(self) -> int:
+        """The one before the text."""
+        return self.prompt_tokens[-1 - self.n_prefix_tokens]
 
 
 @dataclass(frozen=True)

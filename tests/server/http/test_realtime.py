@@ -19,6 +19,7 @@ from http_kit.running import Running, running, until
 from live_kit.doubles import LiveSpeechDouble
 from whisper_server.errors import InternalError
 from whisper_server.http.live import live_connection
+from whisper_server.live.said import MAX_SAMPLES
 from whisper_server.process.event_loop import cancel
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
@@ -164,8 +165,40 @@ async def test_earlier_text_is_the_prompt_of_the_next_turn() -> None:
         for _ in range(2):
             await client.speak(tone(1.1) + silence(1.0))
             await client.until(f"{TRANSCRIPTION}.completed")
-    assert (live.requests[0].earlier_text, live.requests[-1].earlier_text.strip()) == ("", "w0 w1")
+    first, last = live.requests[0], [request for request in live.requests if not request.context][-1]
+    assert (first.earlier_text, last.earlier_text.strip()) == ("", "w0 w1")
     assert live.requests[-1].likely_language == "en"
+
+
+async def test_pass_hears_the_turn_before_again_and_goes_on_from_its_text() -> None:
+    live = LiveSpeechDouble()
+    async with session(live) as client:
+        await client.update(transcription={"model": "whisper-1", "language": "fr"})
+        for _ in range(3):
+            await client.speak(tone(1.1) + silence(1.0))
+            assert (await client.until(f"{TRANSCRIPTION}.completed"))["transcript"] == "w0 w1"
+    first, last = live.requests[0], live.requests[-1]
+    assert first.context is None
+    assert last.context is not None
+    assert (last.context.text, last.earlier_text) == (" w0 w1 w0 w1", "")
+    assert last.context.n_samples == pytest.approx(2 * 2.1 * 16_000, abs=8_000)
+    assert live.n_samples[-1] > last.context.n_samples + 16_000
+
+
+async def test_sound_whose_text_is_not_known_is_no_context() -> None:
+    live = LiveSpeechDouble()
+    async with session(live) as client:
+        await client.update(transcription={"model": "whisper-1", "language": "fr"})
+        await client.speak(tone(1.1) + silence(1.0))
+        await client.until(f"{TRANSCRIPTION}.completed")
+        live.error = InternalError("The engine failed.")
+        await client.speak(tone(1.1) + silence(1.0))
+        await client.until(f"{TRANSCRIPTION}.failed")
+        live.error = None
+        await client.until("input_audio_buffer.committed")
+        await client.speak(tone(1.1) + silence(1.0))
+        await client.until(f"{TRANSCRIPTION}.completed")
+    assert live.requests[-1].context is None
 
 
 BAD_EVENTS = [
@@ -415,7 +448,7 @@ async def test_client_that_never_reads_is_cut_off() -> None:
         await until(lambda: server.state.budget.used_bytes == 0)
 
 
-async def test_long_session_holds_only_the_turn_under_way() -> None:
+async def test_long_session_holds_little_more_than_the_turn_under_way() -> None:
     live = LiveSpeechDouble()
     async with running(Doubles(live=live)) as server, connected(server) as client:
         for _ in range(6):
@@ -423,7 +456,7 @@ async def test_long_session_holds_only_the_turn_under_way() -> None:
             await client.until(f"{TRANSCRIPTION}.completed")
             await client.until(f"{TRANSCRIPTION}.completed")
             assert server.state.budget.used_bytes < 8 * 2**20
-    assert max(live.n_samples) <= 6 * 16_000
+    assert max(live.n_samples) <= MAX_SAMPLES
 
 
 @pytest.fixture

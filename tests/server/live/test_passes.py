@@ -10,7 +10,7 @@ import numpy as np
 from whisper_server.live.clear_words import n_clear_units, passes_needed
 from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
 from whisper_server.live.sample_buffer import SampleBuffer
-from whisper_server.live.turn import Piece, Turn
+from whisper_server.live.turn import Piece, Said, Turn
 from whisper_server.live.window_cut import Cut, cut_of
 from whisper_server.whisper.transcript import Options, Segment, TokenLogprob, WindowTranscript, Word
 
@@ -147,9 +147,10 @@ def test_window_slides_at_a_pause_and_keeps_its_place() -> None:
     again = heard(text, words=words)
     turn.add_pass(piece, again, 15 * S, is_final=False)
     turn.slide(piece, again, 15.0)
-    assert (piece.start, turn.earlier_text) == (int(7.75 * S), " w0 w1 w2 w3 w4 w5 w6 w7")
+    assert (piece.start, turn.said) == (int(7.75 * S), [Said(0, " w0 w1 w2 w3 w4 w5 w6 w7", "en")])
     delta = turn.add_pass(piece, heard(" w8 w9 w10 w11 w12 w13 w14."), 16 * S, is_final=True)
     assert delta.text == " w14."
+    assert turn.said[1] == Said(piece.start, " w8 w9 w10 w11 w12 w13 w14.", "en")
 
 
 def test_pass_over_a_window_that_has_slid_does_not_settle_the_piece() -> None:

@@ -9,7 +9,14 @@ import pytest
 
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from model_kit.pipeline import assert_idle, pipeline
-from whisper_server.speech.live_windows import MAX_PROMPT_TOKENS, PROMPT_STEP_TOKENS, LiveWindows, Turns, WindowRequest
+from whisper_server.speech.live_windows import (
+    MAX_PROMPT_TOKENS,
+    PROMPT_STEP_TOKENS,
+    Context,
+    LiveWindows,
+    Turns,
+    WindowRequest,
+)
 from whisper_server.speech.repetition import shares_phrase
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
 from whisper_server.whisper.transcript import Options, Samples
@@ -60,6 +67,51 @@ async def test_prompts_have_few_lengths() -> None:
     assert lengths <= set(range(-1, MAX_PROMPT_TOKENS + 1, 1)) & {
         n for n in range(MAX_PROMPT_TOKENS + 1) if n % PROMPT_STEP_TOKENS == 0
     }
+
+
+async def test_pass_goes_on_from_its_context() -> None:
+    engine = EngineDouble(lambda _samples, _asked: said(" Yes."))
+    transcriber = pipeline(engine)
+    asked = replace(request(EARLIER * 3), context=Context(16_000, " Press one."))
+    transcript = await LiveWindows(transcriber).transcribe(SOUND, asked, TURNS)
+    prefix = transcriber.tokenizer.encode_text(" Press one.")
+    (seen,) = engine.requests
+    assert seen.prompt_tokens[-len(prefix) :] == prefix
+    assert (seen.n_prefix_tokens, seen.n_task_tokens) == (len(prefix), 4 + len(prefix))
+    assert (len(seen.prompt_tokens) - 5) % PROMPT_STEP_TOKENS == 0, "with the prompt in a multiple of steps"
+    assert seen.last_task_token == transcriber.tokenizer.special.notimestamps
+    assert len(engine.decoded_windows[0]) == len(SOUND)
+    assert (transcript.text, transcript.segments[0].start_s, transcript.segments[0].end_s) == (" Yes.", 0.0, 1.0)
+
+
+async def test_voice_is_looked_for_behind_the_context() -> None:
+    engine = EngineDouble(lambda _samples, _asked: said(" Yes.", avg_logprob=-0.5))
+    heard: list[int] = []
+
+    def is_speech(samples: Samples) -> bool:
+        heard.append(len(samples))
+        return False
+
+    windows = LiveWindows(pipeline(engine, VoiceDetectorDouble(is_speech=is_speech)))
+    asked = replace(request(), context=Context(16_000, " Press one."))
+    assert (await windows.transcribe(np.zeros(6 * 16_000, np.float32), asked, TURNS)).text == ""
+    assert set(heard) == {5 * 16_000}
+
+
+async def test_words_are_timed_from_the_end_of_the_context() -> None:
+    engine = EngineDouble(lambda _samples, _asked: said(" Yes. No."))
+    transcriber = pipeline(engine)
+    asked = replace(request(), options=Options(language="en", words=True))
+    alone = await LiveWindows(transcriber).transcribe(SOUND, asked, TURNS)
+    n_samples = 1_600 * len(transcriber.tokenizer.encode_text(" Press one."))  # 0.1 s per token is the double's
+    asked = replace(asked, context=Context(n_samples, " Press one."))
+    behind = await LiveWindows(transcriber).transcribe(np.zeros(32_000 + n_samples, np.float32), asked, TURNS)
+    words = [
+        [(word.word, round(word.start_s, 3), round(word.end_s, 3)) for word in one.segments[0].words]
+        for one in (alone, behind)
+    ]
+    assert words[0] == words[1]
+    assert [word for word, _, _ in words[0]] == ["Yes.", "No."]
 
 
 async def test_language_of_the_session_decides_where_the_window_is_not_clear() -> None:

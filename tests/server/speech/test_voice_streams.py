@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from server_kit.process import command_of
 from speech_kit.sentences import spoken
 from whisper_runtime.memory import VOICE_PROCESS_BYTES
 from whisper_server.errors import InternalError
@@ -47,7 +48,7 @@ async def streams(
 
 
 def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if WORKER in child.cmdline()]
+    return [child for child in psutil.Process().children() if WORKER in command_of(child)]
 
 
 async def hear(stream: LiveVoice, samples: Samples) -> Probabilities:

@@ -86,7 +86,10 @@ class Ctranslate2Model:
             [list(request.prompt_tokens) for _, request in requests],
             # CTranslate2 returns no logits from a beam search.
             beam_size=1 if sampled or first.logprobs else first.beam_size,
-            max_length=_max_length(len(first.prompt_tokens), first.max_new_tokens),
+            # For CTranslate2 the prefix is text that is decoded, with a given outcome.
+            max_length=_max_length(
+                len(first.prompt_tokens) - first.n_prefix_tokens, first.max_new_tokens + first.n_prefix_tokens
+            ),
             return_scores=True,
             return_no_speech_prob=True,
             return_logits_vocab=first.logprobs,
@@ -134,13 +137,14 @@ def _max_length(n_prompt_tokens: int, max_new_tokens: int) -> int:
 
 
 def _decoded(result: Any, request: DecodeRequest) -> Decoded:
-    tokens = tuple(result.sequences_ids[0])
+    with_prefix, n_prefix = tuple(result.sequences_ids[0]), request.n_prefix_tokens
+    tokens = with_prefix[n_prefix:]
     return Decoded(
         tokens=tokens,
-        # CTranslate2's score is the sum, with that of the end token, over the number of tokens without it.
-        sum_logprob=result.scores[0] * max(1, len(tokens)),
+        # CTranslate2's score is the sum, with that of the end token, over the number of tokens without it, but with the prefix.
+        sum_logprob=result.scores[0] * max(1, len(with_prefix)),
         no_speech_prob=result.no_speech_prob,
-        token_logprobs=_token_logprobs(result.logits[0], tokens) if request.logprobs else (),
+        token_logprobs=_token_logprobs(result.logits[0][n_prefix:], tokens) if request.logprobs else (),
         hit_length_limit=len(tokens) >= request.max_new_tokens,
     )
 

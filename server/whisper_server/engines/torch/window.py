@@ -72,7 +72,7 @@ class TorchWindow:
             await self._place(),
             prompt=request.prompt_tokens,
             n_task_tokens=request.n_task_tokens,
-            timestamps=request.prompt_tokens[-1] != files.vocabulary.notimestamps,
+            timestamps=request.last_task_token != files.vocabulary.notimestamps,
             temperature=request.temperature,
             max_new_tokens=max(1, min(request.max_new_tokens, room)),
         )

@@ -76,7 +76,7 @@ class VllmWindow:
             request.prompt_tokens,
             WhisperParams(
                 n_task_tokens=request.n_task_tokens,
-                timestamps=request.prompt_tokens[-1] != files.vocabulary.notimestamps,
+                timestamps=request.last_task_token != files.vocabulary.notimestamps,
                 temperature=request.temperature,
                 is_live=self._is_live,
             ),

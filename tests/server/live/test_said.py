@@ -1,0 +1,54 @@
+"""What a session has said: the context of a pass, and the text before it."""
+
+from __future__ import annotations
+
+from whisper_server.live.said import EARLIER_CHARACTERS, MAX_TOKENS, SoFar, n_in_context, text_of, window_samples
+from whisper_server.live.turn import Said
+
+S = 16_000
+
+
+def n_words(text: str) -> int:
+    return len(text.split())
+
+
+def test_context_begins_with_the_window_and_has_one_language() -> None:
+    said = [Said(0, " Good morning.", "en"), Said(5 * S, " Guten Tag.", "de"), Said(9 * S, " Bitte warten.", "de")]
+    assert n_in_context(said, 0, "de", n_words) == 2
+    assert n_in_context(said, 6 * S, "de", n_words) == 1
+    assert n_in_context(said, 10 * S, "de", n_words) == 0
+    assert n_in_context(said, 0, "en", n_words) == 0, "the last words are German"
+
+
+def test_sound_without_words_ends_a_context() -> None:
+    said = [Said(0, " One.", "en"), Said(2 * S, "", "en"), Said(4 * S, " Two.", "en")]
+    assert n_in_context(said, 0, "en", n_words) == 1
+
+
+def test_context_has_few_tokens() -> None:
+    said = [Said(n * S, " word" * 25, "en") for n in range(8)]
+    assert n_in_context(said, 0, "en", n_words) == MAX_TOKENS // 25
+
+
+def test_window_is_shorter_where_a_pass_is_slow_or_another_follows() -> None:
+    lengths = [
+        window_samples(is_cut=is_cut, is_slow=is_slow) // S for is_cut in (True, False) for is_slow in (True, False)
+    ]
+    assert lengths == [13, 13, 18, 27]
+
+
+def test_text_is_joined_as_its_language_is_written() -> None:
+    assert text_of([Said(0, " One.", "en"), Said(1, "Two.", "en"), Said(2, "", "de")]) == " One. Two."
+    assert text_of([Said(0, "今日は。", "ja"), Said(1, "はい。", "ja")]) == "今日は。はい。"
+    assert text_of([Said(0, " One.", "en"), Said(1, " Ja.", "de")]) == " Ja."
+    assert text_of([]) == ""
+
+
+def test_earlier_turns_are_kept_as_far_as_a_prompt_needs_them() -> None:
+    so_far = SoFar()
+    for n in range(100):
+        so_far.add([Said(n, f" This is sentence number {n}.", "en"), Said(n, "", "fr")])
+    assert EARLIER_CHARACTERS <= sum(len(one.text) for one in so_far.said) < EARLIER_CHARACTERS + 30
+    assert so_far.language == "en"
+    so_far.forget()
+    assert so_far.language is None
