@@ -119,12 +119,9 @@ async def test_words_are_right(engine: Engine, tokenizer: WhisperTokenizer, lang
 
 
 @pytest.mark.parametrize("previous", [False, True])
-@pytest.mark.parametrize("timestamps", [False, True])
-async def test_window_goes_on_from_a_prefix(
-    engine: Engine, tokenizer: WhisperTokenizer, *, previous: bool, timestamps: bool
-) -> None:
+async def test_window_goes_on_from_a_prefix(engine: Engine, tokenizer: WhisperTokenizer, *, previous: bool) -> None:
     before = tokenizer.encode_text(" A word before.") if previous else ()
-    wanted = request(tokenizer, previous=before, timestamps=timestamps, logprobs=True)
+    wanted = request(tokenizer, previous=before, logprobs=True)
     async with opened(engine) as window:
         whole = await window.decode(wanted)
         for n_tokens in (1, len(whole.tokens) // 2):

@@ -19,7 +19,10 @@ CUT_S = MIN_PADDED_S - PADDING_S
 """Of a window with its context, where the sound is cut off in speech and another pass follows soon: so much is encoded in the time of a
 short window."""
 WHOLE_S = 27
-"""The same in a pause and for the last pass. With it for all passes 13.2 % of words are wrong, with 20 s for all 13.4."""
+"""The same in a pause and for the last pass, on a GPU that is not busy. With it for all passes 13.2 % of words are wrong, with 20 s for
+all 13.4."""
+BUSY_PASS_S = 0.2
+"""A GPU whose passes take longer is busy: 200 sessions of turbo's shape on an H200."""
 SLOW_WHOLE_S = CUT_S + PADDED_STEP_S
 """The same on a CPU, which encodes 20 s in 0.48 s of a core and 30 s in 1.25 (Whisper base)."""
 MAX_SAMPLES = WHOLE_S * SAMPLE_RATE_HZ
@@ -56,9 +59,10 @@ class SoFar:
         self.said.clear()
 
 
-def window_samples(*, is_cut: bool, is_slow: bool) -> int:
-    """How much sound a pass may hear with its context; `is_slow`: on a CPU."""
-    return (CUT_S if is_cut else SLOW_WHOLE_S if is_slow else WHOLE_S) * SAMPLE_RATE_HZ
+def window_samples(*, is_cut: bool, is_slow: bool, pass_s: float) -> int:
+    """How much sound a pass may hear with its context, if passes take `pass_s`; `is_slow`: on a CPU."""
+    whole_s = SLOW_WHOLE_S if is_slow else WHOLE_S if pass_s <= BUSY_PASS_S else CUT_S
+    return (CUT_S if is_cut else whole_s) * SAMPLE_RATE_HZ
 
 
 def n_in_context(said: Sequence[Said], start: int, language: str, n_tokens: Callable[[str], int]) -> int:

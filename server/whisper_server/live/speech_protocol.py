@@ -48,6 +48,10 @@ class LiveSpeech(Protocol):
     def has_free_logprobs(self) -> bool:
         """A pass with the log-probabilities of its tokens costs no more than one without."""
 
+    @property
+    def pass_s(self) -> float:
+        """Seconds that passes take, the mean of the last ones."""
+
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""
 

@@ -113,7 +113,8 @@ class Turn:
         confirmed = piece.agreement.add(
             transcript.text, transcript.language, is_cut=is_cut, n_clear=n_clear, passes_needed=needed
         )
-        return self._add(piece, confirmed, transcript, is_first=is_first, spoken_until=before)
+        spoken_until = max(before, piece.start)  # the first pass over a piece has none before it
+        return self._add(piece, confirmed, transcript, is_first=is_first, spoken_until=spoken_until)
 
     def settle(self, piece: Piece) -> Delta:
         """The last pass over a settled piece becomes its final one."""

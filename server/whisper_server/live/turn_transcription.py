@@ -102,7 +102,7 @@ class TurnTranscription:
         said, language = (*self._so_far.said, *self._turn.said), self._language(piece)
         n_again = 0
         if language and not piece.is_unprompted and (piece.confidence or 0.0) >= MIN_CONFIDENCE:
-            start = due.end - window_samples(is_cut=due.is_cut, is_slow=self._is_slow())
+            start = due.end - window_samples(is_cut=due.is_cut, is_slow=self._is_slow(), pass_s=self._speech.pass_s)
             n_again = n_in_context(said, start, language, self._speech.n_tokens)
         return said[: len(said) - n_again], said[len(said) - n_again :]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -31,6 +32,9 @@ N_PROMPTS = 512
 MAX_PROMPT_TOKENS = 80
 """Of earlier text and context: a sentence or two set spelling and style, and each token takes time in every pass. More are another
 graph of the torch engine (`PROMPT_LENGTHS`)."""
+
+SHARE_OF_LAST_PASS = 0.05
+"""In the mean time of passes."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class LiveWindows:
         self._turn_ends = turn_ends or TurnEnds(transcriber.threads)
         self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
         self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
+        self.pass_s = 0.0
+        """Seconds that passes take, the mean of the last ones."""
         self.n_tokens = lru_cache(N_PROMPTS)(self._n_tokens)
         """Of a text, by the model's tokenizer."""
         self._partial_policy = replace(
@@ -126,6 +132,7 @@ class LiveWindows:
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         """One pass over at most `max_window_samples` samples, the context's first. Raises ApiError."""
         transcriber = self._transcriber
+        began_s = asyncio.get_running_loop().time()
         pass_ = object()
         transcriber.wait_estimator.add(turns.owner, pass_, 1)
         try:
@@ -134,6 +141,7 @@ class LiveWindows:
             transcriber.wait_estimator.finish(turns.owner, pass_)
         finally:
             transcriber.wait_estimator.drop(turns.owner, pass_)
+        self.pass_s += SHARE_OF_LAST_PASS * (asyncio.get_running_loop().time() - began_s - self.pass_s)
         return result
 
     async def _transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:

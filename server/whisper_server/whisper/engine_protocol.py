@@ -54,7 +54,8 @@ class DecodeRequest:
     max_new_tokens: int
     logprobs: bool
     n_prefix_tokens: int = 0
-    """The last of the prompt's tokens, a text that the window is known to begin with (openai/whisper: `DecodingOptions.prefix`)."""
+    """The last of the prompt's tokens, a text that the window is known to begin with (openai/whisper: `DecodingOptions.prefix`); only
+    without timestamps, whose rules take no account of it."""
 
     @property
     def last_task_token(self) -> int:

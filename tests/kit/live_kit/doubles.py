@@ -45,6 +45,7 @@ class LiveSpeechDouble:
     voice_hold: asyncio.Event | None = None
     """The voice detector waits for it."""
     window_seconds: float = 0.0
+    pass_s: float = 0.0
     has_free_logprobs: bool = True
     max_window_samples: int = 30 * 16_000
     requests: list[WindowRequest] = field(default_factory=list)

@@ -171,9 +171,9 @@ def test_pass_over_a_window_that_has_slid_does_not_settle_the_piece() -> None:
 def test_words_that_end_well_before_the_window_are_sent_at_once() -> None:
     words = tuple(Word(f" w{n}", n, n + 0.9, 0.2 if n == 4 else 0.9) for n in range(6))
     text = "".join(word.word for word in words)
-    turn = turn_of(Piece(0))
-    delta = turn.add_pass(turn.pieces[0], heard(text, words=words), int(3.5 * S), is_final=False)
-    assert delta.text == "w0 w1"
+    turn = turn_of(Piece(S))
+    delta = turn.add_pass(turn.pieces[0], heard(text, words=words), int(4.5 * S), is_final=False)
+    assert (delta.text, delta.spoken_until) == ("w0 w1", S)
     assert n_clear_units(heard(text, words=words), 6.0) == 4, "the fifth word is unlikely"
     assert n_clear_units(heard(text, words=words), 7.0) == 6, "it is far from the end now"
     assert n_clear_units(heard(text), 9.0) == 0, "there are no times of words"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from whisper_server.live.said import EARLIER_CHARACTERS, MAX_TOKENS, SoFar, n_in_context, text_of, window_samples
 from whisper_server.live.turn import Said
 
@@ -30,11 +32,20 @@ def test_context_has_few_tokens() -> None:
     assert n_in_context(said, 0, "en", n_words) == MAX_TOKENS // 25
 
 
-def test_window_is_shorter_where_a_pass_is_slow_or_another_follows() -> None:
-    lengths = [
-        window_samples(is_cut=is_cut, is_slow=is_slow) // S for is_cut in (True, False) for is_slow in (True, False)
-    ]
-    assert lengths == [13, 13, 18, 27]
+@pytest.mark.parametrize(
+    ("is_cut", "is_slow", "pass_s", "length_s"),
+    [
+        (True, False, 0.05, 13),
+        (True, True, 0.6, 13),
+        (False, True, 0.6, 18),
+        (False, False, 0.05, 27),
+        (False, False, 0.4, 13),
+    ],
+)
+def test_window_is_shorter_where_a_pass_is_slow_or_another_follows(
+    *, is_cut: bool, is_slow: bool, pass_s: float, length_s: int
+) -> None:
+    assert window_samples(is_cut=is_cut, is_slow=is_slow, pass_s=pass_s) == length_s * S
 
 
 def test_text_is_joined_as_its_language_is_written() -> None:
