@@ -11,7 +11,7 @@ from dataclasses import replace
 from whisper_server.api.formats import tokens_usage
 from whisper_server.api.realtime_server_events import ServerEvent, TranscriptCompleted, TranscriptDelta
 from whisper_server.live.listening import Listening
-from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
+from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens, min_new_s
 from whisper_server.live.said import MIN_CONFIDENCE, SoFar, n_in_context, text_of, window_samples
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.live.turn import Delta, Piece, Said, Turn
@@ -72,6 +72,7 @@ class TurnTranscription:
             speech_until=spans.heard_until,
             silent_samples=spans.silent_samples,
             max_samples=self._speech.max_window_samples,
+            min_new_s=min_new_s(self._speech.pass_s, is_slow=self._is_slow()),
         )
 
     async def _pass(self, piece: Piece, due: Pass) -> None:

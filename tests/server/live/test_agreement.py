@@ -71,11 +71,9 @@ def test_clear_words_are_confirmed_by_one_pass_without_the_last_mark() -> None:
 
 def test_likely_words_are_confirmed_by_one_pass_without_the_last_mark() -> None:
     agreement = Agreement()
-    assert agreement.add(" Good morning, every", "en", is_cut=True, passes_needed=(1, 1, 1)).text == " Good morning"
-    assert (
-        agreement.add(" Good morning. Everybody at", "en", is_cut=True, passes_needed=(1, 1, 1, 2)).text
-        == ". Everybody"
-    )
+    assert agreement.add(" Good morning, every", "en", is_cut=True, passes_needed=(1, 1, 2)).text == " Good morning"
+    heard = agreement.add(" Good morning. Everybody at", "en", is_cut=True, passes_needed=(1, 1, 1, 2))
+    assert heard.text == ". Everybody"
     assert agreement.add(" Good morning. Everybody at home", "en", passes_needed=(1, 1, 1, 1, 1)).text == " at home"
 
 
@@ -97,8 +95,8 @@ def test_unlikely_word_is_confirmed_by_three_passes() -> None:
 
 def test_word_that_stays_unlikely_delays_others_by_few_passes() -> None:
     agreement = Agreement()
-    heard = [" one", " own and", " own two", " one and", " one and two"]
-    assert [agreement.add(text, "en", passes_needed=(3, 2)).text for text in heard] == ["", "", "", "", " one and"]
+    heard = [" one", " own and", " one and", " one and two"]
+    assert [agreement.add(text, "en", passes_needed=(3, 2)).text for text in heard] == ["", "", "", " one and"]
     assert agreement.add(" one and two", "en", passes_needed=(2, 2, 3)).text == "", "it waits again"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from whisper_server.live.clear_words import n_clear_units, passes_needed
-from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
+from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens, min_new_s
 from whisper_server.live.sample_buffer import SampleBuffer
 from whisper_server.live.turn import Piece, Said, Turn
 from whisper_server.live.window_cut import Cut, cut_of
@@ -44,6 +44,14 @@ def turn_of(*pieces: Piece) -> Turn:
 def test_pass_waits_for_new_speech() -> None:
     assert due(Piece(0), 0.3, 0.3) is None
     assert due(Piece(0), 0.5, 0.5) == Pass(0, S // 2, is_final=False, is_cut=True)
+
+
+def test_pass_of_a_busy_gpu_waits_for_more_speech() -> None:
+    assert [min_new_s(pass_s, is_slow=False) for pass_s in (0.05, 0.2, 0.3)] == [0.4, 0.4, 0.6]
+    assert min_new_s(0.8, is_slow=True) == 0.4
+    heard = {"arrived": S // 2, "speech_until": S // 2, "max_samples": 30 * S}
+    assert due_pass(Piece(0), **heard, silent_samples=0, min_new_s=0.6) is None
+    assert due_pass(Piece(0), **heard, silent_samples=S // 4, min_new_s=0.6) is not None, "a pause does not wait"
 
 
 def test_silence_is_not_worth_a_pass() -> None:
@@ -102,14 +110,20 @@ def test_words_need_passes_by_their_least_likely_token() -> None:
         ("и.", 0.99),
         (" no", 0.2),
         ("!", 0.9),
-        (" end", 0.8),
+        (" end", 0.79),
         (" su", 0.91),
         ("re.", 0.95),
     ]
     logprobs = tuple(TokenLogprob(text, tuple(text.encode()), math.log(probability)) for text, probability in tokens)
     transcript = replace(heard("".join(text for text, _ in tokens)), logprobs=logprobs)
-    assert passes_needed(transcript, is_cut=True) == (3, 2, 3, 2, 1)
+    assert passes_needed(transcript, is_cut=True) == (3, 2, 3, 2, 2), "the sound may be cut off in the last word"
     assert passes_needed(transcript, is_cut=False) == (2, 2, 2, 2, 1), "in a pause the words are whole"
+    likely = replace(
+        heard(" We have"),
+        logprobs=(TokenLogprob(" We", tuple(b" We"), -0.1), TokenLogprob(" have", tuple(b" have"), -0.02)),
+    )
+    assert passes_needed(likely, is_cut=True) == (1, 1)
+    assert passes_needed(replace(heard(""), logprobs=()), is_cut=True) == ()
 
 
 def test_words_need_passes_by_their_mean_where_there_are_only_words() -> None:
@@ -127,7 +141,7 @@ def test_words_need_passes_by_their_mean_where_there_are_only_words() -> None:
 def test_unlikely_word_of_sound_that_is_cut_waits_for_a_third_pass() -> None:
     piece = Piece(0)
     turn = turn_of(piece)
-    words = (Word("One", 0.0, 0.3, 0.8), Word("too", 0.3, 0.6, 0.4), Word("tree", 0.6, 0.9, 0.8))
+    words = (Word("One", 0.0, 0.3, 0.75), Word("too", 0.3, 0.6, 0.4), Word("tree", 0.6, 0.9, 0.75))
     unlikely = replace(heard(" One too tree", words=words), logprobs=())
     said = [turn.add_pass(piece, unlikely, n * S // 2, is_final=False, is_cut=True).text for n in (1, 2, 3)]
     assert said == ["", "One", " too"]

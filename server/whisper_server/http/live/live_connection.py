@@ -114,7 +114,9 @@ class LiveConnection:
             if isinstance(problem, SessionOver):
                 return problem
             if self._state.service.closing.is_set():
-                break  # a second signal has cut it off from the engine or from the voice detector
+                # A second signal has cut it off from the engine or from the voice detector, or there is a fault of ours.
+                log.warning("Realtime session cut off by the shutdown: %r", problem)
+                break
             if not isinstance(problem, ConnectionError):
                 log.error("Realtime session failed", exc_info=problem)
             return SessionOver(internal_error(), CloseCode.INTERNAL)
