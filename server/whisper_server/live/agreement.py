@@ -63,14 +63,14 @@ class Agreement:
         """Take the text of another pass over the window; the words that it confirms, which are at least its first `n_clear` units.
 
         `passes_needed` (1 to 3, of the first units of the text) is how many passes in a row must hear a unit alike; without it, two. Two
-        are enough for all if the last MAX_PASSES_WITHOUT_WORDS confirmed nothing. Where the sound was cut off in mid-speech, the next pass
-        cannot confirm the last word: half of "withheld" is "we've", in both passes.
+        are enough for all if the last MAX_PASSES_WITHOUT_WORDS confirmed nothing. Where the sound was cut off in mid-speech, neither this
+        pass alone nor the next one confirms the last word: half of "withheld" is "we've", in both passes.
         """
         units = split_units(text, language)
         end = end_of_prefix([unit.bare for unit in self._confirmed], [unit.bare for unit in units])
         rest, before = units[end:], self._rest
         n_alike = _n_alike(before, rest)
-        n_heard = (len(rest), n_alike, min(n_alike, _n_alike(self._rest_before, rest)))
+        n_heard = (len(rest) - is_cut, n_alike, min(n_alike, _n_alike(self._rest_before, rest)))
         most = 2 if self._n_passes_without_words >= MAX_PASSES_WITHOUT_WORDS else 3
         needed = zip(range(len(rest)), chain(passes_needed[end:], repeat(2)), strict=False)
         n_agreed = next((index for index, n_passes in needed if index >= n_heard[min(n_passes, most) - 1]), len(rest))

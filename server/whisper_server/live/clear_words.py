@@ -24,12 +24,11 @@ MIN_TOKEN_PROBABILITY = 0.5
 """Of the least likely token of a word that needs two passes only. On a GPU 14.3 instead of 14.9 % of words are wrong by it, 1.16 instead
 of 1.09 s late (p50; p95 2.5 instead of 2.1 s), and 16.0 instead of 16.3 %, 1.92 instead of 1.77 s at a CPU's speed by MIN_PROBABILITY: 45
 and 20 recordings of people in five languages, Whisper base, as files 12.7 and 14.0 %. If all words need three passes: 14.1 %, 1.63 s."""
-LIKELY = 0.8
-"""From this probability on (as above: mean, or least) one pass is enough for a word. With it, and two passes instead of three without
-words (`agreement`), words are 0.74 instead of 1.08 s late on a GPU (p50; p95 1.9 both), 1.39 instead of 1.79 s on a CPU (p95 2.7, 2.6), and
-13.3 instead of 13.5 % (14.8, 15.0) are wrong. From 0.7 on: 0.67 s, 13.6 %."""
-LIKELY_AT_END = 0.95
-"""The same for the last word of sound that is cut off in speech: half of "withheld" is "we've", but less likely."""
+LIKELY = 0.85
+"""From this probability on (as above: mean, or least) one pass is enough for a word, unless the sound is cut off in it. With it, and two
+passes instead of three without words (`agreement`), words are 0.81 instead of 1.08 s late on a GPU (p50; p95 2.0 instead of 1.9), 1.51
+instead of 1.79 s on a CPU (p95 2.8, 2.6), and 13.3 instead of 13.5 % (14.7, 15.0) are wrong. From 0.7 on: 0.67 s, 13.6 %. If the last word
+of sound that is cut off needs one pass from 0.95 on, words come 0.02 s earlier, and more of them are wrong: half of "withheld" is "we've"."""
 FAR_S = 1.8
 """The same distance for all other words. Without it a word that two passes hear differently delays all later words: p95 is 4.3 s
 instead of 2.6 s."""
@@ -61,11 +60,7 @@ def passes_needed(transcript: WindowTranscript, *, is_cut: bool) -> tuple[int, .
         n_bytes = [len(letters(unit).encode()) for unit in units]
         parts = [(len(letters(word.word).encode()), word.probability) for word in words]
         limit = MIN_PROBABILITY
-    least = _least(n_bytes, parts)
-    needed = [1 if p >= LIKELY else 3 if p < limit and is_cut else 2 for p in least]
-    if is_cut and needed and len(needed) == len(units) and LIKELY <= least[-1] < LIKELY_AT_END:
-        needed[-1] = 2
-    return tuple(needed)
+    return tuple(1 if p >= LIKELY else 3 if p < limit and is_cut else 2 for p in _least(n_bytes, parts))
 
 
 def _least(lengths: Sequence[int], parts: Sequence[tuple[int, float]]) -> list[float]:

@@ -209,7 +209,7 @@ class Listening:
         elif self.spans.may_speak or not turn.has_speech:
             # The detector misses single words: what the client commits is heard all the same.
             start = self.spans.keep_from if turn.has_speech else turn.start
-            turn.pieces.append(Piece(max(start, self.buffer.start), end, end))
+            turn.pieces.append(Piece(max(start, self.untranscribed_from), end, end))
         self.spans.reset()
         turn.end = end
         self._emit(Committed(turn.item_id, turn.previous_item_id))

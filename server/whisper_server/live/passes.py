@@ -15,9 +15,6 @@ from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 MIN_NEW_S = 0.4
 """Speech since the last pass, before another one is worth its while: a word or two."""
-WAIT_PER_PASS = 2.0
-"""The same on a GPU, as a multiple of the time that passes take, if that is more: sessions that ask as often as they are answered only
-make a full GPU's queue longer."""
 PAUSE_S = 0.15
 """A pause after new speech, however little: the words before it are whole."""
 SLIDE_S = 14.0
@@ -41,20 +38,7 @@ class Pass:
     """With times of words, by which the window slides."""
 
 
-def min_new_s(pass_s: float, *, is_slow: bool) -> float:
-    """Speech before another pass, if passes take `pass_s`; `is_slow`: a CPU, which takes as long for one session alone."""
-    return MIN_NEW_S if is_slow else max(MIN_NEW_S, WAIT_PER_PASS * pass_s)
-
-
-def due_pass(
-    piece: Piece,
-    *,
-    arrived: int,
-    speech_until: int,
-    silent_samples: int,
-    max_samples: int,
-    min_new_s: float = MIN_NEW_S,
-) -> Pass | None:
+def due_pass(piece: Piece, *, arrived: int, speech_until: int, silent_samples: int, max_samples: int) -> Pass | None:
     """The pass that is due over a piece; None: wait for more sound.
 
     `arrived` is the end of the sound that the voice detector has heard, `speech_until` that of its last speech,
@@ -65,7 +49,7 @@ def due_pass(
         return Pass(piece.start, piece.end, is_final=True)
     new_s = (min(speech_until, end) - max(piece.start, piece.heard_until)) / SAMPLE_RATE_HZ
     is_paused = silent_samples >= PAUSE_S * SAMPLE_RATE_HZ
-    if new_s < min_new_s and not (new_s > 0 and is_paused):
+    if new_s < MIN_NEW_S and not (new_s > 0 and is_paused):
         return None
     is_long = end - piece.start > min(SLIDE_S * SAMPLE_RATE_HZ, max_samples / 2)
     with_words = is_long and piece.agreement.n_confirmed > KEPT_WORDS

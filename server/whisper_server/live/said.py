@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from whisper_server.live.text_units import appended
 from whisper_server.live.turn import Said
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
-from whisper_server.whisper.languages import after_text
 from whisper_server.whisper.mel import MIN_PADDED_S, PADDED_STEP_S, PADDING_S
 
 CUT_S = MIN_PADDED_S - PADDING_S
@@ -26,7 +26,7 @@ BUSY_PASS_S = 0.2
 SLOW_WHOLE_S = CUT_S + PADDED_STEP_S
 """The same on a CPU, which encodes 20 s in 0.48 s of a core and 30 s in 1.25 (Whisper base)."""
 MAX_SAMPLES = WHOLE_S * SAMPLE_RATE_HZ
-"""That a session holds for it: 1.7 MB."""
+"""That a session holds for it: up to 2.5 MB."""
 MAX_TOKENS = 120
 """Of a context's text, of which 27 s have some 90 in most languages; more cost each pass, and the graph of an H200 that is not captured."""
 MIN_CONFIDENCE = 0.75
@@ -45,18 +45,20 @@ class SoFar:
     @property
     def language(self) -> str | None:
         """Of the last words."""
-        return next((one.language for one in reversed(self.said) if one.text), None)
+        return language_of(self.said)
 
     def add(self, said: Iterable[Said]) -> None:
-        """A turn is complete."""
-        self.said += said
+        """A turn is complete. Of sound without words that follows other such sound nothing is kept."""
+        for one in said:
+            if one.text or (self.said and self.said[-1].text):
+                self.said.append(one)
         n_characters = sum(len(one.text) for one in self.said)
-        while n_characters > EARLIER_CHARACTERS + len(self.said[0].text):
+        while self.said and n_characters > EARLIER_CHARACTERS + len(self.said[0].text):
             n_characters -= len(self.said.pop(0).text)
 
-    def forget(self) -> None:
-        """There is sound now whose text is not known: the words before it are no context for those that follow."""
-        self.said.clear()
+    def end_context(self) -> None:
+        """There is sound now whose text is not known: the words before it are no context for those that follow, but their prompt."""
+        self.add([Said(0, "", "")])
 
 
 def window_samples(*, is_cut: bool, is_slow: bool, pass_s: float) -> int:
@@ -79,14 +81,21 @@ def n_in_context(said: Sequence[Said], start: int, language: str, n_tokens: Call
     return n_found
 
 
+def language_of(said: Sequence[Said]) -> str | None:
+    """That of the last words."""
+    return next((one.language for one in reversed(said) if one.text), None)
+
+
 def text_of(said: Sequence[Said]) -> str:
-    """The end of the text, as far as it is in the language of its end."""
+    """The whole text."""
+    return "".join(appended(one.text, one.language) for one in said)
+
+
+def earlier_text(said: Sequence[Said], language: str | None) -> str:
+    """The end of the text, as far as it is in the language of its end; empty if it is in another one than `language`, if that is known."""
     said = [one for one in said if one.text]
-    parts: list[str] = []
-    n_characters = 0
-    for one in reversed(said):
-        if n_characters > EARLIER_CHARACTERS or one.language != said[-1].language:
-            break
-        parts.append(after_text(one.text, one.language))
-        n_characters += len(parts[-1])
-    return "".join(reversed(parts))
+    first, n_characters = len(said), 0
+    while first and n_characters <= EARLIER_CHARACTERS and said[first - 1].language == said[-1].language:
+        first -= 1
+        n_characters += len(said[first].text)
+    return text_of(said[first:]) if language in (None, language_of(said)) else ""

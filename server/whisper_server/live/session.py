@@ -121,7 +121,7 @@ class Session:
             except ApiError as error:
                 await self._fail(turn, error)
             if turn.is_dropped or turn.has_failed:
-                self._so_far.forget()
+                self._so_far.end_context()
             self._listening.forget(turn)
 
     async def finish(self, grace_s: float) -> None:

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES
+from whisper_server.whisper.languages import WRITTEN_WITHOUT_SPACES, after_text
+
+_CLOSING_MARK = re.compile(r"\s*(?:[.,;:!?…]+(?=\s|$)|[。、，！？：；]+)")
+"""Not that of ".NET"."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,20 @@ def split_units(text: str, language: str) -> tuple[Unit, ...]:
         else:
             opening += piece
     return tuple(units)
+
+
+def closing_mark_end(text: str) -> int:
+    """Where a mark that ends something, with which the text begins, ends; 0: there is none.
+
+    A model that goes on from "One" says ", two".
+    """
+    mark = _CLOSING_MARK.match(text)
+    return mark.end() if mark else 0
+
+
+def appended(text: str, language: str) -> str:
+    """`text` as what follows other text: with a space where the language has spaces between words, but none before a closing mark."""
+    return text.lstrip() if closing_mark_end(text) else after_text(text, language)
 
 
 def joined(units: Sequence[Unit]) -> str:

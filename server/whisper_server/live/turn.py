@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from whisper_server.live.agreement import Agreement, Confirmed
 from whisper_server.live.clear_words import letters, n_clear_units, n_within, passes_needed
+from whisper_server.live.text_units import appended, closing_mark_end
 from whisper_server.live.window_cut import cut_of
 from whisper_server.speech.temperature_fallback import MAX_COMPRESSION_RATIO, MIN_AVG_LOGPROB
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
-from whisper_server.whisper.languages import after_text
 from whisper_server.whisper.transcript import Options, TokenLogprob, WindowTranscript
 
 
@@ -156,14 +156,15 @@ class Turn:
     def _add(
         self, piece: Piece, confirmed: Confirmed, transcript: WindowTranscript, *, is_first: bool, spoken_until: int
     ) -> Delta:
-        text, language = confirmed.text, transcript.language
+        text, start, language = confirmed.text, confirmed.start, transcript.language
         if not self.text:
-            text = text.lstrip()
-        elif text and (is_first or text[0].isalnum()):
-            text = after_text(text, language)
+            start += closing_mark_end(text)
+            text = text[closing_mark_end(text) :].lstrip()
+        elif is_first or text[:1].isalnum():
+            text = appended(text, language)
         if text and piece.language is None:
             piece.language = language
-        logprobs = logprobs_between(transcript, confirmed.start, confirmed.end) if self.options.logprobs else ()
+        logprobs = logprobs_between(transcript, start, confirmed.end) if self.options.logprobs else ()
         self.text += text
         self.logprobs += logprobs
         if text and language not in self.languages:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from whisper_server.api.formats import tokens_usage
 from whisper_server.api.realtime_server_events import ServerEvent, TranscriptCompleted, TranscriptDelta
 from whisper_server.live.listening import Listening
-from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens, min_new_s
-from whisper_server.live.said import MIN_CONFIDENCE, SoFar, n_in_context, text_of, window_samples
+from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
+from whisper_server.live.said import MIN_CONFIDENCE, SoFar, earlier_text, n_in_context, text_of, window_samples
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.live.turn import Delta, Piece, Said, Turn
 from whisper_server.speech.live_windows import Context, Turns, WindowRequest
@@ -72,7 +72,6 @@ class TurnTranscription:
             speech_until=spans.heard_until,
             silent_samples=spans.silent_samples,
             max_samples=self._speech.max_window_samples,
-            min_new_s=min_new_s(self._speech.pass_s, is_slow=self._is_slow()),
         )
 
     async def _pass(self, piece: Piece, due: Pass) -> None:
@@ -81,7 +80,7 @@ class TurnTranscription:
         start = again[0].start if again else due.start
         samples = self._listening.buffer.between(start, due.end)
         context = Context(due.start - start, text_of(again)) if again else None
-        request = self._request(piece, due, text_of(before), context)
+        request = self._request(piece, due, earlier_text(before, self._language(piece)), context)
         transcript = await self._speech.transcribe(samples, request, self._turns_of())
         if turn.is_dropped:
             return
@@ -103,7 +102,8 @@ class TurnTranscription:
         said, language = (*self._so_far.said, *self._turn.said), self._language(piece)
         n_again = 0
         if language and not piece.is_unprompted and (piece.confidence or 0.0) >= MIN_CONFIDENCE:
-            start = due.end - window_samples(is_cut=due.is_cut, is_slow=self._is_slow(), pass_s=self._speech.pass_s)
+            n_samples = window_samples(is_cut=due.is_cut, is_slow=self._is_slow(), pass_s=self._speech.pass_s)
+            start = due.end - min(n_samples, self._speech.max_window_samples)
             n_again = n_in_context(said, start, language, self._speech.n_tokens)
         return said[: len(said) - n_again], said[len(said) - n_again :]
 

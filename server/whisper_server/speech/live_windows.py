@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
-from whisper_server.speech.repetition import EarlierText
+from whisper_server.speech.repetition import EarlierText, shares_phrase
 from whisper_server.speech.text_times import Prefix
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.turn_end import TurnEnds
@@ -99,8 +99,7 @@ class LiveWindows:
         self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
         self.pass_s = 0.0
         """Seconds that passes take, the mean of the last ones."""
-        self.n_tokens = lru_cache(N_PROMPTS)(self._n_tokens)
-        """Of a text, by the model's tokenizer."""
+        self._tokens = lru_cache(N_PROMPTS)(transcriber.tokenizer.encode_text)
         self._partial_policy = replace(
             transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
         )
@@ -126,8 +125,9 @@ class LiveWindows:
         """Seconds per window while the engine is busy; 0: not measured yet."""
         return self._transcriber.wait_estimator.window_s
 
-    def _n_tokens(self, text: str) -> int:
-        return len(self._transcriber.tokenizer.encode_text(text))
+    def n_tokens(self, text: str) -> int:
+        """Of a text, by the model's tokenizer."""
+        return len(self._tokens(text))
 
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
         """One pass over at most `max_window_samples` samples, the context's first. Raises ApiError."""
@@ -154,6 +154,12 @@ class LiveWindows:
             single = self._single(request, language, earlier_text, open_window, lambda: misled.append(True))
             samples = samples[request.context.n_samples :] if request.context else samples
             heard = await single.transcribe(engine_window, samples, Window(0, len(samples)))
+            if request.context and shares_phrase(heard.text, request.context.text):
+                # Said once more, or it is sound without words, behind which the model repeats what it was given.
+                misled.append(True)
+                engine_window = open_window(samples)  # the one before is closed
+                single = self._single(replace(request, context=None), language, earlier_text, open_window, lambda: None)
+                heard = await single.transcribe(engine_window, samples, Window(0, len(samples)))
             return LiveTranscript(
                 heard.text, heard.segments, heard.logprobs, heard.n_output_tokens, language, is_misled=bool(misled)
             )
@@ -171,7 +177,7 @@ class LiveWindows:
         transcriber = self._transcriber
         given = request.options.prompt, request.options.keywords
         context = request.context or Context(0, "")
-        prefix = self._transcriber.tokenizer.encode_text(context.text)
+        prefix = self._tokens(context.text)
         previous, prompt = self._previous(*given, earlier_text, len(prefix))
         without, _ = self._previous(*given, "", 0)
         policy = transcriber.policy if request.is_final else self._partial_policy

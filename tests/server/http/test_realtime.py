@@ -201,6 +201,33 @@ async def test_sound_whose_text_is_not_known_is_no_context() -> None:
     assert live.requests[-1].context is None
 
 
+async def test_clear_keeps_prompt_and_language_but_no_context() -> None:
+    """Push-to-talk clients clear before each turn."""
+    live = LiveSpeechDouble()
+    async with session(live) as client:
+        await client.update(turn_detection=None)
+        for n in range(2):
+            if n:
+                await client.speak(silence(0.3))
+                await client.send("input_audio_buffer.clear")
+                await client.until("input_audio_buffer.cleared")
+            await client.speak(tone(1.1))
+            await client.send("input_audio_buffer.commit")
+            await client.until(f"{TRANSCRIPTION}.completed")
+    last = live.requests[-1]
+    assert (last.earlier_text.strip(), last.likely_language, last.context) == ("w0 w1", "en", None)
+
+
+async def test_committed_silence_is_heard_as_one_window() -> None:
+    live = LiveSpeechDouble()
+    async with session(live) as client:
+        await client.update(turn_detection=None)
+        await client.speak(silence(70.0))
+        await client.send("input_audio_buffer.commit")
+        await client.until(f"{TRANSCRIPTION}.completed")
+    assert sum(live.n_samples) <= 31 * 16_000
+
+
 BAD_EVENTS = [
     ("{", None, "invalid_json"),
     ("[1]", None, "invalid_json"),

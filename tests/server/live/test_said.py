@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_server.live.said import EARLIER_CHARACTERS, MAX_TOKENS, SoFar, n_in_context, text_of, window_samples
+from whisper_server.live.said import (
+    EARLIER_CHARACTERS,
+    MAX_TOKENS,
+    SoFar,
+    earlier_text,
+    n_in_context,
+    text_of,
+    window_samples,
+)
 from whisper_server.live.turn import Said
 
 S = 16_000
@@ -50,8 +58,8 @@ def test_window_is_shorter_where_a_pass_is_slow_or_another_follows(
 
 def test_text_is_joined_as_its_language_is_written() -> None:
     assert text_of([Said(0, " One.", "en"), Said(1, "Two.", "en"), Said(2, "", "de")]) == " One. Two."
+    assert text_of([Said(0, " One", "en"), Said(1, ", two.", "en"), Said(2, ".NET", "en")]) == " One, two. .NET"
     assert text_of([Said(0, "今日は。", "ja"), Said(1, "はい。", "ja")]) == "今日は。はい。"
-    assert text_of([Said(0, " One.", "en"), Said(1, " Ja.", "de")]) == " Ja."
     assert text_of([]) == ""
 
 
@@ -61,5 +69,23 @@ def test_earlier_turns_are_kept_as_far_as_a_prompt_needs_them() -> None:
         so_far.add([Said(n, f" This is sentence number {n}.", "en"), Said(n, "", "fr")])
     assert EARLIER_CHARACTERS <= sum(len(one.text) for one in so_far.said) < EARLIER_CHARACTERS + 30
     assert so_far.language == "en"
-    so_far.forget()
-    assert so_far.language is None
+    n_said = len(so_far.said)
+    so_far.end_context()
+    so_far.end_context()
+    assert n_in_context(so_far.said, 0, "en", n_words) == 0
+    assert (so_far.language, len(so_far.said)) == ("en", n_said), "the text stays as the prompt"
+
+
+def test_session_without_words_keeps_nothing() -> None:
+    so_far = SoFar()
+    so_far.add([Said(n, "", "en") for n in range(9)])
+    assert so_far.said == []
+
+
+def test_earlier_text_is_in_the_language_of_the_pass() -> None:
+    said = [Said(0, " Good morning.", "en"), Said(1, " Guten Tag.", "de"), Said(2, "", "")]
+    assert earlier_text(said, "de") == earlier_text(said, None) == " Guten Tag."
+    assert earlier_text(said, "en") == ""
+    long = [Said(n, f" Sentence number {n}.", "en") for n in range(100)]
+    assert EARLIER_CHARACTERS < len(earlier_text(long, "en")) < EARLIER_CHARACTERS + 30
+    assert len(text_of(long)) > 1_800

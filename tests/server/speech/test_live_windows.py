@@ -84,6 +84,19 @@ async def test_pass_goes_on_from_its_context() -> None:
     assert (transcript.text, transcript.segments[0].start_s, transcript.segments[0].end_s) == (" Yes.", 0.0, 1.0)
 
 
+async def test_context_that_is_said_again_is_decoded_without_it() -> None:
+    def answer(samples: Samples, asked: DecodeRequest) -> Decoded:
+        return said(" Press one to hear your messages." if asked.n_prefix_tokens else " Marked as urgent.")
+
+    engine = EngineDouble(answer)
+    transcriber = pipeline(engine)
+    asked = replace(request(), context=Context(16_000, " Press one to hear your messages."))
+    transcript = await LiveWindows(transcriber).transcribe(SOUND, asked, TURNS)
+    assert (transcript.text, transcript.is_misled) == (" Marked as urgent.", True)
+    assert [len(samples) for samples in engine.decoded_windows] == [len(SOUND), len(SOUND) - 16_000]
+    assert_idle(transcriber, engine)
+
+
 async def test_voice_is_looked_for_behind_the_context() -> None:
     engine = EngineDouble(lambda _samples, _asked: said(" Yes.", avg_logprob=-0.5))
     heard: list[int] = []
