@@ -65,8 +65,7 @@ class SampleBuffer:
         """The samples from `start` to `end`, as far as they are held; they stay as they are, whatever is appended or dropped."""
         first = min(max(0, start - self.start), self._n)
         stop = min(max(first, end - self.start), self._n)
-        samples = self._samples[
-            self._first + first : self._first + stop
-        ]  # no copy: 1.7 MB in each pass with its context
+        # No copy: a pass with its context has up to 1.7 MB.
+        samples = self._samples[self._first + first : self._first + stop]
         samples.flags.writeable = False
         return samples

@@ -29,6 +29,8 @@ PROMPT_STEP_TOKENS = 16
 """Prompts have a multiple of this many tokens: CTranslate2 decodes only prompts of one length together."""
 N_PROMPTS = 512
 """That are kept as tokens: all passes over a turn have the same."""
+N_TEXTS = 4_096
+"""The same of sentences in contexts: some ten in each session."""
 MAX_PROMPT_TOKENS = 64
 """Of earlier text and context: a sentence or two set spelling and style, and each token takes time in every pass. With 80 the demo model,
 which has seen no longer prompts than 64, leaves out parts of sentences: 49 of 3,596 words instead of 6."""
@@ -98,7 +100,7 @@ class LiveWindows:
         self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
         self.pass_s = 0.0
         """Seconds that passes take, the mean of the last ones."""
-        self._tokens = lru_cache(N_PROMPTS)(transcriber.tokenizer.encode_text)
+        self._tokens = lru_cache(N_TEXTS)(transcriber.tokenizer.encode_text)
         self._partial_policy = replace(
             transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
         )
