@@ -21,10 +21,10 @@ short window."""
 WHOLE_S = 27
 """The same in a pause and for the last pass, on a GPU that is not busy. With it for all passes 13.2 % of words are wrong, with 20 s for
 all 13.4."""
-BUSY_PASS_S = 0.2
-"""A GPU whose passes take longer is busy: 200 sessions of turbo's shape on an H200."""
 SLOW_WHOLE_S = CUT_S + PADDED_STEP_S
 """The same on a CPU, which encodes 20 s in 0.48 s of a core and 30 s in 1.25 (Whisper base)."""
+BUSY_PASS_S = 0.2
+"""A GPU whose passes take longer is busy: 200 sessions of turbo's shape on an H200."""
 MAX_SAMPLES = WHOLE_S * SAMPLE_RATE_HZ
 """That a session holds for it: up to 2.5 MB."""
 MAX_TOKENS = 120

@@ -120,7 +120,7 @@ class Session:
                 ).run()
             except ApiError as error:
                 await self._fail(turn, error)
-            if turn.is_dropped or turn.has_failed:
+            if turn.is_dropped:
                 self._so_far.end_context()
             self._listening.forget(turn)
 
@@ -143,7 +143,7 @@ class Session:
     async def _fail(self, turn: Turn, error: ApiError) -> None:
         """A turn whose passes failed has no further text."""
         self._hooks.emit(TranscriptFailed(turn.item_id, error))
-        turn.has_failed = True
+        self._so_far.end_context()
         turn.pieces.clear()
         while turn.end is None:
             await self._listening.changed()

@@ -86,8 +86,6 @@ class Turn:
     """The voice detector has found a piece."""
     is_dropped: bool = False
     """The client has cleared it."""
-    has_failed: bool = False
-    """It has no further text."""
     pieces: deque[Piece] = field(default_factory=deque)
     text: str = ""
     said: list[Said] = field(default_factory=list)

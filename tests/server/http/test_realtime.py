@@ -483,6 +483,8 @@ async def test_long_session_holds_little_more_than_the_turn_under_way() -> None:
             await client.until(f"{TRANSCRIPTION}.completed")
             await client.until(f"{TRANSCRIPTION}.completed")
             assert server.state.budget.used_bytes < 8 * 2**20
+    in_context = [request.context.n_samples if request.context else 0 for request in live.requests]
+    assert max(n - n_again for n, n_again in zip(live.n_samples, in_context, strict=True)) <= 6 * 16_000
     assert max(live.n_samples) <= MAX_SAMPLES
 
 

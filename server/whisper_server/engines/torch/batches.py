@@ -20,8 +20,8 @@ PROMPT_SIZES = (1, 2, 4, 8, 16, 32)
 """Prompts that are read at once, as a CUDA graph: the CPU takes 4 to 6 ms to launch the 266 kernels, whatever the size, and
 an H200 1 ms to compute them."""
 PROMPT_LENGTHS = (4, 16, 96, 160, 256)
-"""In tokens; longer ones have previous text, which live sessions' have: up to 64 tokens and those of the task, or 120 of the sound that
-a pass hears again; files' up to 223. The last length is the model's context."""
+"""In tokens; longer ones than those of the task have text before: up to 64 tokens in a live session, or 120 of the sound that a pass hears
+again, up to 223 in a file. The last length is the model's context."""
 ROW_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 """Rows of a step."""
 LENGTHS = (64, 128, 256)
