@@ -40,7 +40,7 @@ from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_streams import VoiceStreams
-from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.speech.window_decoding import DecodingPolicy
 from whisper_server.whisper.constants import POSITION_S, SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import ModelFacts
 from whisper_server.whisper.transcript import Samples

@@ -14,7 +14,7 @@ from typing import Self
 from whisper_server.engines.ctranslate2.engine import Ctranslate2Config, Ctranslate2Engine
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
-from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.speech.window_decoding import DecodingPolicy
 from whisper_server.speech.words import split_words
 from whisper_server.whisper.engine_protocol import (
     Alignment,

@@ -24,7 +24,7 @@ from whisper_server.speech.turn_end import TurnEnds
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.warm_up import warm_up
-from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.speech.window_decoding import DecodingPolicy
 
 
 @asynccontextmanager

@@ -125,11 +125,12 @@ class FormFields(BaseModel):
             "their order, where `channel_0`, `channel_1` … are not good enough."
         ),
     )
-    condition_on_previous_text: Flag = Field(
-        default=False,
+    condition_on_previous_text: Flag | None = Field(
+        default=None,
         description=(
-            "Give the model the text before, up to 223 tokens, with every window of 30 s: names and terms come out alike. The windows of a "
-            "recording then wait for one another."
+            "Give the model the text before, up to 223 tokens, with every window of 30 s (`true`): names and terms come out alike. The "
+            "windows of a recording then wait for one another. Left out: only windows that the model is unsure of are decoded a "
+            "second time with it, and the likelier text is kept. `false`: none."
         ),
     )
     chunking_strategy: Chunking = Field(

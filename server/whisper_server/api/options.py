@@ -78,7 +78,8 @@ class OptionsSpec:
     voice_activity: VoiceActivity | None = None
     cue_shape: CueShape = field(default_factory=CueShape)
     multichannel: bool = False
-    condition_on_previous_text: bool = False
+    condition_on_previous_text: bool | None = None
+    """None: where the model is unsure."""
     speaker_names: tuple[str, ...] = ()
     speakers: SpeakersSpec | None = None
     """None: speakers do not matter."""

@@ -61,4 +61,5 @@ def text_logprobs(attempt: Attempt, tokenizer: WhisperTokenizer) -> tuple[TokenL
 
 
 def _word(word: TimedWord, offset_s: float) -> Word:
-    return Word(word.text.strip(), offset_s + word.start_s, offset_s + word.end_s, word.probability)
+    start_s, end_s = offset_s + word.start_s, offset_s + word.end_s
+    return Word(word.text.strip(), start_s, end_s, word.probability, least_probability=word.least_probability)

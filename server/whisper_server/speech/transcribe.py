@@ -17,20 +17,18 @@ from typing import Any, Self
 from whisper_server.errors import BadRequest
 from whisper_server.fairness.fair_semaphore import FairSemaphore, FairThreads
 from whisper_server.speech.language_detection import LanguageDetection, WindowSlot
-from whisper_server.speech.previous_text import prompt_of
+from whisper_server.speech.previous_text import PreviousText
 from whisper_server.speech.vad import Spans, VoiceDetector
 from whisper_server.speech.voice_activity import speech_spans, split_window, split_windows
 from whisper_server.speech.wait_estimator import WaitEstimator
-from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
+from whisper_server.speech.window_decoding import DecodingPolicy, WindowDecoder
+from whisper_server.speech.window_transcription import WindowTranscriber
 from whisper_server.speech.windows import Window, cut, cut_by_speech
 from whisper_server.whisper.constants import AUDIO_POSITIONS_PER_S, SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.languages import after_text
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Task, Transcript, WindowTranscript
-
-MAX_WINDOWS_BEFORE = 8
-"""Whose text a window may get as its prompt: more than the prompt has room for, unless they say next to nothing."""
 
 
 class Transcriber:
@@ -151,7 +149,10 @@ class Transcription:
         self._language = asyncio.create_task(self._detection.of_recording(self._samples, windows, self._open))
         n_more = len(windows) - self._transcriber.n_windows(self.duration_s)
         self._transcriber.wait_estimator.add(self._owner, self, n_more)
-        self._tasks = [asyncio.create_task(self._transcribe(window, number)) for number, window in enumerate(windows)]
+        texts = PreviousText(self._transcriber.tokenizer, self._options, self._previous, len(windows))
+        self._tasks = [
+            asyncio.create_task(self._transcribe(window, number, texts)) for number, window in enumerate(windows)
+        ]
         has_text = False
         for number in range(len(windows)):
             # Without a local name for the task: a frame in its traceback would refer to it.
@@ -207,41 +208,35 @@ class Transcription:
             release = opening.pop_all()
         return WindowSlot(engine_window, release)
 
-    async def _previous_of(self, number: int) -> tuple[int, ...]:
-        """Tokens that the window of this number gets as its prompt; waits for the windows before, if it gets their text."""
-        if not number or not self._options.condition_on_previous_text:
-            return self._previous
-        await asyncio.shield(self._tasks[number - 1])
-        before = [task.result() for task in self._tasks[max(0, number - MAX_WINDOWS_BEFORE) : number]]
-        return prompt_of(self._transcriber.tokenizer, self._previous, before)
-
-    async def _transcribe(self, window: Window, number: int) -> WindowTranscript:
+    async def _transcribe(self, window: Window, number: int, texts: PreviousText) -> WindowTranscript:
         assert self._language is not None
         recording_language = await asyncio.shield(self._language)
         transcriber = self._transcriber
         slot = self._detection.take(window)
-        if slot is not None and number and self._options.condition_on_previous_text:
-            await (
-                slot.release.aclose()
-            )  # else windows that wait could hold all slots, and none be left for those they wait for
+        if slot is not None and texts.is_awaited(number):
+            await slot.release.aclose()
             slot = None
-        previous = await self._previous_of(number)
+        previous = await texts.of(number)
         slot = slot or await self._open(window)
+        texts.begin(number)
         async with slot.release:
             language = await self._detection.of_window(window, slot.engine_window, recording_language)
-            single = WindowTranscriber(
+            decoder = WindowDecoder(
                 tokenizer=transcriber.tokenizer,
                 policy=transcriber.policy,
                 voice=transcriber.voice,
-                open_window=self._open_engine_window,
                 options=self._options,
                 language=language,
                 previous=previous,
                 on_fallback=transcriber.on_fallback,
+                previous_if_unsure=partial(texts.of_unsure, number) if texts.may_help(number) else None,
             )
+            single = WindowTranscriber(decoder, self._open_engine_window)
             result = await single.transcribe(slot.engine_window, window.of(self._samples), window)
         transcriber.wait_estimator.finish(self._owner, self)
-        return replace(result, language=language)
+        result = replace(result, language=language)
+        texts.say(number, result)
+        return result
 
     def _joined(self, window: WindowTranscript, *, has_text: bool) -> str:
         """The window's text, to be appended to the text so far: with a space between words, none at the start."""

@@ -62,8 +62,9 @@ class Options:
     cues: bool = False
     """Words of windows with a segment that is too long for a cue."""
     logprobs: bool = False
-    condition_on_previous_text: bool = False
-    """Each window gets the text before it as a prompt, so windows are transcribed one after the other."""
+    condition_on_previous_text: bool | None = None
+    """True: each window gets the text before it as a prompt, so windows are transcribed one after the other. None: those that
+    the model is unsure of, for a second decoding."""
     voice_activity: VoiceActivity | None = None
     multichannel: bool = False
     """Each channel is transcribed by itself, and is a speaker."""
@@ -90,6 +91,8 @@ class Word:
     probability: float
     speaker: str | None = None
     """None: speakers are not told apart."""
+    least_probability: float = 1.0
+    """Of its least likely token; `probability` is the mean."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,11 @@ class WindowTranscript:
     language: str = ""
     """Code of the language that the window was decoded in."""
     speaker: str | None = None
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Those of all segments; empty where none were asked for."""
+        return tuple(word for segment in self.segments for word in segment.words)
 
 
 @dataclass(frozen=True)

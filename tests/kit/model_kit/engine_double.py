@@ -43,6 +43,8 @@ class EngineDouble:
     """If it returns an event for a window, decoding of that window waits for the event."""
     requests: list[DecodeRequest] = field(default_factory=list)
     decoded_windows: list[Samples] = field(default_factory=list)
+    unheard_tokens: frozenset[int] = frozenset()
+    """To which an alignment gives no probability."""
     n_detections: int = 0
     n_open: int = 0
     max_open: int = 0
@@ -99,7 +101,8 @@ class WindowDouble:
         """0.1 s per token."""
         assert self._is_open
         n_tokens = len(text_tokens)
-        return Alignment(tuple(0.1 * n for n in range(n_tokens + 1)), (0.5,) * n_tokens)
+        probabilities = tuple(0.0 if token in self._engine.unheard_tokens else 0.5 for token in text_tokens)
+        return Alignment(tuple(0.1 * n for n in range(n_tokens + 1)), probabilities)
 
     def close(self) -> None:
         self._engine.n_open -= self._is_open

@@ -11,7 +11,7 @@ import numpy as np
 from model_kit.demo import demo_tokenizer
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from whisper_server.speech.transcribe import Transcriber
-from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.speech.window_decoding import DecodingPolicy
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
 from whisper_server.whisper.transcript import Options, Samples, VoiceActivity
 
@@ -37,12 +37,14 @@ def spans(n_windows: int) -> tuple[tuple[int, int], ...]:
     return tuple((n * RATE_HZ, (n + 1) * RATE_HZ) for n in range(n_windows))
 
 
-def pipeline(engine: EngineDouble, voice: VoiceDetectorDouble | None = None) -> Transcriber:
+def pipeline(
+    engine: EngineDouble, voice: VoiceDetectorDouble | None = None, *, temperatures: tuple[float, ...] = (0.0,)
+) -> Transcriber:
     return Transcriber(
         engine,
         demo_tokenizer(),
         voice or VoiceDetectorDouble(spans=spans(100)),
-        DecodingPolicy(1, (0.0,), 0, 448),
+        DecodingPolicy(1, temperatures, 0, 448),
         max_window_s=1.0,
         clock=time.monotonic,
     )

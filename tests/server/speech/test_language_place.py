@@ -13,7 +13,7 @@ from model_kit.engine_double import Answer, EngineDouble, WindowDouble, said
 from whisper_server.errors import InternalError
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
-from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.speech.window_decoding import DecodingPolicy
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest, LanguageGuess
 from whisper_server.whisper.transcript import Options, Samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,35 @@ async def test_context_that_is_said_again_is_decoded_without_it() -> None:
     transcript = await LiveWindows(transcriber).transcribe(SOUND, asked, TURNS)
     assert (transcript.text, transcript.is_misled) == (" Marked as urgent.", True)
     assert [len(samples) for samples in engine.decoded_windows] == [len(SOUND), len(SOUND) - 16_000]
+    assert_idle(transcriber, engine)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_cut", "n_decoded"),
+    [
+        (" was of the snow.", False, 2),
+        (" was of the snow.", True, 2),
+        (" was snow of", False, 2),
+        (" was snow of", True, 1),
+    ],
+)
+@pytest.mark.parametrize("given", [{"earlier_text": EARLIER}, {"context": Context(16_000, " Press one.")}])
+async def test_text_with_a_word_that_is_not_in_the_sound_is_decoded_alone(
+    given: dict[str, Any], text: str, *, is_cut: bool, n_decoded: int
+) -> None:
+    def answer(_samples: Samples, asked: DecodeRequest) -> Decoded:
+        n_own_tokens = 4 + asked.n_prefix_tokens
+        is_alone = n_own_tokens == asked.n_task_tokens == len(asked.prompt_tokens) and not asked.n_prefix_tokens
+        return said(" was late because of snow." if is_alone else text)
+
+    engine = EngineDouble(answer)
+    transcriber = pipeline(engine)
+    engine.unheard_tokens = frozenset(transcriber.tokenizer.encode_text(" of"))
+    asked = WindowRequest(Options(language="en", words=True), "", None, is_final=False, is_cut=is_cut)
+    transcript = await LiveWindows(transcriber).transcribe(SOUND, replace(asked, **given), TURNS)
+    assert len(engine.requests) == n_decoded
+    assert transcript.text == (" was late because of snow." if n_decoded == 2 else text)
+    assert transcript.is_misled == (n_decoded == 2)
     assert_idle(transcriber, engine)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +16,7 @@ from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from model_kit.pipeline import RATE_HZ, assert_idle, number, numbered, options, pipeline, recording, spans
 from whisper_server.errors import BadRequest
 from whisper_server.speech.vad import SpeechSpanSteps
+from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
 from whisper_server.whisper.transcript import Options, Samples, Task, VoiceActivity
 
 
@@ -98,6 +100,66 @@ async def test_windows_do_not_wait_for_one_another_by_default() -> None:
         await job.transcript()
     assert not any(demo_tokenizer().text_tokens(request.prompt_tokens) for request in engine.requests)
     assert engine.max_open > 1
+
+
+TEMPERATURES = (0.0, 1.0)
+UNSURE = {"w1": -0.25, "w3": -0.25}
+
+
+def unsure_of_two(again: str, avg_logprob: float) -> Callable[[Samples, DecodeRequest], Decoded]:
+    """Says one sentence per window, is unsure of two, and says `again` of those, with this likelihood, where it is given earlier text."""
+
+    def answer(samples: Samples, request: DecodeRequest) -> Decoded:
+        name = f"w{number(samples)}"
+        if len(request.prompt_tokens) > request.n_task_tokens:
+            return said(SENTENCE.format(again), avg_logprob=avg_logprob)
+        return said(SENTENCE.format(name), avg_logprob=UNSURE.get(name, -0.1))
+
+    return answer
+
+
+async def test_window_that_the_model_is_unsure_of_is_decoded_again_with_the_text_before() -> None:
+    engine = EngineDouble(unsure_of_two("better", -0.1))
+    transcriber = pipeline(engine, temperatures=TEMPERATURES)
+    async with transcriber.transcribe(recording(4), options()) as job:
+        transcript = await job.transcript()
+    words = [segment.text.split()[0] for segment in transcript.segments]
+    assert words == ["w0", "better", "w2", "better"]
+    tokenizer = demo_tokenizer()
+    prompts = [tokenizer.detokenize(tokenizer.text_tokens(request.prompt_tokens)) for request in engine.requests]
+    second, fourth = [prompt for prompt in prompts if prompt]
+    assert second.endswith("evening again.")
+    assert fourth.endswith("evening again.")
+    assert "w1" in fourth, "what was heard first: a second decoding waits for no other"
+    assert "w2" in fourth
+    assert_idle(transcriber, engine)
+
+
+@pytest.mark.parametrize(
+    ("again", "avg_logprob", "wanted"),
+    [
+        ("worse", -0.3, {}),
+        ("\ufffd" * 60, -0.1, {}),
+        ("better", -0.1, {"condition_on_previous_text": False}),
+        ("better", -0.1, {"temperature": 0.2}),
+        ("better", -0.1, {"task": Task.TRANSLATE}),
+    ],
+)
+async def test_first_text_stays(again: str, avg_logprob: float, wanted: dict[str, Any]) -> None:
+    engine = EngineDouble(unsure_of_two(again, avg_logprob))
+    async with pipeline(engine, temperatures=TEMPERATURES).transcribe(recording(4), options(**wanted)) as job:
+        transcript = await job.transcript()
+    assert [segment.text.split()[0] for segment in transcript.segments] == ["w0", "w1", "w2", "w3"]
+
+
+async def test_window_that_holds_the_only_slot_waits_for_no_window_without_one() -> None:
+    engine = EngineDouble(lambda samples, _: said(SENTENCE.format(f"w{number(samples)}"), avg_logprob=-0.25), n_slots=1)
+    voice = VoiceDetectorDouble(lambda samples: number(samples) >= 2, spans(4))
+    transcriber = pipeline(engine, voice, temperatures=TEMPERATURES)
+    async with transcriber.transcribe(recording(4), options(language=None)) as job:
+        transcript = await asyncio.wait_for(job.transcript(), 20)
+    assert [segment.text.split()[0] for segment in transcript.segments] == ["w0", "w1", "w2", "w3"]
+    assert_idle(transcriber, engine)
 
 
 @pytest.mark.parametrize(("languages", "language"), [(("de", "es"), "de"), (("en", "de"), "en"), (("ru",), "ru")])

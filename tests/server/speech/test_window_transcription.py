@@ -11,7 +11,8 @@ import pytest
 from model_kit.demo import demo_tokenizer
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from speech_kit.sounds import white_noise
-from whisper_server.speech.window_transcription import DecodingPolicy, WindowTranscriber
+from whisper_server.speech.window_decoding import DecodingPolicy, WindowDecoder
+from whisper_server.speech.window_transcription import WindowTranscriber
 from whisper_server.speech.windows import Window
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
 from whisper_server.whisper.transcript import Options, Samples, Segment, Task, WindowTranscript
@@ -67,16 +68,16 @@ async def run(
             return speech >= threshold
 
     engine = EngineDouble(in_sequence)
-    transcriber = WindowTranscriber(
+    decoder = WindowDecoder(
         tokenizer=demo_tokenizer(),
         policy=policy or DecodingPolicy(5, TEMPERATURES, 0, 448),
         voice=Voice(),
-        open_window=engine.open_window,
         options=Options(**options),
         language="en",
         previous=previous,
         on_fallback=lambda: fallbacks.append(None),
     )
+    transcriber = WindowTranscriber(decoder, engine.open_window)
     result = await transcriber.transcribe(engine.open_window(sound), sound, AT_20_S)
     return Run(result, engine.requests, len(fallbacks), len(checked))
 

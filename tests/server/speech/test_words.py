@@ -114,8 +114,8 @@ def test_words_hold_all_text_and_all_tokens(text: str, language: str) -> None:
 def test_words_have_times_and_mean_probability_of_tokens() -> None:
     alignment = Alignment((0.1, 0.3, 0.5, 1.0), (0.25, 0.5, 0.9))
     assert time_words([(" Hello", 2), (" world", 1)], alignment) == (
-        TimedWord(" Hello", 2, 0.1, 0.5, 0.375),
-        TimedWord(" world", 1, 0.5, 1.0, 0.9),
+        TimedWord(" Hello", 2, 0.1, 0.5, 0.375, 0.25),
+        TimedWord(" world", 1, 0.5, 1.0, 0.9, 0.9),
     )
 
 
@@ -163,7 +163,7 @@ def test_times_never_decrease(pieces: list[str], data: st.DataObject) -> None:
         assert all(left.end_s <= right.start_s + 1e-9 for left, right in pairwise(words))
 
 
-WORD = TimedWord(" word", 1, 0.0, 1.0, 0.9)
+WORD = TimedWord(" word", 1, 0.0, 1.0, 0.9, 0.9)
 
 
 def test_word_starts_and_ends_with_its_sound() -> None:
@@ -201,7 +201,7 @@ def lengths(*lengths_s: float) -> list[TimedWord]:
     """Words one after the other."""
     ends_s = np.cumsum(lengths_s).tolist()
     return [
-        TimedWord(f" w{n}", 1, end_s - length_s, end_s, 0.5)
+        TimedWord(f" w{n}", 1, end_s - length_s, end_s, 0.5, 0.5)
         for n, (length_s, end_s) in enumerate(zip(lengths_s, ends_s, strict=True))
     ]
 
