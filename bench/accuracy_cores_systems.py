@@ -63,7 +63,7 @@ class Systems:
             options = replace(
                 OURS[name.removesuffix(UNPADDED).removesuffix(CONTEXT)],
                 language=language,
-                condition_on_previous_text=name.endswith(CONTEXT),
+                condition_on_previous_text=name.endswith(CONTEXT) or None,
             )
             return self._runner.run(pipeline.transcript(samples, options)).text
         return self._faster_whisper(name, dtype, samples, language)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from whisper_server.live.text_units import split_units
+from whisper_server.speech.live_windows import MIN_HEARD_PROBABILITY
 from whisper_server.whisper.transcript import WindowTranscript
 
 CLEAR_S = 0.9
@@ -30,14 +31,16 @@ passes instead of three without words (`agreement`), words are 0.81 instead of 1
 instead of 1.79 s on a CPU (p95 2.8, 2.6), and 13.3 instead of 13.5 % (14.7, 15.0) are wrong. From 0.7 on: 0.67 s, 13.6 %. If the last word
 of sound that is cut off needs one pass from 0.95 on, words come 0.02 s earlier, and more of them are wrong: half of "withheld" is "we've"."""
 FAR_S = 1.8
-"""The same distance for all other words. Without it a word that two passes hear differently delays all later words: p95 is 4.3 s
-instead of 2.6 s."""
+"""The same distance for all other words that are in the sound (MIN_HEARD_PROBABILITY). Without it a word that two passes hear
+differently delays all later words: p95 is 4.3 s instead of 2.6 s."""
 
 
 def n_clear_units(transcript: WindowTranscript, window_s: float) -> int:
     """How many units of the pass, from its start, are clear of the end of its window; 0 where it has no times of words."""
     n_letters = 0
-    for word in (word for segment in transcript.segments for word in segment.words):
+    for word in transcript.words:
+        if word.least_probability < MIN_HEARD_PROBABILITY:
+            break
         if word.end_s > window_s - (CLEAR_S if word.probability >= MIN_PROBABILITY else FAR_S):
             break
         n_letters += len(letters(word.word))
@@ -56,7 +59,7 @@ def passes_needed(transcript: WindowTranscript, *, is_cut: bool) -> tuple[int, .
         parts = [(len(token.bytes), math.exp(token.logprob)) for token in transcript.logprobs]
         limit = MIN_TOKEN_PROBABILITY
     else:
-        words = [word for segment in transcript.segments for word in segment.words]
+        words = transcript.words
         n_bytes = [len(letters(unit).encode()) for unit in units]
         parts = [(len(letters(word.word).encode()), word.probability) for word in words]
         limit = MIN_PROBABILITY

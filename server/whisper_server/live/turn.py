@@ -121,7 +121,7 @@ class Turn:
 
     def slide(self, piece: Piece, transcript: WindowTranscript, window_s: float) -> None:
         """Leave words of the last pass that are confirmed out of a window of `window_s` that has become long."""
-        words = [word for segment in transcript.segments for word in segment.words]
+        words = transcript.words
         n_letters = [len(letters(word.word)) for word in words]
         heard = piece.agreement.heard
         n_confirmed = n_within(n_letters, sum(len(letters(unit.text)) for unit in heard))

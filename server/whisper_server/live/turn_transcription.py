@@ -118,13 +118,22 @@ class TurnTranscription:
         options = replace(
             turn.options,
             language=self._language(piece),
-            words=due.with_words or (not due.is_final and is_slow),
+            words=due.with_words or is_slow,
             # They say how sure a word is, as words do, whose alignment fast engines do without.
             logprobs=turn.options.logprobs or (not due.is_final and not is_slow and self._speech.has_free_logprobs),
         )
         max_new_tokens = 0 if due.is_final else max_tokens(piece, due)
         earlier = "" if piece.is_unprompted else earlier
-        return WindowRequest(options, earlier, likely, due.is_final, max_new_tokens, piece.confidence, context)
+        return WindowRequest(
+            options,
+            earlier,
+            likely,
+            is_final=due.is_final,
+            is_cut=due.is_cut,
+            max_new_tokens=max_new_tokens,
+            confidence=piece.confidence,
+            context=context,
+        )
 
     def _is_slow(self) -> bool:
         """Whether a second pass would come late: then words are sent by their times, which cost a tenth of a pass."""

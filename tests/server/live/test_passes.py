@@ -190,6 +190,8 @@ def test_words_that_end_well_before_the_window_are_sent_at_once() -> None:
     assert (delta.text, delta.spoken_until) == ("w0 w1", S)
     assert n_clear_units(heard(text, words=words), 6.0) == 4, "the fifth word is unlikely"
     assert n_clear_units(heard(text, words=words), 7.0) == 6, "it is far from the end now"
+    words = (*words[:2], replace(words[2], least_probability=0.0001), *words[3:])
+    assert n_clear_units(heard(text, words=words), 9.0) == 2, "the third word is not in the sound"
     assert n_clear_units(heard(text), 9.0) == 0, "there are no times of words"
     assert (
         n_clear_units(heard("今日は", "ja", words=(Word("今日", 0.0, 0.5, 0.9), Word("は", 0.5, 0.8, 0.9))), 1.5) == 2
