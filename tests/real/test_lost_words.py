@@ -43,6 +43,14 @@ def test_sentences_after_an_early_end_are_heard_without_timestamps(api: Api) -> 
     assert {"guardado", "persona"} <= set(normalised(api.text(wav(sound), language="es"), "es"))
 
 
+def test_sentence_with_the_time_of_the_whole_window_is_not_all_of_it(api: Api) -> None:
+    """The first decoding is "<|0.00|> Grazie per la sua pazienza.<|23.28|>": 49 words of six sentences were lost."""
+    menu = _prompt("it", "vm-options")
+    sound = joined(_prompt("it", "queue-thankyou").sound, silence(1.05), menu.sound)
+    heard = normalised(str(api.verbose(wav(sound), language="it")["text"]), "it")
+    assert {"occupato", "nome", "password", "principale"} <= set(heard)
+
+
 def test_menu_in_cyrillic_letters_is_decoded_once(api: Api) -> None:
     """In bytes of UTF-8 its compression ratio is 2.45: it was sampled until wrong letters made it less."""
     n_before = api.metric("whisper_ladder_fallbacks_total")

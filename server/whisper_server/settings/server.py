@@ -112,7 +112,7 @@ class Settings(ModelSettings):
     fallback_temperatures: tuple[float, ...] = setting(
         env.ascending_numbers(0, 1),
         "0,0.2,0.4,0.6,0.8,1",
-        "tried in turn while a window's text looks wrong; `0`: only that",
+        "tried in turn while a window's text looks wrong; `0`: only that, and no window is decoded a second time with the text before it",
     )
     diarization: bool = setting(env.flag, "1", "`0` or `1`: find speakers, on request, in 320 MiB of the budget")
     max_new_tokens: int = setting(
