@@ -40,11 +40,11 @@ TOP = 25
 
 
 @contextmanager
-def server(variables: Mapping[str, str]) -> Iterator[tuple[str, psutil.Process]]:
+def server(variables: Mapping[str, str], program: Path = SERVER) -> Iterator[tuple[str, psutil.Process]]:
     """Its address and its process, once it is ready."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
-        command = [sys.executable, str(SERVER)]
+        command = [sys.executable, str(program)]
         # A worker that is replaced in the middle (after 200 jobs) is not counted: keep the rows short.
         settings = environment({"DECODE_WORKERS": "2", **variables}, port, Path(folder))
         child = subprocess.Popen(command, env=settings, stdout=log, stderr=log)

@@ -1,7 +1,7 @@
 """What a realtime session costs in front of the engine: CPU time of the event loop, of other threads and of worker processes.
 
-Starts a server of its own whose engine answers at once (`instant_engine`), and speaks the same recording in many sessions, from
-client processes. CPU time is the kernel's, by thread, because the machine may have other work. Run as
+Starts a server of its own whose engine takes a GPU's time and no CPU (`paced_engine`), and speaks the same recording in many sessions,
+from client processes. CPU time is the kernel's, by thread, per second of sound that arrived, because the machine may have other work. Run as
 PYTHONPATH=server:runtime:demo:tests/kit python bench/live_front.py [RECORDING.wav] [--sessions 10,30] [--duration-s 15] [--profile]
 """
 
@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import aiohttp
+import httpx
 import numpy as np
 import soundfile
 from cpu_spent import spent
@@ -28,12 +29,16 @@ from front_end import profile, server
 
 from live_kit.speaking import CHUNK_S, RATE_HZ, pcm
 
+PACED = Path(__file__).with_name("paced_engine.py")
 SESSIONS_PER_CLIENT = 50
 START_S = 2.0
 """Of a client process; they start one after another."""
 SETTLED_S = 4.0
 """Before the count: all sessions are connected."""
-HEAD = "| sessions | event loop | other threads | voice processes | sum | cores | lag of client, p99 | deltas per session and second |\n|---|---|---|---|---|---|---|---|"
+HEAD = (
+    "| sessions | event loop | other threads | loop and threads | voice processes | cores | lag of client, p99 | passes, deltas per second of sound |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
 
 
 def recorded(path: Path | None) -> bytes:
@@ -82,6 +87,13 @@ async def speak(host: str, sound: bytes, n_sessions: int, duration_s: float) -> 
     return {"lag_p99_s": quantile(lags_s, 0.99), "n_deltas": n_deltas}
 
 
+def counters(host: str) -> list[float]:
+    """Seconds of sound that have arrived, passes, and deltas."""
+    text = httpx.get(f"http://{host}/metrics", timeout=60).text
+    names = ("audio_seconds_total", "paced_passes_total", "realtime_delta_seconds_count")
+    return [float(line.split()[1]) for name in names for line in text.splitlines() if line.startswith(f"whisper_{name} ")]
+
+
 def shares(n_sessions: int) -> list[int]:
     """Of the client processes."""
     n_processes = -(-n_sessions // SESSIONS_PER_CLIENT)
@@ -101,7 +113,7 @@ def client(arguments: argparse.Namespace, host: str, n_sessions: int, total_s: f
 def measure(arguments: argparse.Namespace) -> None:
     print(machine(), HEAD, sep="\n", flush=True)
     with (
-        server({"MAX_REALTIME_SESSIONS": "1000", "MAX_CONCURRENT_REQUESTS": "2000"}) as (host, process),
+        server({"MAX_REALTIME_SESSIONS": "1000", "MAX_CONCURRENT_REQUESTS": "2000"}, PACED) as (host, process),
         tempfile.TemporaryDirectory() as folder,
     ):
         for n_sessions in map(int, arguments.sessions.split(",")):
@@ -109,16 +121,17 @@ def measure(arguments: argparse.Namespace) -> None:
             clients = [client(arguments, host, n, total_s) for n in shares(n_sessions)]
             time.sleep(SETTLED_S)
             watched = arguments.profile and shutil.which("py-spy")
-            before, began_s = spent(process), time.monotonic()
+            before, counts, began_s = spent(process), counters(host), time.monotonic()
             with profile(process.pid, Path(folder), "--gil") if watched else nullcontext():
                 time.sleep(arguments.duration_s)
             took_s, cost = time.monotonic() - began_s, spent(process).since(before)
+            sound_s, n_passes, n_deltas = (after - count for after, count in zip(counters(host), counts, strict=True))
             told = [json.loads(each.communicate()[0].splitlines()[-1]) for each in clients]
-            parts_s = (cost.loop_s, cost.threads_s, cost.voices_s)
-            each = " | ".join(f"{1000 * part_s / n_sessions / took_s:.2f} ms" for part_s in (*parts_s, sum(parts_s)))
+            parts_s = (cost.loop_s, cost.threads_s, cost.loop_s + cost.threads_s, cost.voices_s)
+            each = " | ".join(f"{1000 * part_s / sound_s:.2f} ms" for part_s in parts_s)
             print(
-                f"| {n_sessions} | {each} | {sum(parts_s) / took_s:.2f} | {1000 * max(each['lag_p99_s'] for each in told):.0f} ms "
-                f"| {sum(each['n_deltas'] for each in told) / n_sessions / total_s:.1f} |",
+                f"| {n_sessions} | {each} | {(parts_s[2] + parts_s[3]) / took_s:.2f} | {1000 * max(each['lag_p99_s'] for each in told):.0f} ms "
+                f"| {n_passes / sound_s:.2f}, {n_deltas / sound_s:.2f} |",
                 flush=True,
             )
 
