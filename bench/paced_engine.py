@@ -122,9 +122,9 @@ def run_worker(connection: Connection, config: WorkerConfig) -> None:
 
 
 def n_written(slot: npt.NDArray[np.int16]) -> int:
-    """Samples of a window; behind them it is silent."""
-    heard = np.flatnonzero(slot)
-    return int(heard[-1]) + 1 if len(heard) else 0
+    """Samples of a window, to a hundredth of a second; behind them it is silent."""
+    heard = np.flatnonzero(slot[:: SAMPLE_RATE_HZ // 100])
+    return (int(heard[-1]) + 1) * (SAMPLE_RATE_HZ // 100) if len(heard) else 0
 
 
 class PacedEngine(TorchEngine):
