@@ -57,6 +57,8 @@ PASS_S = float(os.environ.get("PACED_PASS_S", "0.25"))
 STEP_S = 0.01
 """Answers of so much time come as one message."""
 TOKENS_PER_S = 4
+BEHIND = (12, 8, 5, 3)
+"""Tokens by which the place in the text is found, the most first."""
 SURE, UNSURE = -0.1, -1.2
 """Log-probabilities; one word of five is unsure, so that half of the texts are doubtful."""
 NOUNS = ("boats", "nets", "ropes", "sails", "lamps", "crates", "barrels", "masts", "oars", "flags")
@@ -79,8 +81,9 @@ class Speaker:
         files = read_model_files(DEMO)
         self._vocabulary = files.vocabulary
         self._tokens = files.tokenizer.encode_text(spoken())
-        self._behind = {self._tokens[at - 3 : at]: at for at in range(3, len(self._tokens))}
-        """Where the text goes on behind three tokens."""
+        n = len(self._tokens)
+        self._behind = {self._tokens[at - many : at]: at for many in BEHIND for at in range(n - 1, many - 1, -1)}
+        """Where the text goes on behind some tokens."""
         self._by_language = (0.0, *(-9.0,) * (len(self._vocabulary.languages) - 1))
 
     def answer(self, task: Task, n_samples: int) -> Answer:
@@ -93,7 +96,8 @@ class Speaker:
         text = [token for token in task.prompt if token < self._vocabulary.endoftext]
         n_prefix = sum(token < self._vocabulary.endoftext for token in task.prompt[-task.n_task_tokens :])
         n_new = max(1, min(TOKENS_PER_S * n_samples // SAMPLE_RATE_HZ - n_prefix, task.max_new_tokens - 1))
-        first = self._behind.get(tuple(text[-3:]), 0)
+        places = (self._behind.get(tuple(text[-many:])) for many in BEHIND)
+        first = next((place for place in places if place is not None), 0)
         tokens = (*self._tokens[first : first + n_new], self._vocabulary.endoftext)
         return DecodedTokens(task.task_id, tokens, tuple(SURE if token % 5 else UNSURE for token in tokens), -9.0)
 
