@@ -31,6 +31,7 @@ RATE_HZ = {RawFormat.PCM: 24_000, RawFormat.PCMU: 8_000, RawFormat.PCMA: 8_000}
 STEP_BYTES = 48_000
 """Decoded at a time at most: a second of PCM."""
 SAMPLE_BYTES = {RawFormat.PCM: 2, RawFormat.PCMU: 1, RawFormat.PCMA: 1}
+_BYTES_PER_S = {raw_format: SAMPLE_BYTES[raw_format] * rate_hz for raw_format, rate_hz in RATE_HZ.items()}
 
 
 class LiveSamples:
@@ -40,6 +41,7 @@ class LiveSamples:
         """Less than `min_s` of sound waits for more: of 200 sessions, frames of 0.1 s took a third of the event loop one by one."""
         self.raw_format = raw_format
         self._min_s = min_s
+        self._min_bytes = min_s * _BYTES_PER_S[raw_format]
         self._stream = self._new_stream()
         self._waiting = b""
         self.arrived_s = 0.0
@@ -62,7 +64,7 @@ class LiveSamples:
     def add(self, data: bytes) -> Samples:
         """The samples that are whole now. A sample may be cut anywhere: its second byte may come later."""
         self._waiting += data
-        if duration_s(len(self._waiting), self.raw_format) < self._min_s:
+        if len(self._waiting) < self._min_bytes:
             return np.zeros(0, np.float32)
         return self.rest()
 
@@ -80,17 +82,19 @@ class LiveSamples:
 
     def _resampled(self, sound: Samples, *, last: bool) -> Samples:
         samples: Samples = self._stream.resample_chunk(sound, last=last)
-        return np.clip(samples, -1, 1, out=samples)
+        # As np.clip, in a third of its time.
+        np.maximum(samples, -1, out=samples)
+        return np.minimum(samples, 1, out=samples)
 
 
 def duration_s(n_bytes: int, raw_format: RawFormat) -> float:
     """Length of so many bytes."""
-    return n_bytes / (SAMPLE_BYTES[raw_format] * RATE_HZ[raw_format])
+    return n_bytes / _BYTES_PER_S[raw_format]
 
 
 def _decoded(data: bytes, raw_format: RawFormat) -> Samples:
     if raw_format is RawFormat.PCM:
-        return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(2**15)
+        return np.multiply(np.frombuffer(data, "<i2"), np.float32(1 / 2**15), dtype=np.float32)
     table = _ULAW if raw_format is RawFormat.PCMU else _ALAW
     return table[np.frombuffer(data, np.uint8)]
 

@@ -38,10 +38,12 @@ class LoopThrottle:
         """Return when an iteration has room for one more step, of something that has `n_left` to do. Cancelling gives up
         only this wait.
         """
-        self._schedule_iteration()
         if self._n_taken < self._n_steps and not self._is_awaited():
             self._n_taken += 1
+            if self._n_taken == self._n_steps:  # not before: of steps that come one by one, each would cost an iteration
+                self._schedule_iteration()
             return
+        self._schedule_iteration()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._by_left, (n_left, next(self._order), turn))
         self._by_arrival.append(turn)

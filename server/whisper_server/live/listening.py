@@ -157,11 +157,12 @@ class Listening:
         """More frames."""
         for probability in probabilities.tolist():
             self._hear_frame(probability)
-            await self._end_if_complete()
+            if self._rules.turn_end_from is not None:
+                await self._end_if_complete()
         self._forget()
 
     def _hear_frame(self, probability: float) -> None:
-        for mark in self.spans.add((probability,)):
+        for mark in self.spans.hear(probability):
             if isinstance(mark, SpeechStarted):
                 turn = self.open_turn
                 if turn is None:
@@ -177,8 +178,8 @@ class Listening:
         self._end_after_silence()
 
     def _end_after_silence(self) -> None:
-        turn, silence_ms = self.open_turn, self._rules.turn_silence_ms
-        if turn is None or silence_ms is None or self.spans.is_speaking:
+        silence_ms = self._rules.turn_silence_ms
+        if silence_ms is None or self.spans.is_speaking or (turn := self.open_turn) is None:
             return
         if self.spans.at - self.spans.heard_until >= silence_ms * SAMPLE_RATE_HZ // 1000:
             self._stop(turn, self.spans.at)

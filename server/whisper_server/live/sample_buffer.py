@@ -59,7 +59,12 @@ class SampleBuffer:
 
     def age_s(self, position: int, now_s: float) -> float:
         """Seconds since this sample arrived; 0 if it is no longer held."""
-        return now_s - next((at_s for end, at_s in self._arrivals if end >= position), now_s)
+        arrived_s = now_s
+        for end, at_s in reversed(self._arrivals):
+            if end < position:
+                break
+            arrived_s = at_s
+        return now_s - arrived_s
 
     def between(self, start: int, end: int) -> Samples:
         """The samples from `start` to `end`, as far as they are held; they stay as they are, whatever is appended or dropped."""

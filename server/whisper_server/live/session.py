@@ -75,7 +75,9 @@ class Session:
         self._listening = Listening(
             speech, turn_rules(config), options, turns_of=self._turns, emit=hooks.emit, clock=clock
         )
-        self._listening.configure(turn_rules(config), _format(config), options)
+        self._format = RawFormat(config.input.format.type)
+        self._listening.configure(turn_rules(config), self._format, options)
+        self._held_bytes = 0
         self._so_far = SoFar()
 
     def begin(self) -> None:
@@ -152,13 +154,13 @@ class Session:
     def _update(self, session: object) -> None:
         config = self._config.updated(session)
         options = self._rules.check(config, self._speech)
-        self._config = config
-        self._listening.configure(turn_rules(config), _format(config), options)
+        self._config, self._format = config, RawFormat(config.input.format.type)
+        self._listening.configure(turn_rules(config), self._format, options)
         self._hooks.emit(SessionChanged(self._document()))
 
     def _count(self, audio: bytes) -> None:
         """Raises SessionOver for sound that is too much."""
-        added_s = duration_s(len(audio), _format(self._config))
+        added_s = duration_s(len(audio), self._format)
         now_s = self._clock()
         self._began_s = now_s if self._began_s is None else self._began_s
         held_s = (self._listening.buffer.end - self._listening.untranscribed_from) / SAMPLE_RATE_HZ + added_s
@@ -171,7 +173,9 @@ class Session:
                     retry_after_s=5,
                 )
             self._hooks.spend_audio(added_s)
-            self._hooks.hold_bytes(self._listening.buffer.n_bytes)
+            if (n_bytes := self._listening.buffer.n_bytes) != self._held_bytes:
+                self._hooks.hold_bytes(n_bytes)
+                self._held_bytes = n_bytes
         except ApiError as error:
             error.param = "audio"
             raise SessionOver(error, CloseCode.POLICY) from None
@@ -183,7 +187,3 @@ class Session:
 
     def _document(self) -> dict[str, object]:
         return {"id": self._id, "object": "realtime.transcription_session", **self._config.document()}
-
-
-def _format(config: SessionConfig) -> RawFormat:
-    return RawFormat(config.input.format.type)

@@ -88,9 +88,7 @@ class SpeechSpans:
     def add(self, probabilities: Iterable[float]) -> Iterator[SpeechStarted | SpeechStopped]:
         """Take more frames."""
         for probability in probabilities:
-            begin, self._at = self._at, self._at + self._frame_samples
-            self._last.append(probability)
-            yield from self._step(probability, begin)
+            yield from self.hear(probability)
 
     def reset(self) -> None:
         """The next speech is a new span: the client has committed or cleared what was heard."""
@@ -100,24 +98,29 @@ class SpeechSpans:
     def _forget_span(self) -> None:
         self._began, self._is_confident, self._silent_from, self.confidence = None, False, None, 0.0
 
-    def _step(self, probability: float, begin: int) -> Iterator[SpeechStarted | SpeechStopped]:
+    def hear(self, probability: float) -> tuple[SpeechStarted | SpeechStopped, ...]:
+        """Take one more frame. Nothing begins or ends in most: 31 come in a second of each session."""
+        begin, self._at = self._at, self._at + self._frame_samples
+        self._last.append(probability)
         if probability >= self._threshold:
             self._began = begin if self._began is None else self._began
             self._silent_from = None
             self.heard_until = self._at
         elif self._began is not None and (self._silent_from is not None or probability < self._end_below):
             self._silent_from = begin if self._silent_from is None else self._silent_from
-        if self._began is not None:
-            self.confidence = max(self.confidence, sum(self._last) / CONFIDENCE_FRAMES)
+        if self._began is None:
+            return ()
+        self.confidence = max(self.confidence, sum(self._last) / CONFIDENCE_FRAMES)
+        marks: tuple[SpeechStarted | SpeechStopped, ...] = ()
         if not self._is_confident and self.confidence >= self._confident_from:
             self._is_confident = True
-            assert self._began is not None
-            yield SpeechStarted(max(self._start, self._began - self._prefix))
+            marks = (SpeechStarted(max(self._start, self._began - self._prefix)),)
         if self._silent_from is not None and self._at - self._silent_from >= self._silence:
             if self._is_confident:
-                yield SpeechStopped(self._at, self._silent_from)
+                marks += (SpeechStopped(self._at, self._silent_from),)
                 self._start = self._at
             self._forget_span()
+        return marks
 
 
 def ms_of(sample: int) -> int:

@@ -10,16 +10,16 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-import numpy as np
-
 from whisper_server.errors import InternalError
 from whisper_server.process.children import own_child_environment
 from whisper_server.speech.vad import Probabilities
-from whisper_server.speech.voice_worker import HEADER
+from whisper_server.speech.voice_worker import HEADER, whole_pieces
 from whisper_server.whisper.transcript import Samples
 
 _LOG = logging.getLogger(__name__)
 
+GATHERED_S = 0.01
+"""Pieces of several sessions become one message, and so do their answers: each costs the event loop a system call."""
 ANSWER_S = 30.0
 """A worker with sound to hear that sends no answer for so long is killed, after twice as long at the latest: it needs 2 s to start,
 and 10 ms for a second of sound."""
@@ -37,6 +37,7 @@ class VoiceProcess(asyncio.Protocol):
         self._watching: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Probabilities]] = {}
+        self._unsent: list[bytes] = []
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -86,7 +87,7 @@ class VoiceProcess(asyncio.Protocol):
         self.n_streams -= 1
         self._waiting.pop(number, None)
         if self._transport is not None and not self._is_over:
-            self._transport.write(HEADER.pack(number, 0))
+            self._send(HEADER.pack(number, 0))
 
     async def add(self, number: int, samples: Samples) -> Probabilities:
         """Of the frames that are whole now. Raises InternalError if the worker is gone."""
@@ -94,25 +95,28 @@ class VoiceProcess(asyncio.Protocol):
             raise InternalError("The voice detector's process has ended.")
         answer: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self._transport.write(HEADER.pack(number, len(samples)) + samples.tobytes())
+        self._send(HEADER.pack(number, len(samples)), samples.tobytes())
         return await answer
+
+    def _send(self, *parts: bytes) -> None:
+        if not self._unsent:
+            loop = asyncio.get_running_loop()
+            loop.call_at(loop.time() + GATHERED_S, self._flush)
+        self._unsent += parts
+
+    def _flush(self) -> None:
+        parts, self._unsent = self._unsent, []
+        if self._transport is not None and not self._is_over:
+            self._transport.write(b"".join(parts))
 
     def data_received(self, data: bytes) -> None:
         """Answers, in whatever pieces."""
         self._received += data
-        at = 0
-        while len(self._received) - at >= HEADER.size:
-            number, n_frames = HEADER.unpack_from(self._received, at)
-            end = at + HEADER.size + 4 * n_frames
-            if len(self._received) < end:
-                break
-            found = np.frombuffer(bytes(self._received[at + HEADER.size : end]), np.float32)
+        for number, probabilities in whole_pieces(self._received):
             self._n_answered += 1
             answer = self._waiting.pop(number, None)
             if answer is not None and not answer.done():
-                answer.set_result(found)
-            at = end
-        del self._received[:at]
+                answer.set_result(probabilities)
 
     def _watch(self, n_answered: int) -> None:
         """Once in ANSWER_S: one timer, as a timeout for each of a thousand pieces a second takes the event loop's time."""

@@ -6,10 +6,12 @@ aiohttp's own, with a queue in front: to emit an event never waits for the clien
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import math
 import secrets
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 from aiohttp import WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
@@ -25,6 +27,8 @@ MAX_FRAME_BYTES = 1024 * 1024
 MAX_UNSENT_EVENTS = 512
 MAX_SEND_S = 30.0
 """For one event: the client reads nothing in this time."""
+WATCH_S = 2.0
+"""Steps in which both times are kept."""
 PING_S = 20.0
 """Proxies close connections on which nothing is sent for a minute or more."""
 CLOSE_S = 5.0
@@ -41,7 +45,11 @@ class EventSocket(web.WebSocketResponse):
             protocols=(SUBPROTOCOL,), compress=False, max_msg_size=MAX_FRAME_BYTES, timeout=CLOSE_S, autoclose=True
         )
         self._request = request
-        self._unsent: asyncio.Queue[str] = asyncio.Queue()
+        self._unsent: asyncio.Queue[str | None] = asyncio.Queue()
+        """None: a ping."""
+        self._event_ids = map(f"event_{secrets.token_hex(6)}{{:08x}}".format, itertools.count())
+        self._sent_s = self._sending_since_s = math.inf
+        """When something was last sent; since when something is being sent."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """The upgrade: from here on the connection is a WebSocket."""
@@ -53,29 +61,33 @@ class EventSocket(web.WebSocketResponse):
         if self._unsent.qsize() >= MAX_UNSENT_EVENTS:
             self.abort()
             return
-        self._unsent.put_nowait(_text(event.document()))
+        self._unsent.put_nowait(self._text(event))
 
     async def send_events(self) -> None:
         """Loop: send what was emitted, and a ping while there is nothing, until the client is gone."""
-        while True:
-            try:
-                async with asyncio.timeout(PING_S):
-                    text = await self._unsent.get()
-            except TimeoutError:
-                await self._within_time(self.ping())
-                continue
-            try:
-                await self._within_time(self.send_str(text))
-            finally:
-                self._unsent.task_done()
-
-    async def _within_time(self, sending: Any) -> None:
+        loop = asyncio.get_running_loop()
+        self._sent_s = loop.time()
+        watching = asyncio.create_task(self._watch(loop.time))
         try:
-            async with asyncio.timeout(MAX_SEND_S):
-                await sending
-        except TimeoutError:
-            self.abort()
-            raise ConnectionResetError("The client does not read its events") from None
+            while True:
+                text = await self._unsent.get()
+                self._sending_since_s = loop.time()
+                try:
+                    await (self.ping() if text is None else self.send_str(text))
+                finally:
+                    self._sent_s, self._sending_since_s = loop.time(), math.inf
+                    self._unsent.task_done()
+        finally:
+            watching.cancel()
+
+    async def _watch(self, clock: Callable[[], float]) -> None:
+        """Loop: one timer for all events of a session, as a timeout around each takes as long as to send it."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if clock() - self._sending_since_s >= MAX_SEND_S:
+                self.abort()
+            elif clock() - self._sent_s >= PING_S and self._unsent.empty():
+                self._unsent.put_nowait(None)
 
     async def flush(self) -> None:
         """Wait until everything that was emitted is sent, for at most the time of one event."""
@@ -99,7 +111,7 @@ class EventSocket(web.WebSocketResponse):
             param="audio",
             code="event_too_large",
         )
-        await self.send_str(_text(Failure(error).document()))
+        await self.send_str(self._text(Failure(error)))
         await self.send_frame(code.to_bytes(2, "big") + b"event_too_large", WSMsgType.CLOSE)
         await asyncio.sleep(LINGER_S)
         return await super().close(code=code, message=message, drain=drain)
@@ -109,7 +121,6 @@ class EventSocket(web.WebSocketResponse):
         if self._request.transport is not None:
             self._request.transport.abort()
 
-
-def _text(document: Mapping[str, Any]) -> str:
-    """JSON with an id of its own."""
-    return json.dumps({"event_id": f"event_{secrets.token_hex(10)}", **document}, ensure_ascii=False, allow_nan=False)
+    def _text(self, event: ServerEvent) -> str:
+        """JSON with an id of its own."""
+        return json.dumps({"event_id": next(self._event_ids), **event.document()}, ensure_ascii=False, allow_nan=False)
