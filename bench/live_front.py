@@ -91,7 +91,9 @@ def counters(host: str) -> list[float]:
     """Seconds of sound that have arrived, passes, and deltas."""
     text = httpx.get(f"http://{host}/metrics", timeout=60).text
     names = ("audio_seconds_total", "paced_passes_total", "realtime_delta_seconds_count")
-    return [float(line.split()[1]) for name in names for line in text.splitlines() if line.startswith(f"whisper_{name} ")]
+    return [
+        float(line.split()[1]) for name in names for line in text.splitlines() if line.startswith(f"whisper_{name} ")
+    ]
 
 
 def shares(n_sessions: int) -> list[int]:

@@ -9,6 +9,7 @@ PYTHONPATH=server:runtime:tests/kit:bench python bench/live_loop.py [--sessions 
 
 from __future__ import annotations
 
+# ruff: noqa: SLF001 - parts of the server are put together without sockets
 import argparse
 import asyncio
 import base64
@@ -97,6 +98,8 @@ class NoSockets(selectors.SelectSelector):
 
 
 class Loop(TickingLoop):
+    """On a clock, without a selector."""
+
     def __init__(self, accounts: Accounts) -> None:
         self._ticks = NoSockets()  # type: ignore[assignment]
         asyncio.SelectorEventLoop.__init__(self, self._ticks)
@@ -216,9 +219,7 @@ class Server(Doubles):
         clock = asyncio.get_running_loop().time
         live_connection.time = SimpleNamespace(monotonic=clock)  # type: ignore[attr-defined]
         policy = DecodingPolicy(1, (0.0, 0.2), 0, engine.facts.n_text_positions)
-        transcriber = Transcriber(
-            engine, files.tokenizer, VoiceDetector(), policy, max_window_s=29.95, clock=clock
-        )
+        transcriber = Transcriber(engine, files.tokenizer, VoiceDetector(), policy, max_window_s=29.95, clock=clock)
         live = LiveWindows(transcriber, VoiceStreams(transcriber.voice, transcriber.threads))
         self._backend = Backend(engine, transcriber, super().backend().decoder, live)
 

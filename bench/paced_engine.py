@@ -147,7 +147,7 @@ class PacedEngine(TorchEngine):
 @asynccontextmanager
 async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> AsyncIterator[Backend]:
     """As `backend.load_backend`, but with the paced engine, and open to a profiler."""
-    torch_engine._run_worker = run_worker
+    torch_engine._run_worker = run_worker  # noqa: SLF001
     async with decoding_processes(settings) as pool:
         files = read_model_files(DEMO)
         passes = metrics.counter("paced_passes", "Windows that were decoded")

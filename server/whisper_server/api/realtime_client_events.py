@@ -7,12 +7,16 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from whisper_server.api.values import quoted
 from whisper_server.errors import ApiError, BadRequest
 
 MAX_EVENT_ID_CHARACTERS = 512
+_N_HEAD, _N_UNDERSCORES = 64, 2
+"""Characters that have `input_audio_buffer.append` in them, and its underscores."""
 _BETA_EVENTS = frozenset({"transcription_session.update"})
 
 
@@ -64,8 +68,20 @@ class EventRefused(Exception):
         self.event_id = event_id
 
 
+@with_config(ConfigDict(val_json_bytes="base64", extra="forbid"))
+@dataclass(frozen=True)
+class _Append:
+    type: Literal["input_audio_buffer.append"]
+    audio: bytes
+
+
+_APPEND = TypeAdapter(_Append)
+
+
 def parse_event(text: str) -> ClientEvent:
     """Raises EventRefused, which names the field."""
+    if (audio := _appended(text)) is not None:
+        return AppendAudio(audio)
     try:
         event = json.loads(text)
     except (ValueError, RecursionError) as problem:
@@ -88,6 +104,20 @@ def parse_event(text: str) -> ClientEvent:
         return _parsed(event, event_id)
     except ApiError as error:
         raise EventRefused(error, event_id) from None
+
+
+def _appended(text: str) -> bytes | None:
+    """The sound of an event with nothing else in it, ten of which come in a second; the standard library takes four times as long.
+
+    None: another event, or base64 that pydantic may take and `_sound` does not: without its padding, or with the URL's alphabet.
+    """
+    if "\\" in text or "-" in text or text.rfind("_") >= _N_HEAD or text.count("_", 0, _N_HEAD) != _N_UNDERSCORES:
+        return None
+    try:
+        audio = _APPEND.validate_json(text).audio
+    except ValidationError:
+        return None
+    return audio if len(audio) % 3 == 0 or text.count("=") == -len(audio) % 3 else None
 
 
 def _parsed(event: Mapping[str, Any], event_id: str | None) -> ClientEvent:

@@ -40,7 +40,9 @@ class LoopThrottle:
         """
         if self._n_taken < self._n_steps and not self._is_awaited():
             self._n_taken += 1
-            if self._n_taken == self._n_steps:  # not before: of steps that come one by one, each would cost an iteration
+            if (
+                self._n_taken == self._n_steps
+            ):  # not before: of steps that come one by one, each would cost an iteration
                 self._schedule_iteration()
             return
         self._schedule_iteration()

@@ -35,6 +35,8 @@ CLOSE_S = 5.0
 LINGER_S = 1.0
 """After an oversized frame: what the client is still sending is read, else its kernel drops the close frame."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # json.dumps makes an encoder for each event
+
 
 class EventSocket(web.WebSocketResponse):
     """One client's connection."""
@@ -123,4 +125,4 @@ class EventSocket(web.WebSocketResponse):
 
     def _text(self, event: ServerEvent) -> str:
         """JSON with an id of its own."""
-        return json.dumps({"event_id": next(self._event_ids), **event.document()}, ensure_ascii=False, allow_nan=False)
+        return _encode({"event_id": next(self._event_ids), **event.document()})
