@@ -54,7 +54,7 @@ from whisper_server.speech.vad import FRAME_SAMPLES, VoiceDetector
 from whisper_server.speech.voice_process import VoiceProcess
 from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.voice_worker import HEADER
-from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.speech.window_decoding import DecodingPolicy
 
 VOICE_S = 0.005
 SPEECH_RMS = 0.01

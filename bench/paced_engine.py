@@ -49,7 +49,7 @@ from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_streams import VoiceStreams
-from whisper_server.speech.window_transcription import DecodingPolicy
+from whisper_server.speech.window_decoding import DecodingPolicy
 from whisper_server.whisper.constants import POSITION_S, SAMPLE_RATE_HZ
 
 PASS_S = float(os.environ.get("PACED_PASS_S", "0.25"))

@@ -82,9 +82,7 @@ class LiveSamples:
 
     def _resampled(self, sound: Samples, *, last: bool) -> Samples:
         samples: Samples = self._stream.resample_chunk(sound, last=last)
-        # As np.clip, in a third of its time.
-        np.maximum(samples, -1, out=samples)
-        return np.minimum(samples, 1, out=samples)
+        return samples.clip(-1, 1, out=samples)
 
 
 def duration_s(n_bytes: int, raw_format: RawFormat) -> float:

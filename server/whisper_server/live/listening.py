@@ -173,8 +173,7 @@ class Listening:
             elif (turn := self.open_turn) is not None:
                 self._end_piece(turn, mark.sample, mark.speech_end)
         if self.spans.is_speaking and (turn := self.open_turn) is not None and turn.pieces:
-            # A turn whose pass has failed has none.
-            turn.pieces[-1].confidence = self.spans.confidence
+            turn.pieces[-1].confidence = self.spans.confidence  # a turn whose pass has failed has no pieces
         self._end_after_silence()
 
     def _end_after_silence(self) -> None:

@@ -40,7 +40,7 @@ class SampleBuffer:
         if self._first + needed > len(self._samples):
             held = self._samples[self._first : self._first + self._n]
             capacity = max(_MIN_CAPACITY, needed + needed // 2)
-            grown = np.zeros(capacity, np.float32)
+            grown = np.empty(capacity, np.float32)
             grown[: self._n] = held
             self._samples, self._first = grown, 0
         begin = self._first + self._n

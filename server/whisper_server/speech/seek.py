@@ -133,6 +133,8 @@ def joined(parts: Sequence[WindowTranscript], language: str) -> WindowTranscript
 
     A part ends where the next one begins: `next_seek` may have gone back behind the last timestamp.
     """
+    if len(parts) == 1:
+        return parts[0]
     first, rest = parts[:1], parts[1:]
     segments: list[Segment] = []
     for part in parts:
