@@ -17,7 +17,7 @@ ARRIVAL_EVERY = 4
 
 
 class LoopThrottle:
-    """At most `n_steps` per iteration; without delay if fewer arrive.
+    """At most `n_steps` per iteration. Fewer wait for the next one at most, where the last of `n_steps` was taken before them.
 
     Those with least left to do go first (shortest remaining processing time). In turns, 256 uploads that begin together
     would all end at the end, and a GPU would wait for the first of them as long as for the last.

@@ -218,3 +218,14 @@ def test_alignment_heads_default_to_the_last_half_of_the_layers(tmp_path: Path) 
     changes = {"generation_config.json": {"alignment_heads": None}}
     heads = read_model_files(checkpoint_like_demo(tmp_path / "model", json_changes=changes)).alignment_heads
     assert heads == tuple((layer, head) for layer in (2, 3) for head in range(4))
+
+
+def test_slot_is_silent_behind_its_window() -> None:
+    pool = SharedAudioPool.create(2)
+    for n_samples in (4000, 1000, 3000):
+        slot = pool.write(1, np.linspace(-0.5, 0.25, n_samples, dtype=np.float32))
+        sound = pool.samples[1] * slot.scale
+        assert np.allclose(sound[:n_samples], np.linspace(-0.5, 0.25, n_samples), atol=1e-5)
+        assert not sound[n_samples:].any()
+    assert not pool.samples[0].any()
+    pool.close()

@@ -19,6 +19,7 @@ from http_kit.running import Running, running, until
 from live_kit.doubles import LiveSpeechDouble
 from whisper_server.errors import InternalError
 from whisper_server.http.live import live_connection
+from whisper_server.http.live import socket as live_socket
 from whisper_server.live.said import MAX_SAMPLES
 from whisper_server.process.event_loop import cancel
 
@@ -462,7 +463,10 @@ async def test_hundred_clients_that_leave_leave_nothing_behind() -> None:
         assert not [task for task in asyncio.all_tasks() if "whisper_server/live" in repr(task)]
 
 
-async def test_client_that_never_reads_is_cut_off() -> None:
+@pytest.mark.parametrize("limit", [{"MAX_UNSENT_EVENTS": 512}, {"WATCH_S": 0.01, "MAX_SEND_S": 0.05}])
+async def test_client_that_never_reads_is_cut_off(limit: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ({"MAX_UNSENT_EVENTS": 10**6} | limit).items():
+        monkeypatch.setattr(live_socket, name, value)
     async with running() as server, connected(server) as client:
         given = {"model": "whisper-1", "prompt": "long " * 1000}
         await client.update(transcription=given)
@@ -470,9 +474,18 @@ async def test_client_that_never_reads_is_cut_off() -> None:
         with suppress(aiohttp.ClientError, ConnectionError):
             for _ in range(3000):
                 await client.update(transcription=given)
-        # It is cut off once 512 events wait, behind what the kernel and aiohttp hold.
+        # It is cut off once 512 events wait, behind what the kernel and aiohttp hold, or once sending takes too long.
         await until(lambda: server.state.live_sessions.n_open == 0)
         await until(lambda: server.state.budget.used_bytes == 0)
+
+
+async def test_silent_client_is_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_socket, "WATCH_S", 0.01)
+    monkeypatch.setattr(live_socket, "PING_S", 0.02)
+    async with running() as server, connected(server, autoping=False) as client:
+        await client.until("session.created")
+        for _ in range(2):
+            assert (await client.socket.receive(20)).type is aiohttp.WSMsgType.PING
 
 
 async def test_long_session_holds_little_more_than_the_turn_under_way() -> None:
