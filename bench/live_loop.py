@@ -16,27 +16,19 @@ import base64
 import cProfile
 import gc
 import hashlib
-import heapq
-import itertools
 import json
 import pstats
 import re
-import selectors
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.reduction import ForkingPickler
-from pickle import loads
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 from aiohttp._websocket.helpers import _websocket_mask_python
 from figures import machine
 from live_front import recorded
-from live_ticks import TickingLoop
-from paced_engine import PASS_S, STEP_S, PacedEngine, Speaker, n_written
+from live_wires import Accounts, Gpu, Loop, Voices, Wire
+from paced_engine import PacedEngine
 
 from http_kit.doubles import Doubles
 from http_kit.running import Running, running
@@ -44,20 +36,16 @@ from live_kit.speaking import CHUNK_S, RATE_HZ
 from model_kit.demo import DEMO
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig
-from whisper_server.engines.torch.wire import MAX_WINDOWS, Answer, DecodeTask, Ready
+from whisper_server.engines.torch.wire import MAX_WINDOWS, Ready
 from whisper_server.http.live import live_connection
 from whisper_server.service import Backend
 from whisper_server.speech import voice_streams
 from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
-from whisper_server.speech.vad import FRAME_SAMPLES, VoiceDetector
-from whisper_server.speech.voice_process import VoiceProcess
+from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_streams import VoiceStreams
-from whisper_server.speech.voice_worker import HEADER
 from whisper_server.speech.window_decoding import DecodingPolicy
 
-VOICE_S = 0.005
-SPEECH_RMS = 0.01
 SETTLED_S = 4.0
 """Of the clock, before the count."""
 HEAD = (
@@ -70,141 +58,6 @@ UPDATE = {
 }
 
 
-class Accounts:
-    """CPU time that is not the event loop's: `outside` is no part of the server's process, `threads` is."""
-
-    def __init__(self) -> None:
-        self.spent_s: Counter[str] = Counter()
-        self.n: Counter[str] = Counter()
-
-    @contextmanager
-    def charged(self, to: str) -> Iterator[None]:
-        begin_s = time.thread_time()
-        yield
-        self.spent_s[to] += time.thread_time() - begin_s
-        self.n[to] += 1
-
-
-class NoSockets(selectors.SelectSelector):
-    """Nothing ever comes by a socket; waiting moves the clock."""
-
-    now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("Nothing is due")
-        self.now_s += max(0.0, timeout)
-        return []
-
-
-class Loop(TickingLoop):
-    """On a clock, without a selector."""
-
-    def __init__(self, accounts: Accounts) -> None:
-        self._ticks = NoSockets()  # type: ignore[assignment]
-        asyncio.SelectorEventLoop.__init__(self, self._ticks)
-        self._accounts = accounts
-
-    def run_in_executor(self, executor: Any, function: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        with self._accounts.charged("threads"):
-            return super().run_in_executor(executor, function, *args)
-
-
-class Wire(asyncio.Transport):
-    """A client's end, and that of a voice process."""
-
-    def __init__(self, on_bytes: Callable[[bytes], None]) -> None:
-        super().__init__()
-        self.on_bytes = on_bytes
-        self.max_size = 0
-
-    def write(self, data: Any) -> None:
-        self.on_bytes(bytes(data))
-
-    def writelines(self, parts: Any) -> None:
-        self.on_bytes(b"".join(parts))
-
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 1) if name == "peername" else default
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-
-class Voices(VoiceProcess):
-    """A frame is speech if it is loud."""
-
-    accounts: Accounts
-
-    async def start(self) -> None:
-        self._rest: dict[int, np.ndarray[Any, Any]] = {}
-        self._transport = Wire(self._hear)
-        self._pending = b""
-
-    def _hear(self, data: bytes) -> None:
-        with self.accounts.charged("outside"):
-            self._pending += data
-            while len(self._pending) >= HEADER.size:
-                number, n_samples = HEADER.unpack_from(self._pending)
-                end = HEADER.size + 4 * n_samples
-                if len(self._pending) < end:
-                    return
-                samples = np.frombuffer(self._pending[HEADER.size : end], np.float32)
-                self._pending = self._pending[end:]
-                sound = np.concatenate([self._rest.pop(number, np.zeros(0, np.float32)), samples])
-                frames = sound[: len(sound) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-                self._rest[number] = sound[frames.size :]
-                found = np.where((frames**2).mean(axis=1) > SPEECH_RMS**2, 0.97, 0.03).astype(np.float32)
-                answer = HEADER.pack(number, len(found)) + found.tobytes()
-                asyncio.get_running_loop().call_later(VOICE_S, self.data_received, answer)
-
-    async def stop(self) -> None: ...
-
-
-class Gpu:
-    """The engine's process, as its `Connection`."""
-
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts, self._speaker = accounts, Speaker()
-        self._due: list[tuple[float, int, Answer]] = []
-        self._order = itertools.count()
-        self.engine: PacedEngine
-
-    def send(self, batch: Any) -> None:
-        data = bytes(ForkingPickler.dumps(batch))
-        with self._accounts.charged("outside"):
-            loop = asyncio.get_running_loop()
-            for request in loads(data):
-                n_samples = n_written(self.engine._audio_pool.samples[request.place.slot])
-                at_s = loop.time() + (PASS_S if isinstance(request, DecodeTask) else 0.0)
-                if not self._due:
-                    loop.call_later(STEP_S, self._answer)
-                heapq.heappush(self._due, (at_s, next(self._order), self._speaker.answer(request, n_samples)))
-
-    def _answer(self) -> None:
-        loop, answers = asyncio.get_running_loop(), []
-        with self._accounts.charged("outside"):
-            while self._due and self._due[0][0] <= loop.time():
-                answers.append(heapq.heappop(self._due)[2])
-            data = bytes(ForkingPickler.dumps(tuple(answers)))
-            if self._due:
-                loop.call_later(STEP_S, self._answer)
-        if answers:
-            with self._accounts.charged("threads"):
-                report = loads(data)
-            self.engine._deliver(report, loop.create_future())
-
-
 class Server(Doubles):
     """With the paced engine in this process."""
 
@@ -215,9 +68,9 @@ class Server(Doubles):
         engine = gpu.engine = PacedEngine(TorchConfig("paced", files, "float32", 0.9, 1), self._count)
         engine._ready, engine._connection = Ready("none", "float32", MAX_WINDOWS), gpu  # type: ignore[assignment]
         Voices.accounts = accounts
-        voice_streams.VoiceProcess, voice_streams.THREAD_STREAMS = Voices, 0  # type: ignore[misc]
+        voice_streams.VoiceProcess, voice_streams.THREAD_STREAMS = Voices, 0  # type: ignore[attr-defined]
         clock = asyncio.get_running_loop().time
-        live_connection.time = SimpleNamespace(monotonic=clock)  # type: ignore[attr-defined]
+        live_connection.time = SimpleNamespace(monotonic=clock)  # type: ignore[assignment, attr-defined]
         policy = DecodingPolicy(1, (0.0, 0.2), 0, engine.facts.n_text_positions)
         transcriber = Transcriber(engine, files.tokenizer, VoiceDetector(), policy, max_window_s=29.95, clock=clock)
         live = LiveWindows(transcriber, VoiceStreams(transcriber.voice, transcriber.threads))
@@ -278,8 +131,7 @@ async def measure(arguments: argparse.Namespace, accounts: Accounts, profiler: c
         for at in range(0, len(sound) - n_bytes, n_bytes)
     ]
     doubles = Server(accounts)
-    names = {"MAX_REALTIME_SESSIONS": "1000"}
-    async with running(doubles, **names) as server:
+    async with running(doubles, MAX_REALTIME_SESSIONS="1000") as server:
         total_s = SETTLED_S + arguments.duration_s
         loop = asyncio.get_running_loop()
         speaking = [

@@ -82,7 +82,8 @@ class LiveSamples:
 
     def _resampled(self, sound: Samples, *, last: bool) -> Samples:
         samples: Samples = self._stream.resample_chunk(sound, last=last)
-        return samples.clip(-1, 1, out=samples)
+        samples.clip(-1, 1, out=samples)
+        return samples
 
 
 def duration_s(n_bytes: int, raw_format: RawFormat) -> float:
@@ -92,7 +93,9 @@ def duration_s(n_bytes: int, raw_format: RawFormat) -> float:
 
 def _decoded(data: bytes, raw_format: RawFormat) -> Samples:
     if raw_format is RawFormat.PCM:
-        return np.multiply(np.frombuffer(data, "<i2"), np.float32(1 / 2**15), dtype=np.float32)
+        sound = np.frombuffer(data, "<i2").astype(np.float32)
+        sound /= np.float32(2**15)
+        return sound
     table = _ULAW if raw_format is RawFormat.PCMU else _ALAW
     return table[np.frombuffer(data, np.uint8)]
 

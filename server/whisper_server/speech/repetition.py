@@ -6,6 +6,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 
 from whisper_server.speech.temperature_fallback import Attempt, repetition_end
@@ -116,5 +117,6 @@ def _bare_words(text: str) -> list[str]:
     return [bare for bare in map(_bare, text.split()) if bare]
 
 
+@lru_cache(maxsize=4096)  # each pass over a live window has nearly all words of the one before
 def _bare(word: str) -> str:
     return word.strip(string.whitespace + string.punctuation + "…。，、！？¿¡«»“”").casefold()
