@@ -29,8 +29,8 @@ MAX_SEND_S = 30.0
 """For one event: the client reads nothing in this time."""
 WATCH_S = 2.0
 """Steps in which both times are kept."""
-PING_S = 20.0
-"""Proxies close connections on which nothing is sent for a minute or more."""
+PING_S = 18.0
+"""Proxies close connections on which nothing is sent for a minute or more. With a step, 20 s as docs/realtime.md has it."""
 CLOSE_S = 5.0
 LINGER_S = 1.0
 """After an oversized frame: what the client is still sending is read, else its kernel drops the close frame."""
