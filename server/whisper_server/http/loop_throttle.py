@@ -17,7 +17,7 @@ ARRIVAL_EVERY = 4
 
 
 class LoopThrottle:
-    """At most `n_steps` per iteration. Fewer wait for the next one at most, where the last of `n_steps` was taken before them.
+    """At most `n_steps` per iteration; without delay if up to half as many arrive.
 
     Those with least left to do go first (shortest remaining processing time). In turns, 256 uploads that begin together
     would all end at the end, and a GPU would wait for the first of them as long as for the last.
@@ -40,9 +40,8 @@ class LoopThrottle:
         """
         if self._n_taken < self._n_steps and not self._is_awaited():
             self._n_taken += 1
-            if (
-                self._n_taken == self._n_steps
-            ):  # not before: of steps that come one by one, each would cost an iteration
+            # Not before: each of many frames that come one by one would cost an iteration.
+            if 2 * self._n_taken >= self._n_steps:
                 self._schedule_iteration()
             return
         self._schedule_iteration()
