@@ -1,7 +1,7 @@
 """When the text of a window is said: its segments, and their words where they are asked for.
 
-Short computations run on the event loop, and what finds the audible frames or asks the voice detector in a thread. With a thread for each
-computation the event loop waited for Python's lock again and again: word times took a third of a GPU's speed (bench/RESULTS.md).
+Short computations run on the event loop, and what asks the voice detector in a thread. With a thread for each computation the event
+loop waited for Python's lock again and again: word times took a third of a GPU's speed (bench/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class TextTimes:
         no_words: Words = ((),) * len(spans)
         if not (self.options.timestamps or self.options.words or self.options.cues):
             return spans, no_words
-        frames = await asyncio.to_thread(AudibleFrames, samples)
+        frames = AudibleFrames(samples)
         if self.options.timestamps:
             spans, slow = start_with_sound(spans, frames)
             if slow:

@@ -19,7 +19,7 @@ from whisper_server.fairness.fair_semaphore import FairSemaphore, FairThreads
 from whisper_server.speech.language_detection import LanguageDetection, WindowSlot
 from whisper_server.speech.previous_text import PreviousText
 from whisper_server.speech.vad import Spans, VoiceDetector
-from whisper_server.speech.voice_activity import speech_spans, split_window, split_windows
+from whisper_server.speech.voice_activity import speech_spans, split_windows
 from whisper_server.speech.wait_estimator import WaitEstimator
 from whisper_server.speech.window_decoding import DecodingPolicy, WindowDecoder
 from whisper_server.speech.window_transcription import WindowTranscriber
@@ -29,6 +29,9 @@ from whisper_server.whisper.engine_protocol import Engine
 from whisper_server.whisper.languages import after_text
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, Task, Transcript, WindowTranscript
+
+QUICK_CHARACTERS = 400
+"""Of prompt and keywords, whose tokens are found in 0.15 ms: the way to a thread and back costs the server 0.4."""
 
 
 class Transcriber:
@@ -105,12 +108,9 @@ class Transcription:
             options, transcriber.tokenizer, transcriber.voice, transcriber.max_window_s, self._threads
         )
         self._n_samples = len(samples)
-        self._open_engine_window = partial(transcriber.engine.open_window, owner=owner, timestamps=options.timestamps)
-
-    @property
-    def duration_s(self) -> float:
+        self.duration_s = self._n_samples / SAMPLE_RATE_HZ
         """Length of the recording."""
-        return self._n_samples / SAMPLE_RATE_HZ
+        self._open_engine_window = partial(transcriber.engine.open_window, owner=owner, timestamps=options.timestamps)
 
     async def __aenter__(self) -> Self:
         self._transcriber.transcriptions.add(self)
@@ -143,9 +143,10 @@ class Transcription:
         """The windows in order, each as soon as it is accepted. Raises ApiError."""
         voice, activity = self._transcriber.voice, self._options.voice_activity
         speech = None if activity is None else await speech_spans(self._threads, voice, self._samples, activity)
-        windows, unsplit, self._previous = await self._threads.run(self._prepare, speech)
-        if unsplit:
-            windows += await split_windows(self._threads, voice, self._samples, unsplit)
+        prepared = self._prepare(speech) if self._is_quick else await self._threads.run(self._prepare, speech)
+        windows, self._previous = prepared
+        if speech is None:
+            windows = await split_windows(self._threads, voice, self._samples, windows)
         self._language = asyncio.create_task(self._detection.of_recording(self._samples, windows, self._open))
         n_more = len(windows) - self._transcriber.n_windows(self.duration_s)
         self._transcriber.wait_estimator.add(self._owner, self, n_more)
@@ -172,32 +173,30 @@ class Transcription:
         options = self._options
         text = "".join(window.text for window in windows)
         language = self._language.result() if text else self._detection.without_words
-        segments = (segment for window in windows for segment in window.segments)
+        segments = enumerate(segment for window in windows for segment in window.segments)
         return Transcript(
             task=options.task,
             languages=tuple(dict.fromkeys([language, *(window.language for window in windows if window.text)])),
             duration_s=self.duration_s,
             text=text,
-            segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
+            segments=tuple(one if one.id == index else replace(one, id=index) for index, one in segments),
             logprobs=tuple(logprob for window in windows for logprob in window.logprobs),
             n_prompt_tokens=len(self._previous),
             n_audio_tokens=-(-self._n_samples * AUDIO_POSITIONS_PER_S // SAMPLE_RATE_HZ),
             n_output_tokens=sum(window.n_output_tokens for window in windows),
         )
 
-    def _prepare(self, speech: Spans | None) -> tuple[tuple[Window, ...], tuple[Window, ...], tuple[int, ...]]:
-        """The first windows, those that may have to be split, and the tokens of prompt and keywords. Slow for long input.
-
-        With `speech` the windows are those over it. Else the first is split here: most recordings have no other, and
-        each way to a thread and back costs the event loop 0.2 ms.
-        """
+    def _prepare(self, speech: Spans | None) -> tuple[tuple[Window, ...], tuple[int, ...]]:
+        """The windows, those over the `speech` if it is given, and the tokens of prompt and keywords."""
         samples, max_s = self._samples, self._transcriber.max_window_s
-        previous = self._transcriber.tokenizer.previous_text(self._options.prompt, self._options.keywords)
-        if speech is not None:
-            return cut_by_speech(samples, speech, max_s), (), previous
-        windows = cut(samples, max_s)
-        first = [part for window in windows[:1] for part in split_window(self._transcriber.voice, samples, window)]
-        return tuple(first), windows[1:], previous
+        windows = cut(samples, max_s) if speech is None else cut_by_speech(samples, speech, max_s)
+        return windows, self._transcriber.tokenizer.previous_text(self._options.prompt, self._options.keywords)
+
+    @property
+    def _is_quick(self) -> bool:
+        """Whether it is prepared in a fraction of a millisecond: as most recordings."""
+        n_characters = len(self._options.prompt) + sum(map(len, self._options.keywords))
+        return self._transcriber.n_windows(self.duration_s) == 1 and n_characters <= QUICK_CHARACTERS
 
     async def _open(self, window: Window) -> WindowSlot:
         """Wait for a slot of the engine, and open the window in it."""

@@ -70,7 +70,12 @@ async def with_speech(
 async def split_windows(
     threads: FairThreads, voice: VoiceDetector, samples: Samples, windows: Sequence[Window]
 ) -> tuple[Window, ...]:
-    """The windows, split where speech follows a long pause, because models miss such speech."""
+    """The windows, split where speech follows a long pause, because models miss such speech.
+
+    A thread looks for it in more than one window: each takes 0.2 ms, half of what the way to the thread costs.
+    """
+    if len(windows) == 1 and not has_long_pause(windows[0].of(samples)):
+        return tuple(windows)
     return tuple([part for window in windows for part in await threads.run(split_window, voice, samples, window)])
 
 

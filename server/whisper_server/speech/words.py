@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from statistics import fmean, median
+from typing import NamedTuple
 
 from whisper_server.speech.loudness import AudibleFrames
 from whisper_server.whisper.engine_protocol import Alignment
@@ -27,9 +27,8 @@ REPLACEMENT = "\ufffd"
 """The decoder's output for bytes that are not a whole character yet."""
 
 
-@dataclass(frozen=True)
-class TimedWord:
-    """A word of a window; `n_tokens` is the number of text tokens in it."""
+class TimedWord(NamedTuple):
+    """A word of a window; `n_tokens` is the number of text tokens in it. A frozen dataclass takes three times as long to make."""
 
     text: str
     n_tokens: int
@@ -52,12 +51,15 @@ def split_words(
 def time_words(words: Sequence[tuple[str, int]], alignment: Alignment) -> tuple[TimedWord, ...]:
     """Words with the times of their tokens; punctuation is merged into the adjacent word."""
     timed: list[TimedWord] = []
+    starts_s, probabilities = alignment.token_starts_s, alignment.token_probabilities
     first = 0
     for text, n_tokens in words:
         end = first + n_tokens
-        start_s, end_s = alignment.token_starts_s[first], alignment.token_starts_s[end]
-        probabilities = alignment.token_probabilities[first:end]
-        timed.append(TimedWord(text, n_tokens, start_s, end_s, fmean(probabilities), min(probabilities)))
+        if n_tokens == 1:
+            probability = least = probabilities[first]
+        else:
+            probability, least = fmean(probabilities[first:end]), min(probabilities[first:end])
+        timed.append(TimedWord(text, n_tokens, starts_s[first], starts_s[end], probability, least))
         first = end
     return _merge_punctuation(_cap_at_sentence_ends(timed))
 
@@ -66,7 +68,7 @@ def _split_on_characters(
     text_tokens: Sequence[int], decode: Callable[[Sequence[int]], str]
 ) -> tuple[tuple[str, int], ...]:
     """The smallest groups of tokens that decode to whole characters."""
-    full_text = decode(text_tokens)
+    full_text = ""
     groups: list[tuple[str, int]] = []
     pending: list[int] = []
     offset = 0
@@ -74,6 +76,8 @@ def _split_on_characters(
         pending.append(token)
         text = decode(pending)
         hole = text.find(REPLACEMENT)
+        if hole >= 0:
+            full_text = full_text or decode(text_tokens)
         if hole < 0 or full_text[offset + hole : offset + hole + 1] == REPLACEMENT:
             groups.append((text, len(pending)))
             offset += len(text)
@@ -112,9 +116,9 @@ def _cap_at_sentence_ends(words: Sequence[TimedWord]) -> list[TimedWord]:
         if word.end_s - word.start_s <= max_s:
             continue
         if word.text.strip() in SENTENCE_ENDS:
-            capped[index] = replace(word, end_s=word.start_s + max_s)
+            capped[index] = word._replace(end_s=word.start_s + max_s)
         elif capped[index - 1].text.strip() in SENTENCE_ENDS:
-            capped[index] = replace(word, start_s=word.end_s - max_s)
+            capped[index] = word._replace(start_s=word.end_s - max_s)
     return capped
 
 
@@ -164,8 +168,8 @@ def cap_at_segment_starts(words: Sequence[TimedWord], first_words: Sequence[int]
         end_s = word.end_s
         if following is not None and following.end_s - following.start_s > max_s:
             end_s = following.end_s - max_s
-            capped[index + 1] = replace(following, start_s=end_s)
-        capped[index] = replace(word, start_s=max(word.start_s, end_s - max_s), end_s=end_s)
+            capped[index + 1] = following._replace(start_s=end_s)
+        capped[index] = word._replace(start_s=max(word.start_s, end_s - max_s), end_s=end_s)
     return tuple(capped)
 
 
@@ -178,11 +182,11 @@ def begin_with_speech(words: Sequence[TimedWord], index: int, speech_s: float) -
     moved = list(words)
     word = moved[index]
     if word.start_s < speech_s < word.end_s:
-        moved[index] = replace(word, start_s=speech_s)
+        moved[index] = word._replace(start_s=speech_s)
     elif index + 1 < len(moved) and word.end_s <= speech_s < moved[index + 1].end_s:
         middle_s = (speech_s + moved[index + 1].end_s) / 2
-        moved[index] = replace(word, start_s=speech_s, end_s=middle_s)
-        moved[index + 1] = replace(moved[index + 1], start_s=middle_s)
+        moved[index] = word._replace(start_s=speech_s, end_s=middle_s)
+        moved[index + 1] = moved[index + 1]._replace(start_s=middle_s)
     return tuple(moved)
 
 
@@ -192,7 +196,7 @@ def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
     for word in reversed(words):
         if with_openings and word.text.startswith(" ") and word.text.strip() in PREPENDED_PUNCTUATION:
             following = with_openings[-1]
-            merged = replace(following, text=word.text + following.text, n_tokens=word.n_tokens + following.n_tokens)
+            merged = following._replace(text=word.text + following.text, n_tokens=word.n_tokens + following.n_tokens)
             with_openings[-1] = merged
         else:
             with_openings.append(word)
@@ -200,8 +204,8 @@ def _merge_punctuation(words: Sequence[TimedWord]) -> tuple[TimedWord, ...]:
     for word in reversed(with_openings):
         if merged_words and not merged_words[-1].text.endswith(" ") and word.text in APPENDED_PUNCTUATION:
             previous = merged_words[-1]
-            merged_words[-1] = replace(
-                previous, text=previous.text + word.text, n_tokens=previous.n_tokens + word.n_tokens
+            merged_words[-1] = previous._replace(
+                text=previous.text + word.text, n_tokens=previous.n_tokens + word.n_tokens
             )
         else:
             merged_words.append(word)
@@ -222,6 +226,5 @@ def clip_to_sound(words: Sequence[TimedWord], frames: AudibleFrames) -> tuple[Ti
         if sound is not None:
             start_s = sound[0] if sound[0] - start_s >= MIN_PAUSE_S else start_s
             stop_s = sound[1] if stop_s - sound[1] >= MIN_PAUSE_S else stop_s
-        # `replace` takes four times as long: 0.3 ms of the event loop for 100 words.
         clipped.append(TimedWord(word.text, word.n_tokens, start_s, stop_s, word.probability, word.least_probability))
     return tuple(clipped)

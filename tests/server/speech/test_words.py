@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -184,10 +183,10 @@ def test_faint_noise_is_a_pause() -> None:
 
 
 def test_words_stay_within_window() -> None:
-    late = replace(WORD, start_s=1.2, end_s=3.0)
+    late = WORD._replace(start_s=1.2, end_s=3.0)
     (word,) = clip_to_sound([late], AudibleFrames(tone(1.5)))
     assert word.end_s == 1.5
-    (outside,) = clip_to_sound([replace(WORD, start_s=2.0, end_s=3.0)], AudibleFrames(tone(1.5)))
+    (outside,) = clip_to_sound([WORD._replace(start_s=2.0, end_s=3.0)], AudibleFrames(tone(1.5)))
     assert (outside.start_s, outside.end_s) == (1.5, 1.5)
 
 
@@ -238,7 +237,7 @@ def test_words_without_length_are_not_capped() -> None:
 
 
 def test_word_across_segments_belongs_to_the_first() -> None:
-    words = [replace(word, n_tokens=2) for word in lengths(0.3, 0.3, 0.3)]
+    words = [word._replace(n_tokens=2) for word in lengths(0.3, 0.3, 0.3)]
     assert segment_ranges(words, [3, 0, 1, 2]) == ((0, 2), (2, 2), (2, 2), (2, 3))
 
 

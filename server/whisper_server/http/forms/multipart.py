@@ -26,7 +26,6 @@ from whisper_server.errors import ApiError, BadRequest
 from whisper_server.http.forms.limits import FormLimits, boundary_of, too_large
 from whisper_server.http.loop_throttle import LoopThrottle
 
-_PIECE_BYTES = 131_072
 _CHUNKED_PIECE_BYTES = 32_768
 """Of a body in chunks. aiohttp joins a piece from its chunks: 131,072 of one byte took the event loop 0.1 s of CPU."""
 _MAX_HEADER_BYTES = 8_190
@@ -58,14 +57,15 @@ class _Body:
     def __init__(self, request: web.BaseRequest, limits: FormLimits, throttle: LoopThrottle) -> None:
         self._stream = request.content
         self._content_length = request.content_length or sys.maxsize
-        self._piece_bytes = _CHUNKED_PIECE_BYTES if request.content_length is None else _PIECE_BYTES
+        self._is_chunked = request.content_length is None
         self._limits = limits
         self._throttle = throttle
 
     async def next(self) -> bytes:
         """The next piece; empty at the end. Raises UploadTooLarge."""
         await self._throttle.acquire(self._content_length - self._stream.total_bytes)
-        piece = await self._stream.read(self._piece_bytes)
+        # What one read from the socket gave, as it is: pieces of a size would be cut and joined, two copies more of each byte.
+        piece = await (self._stream.read(_CHUNKED_PIECE_BYTES) if self._is_chunked else self._stream.readany())
         if self._stream.total_bytes > self._limits.max_upload_bytes:
             raise too_large(self._limits)
         return piece
