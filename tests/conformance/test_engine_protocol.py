@@ -341,6 +341,31 @@ async def test_words_have_the_right_times(engine: Engine, tokenizer: WhisperToke
     assert 0.2 * ENGLISH.duration_s < middle_s < 0.8 * ENGLISH.duration_s
 
 
+async def test_text_aligned_as_soon_as_decoded_has_the_same_times(engine: Engine, tokenizer: WhisperTokenizer) -> None:
+    """With `sot_sequence` in the request. Other texts of the window are aligned as ever: of a text that was cut off, say."""
+    sot_sequence = tokenizer.sot_sequence("en", Task.TRANSCRIBE)
+    found: list[Decoded] = []
+    times_s: list[list[float]] = []
+    for changes in ({}, {"sot_sequence": sot_sequence}):
+        async with opened(engine) as window:
+            found.append(await window.decode(request(tokenizer, timestamps=True, **changes)))
+            tokens = tokenizer.text_tokens(found[-1].tokens)
+            alignments = [await window.align(sot_sequence, tokens[:n_tokens]) for n_tokens in (len(tokens), 3)]
+        assert [len(alignment.token_probabilities) for alignment in alignments] == [len(tokens), 3]
+        times_s.append([*alignments[0].token_starts_s, *alignments[1].token_starts_s])
+    assert found[0].tokens == found[1].tokens
+    assert times_s[0] == pytest.approx(times_s[1], abs=0.02)
+
+
+async def test_wordless_text_is_not_aligned(engine: Engine, tokenizer: WhisperTokenizer) -> None:
+    """And one that does not fit between what an alignment decodes with it is answered all the same."""
+    sot_sequence = tokenizer.sot_sequence("en", Task.TRANSCRIBE)
+    wanted = request(tokenizer, sot_sequence=sot_sequence)
+    assert not tokenizer.detokenize((await decoded(engine, wanted, silence(1.0))).tokens).strip(" .")
+    longest = await decoded(engine, replace(wanted, sot_sequence=sot_sequence * 120))
+    assert n_errors(tokenizer, longest.tokens) == 0
+
+
 @pytest.mark.parametrize("n_samples", [1, 1600, 480_000])
 async def test_any_text_is_aligned_with_any_sound(engine: Engine, tokenizer: WhisperTokenizer, n_samples: int) -> None:
     tokens = tokenizer.encode_text(" the" * 500)
@@ -383,7 +408,8 @@ async def test_cancelled_decode_leaves_others_alone(engine: Engine, tokenizer: W
 async def test_cancelled_decodes_give_their_places_back(engine: Engine, tokenizer: WhisperTokenizer) -> None:
     """As many as fit in flight are cancelled at once: were one place lost, the last of the next ones would wait for good."""
     n_windows = engine.facts.n_windows_in_flight
-    calls = [asyncio.create_task(decoded(engine, request(tokenizer))) for _ in range(n_windows)]
+    wanted = request(tokenizer, sot_sequence=tokenizer.sot_sequence("en", Task.TRANSCRIBE))
+    calls = [asyncio.create_task(decoded(engine, wanted)) for _ in range(n_windows)]
     await asyncio.sleep(0.1)
     for call in calls:
         call.cancel()

@@ -156,8 +156,8 @@ class WindowDecoder:
         prefix = self.prefix.tokens
         prompt_tokens += prefix
         # The alignment decodes the text once more, between `<|notimestamps|>` and `<|endoftext|>`.
-        n_aligned_with = len(self.tokenizer.sot_sequence(self.language, self.options.task)) + 2 + len(prefix)
-        room = self.policy.n_text_positions - max(len(prompt_tokens), n_aligned_with)
+        sot_sequence = self.tokenizer.sot_sequence(self.language, self.options.task)
+        room = self.policy.n_text_positions - max(len(prompt_tokens), len(sot_sequence) + 2 + len(prefix))
         return DecodeRequest(
             prompt_tokens=prompt_tokens,
             n_task_tokens=n_task_tokens + len(prefix),
@@ -167,4 +167,5 @@ class WindowDecoder:
             max_new_tokens=min(room, self.policy.max_new_tokens or self.policy.n_text_positions // 2),
             logprobs=self.options.logprobs,
             n_prefix_tokens=len(prefix),
+            sot_sequence=sot_sequence if self.options.words and not prefix else (),
         )

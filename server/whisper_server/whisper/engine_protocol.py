@@ -56,6 +56,9 @@ class DecodeRequest:
     n_prefix_tokens: int = 0
     """The last of the prompt's tokens, a text that the window is known to begin with (openai/whisper: `DecodingOptions.prefix`); only
     without timestamps, whose rules take no account of it."""
+    sot_sequence: tuple[int, ...] = ()
+    """Of a text that is aligned afterwards, as `EngineWindow.align` takes it: an engine may align it as soon as it is decoded. Empty: it
+    is not, or its prefix is too."""
 
     @property
     def last_task_token(self) -> int:

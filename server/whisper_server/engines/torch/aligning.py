@@ -21,7 +21,7 @@ from whisper_server.engines.torch.batches import ALIGN_LENGTHS, ALIGN_SIZES, fit
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.network import decode_known, logits_of
 from whisper_server.engines.torch.weights import Weights
-from whisper_server.engines.torch.wire import Aligned, AlignTask
+from whisper_server.engines.torch.wire import Aligned, AlignTask, DecodeTask
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
 N_THREADS = 4
@@ -140,6 +140,12 @@ class Aligner:
             for part in scores.split(self._heads_at_once, dim=1)
         )
         return torch.stack(list(parts)).sum(0)
+
+    def task_after(self, task: DecodeTask, tokens: Sequence[int]) -> AlignTask | None:
+        """That of a decoded text; None if it has no words, or does not fit into the model's context."""
+        text_tokens = tuple(token for token in tokens if token < self._vocabulary.endoftext)
+        aligning = AlignTask(task.task_id, task.place, task.n_positions, task.sot_sequence, text_tokens)
+        return aligning if text_tokens and len(self._known(aligning)) <= self._lengths[-1] else None
 
     def paths(self, tasks: Sequence[AlignTask], copies: HostCopies) -> Paths:
         """The times, by what `attend` computed."""

@@ -7,7 +7,7 @@ import itertools
 import logging
 import multiprocessing
 import os
-import threading
+import select
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -39,6 +39,10 @@ logger = logging.getLogger(__name__)
 
 STOP_LIMIT_S = 5.0  # then the engine's process is killed
 
+MESSAGES_PER_ITERATION = 16
+"""Of an iteration of the event loop; each takes 0.05 ms. The engine's process must not wait to send: the pipe holds 60 answers with
+alignments, and as many windows may end in one step."""
+
 
 @dataclass(frozen=True)
 class TorchConfig:
@@ -67,6 +71,8 @@ class TorchEngine:
         self._outbox: list[Request] = []
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
+        self._arrivals = select.poll()
+        self._started: asyncio.Future[Report] | None = None
         self._ready: Ready | None = None
         self._is_stopped = False
         self._is_dead = False
@@ -93,16 +99,15 @@ class TorchEngine:
     async def start(self) -> None:
         """Start the engine's process, wait until the model is loaded. Raises StartError."""
         loop = asyncio.get_running_loop()
-        started: asyncio.Future[Report] = loop.create_future()
+        self._started = loop.create_future()
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_run_worker, args=(theirs, self._worker_config()), name="whisper-torch")
         await asyncio.to_thread(self._process.start)
         theirs.close()
-        threading.Thread(
-            target=self._receive, args=(self._connection, loop, started), name="torch-engine", daemon=True
-        ).start()
-        report = await started
+        self._arrivals.register(self._connection, select.POLLIN)
+        loop.add_reader(self._connection.fileno(), self._receive, self._connection)
+        report = await self._started
         if isinstance(report, StartFailed):
             raise StartError(report.message)
         assert isinstance(report, Ready)
@@ -122,8 +127,10 @@ class TorchEngine:
             if process.is_alive():
                 process.kill()
                 await asyncio.to_thread(process.join)
-        if self._connection is not None:
-            self._connection.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            asyncio.get_running_loop().remove_reader(connection.fileno())
+            connection.close()
         self._audio_pool.close()
 
     def health(self) -> str | None:
@@ -198,28 +205,30 @@ class TorchEngine:
             with suppress(OSError):  # the reader notices that the process is gone
                 self._connection.send(batch)
 
-    def _receive(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, started: asyncio.Future[Report]
-    ) -> None:
-        """The reader's thread."""
+    def _receive(self, connection: Connection) -> None:
+        """Messages, each of which is there as a whole (`worker.ANSWERS_PER_MESSAGE`). A thread that waits for them takes Python's lock from
+        the event loop for each.
+        """
         try:
-            while True:
-                loop.call_soon_threadsafe(self._deliver, connection.recv(), started)
+            for _ in range(MESSAGES_PER_ITERATION):
+                self._deliver(connection.recv())
+                if not self._arrivals.poll(0):
+                    break
         except (EOFError, OSError):
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(self._lose, started)
+            asyncio.get_running_loop().remove_reader(connection.fileno())
+            self._lose()
 
-    def _deliver(self, report: Report, started: asyncio.Future[Report]) -> None:
-        if isinstance(report, Ready | StartFailed):
-            if not started.done():
-                started.set_result(report)
-            return
-        self._pending.deliver(report)
+    def _deliver(self, report: Report) -> None:
+        if not isinstance(report, Ready | StartFailed):
+            self._pending.deliver(report)
+        elif self._started is not None and not self._started.done():
+            self._started.set_result(report)
 
-    def _lose(self, started: asyncio.Future[Report]) -> None:
+    def _lose(self) -> None:
         self._is_dead = True
-        if not started.done():
-            started.set_result(StartFailed("ENGINE: the torch engine's process has died while it loaded the model"))
+        if self._started is not None and not self._started.done():
+            message = "ENGINE: the torch engine's process has died while it loaded the model"
+            self._started.set_result(StartFailed(message))
         if not self._is_stopped:
             logger.error("The torch engine's process has died")
         self._pending.fail_all(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from whisper_server.engines.torch.aligning import Aligner, Paths
 from whisper_server.engines.torch.batches import ENCODER_FRAMES, next_to_encode
 from whisper_server.engines.torch.decoding import Decoding
 from whisper_server.engines.torch.wire import (
+    Aligned,
     AlignTask,
     Answer,
     DecodedTokens,
@@ -83,6 +84,8 @@ class Scheduler:
         self._window_in_row: dict[int, int] = {}
         """Id of the window whose cross-attention cache a row holds."""
         self._texts: dict[int, _Text] = {}
+        self._to_align: dict[int, DecodedTokens | None] = {}
+        """Texts by task that are answered with their alignment, once they are decoded."""
         self._behind: deque[_Progress] = deque()
         self._leaving: list[_Leaving] = []
         self._n_encoded_last = 0
@@ -99,6 +102,7 @@ class Scheduler:
     def cancel(self, task_id: int) -> None:
         """Drop a task wherever it is; its row may be used again at once."""
         self._waiting = deque(task for task in self._waiting if task.task_id != task_id)
+        self._to_align.pop(task_id, None)
         for row, text in list(self._texts.items()):
             if text.task.task_id == task_id:
                 del self._texts[row]
@@ -164,6 +168,8 @@ class Scheduler:
         (no_speech,) = HostCopies(self._decoding.begin(rows, tasks)).tensors
         for index, (row, task) in enumerate(zip(rows, tasks, strict=True)):
             self._texts[row] = _Text(task, len(task.prompt) + 1, no_speech[index : index + 1])
+            if task.sot_sequence:
+                self._to_align[task.task_id] = None
         self._note_progress()
 
     def _step(self) -> None:
@@ -187,11 +193,11 @@ class Scheduler:
             rows = [row for row, text in progress.texts.items() if done[row] and self._texts.get(row) is text]
             if rows:
                 texts = [self._texts.pop(row) for row in rows]
-                self._leave(self._decoding.texts(rows), partial(_decoded, texts))
+                self._leave(self._decoding.texts(rows), partial(self._decoded, texts))
         leaving, self._leaving = self._leaving, []
         for one in leaving:  # not in turn: a text does not wait for the word times of another
             if one.results.are_there or not self._decoding_goes_on():
-                yield from one.answers(one.results)
+                yield from map(self._with_text, one.answers(one.results))
             else:
                 self._leaving.append(one)
 
@@ -215,13 +221,24 @@ class Scheduler:
         self._leave(self._aligner.paths(tasks, attended), Paths.wait)
         return ()
 
-
-def _decoded(texts: Sequence[_Text], copies: HostCopies) -> Iterator[Answer]:
-    counts, tokens, logprobs = copies.wait()
-    for index, (text, count) in enumerate(zip(texts, counts.tolist(), strict=True)):
-        of_tokens = tuple(logprobs[index, :count].tolist())
-        if any(logprob != logprob for logprob in of_tokens):  # noqa: PLR0124 - NaN is not itself
-            yield TaskFailed(text.task.task_id, NOT_A_NUMBER)
-        else:
+    def _decoded(self, texts: Sequence[_Text], copies: HostCopies) -> Iterator[Answer]:
+        """The answers, but of texts that are aligned now."""
+        counts, tokens, logprobs = copies.wait()
+        for index, (text, count) in enumerate(zip(texts, counts.tolist(), strict=True)):
+            task_id, of_tokens = text.task.task_id, tuple(logprobs[index, :count].tolist())
+            if any(logprob != logprob for logprob in of_tokens):  # noqa: PLR0124 - NaN is not itself
+                self._to_align.pop(task_id, None)
+                yield TaskFailed(task_id, NOT_A_NUMBER)
+                continue
             chosen = tuple(tokens[index, :count].tolist())
-            yield DecodedTokens(text.task.task_id, chosen, of_tokens, text.no_speech.item())
+            decoded = DecodedTokens(task_id, chosen, of_tokens, text.no_speech.item())
+            if task_id in self._to_align and (task := self._aligner.task_after(text.task, chosen)) is not None:
+                self._to_align[task_id] = decoded
+                self._waiting.append(task)
+            else:
+                self._to_align.pop(task_id, None)
+                yield decoded
+
+    def _with_text(self, answer: Answer) -> Answer:
+        decoded = self._to_align.pop(answer.task_id, None) if isinstance(answer, Aligned) else None
+        return answer if decoded is None else replace(decoded, aligned=answer)

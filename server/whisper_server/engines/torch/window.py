@@ -51,6 +51,10 @@ class TorchWindow:
         self._n_mel_frames, self._is_live = n_mel_frames, is_live
         self._samples = samples
         self._placing: asyncio.Task[Place] | None = None
+        n_frames = -(-len(samples) // MEL_HOP_SAMPLES)
+        self._n_positions = max(1, n_frames // FRAMES_PER_POSITION)
+        self._alignments: dict[tuple[tuple[int, ...], tuple[int, ...]], Alignment] = {}
+        """That came with the last text."""
 
     async def detect_language(self) -> LanguageGuess:
         """Which language is spoken."""
@@ -75,11 +79,17 @@ class TorchWindow:
             timestamps=request.last_task_token != files.vocabulary.notimestamps,
             temperature=request.temperature,
             max_new_tokens=max(1, min(request.max_new_tokens, room)),
+            sot_sequence=request.sot_sequence,
+            n_positions=self._n_positions,
         )
         answer = await self._engine.ask(task)
         assert isinstance(answer, DecodedTokens)
         has_ended = answer.tokens[-1:] == (files.vocabulary.endoftext,)
         tokens = answer.tokens[:-1] if has_ended else answer.tokens
+        self._alignments.clear()
+        if answer.aligned is not None:
+            text_tokens = files.tokenizer.text_tokens(tokens)
+            self._alignments[request.sot_sequence, text_tokens] = _alignment(answer.aligned)
         has_nospeech = files.tokenizer.special.nospeech is not None
         return Decoded(
             tokens=tokens,
@@ -91,17 +101,18 @@ class TorchWindow:
 
     async def align(self, sot_sequence: tuple[int, ...], text_tokens: tuple[int, ...]) -> Alignment:
         """Times of the text tokens in the window."""
-        n_frames = -(-len(self._samples) // MEL_HOP_SAMPLES)
+        if (sot_sequence, text_tokens) in self._alignments:
+            return self._alignments[sot_sequence, text_tokens]
         task = AlignTask(
             self._engine.next_id(),
             await self._place(),
-            n_positions=max(1, n_frames // FRAMES_PER_POSITION),
+            n_positions=self._n_positions,
             sot_sequence=sot_sequence,
             text_tokens=text_tokens,
         )
         answer = await self._engine.ask(task)
         assert isinstance(answer, Aligned)
-        return Alignment(answer.starts_s, answer.probabilities)
+        return _alignment(answer)
 
     def close(self) -> None:
         """Give the slot back. Tasks are dropped by cancelling the calls that wait for them."""
@@ -123,3 +134,7 @@ class TorchWindow:
             placing = self._engine.acquire(self._samples, self._n_mel_frames, is_live=self._is_live)
             self._placing = asyncio.create_task(placing)
         return await asyncio.shield(self._placing)
+
+
+def _alignment(answer: Aligned) -> Alignment:
+    return Alignment(answer.starts_s, answer.probabilities)

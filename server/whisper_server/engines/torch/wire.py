@@ -74,6 +74,10 @@ class DecodeTask:
     timestamps: bool
     temperature: float
     max_new_tokens: int
+    sot_sequence: tuple[int, ...] = ()
+    """Of an alignment that is wanted with the answer; empty: it is not."""
+    n_positions: int = 0
+    """As in AlignTask."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,15 @@ class Detected:
 
 
 @dataclass(frozen=True)
+class Aligned:
+    """Start of each text token and of what follows the last, in seconds, and the probability of each text token."""
+
+    task_id: int
+    starts_s: tuple[float, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class DecodedTokens:
     """A decoded window, `<|endoftext|>` included where it was reached."""
 
@@ -139,15 +152,8 @@ class DecodedTokens:
     logprobs: tuple[float, ...]
     """Of each token; at temperature 1, after the rules."""
     no_speech_logprob: float
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """Start of each text token and of what follows the last, in seconds, and the probability of each text token."""
-
-    task_id: int
-    starts_s: tuple[float, ...]
-    probabilities: tuple[float, ...]
+    aligned: Aligned | None = None
+    """Of the text tokens among them."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ N_CPU_SLOTS = 16
 SWITCH_INTERVAL_S = 0.0005
 """Threads that find word times ask for Python's lock a few times each, and the thread that drives the GPU lets go of it for
 microseconds only: with Python's 5 ms each time, a window would wait for 20 ms."""
+ANSWERS_PER_MESSAGE = 2
+"""The server reads them on its event loop, as many as it handles in an iteration or two. Up to 16 KiB are written at once, so it never
+waits for the rest of a message: a text of 224 tokens with its alignment takes 7 KB at most."""
 DTYPES = {"half": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -179,8 +182,8 @@ def _serve(connection: Connection, scheduler: Scheduler) -> None:
             else:
                 scheduler.add(request)
         answers: list[Answer] = scheduler.run_once()
-        if answers:
-            connection.send(tuple(answers))
+        for first in range(0, len(answers), ANSWERS_PER_MESSAGE):
+            connection.send(tuple(answers[first : first + ANSWERS_PER_MESSAGE]))
 
 
 def _receive(connection: Connection, requests: queue.SimpleQueue[Request]) -> None:
