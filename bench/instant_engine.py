@@ -107,7 +107,7 @@ class InstantEngine:
     async def acquire(self, samples: Samples, n_mel_frames: int, *, is_live: bool) -> Place:
         slot = await self._pool.acquire()
         self._n_tokens[slot] = TOKENS_PER_S * len(samples) // SAMPLE_RATE_HZ if is_live else N_TOKENS
-        written = await asyncio.to_thread(self._pool.write, slot, samples)
+        written = await self._pool.fill(slot, samples)
         return Place(self.next_id(), slot, written.scale, is_live, n_mel_frames)
 
     def release(self, slot: int) -> None:

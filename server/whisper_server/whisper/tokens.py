@@ -55,6 +55,7 @@ class WhisperTokenizer:
         """Likewise, for the log-probabilities of each pass over a live window."""
         self.is_multilingual = is_multilingual
         self.special = _special_tokens(tokenizer)
+        self._timestamp_begin = self.special.timestamp_begin  # asked of each token, several times
         if is_multilingual and not (self.special.languages and len(self.special.tasks) == len(Task)):
             raise StartError(
                 "MODEL_ID: the model's tokenizer.json lacks the tokens of languages or tasks; "
@@ -118,7 +119,7 @@ class WhisperTokenizer:
 
     def timestamp_s(self, token: int) -> float | None:
         """Seconds of a timestamp token; None for any other token."""
-        steps = token - self.special.timestamp_begin
+        steps = token - self._timestamp_begin
         return steps * POSITION_S if steps >= 0 else None
 
     def sot_sequence(self, language: str, task: Task) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from model_kit.demo import DEMO
 from whisper_server.engines.gpu.model_files import ModelFiles, read_model_files
+from whisper_server.engines.gpu.shared_audio import WRITES_PER_ITERATION, AudioSlot, SharedAudioPool
 from whisper_server.engines.torch.window import TorchWindow
 from whisper_server.engines.torch.wire import Aligned, AlignTask, Answer, DecodedTokens, DecodeTask, Place, Task
 from whisper_server.whisper.engine_protocol import Alignment, DecodeRequest
@@ -82,3 +85,24 @@ async def test_alignment_of_the_text_before_is_dropped() -> None:
     await window.decode(request(SOT_SEQUENCE))
     await window.decode(request(()))
     assert (await window.align(SOT_SEQUENCE, TEXT)).token_starts_s[0] == 100.0
+
+
+async def test_windows_of_a_long_recording_are_written_by_threads() -> None:
+    """All but two, so that the event loop goes on; in the next iteration it writes again."""
+    pool = SharedAudioPool.create(6)
+    write, writers = pool.write, []
+
+    def noting(slot: int, samples: Samples) -> AudioSlot:
+        writers.append(threading.current_thread() is threading.main_thread())
+        return write(slot, samples)
+
+    pool.write = noting  # type: ignore[method-assign]
+    sounds = [np.full(16_000, 0.1 * (slot + 1), np.float32) for slot in range(6)]
+    written = await asyncio.gather(*(pool.fill(slot, sounds[slot]) for slot in range(5)))
+    assert sorted(writers) == [False] * (5 - WRITES_PER_ITERATION) + [True] * WRITES_PER_ITERATION
+    written.append(await pool.fill(5, sounds[5]))
+    assert writers[5]
+    for one, sound in zip(written, sounds, strict=True):
+        np.testing.assert_allclose(pool.samples[one.index][:16_000] * one.scale, sound, atol=1e-5)
+        assert not pool.samples[one.index][16_000:].any()
+    pool.close()

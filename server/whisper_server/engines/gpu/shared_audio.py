@@ -21,6 +21,8 @@ from whisper_server.whisper.transcript import Samples
 
 FULL_SCALE = 32767.0
 CONFIG_KEY = "whisper_server_audio"
+WRITES_PER_ITERATION = 2
+"""Of the event loop: each takes 0.25 ms. All further ones of an iteration, of a long recording say, go to threads."""
 SLOT_BYTES = N_WINDOW_SAMPLES * np.dtype(np.int16).itemsize
 
 
@@ -45,6 +47,8 @@ class SharedAudioPool:
         """(slot, sample)."""
         self._n_written: dict[int, int] = {}
         """Samples by slot; behind them all are 0."""
+        self._n_now = 0
+        """Written in this iteration of the event loop."""
         self._free: asyncio.PriorityQueue[int] = asyncio.PriorityQueue()
         for slot in range(n_slots):
             self.release(slot)
@@ -90,6 +94,20 @@ class SharedAudioPool:
             self._free.get_nowait()
         for slot in range(n_slots):
             self.release(slot)
+
+    async def fill(self, slot: int, samples: Samples) -> AudioSlot:
+        """`write`, without a thread where few are written: the way to one and back costs more than the write, and the event loop then
+        waits for Python's lock.
+        """
+        if not self._n_now:
+            asyncio.get_running_loop().call_soon(self._next_iteration)
+        self._n_now += 1
+        if self._n_now <= WRITES_PER_ITERATION:
+            return self.write(slot, samples)
+        return await asyncio.to_thread(self.write, slot, samples)
+
+    def _next_iteration(self) -> None:
+        self._n_now = 0
 
     def write(self, slot: int, samples: Samples) -> AudioSlot:
         """Write a window into its slot, padded with silence. The error is 98 dB below the loudest sample."""
