@@ -118,15 +118,19 @@ class InstantEngine:
         if isinstance(task, DetectTask):
             return Detected(task.task_id, self._by_language)
         if isinstance(task, AlignTask):
-            n_tokens = len(task.text_tokens)
-            starts_s = tuple(round(task.n_positions * POSITION_S * at / n_tokens, 2) for at in range(n_tokens + 1))
-            return Aligned(task.task_id, starts_s, (0.5,) * n_tokens)
+            return _aligned(task, len(task.text_tokens))
         assert isinstance(task, DecodeTask)
         n_tokens = min(self._n_tokens[task.place.slot], N_TOKENS - 1)
         if n_tokens == N_TOKENS - 1:
-            return DecodedTokens(task.task_id, self._tokens, self._logprobs, -9.0)
+            aligned = _aligned(task, n_tokens) if task.sot_sequence else None
+            return DecodedTokens(task.task_id, self._tokens, self._logprobs, -9.0, aligned)
         tokens = (*self._tokens[:n_tokens], self._tokens[-1])
         return DecodedTokens(task.task_id, tokens, (DOUBTFUL_LOGPROB,) * len(tokens), -9.0)
+
+
+def _aligned(task: AlignTask | DecodeTask, n_tokens: int) -> Aligned:
+    starts_s = tuple(round(task.n_positions * POSITION_S * at / n_tokens, 2) for at in range(n_tokens + 1))
+    return Aligned(task.task_id, starts_s, (0.5,) * n_tokens)
 
 
 @asynccontextmanager
