@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +34,15 @@ class AudibleFrames:
     """The audible frames of 10 ms of one window. To find them takes 0.2 ms: less than the way to a thread and back."""
 
     def __init__(self, samples: Samples) -> None:
+        self.n_samples = len(samples)
         self.duration_s = len(samples) / SAMPLE_RATE_HZ
         """Of the window."""
-        power = frame_power(samples)
-        loudest = np.quantile(power, 0.95) if len(power) else 0.0
-        self._frames: npt.NDArray[np.intp] = np.flatnonzero(power > loudest * 10 ** (-SILENCE_BELOW_DB / 10))
+        self.power = frame_power(samples)
+
+    @cached_property
+    def _frames(self) -> npt.NDArray[np.intp]:
+        loudest = np.quantile(self.power, 0.95) if len(self.power) else 0.0
+        return np.flatnonzero(self.power > loudest * 10 ** (-SILENCE_BELOW_DB / 10))
 
     def within(self, spans_s: Sequence[tuple[float, float]]) -> list[tuple[float, float] | None]:
         """Of each span (start, end): start of the first and end of the last audible frame in it, or None."""

@@ -64,6 +64,8 @@ class TextTimes:
     written_language: str
     """English in a translation."""
     prefix: Prefix = NO_PREFIX
+    frames: AudibleFrames | None = None
+    """Of the window, unless it is a rest of it."""
 
     async def of(
         self, engine_window: EngineWindow, samples: Samples, tokens: Sequence[int], duration_s: float
@@ -73,7 +75,9 @@ class TextTimes:
         no_words: Words = ((),) * len(spans)
         if not (self.options.timestamps or self.options.words or self.options.cues):
             return spans, no_words
-        frames = AudibleFrames(samples)
+        frames = self.frames
+        if frames is None or frames.n_samples != len(samples):
+            frames = AudibleFrames(samples)
         if self.options.timestamps:
             spans, slow = start_with_sound(spans, frames)
             if slow:

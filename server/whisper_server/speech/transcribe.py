@@ -17,6 +17,7 @@ from typing import Any, Self
 from whisper_server.errors import BadRequest
 from whisper_server.fairness.fair_semaphore import FairSemaphore, FairThreads
 from whisper_server.speech.language_detection import LanguageDetection, WindowSlot
+from whisper_server.speech.loudness import AudibleFrames
 from whisper_server.speech.previous_text import PreviousText
 from whisper_server.speech.vad import Spans, VoiceDetector
 from whisper_server.speech.voice_activity import speech_spans, split_windows
@@ -99,16 +100,15 @@ class Transcription:
     def __init__(self, transcriber: Transcriber, samples: Samples, options: Options, owner: str) -> None:
         self._transcriber, self._owner = transcriber, owner
         self._threads = FairThreads(transcriber.threads, owner, id(self))
-        self._samples = samples
-        self._options = options
+        self._samples, self._options = samples, options
         self._previous: tuple[int, ...] = ()
+        self._frames: AudibleFrames | None = None
         self._tasks: list[asyncio.Task[WindowTranscript]] = []
         self._language: asyncio.Task[str] | None = None
         self._detection = LanguageDetection(
             options, transcriber.tokenizer, transcriber.voice, transcriber.max_window_s, self._threads
         )
-        self._n_samples = len(samples)
-        self.duration_s = self._n_samples / SAMPLE_RATE_HZ
+        self._n_samples, self.duration_s = len(samples), len(samples) / SAMPLE_RATE_HZ
         """Length of the recording."""
         self._open_engine_window = partial(transcriber.engine.open_window, owner=owner, timestamps=options.timestamps)
 
@@ -146,7 +146,8 @@ class Transcription:
         prepared = self._prepare(speech) if self._is_quick else await self._threads.run(self._prepare, speech)
         windows, self._previous = prepared
         if speech is None:
-            windows = await split_windows(self._threads, voice, self._samples, windows)
+            self._frames = AudibleFrames(self._samples) if len(windows) == 1 else None
+            windows = await split_windows(self._threads, voice, self._samples, windows, self._frames)
         self._language = asyncio.create_task(self._detection.of_recording(self._samples, windows, self._open))
         n_more = len(windows) - self._transcriber.n_windows(self.duration_s)
         self._transcriber.wait_estimator.add(self._owner, self, n_more)
@@ -230,7 +231,7 @@ class Transcription:
                 on_fallback=transcriber.on_fallback,
                 previous_if_unsure=partial(texts.of_unsure, number) if texts.may_help(number) else None,
             )
-            single = WindowTranscriber(decoder, self._open_engine_window)
+            single = WindowTranscriber(decoder, self._open_engine_window, self._frames)
             result = await single.transcribe(slot.engine_window, window.of(self._samples), window)
         transcriber.wait_estimator.finish(self._owner, self)
         result = replace(result, language=language)

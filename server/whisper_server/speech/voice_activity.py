@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from whisper_server.fairness.fair_semaphore import FairThreads
+from whisper_server.speech.loudness import AudibleFrames
 from whisper_server.speech.vad import Spans, VoiceDetector, confident_from, run_step
 from whisper_server.speech.windows import Window, has_long_pause, split_after_pauses
 from whisper_server.whisper.transcript import Samples, VoiceActivity
@@ -68,13 +69,17 @@ async def with_speech(
 
 
 async def split_windows(
-    threads: FairThreads, voice: VoiceDetector, samples: Samples, windows: Sequence[Window]
+    threads: FairThreads,
+    voice: VoiceDetector,
+    samples: Samples,
+    windows: Sequence[Window],
+    frames: AudibleFrames | None = None,
 ) -> tuple[Window, ...]:
     """The windows, split where speech follows a long pause, because models miss such speech.
 
-    A thread looks for it in more than one window: each takes 0.2 ms, half of what the way to the thread costs.
+    A thread looks for it, unless there is one window, with these frames: it takes 0.1 ms, less than the way to the thread costs.
     """
-    if len(windows) == 1 and not has_long_pause(windows[0].of(samples)):
+    if frames is not None and not has_long_pause(frames):
         return tuple(windows)
     return tuple([part for window in windows for part in await threads.run(split_window, voice, samples, window)])
 
@@ -82,4 +87,4 @@ async def split_windows(
 def split_window(voice: VoiceDetector, samples: Samples, window: Window) -> tuple[Window, ...]:
     """One of them. Asks the voice detector only about a window with a long pause."""
     sound = window.of(samples)
-    return split_after_pauses(window, voice.speech_spans(sound)) if has_long_pause(sound) else (window,)
+    return split_after_pauses(window, voice.speech_spans(sound)) if has_long_pause(AudibleFrames(sound)) else (window,)

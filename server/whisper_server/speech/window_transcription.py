@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from whisper_server.speech.loudness import AudibleFrames
 from whisper_server.speech.repetition import without_repeated_words
 from whisper_server.speech.seek import (
     Seek,
@@ -43,6 +44,8 @@ class WindowTranscriber:
     decoder: WindowDecoder
     open_window: Callable[[Samples], EngineWindow]
     """Opens the rest of a window (`Engine.open_window`)."""
+    frames: AudibleFrames | None = None
+    """Of the whole recording, if it is one window."""
 
     async def transcribe(self, engine_window: EngineWindow, samples: Samples, window: Window) -> WindowTranscript:
         """Decode until a text is accepted, then the rest that it leaves out. Closes `engine_window`. Raises ApiError.
@@ -112,7 +115,8 @@ class WindowTranscriber:
         tokens = attempt.decoded.tokens
         decoder = self.decoder
         tokenizer, options = decoder.tokenizer, decoder.options
-        times = TextTimes(tokenizer, decoder.voice, options, decoder.language, self._written_language, decoder.prefix)
+        how = (options, decoder.language, self._written_language, decoder.prefix, self.frames)
+        times = TextTimes(tokenizer, decoder.voice, *how)
         spans, words = await times.of(engine_window, samples, tokens, window.duration_s)
         return WindowTranscript(
             text=tokenizer.detokenize(tokens).rstrip(),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from whisper_server.speech.loudness import frame_power, smooth_db
+from whisper_server.speech.loudness import AudibleFrames, smooth_db
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Samples
 
@@ -114,11 +114,11 @@ def cut_by_speech(
     return tuple(merged)
 
 
-def has_long_pause(sound: Samples) -> bool:
-    """Whether it is quiet for more than MAX_PAUSE_S, compared with the loudest part. Approximate: 30 s take 0.2 ms."""
-    if len(sound) <= MAX_PAUSE_S * SAMPLE_RATE_HZ:
+def has_long_pause(frames: AudibleFrames) -> bool:
+    """Whether it is quiet for more than MAX_PAUSE_S, compared with the loudest part. Cheap and approximate."""
+    if frames.duration_s <= MAX_PAUSE_S:
         return False
-    loudness_db = smooth_db(frame_power(sound).astype(np.float64))
+    loudness_db = smooth_db(frames.power.astype(np.float64))
     loud_frames = np.flatnonzero(loudness_db > loudness_db.max() - _PAUSE_BELOW_DB)
     max_hops = int(np.diff(loud_frames, prepend=-1, append=len(loudness_db)).max(initial=0))
     return max_hops * _HOP_SAMPLES > MAX_PAUSE_S * SAMPLE_RATE_HZ

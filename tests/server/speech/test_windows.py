@@ -12,6 +12,7 @@ import pytest
 from speech_kit.recordings import join
 from speech_kit.sentences import LANGUAGES, spoken
 from speech_kit.sounds import mains_hum, silence, tone, white_noise, with_noise
+from whisper_server.speech.loudness import AudibleFrames
 from whisper_server.speech.windows import (
     Window,
     cut,
@@ -181,16 +182,16 @@ def test_no_speech_makes_no_window() -> None:
     ],
 )
 def test_long_pauses_are_found(spans_s: list[tuple[float, float]], expected: bool) -> None:
-    assert has_long_pause(beeps(*spans_s, duration_s=20)) is expected
+    assert has_long_pause(AudibleFrames(beeps(*spans_s, duration_s=20))) is expected
 
 
 def test_pause_with_noise_is_found() -> None:
-    assert has_long_pause(with_noise(beeps((9, 12), duration_s=20), snr_db=15))
+    assert has_long_pause(AudibleFrames(with_noise(beeps((9, 12), duration_s=20), snr_db=15)))
 
 
 @pytest.mark.parametrize("samples", [silence(30), white_noise(30, rms=0.05), mains_hum(30), silence(0), silence(3)])
 def test_uniform_sound_has_no_pause(samples: Samples) -> None:
-    assert not has_long_pause(samples)
+    assert not has_long_pause(AudibleFrames(samples))
 
 
 def test_window_is_split_before_speech_after_long_pause() -> None:
