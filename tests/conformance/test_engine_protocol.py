@@ -346,9 +346,9 @@ async def test_text_aligned_as_soon_as_decoded_has_the_same_times(engine: Engine
     sot_sequence = tokenizer.sot_sequence("en", Task.TRANSCRIBE)
     found: list[Decoded] = []
     times_s: list[list[float]] = []
-    for changes in ({}, {"sot_sequence": sot_sequence}):
+    for wanted in (request(tokenizer, timestamps=True), request(tokenizer, timestamps=True, sot_sequence=sot_sequence)):
         async with opened(engine) as window:
-            found.append(await window.decode(request(tokenizer, timestamps=True, **changes)))
+            found.append(await window.decode(wanted))
             tokens = tokenizer.text_tokens(found[-1].tokens)
             alignments = [await window.align(sot_sequence, tokens[:n_tokens]) for n_tokens in (len(tokens), 3)]
         assert [len(alignment.token_probabilities) for alignment in alignments] == [len(tokens), 3]

@@ -240,5 +240,7 @@ class Scheduler:
                 yield decoded
 
     def _with_text(self, answer: Answer) -> Answer:
-        decoded = self._to_align.pop(answer.task_id, None) if isinstance(answer, Aligned) else None
+        if not isinstance(answer, Aligned):
+            return answer
+        decoded = self._to_align.pop(answer.task_id, None)
         return answer if decoded is None else replace(decoded, aligned=answer)
