@@ -38,10 +38,9 @@ from whisper_server.whisper.transcript import Samples
 logger = logging.getLogger(__name__)
 
 STOP_LIMIT_S = 5.0  # then the engine's process is killed
-
+DEATH = "The engine is dead: the torch engine's process has died."
 MESSAGES_PER_ITERATION = 16
-"""Of an iteration of the event loop; each takes 0.05 ms. The engine's process must not wait to send: the pipe holds 60 answers with
-alignments, and as many windows may end in one step."""
+"""Each takes 0.05 ms. The engine's process must not wait to send: the pipe holds 60 answers with alignments."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +119,8 @@ class TorchEngine:
         self._pending.fail_all(Unavailable("The server is shutting down."))
         process, self._process = self._process, None
         if process is not None:
-            with suppress(OSError):
-                if self._connection is not None:
-                    self._connection.send((Stop(),))
+            self._outbox.append(Stop())
+            self._flush()
             await asyncio.to_thread(process.join, STOP_LIMIT_S if self._ready else 0.0)
             if process.is_alive():
                 process.kill()
@@ -188,7 +186,7 @@ class TorchEngine:
         if self._is_stopped:
             raise Unavailable("The server is shutting down.")
         if self._is_dead:
-            raise Unavailable("The engine is dead: the torch engine's process has died.", code="engine_dead")
+            raise Unavailable(DEATH, code="engine_dead")
 
     def _send(self, request: Request) -> None:
         """With all others of this iteration of the event loop, as one message."""
@@ -203,9 +201,7 @@ class TorchEngine:
                 self._connection.send(batch)
 
     def _receive(self, connection: Connection) -> None:
-        """Messages, each of which is there as a whole (`worker.ANSWERS_PER_MESSAGE`). A thread that waits for them takes Python's lock from
-        the event loop for each.
-        """
+        """Messages, each there as a whole (`worker.ANSWERS_PER_MESSAGE`). A thread would take the loop's lock for each."""
         try:
             for _ in range(MESSAGES_PER_ITERATION):
                 self._deliver(connection.recv())
@@ -224,13 +220,12 @@ class TorchEngine:
     def _lose(self) -> None:
         self._is_dead = True
         if self._started is not None and not self._started.done():
-            message = "ENGINE: the torch engine's process has died while it loaded the model"
-            self._started.set_result(StartFailed(message))
+            self._started.set_result(
+                StartFailed("ENGINE: the torch engine's process has died while it loaded the model")
+            )
         if not self._is_stopped:
             logger.error("The torch engine's process has died")
-        self._pending.fail_all(
-            Unavailable("The engine is dead: the torch engine's process has died.", code="engine_dead")
-        )
+        self._pending.fail_all(Unavailable(DEATH, code="engine_dead"))
 
     def _worker_config(self) -> WorkerConfig:
         files = self._config.files
