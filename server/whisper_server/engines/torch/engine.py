@@ -156,9 +156,8 @@ class TorchEngine:
         return next(self._ids)
 
     async def acquire(self, samples: Samples, n_mel_frames: int, *, is_live: bool) -> Place:
-        """The lowest free slot, with the samples written into it."""
+        """The lowest free slot, with the samples written into it; those of a live window take 0.1 ms."""
         slot = await self._audio_pool.acquire()
-        # A live window takes 0.1 ms: half of the way to a thread and back.
         written = self._audio_pool.write(slot, samples) if is_live else await self._audio_pool.fill(slot, samples)
         return Place(self.next_id(), slot, written.scale, is_live, n_mel_frames)
 
