@@ -161,6 +161,4 @@ class Gpu:
             if self._due:
                 loop.call_later(STEP_S, self._answer)
         if answers:
-            with self._accounts.charged("threads"):
-                report = loads(data)
-            self.engine._deliver(report, loop.create_future())
+            self.engine._deliver(loads(data))
