@@ -14,10 +14,10 @@ from itertools import chain, repeat
 
 from whisper_server.live.text_units import Unit, end_of_prefix, joined, split_units
 
-MAX_PASSES_WITHOUT_WORDS = 2
+MAX_PASSES_WITHOUT_WORDS = 1
 """After so many in a row two passes are enough for all words, or one that is never heard the same way three times delays the rest of
-a sentence, by up to 11 s (45 recordings of people in five languages, Whisper base, on a GPU). With 3, p95 from a word's end to its delta is
-2.1 s instead of 1.9, with 1 it is 1.8 s, and 13.5 instead of 13.3 % of words are wrong."""
+a sentence, by up to 11 s (45 recordings of people in five languages, Whisper base, on a GPU). With 2, p95 from a word's end to its delta is
+1.9 s instead of 1.8, and 13.3 instead of 13.4 % of words are wrong (as files 12.6)."""
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ MIN_TOKEN_PROBABILITY = 0.5
 """Of the least likely token of a word that needs two passes only. On a GPU 14.3 instead of 14.9 % of words are wrong by it, 1.16 instead
 of 1.09 s late (p50; p95 2.5 instead of 2.1 s), and 16.0 instead of 16.3 %, 1.92 instead of 1.77 s at a CPU's speed by MIN_PROBABILITY: 45
 and 20 recordings of people in five languages, Whisper base, as files 12.7 and 14.0 %. If all words need three passes: 14.1 %, 1.63 s."""
-LIKELY = 0.85
-"""From this probability on (as above: mean, or least) one pass is enough for a word, unless the sound is cut off in it. With it, and two
-passes instead of three without words (`agreement`), words are 0.81 instead of 1.08 s late on a GPU (p50; p95 2.0 instead of 1.9), 1.51
-instead of 1.79 s on a CPU (p95 2.8, 2.6), and 13.3 instead of 13.5 % (14.7, 15.0) are wrong. From 0.7 on: 0.67 s, 13.6 %. If the last word
-of sound that is cut off needs one pass from 0.95 on, words come 0.02 s earlier, and more of them are wrong: half of "withheld" is "we've"."""
+LIKELY = 0.8
+"""From this probability on (as above: mean, or least) one pass is enough for a word, unless the sound is cut off in it. With it, one pass
+from the limits above on in a pause, and two passes for all words after one without any (`agreement`), words are 0.74 s late on a GPU (p50;
+p95 1.8) and 1.42 s on a CPU (2.6), and 13.4 % (14.5) are wrong; with 0.85, two passes in a pause, and two without words 0.81 (2.0) and
+1.51 s (2.8), 13.3 % (14.4); if all words need two passes 1.08 (1.9) and 1.79 s (2.7), 13.5 % (14.7). From 0.7 on: 0.67 s, 13.6 %. If the
+last word of sound that is cut off needs one pass from 0.95 on, more words are wrong: half of "withheld" is "we've"."""
 FAR_S = 1.8
 """The same distance for all other words that are in the sound (MIN_HEARD_PROBABILITY). Without it a word that two passes hear
 differently delays all later words: p95 is 4.3 s instead of 2.6 s."""
@@ -51,7 +52,8 @@ def n_clear_units(transcript: WindowTranscript, window_s: float) -> int:
 def passes_needed(transcript: WindowTranscript, *, is_cut: bool) -> tuple[int, ...]:
     """How many passes must hear each unit of the pass alike, 1 to 3; empty where no probability is known.
 
-    Two are enough in a pause (not `is_cut`): the words are whole.
+    In a pause (not `is_cut`) the words are whole: one is enough from the limit on, two for all. What is said next seldom changes them, and
+    if nothing is, this pass is the last one anyway.
     """
     units = [unit.text for unit in split_units(transcript.text, transcript.language)]
     if transcript.logprobs:
@@ -63,7 +65,8 @@ def passes_needed(transcript: WindowTranscript, *, is_cut: bool) -> tuple[int, .
         n_bytes = [len(letters(unit).encode()) for unit in units]
         parts = [(len(letters(word.word).encode()), word.probability) for word in words]
         limit = MIN_PROBABILITY
-    return tuple(1 if p >= LIKELY else 3 if p < limit and is_cut else 2 for p in _least(n_bytes, parts))
+    likely, n_unlikely = (LIKELY, 3) if is_cut else (limit, 2)
+    return tuple(1 if p >= likely else n_unlikely if p < limit else 2 for p in _least(n_bytes, parts))
 
 
 def _least(lengths: Sequence[int], parts: Sequence[tuple[int, float]]) -> list[float]:

@@ -86,17 +86,17 @@ def test_likely_words_behind_one_that_needs_more_passes_wait() -> None:
 
 def test_unlikely_word_is_confirmed_by_three_passes() -> None:
     agreement = Agreement()
-    assert agreement.add(" press one to", "en", passes_needed=(2, 3, 2)).text == ""
-    assert agreement.add(" press one to", "en", passes_needed=(2, 3, 2)).text == " press"
-    assert agreement.add(" press won to", "en", passes_needed=(2, 2, 2)).text == "", "the passes do not agree"
-    assert agreement.add(" press won to", "en", passes_needed=(2, 3, 2)).text == ""
-    assert agreement.add(" press won to", "en", passes_needed=(2, 3, 2)).text == " won to"
+    assert agreement.add(" press one to", "en", passes_needed=(1, 3, 2)).text == " press"
+    assert agreement.add(" press one to", "en", passes_needed=(1, 3, 2)).text == ""
+    assert agreement.add(" press one to", "en", passes_needed=(1, 3, 2)).text == " one to"
 
 
 def test_word_that_stays_unlikely_delays_others_by_few_passes() -> None:
     agreement = Agreement()
     heard = [" one", " own and", " one and", " one and two"]
     assert [agreement.add(text, "en", passes_needed=(3, 2)).text for text in heard] == ["", "", "", " one and"]
+    again = Agreement()
+    assert [again.add(" one and", "en", passes_needed=(3, 2)).text for _ in range(2)] == ["", " one and"], "two are enough"
     assert agreement.add(" one and two", "en", passes_needed=(2, 2, 3)).text == "", "it waits again"
 
 
