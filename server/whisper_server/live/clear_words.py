@@ -52,8 +52,8 @@ def n_clear_units(transcript: WindowTranscript, window_s: float) -> int:
 def passes_needed(transcript: WindowTranscript, *, is_cut: bool) -> tuple[int, ...]:
     """How many passes must hear each unit of the pass alike, 1 to 3; empty where no probability is known.
 
-    In a pause (not `is_cut`) the words are whole: one is enough from the limit on, two for all. What is said next seldom changes them, and
-    if nothing is, this pass is the last one anyway.
+    In a pause (not `is_cut`) the words are whole: one is enough from the limit on, two for all. The next words seldom change them, and
+    if there are none, this pass is the last one anyway.
     """
     units = [unit.text for unit in split_units(transcript.text, transcript.language)]
     if transcript.logprobs:

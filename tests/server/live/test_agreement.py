@@ -96,7 +96,9 @@ def test_word_that_stays_unlikely_delays_others_by_few_passes() -> None:
     heard = [" one", " own and", " one and", " one and two"]
     assert [agreement.add(text, "en", passes_needed=(3, 2)).text for text in heard] == ["", "", "", " one and"]
     again = Agreement()
-    assert [again.add(" one and", "en", passes_needed=(3, 2)).text for _ in range(2)] == ["", " one and"], "two are enough"
+    assert [again.add(" one and", "en", passes_needed=(3, 2)).text for _ in range(2)] == ["", " one and"], (
+        "two are enough"
+    )
     assert agreement.add(" one and two", "en", passes_needed=(2, 2, 3)).text == "", "it waits again"
 
 
