@@ -114,7 +114,8 @@ def prompt_of(
     tokenizer: WhisperTokenizer, given: Sequence[int], windows: Sequence[WindowTranscript]
 ) -> tuple[int, ...]:
     """The tokens of the client's prompt and keywords, `given`, and behind them the end of what `windows` say."""
+    given = given[-MAX_PREVIOUS_TOKENS:]
     earlier = tokenizer.previous_text(text_before(windows), ())
-    n_earlier = len(earlier) // STEP_TOKENS * STEP_TOKENS
-    n_given = MAX_PREVIOUS_TOKENS - n_earlier
-    return (*given[-n_given:], *earlier[len(earlier) - n_earlier :])
+    # What the client gives stays whole: names are needed most where the model is unsure.
+    n_earlier = min(len(earlier), MAX_PREVIOUS_TOKENS - len(given)) // STEP_TOKENS * STEP_TOKENS
+    return (*given, *earlier[len(earlier) - n_earlier :])

@@ -139,7 +139,7 @@ def joined(parts: Sequence[WindowTranscript], language: str) -> WindowTranscript
     segments: list[Segment] = []
     for part in parts:
         if segments and part.segments:
-            segments[-1] = _until(segments[-1], part.segments[0].start_s)
+            segments = [_until(one, part.segments[0].start_s) for one in segments]
         segments += part.segments
     return WindowTranscript(
         text="".join([*(part.text for part in first), *(after_text(part.text, language) for part in rest)]),

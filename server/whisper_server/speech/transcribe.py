@@ -219,6 +219,8 @@ class Transcription:
         previous = await texts.of(number)
         slot = slot or await self._open(window)
         texts.begin(number)
+        # A window that fails says nothing: those that wait for it hold slots.
+        slot.release.callback(texts.say, number, WindowTranscript("", (), language=recording_language))
         async with slot.release:
             language = await self._detection.of_window(window, slot.engine_window, recording_language)
             decoder = WindowDecoder(
@@ -233,9 +235,9 @@ class Transcription:
             )
             single = WindowTranscriber(decoder, self._open_engine_window, self._frames)
             result = await single.transcribe(slot.engine_window, window.of(self._samples), window)
+            result = replace(result, language=language)
+            texts.say(number, result)
         transcriber.wait_estimator.finish(self._owner, self)
-        result = replace(result, language=language)
-        texts.say(number, result)
         return result
 
     def _joined(self, window: WindowTranscript, *, has_text: bool) -> str:

@@ -28,6 +28,7 @@ from whisper_server.speech.temperature_fallback import Attempt
 from whisper_server.speech.text_times import NO_PREFIX, TextTimes
 from whisper_server.speech.window_decoding import WindowDecoder
 from whisper_server.speech.windows import Window
+from whisper_server.speech.words import split_words, time_words
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import EngineWindow
 from whisper_server.whisper.transcript import Samples, Task, WindowTranscript
@@ -99,10 +100,15 @@ class WindowTranscriber:
         end = text_end(tokens, tokenizer.timestamp_s, len(samples) / SAMPLE_RATE_HZ)
         timed = samples if end is None else samples[: round(end.end_s * SAMPLE_RATE_HZ)]
         if options.timestamps and await self._is_too_short(attempt, timed):
-            # One sentence of seven, with the whole window as its time.
-            sot_sequence = tokenizer.sot_sequence(self.decoder.language, options.task)
-            alignment = await engine_window.align(sot_sequence, tokenizer.text_tokens(tokens))
-            end = TextEnd(alignment.token_starts_s[-1], opens_segment=False)
+            # One sentence of seven, with the whole window as its time. The alignment may stretch a full stop to the window's end.
+            sot_sequence, text_tokens = (
+                tokenizer.sot_sequence(self.decoder.language, options.task),
+                tokenizer.text_tokens(tokens),
+            )
+            alignment = await engine_window.align(sot_sequence, text_tokens)
+            words = time_words(split_words(text_tokens, tokenizer.detokenize, self._written_language), alignment)
+            if 0 < words[-1].end_s < (len(samples) / SAMPLE_RATE_HZ if end is None else end.end_s):
+                end = TextEnd(words[-1].end_s, opens_segment=False)
         if end is None:
             return None
         first = look_back_sample(end)

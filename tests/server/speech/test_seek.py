@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -252,6 +253,13 @@ async def test_times_do_not_overlap_where_the_timestamp_is_late() -> None:
     first, second = outcome.windows[0].segments
     assert first.end_s == pytest.approx(4.2)
     assert first.end_s <= second.start_s
+
+
+async def test_no_segment_reaches_into_the_rest() -> None:
+    outcome = await run("<0.00> Hello.<6.00><6.00> World.<9.60>", "<0.00> Press two to hear all of it.<5.60>")
+    times = [(segment.start_s, segment.end_s) for segment in outcome.windows[0].segments]
+    assert all(left[1] <= right[0] for left, right in pairwise(times)), times
+    assert all(start_s <= end_s for start_s, end_s in times)
 
 
 async def test_rest_without_words_changes_nothing() -> None:

@@ -14,10 +14,13 @@ import pytest
 from model_kit.demo import demo_tokenizer
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from model_kit.pipeline import RATE_HZ, assert_idle, number, numbered, options, pipeline, recording, spans
-from whisper_server.errors import BadRequest
-from whisper_server.speech.vad import SpeechSpanSteps
+from whisper_server.errors import BadRequest, InternalError
+from whisper_server.speech.multichannel import MultichannelTranscription
+from whisper_server.speech.previous_text import prompt_of
+from whisper_server.speech.vad import Spans, SpeechSpanSteps
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
-from whisper_server.whisper.transcript import Options, Samples, Task, VoiceActivity
+from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS
+from whisper_server.whisper.transcript import Options, Samples, Task, VoiceActivity, WindowTranscript
 
 
 async def test_windows_arrive_in_order_and_form_transcript() -> None:
@@ -112,7 +115,7 @@ def unsure_of_two(again: str, avg_logprob: float) -> Callable[[Samples, DecodeRe
     def answer(samples: Samples, request: DecodeRequest) -> Decoded:
         name = f"w{number(samples)}"
         if len(request.prompt_tokens) > request.n_task_tokens:
-            return said(SENTENCE.format(again), avg_logprob=avg_logprob)
+            return said(SENTENCE.format(again) if "{" not in again else again.format("better"), avg_logprob=avg_logprob)
         return said(SENTENCE.format(name), avg_logprob=UNSURE.get(name, -0.1))
 
     return answer
@@ -140,6 +143,7 @@ async def test_window_that_the_model_is_unsure_of_is_decoded_again_with_the_text
     [
         ("worse", -0.3, {}),
         ("\ufffd" * 60, -0.1, {}),
+        (" {} the quick brown fox jumps over.", -0.1, {}),
         ("better", -0.1, {"condition_on_previous_text": False}),
         ("better", -0.1, {"temperature": 0.2}),
         ("better", -0.1, {"task": Task.TRANSLATE}),
@@ -150,6 +154,38 @@ async def test_first_text_stays(again: str, avg_logprob: float, wanted: dict[str
     async with pipeline(engine, temperatures=TEMPERATURES).transcribe(recording(4), options(**wanted)) as job:
         transcript = await job.transcript()
     assert [segment.text.split()[0] for segment in transcript.segments] == ["w0", "w1", "w2", "w3"]
+
+
+@pytest.mark.parametrize("n_slots", [1, 2, 4])
+async def test_window_that_fails_lets_those_go_that_wait_for_its_text(n_slots: int) -> None:
+    """The second channel speaks late, and its second window fails: its others held all slots, and the request and all others hung."""
+
+    def answer(samples: Samples, _request: DecodeRequest) -> Decoded:
+        if samples[0] >= 0.5 and number(samples) == 31:
+            raise InternalError("not a number")
+        return said(SENTENCE.format("w"), avg_logprob=-0.25)
+
+    class Voice(VoiceDetectorDouble):
+        def speech_spans(self, samples: Samples, activity: VoiceActivity = VoiceActivity()) -> Spans:  # noqa: B008
+            return spans(40) if samples[0] < 0.5 else spans(40)[30:]
+
+    engine = EngineDouble(answer, n_slots=n_slots)
+    transcriber = pipeline(engine, Voice(), temperatures=TEMPERATURES)
+    channels = [("a", recording(40)), ("b", recording(40, marker=0.5))]
+    jobs = [(name, transcriber.transcribe(sound, options(), "owner")) for name, sound in channels]
+    with pytest.raises(InternalError):
+        async with MultichannelTranscription(jobs) as job, asyncio.timeout(20):
+            await job.transcript()
+    assert_idle(transcriber, engine)
+
+
+def test_earlier_text_leaves_the_clients_prompt_whole() -> None:
+    tokenizer = demo_tokenizer()
+    given = tokenizer.encode_text(" Acme GmbH, Kubernetes" * 12)
+    before = WindowTranscript(SENTENCE.format("w0") * 12, (), language="en")
+    prompt = prompt_of(tokenizer, given, [before])
+    assert prompt[: len(given)] == given
+    assert len(given) + 16 <= len(prompt) <= MAX_PREVIOUS_TOKENS
 
 
 async def test_window_that_holds_the_only_slot_waits_for_no_window_without_one() -> None:

@@ -13,7 +13,6 @@ import binascii
 import codecs
 import re
 import sys
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -173,7 +172,7 @@ class FormPartReader:
     def __init__(self, request: web.BaseRequest, limits: FormLimits, throttle: LoopThrottle) -> None:
         self._limits = limits
         self._body = _Body(request, limits, throttle)
-        self._events: deque[multipart.MultipartSegment | bytes | None] = deque()
+        self._events: Iterator[multipart.MultipartSegment | bytes | None] = iter(())
         """What the parser found in the last piece: a part's head, pieces of its content, None at its end."""
         boundary = boundary_of(request.headers)
         first = f"--{boundary}".encode()
@@ -208,18 +207,16 @@ class FormPartReader:
 
     async def _next_event(self) -> multipart.MultipartSegment | bytes | None:
         """Also None at the end of the body."""
-        if self._events:
-            return self._events.popleft()
         with _as_bad_request():
-            while not self._events:
-                # multipart says nothing in public once it has seen the last boundary: docs/upgrading-dependencies.md.
+            while True:
+                for event in self._events:
+                    return event
                 if self._parser._state is multipart._COMPLETE:  # noqa: SLF001
                     await self._body.discard()
                     return None
                 piece = await self._body.next()
                 self._refuse_preamble(piece)
-                self._events.extend(self._parser.parse(piece))
-        return self._events.popleft()
+                self._events = iter(self._parser.parse(piece))
 
     def _refuse_preamble(self, piece: bytes) -> None:
         """The parser accepts bytes before the first boundary if the same piece holds it: by chance, as the network cuts pieces."""
