@@ -42,7 +42,8 @@ from whisper_server.speech.vad import VoiceDetector
 from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.window_decoding import DecodingPolicy
 from whisper_server.whisper.constants import POSITION_S, SAMPLE_RATE_HZ
-from whisper_server.whisper.engine_protocol import ModelFacts
+from whisper_server.whisper.engine_protocol import Engine, ModelFacts
+from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Samples
 
 N_SLOTS = 512
@@ -134,14 +135,15 @@ def _aligned(task: AlignTask | DecodeTask, n_tokens: int) -> Aligned:
 
 
 @asynccontextmanager
-async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> AsyncIterator[Backend]:
-    """As `backend.load_backend`, but with the instant engine, and open to a profiler."""
+async def backend_of(
+    engine: Engine, tokenizer: WhisperTokenizer, settings: Settings, metrics: Metrics, budget: MemoryBudget
+) -> AsyncIterator[Backend]:
+    """As `backend.load_backend`, but with an engine that is started, and stopped at the end."""
     async with decoding_processes(settings) as pool:
-        engine = InstantEngine()
         policy = DecodingPolicy(1, settings.fallback_temperatures, 0, engine.facts.n_text_positions)
         transcriber = Transcriber(
             engine,
-            engine.files.tokenizer,
+            tokenizer,
             VoiceDetector(),
             policy,
             max_window_s=settings.whisper_segment_duration_sec,
@@ -153,6 +155,14 @@ async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> As
         yield Backend(engine, transcriber, pool, LiveWindows(transcriber, voices))
         await voices.stop()
         await engine.stop()
+
+
+@asynccontextmanager
+async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> AsyncIterator[Backend]:
+    """With the instant engine, and open to a profiler."""
+    engine = InstantEngine()
+    async with backend_of(engine, engine.files.tokenizer, settings, metrics, budget) as backend:
+        yield backend
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import numpy.typing as npt
+from instant_engine import backend_of
 
 from model_kit.demo import DEMO
-from whisper_server.backend import decoding_processes
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch import engine as torch_engine
@@ -39,18 +39,12 @@ from whisper_server.engines.torch.wire import (
     Task,
     WorkerConfig,
 )
-from whisper_server.memory.budget import SERVER, MemoryBudget
-from whisper_server.memory.malloc import freeze_loaded_objects
+from whisper_server.memory.budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.serve import run
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
 from whisper_server.speech import voice_streams
-from whisper_server.speech.live_windows import LiveWindows
-from whisper_server.speech.transcribe import Transcriber
-from whisper_server.speech.vad import VoiceDetector
-from whisper_server.speech.voice_streams import VoiceStreams
-from whisper_server.speech.window_decoding import DecodingPolicy
 from whisper_server.whisper.constants import POSITION_S, SAMPLE_RATE_HZ
 
 PASS_S = float(os.environ.get("PACED_PASS_S", "0.25"))
@@ -152,27 +146,12 @@ async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> As
     """As `backend.load_backend`, but with the paced engine, and open to a profiler."""
     torch_engine._run_worker = run_worker  # noqa: SLF001
     voice_streams.THREAD_STREAMS = THREAD_STREAMS
-    async with decoding_processes(settings) as pool:
-        files = read_model_files(DEMO)
-        passes = metrics.counter("paced_passes", "Windows that were decoded")
-        engine = PacedEngine(TorchConfig("paced", files, "float32", 0.9, 1), passes.inc)
-        await engine.start()
-        policy = DecodingPolicy(1, settings.fallback_temperatures, 0, engine.facts.n_text_positions)
-        transcriber = Transcriber(
-            engine,
-            files.tokenizer,
-            VoiceDetector(),
-            policy,
-            max_window_s=settings.whisper_segment_duration_sec,
-            clock=time.monotonic,
-            on_fallback=metrics.temperature_fallbacks.inc,
-        )
-        freeze_loaded_objects()
-        voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation(SERVER))
-        live = LiveWindows(transcriber, voices)
-        yield Backend(engine, transcriber, pool, live)
-        await voices.stop()
-        await engine.stop()
+    files = read_model_files(DEMO)
+    passes = metrics.counter("paced_passes", "Windows that were decoded")
+    engine = PacedEngine(TorchConfig("paced", files, "float32", 0.9, 1), passes.inc)
+    await engine.start()
+    async with backend_of(engine, files.tokenizer, settings, metrics, budget) as backend:
+        yield backend
 
 
 if __name__ == "__main__":

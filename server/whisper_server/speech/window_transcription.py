@@ -101,10 +101,8 @@ class WindowTranscriber:
         timed = samples if end is None else samples[: round(end.end_s * SAMPLE_RATE_HZ)]
         if options.timestamps and await self._is_too_short(attempt, timed):
             # One sentence of seven, with the whole window as its time. The alignment may stretch a full stop to the window's end.
-            sot_sequence, text_tokens = (
-                tokenizer.sot_sequence(self.decoder.language, options.task),
-                tokenizer.text_tokens(tokens),
-            )
+            sot_sequence = tokenizer.sot_sequence(self.decoder.language, options.task)
+            text_tokens = tokenizer.text_tokens(tokens)
             alignment = await engine_window.align(sot_sequence, text_tokens)
             words = time_words(split_words(text_tokens, tokenizer.detokenize, self._written_language), alignment)
             if 0 < words[-1].end_s < (len(samples) / SAMPLE_RATE_HZ if end is None else end.end_s):
