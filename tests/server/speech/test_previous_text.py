@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from model_kit.demo import demo_tokenizer
 from whisper_server.speech.previous_text import STEP_TOKENS, prompt_of, text_before
+from whisper_server.speech.repetition import adds_phrase
 from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS
 from whisper_server.whisper.transcript import Segment, WindowTranscript
 
@@ -34,3 +37,19 @@ def test_prompt_keeps_what_is_given_and_the_end_of_the_text() -> None:
     assert len(prompt) <= MAX_PREVIOUS_TOKENS
     assert (len(prompt) - len(given)) % STEP_TOKENS == 0
     assert tokenizer.detokenize(prompt).endswith("and the end")
+
+
+FIRST = "Pour enregistrer, appuyez ce rang, pour faire une écoute rapide, deux."
+
+
+@pytest.mark.parametrize(
+    ("second", "adds"),
+    [
+        pytest.param("Pour enregistrer, appuyez sur un. Pour faire une écoute rapide, deux.", False, id="a correction"),
+        pytest.param(FIRST, False, id="the same"),
+        pytest.param(f"{FIRST} Appuyez sur un pour enregistrer.", True, id="said once more"),
+    ],
+)
+def test_phrase_of_the_window_before_counts_only_where_all_of_it_is_new(second: str, *, adds: bool) -> None:
+    """Whisper base corrects "ce rang" by the menu before, in which "appuyez sur un" was heard."""
+    assert adds_phrase(second, FIRST, "Menu principal. Appuyez sur un pour enregistrer.") == adds

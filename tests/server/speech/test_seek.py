@@ -152,14 +152,16 @@ class Run:
         return [len(samples) / RATE_HZ for samples in self.engine.decoded_windows]
 
 
-async def run(first: str, *rests: str, language: str = "en", **changes: object) -> Run:
+async def run(
+    first: str, *rests: str, language: str = "en", last_token_end_s: float | None = None, **changes: object
+) -> Run:
     """One window of 10 s; `rests` are the answers after the first, the last one repeated."""
     remaining = [first, *rests]
 
     def answer(_samples: Samples, _request: DecodeRequest) -> Decoded:
         return said(remaining.pop(0) if len(remaining) > 1 else remaining[0])
 
-    engine, voice = EngineDouble(answer, n_slots=1), Voice()
+    engine, voice = EngineDouble(answer, n_slots=1, last_token_end_s=last_token_end_s), Voice()
     transcriber = _transcriber(engine, voice)
     requested = Options(**{"language": language, "timestamps": True, **changes})  # type: ignore[arg-type]
     async with transcriber.transcribe(np.ones(10 * RATE_HZ, np.float32), requested) as job:
@@ -210,9 +212,13 @@ async def test_text_too_short_for_its_speech_is_decoded_with_timestamps(again: s
     assert [request.prompt_tokens == timed for request in outcome.engine.requests[:2]] == [False, True]
 
 
-async def test_sentence_with_the_time_of_the_whole_window_is_not_all_of_it() -> None:
+@pytest.mark.parametrize(
+    "full_stop_end_s", [None, pytest.param(9.9, id="stretched over the rest, as in 11 of 36 windows")]
+)
+async def test_sentence_with_the_time_of_the_whole_window_is_not_all_of_it(full_stop_end_s: float | None) -> None:
     """Whisper base heard one of seven sentences (Italian, 23 s), and gave it the time of all: 49 words were lost."""
-    outcome = await run("<0.00> Press one.<9.60>", "<0.00> Press two to hear all of it.<5.60>")
+    rest = "<0.00> Press two to hear all of it.<5.60>"
+    outcome = await run("<0.00> Press one.<9.60>", rest, last_token_end_s=full_stop_end_s)
     assert outcome.text == "Press one. Press two to hear all of it."
     assert outcome.decoded_s == [10.0, pytest.approx(5.8)]
     assert [segment.end_s for segment in outcome.windows[0].segments] == [pytest.approx(4.2), pytest.approx(9.8)]

@@ -144,6 +144,7 @@ async def test_window_that_the_model_is_unsure_of_is_decoded_again_with_the_text
         ("worse", -0.3, {}),
         ("\ufffd" * 60, -0.1, {}),
         (" {} the quick brown fox jumps over.", -0.1, {}),
+        pytest.param(" w0 the quick brown fox jumps over." + SENTENCE, -0.1, {}, id="a phrase of the window before"),
         ("better", -0.1, {"condition_on_previous_text": False}),
         ("better", -0.1, {"temperature": 0.2}),
         ("better", -0.1, {"task": Task.TRANSLATE}),
