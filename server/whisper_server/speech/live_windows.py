@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
+from whisper_server.speech.previous_text import with_earlier
 from whisper_server.speech.repetition import EarlierText, shares_phrase
 from whisper_server.speech.text_times import Prefix
 from whisper_server.speech.transcribe import Transcriber
@@ -23,11 +24,9 @@ from whisper_server.speech.window_transcription import WindowTranscriber
 from whisper_server.speech.windows import Window
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import EngineWindow
-from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS, WhisperTokenizer
+from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
 
-PROMPT_STEP_TOKENS = 16
-"""Prompts have a multiple of this many tokens: CTranslate2 decodes only prompts of one length together."""
 N_PROMPTS = 512
 """That are kept as tokens: all passes over a turn have the same."""
 N_TEXTS = 4_096
@@ -237,9 +236,10 @@ def _previous(
     tokenizer: WhisperTokenizer, prompt: str, keywords: tuple[str, ...], earlier_text: str, n_prefix_tokens: int
 ) -> tuple[tuple[int, ...], str]:
     """The client's prompt and keywords, and the end of the earlier text; what the model reads in them."""
-    given = tokenizer.previous_text(prompt, keywords)
-    earlier = tokenizer.previous_text(earlier_text, ())
-    n_both = min(len(earlier) + n_prefix_tokens, MAX_PROMPT_TOKENS) // PROMPT_STEP_TOKENS * PROMPT_STEP_TOKENS
-    n_earlier = max(0, n_both - n_prefix_tokens)
-    previous = (*given[-(MAX_PREVIOUS_TOKENS - n_earlier) :], *earlier[len(earlier) - n_earlier :])
+    previous = with_earlier(
+        tokenizer.previous_text(prompt, keywords),
+        tokenizer.previous_text(earlier_text, ()),
+        max_tokens=MAX_PROMPT_TOKENS,
+        n_prefix_tokens=n_prefix_tokens,
+    )
     return previous, tokenizer.detokenize(previous)

@@ -28,7 +28,7 @@ MAX_WINDOWS = 8
 MAX_CHARACTERS = 1_000
 """Of earlier text: 223 tokens of Latin letters are about as many; the rest is cut off as tokens."""
 STEP_TOKENS = 16
-"""The earlier text has a multiple of so many tokens: CTranslate2 decodes only prompts of one length together."""
+"""The earlier text, with the prefix behind it, has a multiple of so many tokens: CTranslate2 decodes only prompts of one length together."""
 
 
 def is_unsure(attempt: Attempt, *, timestamps: bool) -> bool:
@@ -114,8 +114,18 @@ def prompt_of(
     tokenizer: WhisperTokenizer, given: Sequence[int], windows: Sequence[WindowTranscript]
 ) -> tuple[int, ...]:
     """The tokens of the client's prompt and keywords, `given`, and behind them the end of what `windows` say."""
+    return with_earlier(given, tokenizer.previous_text(text_before(windows), ()))
+
+
+def with_earlier(
+    given: Sequence[int], earlier: Sequence[int], *, max_tokens: int = MAX_PREVIOUS_TOKENS, n_prefix_tokens: int = 0
+) -> tuple[int, ...]:
+    """`given` and the end of `earlier`: at most `max_tokens` of it, and of the prefix that the decoder gets behind it.
+
+    What the client gives stays whole: names are needed most where the model is unsure.
+    """
     given = given[-MAX_PREVIOUS_TOKENS:]
-    earlier = tokenizer.previous_text(text_before(windows), ())
-    # What the client gives stays whole: names are needed most where the model is unsure.
-    n_earlier = min(len(earlier), MAX_PREVIOUS_TOKENS - len(given)) // STEP_TOKENS * STEP_TOKENS
+    room = min(max_tokens, MAX_PREVIOUS_TOKENS - len(given) + n_prefix_tokens)
+    n_both = min(len(earlier) + n_prefix_tokens, room) // STEP_TOKENS * STEP_TOKENS
+    n_earlier = max(0, n_both - n_prefix_tokens)
     return (*given, *earlier[len(earlier) - n_earlier :])

@@ -12,12 +12,12 @@ from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from model_kit.pipeline import assert_idle, pipeline
 from whisper_server.speech.live_windows import (
     MAX_PROMPT_TOKENS,
-    PROMPT_STEP_TOKENS,
     Context,
     LiveWindows,
     Turns,
     WindowRequest,
 )
+from whisper_server.speech.previous_text import STEP_TOKENS
 from whisper_server.speech.repetition import shares_phrase
 from whisper_server.whisper.engine_protocol import Decoded, DecodeRequest
 from whisper_server.whisper.transcript import Options, Samples
@@ -66,7 +66,7 @@ async def test_prompts_have_few_lengths() -> None:
         await windows.transcribe(SOUND, request(EARLIER * n_times), TURNS)
     lengths = {len(asked.prompt_tokens) - asked.n_task_tokens - 1 for asked in engine.requests}
     assert lengths <= set(range(-1, MAX_PROMPT_TOKENS + 1, 1)) & {
-        n for n in range(MAX_PROMPT_TOKENS + 1) if n % PROMPT_STEP_TOKENS == 0
+        n for n in range(MAX_PROMPT_TOKENS + 1) if n % STEP_TOKENS == 0
     }
 
 
@@ -79,7 +79,7 @@ async def test_pass_goes_on_from_its_context() -> None:
     (seen,) = engine.requests
     assert seen.prompt_tokens[-len(prefix) :] == prefix
     assert (seen.n_prefix_tokens, seen.n_task_tokens) == (len(prefix), 4 + len(prefix))
-    assert (len(seen.prompt_tokens) - 5) % PROMPT_STEP_TOKENS == 0, "with the prompt in a multiple of steps"
+    assert (len(seen.prompt_tokens) - 5) % STEP_TOKENS == 0, "with the prompt in a multiple of steps"
     assert seen.last_task_token == transcriber.tokenizer.special.notimestamps
     assert len(engine.decoded_windows[0]) == len(SOUND)
     assert (transcript.text, transcript.segments[0].start_s, transcript.segments[0].end_s) == (" Yes.", 0.0, 1.0)

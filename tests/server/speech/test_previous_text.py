@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from model_kit.demo import demo_tokenizer
-from whisper_server.speech.previous_text import STEP_TOKENS, prompt_of, text_before
+from whisper_server.speech.previous_text import STEP_TOKENS, prompt_of, text_before, with_earlier
 from whisper_server.speech.repetition import adds_phrase
 from whisper_server.whisper.tokens import MAX_PREVIOUS_TOKENS
 from whisper_server.whisper.transcript import Segment, WindowTranscript
@@ -53,3 +53,12 @@ FIRST = "Pour enregistrer, appuyez ce rang, pour faire une écoute rapide, deux.
 def test_phrase_of_the_window_before_counts_only_where_all_of_it_is_new(second: str, *, adds: bool) -> None:
     """Whisper base corrects "ce rang" by the menu before, in which "appuyez sur un" was heard."""
     assert adds_phrase(second, FIRST, "Menu principal. Appuyez sur un pour enregistrer.") == adds
+
+
+@pytest.mark.parametrize(
+    ("n_given", "n_prefix", "n_earlier"), [(0, 0, 64), (0, 20, 44), (0, 70, 0), (200, 0, 16), (223, 0, 0), (300, 0, 0)]
+)
+def test_earlier_text_leaves_what_is_given_whole(n_given: int, n_prefix: int, n_earlier: int) -> None:
+    prompt = with_earlier([7] * n_given, [8] * 100, max_tokens=64, n_prefix_tokens=n_prefix)
+    assert prompt.count(7) == min(n_given, MAX_PREVIOUS_TOKENS)
+    assert prompt.count(8) == n_earlier
