@@ -26,33 +26,32 @@ from whisper_server.backend import loaded_model
 from whisper_server.settings import Settings
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
-from whisper_server.whisper.transcript import Options, Samples
+from whisper_server.whisper.transcript import Options, Samples, VoiceActivity
 
 FORMATS: dict[str, Options] = {
     "json": Options(),
     "verbose_json": Options(timestamps=True),
     "srt": Options(timestamps=True, cues=True),
+    "chunking_strategy=auto": Options(voice_activity=VoiceActivity()),
 }
-N_PROMPTS = 40
-"""Of a recording: about four minutes."""
 
 
-def write_recordings(path: Path, seeds: list[int]) -> None:
-    """Of each seed in each language, as FLAC at the rate of the prompts, with what is said in them."""
-    from real_kit.speech import LANGUAGES, RATE_HZ, long_recording
+def write_recordings(path: Path, languages: list[str], seeds: list[int], n_prompts: int) -> None:
+    """Of each seed in each language, as FLAC at the rate of the prompts."""
+    from real_kit.speech import RATE_HZ, long_recording
 
     sounds: dict[str, Any] = {}
     for seed in seeds:
-        for language in LANGUAGES:
+        for language in languages:
             file = io.BytesIO()
-            recording = long_recording(language, N_PROMPTS, seed)
+            recording = long_recording(language, n_prompts, seed)
             soundfile.write(file, recording.sound, RATE_HZ, format="FLAC", subtype="PCM_16")
-            sounds[f"{language}-{seed}"] = np.frombuffer(file.getvalue(), np.uint8)
+            sounds[f"{language}-{seed}-{n_prompts}"] = np.frombuffer(file.getvalue(), np.uint8)
     np.savez(path, **sounds)
 
 
 def read_recordings(path: Path) -> dict[str, Samples]:
-    """By language and seed, at the model's rate."""
+    """By language, seed and number of prompts, at the model's rate."""
     found: dict[str, Samples] = {}
     with np.load(path) as file:
         for name in file.files:
@@ -93,8 +92,8 @@ def score(paths: list[Path]) -> None:
     for path in paths:
         for line in path.read_text(encoding="utf-8").splitlines():
             one = json.loads(line)
-            language, _, seed = one["recording"].partition("-")
-            found = errors(long_recording(language, N_PROMPTS, int(seed)), one["text"])
+            language, seed, n_prompts = one["recording"].split("-")
+            found = errors(long_recording(language, int(n_prompts), int(seed)), one["text"])
             totals[one["system"]] = totals.get(one["system"], Errors()) + found
     print("| engine | WER | words | deletions | insertions | sentences lost |\n|---|---|---|---|---|---|")
     for system, total in totals.items():
@@ -107,10 +106,13 @@ def main() -> None:
     parser.add_argument("what", choices=("recordings", "hear", "score"))
     parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--seeds", default="7,8,9")
-    parser.add_argument("--formats", default="json,verbose_json")
+    parser.add_argument("--languages", default="en,es,fr,it,ru")
+    parser.add_argument("--prompts", type=int, default=40, help="of a recording: 40 last about four minutes")
+    parser.add_argument("--formats", default="json,verbose_json", help=f"of {', '.join(FORMATS)}")
     args = parser.parse_args()
     if args.what == "recordings":
-        write_recordings(args.paths[0], [int(seed) for seed in args.seeds.split(",")])
+        seeds = [int(seed) for seed in args.seeds.split(",")]
+        write_recordings(args.paths[0], args.languages.split(","), seeds, args.prompts)
     elif args.what == "hear":
         asyncio.run(hear(read_recordings(args.paths[0]), args.formats.split(","), args.paths[1]))
     else:

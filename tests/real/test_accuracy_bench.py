@@ -32,3 +32,16 @@ def test_accuracy_bench_tells_both_sides(tmp_path: Path) -> None:
 )
 def test_numbers_in_words_and_in_digits_are_the_same(language: str, said: str) -> None:
     assert normalised(said, language) == normalised("1, 2", language) == ["1", "2"]
+
+
+def test_the_bench_of_engines_in_small(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings, texts = str(tmp_path / "recordings.npz"), str(tmp_path / "texts.jsonl")
+    output_of_bench("engine_accuracy.py", ["recordings", recordings, "--seeds=7", "--languages=en", "--prompts=2"])
+    monkeypatch.setenv("MODEL_ID", str(checkpoint))
+    monkeypatch.setenv("MODEL_CACHE_DIR", str(tmp_path / "models"))
+    output_of_bench("engine_accuracy.py", ["hear", recordings, texts, "--formats=json,srt"])
+    rows = [line.split("|")[1:5] for line in output_of_bench("engine_accuracy.py", ["score", texts])[2:]]
+    assert [name.strip() for name, *_ in rows] == ["ctranslate2 int8_float32, json", "ctranslate2 int8_float32, srt"]
+    for name, rate, n_words, _ in rows:
+        assert int(n_words) > 10
+        assert float(rate.strip(" %")) < 15, name
