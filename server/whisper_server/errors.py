@@ -225,6 +225,9 @@ class InternalError(ApiError):
     code = "internal_error"
 
 
+ENGINE_DEAD = "engine_dead"
+
+
 class Unavailable(ApiError):
     """No engine serves at the moment."""
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from whisper_server.audio.channels import ChannelDecoder
 from whisper_server.diarization.diarizer import SpeakerQuestion
-from whisper_server.errors import Draining, ModelLoading, Unavailable
+from whisper_server.errors import ENGINE_DEAD, Draining, ModelLoading, Unavailable
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.memory.budget import Reservation
 from whisper_server.whisper.engine_protocol import Engine
@@ -112,7 +112,7 @@ class Service:
         """Raises Unavailable if the engine is dead; only a restart helps."""
         problem = None if self._backend is None else self._backend.engine.health()
         if problem is not None:
-            raise Unavailable(f"The engine is dead: {problem}", code="engine_dead")
+            raise Unavailable(f"The engine is dead: {problem}", code=ENGINE_DEAD)
 
     @property
     def is_up(self) -> bool:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from whisper_server.api.client_json import read_json
 from whisper_server.api.values import quoted
 from whisper_server.errors import ApiError, BadRequest
 
 MAX_EVENT_ID_CHARACTERS = 512
 _N_HEAD, _N_UNDERSCORES = 64, 2
 """Characters that have `input_audio_buffer.append` in them, and its underscores."""
-_BETA_EVENTS = frozenset({"transcription_session.update"})
+_BETA_EVENT = "transcription_session.update"
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,10 @@ def parse_event(text: str) -> ClientEvent:
     if (audio := _appended(text)) is not None:
         return AppendAudio(audio)
     try:
-        event = json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        reason = str(problem) if isinstance(problem, ValueError) else "it is nested too deep"
+        event = read_json(text)
+    except ValueError as problem:
         raise EventRefused(
-            BadRequest(f"The event is not valid JSON: {reason}.", code="invalid_json"), event_id=None
+            BadRequest(f"The event is not valid JSON: {problem}.", code="invalid_json"), event_id=None
         ) from None
     if not isinstance(event, Mapping):
         raise EventRefused(
@@ -134,7 +133,7 @@ def _parsed(event: Mapping[str, Any], event_id: str | None) -> ClientEvent:
         return ClearAudio(event_id)
     if kind is None:
         raise BadRequest("type: field missing.", param="type")
-    hint = " That is an event of the beta; send session.update." if kind in _BETA_EVENTS else ""
+    hint = " That is an event of the beta; send session.update." if kind == _BETA_EVENT else ""
     raise BadRequest(
         f"type: {quoted(str(kind))} is no event of a transcription session; these are: {', '.join(EVENT_TYPES)}.{hint}",
         param="type",

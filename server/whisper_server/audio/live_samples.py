@@ -75,7 +75,8 @@ class LiveSamples:
         return self._resampled(_decoded(data, self.raw_format), last=False)
 
     def flush(self) -> Samples:
-        """What was held back: the sound ends here, or pauses."""
+        """What was held back: the sound ends here, or pauses. A sample of which half has come is dropped, else all behind it is noise."""
+        self._waiting = b""
         rest = self._resampled(np.zeros(0, np.float32), last=True)
         self._stream = self._new_stream()
         return rest

@@ -35,8 +35,7 @@ from whisper_server.speech.live_windows import Turns
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Options, Samples
 
-MIN_COMMIT_S = 0.1
-"""As OpenAI has it."""
+MIN_COMMIT_S = 0.1  # as OpenAI has it
 
 
 class Listening:
@@ -93,6 +92,7 @@ class Listening:
         """Other rules or another format from now on. The turn under way is committed if its rules change."""
         self.options = options
         if raw_format is not self._decoder.raw_format:
+            self.buffer.append(self._decoder.flush(), self._clock())
             self._decoder = LiveSamples(raw_format, MIN_DECODED_S)
         if rules != self._rules:
             self.close()
@@ -131,10 +131,11 @@ class Listening:
         self._end_turn(turn or self._begin_turn(start), self.buffer.end)
 
     def clear(self) -> None:
-        """Forget what is not committed."""
+        """Forget what is not committed, and what the decoder holds back of it."""
+        self._decoder.flush()
         if (turn := self.open_turn) is not None:
             self._drop(turn)
-        self.spans.reset()
+        self.spans.reset(self.buffer.end)
         self._emit(Cleared())
 
     def close(self) -> None:
@@ -154,7 +155,6 @@ class Listening:
         self._forget()
 
     async def _hear(self, probabilities: npt.NDArray[np.float32]) -> None:
-        """More frames."""
         for probability in probabilities.tolist():
             self._hear_frame(probability)
             if self._rules.turn_end_from is not None:
@@ -210,7 +210,7 @@ class Listening:
             # The detector misses single words: what the client commits is heard all the same.
             start = self.spans.keep_from if turn.has_speech else turn.start
             turn.pieces.append(Piece(max(start, self.untranscribed_from), end, end))
-        self.spans.reset()
+        self.spans.reset(end)
         turn.end = end
         self._emit(Committed(turn.item_id, turn.previous_item_id))
         self._emit(ItemCreated(turn.item_id, turn.previous_item_id))
@@ -225,7 +225,7 @@ class Listening:
         turn.is_dropped, turn.end = True, self.buffer.end
         self._previous_item_id = turn.previous_item_id
         turn.pieces.clear()
-        self.spans.reset()
+        self.spans.reset(self.buffer.end)
         self.notify()
 
     def _forget(self) -> None:

@@ -16,7 +16,7 @@ from whisper_server.api.realtime_client_events import AppendAudio, ClientEvent, 
 from whisper_server.api.realtime_server_events import ServerEvent, SessionChanged, TranscriptFailed
 from whisper_server.api.realtime_session import SessionConfig
 from whisper_server.audio.live_samples import RawFormat, duration_s
-from whisper_server.errors import ApiError, RateLimited
+from whisper_server.errors import ENGINE_DEAD, ApiError, RateLimited
 from whisper_server.live.ending import CloseCode, SessionOver
 from whisper_server.live.listening import Listening
 from whisper_server.live.said import SoFar
@@ -99,10 +99,15 @@ class Session:
             self._listening.clear()
 
     async def run(self) -> None:
-        """Hear the sound and make the passes, turn after turn, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listening.hearing.run())
-            tasks.create_task(self._make_passes())
+        """Hear the sound and make the passes, turn after turn, until cancelled. Raises SessionOver where the engine is dead."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listening.hearing.run())
+                tasks.create_task(self._make_passes())
+        except BaseExceptionGroup as group:
+            if (over := group.subgroup(SessionOver)) is not None:
+                raise over.exceptions[0] from None
+            raise
 
     async def _make_passes(self) -> None:
         while True:
@@ -143,8 +148,10 @@ class Session:
             await self._listening.changed()
 
     async def _fail(self, turn: Turn, error: ApiError) -> None:
-        """A turn whose passes failed has no further text."""
+        """A turn whose passes failed has no further text. Raises SessionOver if no later one can have any."""
         self._hooks.emit(TranscriptFailed(turn.item_id, error))
+        if error.code == ENGINE_DEAD:
+            raise SessionOver(error, CloseCode.INTERNAL)
         self._so_far.end_context()
         turn.pieces.clear()
         while turn.end is None:

@@ -90,9 +90,9 @@ class SpeechSpans:
         for probability in probabilities:
             yield from self.hear(probability)
 
-    def reset(self) -> None:
-        """The next speech is a new span: the client has committed or cleared what was heard."""
-        self._start = self._at
+    def reset(self, end: int) -> None:
+        """The next speech is a new span, and none of it from before `end`: the client has committed or cleared that."""
+        self._start = max(end, self._at)
         self._forget_span()
 
     def _forget_span(self) -> None:

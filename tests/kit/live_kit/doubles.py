@@ -55,6 +55,8 @@ class LiveSpeechDouble:
     """Samples of the sounds that it was asked of."""
     turns: list[Turns] = field(default_factory=list)
     n_samples: list[int] = field(default_factory=list)
+    windows: list[Samples] = field(default_factory=list)
+    """Without their context."""
 
     @property
     def frame_samples(self) -> int:
@@ -74,12 +76,12 @@ class LiveSpeechDouble:
         self.requests.append(request)
         self.turns.append(turns)
         self.n_samples.append(len(samples))
+        self.windows.append(samples[request.context.n_samples :] if request.context else samples)
         if self.hold is not None:
             await self.hold.wait()
         if self.error is not None:
             raise self.error
-        window = samples[request.context.n_samples :] if request.context else samples
-        n_words = int((np.abs(window) > LOUD).sum() // 8_000)
+        n_words = int((np.abs(self.windows[-1]) > LOUD).sum() // 8_000)
         return LiveTranscript("".join(f" w{n}" for n in range(n_words)), (), language=request.options.language or "en")
 
     def window_s(self) -> float:

@@ -17,7 +17,7 @@ import pytest
 from http_kit.doubles import Doubles
 from http_kit.running import Running, running, until
 from live_kit.doubles import LiveSpeechDouble
-from whisper_server.errors import InternalError
+from whisper_server.errors import ENGINE_DEAD, InternalError, Unavailable
 from whisper_server.http.live import live_connection
 from whisper_server.http.live import socket as live_socket
 from whisper_server.live.said import MAX_SAMPLES
@@ -148,6 +148,67 @@ async def test_cleared_sound_is_not_transcribed() -> None:
     assert "completed" not in client.types
 
 
+@pytest.mark.parametrize("ending", ["commit", "clear"])
+async def test_half_a_sample_spoils_no_later_turn(ending: str) -> None:
+    async with session() as client:
+        await client.update(turn_detection=None)
+        await client.speak(tone(1.1) + b"\x7f")
+        await client.send(f"input_audio_buffer.{ending}")
+        await client.speak(tone(1.1))
+        await client.send("input_audio_buffer.commit")
+        for _ in range(2 if ending == "commit" else 1):
+            assert (await client.until(f"{TRANSCRIPTION}.completed"))["transcript"] == "w0 w1"
+
+
+async def test_no_sound_is_left_from_before_a_clear() -> None:
+    """The resampler holds up to 70 ms back: of half a sentence that was cleared, "He" became the first word of the next turn."""
+    live = LiveSpeechDouble()
+    async with session(live) as client:
+        await client.update(turn_detection=None)
+        await client.speak(tone(1.0, level=0.9))
+        await client.send("input_audio_buffer.clear")
+        await client.speak(tone(1.0, level=0.3))
+        await client.send("input_audio_buffer.commit")
+        await client.until(f"{TRANSCRIPTION}.completed")
+    assert np.abs(live.windows[-1]).max() < 0.5
+
+
+async def test_no_sound_is_lost_before_another_format() -> None:
+    live = LiveSpeechDouble()
+    async with session(live) as client:
+        await client.update(turn_detection=None)
+        await client.speak(tone(1.0))
+        await client.update(format={"type": "audio/pcmu"})
+        await client.send("input_audio_buffer.commit")
+        await client.until(f"{TRANSCRIPTION}.completed")
+    assert len(live.windows[-1]) == 16_000
+
+
+async def test_session_ends_with_its_engine() -> None:
+    live = LiveSpeechDouble(error=Unavailable("The engine is dead.", code=ENGINE_DEAD))
+    async with session(live) as client:
+        await client.speak(tone(1.0) + silence(1.0))
+        await client.until(f"{TRANSCRIPTION}.failed")
+        assert await client.closing_code() == 1011
+    assert client.events[-1]["error"]["code"] == ENGINE_DEAD
+
+
+async def test_event_that_cannot_be_sent_ends_the_session_as_a_fault(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client took it for its own goodbye: 1000, and nothing in the log."""
+
+    async def fails(_self: object, _text: str) -> None:
+        raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+
+    async with session() as client:
+        await client.until("session.created")
+        monkeypatch.setattr(live_socket.EventSocket, "send_str", fails)
+        await client.update(turn_detection=None)
+        assert await client.closing_code() == 1011
+    assert "Realtime session failed" in caplog.text
+
+
 async def test_failed_pass_fails_its_turn_only() -> None:
     live = LiveSpeechDouble(error=InternalError("The engine failed."))
     async with session(live) as client:
@@ -233,6 +294,16 @@ BAD_EVENTS = [
     ("{", None, "invalid_json"),
     ("[1]", None, "invalid_json"),
     ("[" * 5000, None, "invalid_json"),
+    ('{"type": NaN}', None, "invalid_json"),
+    ('{"type": "session.update", "session": {"include": [1e999]}}', None, "invalid_json"),
+    (r'{"type": "nope", "event_id": "\ud800"}', None, "invalid_json"),
+    (
+        r'{"type": "session.update", "session": {"audio": {"input": {"transcription": {"keywords": ["\udfff"]}}}}}',
+        None,
+        "invalid_json",
+    ),
+    ('{"type": [1]}', "type", "invalid_value"),
+    ('{"type": {}}', "type", "invalid_value"),
     ('{"no": 1}', "type", None),
     ('{"type": "response.create"}', "type", "invalid_value"),
     ('{"type": "transcription_session.update"}', "type", "invalid_value"),
@@ -305,6 +376,17 @@ async def test_session_without_sound_ends() -> None:
     async with session(REALTIME_IDLE_SECONDS="1") as client:
         await client.send("input_audio_buffer.clear")
         assert await client.closing_code() == 1000
+    assert client.events[-1]["error"]["code"] == "session_idle"
+
+
+async def test_empty_sound_keeps_no_session_alive() -> None:
+    async with session(REALTIME_IDLE_SECONDS="1") as client:
+        ended = asyncio.create_task(client.closing_code())
+        while not ended.done():
+            with suppress(ConnectionError):
+                await client.send("input_audio_buffer.append", audio="")
+            await asyncio.sleep(0.1)
+        assert await ended == 1000
     assert client.events[-1]["error"]["code"] == "session_idle"
 
 

@@ -74,5 +74,5 @@ def test_what_a_later_start_may_name_is_kept() -> None:
 def test_after_a_reset_speech_starts_again() -> None:
     spans = spans_of()
     marks(spans, [0.9] * 8)
-    spans.reset()
+    spans.reset(0)
     assert marks(spans, [0.9] * 4) == [SpeechStarted(8 * FRAME)]

@@ -31,7 +31,7 @@ from whisper_server.engines.torch.wire import (
     TaskFailed,
     WorkerConfig,
 )
-from whisper_server.errors import InternalError, StartError, Unavailable
+from whisper_server.errors import ENGINE_DEAD, InternalError, StartError, Unavailable
 from whisper_server.whisper.engine_protocol import ModelFacts
 from whisper_server.whisper.transcript import Samples
 
@@ -185,7 +185,7 @@ class TorchEngine:
         if self._is_stopped:
             raise Unavailable("The server is shutting down.")
         if self._is_dead:
-            raise Unavailable(DEATH, code="engine_dead")
+            raise Unavailable(DEATH, code=ENGINE_DEAD)
 
     def _send(self, request: Request) -> None:
         """With all others of this iteration of the event loop, as one message."""
@@ -224,7 +224,7 @@ class TorchEngine:
             )
         if not self._is_stopped:
             logger.error("The torch engine's process has died")
-        self._pending.fail_all(Unavailable(DEATH, code="engine_dead"))
+        self._pending.fail_all(Unavailable(DEATH, code=ENGINE_DEAD))
 
     def _worker_config(self) -> WorkerConfig:
         files = self._config.files

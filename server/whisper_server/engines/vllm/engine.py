@@ -39,7 +39,7 @@ from whisper_server.engines.vllm.engine_args import engine_args, known_args
 from whisper_server.engines.vllm.engine_config import EngineConfig
 from whisper_server.engines.vllm.window import VllmWindow
 from whisper_server.engines.vllm.wire import SCALE, SLOT, AlignResult, AlignTask, WhisperOutput, WhisperParams
-from whisper_server.errors import InternalError, StartError, Unavailable
+from whisper_server.errors import ENGINE_DEAD, InternalError, StartError, Unavailable
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 from whisper_server.whisper.engine_protocol import ModelFacts
 from whisper_server.whisper.transcript import Samples
@@ -213,7 +213,7 @@ def _vllm_errors(action: str) -> Iterator[None]:
     try:
         yield
     except EngineDeadError as error:
-        raise Unavailable("The engine is dead: vLLM's process has died.", code="engine_dead") from error
+        raise Unavailable("The engine is dead: vLLM's process has died.", code=ENGINE_DEAD) from error
     except Unavailable:
         raise
     except Exception as error:

@@ -90,11 +90,14 @@ class LiveConnection:
                 )
                 await cancel(finishing)
             over = self._end_of(sending, reading, passes, idling)
-            if over is not None and not sending.done():
+            if over is not None:
                 self._record.error_code = over.error.code or str(over.error.status)
-                self._socket.emit(Failure(over.error))
                 self._record.is_closed = True
-                await self._socket.end(over.code, over.error.code or "")
+                if sending.done():  # with a fault of ours: nothing more is sent
+                    await self._socket.close(code=over.code)
+                else:
+                    self._socket.emit(Failure(over.error))
+                    await self._socket.end(over.code, over.error.code or "")
         finally:
             await cancel(*tasks)
             self._record.audio_s = session.audio_s
@@ -102,10 +105,9 @@ class LiveConnection:
 
     def _end_of(self, sending: asyncio.Task[None], *others: asyncio.Task[None]) -> SessionOver | None:
         """Why the session ends; None: the client has left."""
-        if sending.done():
-            sending.exception()
+        if sending.done() and isinstance(sending.exception(), ConnectionError):
             return None
-        for task in others:
+        for task in (sending, *others):
             if not task.done():
                 continue
             problem = task.exception()
@@ -156,7 +158,8 @@ class LiveConnection:
             await session.take(event)
         finally:
             self._is_taking, ended_s = False, time.monotonic()
-            self._sound_at_s = ended_s if isinstance(event, AppendAudio) else self._sound_at_s + ended_s - began_s
+            has_sound = isinstance(event, AppendAudio) and bool(event.audio)
+            self._sound_at_s = ended_s if has_sound else self._sound_at_s + ended_s - began_s
 
     async def _end_when_idle(self) -> None:
         """Wait until no sound has come for too long. Raises SessionOver."""
