@@ -65,14 +65,13 @@ def _chunking(value: object) -> object:
 class ServerVad(BaseModel):
     """Voice activity detection, tuned by hand."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     type: Literal["server_vad"]
     threshold: float = Field(
         default=VoiceActivity.threshold,
         ge=0,
         le=1,
-        allow_inf_nan=False,
         description="How sure it must be that somebody speaks.",
     )
     prefix_padding_ms: int = Field(

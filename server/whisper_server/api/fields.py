@@ -33,7 +33,7 @@ FILE_FIELD: Mapping[str, str] = {
 class FormFields(BaseModel):
     """The fields of both routes: the union of OpenAI's whisper-1 and gpt-transcribe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     model: str = Field(min_length=1, description="One of the names that GET /v1/models lists.")
     language: Language = Field(
@@ -62,7 +62,6 @@ class FormFields(BaseModel):
         default=None,
         ge=0,
         le=1,
-        allow_inf_nan=False,
         examples=[0],
         description=(
             "Left out or 0: the most likely words, and higher temperatures only for a window whose "
@@ -101,7 +100,6 @@ class FormFields(BaseModel):
         default=None,
         ge=BOUNDS["max_cps"][0],
         le=BOUNDS["max_cps"][1],
-        allow_inf_nan=False,
         description="Columns per second: a subtitle is shown for as long as it takes to read.",
     )
     highlight_words: Flag = Field(default=False, description="Underline each word while it is said. With `vtt` only.")

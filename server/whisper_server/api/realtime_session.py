@@ -20,7 +20,7 @@ MAX_TURN_SILENCE_MS = 60_000
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # events are JSON, which has neither
 
 
 class AudioPcm(_Part):
@@ -53,7 +53,7 @@ class ServerTurns(_Part):
     """A turn ends after a silence."""
 
     type: Literal["server_vad"] = "server_vad"
-    threshold: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    threshold: float = Field(default=0.5, ge=0, le=1)
     prefix_padding_ms: int = Field(default=300, ge=0, le=5_000)
     silence_duration_ms: int = Field(default=500, ge=100, le=MAX_TURN_SILENCE_MS)
     create_response: bool | None = None
@@ -135,15 +135,17 @@ class SessionConfig(_Part):
         return document
 
 
-def _merged(before: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(
+    before: Mapping[str, Any], update: Mapping[str, Any], merged_parts: tuple[str, ...] = ("audio", "input")
+) -> dict[str, Any]:
     """`audio` and `audio.input` are merged; what is in `audio.input` is replaced, except the model's name.
 
     In there, null is the default: clients send it for what they were not given.
     """
     merged = dict(before) | dict(update)
-    for key in ("audio", "input"):
+    for key in merged_parts[:1]:
         if isinstance(update.get(key), Mapping):
-            merged[key] = _merged(before.get(key, {}), update[key])
+            merged[key] = _merged(before.get(key, {}), update[key], merged_parts[1:])
     for key in ("transcription", "turn_detection", "noise_reduction"):
         if isinstance(part := update.get(key), Mapping):
             merged[key] = {name: value for name, value in part.items() if value is not None}
@@ -156,12 +158,18 @@ def _merged(before: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, A
 def _as_bad_request(error: ValidationError, place: str) -> BadRequest:
     """Pydantic's first problem, by the path of its field."""
     problem = error.errors(include_url=False)[0]
-    # A discriminated union puts the name of its member into the path.
-    steps = [str(step) for step in problem["loc"] if "/" not in str(step) and not str(step).endswith("_vad")]
+    is_unknown = problem["type"] == "extra_forbidden"
+    *parents, last = map(str, problem["loc"])
+    # A union puts the name of its member into the path. A field that is unknown may have such a name.
+    steps = [step for step in parents if not _is_member(step)] + [last] * (is_unknown or not _is_member(last))
     path = ".".join([place, *steps])
-    if problem["type"] == "extra_forbidden":
+    if is_unknown:
         return BadRequest(f"Unknown parameter: '{path}'.", param=path, code="unknown_parameter")
     message = problem["msg"][:1].lower() + problem["msg"][1:]
     got = problem["input"]
     seen = f" (got {quoted(str(got))})" if isinstance(got, str | int | float) else ""
     return BadRequest(f"{path}: {message}{seen}.", param=path, code="invalid_value")
+
+
+def _is_member(step: str) -> bool:
+    return step in {"float", "str"} or "/" in step or step.endswith("_vad")

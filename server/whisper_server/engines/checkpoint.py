@@ -90,26 +90,33 @@ def tensor_files(folder: Path) -> tuple[Path, ...]:
 class Tensors:
     """The tensors of a checkpoint by name; `get` reads them from disk."""
 
-    def __init__(self, readers: Mapping[str, Any]) -> None:
-        self._readers = readers
+    def __init__(self, files: Mapping[str, tuple[Any, Path]]) -> None:
+        self._files = files
 
     def __contains__(self, name: str) -> bool:
-        return name in self._readers
+        return name in self._files
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one tensor, from its file's header. Raises StartError where it is missing."""
+        return tuple(self._file(name)[0].get_slice(name).get_shape())
 
     def get(self, name: str) -> Array:
         """One tensor; bfloat16, which numpy lacks, is returned as float32. Raises StartError where it is missing."""
-        if name not in self._readers:
+        return np.ascontiguousarray(_read(*self._file(name), name))
+
+    def _file(self, name: str) -> tuple[Any, Path]:
+        if name not in self._files:
             raise StartError(
                 f"MODEL_ID: the checkpoint has no tensor {name}; set it to a whole checkpoint as transformers writes it"
             )
-        return np.ascontiguousarray(self._readers[name](name))
+        return self._files[name]
 
 
 @contextmanager
 def open_tensors(folder: Path) -> Iterator[Tensors]:
     """The checkpoint's tensors, from all of its shards. Raises StartError for a damaged file."""
     with ExitStack() as stack:
-        readers: dict[str, Any] = {}
+        files: dict[str, tuple[Any, Path]] = {}
         for path in tensor_files(folder):
             try:
                 file = stack.enter_context(safe_open(path, framework="numpy"))
@@ -117,24 +124,21 @@ def open_tensors(folder: Path) -> Iterator[Tensors]:
                 raise StartError(
                     f"MODEL_ID: {path} is damaged or cannot be read: {error}; fetch it again, or set another model"
                 ) from error
-            readers |= dict.fromkeys(file.keys(), _reader(file, path))
-        yield Tensors(readers)
+            files |= dict.fromkeys(file.keys(), (file, path))
+        yield Tensors(files)
 
 
-def _reader(file: Any, path: Path) -> Any:
-    def read(name: str) -> Array:
-        if file.get_slice(name).get_dtype() == "BF16":
-            return _read_bfloat16(path, name)
-        try:
-            array: Array = file.get_tensor(name)
-        except (SafetensorError, TypeError, AttributeError) as error:  # a quantized format that numpy lacks
-            raise StartError(
-                f"MODEL_ID: {path} holds {name} in a number format that cannot be read: {error}; "
-                "set it to a checkpoint in float32, float16 or bfloat16"
-            ) from error
-        return array
-
-    return read
+def _read(file: Any, path: Path, name: str) -> Array:
+    if file.get_slice(name).get_dtype() == "BF16":
+        return _read_bfloat16(path, name)
+    try:
+        array: Array = file.get_tensor(name)
+    except (SafetensorError, TypeError, AttributeError) as error:  # a quantized format that numpy lacks
+        raise StartError(
+            f"MODEL_ID: {path} holds {name} in a number format that cannot be read: {error}; "
+            "set it to a checkpoint in float32, float16 or bfloat16"
+        ) from error
+    return array
 
 
 def _read_bfloat16(path: Path, name: str) -> Array:

@@ -150,7 +150,7 @@ def damage(folder: Path, what: str) -> None:
         ("a shard is missing", "lacks model-00002-of-00003.safetensors"),
         ("an index of nothing", "lacks weights"),
         ("an index that is no JSON", "index.json cannot be read"),
-        ("a tensor of another shape", "not as transformers writes"),
+        ("a tensor of another shape", "q_proj.weight has the shape [256, 10, 1]"),
     ],
 )
 def test_damaged_weights_are_refused(tmp_path: Path, what: str, named: str) -> None:

@@ -255,6 +255,13 @@ async def test_fields_become_options(
         ([("temperature", "abc")], "temperature", "'abc'"),
         ([("temperature", "nan")], "temperature", "finite"),
         ([("temperature", "inf")], "temperature", "inf"),
+        ([("response_format", "srt"), ("max_cps", "1e999")], "max_cps", "finite"),
+        (
+            [("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "nan")],
+            "chunking_strategy",
+            "finite",
+        ),
+        ([("chunking_strategy", '{"type": "server_vad", "threshold": 1e999}')], "chunking_strategy", "finite"),
         ([("temperature", "1.1")], "temperature", "less than or equal to 1"),
         ([("temperature", "-0.1")], "temperature", "greater than or equal to 0"),
         ([("response_format", "xml")], "response_format", "'verbose_json'"),

@@ -320,6 +320,8 @@ BAD_INPUTS: list[tuple[Mapping[str, Any], str]] = [
     ({"format": {"type": "audio/mp3"}}, "format"),
     ({"turn_detection": {"type": "server_vad", "threshold": 2}}, "turn_detection.threshold"),
     ({"turn_detection": {"type": "server_vad", "silence_duration_ms": "x"}}, "turn_detection.silence_duration_ms"),
+    ({"noise_reduction": {"strength": [1]}}, "noise_reduction.strength"),
+    ({"noise_reduction": {"float": 1}}, "noise_reduction.float"),
     ({"turn_detection": {"type": "semantic_vad", "eagerness": "very"}}, "turn_detection.eagerness"),
     ({"transcription": {"language": "klingon"}}, "transcription.language"),
     ({"transcription": {"model": "gpt-9"}}, "transcription.model"),
@@ -660,3 +662,27 @@ async def test_wrong_request_for_a_client_secret_is_refused(body: Any, param: st
     async with running() as server:
         status, _, refused = await answer(server, "/v1/realtime/client_secrets", method="POST", json=body)
     assert (status, refused["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize(
+    "place",
+    ["noise_reduction.strength", "turn_detection.threshold", "turn_detection.prefix_padding_ms"],
+)
+async def test_number_that_json_lacks_is_refused_by_name(place: str, number: str) -> None:
+    part, field = place.split(".")
+    session = f'{{"audio": {{"input": {{"{part}": {{"type": "server_vad", "{field}": {number}}}}}}}}}'
+    if part == "noise_reduction":
+        session = session.replace("server_vad", "near_field")
+    path = f"session.audio.input.{place}"
+    async with running() as server, aiohttp.ClientSession(server.url) as http:
+        answer = await http.post("/v1/realtime/client_secrets", data=f'{{"session": {session}}}')
+        refused = (await answer.json())["error"]
+        assert (answer.status, refused["param"]) == (400, path)
+        assert refused["message"].startswith(f"{path}: ")
+        async with http.ws_connect("/v1/realtime?intent=transcription") as socket:
+            await socket.send_str(f'{{"type": "session.update", "session": {session}}}')
+            created, error = await socket.receive_json(timeout=20), await socket.receive_json(timeout=20)
+            assert (created["type"], error["error"]["param"]) == ("session.created", path)
+            await socket.send_str('{"type": "session.update", "session": {}}')
+            assert (await socket.receive_json(timeout=20))["type"] == "session.updated"

@@ -7,7 +7,6 @@ temporary name and renamed, so that no server finds a half-written one, and two 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import math
 import os
@@ -30,6 +29,7 @@ from whisper_server.engines.checkpoint import (
     require_whisper,
     tensor_files,
 )
+from whisper_server.engines.checkpoint_fit import alignment_heads, require_fit
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import POSITION_S
 
@@ -129,6 +129,7 @@ def _read_checkpoint(checkpoint: Path) -> Any:
         config["decoder_attention_heads"],
     )
     with open_tensors(checkpoint) as tensors:
+        require_fit(tensors, config)
         _fill_encoder(spec.encoder, tensors)
         _fill_decoder(spec.decoder, tensors)
     vocabulary = _vocabulary(checkpoint, config["vocab_size"])
@@ -160,11 +161,7 @@ def _fill_config(target: Any, config: dict[str, Any], generation: dict[str, Any]
         for index, token in enumerate(vocabulary)
         if token.startswith("<|") and 4 < len(token) < 8 and token[2:-2].isalpha()
     ]
-    heads = generation.get("alignment_heads")
-    n_layers, n_heads = config["decoder_layers"], config["decoder_attention_heads"]
-    target.alignment_heads = heads or [
-        list(pair) for pair in itertools.product(range(n_layers // 2, n_layers), range(n_heads))
-    ]
+    target.alignment_heads = [list(head) for head in alignment_heads(config, generation)]
 
 
 def _fill_encoder(spec: Any, tensors: Tensors) -> None:

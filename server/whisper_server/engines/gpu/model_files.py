@@ -5,12 +5,12 @@ Reads JSON only. Refuses incomplete checkpoints and other models than Whisper be
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from whisper_server.engines.checkpoint import open_tensors, read_json, read_optional_json, require_whisper
+from whisper_server.engines.checkpoint_fit import alignment_heads, require_fit
 from whisper_server.engines.gpu.model_facts import ModelShape, Vocabulary
 from whisper_server.errors import StartError
 from whisper_server.whisper.tokens import WhisperTokenizer
@@ -42,16 +42,16 @@ def read_model_files(folder: Path) -> ModelFiles:
         )
     config = read_json(folder, "config.json")
     require_whisper(config, folder)
-    with open_tensors(folder):
-        pass  # checks that the files are whole; vLLM reads them
     generation = read_optional_json(folder, "generation_config.json")
     tokenizer = WhisperTokenizer.from_folder(folder, is_multilingual=_is_multilingual(config, generation))
     try:
+        with open_tensors(folder) as tensors:  # the engine reads them
+            require_fit(tensors, config)
         return ModelFiles(
             folder=folder,
             shape=_shape(config),
             vocabulary=_vocabulary(config, generation, tokenizer),
-            alignment_heads=_alignment_heads(config, generation),
+            alignment_heads=alignment_heads(config, generation),
             tokenizer=tokenizer,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -90,11 +90,3 @@ def _vocabulary(config: dict[str, Any], generation: dict[str, Any], tokenizer: W
         startoftranscript=special.startoftranscript,
         languages=tuple(special.languages.values()) if tokenizer.is_multilingual else (),
     )
-
-
-def _alignment_heads(config: dict[str, Any], generation: dict[str, Any]) -> tuple[tuple[int, int], ...]:
-    heads = generation.get("alignment_heads")
-    if heads:
-        return tuple((int(layer), int(head)) for layer, head in heads)
-    n_layers, n_heads = int(config["decoder_layers"]), int(config["decoder_attention_heads"])
-    return tuple(itertools.product(range(n_layers // 2, n_layers), range(n_heads)))

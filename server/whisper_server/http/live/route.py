@@ -38,9 +38,7 @@ async def realtime(request: web.Request) -> web.StreamResponse:
     if model := request.query.get("model"):
         find_model(state.models, model)
         record.model = model
-    config = SessionConfig()
-    if (session := request.get(SECRET_SESSION)) is not None:
-        config = config.updated(session)
+    config = request.get(SECRET_SESSION, SessionConfig())
     backend = state.service.backend()
     check_budget(state.budget, SESSION_BYTES, record.owner)
     check_wait(state.service.estimated_wait_s(record.owner), state.max_queue_s)
