@@ -116,7 +116,7 @@ async function startTalking() {
 
 function showRecording(recording) {
   const hasText = transcript.segments.some((segment) => segment.text);
-  if (error.hidden) say(hasText ? "" : "No speech was heard.");
+  say(hasText || !error.hidden ? "" : "No speech was heard.");
   result.hidden = !hasText;
   if (recording !== null && hasText) player.load(recording);
   setWork(null);

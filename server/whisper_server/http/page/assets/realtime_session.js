@@ -4,14 +4,17 @@ import { call, ServerError } from "./server_errors.js";
 
 const FINISH_MS = 20_000;
 const TRANSCRIPTION = "conversation.item.input_audio_transcription";
+const NOTHING_TO_COMMIT = "input_audio_buffer_commit_empty"; // the turn under way had ended by itself, or there was none
 
 export class RealtimeSession {
   /** `on`: {began(id, ms), delta(id, text), stopped(id, ms), completed(id, text), error(message), closed()}. */
   constructor(on) {
     this.on = on;
     this.open = new Set(); // turns without their whole transcript yet
-    this.spoken = null; // the turn under way
+    this.begun = null; // the last turn of which the server has said that it began
+    this.stopped = null; // the last one that the server itself has ended
     this.finishing = false;
+    this.isCommitted = false; // the server has answered the commit of `finish`
     this.hasSaidWhy = false;
   }
 
@@ -43,12 +46,14 @@ export class RealtimeSession {
     this.emit({ type: "input_audio_buffer.append", audio: base64(new Uint8Array(piece)) });
   }
 
-  /** End the turn under way, wait for the text of all turns, and close. */
+  /**
+   * End the turn under way, wait for the text of all turns, and close. Which turn that is, only the server knows: events that
+   * say that one began or ended may be on their way. It hears all sound before it answers the commit.
+   */
   finish() {
     this.finishing = true;
-    if (this.spoken !== null) this.emit({ type: "input_audio_buffer.commit" });
+    this.emit({ type: "input_audio_buffer.commit" });
     this.timer = setTimeout(() => this.socket.close(), FINISH_MS);
-    this.closeIfDone();
   }
 
   emit(event) {
@@ -60,13 +65,14 @@ export class RealtimeSession {
     switch (event.type) {
       case "input_audio_buffer.speech_started":
         this.open.add(id);
-        this.spoken = id;
+        this.begun = id;
         return this.on.began(id, event.audio_start_ms);
       case "input_audio_buffer.speech_stopped":
+        this.stopped = id;
         return this.on.stopped(id, event.audio_end_ms);
       case "input_audio_buffer.committed":
-        if (this.spoken === id) this.spoken = null;
-        return undefined;
+        if (this.begun !== id) this.open.add(id); // of sound that was not taken for speech: the server hears it all the same
+        return this.stopped === id ? undefined : this.committed();
       case `${TRANSCRIPTION}.delta`:
         return this.on.delta(id, event.delta);
       case `${TRANSCRIPTION}.completed`:
@@ -78,6 +84,7 @@ export class RealtimeSession {
         this.open.delete(id);
         return this.closeIfDone();
       case "error":
+        if (event.error.code === NOTHING_TO_COMMIT) return this.committed();
         this.hasSaidWhy = true;
         return this.on.error(event.error.message);
       default:
@@ -85,8 +92,13 @@ export class RealtimeSession {
     }
   }
 
+  committed() {
+    this.isCommitted = true;
+    this.closeIfDone();
+  }
+
   closeIfDone() {
-    if (this.finishing && this.open.size === 0) this.socket.close();
+    if (this.isCommitted && this.open.size === 0) this.socket.close();
   }
 
   closed(code, reason) {

@@ -4,6 +4,8 @@ import { openMicrophone } from "./microphone.js";
 import { RealtimeSession } from "./realtime_session.js";
 import { RecordedSound } from "./recorded_sound.js";
 
+const UNDETECTED_S = 0.5; // about what the server hears of sound that it did not take for speech
+
 export class Talking {
   /** `show`: {status(text), error(text), ended(recording)}. */
   constructor(transcript, show) {
@@ -60,7 +62,8 @@ export class Talking {
 
   rowOf(id, startS) {
     if (!this.rows.has(id)) {
-      const start = startS ?? this.secondsSpoken;
+      // The last sound, if the server has not said when it began.
+      const start = startS ?? Math.max(this.transcript.segments.at(-1)?.end ?? 0, this.secondsSpoken - UNDETECTED_S);
       this.rows.set(id, this.transcript.add({ start, end: start, text: "" }));
     }
     return this.rows.get(id);
