@@ -326,3 +326,14 @@ async def test_translation_is_split_as_english() -> None:
     outcome = await run(said(" It works."), task=Task.TRANSLATE, words=True)
     assert demo_tokenizer().special.tasks[Task.TRANSLATE] in outcome.requests[0].prompt_tokens
     assert [word.word for word in outcome.segment.words] == ["It", "works."]
+
+
+async def test_segment_holds_its_words() -> None:
+    """The alignment begins a word 0.2 s before its segment's timestamp, and ends one behind it."""
+    outcome = await run(said("<0.20> Hello world.<0.30><0.50> How are you?<4.50>"), timestamps=True, words=True)
+    for segment in outcome.result.segments:
+        assert segment.start_s <= segment.words[0].start_s
+        assert segment.words[-1].end_s <= segment.end_s
+    first, second = outcome.result.segments
+    assert first.start_s == 20.0
+    assert first.end_s <= second.start_s
