@@ -13,6 +13,7 @@ from real_kit.scores import errors, normalised
 from real_kit.speech import RATE_HZ, Clip, Recording, Sentence, joined, long_recording, prompts, silence, wav
 from server_kit.api import Api
 from server_kit.process import REPOSITORY
+from speech_kit.scores import word_errors
 from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 
 
@@ -31,6 +32,17 @@ def test_window_that_ends_in_a_timestamp_pair_is_decoded_on(api: Api, response_f
 def test_window_is_transcribed_to_its_end_without_timestamps(api: Api) -> None:
     prompt = _prompt("fr", "demo-congrats")
     assert "standard" in api.text(wav(prompt.sound), language="fr")
+
+
+@pytest.mark.parametrize("response_format", ["json", "verbose_json"])
+def test_menu_that_says_a_phrase_again_is_heard_at_temperature_0(api: Api, response_format: str) -> None:
+    """Its compression ratio is 2.5: it was sampled until nonsense passed, each time another."""
+    menu = [clip for clip in prompts("en") if 3 < clip.duration_s < 8][3:9]
+    sound = joined(*(part for clip in menu for part in (clip.sound(), silence(0.5))))
+    answer = api.post(wav(sound), language="en", response_format=response_format).json()
+    said = " ".join(clip.text for clip in menu)
+    assert word_errors([" ".join(normalised(said, "en"))], [" ".join(normalised(answer["text"], "en"))]).rate < 0.06
+    assert {segment["temperature"] for segment in answer.get("segments", [])} <= {0.0}
 
 
 def test_sentences_after_an_early_end_are_heard_without_timestamps(api: Api) -> None:

@@ -14,6 +14,8 @@ from whisper_server.whisper.transcript import Samples
 FRAME_S = 0.01
 FRAME_SAMPLES = round(FRAME_S * SAMPLE_RATE_HZ)
 SILENCE_BELOW_DB = 35.0
+MAX_GAP_FRAMES = 3
+"""Of silence within a sound."""
 
 
 def frame_power(samples: Samples) -> npt.NDArray[np.float32]:
@@ -43,6 +45,17 @@ class AudibleFrames:
     def _frames(self) -> npt.NDArray[np.intp]:
         loudest = np.quantile(self.power, 0.95) if len(self.power) else 0.0
         return np.flatnonzero(self.power > loudest * 10 ** (-SILENCE_BELOW_DB / 10))
+
+    def run_start_s(self, time_s: float, max_back_s: float) -> float:
+        """Where the sound around a time begins; the time itself if that is longer ago (music, noise) or nothing is audible there."""
+        frames = self._frames
+        index = int(np.searchsorted(frames, time_s / FRAME_S, side="right")) - 1
+        if index < 0 or time_s / FRAME_S - frames[index] > MAX_GAP_FRAMES:
+            return time_s
+        while index and frames[index] - frames[index - 1] <= MAX_GAP_FRAMES:
+            index -= 1
+        start_s = float(frames[index]) * FRAME_S
+        return start_s if time_s - start_s <= max_back_s else time_s
 
     def within(self, spans_s: Sequence[tuple[float, float]]) -> list[tuple[float, float] | None]:
         """Of each span (start, end): start of the first and end of the last audible frame in it, or None."""

@@ -12,6 +12,9 @@ from whisper_server.whisper.constants import MEL_HOP_SAMPLES
 from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Segment, TokenLogprob, Word, is_long_cue
 
+MAX_EARLY_S = 0.5
+"""Of a first word, before the timestamp of its segment: else the alignment has stretched it."""
+
 
 def segments(
     attempt: Attempt,
@@ -22,16 +25,21 @@ def segments(
 ) -> Iterator[Segment]:
     """The segments of one window; `words` are those of each span, or nothing if words were not requested.
 
-    A segment begins no earlier than its first word: its timestamp often begins with the window, not with the speech.
+    A segment begins with its first word: its timestamp often begins with the window, not with the speech. It ends no earlier than its
+    last one, and before the next segment. Source: `add_word_timestamps` of openai/whisper's `timing.py`, which ends it with that word.
     """
+    starts_s = [_start_s(span, its_words) for span, its_words in zip(spans, words, strict=True)]
     for index, (span, its_words) in enumerate(zip(spans, words, strict=True)):
         tokens = attempt.decoded.tokens[span.first : span.end]
-        start_s = max(span.start_s, its_words[0].start_s) if its_words else span.start_s
+        start_s = starts_s[index]
+        end_s = max(span.end_s, its_words[-1].end_s) if its_words else span.end_s
+        if its_words and index + 1 < len(spans):
+            end_s = min(end_s, max(its_words[-1].end_s, starts_s[index + 1]))
         yield Segment(
             id=index,
             seek=window.start_sample // MEL_HOP_SAMPLES,
-            start_s=window.start_s + min(start_s, span.end_s),
-            end_s=window.start_s + span.end_s,
+            start_s=window.start_s + min(start_s, end_s),
+            end_s=window.start_s + end_s,
             text=tokenizer.detokenize(tokens),
             tokens=tuple(tokens),
             temperature=attempt.temperature,
@@ -40,6 +48,11 @@ def segments(
             no_speech_prob=attempt.decoded.no_speech_prob,
             words=tuple(_word(word, window.start_s) for word in its_words),
         )
+
+
+def _start_s(span: TokenSpan, words: Sequence[TimedWord]) -> float:
+    is_word_right = bool(words) and words[0].start_s >= span.start_s - MAX_EARLY_S
+    return words[0].start_s if is_word_right else span.start_s
 
 
 def has_long_cue(tokens: Sequence[int], spans: Sequence[TokenSpan], tokenizer: WhisperTokenizer) -> bool:

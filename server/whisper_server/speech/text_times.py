@@ -29,6 +29,8 @@ from whisper_server.whisper.tokens import WhisperTokenizer
 from whisper_server.whisper.transcript import Options, Samples, VoiceActivity
 
 WITHOUT_PADDING = VoiceActivity(prefix_padding_ms=0)
+MAX_LATE_S = 0.25
+"""By which the voice detector may find a start late: 0.11 and 0.13 s that of "Please" behind a second and three of silence."""
 Words = tuple[tuple[TimedWord, ...], ...]
 """Of each segment."""
 
@@ -103,12 +105,12 @@ class TextTimes:
         words = time_words(split_words(text_tokens, self.tokenizer.detokenize, self.written_language), alignment)
         n_tokens = [len(self.tokenizer.text_tokens(tokens[span.first : span.end])) for span in spans]
         ranges = segment_ranges(words, n_tokens)
-        words = await self._begin_with_speech(words, [first for first, stop in ranges if stop > first], samples)
+        words = await self._begin_with_speech(words, [first for first, stop in ranges if stop > first], samples, frames)
         words = clip_to_sound(words, frames)
         return tuple(words[first:stop] for first, stop in ranges)
 
     async def _begin_with_speech(
-        self, words: Sequence[TimedWord], first_words: Sequence[int], samples: Samples
+        self, words: Sequence[TimedWord], first_words: Sequence[int], samples: Samples, frames: AudibleFrames
     ) -> tuple[TimedWord, ...]:
         """Shorten words that the alignment stretches over music; only for those the voice detector is asked."""
         capped = cap_at_segment_starts(words, first_words)
@@ -121,5 +123,6 @@ class TextTimes:
             )
             spans = await asyncio.to_thread(self.voice.speech_spans, samples[start:stop], WITHOUT_PADDING)
             if spans:
-                capped = begin_with_speech(capped, index, (start + spans[-1][0]) / SAMPLE_RATE_HZ)
+                speech_s = frames.run_start_s((start + spans[-1][0]) / SAMPLE_RATE_HZ, MAX_LATE_S)
+                capped = begin_with_speech(capped, index, speech_s)
         return capped

@@ -80,7 +80,8 @@ class WindowDecoder:
             # For tones, hum and music the model does not report "no speech" but invents words.
             if not attempts and attempt.is_doubtful and not await self._is_speech(attempt, samples):
                 return None
-            if not attempt.needs_fallback and not self._overruns(attempt, samples):
+            is_good = not attempt.needs_fallback or await self._is_said_again(attempt, samples)
+            if is_good and not self._overruns(attempt, samples):
                 return attempt
             attempts.append(attempt)
         best = temperature_fallback.best(attempts, partial(ends_in_loop, tokenizer=self.tokenizer))
@@ -127,6 +128,14 @@ class WindowDecoder:
 
     async def _is_clear_speech(self, attempt: Attempt, samples: Samples) -> bool:
         return await self._is_speech(attempt, samples, temperature_fallback.CLEAR_SPEECH_THRESHOLD)
+
+    async def _is_said_again(self, attempt: Attempt, samples: Samples) -> bool:
+        """Whether in a text that repeats itself the speaker does so. A model that does goes on to the end; people say one sentence three times, too."""
+        return (
+            attempt.avg_logprob >= temperature_fallback.MIN_SAID_AGAIN_AVG_LOGPROB
+            and not ends_in_loop(attempt, self.tokenizer)
+            and await self._is_clear_speech(attempt, samples)
+        )
 
     async def _attempt(self, engine_window: EngineWindow, samples: Samples, temperature: float) -> Attempt:
         previous = self.previous if temperature <= temperature_fallback.MAX_TEMPERATURE_WITH_PROMPT else ()

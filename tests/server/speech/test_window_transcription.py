@@ -11,6 +11,7 @@ import pytest
 from model_kit.demo import demo_tokenizer
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from speech_kit.sounds import white_noise
+from whisper_server.speech.temperature_fallback import MAX_COMPRESSION_RATIO, compression_ratio
 from whisper_server.speech.window_decoding import DecodingPolicy, WindowDecoder
 from whisper_server.speech.window_transcription import WindowTranscriber
 from whisper_server.speech.windows import Window
@@ -127,6 +128,27 @@ async def test_repetition_at_all_temperatures_is_kept_once() -> None:
     assert [word.word for word in outcome.segment.words] == ["Yes,", "thank", "you."]
     assert "".join(one.token for one in outcome.result.logprobs) == " Yes, thank you."
     assert (outcome.segment.start_s, outcome.segment.end_s) == (20.0, 30.0)
+
+
+MENU = " Please enter your agent number followed by the pound key." * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "avg_logprob", "speech", "n_attempts"),
+    [
+        pytest.param(MENU + " Login incorrect.", -0.1, 1.0, 1, id="a menu"),
+        pytest.param(MENU + " Login incorrect.", -0.6, 1.0, 6, id="unlikely"),
+        pytest.param(MENU + " Login incorrect.", -0.1, 0.55, 6, id="no clear speech"),
+        pytest.param(MENU, -0.1, 1.0, 6, id="a loop to its end"),
+    ],
+)
+async def test_what_a_speaker_says_again_takes_one_decoding(
+    text: str, avg_logprob: float, speech: float, n_attempts: int
+) -> None:
+    """Sampled again and again, until wrong letters made it pass: "Please try again." was lost, "Password incorrect" became nonsense."""
+    menu = said(text, avg_logprob=avg_logprob)
+    assert compression_ratio(text) > MAX_COMPRESSION_RATIO
+    assert len((await run(menu, speech=speech)).temperatures) == n_attempts
 
 
 @pytest.mark.parametrize("drawn", [said(""), said("<0.00><1.00>")])
@@ -304,3 +326,14 @@ async def test_translation_is_split_as_english() -> None:
     outcome = await run(said(" It works."), task=Task.TRANSLATE, words=True)
     assert demo_tokenizer().special.tasks[Task.TRANSLATE] in outcome.requests[0].prompt_tokens
     assert [word.word for word in outcome.segment.words] == ["It", "works."]
+
+
+async def test_segment_holds_its_words() -> None:
+    """The alignment begins a word 0.2 s before its segment's timestamp, and ends one behind it."""
+    outcome = await run(said("<0.20> Hello world.<0.30><0.50> How are you?<4.50>"), timestamps=True, words=True)
+    for segment in outcome.result.segments:
+        assert segment.start_s <= segment.words[0].start_s
+        assert segment.words[-1].end_s <= segment.end_s
+    first, second = outcome.result.segments
+    assert first.start_s == 20.0
+    assert first.end_s <= second.start_s

@@ -250,3 +250,16 @@ def test_word_begins_where_speech_begins(speech_s: float, expected_s: list[float
     moved = begin_with_speech(words, 0, speech_s)
     assert starts(moved) == expected_s
     assert all(left.end_s <= right.start_s for left, right in pairwise(moved))
+
+
+@pytest.mark.parametrize(
+    ("sound_s", "start_s"),
+    [
+        pytest.param((1.0, 3.0), 1.0, id="a word behind silence"),
+        pytest.param((0.5, 3.0), 1.15, id="music, which began long before"),
+        pytest.param((1.5, 3.0), 1.15, id="nothing audible there"),
+    ],
+)
+def test_sound_around_a_time_begins_where_it_is_audible(sound_s: tuple[float, float], start_s: float) -> None:
+    samples = np.concatenate([silence(sound_s[0]), tone(sound_s[1] - sound_s[0]), silence(1.0)])
+    assert AudibleFrames(samples).run_start_s(1.15, 0.25) == pytest.approx(start_s, abs=0.011)
