@@ -294,8 +294,7 @@ BAD_EVENTS = [
     ("{", None, "invalid_json"),
     ("[1]", None, "invalid_json"),
     ("[" * 5000, None, "invalid_json"),
-    ('{"type": NaN}', None, "invalid_json"),
-    ('{"type": "session.update", "session": {"include": [1e999]}}', None, "invalid_json"),
+    ('{"type": NaN}', "type", "invalid_value"),
     (r'{"type": "nope", "event_id": "\ud800"}', None, "invalid_json"),
     (
         r'{"type": "session.update", "session": {"audio": {"input": {"transcription": {"keywords": ["\udfff"]}}}}}',
