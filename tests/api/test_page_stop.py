@@ -1,4 +1,4 @@
-"""Stop on the page at `/` while events cross: all words that were spoken, no error, and no status that waits for ever."""
+"""Stop on the page at `/` while events cross: the page shows all words that were spoken, no error, and a final status."""
 
 from __future__ import annotations
 

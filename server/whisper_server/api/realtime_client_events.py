@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from whisper_server.api.client_json import read_json
 from whisper_server.api.values import quoted
 from whisper_server.errors import ApiError, BadRequest
 
@@ -78,12 +78,30 @@ class _Append:
 _APPEND = TypeAdapter(_Append)
 
 
+def parse_json(content: str | bytes) -> object:
+    """What a client sends as JSON. Raises ValueError, which says why.
+
+    Half of a surrogate pair is refused, which Python's parser takes: it cannot be sent back. NaN and infinity are refused by the
+    fields, by name.
+    """
+    text = content.decode() if isinstance(content, bytes) else content
+    try:
+        value = json.loads(text)
+        if "\\u" in text:  # else UTF-8 has refused it
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half of a surrogate pair (\\ud800 to \\udfff)") from None
+    return value
+
+
 def parse_event(text: str) -> ClientEvent:
     """Raises EventRefused, which names the field."""
     if (audio := _appended(text)) is not None:
         return AppendAudio(audio)
     try:
-        event = read_json(text)
+        event = parse_json(text)
     except ValueError as problem:
         raise EventRefused(
             BadRequest(f"The event is not valid JSON: {problem}.", code="invalid_json"), event_id=None

@@ -32,7 +32,7 @@ from whisper_server.whisper.transcript import Options, Samples, VoiceActivity
 
 MIN_KEPT_TOKENS = 0.8
 """Of a first text, in a second one that may replace it: 31 of 32 have 0.94 and more of its words (Whisper base, people), one 0.67, and left a
-sentence out. Neither this nor the guard against text that repeats the window before changes a word in fifty long recordings by more than chance."""
+sentence out. In 75 long recordings it costs 0.01 points of the words with timestamps, and none without."""
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def test_payload_is_not_read_before_its_signature(keys: Path, monkeypatch: pytes
         b'[4000000000,{"voice":1}]',
         b'[4000000000,{"audio":5}]',
         b'[4000000000,{"audio":{"input":{"noise_reduction":{"strength":NaN}}}}]',
+        rb'[4000000000,{"audio":{"input":{"transcription":{"keywords":["\ud800"]}}}}]',
         b"[4000000000," + b'{"audio":' * 300 + b"1" + b"}" * 300 + b"]",
     ],
 )

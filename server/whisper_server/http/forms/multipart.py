@@ -211,6 +211,7 @@ class FormPartReader:
             while True:
                 for event in self._events:
                     return event
+                # multipart says nothing in public once it has seen the last boundary: docs/upgrading-dependencies.md.
                 if self._parser._state is multipart._COMPLETE:  # noqa: SLF001
                     await self._body.discard()
                     return None

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from whisper_server.api.realtime_client_events import parse_json
 from whisper_server.api.realtime_session import SessionConfig
 from whisper_server.errors import BadRequest, InvalidApiKey
 from whisper_server.http.keys import KeyRing, key_in
@@ -97,11 +98,11 @@ def read_lifetime(expires_after: object) -> int:
 def _content(payload: bytes) -> tuple[int, SessionConfig]:
     """The expiry and the session of a signed payload, which a client that knows its key can make by itself. Raises InvalidApiKey."""
     try:
-        match json.loads(payload):
+        match parse_json(payload):
             case [int() as expires_at, session]:
                 return expires_at, SessionConfig() if session is None else SessionConfig().updated(session)
         reason = "is not one that this server makes"
-    except (ValueError, RecursionError):
+    except ValueError:
         reason = "cannot be read"
     except BadRequest as error:
         reason = f"has a wrong configuration: {error.message.rstrip('.')}"

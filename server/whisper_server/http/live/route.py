@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from whisper_server.api.client_json import read_json
+from whisper_server.api.realtime_client_events import parse_json
 from whisper_server.api.realtime_session import SessionConfig
 from whisper_server.api.served_models import find_model
 from whisper_server.errors import BadRequest, UploadTimeout
@@ -81,7 +81,7 @@ async def _json_of(request: web.Request) -> dict[str, Any]:
     if len(content) > MAX_SECRET_BYTES:
         raise BadRequest(f"The body is larger than {MAX_SECRET_BYTES} bytes.", param="session")
     try:
-        body = read_json(content or b"{}")
+        body = parse_json(content or b"{}")
     except ValueError as problem:
         raise BadRequest(f"The body is not valid JSON: {problem}.", code="invalid_json") from None
     if not isinstance(body, dict):
