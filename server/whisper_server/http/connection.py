@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -47,8 +48,7 @@ class ConnectionTimes:
     lingering_s: float = 5.0
     """Still sending after its request was refused: the body is read, so that the client reads the answer, then cut."""
     min_idle_s: float = 1.0
-    """Without a request before the connection may be closed for another one: a head may be on its way, or unread in the
-    kernel."""
+    """Without a request before the connection may be closed for another one: a head may be on its way."""
     stalled_write_s: float = 75.0
     """Reading nothing of its answer."""
 
@@ -133,8 +133,18 @@ class Connection(web.RequestHandler):
 
     @property
     def may_be_closed(self) -> bool:
-        """Idle for long enough that another connection may have its place."""
-        return self.waits_for_head and asyncio.get_running_loop().time() - self._quiet_since_s >= self._times.min_idle_s
+        """Idle for long enough that another connection may have its place, and nothing of it is unread in the kernel."""
+        idle_s = asyncio.get_running_loop().time() - self._quiet_since_s
+        return self.waits_for_head and idle_s >= self._times.min_idle_s and not self._has_unread()
+
+    def _has_unread(self) -> bool:
+        """A loop that is behind has not read what is there: without an answer, a request would be lost."""
+        sock = None if self.transport is None else self.transport.get_extra_info("socket")
+        if sock is None:
+            return False
+        polling = select.poll()
+        polling.register(sock, select.POLLIN)
+        return bool(polling.poll(0))
 
     def _forget_head_limit(self) -> None:
         if self._head_limit is not None:

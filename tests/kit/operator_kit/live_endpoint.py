@@ -56,14 +56,17 @@ class LiveEndpoint:
         return by_type(self.document()["status"])[type_][2]
 
     def expect(self, limit_s: float, **conditions: str) -> dict[str, str]:
-        """Wait until each of these conditions reads like this, `True Ready`; the messages of all by type."""
+        """Wait until each of these conditions reads like this, `True Ready`, of the spec as it is now; the messages of all by type."""
         last: dict[str, str] = {}
 
         def found() -> dict[str, str] | None:
-            status = self.document().get("status", {"conditions": []})
+            document = self.document()
+            status = document.get("status", {"conditions": []})
             last.clear()
             last.update(short(status))
-            holds = conditions.items() <= last.items()
+            # The status of the spec before reads `True Ready` as well.
+            is_of_now = status.get("observedGeneration") == document["metadata"]["generation"]
+            holds = is_of_now and conditions.items() <= last.items()
             return {type_: message for type_, (_, _, message) in by_type(status).items()} if holds else None
 
         try:

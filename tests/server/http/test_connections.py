@@ -17,6 +17,7 @@ import pytest
 
 from http_kit.doubles import Doubles, PipelineDouble
 from http_kit.running import LIMIT_S, form_body, post_head, read_answer, running, until
+from whisper_server.http.connection import Connection, ConnectionTimes
 from whisper_server.http.listener import plan_descriptors
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -53,6 +54,17 @@ async def test_longest_idle_connections_are_closed_for_new_ones() -> None:
         assert (await read_answer(kept_reader))[0] == 200
         hold.set()
         assert (await read_answer(busy_reader))[0] == 200
+
+
+async def test_a_connection_with_an_unread_request_is_not_idle() -> None:
+    async with running(times=ConnectionTimes(min_idle_s=0)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            await until(lambda: server.http.connections)
+            (connection,) = server.http.connections
+            assert isinstance(connection, Connection)
+            assert connection.may_be_closed
+            client.sendall(HEALTH)  # no await: the server has not read it
+            assert not connection.may_be_closed
 
 
 async def test_busy_connections_are_kept_and_later_ones_wait() -> None:
@@ -143,9 +155,10 @@ async def test_600_uploads_on_512_descriptors_get_no_500(tmp_path: Path) -> None
         """Its status, and whether it has a Retry-After. The last byte is sent late."""
         loop = asyncio.get_running_loop()
         with socket.socket() as connection:
+            # Sent in one step: a connection that is idle for a second may be closed for the next one.
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(data)
             connection.setblocking(False)  # noqa: FBT003 - its only argument
-            await loop.sock_connect(connection, ("127.0.0.1", port))
-            await loop.sock_sendall(connection, data)
             answered = asyncio.create_task(_read_to_end(connection))
             await asyncio.wait({answered, enough}, return_when=asyncio.FIRST_COMPLETED)
             # What is sent to a server that has answered and closed resets the connection, and the answer that waits here is lost.
