@@ -1,4 +1,4 @@
-"""CPU time of a server by its parts, as the kernel counts it: event loop, other threads, decoders, voice detectors, engine."""
+"""CPU time of a server by its parts, as the kernel counts it: event loop, other threads, decoders, realtime sessions, engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 DECODER = "whisper_server.audio.worker"
-VOICES = "whisper_server.speech.voice_worker"
+SESSIONS = "whisper_server.http.live.session_worker"
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Spent:
     loop_s: float
     threads_s: float
     decoders_s: float
-    voices_s: float
-    """Processes that hear live sessions."""
+    sessions_s: float
+    """Processes of realtime sessions."""
     engine_s: float
     """All other processes of the server."""
 
@@ -33,13 +33,13 @@ def spent(server: psutil.Process) -> Spent:
     """Up to now. The event loop is the server's first thread; what threads and decoders that ended took is not in it."""
     by_thread = _threads_s(server.pid)
     loop_s = by_thread.pop(server.pid)
-    children_s = {DECODER: 0.0, VOICES: 0.0, "": 0.0}
+    children_s = {DECODER: 0.0, SESSIONS: 0.0, "": 0.0}
     for child in server.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             command = child.cmdline()
-            kind = next((kind for kind in (DECODER, VOICES) if kind in command), "")
+            kind = next((kind for kind in (DECODER, SESSIONS) if kind in command), "")
             children_s[kind] += sum(_threads_s(child.pid).values())
-    return Spent(loop_s, sum(by_thread.values()), children_s[DECODER], children_s[VOICES], children_s[""])
+    return Spent(loop_s, sum(by_thread.values()), children_s[DECODER], children_s[SESSIONS], children_s[""])
 
 
 def _threads_s(pid: int) -> dict[int, float]:

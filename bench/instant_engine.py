@@ -30,7 +30,7 @@ from whisper_server.engines.torch.wire import (
     Place,
     Task,
 )
-from whisper_server.memory.budget import SERVER, MemoryBudget
+from whisper_server.memory.budget import MemoryBudget
 from whisper_server.memory.malloc import freeze_loaded_objects
 from whisper_server.metrics import Metrics
 from whisper_server.serve import run
@@ -39,7 +39,6 @@ from whisper_server.settings import Settings
 from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
-from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.window_decoding import DecodingPolicy
 from whisper_server.whisper.constants import POSITION_S, SAMPLE_RATE_HZ
 from whisper_server.whisper.engine_protocol import Engine, ModelFacts
@@ -136,7 +135,7 @@ def _aligned(task: AlignTask | DecodeTask, n_tokens: int) -> Aligned:
 
 @asynccontextmanager
 async def backend_of(
-    engine: Engine, tokenizer: WhisperTokenizer, settings: Settings, metrics: Metrics, budget: MemoryBudget
+    engine: Engine, tokenizer: WhisperTokenizer, settings: Settings, metrics: Metrics
 ) -> AsyncIterator[Backend]:
     """As `backend.load_backend`, but with an engine that is started, and stopped at the end."""
     async with decoding_processes(settings) as pool:
@@ -151,17 +150,15 @@ async def backend_of(
             on_fallback=metrics.temperature_fallbacks.inc,
         )
         freeze_loaded_objects()
-        voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation(SERVER))
-        yield Backend(engine, transcriber, pool, LiveWindows(transcriber, voices))
-        await voices.stop()
+        yield Backend(engine, transcriber, pool, LiveWindows(transcriber))
         await engine.stop()
 
 
 @asynccontextmanager
-async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> AsyncIterator[Backend]:
+async def load(settings: Settings, metrics: Metrics, _budget: MemoryBudget) -> AsyncIterator[Backend]:
     """With the instant engine, and open to a profiler."""
     engine = InstantEngine()
-    async with backend_of(engine, engine.files.tokenizer, settings, metrics, budget) as backend:
+    async with backend_of(engine, engine.files.tokenizer, settings, metrics) as backend:
         yield backend
 
 

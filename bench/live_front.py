@@ -36,7 +36,7 @@ START_S = 2.0
 SETTLED_S = 4.0
 """Before the count: all sessions are connected."""
 HEAD = (
-    "| sessions | event loop | other threads | loop and threads | voice processes | cores | lag of client, p99 | passes, deltas per second of sound |\n"
+    "| sessions | event loop | other threads | loop and threads | processes of sessions | cores | lag of client, p99 | passes, deltas per second of sound |\n"
     "|---|---|---|---|---|---|---|---|"
 )
 
@@ -129,7 +129,7 @@ def measure(arguments: argparse.Namespace) -> None:
             took_s, cost = time.monotonic() - began_s, spent(process).since(before)
             sound_s, n_passes, n_deltas = (after - count for after, count in zip(counters(host), counts, strict=True))
             told = [json.loads(each.communicate()[0].splitlines()[-1]) for each in clients]
-            parts_s = (cost.loop_s, cost.threads_s, cost.loop_s + cost.threads_s, cost.voices_s)
+            parts_s = (cost.loop_s, cost.threads_s, cost.loop_s + cost.threads_s, cost.sessions_s)
             each = " | ".join(f"{1000 * part_s / sound_s:.2f} ms" for part_s in parts_s)
             print(
                 f"| {n_sessions} | {each} | {(parts_s[2] + parts_s[3]) / took_s:.2f} | {1000 * max(each['lag_p99_s'] for each in told):.0f} ms "

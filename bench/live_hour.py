@@ -53,7 +53,11 @@ async def speak(duration_s: float, heard: Heard, seed: int, *, report_s: float =
     """One session, which ends without a word."""
     loop, double = asyncio.get_running_loop(), LiveSpeechDouble()
     held: list[int] = []
-    hooks = SessionHooks(heard.emit, lambda _s: None, held.append, lambda _s: None)
+
+    async def count(_audio_s: float, n_bytes: int) -> None:
+        held.append(n_bytes)
+
+    hooks = SessionHooks(heard.emit, count, lambda _s: None)
     session = Session("bench", SessionConfig(), double, SessionRules(()), hooks, owner="", clock=loop.time)
     passes = asyncio.create_task(session.run())
     chunks = sound(seed)

@@ -2,7 +2,7 @@
 
 For work on the loop's cost: CPU time by what is called, on a machine that is busy with other work, and a digest of all events, by which
 two trees are seen to answer the same. The server's connections, sessions and the torch engine's side of its messages are real; frames come
-from a list, the voice detector's process and the GPU answer at once or after `PASS_S` of the clock, and what threads would do is done in
+from a list, the voice detector and the GPU answer at once or after `PASS_S` of the clock, and what threads would do is done in
 place and counted apart. System calls and hand-overs between threads are left out: `live_front` has them. Run as
 PYTHONPATH=server:runtime:tests/kit:bench python bench/live_loop.py [--sessions 50] [--duration-s 20] [--profile]
 """
@@ -27,7 +27,7 @@ from types import SimpleNamespace
 from aiohttp._websocket.helpers import _websocket_mask_python
 from figures import machine
 from live_front import recorded
-from live_wires import Accounts, Gpu, Loop, Voices, Wire
+from live_wires import Accounts, Gpu, Loop, LoudVoice, Wire
 from paced_engine import PacedEngine
 
 from http_kit.doubles import Doubles
@@ -37,13 +37,11 @@ from model_kit.demo import DEMO
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig
 from whisper_server.engines.torch.wire import MAX_WINDOWS, Ready
-from whisper_server.http.live import live_connection
+from whisper_server.http.live import live_connection, session_processes
 from whisper_server.service import Backend
-from whisper_server.speech import voice_streams
 from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.vad import VoiceDetector
-from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.window_decoding import DecodingPolicy
 
 SETTLED_S = 4.0
@@ -67,13 +65,13 @@ class Server(Doubles):
         self.n_passes = 0
         engine = gpu.engine = PacedEngine(TorchConfig("paced", files, "float32", 0.9, 1), self._count)
         engine._ready, engine._connection = Ready("none", "float32", MAX_WINDOWS), gpu  # type: ignore[assignment]
-        Voices.accounts = accounts
-        voice_streams.VoiceProcess, voice_streams.THREAD_STREAMS = Voices, 0  # type: ignore[attr-defined]
+        session_processes.LOCAL_SESSIONS = 1_000_000
         clock = asyncio.get_running_loop().time
         live_connection.time = SimpleNamespace(monotonic=clock)  # type: ignore[assignment, attr-defined]
         policy = DecodingPolicy(1, (0.0, 0.2), 0, engine.facts.n_text_positions)
         transcriber = Transcriber(engine, files.tokenizer, VoiceDetector(), policy, max_window_s=29.95, clock=clock)
-        live = LiveWindows(transcriber, VoiceStreams(transcriber.voice, transcriber.threads))
+        live = LiveWindows(transcriber)
+        live.voice_stream = lambda _turns: LoudVoice(accounts)  # type: ignore[assignment, method-assign, return-value]
         self._backend = Backend(engine, transcriber, super().backend().decoder, live)
 
     def _count(self) -> None:

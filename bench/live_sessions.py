@@ -46,7 +46,7 @@ START_S = 4.0
 LAG_STEP_S = 0.05
 HEAD = (
     "| sessions | s from a word's end to its delta: p50 / p95 | words matched | arrival to delta, by the server: p50 / p95 below "
-    "| /health p99 | cores of the server: loop / threads / voice detectors / engine | lag of the clients, worst p99 | failed |\n"
+    "| /health p99 | cores of the server: loop / threads / sessions / engine | lag of the clients, worst p99 | failed |\n"
     "|---|---|---|---|---|---|---|---|"
 )
 Words = list[tuple[str, float]]
@@ -154,7 +154,7 @@ def load(server: ServerProcess, path: Path, words: Words, n_sessions: int, args:
         "server_p95_s": p95,
     }
     health_ms, lag_ms = 1000 * quantile(healths_s, 0.99), 1000 * max(lag for lag, _ in lags)
-    by_part = " / ".join(f"{part:.2f}" for part in (taken.loop_s, taken.threads_s, taken.voices_s, taken.engine_s))
+    by_part = " / ".join(f"{part:.2f}" for part in (taken.loop_s, taken.threads_s, taken.sessions_s, taken.engine_s))
     print(
         f"| {n_sessions} | {figures['p50_s']:.2f} / {figures['p95_s']:.2f} | {matched:.0%} | {p50:g} / {p95:g} "
         f"| {health_ms:.0f} ms | {by_part} | {lag_ms:.0f} ms | {len(errors)} {errors[:1]} |"

@@ -23,9 +23,8 @@ from live_ticks import TickingLoop
 from paced_engine import PASS_S, STEP_S, PacedEngine, Speaker, n_written
 
 from whisper_server.engines.torch.wire import Answer, DecodeTask
-from whisper_server.speech.vad import FRAME_SAMPLES
-from whisper_server.speech.voice_process import VoiceProcess
-from whisper_server.speech.voice_worker import HEADER
+from whisper_server.speech.vad import FRAME_SAMPLES, Probabilities
+from whisper_server.whisper.transcript import Samples
 
 VOICE_S = 0.005
 SPEECH_RMS = 0.01
@@ -72,7 +71,7 @@ class Loop(TickingLoop):
 
 
 class Wire(asyncio.Transport):
-    """A client's end, and that of a voice process."""
+    """A client's end."""
 
     def __init__(self, on_bytes: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -102,34 +101,21 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-class Voices(VoiceProcess):
-    """A frame is speech if it is loud."""
+class LoudVoice:
+    """The voice detector: a frame is speech if it is loud."""
 
-    accounts: Accounts
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._rest = np.zeros(0, np.float32)
 
-    async def start(self) -> None:
-        self._rest: dict[int, np.ndarray[Any, Any]] = {}
-        self._transport = Wire(self._hear)
-        self._pending = b""
-
-    def _hear(self, data: bytes) -> None:
-        with self.accounts.charged("outside"):
-            self._pending += data
-            while len(self._pending) >= HEADER.size:
-                number, n_samples = HEADER.unpack_from(self._pending)
-                end = HEADER.size + 4 * n_samples
-                if len(self._pending) < end:
-                    return
-                samples = np.frombuffer(self._pending[HEADER.size : end], np.float32)
-                self._pending = self._pending[end:]
-                sound = np.concatenate([self._rest.pop(number, np.zeros(0, np.float32)), samples])
-                frames = sound[: len(sound) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-                self._rest[number] = sound[frames.size :]
-                found = np.where((frames**2).mean(axis=1) > SPEECH_RMS**2, 0.97, 0.03).astype(np.float32)
-                answer = HEADER.pack(number, len(found)) + found.tobytes()
-                asyncio.get_running_loop().call_later(VOICE_S, self.data_received, answer)
-
-    async def stop(self) -> None: ...
+    async def add(self, samples: Samples) -> Probabilities:
+        with self._accounts.charged("outside"):
+            sound = np.concatenate([self._rest, samples])
+            frames = sound[: len(sound) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+            self._rest = sound[frames.size :]
+            found = np.where((frames**2).mean(axis=1) > SPEECH_RMS**2, 0.97, 0.03).astype(np.float32)
+        await asyncio.sleep(VOICE_S)
+        return found
 
 
 class Gpu:

@@ -39,17 +39,17 @@ from whisper_server.engines.torch.wire import (
     Task,
     WorkerConfig,
 )
+from whisper_server.http.live import session_processes
 from whisper_server.memory.budget import MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.serve import run
 from whisper_server.service import Backend
 from whisper_server.settings import Settings
-from whisper_server.speech import voice_streams
 from whisper_server.whisper.constants import POSITION_S, SAMPLE_RATE_HZ
 
 PASS_S = float(os.environ.get("PACED_PASS_S", "0.25"))
 """Of a live window. 200 sessions of turbo's shape on an H200 get a pass every 0.45 s of speech; passes take more than 0.2 s."""
-THREAD_STREAMS = int(os.environ.get("PACED_THREAD_STREAMS", str(voice_streams.THREAD_STREAMS)))
+LOCAL_SESSIONS = int(os.environ.get("PACED_LOCAL_SESSIONS", str(session_processes.LOCAL_SESSIONS)))
 """Sessions whose sound is heard in threads; 2 of 40 are as many as 8 of 160."""
 STEP_S = 0.01
 """Answers of so much time come as one message."""
@@ -142,15 +142,15 @@ class PacedEngine(TorchEngine):
 
 
 @asynccontextmanager
-async def load(settings: Settings, metrics: Metrics, budget: MemoryBudget) -> AsyncIterator[Backend]:
+async def load(settings: Settings, metrics: Metrics, _budget: MemoryBudget) -> AsyncIterator[Backend]:
     """As `backend.load_backend`, but with the paced engine, and open to a profiler."""
     torch_engine._run_worker = run_worker  # noqa: SLF001
-    voice_streams.THREAD_STREAMS = THREAD_STREAMS
+    session_processes.LOCAL_SESSIONS = LOCAL_SESSIONS
     files = read_model_files(DEMO)
     passes = metrics.counter("paced_passes", "Windows that were decoded")
     engine = PacedEngine(TorchConfig("paced", files, "float32", 0.9, 1), passes.inc)
     await engine.start()
-    async with backend_of(engine, files.tokenizer, settings, metrics, budget) as backend:
+    async with backend_of(engine, files.tokenizer, settings, metrics) as backend:
         yield backend
 
 

@@ -38,8 +38,8 @@ BUDGET_BYTES = GIB
 """Of a server whose pod requests what `requested_bytes` says: an hour of sound is 220 MiB."""
 DIARIZER_BYTES = 320 * MIB
 """The process that finds speakers, while it runs: held from the budget."""
-VOICE_PROCESS_BYTES = 60 * MIB
-"""A process of the voice detector, while it has sessions and a minute longer: held from the budget."""
+SESSION_PROCESS_BYTES = 120 * MIB
+"""A process of realtime sessions, while it has some and a minute longer: held from the budget."""
 TURN_END_BYTES = 120 * MIB
 """The end-of-turn model, from the first session that asks it on: held from the budget. 40 MiB, and 76 while two sounds are in it."""
 GPU_SERVER_BYTES = 4 * GIB

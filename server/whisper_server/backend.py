@@ -22,7 +22,6 @@ from whisper_server.speech.live_windows import LiveWindows
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.turn_end import TurnEnds
 from whisper_server.speech.vad import VoiceDetector
-from whisper_server.speech.voice_streams import VoiceStreams
 from whisper_server.speech.warm_up import warm_up
 from whisper_server.speech.window_decoding import DecodingPolicy
 
@@ -46,14 +45,12 @@ async def load_backend(
             freeze_loaded_objects()
             trimming = trim_when_idle(lambda: bool(transcriber.transcriptions))
             diarizer = Diarizer() if settings.diarization else None
-            voices = VoiceStreams(transcriber.voice, transcriber.threads, budget.reservation(SERVER))
             turn_ends = TurnEnds(transcriber.threads, budget.reservation(SERVER))
-            live = LiveWindows(transcriber, voices, turn_ends)
+            live = LiveWindows(transcriber, turn_ends)
             async with running(trimming):
                 try:
                     yield Backend(transcriber.engine, transcriber, pool, live, diarizer)
                 finally:
-                    await voices.stop()
                     if diarizer is not None:
                         await diarizer.stop()
 

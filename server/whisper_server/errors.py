@@ -52,16 +52,13 @@ class ApiError(Exception):
         if code is not None:
             self.code = code
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For messages between processes: without a call of `__init__`, whose parameters differ."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
+
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
-        return {
-            "error": {
-                "message": self.message,
-                "type": self.type,
-                "param": self.param,
-                "code": self.code,
-            }
-        }
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
     def headers(self) -> dict[str, str]:
         """Headers of this refusal, in addition to the content type."""

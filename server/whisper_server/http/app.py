@@ -21,6 +21,8 @@ from whisper_server.http.in_flight import RECORD
 from whisper_server.http.keys import KeyRing
 from whisper_server.http.live import route as live_routes
 from whisper_server.http.live.client_secrets import CLIENT_SECRETS, ClientSecrets, client_of
+from whisper_server.http.live.live_connection import SessionHost, SessionTerms
+from whisper_server.http.live.session_processes import SESSION_PROCESSES, SessionProcesses
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.openapi import DocumentFacts, docs_routes
 from whisper_server.http.page import PageFacts, page_routes
@@ -29,7 +31,7 @@ from whisper_server.http.quotas import QuotaLimits, Quotas
 from whisper_server.http.routes import APP_STATE, AppState
 from whisper_server.live.session_options import SessionRules
 from whisper_server.live.sessions import LiveSessions
-from whisper_server.memory.budget import MemoryBudget
+from whisper_server.memory.budget import SERVER, MemoryBudget
 from whisper_server.metrics import Metrics
 from whisper_server.service import Service
 from whisper_server.settings import Settings
@@ -37,7 +39,7 @@ from whisper_server.settings import Settings
 STEPS_PER_ITERATION = 2
 """Steps of one kind; each takes a quarter to half a millisecond. A probe waits for two or three iterations."""
 FRAMES_PER_ITERATION = 32
-"""Frames of realtime sessions; each takes a twentieth to a fifth of a millisecond. 200 sessions send 2,000 a second, 100 telephones 5,000: with
+"""Frames of realtime sessions in the server's process; each takes a twentieth to a fifth of a millisecond. 200 sessions send 2,000 a second, 100 telephones 5,000: with
 8 they fell behind where other work makes iterations of 2 or 3 ms."""
 REQUEST_BYTES = 262_144
 """Buffers and objects of a request besides what the memory budget counts."""
@@ -79,11 +81,7 @@ def app_state(
         heartbeat_s=heartbeat_s,
         upload_throttle=LoopThrottle(STEPS_PER_ITERATION),
         recording_throttle=LoopThrottle(STEPS_PER_ITERATION),
-        frame_throttle=LoopThrottle(FRAMES_PER_ITERATION),
         live_sessions=live_sessions,
-        session_rules=SessionRules(tuple(models), settings.language_force),
-        realtime_idle_s=settings.realtime_idle_seconds,
-        shutdown_s=settings.shutdown_seconds,
     )
 
 
@@ -95,6 +93,8 @@ def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Applica
     )
     app[APP_STATE] = state
     app[CLIENT_SECRETS] = ClientSecrets(keys)
+    app[SESSION_PROCESSES] = sessions = _session_processes(settings, state)
+    app.on_cleanup.append(lambda _: sessions.stop())
     add = app.router.add_route
     add(hdrs.METH_POST, f"{prefix}/v1/audio/transcriptions", routes.transcriptions, expect_handler=expect_later)
     add(hdrs.METH_POST, f"{prefix}/v1/audio/translations", routes.translations, expect_handler=expect_later)
@@ -119,6 +119,17 @@ def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Applica
         for place in {path, prefix + path}:
             app.router.add_get(place, handler)
     return app
+
+
+def _session_processes(settings: Settings, state: AppState) -> SessionProcesses:
+    rules = SessionRules(tuple(state.models), settings.language_force)
+    terms = SessionTerms(rules, settings.realtime_idle_seconds, settings.shutdown_seconds)
+    return SessionProcesses(
+        SessionHost(terms, state.service.closing, LoopThrottle(FRAMES_PER_ITERATION)),
+        state.budget.reservation(SERVER),
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
 
 
 def _page_facts(settings: Settings, state: AppState, keys: KeyRing) -> PageFacts:

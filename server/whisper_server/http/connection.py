@@ -112,6 +112,15 @@ class Connection(web.RequestHandler):
         """The request upgrades the connection."""
         self._is_websocket = True
 
+    def hand_over(self) -> tuple[socket.socket, bytes]:
+        """Give the connection to another process: its socket, and what has come behind the request. Nothing more is read here; to
+        close it here closes it for the client once the other process has closed it, too.
+        """
+        assert isinstance(self.transport, asyncio.Transport)
+        self.transport.pause_reading()
+        behind, self._message_tail = self._message_tail, b""
+        return self.transport.get_extra_info("socket"), behind
+
     def _may_probe(self) -> bool | None:
         """True while a whole request waits for its answer; None if no answer can be waited for."""
         request = self._in_flight.on(self)
@@ -133,7 +142,7 @@ class Connection(web.RequestHandler):
 
     @property
     def may_be_closed(self) -> bool:
-        """Idle for long enough that another connection may have its place, and nothing of it is unread in the kernel."""
+        """Idle for long enough that another connection may have its place, with nothing unread in the kernel."""
         idle_s = asyncio.get_running_loop().time() - self._quiet_since_s
         return self.waits_for_head and idle_s >= self._times.min_idle_s and not self._has_unread()
 

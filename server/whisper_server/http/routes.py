@@ -31,7 +31,6 @@ from whisper_server.http.quotas import Quotas
 from whisper_server.http.request_record import RequestRecord
 from whisper_server.http.sse import EventSender
 from whisper_server.http.stream_events import segment_events, transcript_events
-from whisper_server.live.session_options import SessionRules
 from whisper_server.live.sessions import LiveSessions
 from whisper_server.memory.budget import MemoryBudget, Reservation
 from whisper_server.metrics import Metrics
@@ -67,14 +66,7 @@ class AppState:
     """Limits the pieces of bodies that are read."""
     recording_throttle: LoopThrottle
     """Limits the steps that follow the decoding or transcribing of a recording."""
-    frame_throttle: LoopThrottle
-    """Limits the frames of realtime sessions that are taken."""
     live_sessions: LiveSessions
-    session_rules: SessionRules
-    realtime_idle_s: float
-    """Without sound, before a realtime session is closed."""
-    shutdown_s: float
-    """What requests in flight have at the end (SHUTDOWN_SECONDS)."""
 
 
 QUICK_TOKENS = 250

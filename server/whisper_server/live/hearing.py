@@ -44,15 +44,12 @@ class Hearing:
 
     async def run(self) -> None:
         """Loop: hear what has arrived, a step at a time, until cancelled. Raises ApiError."""
-        try:
-            while True:
-                if self._n_unheard < (1 if self._is_hurried else MIN_STEP):
-                    self._more.clear()
-                    await self._more.wait()
-                else:
-                    await self._step()
-        finally:
-            self._voice.close()
+        while True:
+            if self._n_unheard < (1 if self._is_hurried else MIN_STEP):
+                self._more.clear()
+                await self._more.wait()
+            else:
+                await self._step()
 
     async def grown(self) -> None:
         """Take note of more sound in the buffer. Waits while much is unheard."""

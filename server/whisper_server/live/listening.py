@@ -234,7 +234,7 @@ class Listening:
         keep_from = self.spans.keep_from
         if (turn := self.open_turn) is not None and not turn.has_speech:
             # Nothing was found in it: all of a short turn is heard at its commit.
-            keep_from = min(keep_from, max(turn.start, self.buffer.end - self._speech.max_window_samples))
+            keep_from = min(keep_from, max(turn.start, self.buffer.end - self._speech.facts.max_window_samples))
         needed_from = self._turn_ends.needs_from(turn, self.spans, self._rules)
         self.untranscribed_from = min([keep_from, *starts])
         self.buffer.drop_before(min(needed_from, self.untranscribed_from - MAX_SAMPLES))
@@ -245,6 +245,6 @@ class Listening:
             threshold=self._rules.threshold,
             prefix_padding_ms=self._rules.prefix_padding_ms,
             silence_duration_ms=self._rules.piece_silence_ms,
-            frame_samples=self._speech.frame_samples,
+            frame_samples=self._speech.facts.frame_samples,
             start=start,
         )

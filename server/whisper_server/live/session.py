@@ -8,7 +8,7 @@ the engine. It knows no transport.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -38,10 +38,8 @@ class SessionHooks:
     """The server's part of a session."""
 
     emit: Callable[[ServerEvent], None]
-    spend_audio: Callable[[float], None]
-    """So many seconds have arrived. Raises ApiError."""
-    hold_bytes: Callable[[int], None]
-    """So many bytes are held now. Raises ApiError."""
+    count: Callable[[float, int], Awaitable[None]]
+    """So many more seconds have arrived, and the session's buffer takes so many bytes. Raises ApiError."""
     note_delay: Callable[[float], None]
     """Words were sent so many seconds after their sound had arrived."""
 
@@ -71,13 +69,12 @@ class Session:
         self._began_s: float | None = None
         self.audio_s = 0.0
         """Sound that has arrived."""
-        options = rules.check(config, speech)
+        options = rules.check(config, speech.facts)
         self._listening = Listening(
             speech, turn_rules(config), options, turns_of=self._turns, emit=hooks.emit, clock=clock
         )
         self._format = RawFormat(config.input.format.type)
         self._listening.configure(turn_rules(config), self._format, options)
-        self._held_bytes = 0
         self._so_far = SoFar()
 
     def begin(self) -> None:
@@ -87,7 +84,7 @@ class Session:
     async def take(self, event: ClientEvent) -> None:
         """Act on a client's event. Raises ApiError for one that cannot be acted on, SessionOver at a limit."""
         if isinstance(event, AppendAudio):
-            self._count(event.audio)
+            await self._count(event.audio)
             await self._listening.append(event.audio)
             return
         await self._listening.catch_up()
@@ -160,12 +157,12 @@ class Session:
 
     def _update(self, session: object) -> None:
         config = self._config.updated(session)
-        options = self._rules.check(config, self._speech)
+        options = self._rules.check(config, self._speech.facts)
         self._config, self._format = config, RawFormat(config.input.format.type)
         self._listening.configure(turn_rules(config), self._format, options)
         self._hooks.emit(SessionChanged(self._document()))
 
-    def _count(self, audio: bytes) -> None:
+    async def _count(self, audio: bytes) -> None:
         """Raises SessionOver for sound that is too much."""
         added_s = duration_s(len(audio), self._format)
         now_s = self._clock()
@@ -179,10 +176,7 @@ class Session:
                     reason="realtime_ahead",
                     retry_after_s=5,
                 )
-            self._hooks.spend_audio(added_s)
-            if (n_bytes := self._listening.buffer.n_bytes) != self._held_bytes:
-                self._hooks.hold_bytes(n_bytes)
-                self._held_bytes = n_bytes
+            await self._hooks.count(added_s, self._listening.buffer.n_bytes)
         except ApiError as error:
             error.param = "audio"
             raise SessionOver(error, CloseCode.POLICY) from None

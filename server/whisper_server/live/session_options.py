@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from whisper_server.api.realtime_session import LOGPROBS, SemanticTurns, SessionConfig
 from whisper_server.errors import BadRequest, ModelNotFound
-from whisper_server.live.speech_protocol import LiveSpeech
+from whisper_server.live.speech_protocol import SpeechFacts
 from whisper_server.whisper.transcript import Options
 
 
@@ -69,7 +69,7 @@ class SessionRules:
     models: Collection[str]
     language_force: str = ""
 
-    def check(self, config: SessionConfig, speech: LiveSpeech) -> Options:
+    def check(self, config: SessionConfig, facts: SpeechFacts) -> Options:
         """The pipeline's options. Raises ApiError for what this server or its model does not have."""
         place = "session.audio.input.transcription"
         given = config.input.transcription
@@ -90,7 +90,7 @@ class SessionRules:
             logprobs=LOGPROBS in config.include,
         )
         try:
-            speech.check_options(options)
+            facts.check_options(options)
         except BadRequest as error:
             error.param = f"{place}.{error.param}"
             raise

@@ -11,18 +11,22 @@ from whisper_server.speech.live_windows import LiveTranscript, Turns, WindowRequ
 from whisper_server.whisper.transcript import Options, Samples
 
 
-class VoiceStream(Protocol):
+class Voice(Protocol):
     """The voice detector on one stream."""
 
+    def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+        """Probabilities of speech of the frames that are whole now. Computes for 5 ms per second of sound."""
+
+
+class VoiceStream(Protocol):
+    """The same for a loop that has other work."""
+
     async def add(self, samples: Samples) -> npt.NDArray[np.float32]:
-        """Probabilities of speech of the frames that are whole now. One call at a time."""
-
-    def close(self) -> None:
-        """The session is over."""
+        """As `Voice.add`. One call at a time."""
 
 
-class LiveSpeech(Protocol):
-    """Speech to text, a window at a time (`speech.live_windows`)."""
+class SpeechFacts(Protocol):
+    """What a session finds out without the engine (`speech.live_facts`)."""
 
     @property
     def frame_samples(self) -> int:
@@ -35,6 +39,24 @@ class LiveSpeech(Protocol):
     def check_options(self, options: Options) -> None:
         """Raises BadRequest for a language that the model lacks."""
 
+    @property
+    def has_free_logprobs(self) -> bool:
+        """A pass with the log-probabilities of its tokens costs no more than one without."""
+
+    def n_tokens(self, text: str) -> int:
+        """Of the model's tokenizer."""
+
+    def new_voice(self) -> Voice:
+        """A detector at the start of a stream."""
+
+
+class LiveSpeech(Protocol):
+    """Speech to text, a window at a time (`speech.live_windows`)."""
+
+    @property
+    def facts(self) -> SpeechFacts:
+        """Of the model."""
+
     def voice_stream(self, turns: Turns) -> VoiceStream:
         """A detector at the start of a stream."""
 
@@ -45,15 +67,8 @@ class LiveSpeech(Protocol):
         """One pass over a window. Raises ApiError."""
 
     @property
-    def has_free_logprobs(self) -> bool:
-        """A pass with the log-probabilities of its tokens costs no more than one without."""
-
-    @property
     def pass_s(self) -> float:
         """Seconds that passes take, the mean of the last ones."""
 
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""
-
-    def n_tokens(self, text: str) -> int:
-        """Of the model's tokenizer."""

@@ -55,7 +55,7 @@ class TurnTranscription:
                 await self._listening.changed()
             elif piece.is_settled:
                 self._send(turn.settle(piece))
-            elif is_too_long(piece, self._listening.spans.at, self._speech.max_window_samples):
+            elif is_too_long(piece, self._listening.spans.at, self._speech.facts.max_window_samples):
                 self._split(piece)
             elif (due := self._due(piece)) is not None:
                 await self._pass(piece, due)
@@ -71,7 +71,7 @@ class TurnTranscription:
             arrived=spans.at,
             speech_until=spans.heard_until,
             silent_samples=spans.silent_samples,
-            max_samples=self._speech.max_window_samples,
+            max_samples=self._speech.facts.max_window_samples,
         )
 
     async def _pass(self, piece: Piece, due: Pass) -> None:
@@ -91,7 +91,7 @@ class TurnTranscription:
 
     def _split(self, piece: Piece) -> None:
         """Let a piece that no window holds end in its best pause; the rest is the next piece."""
-        max_samples = self._speech.max_window_samples
+        max_samples = self._speech.facts.max_window_samples
         end = self._listening.spans.at if piece.end is None else piece.end
         samples = self._listening.buffer.between(piece.start, min(end, piece.start + 2 * max_samples))
         cut_sample = piece.start + cut(samples, max_samples / SAMPLE_RATE_HZ)[0].end_sample
@@ -103,8 +103,8 @@ class TurnTranscription:
         n_again = 0
         if language and not piece.is_unprompted and (piece.confidence or 0.0) >= MIN_CONFIDENCE:
             n_samples = window_samples(is_cut=due.is_cut, is_slow=self._is_slow(), pass_s=self._speech.pass_s)
-            start = due.end - min(n_samples, self._speech.max_window_samples)
-            n_again = n_in_context(said, start, language, self._speech.n_tokens)
+            start = due.end - min(n_samples, self._speech.facts.max_window_samples)
+            n_again = n_in_context(said, start, language, self._speech.facts.n_tokens)
         return said[: len(said) - n_again], said[len(said) - n_again :]
 
     def _language(self, piece: Piece) -> str | None:
@@ -120,7 +120,8 @@ class TurnTranscription:
             language=self._language(piece),
             words=due.with_words or is_slow,
             # They say how sure a word is, as words do, whose alignment fast engines do without.
-            logprobs=turn.options.logprobs or (not due.is_final and not is_slow and self._speech.has_free_logprobs),
+            logprobs=turn.options.logprobs
+            or (not due.is_final and not is_slow and self._speech.facts.has_free_logprobs),
         )
         max_new_tokens = 0 if due.is_final else max_tokens(piece, due)
         earlier = "" if piece.is_unprompted else earlier
@@ -154,9 +155,9 @@ class TurnTranscription:
             languages=tuple(turn.languages) or ("en",),
             duration_s=n_samples / SAMPLE_RATE_HZ,
             text=turn.text,
-            n_prompt_tokens=self._speech.n_tokens(turn.options.prompt),
+            n_prompt_tokens=self._speech.facts.n_tokens(turn.options.prompt),
             n_audio_tokens=-(-n_samples * AUDIO_POSITIONS_PER_S // SAMPLE_RATE_HZ),
-            n_output_tokens=self._speech.n_tokens(turn.text),
+            n_output_tokens=self._speech.facts.n_tokens(turn.text),
         )
         logprobs = turn.logprobs if turn.options.logprobs else None
         self._so_far.add(turn.said)

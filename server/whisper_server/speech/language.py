@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from whisper_server.errors import BadRequest
 from whisper_server.whisper.engine_protocol import LanguageGuess
-from whisper_server.whisper.transcript import Samples
+from whisper_server.whisper.tokens import WhisperTokenizer
+from whisper_server.whisper.transcript import Options, Samples
 
 MIN_PROBABILITY = 0.5
 """Below this mean probability the next window with speech is heard too (faster-whisper's
@@ -70,3 +72,13 @@ def _among(guess: LanguageGuess, candidates: Collection[str]) -> dict[str, float
     probabilities = {code: p for code, p in guess.probabilities if code in candidates}
     total = sum(probabilities.values())
     return {code: p / total if total else 0.0 for code, p in probabilities.items()}
+
+
+def check_languages(tokenizer: WhisperTokenizer, options: Options) -> None:
+    """Raises BadRequest for a language that the model lacks."""
+    known = tokenizer.languages
+    for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
+        if code is not None and code not in known:
+            raise BadRequest(
+                f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
+            )

@@ -6,8 +6,12 @@ probabilities mean for a turn is decided in `live`.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Hashable
+
 import numpy as np
 
+from whisper_server.fairness.fair_semaphore import FairSemaphore
 from whisper_server.speech.vad import (
     BLOCK_FRAMES,
     CONTEXT_SAMPLES,
@@ -77,3 +81,18 @@ class VoiceStream:
         decay = 0.5 ** (len(samples) / SAMPLE_RATE_HZ / _PEAK_HALF_LIFE_S)
         peak = max(float(samples.max()), -float(samples.min()))
         self._peak = max(_MIN_PEAK, self._peak * decay, peak)
+
+
+class ThreadedVoice:
+    """One stream in threads of the server, in its owner's turn. One call of `add` at a time."""
+
+    def __init__(self, voice: VoiceDetector, threads: FairSemaphore, owner: str, session: Hashable) -> None:
+        self._stream = VoiceStream(voice)
+        self._threads = threads
+        self._owner = owner
+        self._session = session
+
+    async def add(self, samples: Samples) -> Probabilities:
+        """As `VoiceStream.add`."""
+        async with self._threads.slot(self._owner, self._session):
+            return await asyncio.to_thread(self._stream.add, samples)

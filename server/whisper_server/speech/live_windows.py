@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from whisper_server.speech.language import MIN_CHANGE_S, SILENCE_LANGUAGE, LanguageVote, language_of_window
+from whisper_server.speech.live_facts import LiveFacts
+from whisper_server.speech.live_vad import ThreadedVoice
 from whisper_server.speech.previous_text import with_earlier
 from whisper_server.speech.repetition import EarlierText, shares_phrase
 from whisper_server.speech.text_times import Prefix
 from whisper_server.speech.transcribe import Transcriber
 from whisper_server.speech.turn_end import TurnEnds
-from whisper_server.speech.vad import FRAME_SAMPLES
 from whisper_server.speech.voice_activity import HeardVoice
-from whisper_server.speech.voice_streams import LiveVoice, VoiceStreams
 from whisper_server.speech.window_decoding import WindowDecoder
 from whisper_server.speech.window_transcription import WindowTranscriber
 from whisper_server.speech.windows import Window
@@ -29,8 +29,6 @@ from whisper_server.whisper.transcript import Options, Samples, WindowTranscript
 
 N_PROMPTS = 512
 """That are kept as tokens: all passes over a turn have the same."""
-N_TEXTS = 4_096
-"""The same of sentences in contexts: some ten in each session."""
 MAX_PROMPT_TOKENS = 64
 """Of earlier text and context: a sentence or two set spelling and style, and each token takes time in every pass. With 80 the demo model,
 which has seen no longer prompts than 64, leaves out parts of sentences: 49 of 3,596 words instead of 6."""
@@ -93,51 +91,36 @@ class LiveTranscript(WindowTranscript):
 class LiveWindows:
     """Windows of live sessions."""
 
-    frame_samples = FRAME_SAMPLES
-
-    def __init__(
-        self, transcriber: Transcriber, voices: VoiceStreams | None = None, turn_ends: TurnEnds | None = None
-    ) -> None:
-        """Without `voices` all sound is heard in threads; without `turn_ends` their model takes what memory it needs."""
+    def __init__(self, transcriber: Transcriber, turn_ends: TurnEnds | None = None) -> None:
+        """Without `turn_ends` their model takes what memory it needs."""
         self._transcriber = transcriber
-        self._voices = voices or VoiceStreams(transcriber.voice, transcriber.threads, max_processes=0)
         self._turn_ends = turn_ends or TurnEnds(transcriber.threads)
-        self.max_window_samples = int(transcriber.max_window_s * SAMPLE_RATE_HZ)
+        self.facts = LiveFacts(
+            transcriber.tokenizer,
+            max_window_samples=int(transcriber.max_window_s * SAMPLE_RATE_HZ),
+            has_free_logprobs=transcriber.engine.facts.has_free_logprobs,
+        )
         self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
         self.pass_s = 0.0
         """Seconds that passes take, the mean of the last ones."""
-        self._tokens = lru_cache(N_TEXTS)(transcriber.tokenizer.encode_text)
         self._partial_policy = replace(
             transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
         )
 
-    def check_options(self, options: Options) -> None:
-        """Raises BadRequest for a language that the model lacks."""
-        self._transcriber.check_languages(options)
-
-    def voice_stream(self, turns: Turns) -> LiveVoice:
+    def voice_stream(self, turns: Turns) -> ThreadedVoice:
         """A detector at the start of a session's stream."""
-        return self._voices.open(turns.owner, turns.session)
+        return ThreadedVoice(self._transcriber.voice, self._transcriber.threads, turns.owner, turns.session)
 
     async def turn_end(self, samples: Samples, turns: Turns) -> float:
         """The probability that a turn is over that ends with this sound: a pause is at its end."""
         return await self._turn_ends.probability(samples, turns.owner, turns.session)
 
-    @property
-    def has_free_logprobs(self) -> bool:
-        """A pass with the log-probabilities of its tokens costs no more than one without."""
-        return self._transcriber.engine.facts.has_free_logprobs
-
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""
         return self._transcriber.wait_estimator.window_s
 
-    def n_tokens(self, text: str) -> int:
-        """Of a text, by the model's tokenizer."""
-        return len(self._tokens(text))
-
     async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
-        """One pass over at most `max_window_samples` samples, the context's first. Raises ApiError."""
+        """One pass over at most `facts.max_window_samples` samples, the context's first. Raises ApiError."""
         transcriber = self._transcriber
         began_s = asyncio.get_running_loop().time()
         pass_ = object()
@@ -183,7 +166,7 @@ class LiveWindows:
         transcriber = self._transcriber
         given = request.options.prompt, request.options.keywords
         context = request.context or Context(0, "")
-        prefix = self._tokens(context.text)
+        prefix = self.facts.tokens(context.text)
         previous, prompt = self._previous(*given, earlier_text, len(prefix))
         without, _ = self._previous(*given, "", 0)
         policy = transcriber.policy if request.is_final else self._partial_policy

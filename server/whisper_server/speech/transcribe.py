@@ -14,8 +14,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
-from whisper_server.errors import BadRequest
 from whisper_server.fairness.fair_semaphore import FairSemaphore, FairThreads
+from whisper_server.speech.language import check_languages
 from whisper_server.speech.language_detection import LanguageDetection, WindowSlot
 from whisper_server.speech.loudness import AudibleFrames
 from whisper_server.speech.previous_text import PreviousText
@@ -65,17 +65,8 @@ class Transcriber:
 
     def transcribe(self, samples: Samples, options: Options, owner: str = "") -> Transcription:
         """The transcription of one recording, not started. Raises BadRequest for a language that the model lacks."""
-        self.check_languages(options)
+        check_languages(self.tokenizer, options)
         return Transcription(self, samples, options, owner)
-
-    def check_languages(self, options: Options) -> None:
-        """Raises BadRequest for a language that the model lacks."""
-        known = self.tokenizer.languages
-        for param, code in (("language", options.language), *(("languages", code) for code in options.languages)):
-            if code is not None and code not in known:
-                raise BadRequest(
-                    f"This model does not know the language {code!r}; it knows {', '.join(sorted(known))}.", param=param
-                )
 
     def queued_audio_s(self) -> float:
         """Seconds of audio in all recordings that are queued or running."""

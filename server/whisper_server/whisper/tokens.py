@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -80,6 +81,10 @@ class WhisperTokenizer:
             ) from error
         return cls(tokenizer, is_multilingual=is_multilingual)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For other processes: the library's own pickle forgets `encode_special_tokens`."""
+        return _from_document, (self._tokenizer.to_str(), self.is_multilingual)
+
     @property
     def languages(self) -> tuple[str, ...]:
         """Codes of the languages that the model supports."""
@@ -145,6 +150,10 @@ class WhisperTokenizer:
         startofprev = self.special.startofprev
         before = (startofprev, *previous) if previous and startofprev is not None else ()
         return (*before, *task_tokens), len(task_tokens)
+
+
+def _from_document(document: str, is_multilingual: bool) -> WhisperTokenizer:
+    return WhisperTokenizer(Tokenizer.from_str(document), is_multilingual=is_multilingual)
 
 
 def _plain_text_tokenizer(tokenizer: Tokenizer) -> Tokenizer:

@@ -16,23 +16,48 @@ LOUD = 0.1
 """Samples above it are speech."""
 
 
-class VoiceStreamDouble:
+class VoiceDouble:
     """Speech is what is loud."""
 
-    def __init__(self, hold: asyncio.Event | None = None) -> None:
-        self._hold = hold
+    def __init__(self) -> None:
         self._rest = np.zeros(0, np.float32)
 
-    async def add(self, samples: Samples) -> npt.NDArray[np.float32]:
-        if self._hold is not None:
-            await self._hold.wait()
+    def add(self, samples: Samples) -> npt.NDArray[np.float32]:
         sound = np.concatenate([self._rest, samples])
         n_frames = len(sound) // FRAME_SAMPLES
         frames = sound[: n_frames * FRAME_SAMPLES].reshape(n_frames, FRAME_SAMPLES)
         self._rest = sound[n_frames * FRAME_SAMPLES :]
         return np.asarray(np.abs(frames).max(axis=1, initial=0) > LOUD, np.float32)
 
-    def close(self) -> None: ...
+
+class VoiceStreamDouble:
+    """The same, once it may."""
+
+    def __init__(self, hold: asyncio.Event | None = None) -> None:
+        self._hold = hold
+        self._voice = VoiceDouble()
+
+    async def add(self, samples: Samples) -> npt.NDArray[np.float32]:
+        if self._hold is not None:
+            await self._hold.wait()
+        return self._voice.add(samples)
+
+
+@dataclass(frozen=True)
+class SpeechFactsDouble:
+    """Knows all languages, and takes words for tokens."""
+
+    max_window_samples: int
+    has_free_logprobs: bool
+    frame_samples: int = FRAME_SAMPLES
+
+    def check_options(self, options: Options) -> None: ...
+
+    def n_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    def new_voice(self) -> VoiceDouble:
+        return VoiceDouble()
 
 
 @dataclass
@@ -59,10 +84,8 @@ class LiveSpeechDouble:
     """Without their context."""
 
     @property
-    def frame_samples(self) -> int:
-        return FRAME_SAMPLES
-
-    def check_options(self, options: Options) -> None: ...
+    def facts(self) -> SpeechFactsDouble:
+        return SpeechFactsDouble(self.max_window_samples, self.has_free_logprobs)
 
     def voice_stream(self, turns: Turns) -> VoiceStreamDouble:
         return VoiceStreamDouble(self.voice_hold)
@@ -76,7 +99,7 @@ class LiveSpeechDouble:
         self.requests.append(request)
         self.turns.append(turns)
         self.n_samples.append(len(samples))
-        self.windows.append(samples[request.context.n_samples :] if request.context else samples)
+        self.windows.append(samples[request.context.n_samples if request.context else 0 :].copy())
         if self.hold is not None:
             await self.hold.wait()
         if self.error is not None:
@@ -86,6 +109,3 @@ class LiveSpeechDouble:
 
     def window_s(self) -> float:
         return self.window_seconds
-
-    def n_tokens(self, text: str) -> int:
-        return len(text.split())

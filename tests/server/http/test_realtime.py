@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,86 +13,14 @@ import numpy as np
 import pytest
 
 from http_kit.doubles import Doubles
-from http_kit.running import Running, running, until
+from http_kit.running import running, until
+from live_kit.clients import TRANSCRIPTION, answer, connected, session, silence, tone
 from live_kit.doubles import LiveSpeechDouble
 from whisper_server.errors import ENGINE_DEAD, InternalError, Unavailable
-from whisper_server.http.live import live_connection
+from whisper_server.http.live import live_connection, session_processes
 from whisper_server.http.live import socket as live_socket
 from whisper_server.live.said import MAX_SAMPLES
 from whisper_server.process.event_loop import cancel
-
-TRANSCRIPTION = "conversation.item.input_audio_transcription"
-Event = dict[str, Any]
-
-
-def tone(duration_s: float, level: float = 0.5) -> bytes:
-    """A square wave: the double hears a word in each half second of it."""
-    phases = np.arange(int(duration_s * 24_000)) // 120 % 2
-    return bytes(((phases * 2 - 1) * level * 32767).astype("<i2").tobytes())
-
-
-def silence(duration_s: float) -> bytes:
-    return bytes(int(duration_s * 24_000) * 2)
-
-
-class Client:
-    """One session."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.socket = socket
-        self.events: list[Event] = []
-
-    async def send(self, kind: str, **fields: Any) -> None:
-        await self.socket.send_json({"type": kind, **fields})
-
-    async def speak(self, sound: bytes) -> None:
-        for first in range(0, len(sound), 48_000):
-            audio = base64.b64encode(sound[first : first + 48_000]).decode()
-            await self.send("input_audio_buffer.append", audio=audio)
-
-    async def update(self, **audio_input: Any) -> None:
-        await self.send("session.update", session={"type": "transcription", "audio": {"input": audio_input}})
-
-    async def until(self, kind: str) -> Event:
-        """The next event of this type; those before it are kept, too."""
-        async with asyncio.timeout(20):
-            while True:
-                event: Event = json.loads(await self.socket.receive_str())
-                self.events.append(event)
-                if event["type"] == kind:
-                    return event
-
-    async def closing_code(self) -> int:
-        async with asyncio.timeout(20):
-            while (message := await self.socket.receive()).type is aiohttp.WSMsgType.TEXT:
-                self.events.append(json.loads(message.data))
-        assert self.socket.close_code is not None
-        return self.socket.close_code
-
-    @property
-    def types(self) -> list[str]:
-        return [event["type"].removeprefix(f"{TRANSCRIPTION}.") for event in self.events]
-
-
-@asynccontextmanager
-async def connected(server: Running, query: str = "?intent=transcription", **options: Any) -> AsyncIterator[Client]:
-    async with (
-        aiohttp.ClientSession() as http,
-        http.ws_connect(f"{server.url}/v1/realtime{query}", **options) as socket,
-    ):
-        yield Client(socket)
-
-
-@asynccontextmanager
-async def session(live: LiveSpeechDouble | None = None, **variables: Any) -> AsyncIterator[Client]:
-    doubles = Doubles(live=live or LiveSpeechDouble())
-    async with running(doubles, **variables) as server, connected(server) as client:
-        yield client
-
-
-async def answer(server: Running, path: str, **options: Any) -> tuple[int, Mapping[str, str], Any]:
-    async with aiohttp.ClientSession() as http, http.request(url=server.url + path, **options) as response:
-        return response.status, response.headers, await response.json()
 
 
 async def test_turn_is_found_and_its_deltas_make_its_transcript() -> None:
@@ -526,7 +452,8 @@ async def test_drain_ends_though_the_client_goes_on_speaking(monkeypatch: pytest
     assert "completed" in kinds[stopped:]
 
 
-async def test_hundred_clients_that_leave_leave_nothing_behind() -> None:
+async def test_hundred_clients_that_leave_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_processes, "LOCAL_SESSIONS", 100)
     async with running() as server:
 
         async def come_and_go(number: int) -> None:

@@ -9,27 +9,27 @@ import asyncio
 import logging
 import secrets
 import time
+from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 
 from whisper_server.api.realtime_client_events import AppendAudio, ClientEvent, EventRefused, parse_event
 from whisper_server.api.realtime_server_events import Failure
 from whisper_server.api.realtime_session import SessionConfig
-from whisper_server.errors import ApiError, BadRequest, Draining, MemoryFull
+from whisper_server.errors import ApiError, BadRequest, Draining
 from whisper_server.http.error_responses import internal_error
 from whisper_server.http.in_flight import RECORD
+from whisper_server.http.live.session_account import Account
 from whisper_server.http.live.socket import EventSocket
-from whisper_server.http.routes import AppState
+from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.live.ending import CloseCode, SessionIdle, SessionOver
 from whisper_server.live.session import Session, SessionHooks
-from whisper_server.memory.budget import Reservation
+from whisper_server.live.session_options import SessionRules
+from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.process.event_loop import cancel
-from whisper_server.service import Backend
 
 log = logging.getLogger(__name__)
 
-SESSION_BYTES = 4 * 1024 * 1024
-"""Sound and buffers of a session whose client sends as fast as it speaks: 30 s of samples take 2 MB."""
 FINISH_TURN_S = 10.0
 """At a drain, the turn under way may go on for so long."""
 CLOSE_S = 2.0
@@ -38,16 +38,37 @@ MAX_REFUSED_IN_A_ROW = 50
 """Events that cannot be acted on, before the session ends."""
 
 
+@dataclass(frozen=True)
+class SessionTerms:
+    """The administrator's, of all sessions."""
+
+    rules: SessionRules
+    idle_s: float
+    """Without sound, before a session is closed (REALTIME_IDLE_SECONDS)."""
+    shutdown_s: float
+    """What requests in flight have at the end (SHUTDOWN_SECONDS)."""
+
+
+@dataclass(frozen=True)
+class SessionHost:
+    """What the sessions of a process share."""
+
+    terms: SessionTerms
+    closing: asyncio.Event
+    """The server is about to end."""
+    throttle: LoopThrottle
+    """Limits the frames that are taken."""
+
+
 class LiveConnection:
     """The session of one client."""
 
-    def __init__(self, request: web.Request, state: AppState, backend: Backend, reservation: Reservation) -> None:
+    def __init__(self, request: web.Request, host: SessionHost, speech: LiveSpeech, account: Account) -> None:
         self._request = request
         self._record = request[RECORD]
-        self._state = state
-        self._backend = backend
-        self._reservation = reservation
-        self._held_bytes = 0
+        self._host = host
+        self._speech = speech
+        self._account = account
         self._socket = EventSocket(request)
         self._sound_at_s = time.monotonic()
         """When the last of it came, or the session began."""
@@ -56,19 +77,12 @@ class LiveConnection:
 
     async def serve(self, config: SessionConfig) -> web.StreamResponse:
         """Until the client leaves or the session is ended."""
-        self._hold(SESSION_BYTES)
-        hooks = SessionHooks(
-            self._socket.emit,
-            self._spend,
-            hold_bytes=lambda n_bytes: self._hold(SESSION_BYTES + n_bytes),
-            note_delay=self._state.metrics.realtime_delta_seconds.observe,
-        )
         session = Session(
             f"sess_{secrets.token_hex(12)}",
             config,
-            self._backend.live,
-            self._state.session_rules,
-            hooks,
+            self._speech,
+            self._host.terms.rules,
+            SessionHooks(self._socket.emit, self._account.count, self._account.note_delay),
             owner=self._record.owner,
             clock=time.monotonic,
         )
@@ -78,14 +92,14 @@ class LiveConnection:
         reading = asyncio.create_task(self._read(session))
         passes = asyncio.create_task(session.run())
         idling = asyncio.create_task(self._end_when_idle())
-        draining = asyncio.create_task(self._state.service.closing.wait())
+        draining = asyncio.create_task(self._host.closing.wait())
         tasks = (sending, reading, passes, idling, draining)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if draining.done() and not any(task.done() for task in (sending, reading, passes, idling)):
                 await asyncio.wait(
                     (sending, reading, passes, finishing := asyncio.create_task(session.finish(FINISH_TURN_S))),
-                    timeout=max(0.0, self._state.shutdown_s - CLOSE_S),
+                    timeout=max(0.0, self._host.terms.shutdown_s - CLOSE_S),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 await cancel(finishing)
@@ -115,7 +129,7 @@ class LiveConnection:
                 return None
             if isinstance(problem, SessionOver):
                 return problem
-            if self._state.service.closing.is_set():
+            if self._host.closing.is_set():
                 # A second signal has cut it off from the engine or from the voice detector, or there is a fault of ours.
                 log.warning("Realtime session cut off by the shutdown: %r", problem)
                 break
@@ -135,7 +149,7 @@ class LiveConnection:
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 self._record.is_closed = message.type is WSMsgType.CLOSE
                 return
-            await self._state.frame_throttle.acquire()
+            await self._host.throttle.acquire()
             event_id: str | None = None
             try:
                 if message.type is WSMsgType.BINARY:
@@ -163,7 +177,7 @@ class LiveConnection:
 
     async def _end_when_idle(self) -> None:
         """Wait until no sound has come for too long. Raises SessionOver."""
-        idle_s = self._state.realtime_idle_s
+        idle_s = self._host.terms.idle_s
         # Not a timeout around each of ten frames a second.
         while True:
             rest_s = self._sound_at_s + idle_s - time.monotonic()
@@ -175,19 +189,6 @@ class LiveConnection:
         """Send the refusal of an event; the number of those in a row. Raises SessionOver for too many."""
         if n_refused >= MAX_REFUSED_IN_A_ROW:
             raise SessionOver(error, CloseCode.POLICY)
-        self._state.metrics.rejected.labels(error.reason or error.code or str(error.status)).inc()
+        self._account.note_refusal(error)
         self._socket.emit(Failure(error, event_id))
         return n_refused + 1
-
-    def _spend(self, audio_s: float) -> None:
-        self._state.quotas.spend_audio(self._record.owner, audio_s)
-        self._state.metrics.audio_seconds.inc(audio_s)
-
-    def _hold(self, n_bytes: int) -> None:
-        """Count so many bytes in the memory budget. Raises ApiError."""
-        more = n_bytes - self._held_bytes
-        if more > 0 and not self._reservation.grow(more):
-            raise self._reservation.refusal or MemoryFull()
-        if more < 0:
-            self._reservation.shrink(-more)
-        self._held_bytes = n_bytes

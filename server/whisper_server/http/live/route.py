@@ -1,6 +1,6 @@
 """`GET /v1/realtime`: admission before the upgrade, and `POST /v1/realtime/client_secrets`.
 
-`live_connection` has the session on its WebSocket.
+`live_connection` has the session on its WebSocket, `session_processes` the place where it runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from whisper_server.http.admission import check_budget, check_wait
 from whisper_server.http.clients import owner_of
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.live.client_secrets import CLIENT_SECRETS, SECRET_SESSION, read_lifetime
-from whisper_server.http.live.live_connection import SESSION_BYTES, LiveConnection
+from whisper_server.http.live.session_account import SESSION_BYTES, SessionAccount
+from whisper_server.http.live.session_processes import SESSION_PROCESSES
 from whisper_server.http.routes import APP_STATE
 from whisper_server.live.ending import UpgradeRequired
 
@@ -48,7 +49,8 @@ async def realtime(request: web.Request) -> web.StreamResponse:
         state.quotas.request(record.owner),
         state.budget.reservation(record.owner) as reservation,
     ):
-        return await LiveConnection(request, state, backend, reservation).serve(config)
+        account = SessionAccount(record.owner, state.quotas, state.metrics, reservation)
+        return await request.app[SESSION_PROCESSES].serve(request, backend.live, config, account)
 
 
 async def client_secrets(request: web.Request) -> web.Response:
@@ -62,7 +64,7 @@ async def client_secrets(request: web.Request) -> web.Response:
     expires_at = now_s + read_lifetime(body.get("expires_after"))
     session = body.get("session")
     config = SessionConfig() if session is None else SessionConfig().updated(session)
-    state.session_rules.check(config, state.service.backend().live)
+    request.app[SESSION_PROCESSES].rules.check(config, state.service.backend().live.facts)
     value = request.app[CLIENT_SECRETS].issue(record.client, expires_at, session)
     document = {"object": "realtime.transcription_session", **config.document()}
     return web.json_response({"value": value, "expires_at": expires_at, "session": document})

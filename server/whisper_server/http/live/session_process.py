@@ -1,0 +1,213 @@
+"""The server's end of one `session_worker`: starts it, hands sessions over, makes their passes, and notices its death."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from aiohttp import hdrs, web
+
+from whisper_server.api.realtime_session import SessionConfig
+from whisper_server.errors import InternalError
+from whisper_server.http.access_log import CLIENT_LEFT_STATUS
+from whisper_server.http.in_flight import RECORD
+from whisper_server.http.live.handed_session import HandedOver, HandedSession
+from whisper_server.http.live.session_account import SessionAccount
+from whisper_server.http.live.session_messages import (
+    Closing,
+    Count,
+    Cut,
+    Delay,
+    End,
+    Open,
+    Pass,
+    Ping,
+    Refused,
+    Start,
+    TurnEnd,
+)
+from whisper_server.http.live.session_wire import SharedSound, Wire, send_socket
+from whisper_server.live.speech_protocol import LiveSpeech
+from whisper_server.process.children import own_child_environment
+
+log = logging.getLogger(__name__)
+
+MAX_SESSIONS = 256
+"""Of one process: places in its memory, which take none while they are empty."""
+ANSWER_S = 30.0
+"""A worker that answers nothing for so long is killed, after twice as long at the latest."""
+HEADERS = (hdrs.HOST, hdrs.UPGRADE, hdrs.CONNECTION)
+"""Of a request that its session needs, besides Sec-WebSocket-*."""
+
+
+class SessionProcess:
+    """A running worker."""
+
+    def __init__(
+        self,
+        start: Start,
+        speech: LiveSpeech,
+        closing: asyncio.Event,
+        *,
+        on_end: Callable[[SessionProcess], None],
+        on_free: Callable[[SessionProcess], None],
+    ) -> None:
+        """`on_end` is called once after `start`, when the worker is gone or is about to be; `on_free` at the end of each session."""
+        self._start = start
+        self._speech = speech
+        self._closing = closing
+        self._telling: asyncio.Task[None] | None = None
+        self._on_end = on_end
+        self._on_free = on_free
+        self._has_answered = True
+        self._watching: asyncio.TimerHandle | None = None
+        self._numbers = itertools.count()
+        self._places = list(range(MAX_SESSIONS))
+        self._sessions: dict[int, HandedSession] = {}
+        self._wire = Wire(self._take, self._lose)
+        self._handover: socket.socket | None = None
+        self._sound: SharedSound | None = None
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Raises OSError."""
+        our_wire, their_wire = socket.socketpair()
+        our_handover, their_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        our_handover.setblocking(False)  # noqa: FBT003 - its only argument
+        n_samples = self._start.facts.max_window_samples
+        sound = SharedSound.create(MAX_SESSIONS, n_samples)
+        theirs = (their_wire.fileno(), their_handover.fileno(), sound)
+        self._handover, self._sound = our_handover, SharedSound(sound, MAX_SESSIONS, n_samples)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "whisper_server.http.live.session_worker"),
+                *(str(number) for number in (*theirs, MAX_SESSIONS)),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=theirs,
+                process_group=0,
+                env=own_child_environment(),
+            )
+            await asyncio.get_running_loop().create_connection(lambda: self._wire, sock=our_wire)
+        except BaseException:
+            our_wire.close()
+            our_handover.close()
+            self._kill()
+            raise
+        finally:
+            their_wire.close()
+            their_handover.close()
+            os.close(sound)
+        self._wire.send(self._start)
+        self._telling = asyncio.create_task(self._tell_closing())
+        self._watch()
+
+    async def serve(
+        self, request: web.Request, behind: bytes, client: socket.socket, config: SessionConfig, account: SessionAccount
+    ) -> web.StreamResponse:
+        """One session, on a connection that is handed over. Raises OSError."""
+        assert self._handover is not None
+        assert self._sound is not None
+        record, number = request[RECORD], next(self._numbers)
+        response = HandedOver()
+        await request.app.on_response_prepare.send(request, response)
+        session = HandedSession(
+            record.owner, account, self._speech, wire=self._wire, sound=self._sound, place=self._places.pop()
+        )
+        self._sessions[number] = session
+        opened = Open(
+            number,
+            session.place,
+            _head_of(request) + behind,
+            dict(response.headers),
+            config,
+            record.owner,
+            record.request_id,
+            session.pace(),
+        )
+        try:
+            await send_socket(self._handover, opened, client)
+            end = await session.end()
+        except InternalError as error:
+            record.error_code = error.code or ""
+            return response
+        finally:
+            if session.cancel():
+                self._wire.send(Cut(number))
+        record.audio_s, record.error_code, record.is_closed = end.audio_s, end.error_code, end.is_closed
+        record.refusal_reason = end.refusal_reason
+        response.set_status(CLIENT_LEFT_STATUS if end.status is None else end.status)
+        return response
+
+    @property
+    def n_sessions(self) -> int:
+        return len(self._sessions)
+
+    async def stop(self) -> None:
+        """End it, and with it its sessions."""
+        self.close()
+        if self._process is not None:
+            await self._process.wait()
+
+    def close(self) -> None:
+        """End it soon."""
+        self._wire.close()
+
+    async def _tell_closing(self) -> None:
+        await self._closing.wait()
+        self._wire.send(Closing())
+
+    def _take(self, message: object) -> None:
+        self._has_answered = True
+        match message:
+            case Count(number) | Pass(number) | TurnEnd(number) | Delay(number) | Refused(number):
+                if session := self._sessions.get(number):
+                    session.take(message)
+            case End(number) if session := self._sessions.pop(number, None):
+                session.take(message)
+                self._places.append(session.place)
+                self._on_free(self)
+
+    def _watch(self) -> None:
+        if not self._has_answered:
+            log.error("A process of realtime sessions does not answer for %g s; its sessions end", ANSWER_S)
+            self.close()
+            return
+        self._has_answered = False
+        self._wire.send(Ping())
+        self._watching = asyncio.get_running_loop().call_later(ANSWER_S, self._watch)
+
+    def _lose(self) -> None:
+        """The worker is gone, or is to go. Its sessions' clients connect again."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._telling is not None:
+            self._telling.cancel()
+        if self._handover is not None:
+            self._handover.close()
+        self._kill()
+        for session in self._sessions.values():
+            session.lose()
+        self._on_end(self)
+        self._sessions.clear()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+
+def _head_of(request: web.Request) -> bytes:
+    """The request without what is not for a session's process: keys above all, and heads of any size."""
+    kept = [
+        (name, value)
+        for name, value in request.raw_headers
+        if name.lower().startswith(b"sec-websocket-") or name.decode("latin-1").title() in HEADERS
+    ]
+    lines = [b"GET / HTTP/%d.%d" % request.version, *(name + b": " + value for name, value in kept)]
+    return b"\r\n".join([*lines, b"", b""])

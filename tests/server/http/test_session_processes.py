@@ -1,0 +1,301 @@
+"""Realtime sessions in processes of their own: the same events, counts and ends as in the server's, and faults that stay theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import aiohttp
+import numpy as np
+import psutil
+import pytest
+
+from http_kit.doubles import Doubles
+from http_kit.running import running, talk, until
+from live_kit.clients import TRANSCRIPTION, Client, connected, session, silence, tone
+from live_kit.doubles import LiveSpeechDouble
+from server_kit.process import command_of
+from whisper_runtime.memory import SESSION_PROCESS_BYTES
+from whisper_server.errors import ENGINE_DEAD, InternalError, Unavailable
+from whisper_server.http.live import session_process, session_processes
+from whisper_server.http.live.session_account import SESSION_BYTES
+
+WORKER = "whisper_server.http.live.session_worker"
+
+
+@pytest.fixture(autouse=True)
+def no_session_in_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_processes, "LOCAL_SESSIONS", 0)
+
+
+def workers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if WORKER in command_of(child)]
+
+
+async def two_turns(client: Client) -> list[tuple[str, object]]:
+    """What is heard of them, without ids."""
+    for _ in range(2):
+        await client.speak(tone(1.1) + silence(1.0))
+        await client.until(f"{TRANSCRIPTION}.completed")
+    return [(event["type"], event.get("transcript") or event.get("audio_end_ms")) for event in client.events]
+
+
+async def test_a_session_is_the_same_as_in_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = LiveSpeechDouble(), LiveSpeechDouble()
+    async with session(there) as client:
+        remote = await two_turns(client)
+        assert len(workers()) == 1
+    assert not workers()
+    monkeypatch.setattr(session_processes, "LOCAL_SESSIONS", 8)
+    async with session(here) as client:
+        local = await two_turns(client)
+        assert not workers()
+    kinds = [[each for each in heard if not each[0].endswith("delta")] for heard in (remote, local)]
+    assert kinds[0] == kinds[1]
+    assert np.array_equal(here.windows[-1], there.windows[-1]), "the sound of the last pass"
+    assert here.requests[-1] == there.requests[-1]
+    assert here.turns[-1].is_urgent == there.turns[-1].is_urgent
+
+
+async def test_sound_delays_and_refusals_are_counted_by_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with running() as server:
+        async with connected(server, headers={"x-request-id": "mine"}) as client:
+            assert client.socket._response.headers["x-request-id"] == "mine"
+            await client.speak(tone(2.2) + silence(1.0))
+            await client.until(f"{TRANSCRIPTION}.completed")
+            await client.socket.send_str("nonsense")
+            await client.until("error")
+        await until(lambda: not len(server.http.in_flight))
+        metrics = server.state.metrics
+        assert metrics.audio_seconds._value.get() == pytest.approx(3.2)
+        assert metrics.realtime_delta_seconds._sum.get() > 0
+        assert metrics.rejected.labels("invalid_json")._value.get() == 1
+        assert server.state.budget.held_bytes("127.0.0.1") == 0
+    (line,) = [record for record in caplog.records if "/v1/realtime" in record.getMessage()]
+    assert line.getMessage() == "GET /v1/realtime 101"
+    fields = line.__dict__["fields"]
+    assert (fields["request_id"], fields["audio_s"]) == ("mine", 3.2)
+
+
+async def test_limits_end_the_session_as_in_the_server() -> None:
+    async with session(MAX_AUDIO_SECONDS_PER_MINUTE="2") as client:
+        for _ in range(4):
+            await client.speak(tone(1.0))
+        assert await client.closing_code() == 1008
+        assert client.events[-1]["error"]["code"] == "rate_limit_exceeded"
+    async with session(REALTIME_IDLE_SECONDS="1") as client:
+        await client.send("input_audio_buffer.clear")
+        assert await client.closing_code() == 1000
+        assert client.events[-1]["error"]["code"] == "session_idle"
+
+
+async def test_memory_that_the_budget_lacks_ends_the_session() -> None:
+    live = LiveSpeechDouble(hold=asyncio.Event())
+    async with session(
+        live, MEMORY_BUDGET_BYTES=str(SESSION_PROCESS_BYTES + 16 * 2**20), MAX_AUDIO_SECONDS="10"
+    ) as client:
+        await client.until("session.created")
+        assert workers()
+        for _ in range(9):
+            await client.speak(tone(10.0))
+        assert await client.closing_code() == 1008
+    assert "MEMORY_BUDGET_BYTES" in client.events[-1]["error"]["message"]
+
+
+async def test_end_of_turn_detector_is_asked_in_the_server() -> None:
+    live = LiveSpeechDouble(turn_ends=[0.9])
+    async with session(live) as client:
+        await client.update(turn_detection={"type": "semantic_vad", "eagerness": "low"})
+        await client.speak(tone(1.1) + silence(0.6))
+        assert (await client.until(f"{TRANSCRIPTION}.completed"))["transcript"] == "w0 w1"
+    assert len(live.asked_of_turn_ends) == 1
+
+
+async def test_failed_passes_reach_the_client() -> None:
+    live = LiveSpeechDouble(error=InternalError("The engine failed."))
+    async with session(live) as client:
+        await client.speak(tone(1.0) + silence(1.0))
+        assert (await client.until(f"{TRANSCRIPTION}.failed"))["error"]["message"] == "The engine failed."
+        if "input_audio_buffer.committed" not in client.types:
+            await client.until("input_audio_buffer.committed")
+        live.error = RuntimeError("a fault of ours")
+        await client.speak(tone(1.0) + silence(1.0))
+        assert (await client.until(f"{TRANSCRIPTION}.failed"))["error"]["code"] == "internal_error"
+        live.error = Unavailable("The engine is dead.", code=ENGINE_DEAD)
+        await client.speak(tone(1.0) + silence(1.0))
+        assert await client.closing_code() == 1011
+    assert client.events[-1]["error"]["code"] == ENGINE_DEAD
+
+
+async def test_drain_finishes_the_turn_and_closes_with_1012() -> None:
+    async with running() as server, connected(server) as client:
+        await client.speak(tone(1.1))
+        await client.until("input_audio_buffer.speech_started")
+        server.service.closing.set()
+        await client.speak(silence(1.0))
+        assert await client.closing_code() == 1012
+    assert client.types[-2:] == ["completed", "error"]
+    assert client.events[-2]["transcript"] == "w0 w1"
+
+
+async def test_death_of_a_process_ends_its_sessions_only(caplog: pytest.LogCaptureFixture) -> None:
+    live = LiveSpeechDouble(hold=asyncio.Event())
+    assert live.hold is not None
+    async with running(Doubles(live=live)) as server:
+        async with connected(server) as client:
+            await client.speak(tone(1.1))
+            await until(lambda: live.requests)
+            (worker,) = workers()
+            worker.kill()
+            assert await client.closing_code() == 1006
+        await until(lambda: not len(server.http.in_flight))
+        assert server.state.budget.used_bytes == 0
+        assert server.state.live_sessions.n_open == 0
+        live.hold.set()
+        async with connected(server) as client:
+            assert ("input_audio_buffer.committed", None) in await two_turns(client)
+    assert "a process of realtime sessions has ended, and with it 1 session" in caplog.text.lower()
+
+
+async def test_process_that_does_not_answer_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_process, "ANSWER_S", 3600.0)
+    due: list[Callable[[], None]] = []
+    watch = session_process.SessionProcess._watch
+
+    def watched(self: session_process.SessionProcess) -> None:
+        due.append(partial(watch, self))
+        watch(self)
+
+    monkeypatch.setattr(session_process.SessionProcess, "_watch", watched)
+    async with session() as client:
+        await client.until("session.created")
+        due[-1]()
+        await client.speak(tone(1.1) + silence(1.0))
+        await client.until(f"{TRANSCRIPTION}.completed")
+        due[-1]()  # it has answered in between
+        (worker,) = workers()
+        worker.suspend()
+        due[-1]()
+        assert await client.closing_code() == 1006
+        await asyncio.to_thread(worker.wait, 60)
+
+
+async def test_clients_that_leave_leave_nothing_behind() -> None:
+    async with running() as server:
+
+        async def come_and_go(number: int) -> None:
+            async with connected(server) as client:
+                await client.speak(tone(0.7))
+                if number % 2:
+                    await client.until("session.created")
+                else:
+                    assert client.socket._response.connection is not None
+                    client.socket._response.close()
+
+        for first in range(0, 100, 10):
+            await asyncio.gather(*(come_and_go(first + number) for number in range(10)))
+            await until(lambda: server.state.live_sessions.n_open == 0)
+        await until(lambda: server.state.live_sessions.n_open == 0 and not len(server.http.in_flight))
+        assert server.state.budget.used_bytes == SESSION_PROCESS_BYTES
+        assert server.state.slots.n_taken == 0
+        assert not server.http.connections
+        (worker,) = workers()
+        # No socket of a client is left, in either process.
+        await until(lambda: not [each for each in worker.net_connections() if each.laddr.port == server.port])
+        n_before = worker.num_fds()
+        await asyncio.gather(*(come_and_go(number) for number in range(10)))
+        await until(lambda: not len(server.http.in_flight) and worker.num_fds() <= n_before)
+
+
+async def test_handshake_that_is_wrong_is_refused() -> None:
+    async with running() as server:
+        head = b"GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        answer = await talk(server.port, head)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'"type": "invalid_request_error"' in answer or b'"type":"invalid_request_error"' in answer
+        await until(lambda: not len(server.http.in_flight))
+
+
+async def test_frames_right_behind_the_handshake_are_taken() -> None:
+    """A client may not send any before the answer; one that does loses nothing."""
+    head = (
+        b"GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n\r\n" % base64.b64encode(os.urandom(16))
+    )
+    text = json.dumps({"type": "input_audio_buffer.commit", "event_id": "early"}).encode()
+    frame = struct.pack(">BB4s", 0x81, 0x80 | len(text), bytes(4)) + text
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head + frame)
+        async with asyncio.timeout(30):
+            await reader.readuntil(b"early")
+        writer.close()
+
+
+async def test_process_is_held_from_the_memory_budget_and_ends_without_sessions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_processes, "IDLE_S", 0.05)
+    async with running() as server:
+        for _ in range(2):
+            async with connected(server) as client:
+                await client.until("session.created")
+                assert server.state.budget.used_bytes == SESSION_PROCESS_BYTES + SESSION_BYTES
+                assert len(workers()) == 1
+            await until(lambda: not server.state.budget.used_bytes and not workers())
+
+
+async def test_without_memory_for_a_process_sessions_are_in_the_server() -> None:
+    async with session(MEMORY_BUDGET_BYTES=str(SESSION_PROCESS_BYTES - 1), MAX_AUDIO_SECONDS="10") as client:
+        await client.speak(tone(1.1) + silence(1.0))
+        await client.until(f"{TRANSCRIPTION}.completed")
+        assert not workers()
+
+
+async def test_end_of_the_server_ends_its_processes() -> None:
+    async with running() as server, aiohttp.ClientSession() as http:
+        connecting = asyncio.create_task(http.ws_connect(f"{server.url}/v1/realtime"))
+        await until(workers)
+    assert not workers()
+    await asyncio.gather(connecting, return_exceptions=True)
+
+
+async def test_more_sessions_than_sockets_wait_in_the_way() -> None:
+    """A process that takes none for a while gets them later: none is lost."""
+    async with running() as server, connected(server) as client:
+        await client.until("session.created")
+        (worker,) = workers()
+        worker.suspend()
+        waiting = [asyncio.create_task(_created(server)) for _ in range(150)]
+        await until(lambda: server.state.live_sessions.n_open == 16)
+        worker.resume()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert sum(result is True for result in results) == 15
+    assert {getattr(result, "status", 101) for result in results} == {101, 429}
+
+
+async def _created(server: Any) -> bool:
+    async with connected(server) as client:
+        await client.until("session.created")
+        return True
+
+
+def test_sockets_are_sent_one_by_one() -> None:
+    """The kernel keeps a message and its descriptor together."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, socket.socket() as given:
+        for number in range(3):
+            socket.send_fds(ours, [str(number).encode()], [given.fileno()])
+        for number in range(3):
+            data, descriptors, _, _ = socket.recv_fds(theirs, 100, 1)
+            assert (data, len(descriptors)) == (str(number).encode(), 1)
+            os.close(descriptors[0])
