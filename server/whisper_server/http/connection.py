@@ -113,11 +113,10 @@ class Connection(web.RequestHandler):
         self._is_websocket = True
 
     def hand_over(self) -> tuple[socket.socket, bytes]:
-        """Give the connection to another process: its socket, and what has come behind the request. Nothing more is read here; to
-        close it here closes it for the client once the other process has closed it, too.
-        """
+        """Give the connection to another process: its socket, and what has come behind the request. It is closed once both close it."""
         assert isinstance(self.transport, asyncio.Transport)
         self.transport.pause_reading()
+        self.close()  # after this request
         behind, self._message_tail = self._message_tail, b""
         return self.transport.get_extra_info("socket"), behind
 
@@ -148,11 +147,9 @@ class Connection(web.RequestHandler):
 
     def _has_unread(self) -> bool:
         """A loop that is behind has not read what is there: without an answer, a request would be lost."""
-        sock = None if self.transport is None else self.transport.get_extra_info("socket")
-        if sock is None:
-            return False
         polling = select.poll()
-        polling.register(sock, select.POLLIN)
+        if self.transport is not None:
+            polling.register(self.transport.get_extra_info("socket"), select.POLLIN)
         return bool(polling.poll(0))
 
     def _forget_head_limit(self) -> None:

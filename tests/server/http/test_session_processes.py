@@ -156,7 +156,7 @@ async def test_death_of_a_process_ends_its_sessions_only(caplog: pytest.LogCaptu
             await until(lambda: live.requests)
             (worker,) = workers()
             worker.kill()
-            assert await client.closing_code() == 1006
+            assert await client.closing_code() == 1011
         await until(lambda: not len(server.http.in_flight))
         assert server.state.budget.used_bytes == 0
         assert server.state.live_sessions.n_open == 0
@@ -164,6 +164,22 @@ async def test_death_of_a_process_ends_its_sessions_only(caplog: pytest.LogCaptu
         async with connected(server) as client:
             assert ("input_audio_buffer.committed", None) in await two_turns(client)
     assert "a process of realtime sessions has ended, and with it 1 session" in caplog.text.lower()
+
+
+async def test_process_that_dies_before_the_answer_is_a_fault_of_the_server() -> None:
+    async with running() as server:
+        async with connected(server) as client:
+            await client.until("session.created")
+            (worker,) = workers()
+            worker.suspend()
+            connecting = asyncio.create_task(_created(server))
+            await until(lambda: server.state.live_sessions.n_open == 2)
+            await asyncio.sleep(0.1)
+            worker.kill()
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await connecting
+        assert refused.value.status == 500
+        await until(lambda: not server.http.connections)
 
 
 async def test_process_that_does_not_answer_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +201,7 @@ async def test_process_that_does_not_answer_is_killed(monkeypatch: pytest.Monkey
         (worker,) = workers()
         worker.suspend()
         due[-1]()
-        assert await client.closing_code() == 1006
+        assert await client.closing_code() == 1011
         await asyncio.to_thread(worker.wait, 60)
 
 

@@ -24,6 +24,7 @@ from whisper_server.http.live.session_messages import (
     Refused,
     TurnEnd,
     TurnEndDone,
+    Upgraded,
 )
 from whisper_server.http.live.session_wire import SharedSound, Wire
 from whisper_server.live.speech_protocol import LiveSpeech
@@ -62,6 +63,8 @@ class HandedSession:
         self._speech = speech
         self._wire = wire
         self._sound = sound
+        self.is_upgraded = False
+        """The client has its answer."""
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._asked: set[asyncio.Task[None]] = set()
 
@@ -80,9 +83,11 @@ class HandedSession:
         if not self._ended.done():
             self._ended.set_exception(InternalError("The session's process has ended."))
 
-    def take(self, message: Count | Pass | TurnEnd | Delay | Refused | End) -> None:
+    def take(self, message: Upgraded | Count | Pass | TurnEnd | Delay | Refused | End) -> None:
         """What its process has sent."""
         match message:
+            case Upgraded():
+                self.is_upgraded = True
             case Count(number, audio_s, n_bytes):
                 self._wire.send(Counted(number, self._refusal(audio_s, n_bytes)))
             case Pass():

@@ -91,6 +91,13 @@ class Ping:
 
 
 @dataclass(frozen=True)
+class Upgraded:
+    """From a session: its connection is a WebSocket now."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class Count:
     """From a session: so much sound has arrived since the last one, and its buffer takes so many bytes."""
 
@@ -148,4 +155,4 @@ class End:
 
 
 ToProcess = Start | Counted | PassDone | TurnEndDone | Cut | Closing | Ping
-FromProcess = Count | Pass | TurnEnd | Delay | Refused | End | Ping
+FromProcess = Upgraded | Count | Pass | TurnEnd | Delay | Refused | End | Ping

@@ -31,8 +31,10 @@ from whisper_server.http.live.session_messages import (
     Refused,
     Start,
     TurnEnd,
+    Upgraded,
 )
 from whisper_server.http.live.session_wire import SharedSound, Wire, send_socket
+from whisper_server.live.ending import CloseCode
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.process.children import own_child_environment
 
@@ -42,6 +44,8 @@ MAX_SESSIONS = 256
 """Of one process: places in its memory, which take none while they are empty."""
 ANSWER_S = 30.0
 """A worker that answers nothing for so long is killed, after twice as long at the latest."""
+CLOSE_FRAME = b"\x88\x02" + CloseCode.INTERNAL.to_bytes(2, "big")
+"""RFC 6455, section 5.5.1: of a session whose process has ended."""
 HEADERS = (hdrs.HOST, hdrs.UPGRADE, hdrs.CONNECTION)
 """Of a request that its session needs, besides Sec-WebSocket-*."""
 
@@ -110,7 +114,7 @@ class SessionProcess:
     async def serve(
         self, request: web.Request, behind: bytes, client: socket.socket, config: SessionConfig, account: SessionAccount
     ) -> web.StreamResponse:
-        """One session, on a connection that is handed over. Raises OSError."""
+        """One session, on a connection that is handed over. Raises OSError, InternalError before its answer."""
         assert self._handover is not None
         assert self._sound is not None
         record, number = request[RECORD], next(self._numbers)
@@ -134,7 +138,11 @@ class SessionProcess:
             await send_socket(self._handover, opened, client)
             end = await session.end()
         except InternalError as error:
+            if not session.is_upgraded:
+                raise
             record.error_code = error.code or ""
+            assert isinstance(request.transport, asyncio.Transport)
+            request.transport.write(CLOSE_FRAME)
             return response
         finally:
             if session.cancel():
@@ -165,7 +173,7 @@ class SessionProcess:
     def _take(self, message: object) -> None:
         self._has_answered = True
         match message:
-            case Count(number) | Pass(number) | TurnEnd(number) | Delay(number) | Refused(number):
+            case Upgraded(number) | Count(number) | Pass(number) | TurnEnd(number) | Delay(number) | Refused(number):
                 if session := self._sessions.get(number):
                     session.take(message)
             case End(number) if session := self._sessions.pop(number, None):

@@ -31,6 +31,7 @@ from whisper_server.http.live.session_messages import (
     Ping,
     Start,
     TurnEndDone,
+    Upgraded,
 )
 from whisper_server.http.live.session_wire import SharedSound, Wire, receive_socket
 from whisper_server.http.loop_throttle import LoopThrottle
@@ -111,6 +112,8 @@ class SessionWorker:
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         self._add_to(request, response)
+        if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.wire.send(Upgraded(self._opened[cast("Connection", request.protocol)].number))
 
     def _add_to(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         response.headers.update(self._opened[cast("Connection", request.protocol)].headers)
