@@ -16,6 +16,7 @@ from page_kit.crossing import Crossing, Event
 from speech_kit.scores import word_errors
 from speech_kit.sentences import said
 from speech_kit.sounds import silence, wav
+from whisper_server.http import page as page_package
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -26,6 +27,19 @@ SAID = "The quick brown fox jumps over the lazy dog."
 APPEND, COMMIT = "input_audio_buffer.append", "input_audio_buffer.commit"
 STARTED = "input_audio_buffer.speech_started"
 COMPLETED = "conversation.item.input_audio_transcription.completed"
+ASSETS = Path(page_package.__file__).parent / "assets"
+WORKLET_STAND = """source => {
+  const told = [];
+  let Worklet;
+  class AudioWorkletProcessor { port = { postMessage: (data) => told.push(data && data.byteLength) }; }
+  new Function("AudioWorkletProcessor", "registerProcessor", "sampleRate", source)(
+    AudioWorkletProcessor, (_, made) => (Worklet = made), 24000);
+  const worklet = new Worklet();
+  worklet.process([[new Float32Array(3000)]]);
+  worklet.port.onmessage({ data: "end" });
+  worklet.port.onmessage({ data: "end" });
+  return told;
+}"""
 NOTHING_TO_COMMIT = "input_audio_buffer_commit_empty"
 
 
@@ -140,3 +154,35 @@ async def test_error_after_stop_leaves_no_status_that_waits(page: Visit) -> None
     await stop(page)
     await expect(page.at("#error")).to_contain_text("nonsense")
     await expect(page.at("#status")).to_have_text("")
+
+
+async def test_connection_that_breaks_after_stop_is_told(page: Visit) -> None:
+    crossing = Crossing(gets=lambda event: [] if event["type"] == COMMIT else [event])
+    await start(page, crossing)
+    await expect(page.at("#transcript p")).not_to_be_empty(timeout=WAIT_MS)
+    await page.at("#talk").click()
+    await crossing.until(lambda: crossing.sent[-1]["type"] == COMMIT)
+    await crossing.cut()
+    await expect(page.at("#error")).to_contain_text("ended before its last words came (1011)", timeout=WAIT_MS)
+    await expect(page.at("#talk")).to_have_text("Talk", timeout=WAIT_MS)
+
+
+async def test_last_words_that_do_not_come_are_told(page: Visit) -> None:
+    def uncommitted(event: Event) -> list[Event]:
+        if event["type"] == COMMIT:
+            return []
+        return [event] if len(crossing.sent) > 1 else [turns(silence_duration_ms=60_000), event]
+
+    crossing = Crossing(gets=uncommitted)
+    await start(page, crossing)
+    await expect(page.at("#transcript p")).not_to_be_empty(timeout=WAIT_MS)
+    await page.at("#talk").click()
+    await expect(page.at("#error")).to_contain_text("did not send the last words within 20 s", timeout=2 * WAIT_MS)
+    await expect(page.at("#talk")).to_have_text("Talk", timeout=WAIT_MS)
+
+
+async def test_stop_sends_what_is_there_of_a_piece(page: Visit) -> None:
+    """The worklet with 0.125 s of sound at 24 kHz: 0.1 s goes at once, the rest at the end."""
+    source = (ASSETS / "pcm_worklet.js").read_text()
+    told = await page.page.evaluate(WORKLET_STAND, source)
+    assert told == [4800, 1200, None, 0, None]

@@ -25,6 +25,7 @@ class Crossing:
         self._holds_from, self._until, self._gets = holds_from, until, gets
         self._held: list[str | bytes] = []
         self._is_holding = False
+        self._socket: WebSocketRoute | None = None
         self.sent: list[Event] = []
         """By the page."""
         self.said: list[Event] = []
@@ -44,7 +45,13 @@ class Crossing:
             assert time.monotonic() < deadline_s, [event["type"] for event in self.said]
             await asyncio.sleep(0.02)
 
+    async def cut(self) -> None:
+        """End the page's session with a fault."""
+        assert self._socket is not None
+        await self._socket.close(code=1011)
+
     def _open(self, socket: WebSocketRoute) -> None:
+        self._socket = socket
         server = socket.connect_to_server()
 
         def let_go() -> None:

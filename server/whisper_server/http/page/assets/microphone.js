@@ -4,9 +4,11 @@ import { ServerError } from "./server_errors.js";
 
 export const RATE_HZ = 24000;
 // Whisper was trained on noisy speech: what browsers filter takes from the voice, too. A quiet voice is made louder.
+const LAST_PIECE_MS = 500; // it comes at once, unless the browser has stopped the sound
 const AUDIO = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: true };
 
-/** Open the microphone; `take` gets each piece as an ArrayBuffer. Returns a function that closes it. Throws ServerError. */
+/** Open the microphone; `take` gets each piece as an ArrayBuffer. Returns a function that closes it, and resolves
+ * once the last piece, a shorter one, was taken. Throws ServerError. */
 export async function openMicrophone(take) {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw new ServerError("Browsers give a page the microphone over https:// or from localhost only.");
@@ -21,10 +23,14 @@ export async function openMicrophone(take) {
   const context = contextFor(stream);
   await context.audioWorklet.addModule(new URL("pcm_worklet.js", import.meta.url));
   const node = new AudioWorkletNode(context, "pcm", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
-  node.port.onmessage = ({ data }) => take(data);
+  const ended = new Promise((resolve) => {
+    node.port.onmessage = ({ data }) => (data === null ? resolve() : data.byteLength && take(data));
+  });
   context.createMediaStreamSource(stream).connect(node);
   await context.resume();
-  return () => {
+  return async () => {
+    node.port.postMessage("end");
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, LAST_PIECE_MS))]);
     node.port.onmessage = null;
     for (const track of stream.getTracks()) track.stop();
     context.close();

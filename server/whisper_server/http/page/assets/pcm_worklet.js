@@ -11,6 +11,7 @@ class PcmWorklet extends AudioWorkletProcessor {
     this.n = 0;
     this.sum = 0;
     this.weight = 0;
+    this.port.onmessage = () => this.end();
   }
 
   process([channels]) {
@@ -38,6 +39,13 @@ class PcmWorklet extends AudioWorkletProcessor {
     if (this.n < PIECE) return;
     this.port.postMessage(this.piece.buffer, [this.piece.buffer]);
     this.piece = new Int16Array(PIECE);
+    this.n = 0;
+  }
+
+  /** The page wants no more: what is there of a piece, and null behind it. */
+  end() {
+    this.port.postMessage(this.piece.buffer.slice(0, 2 * this.n));
+    this.port.postMessage(null);
     this.n = 0;
   }
 }

@@ -53,7 +53,7 @@ export class RealtimeSession {
   finish() {
     this.finishing = true;
     this.emit({ type: "input_audio_buffer.commit" });
-    this.timer = setTimeout(() => this.socket.close(), FINISH_MS);
+    this.timer = setTimeout(() => this.giveUp(), FINISH_MS);
   }
 
   emit(event) {
@@ -97,6 +97,16 @@ export class RealtimeSession {
     this.closeIfDone();
   }
 
+  giveUp() {
+    if (this.open.size) this.say(`The server did not send the last words within ${FINISH_MS / 1000} s.`);
+    this.socket.close();
+  }
+
+  say(message) {
+    if (!this.hasSaidWhy) this.on.error(message);
+    this.hasSaidWhy = true;
+  }
+
   closeIfDone() {
     if (this.isCommitted && this.open.size === 0) this.socket.close();
   }
@@ -104,7 +114,8 @@ export class RealtimeSession {
   closed(code, reason) {
     clearTimeout(this.timer);
     const isNormal = code === 1000 || code === 1005;
-    if (!isNormal && !this.finishing && !this.hasSaidWhy) this.on.error(`The session ended (${code}${reason ? `, ${reason}` : ""}). Start another one.`);
+    const lost = this.finishing ? " before its last words came" : "";
+    if (!isNormal) this.say(`The session ended${lost} (${code}${reason ? `, ${reason}` : ""}). Start another one.`);
     this.on.closed();
   }
 }

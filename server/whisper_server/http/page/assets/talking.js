@@ -40,15 +40,16 @@ export class Talking {
   }
 
   /** The last words are still waited for; then `ended`. */
-  stop() {
-    this.deafen();
+  async stop() {
     this.show.status("Waiting for the last words …");
+    await this.deafen();
     this.session.finish();
   }
 
-  deafen() {
-    this.closeMicrophone?.();
+  async deafen() {
+    const close = this.closeMicrophone;
     this.closeMicrophone = null;
+    await close?.();
   }
 
   take(piece) {
