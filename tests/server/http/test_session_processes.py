@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,8 @@ from whisper_runtime.memory import SESSION_PROCESS_BYTES
 from whisper_server.errors import ENGINE_DEAD, InternalError, Unavailable
 from whisper_server.http.live import session_process, session_processes
 from whisper_server.http.live.session_account import SESSION_BYTES
+from whisper_server.http.live.session_messages import Open
+from whisper_server.http.live.session_wire import send_socket
 
 WORKER = "whisper_server.http.live.session_worker"
 
@@ -230,6 +233,26 @@ async def test_clients_that_leave_leave_nothing_behind() -> None:
         n_before = worker.num_fds()
         await asyncio.gather(*(come_and_go(number) for number in range(10)))
         await until(lambda: not len(server.http.in_flight) and worker.num_fds() <= n_before)
+
+
+async def test_no_key_reaches_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "alice").write_text("alices-secret-key")
+    handed: list[Open] = []
+
+    async def noted(handover: socket.socket, opened: Open, client: socket.socket) -> None:
+        handed.append(opened)
+        await send_socket(handover, opened, client)
+
+    monkeypatch.setattr(session_process, "send_socket", noted)
+    async with running(API_KEYS_DIR=str(tmp_path)) as server:
+        headers = {"Authorization": "Bearer alices-secret-key", "Cookie": "a=b"}
+        for options in ({"protocols": ("realtime", "openai-insecure-api-key.alices-secret-key")}, {"headers": headers}):
+            async with connected(server, **options) as client:
+                await client.until("session.created")
+                assert client.socket.protocol == ("realtime" if "protocols" in options else None)
+    assert len(handed) == 2
+    assert not [opened for opened in handed if b"secret" in opened.head.lower() or b"cookie" in opened.head.lower()]
+    assert {opened.owner for opened in handed} == {"key alice"}
 
 
 async def test_handshake_that_is_wrong_is_refused() -> None:

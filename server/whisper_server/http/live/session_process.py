@@ -34,6 +34,7 @@ from whisper_server.http.live.session_messages import (
     Upgraded,
 )
 from whisper_server.http.live.session_wire import SharedSound, Wire, send_socket
+from whisper_server.http.live.socket import SUBPROTOCOL
 from whisper_server.live.ending import CloseCode
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.process.children import own_child_environment
@@ -46,8 +47,8 @@ ANSWER_S = 30.0
 """A worker that answers nothing for so long is killed, after twice as long at the latest."""
 CLOSE_FRAME = b"\x88\x02" + CloseCode.INTERNAL.to_bytes(2, "big")
 """RFC 6455, section 5.5.1: of a session whose process has ended."""
-HEADERS = (hdrs.HOST, hdrs.UPGRADE, hdrs.CONNECTION)
-"""Of a request that its session needs, besides Sec-WebSocket-*."""
+HEADERS = frozenset((b"host", b"upgrade", b"connection", b"sec-websocket-version", b"sec-websocket-key"))
+"""Of a request that its session needs."""
 
 
 class SessionProcess:
@@ -211,11 +212,10 @@ class SessionProcess:
 
 
 def _head_of(request: web.Request) -> bytes:
-    """The request without what is not for a session's process: keys above all, and heads of any size."""
-    kept = [
-        (name, value)
-        for name, value in request.raw_headers
-        if name.lower().startswith(b"sec-websocket-") or name.decode("latin-1").title() in HEADERS
-    ]
-    lines = [b"GET / HTTP/%d.%d" % request.version, *(name + b": " + value for name, value in kept)]
+    """The request without what is not for a session's process: keys, which may be among the subprotocols, and heads of any size."""
+    lines = [b"GET / HTTP/%d.%d" % request.version]
+    lines += [name + b": " + value for name, value in request.raw_headers if name.lower() in HEADERS]
+    offered = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
+    if SUBPROTOCOL in {one.strip() for given in offered for one in given.split(",")}:
+        lines.append(f"{hdrs.SEC_WEBSOCKET_PROTOCOL}: {SUBPROTOCOL}".encode())
     return b"\r\n".join([*lines, b"", b""])
