@@ -234,7 +234,7 @@ class Connection(web.RequestHandler):
             raise ConnectionResetError("The answer has begun and cannot become an error")
         error = parser_error(exc)
         request[RECORD].error_code = error.code or ""
-        if error.status >= 500:
+        if error.status >= 500 and not isinstance(exc, ConnectionError):  # that is a client that has left
             log.error("Request failed: %s (%d)", message, status, exc_info=exc)
         response = error_response(error)
         response.force_close()

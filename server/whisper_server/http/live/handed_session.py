@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Coroutine
 from typing import TypeVar
@@ -66,6 +67,7 @@ class HandedSession:
         self.is_upgraded = False
         """The client has its answer."""
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._context = contextvars.copy_context()  # of its request: log lines have its id
         self._asked: set[asyncio.Task[None]] = set()
 
     async def end(self) -> End:
@@ -116,7 +118,7 @@ class HandedSession:
         return None
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(work, context=self._context)
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -33,8 +34,8 @@ from whisper_server.http.live.session_messages import (
     TurnEnd,
     Upgraded,
 )
-from whisper_server.http.live.session_wire import SharedSound, Wire, send_socket
-from whisper_server.http.live.socket import SUBPROTOCOL
+from whisper_server.http.live.session_wire import Handover, SharedSound, Wire
+from whisper_server.http.live.socket import LINGER_S, SUBPROTOCOL
 from whisper_server.live.ending import CloseCode
 from whisper_server.live.speech_protocol import LiveSpeech
 from whisper_server.process.children import own_child_environment
@@ -76,7 +77,7 @@ class SessionProcess:
         self._places = list(range(MAX_SESSIONS))
         self._sessions: dict[int, HandedSession] = {}
         self._wire = Wire(self._take, self._lose)
-        self._handover: socket.socket | None = None
+        self._handover: Handover | None = None
         self._sound: SharedSound | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -84,11 +85,10 @@ class SessionProcess:
         """Raises OSError."""
         our_wire, their_wire = socket.socketpair()
         our_handover, their_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        our_handover.setblocking(False)  # noqa: FBT003 - its only argument
         n_samples = self._start.facts.max_window_samples
         sound = SharedSound.create(MAX_SESSIONS, n_samples)
         theirs = (their_wire.fileno(), their_handover.fileno(), sound)
-        self._handover, self._sound = our_handover, SharedSound(sound, MAX_SESSIONS, n_samples)
+        self._handover, self._sound = Handover(our_handover), SharedSound(sound, MAX_SESSIONS, n_samples)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "whisper_server.http.live.session_worker"),
@@ -101,7 +101,7 @@ class SessionProcess:
             await asyncio.get_running_loop().create_connection(lambda: self._wire, sock=our_wire)
         except BaseException:
             our_wire.close()
-            our_handover.close()
+            self._handover.close()
             self._kill()
             raise
         finally:
@@ -136,14 +136,17 @@ class SessionProcess:
             session.pace(),
         )
         try:
-            await send_socket(self._handover, opened, client)
+            await self._handover.send(opened, client)
+        except BaseException:
+            self._free(number)  # the process does not know it
+            raise
+        try:
             end = await session.end()
         except InternalError as error:
             if not session.is_upgraded:
                 raise
-            record.error_code = error.code or ""
-            assert isinstance(request.transport, asyncio.Transport)
-            request.transport.write(CLOSE_FRAME)
+            record.error_code, record.is_closed = error.code or "", True
+            await _close_lost(request)
             return response
         finally:
             if session.cancel():
@@ -177,10 +180,14 @@ class SessionProcess:
             case Upgraded(number) | Count(number) | Pass(number) | TurnEnd(number) | Delay(number) | Refused(number):
                 if session := self._sessions.get(number):
                     session.take(message)
-            case End(number) if session := self._sessions.pop(number, None):
+            case End(number) if session := self._sessions.get(number):
                 session.take(message)
-                self._places.append(session.place)
-                self._on_free(self)
+                self._free(number)
+
+    def _free(self, number: int) -> None:
+        if session := self._sessions.pop(number, None):
+            self._places.append(session.place)
+            self._on_free(self)
 
     def _watch(self) -> None:
         if not self._has_answered:
@@ -206,14 +213,23 @@ class SessionProcess:
         self._sessions.clear()
 
     def _kill(self) -> None:
-        if self._process is not None:
+        # `Process.kill` may take the exit status, and asyncio warns then that it has none.
+        if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
-                self._process.kill()
+                os.kill(self._process.pid, signal.SIGKILL)
+
+
+async def _close_lost(request: web.Request) -> None:
+    """Close a session whose process is gone. What its client still sends is read, else its kernel drops the close frame."""
+    assert isinstance(request.transport, asyncio.Transport)
+    request.transport.write(CLOSE_FRAME)
+    request.transport.resume_reading()
+    await asyncio.sleep(LINGER_S)
 
 
 def _head_of(request: web.Request) -> bytes:
     """The request without what is not for a session's process: keys, which may be among the subprotocols, and heads of any size."""
-    lines = [b"GET / HTTP/%d.%d" % request.version]
+    lines = [b"GET %s HTTP/%d.%d" % (request.rel_url.raw_path.encode(), *request.version)]
     lines += [name + b": " + value for name, value in request.raw_headers if name.lower() in HEADERS]
     offered = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
     if SUBPROTOCOL in {one.strip() for given in offered for one in given.split(",")}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 from typing import cast
@@ -93,7 +94,8 @@ class SessionProcesses:
         process = SessionProcess(start, speech, self._host.closing, on_end=self._forget, on_free=self._leave)
         self._processes.append(process)
         try:
-            await process.start()
+            # In no request's context: the process outlives it, and its log lines would have that request's id.
+            await asyncio.create_task(process.start(), context=contextvars.Context())
         except BaseException:
             self._forget(process)
             raise

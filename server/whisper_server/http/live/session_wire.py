@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from whisper_server.errors import InternalError
 from whisper_server.http.live.session_messages import FromProcess, Open, ToProcess
 from whisper_server.speech.turn_end import MAX_SAMPLES as TURN_END_SAMPLES
 from whisper_server.whisper.transcript import Samples
@@ -75,22 +76,46 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
 
 
-async def send_socket(handover: socket.socket, opened: Open, client: socket.socket) -> None:
-    """A session's socket to its process, which has its own descriptor of it then. Raises OSError."""
-    data = pickle.dumps(opened, pickle.HIGHEST_PROTOCOL)
-    loop = asyncio.get_running_loop()
-    while True:
+class Handover:
+    """The server's end of the way of sockets, which takes some ninety that the process has not yet received."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        ours.setblocking(False)  # noqa: FBT003 - its only argument
+        self._socket = ours
+        self._turn = asyncio.Lock()  # the loop has one callback for each descriptor
+        self._writable = asyncio.Event()
+
+    async def send(self, opened: Open, client: socket.socket) -> None:
+        """A session's socket, of which its process has its own descriptor then. Raises OSError, InternalError if the process is gone."""
+        data = pickle.dumps(opened, pickle.HIGHEST_PROTOCOL)
+        async with self._turn:
+            while self._socket.fileno() >= 0:
+                try:
+                    socket.send_fds(self._socket, [data], [client.fileno()])
+                except BlockingIOError:
+                    await self._until_writable()
+                except (BrokenPipeError, ConnectionResetError):
+                    break
+                else:
+                    return
+        raise InternalError("The session's process has ended.")
+
+    async def _until_writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._writable.clear()
+        loop.add_writer(self._socket, self._writable.set)
         try:
-            socket.send_fds(handover, [data], [client.fileno()])
-        except BlockingIOError:  # the process takes none at the moment
-            writable = asyncio.Event()
-            loop.add_writer(handover, writable.set)
-            try:
-                await writable.wait()
-            finally:
-                loop.remove_writer(handover)
-        else:
-            return
+            await self._writable.wait()
+        finally:
+            if self._socket.fileno() >= 0:
+                loop.remove_writer(self._socket)
+
+    def close(self) -> None:
+        """The process is gone. Senders that wait get InternalError."""
+        if self._socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_writer(self._socket)
+            self._socket.close()
+        self._writable.set()
 
 
 def receive_socket(handover: socket.socket) -> tuple[Open, socket.socket] | None:

@@ -70,7 +70,7 @@ class SessionWorker:
         self._sound = SharedSound(sound_descriptor, n_places, start.facts.max_window_samples)
         self._host = SessionHost(start.terms, self._closing, LoopThrottle(FRAMES_PER_ITERATION))
         app = web.Application()
-        app.router.add_get("/", self._session)
+        app.router.add_get("/{path:.*}", self._session)
         app.on_response_prepare.append(self._add_headers)
         runner = HttpRunner(
             app, add_common_headers=self._add_to, observer=self, times=ConnectionTimes(), max_connections=sys.maxsize

@@ -54,9 +54,15 @@ class EventSocket(web.WebSocketResponse):
         """When something was last sent; since when something is being sent."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """The upgrade: from here on the connection is a WebSocket."""
+        """The upgrade: from here on the connection is a WebSocket. Raises BadRequest."""
         cast("Connection", request.protocol).becomes_websocket()
-        return await super().prepare(request)
+        try:
+            return await super().prepare(request)
+        except web.HTTPBadRequest as problem:
+            raise BadRequest(
+                f"The WebSocket handshake is not valid: {(problem.text or '').splitlines()[0]}. Connect with a WebSocket client: "
+                "Connection: Upgrade, Sec-WebSocket-Version: 13, and a Sec-WebSocket-Key of 16 bytes in base64."
+            ) from None
 
     def emit(self, event: ServerEvent) -> None:
         """Send an event after those before it. A client that does not read its events loses its connection."""
