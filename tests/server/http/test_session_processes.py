@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import logging
 import os
@@ -331,7 +332,7 @@ async def test_more_sessions_than_the_way_holds_wait_their_turn() -> None:
         assert server.state.budget.used_bytes == SESSION_PROCESS_BYTES
 
 
-async def test_death_of_a_process_reaches_those_that_wait_for_it() -> None:
+async def test_death_of_a_process_reaches_those_that_wait_for_it(caplog: pytest.LogCaptureFixture) -> None:
     async with running(MAX_REALTIME_SESSIONS="400") as server, connected(server) as client:
         await client.until("session.created")
         (worker,) = workers()
@@ -341,6 +342,8 @@ async def test_death_of_a_process_reaches_those_that_wait_for_it() -> None:
         worker.kill()
         refused = await asyncio.gather(*waiting, return_exceptions=True)
         assert {getattr(each, "status", each) for each in refused} == {500}
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def _created(server: Any) -> bool:

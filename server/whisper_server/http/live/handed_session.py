@@ -84,6 +84,7 @@ class HandedSession:
         """Its process is gone."""
         if not self._ended.done():
             self._ended.set_exception(InternalError("The session's process has ended."))
+            self._ended.exception()  # retrieved: while its socket is on its way, nothing waits for its end
 
     def take(self, message: Upgraded | Count | Pass | TurnEnd | Delay | Refused | End) -> None:
         """What its process has sent."""
