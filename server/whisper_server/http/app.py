@@ -94,6 +94,7 @@ def build_app(settings: Settings, state: AppState, keys: KeyRing) -> web.Applica
     app[APP_STATE] = state
     app[CLIENT_SECRETS] = ClientSecrets(keys)
     app[SESSION_PROCESSES] = sessions = _session_processes(settings, state)
+    state.metrics.watch_event_loop(sessions.max_lag_s)
     app.on_cleanup.append(lambda _: sessions.stop())
     add = app.router.add_route
     add(hdrs.METH_POST, f"{prefix}/v1/audio/transcriptions", routes.transcriptions, expect_handler=expect_later)

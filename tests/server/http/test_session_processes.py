@@ -189,7 +189,9 @@ async def test_process_that_dies_before_the_answer_is_a_fault_of_the_server() ->
         await until(lambda: not server.http.connections)
 
 
-async def test_process_that_does_not_answer_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Asks the process that was started last whether it still answers; by itself the server does not."""
     monkeypatch.setattr(session_process, "ANSWER_S", 3600.0)
     due: list[Callable[[], None]] = []
     watch = session_process.SessionProcess._watch
@@ -198,18 +200,37 @@ async def test_process_that_does_not_answer_is_killed(monkeypatch: pytest.Monkey
         due.append(partial(watch, self))
         watch(self)
 
+    def ask_now() -> None:
+        due[-1]()
+
     monkeypatch.setattr(session_process.SessionProcess, "_watch", watched)
+    return ask_now
+
+
+async def test_process_that_does_not_answer_is_killed(ask: Callable[[], None]) -> None:
     async with session() as client:
         await client.until("session.created")
-        due[-1]()
+        ask()
         await client.speak(tone(1.1) + silence(1.0))
         await client.until(f"{TRANSCRIPTION}.completed")
-        due[-1]()  # it has answered in between
+        ask()  # it has answered in between
         (worker,) = workers()
         worker.suspend()
-        due[-1]()
+        ask()
         assert await client.closing_code() == 1011
         await asyncio.to_thread(worker.wait, 60)
+
+
+async def test_lag_of_a_process_is_measured(ask: Callable[[], None]) -> None:
+    async with running() as server, connected(server) as client:
+        lag_s = server.state.metrics.event_loop_lag_seconds._child_samples
+        await client.until("session.created")
+        (worker,) = workers()
+        worker.suspend()
+        await asyncio.sleep(2.0)
+        worker.resume()
+        ask()
+        await until(lambda: next(iter(lag_s())).value >= 1.0)
 
 
 async def test_clients_that_leave_leave_nothing_behind() -> None:

@@ -87,7 +87,7 @@ class Closing:
 
 @dataclass(frozen=True)
 class Ping:
-    """To the process, which sends it back."""
+    """To the process, which answers with `Alive`."""
 
 
 @dataclass(frozen=True)
@@ -154,5 +154,13 @@ class End:
     is_closed: bool
 
 
+@dataclass(frozen=True)
+class Alive:
+    """From the process: the answer to `Ping`."""
+
+    max_lag_s: float
+    """Of its event loop, in the last minute."""
+
+
 ToProcess = Start | Counted | PassDone | TurnEndDone | Cut | Closing | Ping
-FromProcess = Upgraded | Count | Pass | TurnEnd | Delay | Refused | End | Ping
+FromProcess = Upgraded | Count | Pass | TurnEnd | Delay | Refused | End | Alive

@@ -21,6 +21,7 @@ from whisper_server.http.in_flight import RECORD
 from whisper_server.http.live.handed_session import HandedOver, HandedSession
 from whisper_server.http.live.session_account import SessionAccount
 from whisper_server.http.live.session_messages import (
+    Alive,
     Closing,
     Count,
     Cut,
@@ -71,6 +72,8 @@ class SessionProcess:
         self._telling: asyncio.Task[None] | None = None
         self._on_end = on_end
         self._on_free = on_free
+        self.max_lag_s = 0.0
+        """Of its event loop, in the minute before it answered last."""
         self._has_answered = True
         self._watching: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
@@ -183,6 +186,8 @@ class SessionProcess:
             case End(number) if session := self._sessions.get(number):
                 session.take(message)
                 self._free(number)
+            case Alive(max_lag_s):
+                self.max_lag_s = max_lag_s
 
     def _free(self, number: int) -> None:
         if session := self._sessions.pop(number, None):

@@ -71,6 +71,10 @@ class SessionProcesses:
         finally:
             self._n_local -= 1
 
+    def max_lag_s(self) -> float:
+        """The longest lag of an event loop of theirs, in the minute before each answered last."""
+        return max((process.max_lag_s for process in self._processes), default=0.0)
+
     async def stop(self) -> None:
         """End the processes, and with them the sessions that they still have."""
         self._is_stopping = True

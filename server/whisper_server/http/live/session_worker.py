@@ -22,6 +22,7 @@ from whisper_server.http.in_flight import RECORD
 from whisper_server.http.live.live_connection import LiveConnection, SessionHost
 from whisper_server.http.live.remote_speech import RemoteAccount, RemoteSpeech
 from whisper_server.http.live.session_messages import (
+    Alive,
     Closing,
     Counted,
     Cut,
@@ -37,6 +38,7 @@ from whisper_server.http.live.session_wire import SharedSound, Wire, receive_soc
 from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import HttpRunner
 from whisper_server.memory.malloc import freeze_loaded_objects
+from whisper_server.process.event_loop import LagMeter, running
 from whisper_server.process.logs import REQUEST_ID, configure_logging
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class SessionWorker:
         self.wire = Wire(self._take, self._end)
         self.started: asyncio.Future[Start] = asyncio.get_running_loop().create_future()
         self._handover = handover
+        self._lag = LagMeter()
         self._closing = asyncio.Event()
         self._opened: dict[Connection, Open] = {}
         self._speeches: dict[int, RemoteSpeech] = {}
@@ -79,9 +82,10 @@ class SessionWorker:
         self._server = runner.http_server
         freeze_loaded_objects()
         asyncio.get_running_loop().add_reader(self._handover, self._receive)
-        while True:
-            await asyncio.sleep(LOST_S)
-            self._end_lost()
+        async with running(self._lag.run()):
+            while True:
+                await asyncio.sleep(LOST_S)
+                self._end_lost()
 
     def _receive(self) -> None:
         while (received := receive_socket(self._handover)) is not None:
@@ -162,7 +166,7 @@ class SessionWorker:
             case Closing():
                 self._closing.set()
             case Ping():
-                self.wire.send(message)
+                self.wire.send(Alive(self._lag.max_s()))
 
     def _end(self) -> None:
         """The server is gone, or wants no more sessions here."""
