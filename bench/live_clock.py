@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import soxr
@@ -61,7 +62,7 @@ class MeteredSpeech(LiveWindows):
         return transcript
 
 
-async def spoken(speech: MeteredSpeech, recording: Recording) -> Conversation:
+async def spoken(speech: MeteredSpeech, recording: Recording, given: Mapping[str, Any]) -> Conversation:
     """The recording in real time of the clock, then silence until all is transcribed."""
     loop = asyncio.get_running_loop()
     conversation = Conversation()
@@ -72,7 +73,7 @@ async def spoken(speech: MeteredSpeech, recording: Recording) -> Conversation:
         conversation.events.append(Heard(loop.time() - began_s, document["type"], document))
 
     hooks = SessionHooks(emit, uncounted, lambda _s: None)
-    config = SessionConfig().updated({"audio": {"input": {"transcription": {"language": recording.language}}}})
+    config = SessionConfig().updated({"audio": {"input": {"transcription": {"language": recording.language}, **given}}})
     session = Session("bench", config, speech, SessionRules(()), hooks, owner="", clock=loop.time)
     passes = asyncio.create_task(session.run())
     sound = pcm(recording.sound, RATE_HZ) + bytes(96_000)
@@ -103,7 +104,7 @@ async def measured(arguments: argparse.Namespace) -> None:
                 as_file, words = await file_of(transcriber, recording)
                 engine.is_free, engine.total_s = False, 0.0
                 speech = MeteredSpeech(transcriber, ENCODING_S[1500] * arguments.cost_factor)
-                conversation = await spoken(speech, recording)
+                conversation = await spoken(speech, recording, json.loads(arguments.given))
                 if arguments.texts:
                     print(f"said:  {recording.text}\nfile:  {as_file}\nlive:  {conversation.text}")
                 results.append(_result(recording, conversation, as_file, words, engine.total_s))
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=5, help="of a recording, about six seconds each")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--cost-factor", type=float, default=1.0, help="0.1: as fast as a GPU")
+    parser.add_argument("--given", default="{}", help="more of audio.input, as JSON")
     parser.add_argument("--texts", action="store_true", help="print what was said and heard")
     arguments = parser.parse_args()
     print(machine())

@@ -166,7 +166,7 @@ def test_the_operator_needs_all_of_its_rights_and_no_other(cluster: Cluster, nam
         # Without PodMonitors, and with endpoints that need as little as can be: all else goes.
         with operator_of(release, tmp_path / "second", {"POD_MONITORS": "0"}).running():
             for name in ("full", "routed", "other", "claiming"):
-                cluster.kubectl("replace", "-f-", stdin=json.dumps(bare_endpoint(namespace, name)))
+                cluster.replace(bare_endpoint(namespace, name))
             left = {"Deployment", "Service", "PodDisruptionBudget"}
             cluster.wait(lambda: children(cluster, namespace) == left, 60, "what is not asked for is gone")
         requests = cluster.requests(release.fullname, namespace)

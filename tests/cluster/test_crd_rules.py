@@ -33,12 +33,12 @@ def test_specs_at_the_edge_are_taken_and_mean_what_they_say(cluster: Cluster, na
 @pytest.mark.parametrize("update", UPDATES)
 def test_a_claim_changes_only_as_volumes_can(cluster: Cluster, namespace: str, update: Update) -> None:
     cluster.kubectl("create", "-f-", stdin=json.dumps(make_endpoint(update.before, namespace=namespace)))
-    after = json.dumps(make_endpoint(update.after, namespace=namespace))
+    after = make_endpoint(update.after, namespace=namespace)
     if not update.error:
-        cluster.kubectl("replace", "-f-", stdin=after)
+        cluster.replace(after)
         return
     with pytest.raises(CommandFailed) as refused:
-        cluster.kubectl("replace", "-f-", stdin=after)
+        cluster.replace(after)
     said = str(refused.value).split(" is invalid: ")[1]
     assert said.startswith(update.error)
     assert len(said.splitlines()) == 1

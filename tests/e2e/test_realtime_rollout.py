@@ -50,5 +50,5 @@ def test_a_rollout_loses_no_word_of_sessions_that_connect_again(
         f" {n_lost} of {n_words} words lost, {n_in_threes} of them in rows of three, {n_added} added"
     )
     assert n_reconnects >= N_SPEAKERS
-    assert n_lost == 0
+    assert not [lost for speaker in speakers for lost in speaker.lost_words()]
     assert n_added <= n_words // 50

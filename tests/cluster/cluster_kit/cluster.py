@@ -64,8 +64,14 @@ class Cluster:
     layout: Layout | None = None
     """None for a cluster that is somebody else's: its components cannot be stopped."""
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, limit_s: float = 120) -> str:
-        """What it prints. Raises CommandFailed with what it says."""
+    def kubectl(self, *arguments: str, stdin: str | None = None, limit_s: float = 120, again_if: str = "") -> str:
+        """What it prints. A command that says `again_if` is tried three times. Raises CommandFailed with what it says."""
+        for _ in range(2 if again_if else 0):
+            try:
+                return self._run("kubectl", arguments, stdin, limit_s)
+            except CommandFailed as failed:
+                if again_if not in str(failed):
+                    raise
         return self._run("kubectl", arguments, stdin, limit_s)
 
     def helm(self, *arguments: str, stdin: str | None = None, limit_s: float = 300) -> str:
@@ -108,6 +114,10 @@ class Cluster:
         """The field managers of an object; none where it is not there."""
         return self._answered(self._client.managers, kind, name, namespace)
 
+    def replace(self, document: Document) -> None:
+        """All of it. kubectl reads its version first, and others may write in between. Raises CommandFailed."""
+        self.kubectl("replace", "-f-", stdin=json.dumps(document), again_if="(Conflict)")
+
     def annotate_pods(self, namespace: str, selector: str = "", **annotations: str) -> None:
         """Change annotations of live pods; keys are those of `simulated_pods`, such as stage="ready".
 
@@ -116,13 +126,7 @@ class Cluster:
         pairs = [f"test.whisper-operator.io/{key.replace('_', '-')}={value}" for key, value in annotations.items()]
         which = [f"--selector={selector}"] if selector else ["--all"]
         command = ("annotate", "pods", *which, f"--namespace={namespace}", "--overwrite", *pairs)
-        for is_last in (False, False, True):
-            try:
-                self.kubectl(*command)
-                return
-            except CommandFailed as failed:
-                if is_last or "(NotFound): pods" not in str(failed):
-                    raise
+        self.kubectl(*command, again_if="(NotFound): pods")
 
     def user_kubeconfig(self, account: str, namespace: str, *, duration: str = "4h") -> Path:
         """A kubeconfig for a ServiceAccount: what it may do is what its roles say."""

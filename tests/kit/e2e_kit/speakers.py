@@ -90,8 +90,21 @@ class Speaker(threading.Thread):
 
     def words(self) -> Alignment:
         """What was said, by what was written down."""
-        heard = self._heard.read_text(encoding="utf-8").splitlines()
-        return aligned(normalised(" ".join(self.said)), normalised(" ".join(heard)))
+        return aligned(normalised(" ".join(self.said)), self._heard_words())
+
+    def lost_words(self) -> list[str]:
+        """Each word that is missing, with those next to it, and what was written down there."""
+        said, heard, words = normalised(" ".join(self.said)), self._heard_words(), self.words()
+        there = dict(words.matched)
+        around = [(range(max(0, at - 4), at + 5), said[at]) for at in words.lost]
+        return [
+            f"{word!r} of {' '.join(said[at] for at in near if at < len(said))!r}:"
+            f" {' '.join(heard[there[at]] for at in near if at in there)!r}"
+            for near, word in around
+        ]
+
+    def _heard_words(self) -> list[str]:
+        return normalised(self._heard.read_text(encoding="utf-8"))
 
     def kill(self) -> None:
         self._enough.set()
