@@ -38,6 +38,13 @@ def test_single_loud_frame_is_no_speech() -> None:
     assert marks(spans_of(), [0, 0, 0, 0, 0.9, 0, 0, 0] + [0] * 20) == []
 
 
+def test_quiet_syllable_before_a_short_silence_belongs_to_what_follows() -> None:
+    """`en ligne` of a person: 0.53 to 0.60 for 0.3 s, then 0.1 s of silence."""
+    found = marks(spans_of(silence_ms=100), [0] * 4 + [0.55] * 8 + [0.0] * 5 + [0.9] * 8)
+    assert found == [SpeechStarted(2 * FRAME)]
+    assert marks(spans_of(silence_ms=100), [0.55] * 8 + [0.0] * 16 + [0.9] * 8) == [SpeechStarted(22 * FRAME)]
+
+
 def test_padding_does_not_reach_into_the_span_before() -> None:
     found = marks(spans_of(prefix_ms=320), [0.9] * 8 + [0.0] * 11 + [0.9] * 8)
     assert found[1:] == [SpeechStopped(18 * FRAME, 8 * FRAME), SpeechStarted(18 * FRAME)]
