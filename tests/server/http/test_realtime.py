@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -428,6 +429,25 @@ async def test_drain_finishes_the_turn_and_closes_with_1012() -> None:
     assert client.types[-2:] == ["completed", "error"]
     assert client.events[-2]["transcript"] == "w0 w1"
     assert client.events[-1]["error"]["code"] == "draining"
+
+
+@pytest.mark.parametrize("why", ["drain", "idle"])
+async def test_session_that_the_server_ends_is_no_client_that_left(why: str, caplog: pytest.LogCaptureFixture) -> None:
+    """And its connection stays until the client closes it: what it still sends would reset it, with events that are not read."""
+    caplog.set_level(logging.INFO)
+    async with running(REALTIME_IDLE_SECONDS="1" if why == "idle" else "300") as server:
+        async with connected(server, autoclose=False) as client:
+            await client.until("session.created")
+            if why == "drain":
+                server.service.closing.set()
+            assert await client.closing_code() == (1000 if why == "idle" else 1012)
+            await client.speak(tone(0.1))
+            await asyncio.sleep(0.2)
+            await client.speak(tone(0.1))
+            assert len(server.http.connections) == 1
+        await until(lambda: not server.http.connections)
+    (line,) = [record.getMessage() for record in caplog.records if "/v1/realtime" in record.getMessage()]
+    assert line == "GET /v1/realtime 101"
 
 
 async def test_drain_ends_though_the_client_goes_on_speaking(monkeypatch: pytest.MonkeyPatch) -> None:

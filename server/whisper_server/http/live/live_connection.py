@@ -110,6 +110,9 @@ class LiveConnection:
                 if sending.done():  # with a fault of ours: nothing more is sent
                     await self._socket.close(code=over.code)
                 else:
+                    # While a task reads, aiohttp's close does not wait for the client's close frame: what the client still
+                    # sends would reset the connection, and with it what it has not read.
+                    await cancel(reading)
                     self._socket.emit(Failure(over.error))
                     await self._socket.end(over.code, over.error.code or "")
         finally:
@@ -147,7 +150,8 @@ class LiveConnection:
         while True:
             message = await self._socket.receive()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                self._record.is_closed = message.type is WSMsgType.CLOSE
+                if message.type is WSMsgType.CLOSE:
+                    self._record.is_closed = True
                 return
             await self._host.throttle.acquire()
             event_id: str | None = None
