@@ -113,10 +113,10 @@ class Connection(web.RequestHandler):
         self._is_websocket = True
 
     def hand_over(self) -> tuple[socket.socket, bytes]:
-        """Give the connection to another process: its socket, and what has come behind the request. It is closed once both close it."""
-        assert isinstance(self.transport, asyncio.Transport)
-        self.transport.pause_reading()
-        self.close()  # after this request
+        """Another process has it now: its socket, and what came behind the request; reading is paused. Raises ConnectionResetError."""
+        if self.transport is None:
+            raise ConnectionResetError("The client has left")
+        self.close()  # after this request; the client's connection once the process closes it, too
         behind, self._message_tail = self._message_tail, b""
         return self.transport.get_extra_info("socket"), behind
 

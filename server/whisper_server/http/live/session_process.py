@@ -15,7 +15,7 @@ from contextlib import suppress
 from aiohttp import hdrs, web
 
 from whisper_server.api.realtime_session import SessionConfig
-from whisper_server.errors import InternalError
+from whisper_server.errors import InternalError, Unavailable
 from whisper_server.http.access_log import CLIENT_LEFT_STATUS
 from whisper_server.http.in_flight import RECORD
 from whisper_server.http.live.handed_session import HandedOver, HandedSession
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 256
 """Of one process: places in its memory, which take none while they are empty."""
+START_S = 120.0
+"""To its first answer: a worker imports for a second, and for half a minute where others hold the cores."""
 ANSWER_S = 30.0
 """A worker that answers nothing for so long is killed, after twice as long at the latest."""
 CLOSE_FRAME = b"\x88\x02" + CloseCode.INTERNAL.to_bytes(2, "big")
@@ -74,7 +76,7 @@ class SessionProcess:
         self._on_free = on_free
         self.max_lag_s = 0.0
         """Of its event loop, in the minute before it answered last."""
-        self._has_answered = True
+        self._has_answered = self._has_started = False
         self._watching: asyncio.TimerHandle | None = None
         self._numbers = itertools.count()
         self._places = list(range(MAX_SESSIONS))
@@ -112,13 +114,14 @@ class SessionProcess:
             their_handover.close()
             os.close(sound)
         self._wire.send(self._start)
+        self._wire.send(Ping())
         self._telling = asyncio.create_task(self._tell_closing())
-        self._watch()
+        self._watching = asyncio.get_running_loop().call_later(START_S, self._watch)
 
     async def serve(
         self, request: web.Request, behind: bytes, client: socket.socket, config: SessionConfig, account: SessionAccount
     ) -> web.StreamResponse:
-        """One session, on a connection that is handed over. Raises OSError, InternalError before its answer."""
+        """One session, on a connection that is handed over. Raises OSError, Unavailable before its answer."""
         assert self._handover is not None
         assert self._sound is not None
         record, number = request[RECORD], next(self._numbers)
@@ -138,21 +141,21 @@ class SessionProcess:
             record.request_id,
             session.pace(),
         )
+        is_handed = False
         try:
             await self._handover.send(opened, client)
-        except BaseException:
-            self._free(number)  # the process does not know it
-            raise
-        try:
+            is_handed = True
             end = await session.end()
         except InternalError as error:
             if not session.is_upgraded:
-                raise
+                raise Unavailable("The session's process ended before the session began. Connect again.") from error
             record.error_code, record.is_closed = error.code or "", True
             await _close_lost(request)
             return response
         finally:
-            if session.cancel():
+            if not is_handed:
+                self._free(number)  # the process does not know it
+            elif session.cancel():
                 self._wire.send(Cut(number))
         record.audio_s, record.error_code, record.is_closed = end.audio_s, end.error_code, end.is_closed
         record.refusal_reason = end.refusal_reason
@@ -188,6 +191,10 @@ class SessionProcess:
                 self._free(number)
             case Alive(max_lag_s):
                 self.max_lag_s = max_lag_s
+                if not self._has_started and self._watching is not None:
+                    self._has_started = True
+                    self._watching.cancel()
+                    self._watch()
 
     def _free(self, number: int) -> None:
         if session := self._sessions.pop(number, None):
@@ -196,7 +203,8 @@ class SessionProcess:
 
     def _watch(self) -> None:
         if not self._has_answered:
-            log.error("A process of realtime sessions does not answer for %g s; its sessions end", ANSWER_S)
+            limit_s = ANSWER_S if self._has_started else START_S
+            log.error("A process of realtime sessions does not answer for %g s; its sessions end", limit_s)
             self.close()
             return
         self._has_answered = False

@@ -60,8 +60,7 @@ class SessionProcesses:
         """One session, until the client leaves or it is ended. Raises ApiError, OSError before it begins."""
         process = None
         if self._n_local >= LOCAL_SESSIONS and self._max_processes:
-            async with self._starting:
-                process = await self._process(speech)
+            process = await self._process_for(request, speech)
         if process is not None:
             client, behind = cast("Connection", request.protocol).hand_over()
             return await process.serve(request, behind, client, config, account)
@@ -81,6 +80,19 @@ class SessionProcesses:
         async with self._starting:
             await asyncio.gather(*(process.stop() for process in self._processes))
         await asyncio.gather(*self._ending)
+
+    async def _process_for(self, request: web.Request, speech: LiveSpeech) -> SessionProcess | None:
+        """The request's. What its client sends in the meantime stays in the kernel, for the one that reads it."""
+        assert isinstance(request.transport, asyncio.Transport)
+        transport, process = request.transport, None
+        transport.pause_reading()
+        try:
+            async with self._starting:
+                process = await self._process(speech)
+        finally:
+            if process is None:
+                transport.resume_reading()
+        return process
 
     async def _process(self, speech: LiveSpeech) -> SessionProcess | None:
         """The one with the fewest sessions; another one where all have many. None: there is no room or no memory for one more."""
