@@ -50,7 +50,7 @@ from whisper_server.whisper.constants import POSITION_S, SAMPLE_RATE_HZ
 PASS_S = float(os.environ.get("PACED_PASS_S", "0.25"))
 """Of a live window. 200 sessions of turbo's shape on an H200 get a pass every 0.45 s of speech; passes take more than 0.2 s."""
 LOCAL_SESSIONS = int(os.environ.get("PACED_LOCAL_SESSIONS", str(session_processes.LOCAL_SESSIONS)))
-"""Sessions whose sound is heard in threads; 2 of 40 are as many as 8 of 160."""
+"""Sessions in the server's process; 2 of 40 are as many as 8 of 160."""
 STEP_S = 0.01
 """Answers of so much time come as one message."""
 TOKENS_PER_S = 4

@@ -38,9 +38,6 @@ from whisper_server.settings import Settings
 
 STEPS_PER_ITERATION = 2
 """Steps of one kind; each takes a quarter to half a millisecond. A probe waits for two or three iterations."""
-FRAMES_PER_ITERATION = 32
-"""Frames of realtime sessions in the server's process; each takes a twentieth to a fifth of a millisecond. 200 sessions send 2,000 a second, 100 telephones 5,000: with
-8 they fell behind where other work makes iterations of 2 or 3 ms."""
 REQUEST_BYTES = 262_144
 """Buffers and objects of a request besides what the memory budget counts."""
 MIN_REQUESTS = 64
@@ -126,7 +123,7 @@ def _session_processes(settings: Settings, state: AppState) -> SessionProcesses:
     rules = SessionRules(tuple(state.models), settings.language_force)
     terms = SessionTerms(rules, settings.realtime_idle_seconds, settings.shutdown_seconds)
     return SessionProcesses(
-        SessionHost(terms, state.service.closing, LoopThrottle(FRAMES_PER_ITERATION)),
+        SessionHost(terms, state.service.closing),
         state.budget.reservation(SERVER),
         log_format=settings.log_format,
         log_level=settings.log_level,

@@ -120,13 +120,12 @@ class SpeechSpans:
         if not self._is_confident and self.confidence >= self._confident_from:
             self._is_confident = True
             marks = (SpeechStarted(max(self._start, self._began - self._prefix)),)
-        if self._silent_from is not None:
-            if self._is_confident and self.silent_samples >= self._silence:
+        enough = self._silence if self._is_confident else self._forgotten_after
+        if self._silent_from is not None and self._at - self._silent_from >= enough:
+            if self._is_confident:
                 marks += (SpeechStopped(self._at, self._silent_from),)
                 self._start = self._at
-                self._forget_span()
-            elif not self._is_confident and self.silent_samples >= self._forgotten_after:
-                self._forget_span()
+            self._forget_span()
         return marks
 
 

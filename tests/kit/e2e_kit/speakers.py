@@ -96,13 +96,12 @@ class Speaker(threading.Thread):
     def lost_words(self) -> list[str]:
         """Each word that is missing, with those next to it, and what was written down there."""
         said, heard, words = normalised(" ".join(self.said)), self._heard_words(), self.words()
-        there = dict(words.matched)
-        around = [(range(max(0, at - 4), at + 5), said[at]) for at in words.lost]
-        return [
-            f"{word!r} of {' '.join(said[at] for at in near if at < len(said))!r}:"
-            f" {' '.join(heard[there[at]] for at in near if at in there)!r}"
-            for near, word in around
-        ]
+        there, lost = dict(words.matched), []
+        for at in words.lost:
+            near = range(max(0, at - 4), min(at + 5, len(said)))
+            written = " ".join(heard[there[other]] for other in near if other in there)
+            lost.append(f"{said[at]!r} of {' '.join(said[other] for other in near)!r}: {written!r}")
+        return lost
 
     def _heard_words(self) -> list[str]:
         return normalised(self._heard.read_text(encoding="utf-8"))

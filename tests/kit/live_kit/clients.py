@@ -85,6 +85,17 @@ async def session(live: LiveSpeechDouble | None = None, **variables: Any) -> Asy
         yield client
 
 
+async def come_and_go(server: Running, number: int) -> None:
+    """Speak, and leave: with a close frame, or every second client without one, before its first event is read."""
+    async with connected(server) as client:
+        await client.speak(tone(0.7))
+        if number % 2:
+            await client.until("session.created")
+        else:
+            assert client.socket._response.connection is not None
+            client.socket._response.close()
+
+
 async def answer(server: Running, path: str, **options: Any) -> tuple[int, Mapping[str, str], Any]:
     async with aiohttp.ClientSession() as http, http.request(url=server.url + path, **options) as response:
         return response.status, response.headers, await response.json()

@@ -15,7 +15,7 @@ import pytest
 
 from http_kit.doubles import Doubles
 from http_kit.running import running, until
-from live_kit.clients import TRANSCRIPTION, answer, connected, session, silence, tone
+from live_kit.clients import TRANSCRIPTION, answer, come_and_go, connected, session, silence, tone
 from live_kit.doubles import LiveSpeechDouble
 from whisper_server.errors import ENGINE_DEAD, InternalError, Unavailable
 from whisper_server.http.live import live_connection, session_processes
@@ -475,18 +475,8 @@ async def test_drain_ends_though_the_client_goes_on_speaking(monkeypatch: pytest
 async def test_hundred_clients_that_leave_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_processes, "LOCAL_SESSIONS", 100)
     async with running() as server:
-
-        async def come_and_go(number: int) -> None:
-            async with connected(server) as client:
-                await client.speak(tone(0.7))
-                if number % 2:
-                    await client.until("session.created")
-                else:
-                    assert client.socket._response.connection is not None
-                    client.socket._response.close()
-
         for first in range(0, 100, 10):
-            await asyncio.gather(*(come_and_go(first + number) for number in range(10)))
+            await asyncio.gather(*(come_and_go(server, first + number) for number in range(10)))
         await until(lambda: server.state.live_sessions.n_open == 0 and not len(server.http.in_flight))
         assert server.state.budget.used_bytes == 0
         assert server.state.slots.n_taken == 0

@@ -22,7 +22,7 @@ import pytest
 
 from http_kit.doubles import Doubles
 from http_kit.running import running, talk, until
-from live_kit.clients import TRANSCRIPTION, Client, connected, session, silence, tone
+from live_kit.clients import TRANSCRIPTION, Client, come_and_go, connected, session, silence, tone
 from live_kit.doubles import LiveSpeechDouble
 from server_kit.process import command_of
 from whisper_runtime.memory import SESSION_PROCESS_BYTES
@@ -250,18 +250,8 @@ async def test_lag_of_a_process_is_measured(ask: Callable[[], None]) -> None:
 
 async def test_clients_that_leave_leave_nothing_behind() -> None:
     async with running() as server:
-
-        async def come_and_go(number: int) -> None:
-            async with connected(server) as client:
-                await client.speak(tone(0.7))
-                if number % 2:
-                    await client.until("session.created")
-                else:
-                    assert client.socket._response.connection is not None
-                    client.socket._response.close()
-
         for first in range(0, 100, 10):
-            await asyncio.gather(*(come_and_go(first + number) for number in range(10)))
+            await asyncio.gather(*(come_and_go(server, first + number) for number in range(10)))
             await until(lambda: server.state.live_sessions.n_open == 0)
         await until(lambda: server.state.live_sessions.n_open == 0 and not len(server.http.in_flight))
         assert server.state.budget.used_bytes == SESSION_PROCESS_BYTES
@@ -271,7 +261,7 @@ async def test_clients_that_leave_leave_nothing_behind() -> None:
         # No socket of a client is left, in either process.
         await until(lambda: not [each for each in worker.net_connections() if each.laddr.port == server.port])
         n_before = worker.num_fds()
-        await asyncio.gather(*(come_and_go(number) for number in range(10)))
+        await asyncio.gather(*(come_and_go(server, number) for number in range(10)))
         await until(lambda: not len(server.http.in_flight) and worker.num_fds() <= n_before)
 
 

@@ -42,14 +42,10 @@ class SessionAccount:
         """As `take`."""
         self.take(audio_s, n_bytes)
 
-    def spend(self, audio_s: float) -> None:
-        """So many more seconds have arrived. Raises RateLimited."""
-        self._quotas.spend_audio(self._owner, audio_s)
-        self._metrics.audio_seconds.inc(audio_s)
-
     def take(self, audio_s: float, n_bytes: int) -> None:
         """As `Account.count`."""
-        self.spend(audio_s)
+        self._quotas.spend_audio(self._owner, audio_s)
+        self._metrics.audio_seconds.inc(audio_s)
         if SESSION_BYTES + n_bytes != self._held_bytes:
             self._hold(SESSION_BYTES + n_bytes)
 

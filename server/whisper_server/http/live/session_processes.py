@@ -82,9 +82,13 @@ class SessionProcesses:
         await asyncio.gather(*self._ending)
 
     async def _process_for(self, request: web.Request, speech: LiveSpeech) -> SessionProcess | None:
-        """The request's. What its client sends in the meantime stays in the kernel, for the one that reads it."""
-        assert isinstance(request.transport, asyncio.Transport)
+        """The request's. What its client sends in the meantime stays in the kernel, for the one that reads it.
+
+        Raises ConnectionResetError, OSError.
+        """
         transport, process = request.transport, None
+        if transport is None:
+            raise ConnectionResetError("The client has left")
         transport.pause_reading()
         try:
             async with self._starting:

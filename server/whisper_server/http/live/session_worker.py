@@ -35,7 +35,6 @@ from whisper_server.http.live.session_messages import (
     Upgraded,
 )
 from whisper_server.http.live.session_wire import SharedSound, Wire, receive_socket
-from whisper_server.http.loop_throttle import LoopThrottle
 from whisper_server.http.protocol import HttpRunner
 from whisper_server.memory.malloc import freeze_loaded_objects
 from whisper_server.process.event_loop import LagMeter, running
@@ -43,8 +42,6 @@ from whisper_server.process.logs import REQUEST_ID, configure_logging
 
 log = logging.getLogger(__name__)
 
-FRAMES_PER_ITERATION = 32
-"""Of the loop: pings and the ends of sessions come in between."""
 LOST_S = 1.0
 """After which it is noticed that a client left before its request was read."""
 
@@ -71,7 +68,7 @@ class SessionWorker:
         start.facts.new_voice()  # its model
         self._facts = start.facts
         self._sound = SharedSound(sound_descriptor, n_places, start.facts.max_window_samples)
-        self._host = SessionHost(start.terms, self._closing, LoopThrottle(FRAMES_PER_ITERATION))
+        self._host = SessionHost(start.terms, self._closing)
         app = web.Application()
         app.router.add_get("/{path:.*}", self._session)
         app.on_response_prepare.append(self._add_headers)

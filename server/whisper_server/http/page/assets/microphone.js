@@ -3,8 +3,8 @@
 import { ServerError } from "./server_errors.js";
 
 export const RATE_HZ = 24000;
-// Whisper was trained on noisy speech: what browsers filter takes from the voice, too. A quiet voice is made louder.
 const LAST_PIECE_MS = 500; // it comes at once, unless the browser has stopped the sound
+// Whisper was trained on noisy speech: what browsers filter takes from the voice, too. A quiet voice is made louder.
 const AUDIO = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: true };
 
 /** Open the microphone; `take` gets each piece as an ArrayBuffer. Returns a function that closes it, and resolves
