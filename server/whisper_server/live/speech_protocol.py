@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +11,9 @@ import numpy.typing as npt
 
 from whisper_server.speech.live_windows import LiveTranscript, Turns, WindowRequest
 from whisper_server.whisper.transcript import Options, Samples
+
+Transcribe = Callable[[Samples, WindowRequest], Awaitable[LiveTranscript]]
+"""One pass over a window. Raises ApiError."""
 
 
 class Voice(Protocol):
@@ -63,12 +68,12 @@ class LiveSpeech(Protocol):
     async def turn_end(self, samples: Samples, turns: Turns) -> float:
         """The probability that a turn is over that ends with this sound. Raises ApiError."""
 
-    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
-        """One pass over a window. Raises ApiError."""
+    def slot(self, turns: Turns) -> AbstractAsyncContextManager[Transcribe]:
+        """Wait until the engine has time for one pass: which sound it hears is chosen only then. One at a time."""
 
     @property
     def pass_s(self) -> float:
-        """Seconds that passes take, the mean of the last ones."""
+        """Seconds that passes take, from where they wait for a slot, the mean of the last ones."""
 
     def window_s(self) -> float:
         """Seconds per window while the engine is busy; 0: not measured yet."""

@@ -13,7 +13,7 @@ from whisper_server.api.realtime_server_events import ServerEvent, TranscriptCom
 from whisper_server.live.listening import Listening
 from whisper_server.live.passes import Pass, due_pass, is_too_long, max_tokens
 from whisper_server.live.said import MIN_CONFIDENCE, SoFar, earlier_text, n_in_context, text_of, window_samples
-from whisper_server.live.speech_protocol import LiveSpeech
+from whisper_server.live.speech_protocol import LiveSpeech, Transcribe
 from whisper_server.live.turn import Delta, Piece, Said, Turn
 from whisper_server.speech.live_windows import Context, Turns, WindowRequest
 from whisper_server.speech.windows import cut
@@ -55,10 +55,10 @@ class TurnTranscription:
                 await self._listening.changed()
             elif piece.is_settled:
                 self._send(turn.settle(piece))
-            elif is_too_long(piece, self._listening.spans.at, self._speech.facts.max_window_samples):
+            elif self._is_too_long(piece):
                 self._split(piece)
-            elif (due := self._due(piece)) is not None:
-                await self._pass(piece, due)
+            elif self._due(piece) is not None:
+                await self._pass()
             else:
                 await self._listening.changed()
         if not turn.is_dropped:
@@ -74,14 +74,26 @@ class TurnTranscription:
             max_samples=self._speech.facts.max_window_samples,
         )
 
-    async def _pass(self, piece: Piece, due: Pass) -> None:
+    async def _pass(self) -> None:
+        """Of what is due when the engine has time: while it was busy the piece has grown, or ended, or has no more to hear."""
+        async with self._speech.slot(self._turns_of()) as transcribe:
+            piece = self._turn.pieces[0] if self._turn.pieces else None
+            if piece is None or piece.is_settled or self._is_too_long(piece):
+                return
+            if (due := self._due(piece)) is not None:
+                await self._hear(transcribe, piece, due)
+
+    def _is_too_long(self, piece: Piece) -> bool:
+        return is_too_long(piece, self._listening.spans.at, self._speech.facts.max_window_samples)
+
+    async def _hear(self, transcribe: Transcribe, piece: Piece, due: Pass) -> None:
         turn = self._turn
         before, again = self._said(piece, due)
         start = again[0].start if again else due.start
         samples = self._listening.buffer.between(start, due.end)
         context = Context(due.start - start, text_of(again)) if again else None
         request = self._request(piece, due, earlier_text(before, self._language(piece)), context)
-        transcript = await self._speech.transcribe(samples, request, self._turns_of())
+        transcript = await transcribe(samples, request)
         if turn.is_dropped:
             return
         piece.is_unprompted |= transcript.is_misled

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -102,7 +103,7 @@ class LiveWindows:
         )
         self._previous = lru_cache(N_PROMPTS)(partial(_previous, transcriber.tokenizer))
         self.pass_s = 0.0
-        """Seconds that passes take, the mean of the last ones."""
+        """Seconds that passes take, from where they wait for a slot, the mean of the last ones."""
         self._partial_policy = replace(
             transcriber.policy, fallback_temperatures=transcriber.policy.fallback_temperatures[:1]
         )
@@ -119,22 +120,28 @@ class LiveWindows:
         """Seconds per window while the engine is busy; 0: not measured yet."""
         return self._transcriber.wait_estimator.window_s
 
-    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
-        """One pass over at most `facts.max_window_samples` samples, the context's first. Raises ApiError."""
-        transcriber = self._transcriber
-        began_s = asyncio.get_running_loop().time()
+    @asynccontextmanager
+    async def slot(self, turns: Turns) -> AsyncIterator[Callable[[Samples, WindowRequest], Awaitable[LiveTranscript]]]:
+        """Hold one of the engine's slots for one pass, which the function makes."""
+        transcriber, loop = self._transcriber, asyncio.get_running_loop()
+        began_s = loop.time()
         pass_ = object()
+
+        async def transcribe(samples: Samples, request: WindowRequest) -> LiveTranscript:
+            result = await self.transcribe(samples, request, turns)
+            transcriber.wait_estimator.finish(turns.owner, pass_)
+            self.pass_s += SHARE_OF_LAST_PASS * (loop.time() - began_s - self.pass_s)
+            return result
+
         transcriber.wait_estimator.add(turns.owner, pass_, 1)
         try:
             async with transcriber.slots.slot(turns.owner, turns.session, is_urgent=turns.is_urgent):
-                result = await self._transcribe(samples, request, turns)
-            transcriber.wait_estimator.finish(turns.owner, pass_)
+                yield transcribe
         finally:
             transcriber.wait_estimator.drop(turns.owner, pass_)
-        self.pass_s += SHARE_OF_LAST_PASS * (asyncio.get_running_loop().time() - began_s - self.pass_s)
-        return result
 
-    async def _transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
+    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
+        """One pass, in a slot, over at most `facts.max_window_samples` samples, the context's first. Raises ApiError."""
         open_window = partial(self._transcriber.engine.open_window, owner=turns.owner, is_live=turns.is_urgent)
         engine_window = open_window(samples)
         try:

@@ -58,7 +58,9 @@ class Transcriber:
         # A window of silence holds its slot for up to six decodes of 224 tokens, a clip's for one of 20.
         n_for_newcomers = engine.facts.n_windows_for_newcomers
         n_slots = engine.facts.n_windows_in_flight + n_for_newcomers
-        self.slots = FairSemaphore(n_slots, clock, n_for_newcomers=n_for_newcomers)
+        self.slots = FairSemaphore(
+            n_slots, clock, n_for_newcomers=n_for_newcomers, max_urgent=engine.facts.max_live_windows
+        )
         self.threads = FairSemaphore(len(os.sched_getaffinity(0)))  # long recordings would take all of them
         self.wait_estimator = WaitEstimator(clock, engine.facts.n_windows_in_flight)
         self.transcriptions: set[Transcription] = set()

@@ -31,6 +31,9 @@ class ModelFacts:
     n_windows_for_newcomers: int = 0
     """Windows that it takes beyond them, of clients that have none in it: for an engine whose windows end batch by batch,
     and would make a newcomer wait for a batch of others."""
+    max_live_windows: int | None = None
+    """Passes of live sessions that it takes at a time, where it takes more windows than it computes together: those that wait
+    before it hear newer sound than those that wait in it."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from whisper_server.fairness.fair_semaphore import FairSemaphore
+from whisper_server.live.speech_protocol import Transcribe
 from whisper_server.speech.live_windows import LiveTranscript, Turns, WindowRequest
 from whisper_server.whisper.transcript import Options, Samples
 
@@ -69,6 +74,7 @@ class LiveSpeechDouble:
     """Passes wait for it."""
     voice_hold: asyncio.Event | None = None
     """The voice detector waits for it."""
+    slots: FairSemaphore = field(default_factory=lambda: FairSemaphore(100))
     window_seconds: float = 0.0
     pass_s: float = 0.0
     has_free_logprobs: bool = True
@@ -95,7 +101,12 @@ class LiveSpeechDouble:
         await asyncio.sleep(0)
         return self.turn_ends.pop(0) if self.turn_ends else 0.0
 
-    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
+    @asynccontextmanager
+    async def slot(self, turns: Turns) -> AsyncIterator[Transcribe]:
+        async with self.slots.slot(turns.owner, turns.session):
+            yield partial(self._transcribe, turns)
+
+    async def _transcribe(self, turns: Turns, samples: Samples, request: WindowRequest) -> LiveTranscript:
         self.requests.append(request)
         self.turns.append(turns)
         self.n_samples.append(len(samples))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -98,20 +99,34 @@ async def test_failure_inside_releases_slot() -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_slot_is_lost_by_random_cancels_and_failures(seed: int) -> None:
     rng = random.Random(seed)
-    slots = FairSemaphore(6, n_for_newcomers=seed % 3)
+    slots = FairSemaphore(6, n_for_newcomers=seed % 3, max_urgent=4)
+    n_urgent = 0
 
     async def work(owner: int) -> None:
-        async with slots.slot(owner):
+        nonlocal n_urgent
+        is_urgent = rng.random() < 0.4
+        async with slots.slot(owner, is_urgent=is_urgent), counted(is_urgent=is_urgent):
+            assert n_urgent <= 4
             for _ in range(rng.randrange(3)):
                 await asyncio.sleep(0)
             if rng.random() < 0.2:
                 raise ValueError
 
+    @asynccontextmanager
+    async def counted(*, is_urgent: bool) -> AsyncIterator[None]:
+        nonlocal n_urgent
+        n_urgent += is_urgent
+        try:
+            yield
+        finally:
+            n_urgent -= is_urgent
+
     tasks = [asyncio.create_task(work(rng.randrange(6))) for _ in range(100)]
     while not all(task.done() for task in tasks):
         await asyncio.sleep(0)
         rng.choice(tasks).cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert not [one for one in ended if isinstance(one, AssertionError)]
 
     assert slots.n_waiting == 0
     async with AsyncExitStack() as held:
@@ -163,6 +178,31 @@ async def test_urgent_waiters_come_first_up_to_half_of_the_slots() -> None:
     assert order == ["live 0", "file 0"]
     go_on.set()
     await asyncio.gather(*tasks)
+    assert (slots.n_waiting, slots.n_held) == (0, 0)
+
+
+async def test_urgent_holders_have_no_more_than_their_limit_and_fewer_beside_others() -> None:
+    slots = FairSemaphore(8, max_urgent=4)
+    may_end = {"live": asyncio.Event(), "file": asyncio.Event()}
+    holding: list[str] = []
+
+    async def work(kind: str) -> None:
+        async with slots.slot(object(), is_urgent=kind == "live"):
+            holding.append(kind)
+            await may_end[kind].wait()
+            holding.remove(kind)
+
+    files = [asyncio.create_task(work("file")) for _ in range(2)]
+    await asyncio.sleep(0)
+    live = [asyncio.create_task(work("live")) for _ in range(6)]
+    await settle()
+    assert sorted(holding) == ["file", "file", "live", "live", "live"], "though 3 of 8 slots are free"
+    may_end["file"].set()
+    await asyncio.gather(*files)
+    await settle()
+    assert holding == ["live"] * 4
+    may_end["live"].set()
+    await asyncio.gather(*live)
     assert (slots.n_waiting, slots.n_held) == (0, 0)
 
 

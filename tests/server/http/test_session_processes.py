@@ -27,6 +27,7 @@ from live_kit.doubles import LiveSpeechDouble
 from server_kit.process import command_of
 from whisper_runtime.memory import SESSION_PROCESS_BYTES
 from whisper_server.errors import ENGINE_DEAD, InternalError, Unavailable
+from whisper_server.fairness.fair_semaphore import FairSemaphore
 from whisper_server.http.live import session_process, session_processes
 from whisper_server.http.live.session_account import SESSION_BYTES
 from whisper_server.http.live.session_messages import Open
@@ -68,6 +69,59 @@ async def test_a_session_is_the_same_as_in_the_server(monkeypatch: pytest.Monkey
     assert np.array_equal(here.windows[-1], there.windows[-1]), "the sound of the last pass"
     assert here.requests[-1] == there.requests[-1]
     assert here.turns[-1].is_urgent == there.turns[-1].is_urgent
+
+
+PLACES = pytest.mark.parametrize("n_local", [8, 0], ids=["in the server", "in a process"])
+
+
+@PLACES
+async def test_a_pass_hears_what_came_while_it_waited_for_the_engine(
+    n_local: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_processes, "LOCAL_SESSIONS", n_local)
+    live = LiveSpeechDouble(slots=FairSemaphore(1))
+    async with session(live) as client:
+        async with live.slots.slot("another session"):
+            await client.speak(tone(1.0))
+            await until(lambda: live.slots.n_waiting == 1)
+            await client.speak(tone(1.0) + silence(1.0))
+            await client.until("input_audio_buffer.speech_stopped")
+            assert not live.requests
+        assert (await client.until(f"{TRANSCRIPTION}.completed"))["transcript"] == "w0 w1 w2 w3"
+        assert [request.is_final for request in live.requests] == [True], "one pass, over all of it"
+        await until(lambda: not live.slots.n_held)
+
+
+@PLACES
+async def test_a_pass_that_waits_takes_nothing_once_its_sound_is_cleared(
+    n_local: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_processes, "LOCAL_SESSIONS", n_local)
+    live = LiveSpeechDouble(slots=FairSemaphore(1))
+    async with session(live) as client:
+        async with live.slots.slot("another session"):
+            await client.speak(tone(1.0))
+            await until(lambda: live.slots.n_waiting == 1)
+            await client.send("input_audio_buffer.clear")
+            await client.until("input_audio_buffer.cleared")
+        await until(lambda: not live.slots.n_held)
+        assert not live.requests
+        await client.speak(tone(1.0) + silence(1.0))
+        assert (await client.until(f"{TRANSCRIPTION}.completed"))["transcript"] == "w0 w1"
+
+
+@PLACES
+async def test_a_client_that_leaves_takes_no_turn_of_the_engine(n_local: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_processes, "LOCAL_SESSIONS", n_local)
+    live = LiveSpeechDouble(slots=FairSemaphore(1), hold=asyncio.Event())
+    async with running(Doubles(live=live)) as server:
+        async with connected(server) as first, connected(server) as second:
+            await first.speak(tone(1.0))
+            await until(lambda: len(live.requests) == 1)
+            await second.speak(tone(1.0))
+            await until(lambda: live.slots.n_waiting == 1)
+        await until(lambda: not live.slots.n_waiting and not live.slots.n_held)
+        assert len(live.requests) == 1
 
 
 async def test_sound_delays_and_refusals_are_counted_by_the_server(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 from whisper_server.engines.gpu.model_files import ModelFiles
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
-from whisper_server.engines.torch.batches import encoder_frames
+from whisper_server.engines.torch.batches import MAX_LIVE_WINDOWS, encoder_frames
 from whisper_server.engines.torch.pending_answers import PendingAnswers
 from whisper_server.engines.torch.window import TorchWindow
 from whisper_server.engines.torch.wire import (
@@ -36,7 +36,6 @@ from whisper_server.whisper.engine_protocol import ModelFacts
 from whisper_server.whisper.transcript import Samples
 
 logger = logging.getLogger(__name__)
-
 STOP_LIMIT_S = 5.0  # then the engine's process is killed
 DEATH = "The engine is dead: the torch engine's process has died."
 MESSAGES_PER_ITERATION = 16
@@ -93,6 +92,7 @@ class TorchEngine:
             is_multilingual=self.files.is_multilingual,
             n_text_positions=self.files.shape.n_text_positions,
             n_windows_in_flight=self._ready.n_slots,
+            max_live_windows=MAX_LIVE_WINDOWS,
         )
 
     async def start(self) -> None:

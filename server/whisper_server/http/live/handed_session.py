@@ -19,10 +19,14 @@ from whisper_server.http.live.session_messages import (
     Counted,
     Delay,
     End,
+    FromSession,
     Pace,
     Pass,
     PassDone,
     Refused,
+    Release,
+    Slot,
+    SlotHeld,
     TurnEnd,
     TurnEndDone,
     Upgraded,
@@ -69,6 +73,8 @@ class HandedSession:
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._context = contextvars.copy_context()  # of its request: log lines have its id
         self._asked: set[asyncio.Task[None]] = set()
+        self._pass: asyncio.Future[Pass | Release] | None = None
+        """What it does with the slot that it holds or waits for."""
 
     async def end(self) -> End:
         """Wait for it. Raises InternalError if its process is gone."""
@@ -86,15 +92,17 @@ class HandedSession:
             self._ended.set_exception(InternalError("The session's process has ended."))
             self._ended.exception()  # retrieved: while its socket is on its way, nothing waits for its end
 
-    def take(self, message: Upgraded | Count | Pass | TurnEnd | Delay | Refused | End) -> None:
+    def take(self, message: FromSession) -> None:
         """What its process has sent."""
         match message:
             case Upgraded():
                 self.is_upgraded = True
             case Count(number, audio_s, n_bytes):
                 self._wire.send(Counted(number, self._refusal(audio_s, n_bytes)))
-            case Pass():
-                self._run(self._pass(message))
+            case Slot():
+                self._run(self._hold_slot(message))
+            case Pass() | Release() if self._pass is not None and not self._pass.done():
+                self._pass.set_result(message)
             case TurnEnd():
                 self._run(self._turn_end(message))
             case Delay(_, delay_s):
@@ -123,11 +131,15 @@ class HandedSession:
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
 
-    async def _pass(self, message: Pass) -> None:
-        samples = self._sound.window(self.place, message.n_samples)
-        turns = Turns(self._owner, self, is_urgent=message.is_urgent)
-        result = await _result(self._speech.transcribe(samples, message.request, turns))
-        self._wire.send(PassDone(message.number, result, self.pace()))
+    async def _hold_slot(self, message: Slot) -> None:
+        self._pass = asyncio.get_running_loop().create_future()
+        async with self._speech.slot(Turns(self._owner, self, is_urgent=message.is_urgent)) as transcribe:
+            self._wire.send(SlotHeld(message.number, self.pace()))
+            asked = await self._pass
+            if isinstance(asked, Pass):
+                samples = self._sound.window(self.place, asked.n_samples)
+                result = await _result(transcribe(samples, asked.request))
+                self._wire.send(PassDone(message.number, result, self.pace()))
 
     async def _turn_end(self, message: TurnEnd) -> None:
         # A copy, as the detector's thread may outlive the session.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from whisper_server.errors import ApiError
@@ -15,11 +17,14 @@ from whisper_server.http.live.session_messages import (
     Pass,
     PassDone,
     Refused,
+    Release,
+    Slot,
+    SlotHeld,
     TurnEnd,
     TurnEndDone,
 )
 from whisper_server.http.live.session_wire import SharedSound, Wire
-from whisper_server.live.speech_protocol import SpeechFacts, Voice
+from whisper_server.live.speech_protocol import SpeechFacts, Transcribe, Voice
 from whisper_server.speech.live_windows import LiveTranscript, Turns, WindowRequest
 from whisper_server.speech.turn_end import MAX_SAMPLES as TURN_END_SAMPLES
 from whisper_server.speech.vad import Probabilities
@@ -39,6 +44,9 @@ class RemoteSpeech:
         self._wire = wire
         self._sound = sound
         self._pace: Pace = opened.pace
+        self._slot: asyncio.Future[None] | None = None
+        self._has_slot = False
+        """And has made no pass in it."""
         self._pass: asyncio.Future[LiveTranscript] | None = None
         self._turn_end: asyncio.Future[float] | None = None
 
@@ -56,11 +64,25 @@ class RemoteSpeech:
         self._wire.send(TurnEnd(self._opened.number, len(samples)))
         return await self._turn_end
 
-    async def transcribe(self, samples: Samples, request: WindowRequest, turns: Turns) -> LiveTranscript:
-        """As `LiveWindows.transcribe`. One call at a time."""
+    @asynccontextmanager
+    async def slot(self, turns: Turns) -> AsyncIterator[Transcribe]:
+        """As `LiveWindows.slot`. One at a time. If it is cancelled, the session is over, and the server's process frees the slot."""
+        self._slot = asyncio.get_running_loop().create_future()
+        self._wire.send(Slot(self._opened.number, turns.is_urgent))
+        await self._slot
+        self._has_slot = True
+        try:
+            yield self._transcribe
+        finally:
+            if self._has_slot:
+                self._has_slot = False
+                self._wire.send(Release(self._opened.number))
+
+    async def _transcribe(self, samples: Samples, request: WindowRequest) -> LiveTranscript:
+        self._has_slot = False  # its end is that of the pass
         self._sound.window(self._opened.place, len(samples))[:] = samples
         self._pass = asyncio.get_running_loop().create_future()
-        self._wire.send(Pass(self._opened.number, len(samples), request, turns.is_urgent))
+        self._wire.send(Pass(self._opened.number, len(samples), request))
         return await self._pass
 
     @property
@@ -72,13 +94,17 @@ class RemoteSpeech:
         """Seconds per window while the engine is busy; 0: not measured yet."""
         return self._pace.window_s
 
-    def take(self, message: PassDone | TurnEndDone) -> None:
+    def take(self, message: SlotHeld | PassDone | TurnEndDone) -> None:
         """What the server's process has answered."""
-        if isinstance(message, PassDone):
-            self._pace = message.pace
-            _answer(self._pass, message.result)
-        else:
-            _answer(self._turn_end, message.result)
+        match message:
+            case SlotHeld(_, pace):
+                self._pace = pace
+                _answer(self._slot, None)
+            case PassDone(_, result, pace):
+                self._pace = pace
+                _answer(self._pass, result)
+            case TurnEndDone(_, result):
+                _answer(self._turn_end, result)
 
 
 class InlineVoice:

@@ -57,6 +57,14 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class SlotHeld:
+    """To the process: the answer to `Slot`."""
+
+    number: int
+    pace: Pace
+
+
+@dataclass(frozen=True)
 class PassDone:
     """To the process: the answer to `Pass`."""
 
@@ -107,13 +115,27 @@ class Count:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """From a session: it waits until the engine has time for a pass."""
+
+    number: int
+    is_urgent: bool
+
+
+@dataclass(frozen=True)
 class Pass:
-    """From a session: hear so many samples, from the start of its place in the shared memory."""
+    """From a session, which holds a slot for it: hear so many samples, from the start of its place in the shared memory."""
 
     number: int
     n_samples: int
     request: WindowRequest
-    is_urgent: bool
+
+
+@dataclass(frozen=True)
+class Release:
+    """From a session: its slot is free, there is nothing to hear any more."""
+
+    number: int
 
 
 @dataclass(frozen=True)
@@ -162,5 +184,6 @@ class Alive:
     """Of its event loop, in the last minute."""
 
 
-ToProcess = Start | Counted | PassDone | TurnEndDone | Cut | Closing | Ping
-FromProcess = Upgraded | Count | Pass | TurnEnd | Delay | Refused | End | Alive
+ToProcess = Start | Counted | SlotHeld | PassDone | TurnEndDone | Cut | Closing | Ping
+FromSession = Upgraded | Count | Slot | Pass | Release | TurnEnd | Delay | Refused | End
+FromProcess = FromSession | Alive

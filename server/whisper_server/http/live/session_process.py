@@ -23,17 +23,12 @@ from whisper_server.http.live.session_account import SessionAccount
 from whisper_server.http.live.session_messages import (
     Alive,
     Closing,
-    Count,
     Cut,
-    Delay,
     End,
+    FromSession,
     Open,
-    Pass,
     Ping,
-    Refused,
     Start,
-    TurnEnd,
-    Upgraded,
 )
 from whisper_server.http.live.session_wire import Handover, SharedSound, Wire
 from whisper_server.http.live.socket import LINGER_S, SUBPROTOCOL
@@ -183,18 +178,16 @@ class SessionProcess:
     def _take(self, message: object) -> None:
         self._has_answered = True
         match message:
-            case Upgraded(number) | Count(number) | Pass(number) | TurnEnd(number) | Delay(number) | Refused(number):
-                if session := self._sessions.get(number):
-                    session.take(message)
-            case End(number) if session := self._sessions.get(number):
-                session.take(message)
-                self._free(number)
             case Alive(max_lag_s):
                 self.max_lag_s = max_lag_s
                 if not self._has_started and self._watching is not None:
                     self._has_started = True
                     self._watching.cancel()
                     self._watch()
+            case _ if isinstance(message, FromSession) and (session := self._sessions.get(message.number)):
+                session.take(message)
+                if isinstance(message, End):
+                    self._free(message.number)
 
     def _free(self, number: int) -> None:
         if session := self._sessions.pop(number, None):

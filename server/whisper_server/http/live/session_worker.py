@@ -30,6 +30,7 @@ from whisper_server.http.live.session_messages import (
     Open,
     PassDone,
     Ping,
+    SlotHeld,
     Start,
     TurnEndDone,
     Upgraded,
@@ -154,7 +155,7 @@ class SessionWorker:
                 self.started.set_result(message)
             case Counted(number) if account := self._accounts.get(number):
                 account.take(message)
-            case PassDone(number) | TurnEndDone(number) if speech := self._speeches.get(number):
+            case SlotHeld(number) | PassDone(number) | TurnEndDone(number) if speech := self._speeches.get(number):
                 speech.take(message)
             case Cut(number):
                 for connection, opened in self._opened.items():
