@@ -79,6 +79,7 @@ async def test_facts_describe_the_model(engine: Engine) -> None:
     assert facts.is_multilingual
     assert facts.n_text_positions == N_POSITIONS
     assert facts.n_windows_in_flight >= 1
+    assert facts.max_live_windows is None or facts.max_live_windows >= 1
     assert facts.dtype
     assert facts.device
     assert engine.health() is None

@@ -45,7 +45,7 @@ class FairSemaphore:
         """With a clock, a turn costs the seconds for which the slot was held; without, all turns cost the same.
 
         The last `n_for_newcomers` slots are for owners that hold none, and for urgent waiters. Urgent holders have at most
-        `max_urgent` slots, fewer of them beside others.
+        `max_urgent` slots, fewer where others hold slots or wait for them.
         """
         self._n_slots = n_slots
         self._n_for_newcomers = n_for_newcomers

@@ -39,6 +39,7 @@ class EngineDouble:
     answer: Answer
     languages: tuple[tuple[str, float], ...] = (("en", 0.75), ("de", 0.25))
     n_slots: int = 4
+    max_live_windows: int | None = None
     hold: Callable[[Samples], asyncio.Event | None] = lambda _samples: None
     """If it returns an event for a window, decoding of that window waits for the event."""
     requests: list[DecodeRequest] = field(default_factory=list)
@@ -61,6 +62,7 @@ class EngineDouble:
             is_multilingual=True,
             n_text_positions=448,
             n_windows_in_flight=self.n_slots,
+            max_live_windows=self.max_live_windows,
         )
 
     async def start(self) -> None: ...

@@ -1,13 +1,15 @@
-"""One window of a live session: its prompt, and what happens where the model reads it aloud."""
+"""One window of a live session: its slot, its prompt, and what happens where the model reads it aloud."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from http_kit.running import until
 from model_kit.engine_double import EngineDouble, VoiceDetectorDouble, said
 from model_kit.pipeline import assert_idle, pipeline
 from whisper_server.speech.live_windows import (
@@ -47,6 +49,36 @@ async def test_text_that_repeats_the_turn_before_is_decoded_without_it() -> None
     transcript = await LiveWindows(transcriber).transcribe(SOUND, request(EARLIER * 3), TURNS)
     assert transcript.text == " Marked as urgent."
     assert transcript.is_misled
+    assert_idle(transcriber, engine)
+
+
+async def test_engine_has_no_more_passes_than_it_says() -> None:
+    may_end = asyncio.Event()
+    engine = EngineDouble(lambda _samples, _asked: said(" Yes."), max_live_windows=2, hold=lambda _samples: may_end)
+    transcriber = pipeline(engine)
+    windows = LiveWindows(transcriber)
+
+    async def one(number: int) -> None:
+        async with windows.slot(Turns("alice", number)) as transcribe:
+            await transcribe(SOUND, request())
+
+    passes = [asyncio.create_task(one(number)) for number in range(4)]
+    await until(lambda: engine.n_open == 2)
+    assert (transcriber.slots.n_held, transcriber.slots.n_waiting) == (2, 2)
+    may_end.set()
+    await asyncio.gather(*passes)
+    assert engine.max_open == 2
+    assert windows.pass_s > 0
+    assert_idle(transcriber, engine)
+
+
+async def test_slot_without_a_pass_says_nothing_about_the_engine() -> None:
+    engine = EngineDouble(lambda _samples, _asked: said(" Yes."))
+    transcriber = pipeline(engine)
+    windows = LiveWindows(transcriber)
+    async with windows.slot(TURNS):
+        pass
+    assert (windows.pass_s, windows.window_s()) == (0, 0)
     assert_idle(transcriber, engine)
 
 

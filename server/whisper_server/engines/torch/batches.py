@@ -18,7 +18,7 @@ ENCODER_FRAMES = (N_MEL_FRAMES // 2, N_MEL_FRAMES)
 twice: attention over a repetition of the same keys and values is attention over them."""
 MAX_LIVE_WINDOWS = 4 * ENCODER_SIZES[-1]
 """Passes of live sessions in the engine: one batch is encoded, the texts of those before it are decoded; more of them wait with newer sound.
-200 sessions beside files on an H200 have their words after 0.9 s (p50), without this limit after 1.3."""
+200 sessions and 64 clients with files on an H200: words after 0.9 s (p50), without this limit after 1.3."""
 PROMPT_SIZES = (1, 2, 4, 8, 16, 32)
 """Prompts that are read at once, as a CUDA graph: the CPU takes 4 to 6 ms to launch the 266 kernels, whatever the size, and
 an H200 1 ms to compute them."""
