@@ -45,7 +45,7 @@ class FairSemaphore:
         """With a clock, a turn costs the seconds for which the slot was held; without, all turns cost the same.
 
         The last `n_for_newcomers` slots are for owners that hold none, and for urgent waiters. Urgent holders have at most
-        `max_urgent` slots, fewer where others hold slots or wait for them.
+        `max_urgent` slots, fewer while others hold some; None: there is no limit.
         """
         self._n_slots = n_slots
         self._n_for_newcomers = n_for_newcomers
@@ -57,7 +57,7 @@ class FairSemaphore:
         self._n_free = n_slots
         self._waiting: FairQueue[_Waiter] = FairQueue()
         self._urgent: FairQueue[_Waiter] = FairQueue()
-        self._max_urgent = n_slots if max_urgent is None else max_urgent
+        self._max_urgent = max_urgent
         self._n_urgent_first = max(1, n_slots // 2)
         """Slots that go to urgent waiters first."""
         self._n_urgent = 0
@@ -118,7 +118,9 @@ class FairSemaphore:
         return self._n_free > self._n_for_newcomers or owner not in self._held
 
     def _urgent_limit(self) -> int:
-        is_alone = self.n_held == self._n_urgent and not self._waiting
+        if self._max_urgent is None:
+            return self._n_slots
+        is_alone = self.n_held == self._n_urgent
         return self._max_urgent if is_alone else max(1, round(self._max_urgent * URGENT_BESIDE_OTHERS))
 
     def _take(self, owner: Hashable, *, is_urgent: bool) -> None:

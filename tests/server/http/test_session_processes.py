@@ -124,6 +124,20 @@ async def test_a_client_that_leaves_takes_no_turn_of_the_engine(n_local: int, mo
         assert len(live.requests) == 1
 
 
+async def test_a_process_that_dies_holds_no_slot_of_the_engine() -> None:
+    live = LiveSpeechDouble(slots=FairSemaphore(1), hold=asyncio.Event())
+    async with running(Doubles(live=live)) as server:
+        async with connected(server) as first, connected(server) as second:
+            await first.speak(tone(1.0))
+            await until(lambda: len(live.requests) == 1)
+            await second.speak(tone(1.0))
+            await until(lambda: live.slots.n_waiting == 1)
+            (worker,) = workers()
+            worker.kill()
+            assert [await client.closing_code() for client in (first, second)] == [1011, 1011]
+        await until(lambda: not live.slots.n_waiting and not live.slots.n_held)
+
+
 async def test_sound_delays_and_refusals_are_counted_by_the_server(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with running() as server:
