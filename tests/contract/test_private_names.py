@@ -28,6 +28,7 @@ PRIVATE_OF_AIOHTTP = {
     (web.RequestHandler, "_waiter"),
     (web.RequestHandler, "_messages"),
     (web.RequestHandler, "_request_count"),
+    (web.RequestHandler, "_handle_request"),
     (web.Server, "_connections"),
     (web.AppRunner, "_make_server"),
 }

@@ -37,7 +37,7 @@ from whisper_server.service import Service
 from whisper_server.settings import Settings
 
 STEPS_PER_ITERATION = 2
-"""Steps of one kind; each takes a quarter to half a millisecond. A probe waits for two or three iterations."""
+"""Steps of one kind; each takes a quarter to half a millisecond. A probe waits for two iterations."""
 REQUEST_BYTES = 262_144
 """Buffers and objects of a request besides what the memory budget counts."""
 MIN_REQUESTS = 64

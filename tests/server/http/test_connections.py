@@ -67,6 +67,33 @@ async def test_a_connection_with_an_unread_request_is_not_idle() -> None:
             assert not connection.may_be_closed
 
 
+async def test_a_request_is_answered_one_iteration_after_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.setblocking(False)  # noqa: FBT003 - a socket's
+            await until(lambda: server.http.connections)
+            (connection,) = server.http.connections
+            n_iterations, read_in = 0, []
+            receive = connection.data_received
+
+            def data_received(data: bytes) -> None:
+                read_in.append(n_iterations)
+                receive(data)
+
+            monkeypatch.setattr(connection, "data_received", data_received)
+            for _ in range(2):
+                client.sendall(HEALTH)
+                answer = b""
+                while not answer:
+                    await asyncio.sleep(0)
+                    n_iterations += 1
+                    with suppress(BlockingIOError):
+                        answer = client.recv(4096)
+                assert answer.startswith(b"HTTP/1.1 200")
+                # This loop runs before the handler in that iteration, and sees the answer in the next one.
+                assert n_iterations - read_in.pop() == 2
+
+
 async def test_busy_connections_are_kept_and_later_ones_wait() -> None:
     hold = asyncio.Event()
     doubles = Doubles(pipeline=PipelineDouble(hold=hold))
