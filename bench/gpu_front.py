@@ -5,6 +5,8 @@ them. Beside RTFx and latencies it prints what the server's event loop, other th
 a core. Trees are folders with `runtime` and `server`, or tar files of them (`git archive COMMIT runtime server`):
 
     PYTHONPATH=server:tests/kit python bench/gpu_front.py before=trees/before.tar now=. --results OUT/front
+
+With --together the servers then share the clients, all loaded at once: one=. two=. are two replicas on one GPU.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import contextlib
 import json
 import os
 import tarfile
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -90,6 +94,27 @@ def measure(name: str, one: Running, body: bytes, n_clients: int, args: argparse
     return {"tree": name, "n_clients": n_clients, **seen.figures(), "cores": cores}
 
 
+def measure_together(
+    running: Mapping[str, Running], body: bytes, n_clients: int, args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """All servers at once, each with its share of the clients."""
+    begin_s, share = time.time() + CHILDREN_START_S, n_clients // len(running)
+    n_processes = max(1, args.processes // len(running))
+    loads = [
+        Load(one.url, body, args.recording_s, share, args.warm_up, args.seconds, n_processes=n_processes)
+        for one in running.values()
+    ]
+    with ThreadPoolExecutor(len(loads)) as threads:
+        seen = list(threads.map(run_load, loads, [begin_s] * len(loads)))
+    for name, each in zip(running, seen, strict=True):
+        print(f"| {name}, together | {share} | {each.cells()} |", flush=True)
+    print(f"| all {len(loads)} | {n_clients} | {sum(each.rtfx for each in seen):,.0f} |", flush=True)
+    return [
+        {"tree": f"{name}, together", "n_clients": share, **each.figures()}
+        for name, each in zip(running, seen, strict=True)
+    ]
+
+
 def run(running: Mapping[str, Running], args: argparse.Namespace) -> None:
     clip = make_clips(args.recording_s, 1)[0]
     fields = {"model": "whisper-1", "language": "en", "response_format": args.format}
@@ -100,7 +125,9 @@ def run(running: Mapping[str, Running], args: argparse.Namespace) -> None:
         for n_clients in map(int, args.clients.split(",")):
             for name in list(running)[:: -1 if number % 2 else 1]:
                 document["rows"].append(measure(name, running[name], body, n_clients, args))
-                args.results.with_suffix(".json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+            if args.together:
+                document["rows"] += measure_together(running, body, n_clients, args)
+            args.results.with_suffix(".json").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def main() -> None:
@@ -117,6 +144,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--warm-up", type=float, default=6.0)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--together", action="store_true", help="load all servers at once, too")
     parser.add_argument("--env", action="append", default=[], help="NAME=VALUE, a setting of all servers")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
