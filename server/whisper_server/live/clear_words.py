@@ -26,11 +26,14 @@ MIN_TOKEN_PROBABILITY = 0.5
 of 1.09 s late (p50; p95 2.5 instead of 2.1 s), and 16.0 instead of 16.3 %, 1.92 instead of 1.77 s at a CPU's speed by MIN_PROBABILITY: 45
 and 20 recordings of people in five languages, Whisper base, as files 12.7 and 14.0 %. If all words need three passes: 14.1 %, 1.63 s."""
 LIKELY = 0.8
-"""From this probability on (as above: mean, or least) one pass is enough for a word, unless the sound is cut off in it. With it, one pass
-from the limits above on in a pause, and two passes for all words after one without any (`agreement`), words are 0.74 s late on a GPU (p50;
-p95 1.8) and 1.42 s on a CPU (2.6), and 13.4 % (14.5) are wrong; with 0.85, two passes in a pause, and two without words 0.81 (2.0) and
-1.51 s (2.8), 13.3 % (14.4); if all words need two passes 1.08 (1.9) and 1.79 s (2.7), 13.5 % (14.7). From 0.7 on: 0.67 s, 13.6 %. If the
-last word of sound that is cut off needs one pass from 0.95 on, more words are wrong: half of "withheld" is "we've"."""
+"""From this mean on one pass is enough for a word, unless the sound is cut off in it. With it, one pass from the limits above on in a pause,
+and two passes for all words after one without any (`agreement`), words are 1.42 s late on a CPU (p50; p95 2.6), and 14.5 % are wrong; with
+0.85, two passes in a pause, and two without words 1.51 s (2.8), 14.4 %; if all words need two passes 1.79 s (2.7), 14.7 %. If the last word
+of sound that is cut off needs one pass from 0.95 on, more words are wrong: half of "withheld" is "we've"."""
+LIKELY_TOKEN = 0.7
+"""The same for the least likely token, on a GPU: from 0.8 on words are 0.74 s late (p50; p95 1.8), and 13.4 % are wrong; from 0.7 on, and
+three passes only below 0.3, 0.67 s (1.6) and 13.6 %; if all words need two passes 1.08 s (1.9), 13.5 %. 200 sessions on an H200 have
+their words 0.11 s earlier (p95) with 0.7."""
 FAR_S = 1.8
 """The same distance for all other words that are in the sound (MIN_HEARD_PROBABILITY). Without it a word that two passes hear
 differently delays all later words: p95 is 4.3 s instead of 2.6 s."""
@@ -59,14 +62,14 @@ def passes_needed(transcript: WindowTranscript, *, is_cut: bool) -> tuple[int, .
     if transcript.logprobs:
         n_bytes = [len(unit.encode()) for unit in units]
         parts = [(len(token.bytes), math.exp(token.logprob)) for token in transcript.logprobs]
-        limit = MIN_TOKEN_PROBABILITY
+        limit, likely = MIN_TOKEN_PROBABILITY, LIKELY_TOKEN
     else:
         words = transcript.words
         n_bytes = [len(letters(unit).encode()) for unit in units]
         parts = [(len(letters(word.word).encode()), word.probability) for word in words]
-        limit = MIN_PROBABILITY
-    likely, n_unlikely = (LIKELY, 3) if is_cut else (limit, 2)
-    return tuple(1 if p >= likely else n_unlikely if p < limit else 2 for p in _least(n_bytes, parts))
+        limit, likely = MIN_PROBABILITY, LIKELY
+    enough, n_unlikely = (likely, 3) if is_cut else (limit, 2)
+    return tuple(1 if p >= enough else n_unlikely if p < limit else 2 for p in _least(n_bytes, parts))
 
 
 def _least(lengths: Sequence[int], parts: Sequence[tuple[int, float]]) -> list[float]:

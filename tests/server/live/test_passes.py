@@ -115,21 +115,22 @@ def test_words_need_passes_by_their_least_likely_token() -> None:
         ("и.", 0.99),
         (" no", 0.2),
         ("!", 0.9),
-        (" end", 0.75),
+        (" end", 0.69),
+        (" of", 0.71),
         (" su", 0.91),
         ("re.", 0.95),
     ]
     logprobs = tuple(TokenLogprob(text, tuple(text.encode()), math.log(probability)) for text, probability in tokens)
     transcript = replace(heard("".join(text for text, _ in tokens)), logprobs=logprobs)
-    assert passes_needed(transcript, is_cut=True) == (3, 2, 3, 2, 1)
-    assert passes_needed(transcript, is_cut=False) == (2, 1, 2, 1, 1), "in a pause the words are whole"
+    assert passes_needed(transcript, is_cut=True) == (3, 2, 3, 2, 1, 1)
+    assert passes_needed(transcript, is_cut=False) == (2, 1, 2, 1, 1, 1), "in a pause the words are whole"
     assert passes_needed(replace(heard(""), logprobs=()), is_cut=True) == ()
 
 
 def test_words_need_passes_by_their_mean_where_there_are_only_words() -> None:
     words = tuple(
         Word(word, n, n + 0.5, probability)
-        for n, (word, probability) in enumerate([("Uno,", 0.9), ("¿dos?", 0.69), ("tres", 0.71)])
+        for n, (word, probability) in enumerate([("Uno,", 0.9), ("¿dos?", 0.69), ("tres", 0.79)])
     )
     transcript = replace(heard(" Uno, ¿dos? tres", "es", words), logprobs=())
     assert passes_needed(transcript, is_cut=True) == (1, 3, 2)
