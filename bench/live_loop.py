@@ -34,6 +34,7 @@ from http_kit.doubles import Doubles
 from http_kit.running import Running, running
 from live_kit.speaking import CHUNK_S, RATE_HZ
 from model_kit.demo import DEMO
+from whisper_runtime.choices import DType
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig
 from whisper_server.engines.torch.wire import MAX_WINDOWS, Ready
@@ -63,7 +64,7 @@ class Server(Doubles):
         super().__init__()
         files, gpu = read_model_files(DEMO), Gpu(accounts)
         self.n_passes = 0
-        engine = gpu.engine = PacedEngine(TorchConfig("paced", files, "float32", 0.9, 1), self._count)
+        engine = gpu.engine = PacedEngine(TorchConfig("paced", files, DType.FLOAT32, 0.9, 1), self._count)
         engine._ready, engine._connection = Ready("none", "float32", MAX_WINDOWS), gpu  # type: ignore[assignment]
         session_processes.LOCAL_SESSIONS = 1_000_000
         clock = asyncio.get_running_loop().time

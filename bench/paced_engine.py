@@ -21,6 +21,7 @@ import numpy.typing as npt
 from instant_engine import backend_of
 
 from model_kit.demo import DEMO
+from whisper_runtime.choices import DType
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch import engine as torch_engine
@@ -148,7 +149,7 @@ async def load(settings: Settings, metrics: Metrics, _budget: MemoryBudget) -> A
     session_processes.LOCAL_SESSIONS = LOCAL_SESSIONS
     files = read_model_files(DEMO)
     passes = metrics.counter("paced_passes", "Windows that were decoded")
-    engine = PacedEngine(TorchConfig("paced", files, "float32", 0.9, 1), passes.inc)
+    engine = PacedEngine(TorchConfig("paced", files, DType.FLOAT32, 0.9, 1), passes.inc)
     await engine.start()
     async with backend_of(engine, files.tokenizer, settings, metrics) as backend:
         yield backend

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from whisper_runtime.choices import DType
 from whisper_server.engines.gpu.model_files import read_model_files
 from whisper_server.engines.torch.engine import TorchConfig, TorchEngine
 from whisper_server.whisper.engine_protocol import DecodeRequest
@@ -44,7 +45,7 @@ def checkpoint(shape: str, work: Path) -> Path:
 async def measure(shape: str, args: argparse.Namespace) -> dict[str, Any]:
     files = read_model_files(checkpoint(shape, args.work))
     fp8 = {"fp8_encoder": args.fp8, "fp8_cache": args.fp8}
-    engine = TorchEngine(TorchConfig(shape, files, dtype=args.dtype, memory_utilization=0.9, n_threads=0, **fp8))
+    engine = TorchEngine(TorchConfig(shape, files, dtype=DType(args.dtype), memory_utilization=0.9, n_threads=0, **fp8))
     begun_s = time.monotonic()
     await engine.start()
     figures: dict[str, Any] = {"shape": shape, "fp8": args.fp8, "start_s": round(time.monotonic() - begun_s, 1)}

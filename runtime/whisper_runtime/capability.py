@@ -15,8 +15,8 @@ VLLM = (7, 5)
 """vLLM's oldest GPU: T4. V100 (7.0) is too old."""
 TORCH = (7, 0)
 BFLOAT16 = (8, 0)
-FP8_CACHE = (8, 9)
-FP8_PRODUCTS = (8, 9)
+FP8 = (8, 9)
+"""Attention caches and matrix products."""
 ROW_ATTENTION = (8, 0)
 """The torch engine's own kernel."""
 FLASH_ATTENTION = (8, 0)
@@ -64,7 +64,7 @@ def needed(
         lowest = max(lowest, BFLOAT16)
     has_fp8_cache = kv_cache_dtype is KvCacheDType.FP8
     if has_fp8_cache:
-        lowest = max(lowest, FP8_CACHE)
+        lowest = max(lowest, FP8)
     if engine is EngineName.TORCH:
         return CapabilityRange(lowest)  # the other settings are vLLM's
     if backend is AttentionBackend.FLASH_ATTN:

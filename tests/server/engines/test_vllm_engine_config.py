@@ -4,7 +4,8 @@ import pytest
 
 from whisper_runtime.choices import AttentionBackend, DType, KvCacheDType
 from whisper_server.engines.gpu.model_facts import ModelShape
-from whisper_server.engines.vllm.engine_config import Gpu, RequestedConfig, cpu_config, cuda_graph_sizes, gpu_config
+from whisper_server.engines.gpu.number_formats import Gpu
+from whisper_server.engines.vllm.engine_config import RequestedConfig, cpu_config, cuda_graph_sizes, gpu_config
 from whisper_server.errors import StartError
 
 GIB = 1024**3
@@ -64,7 +65,7 @@ def refusal(gpu: Gpu, **changed: object) -> str:
 
 def test_v100_is_refused_with_the_reason() -> None:
     text = refusal(V100)
-    assert text.startswith("ENGINE: vLLM needs a GPU of compute capability 7.5")
+    assert text.startswith("ENGINE: vllm needs a GPU of compute capability 7.5")
     assert "V100" in text
     assert "ENGINE=ctranslate2" in text
 
@@ -74,8 +75,8 @@ def test_v100_is_refused_with_the_reason() -> None:
     [
         (T4, {"dtype": DType.BFLOAT16}, "DTYPE", "set it to auto or half"),
         (H100, {"dtype": DType.INT8}, "DTYPE", "auto, half or bfloat16"),
-        (A100_80, {"kv_cache_dtype": KvCacheDType.FP8}, "VLLM_KV_CACHE_DTYPE", "fp16 or auto"),
-        (T4, {"kv_cache_dtype": KvCacheDType.FP8}, "VLLM_KV_CACHE_DTYPE", "fp16 or auto"),
+        (A100_80, {"kv_cache_dtype": KvCacheDType.FP8}, "VLLM_KV_CACHE_DTYPE", "set it to auto"),
+        (T4, {"kv_cache_dtype": KvCacheDType.FP8}, "VLLM_KV_CACHE_DTYPE", "set it to auto"),
         (H100, {"kv_cache_dtype": KvCacheDType.FP32}, "VLLM_KV_CACHE_DTYPE", "fp16 or auto"),
         (
             H100,
@@ -141,5 +142,5 @@ def test_graph_sizes_ascend_to_all_sequences(n_sequences: int) -> None:
 def test_cpu_computes_in_float32_only() -> None:
     assert cpu_config(DEFAULTS).dtype == "float32"
     for changed in ({"dtype": DType.BFLOAT16}, {"kv_cache_dtype": KvCacheDType.FP8}):
-        with pytest.raises(StartError, match=r"^(DTYPE|VLLM_KV_CACHE_DTYPE): .* is not for vLLM on a CPU"):
+        with pytest.raises(StartError, match=r"^(DTYPE|VLLM_KV_CACHE_DTYPE): .* is not for ENGINE=vllm on a CPU"):
             cpu_config(dataclasses.replace(DEFAULTS, **changed))

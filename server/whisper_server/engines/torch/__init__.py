@@ -38,7 +38,7 @@ async def load_torch(settings: Settings, folder: Path) -> tuple[Engine, WhisperT
         TorchConfig(
             settings.model_id,
             files,
-            dtype=str(settings.dtype),
+            dtype=settings.dtype,
             memory_utilization=settings.vllm_gpu_memory_utilization,
             n_threads=settings.cpu_threads,
             fp8_encoder=settings.torch_linear_dtype is LinearDType.FP8,

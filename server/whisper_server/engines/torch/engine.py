@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from whisper_runtime.choices import DType
 from whisper_server.engines.gpu.model_files import ModelFiles
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.batches import MAX_LIVE_WINDOWS, encoder_frames
@@ -48,8 +49,7 @@ class TorchConfig:
 
     model_id: str
     files: ModelFiles
-    dtype: str
-    """DTYPE, as the setting says."""
+    dtype: DType
     memory_utilization: float
     n_threads: int
     fp8_encoder: bool = False

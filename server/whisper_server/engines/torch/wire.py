@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisper_runtime.choices import DType
 from whisper_server.engines.gpu.model_facts import ModelShape, Vocabulary
 from whisper_server.whisper.constants import N_MEL_FRAMES
 
@@ -24,8 +25,8 @@ class WorkerConfig:
     vocabulary: Vocabulary
     alignment_heads: tuple[tuple[int, int], ...]
     """(layer, head) of the decoder."""
-    dtype: str
-    """`auto`, `half`, `bfloat16` or `float32`."""
+    dtype: DType
+    """As the setting says."""
     memory_utilization: float
     """Share of the GPU's memory that the engine may take."""
     n_threads: int

@@ -13,8 +13,10 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from whisper_runtime.capability import BFLOAT16, FP8_PRODUCTS, ROW_ATTENTION, TORCH
+from whisper_runtime.capability import ROW_ATTENTION
+from whisper_runtime.choices import EngineName
 from whisper_server.engines.gpu.log_mel import BatchLogMel, SharedSamples
+from whisper_server.engines.gpu.number_formats import Gpu, dtype_on, require_capability, require_fp8
 from whisper_server.engines.gpu.shared_audio import SharedAudioPool
 from whisper_server.engines.torch.aligning import Aligner
 from whisper_server.engines.torch.batches import Options
@@ -68,22 +70,24 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and config.n_threads:
         torch.set_num_threads(config.n_threads)
-    dtype_name = _dtype_name(config, device)
+    gpu = _gpu(device)
+    dtype = dtype_on(gpu, EngineName.TORCH, config.dtype)
+    if config.fp8_encoder:
+        _check_fp8(gpu, "TORCH_LINEAR_DTYPE", dtype)
+    if config.fp8_cache:
+        _check_fp8(gpu, "VLLM_KV_CACHE_DTYPE", dtype)
     torch.backends.cuda.enable_flash_sdp(enabled=True)
     torch.backends.cudnn.allow_tf32 = False  # convolutions in float32 would round to 10 bits
-    weights = load_weights(config.folder, device, DTYPES[dtype_name])
+    weights = load_weights(config.folder, device, DTYPES[dtype])
     if config.fp8_encoder:
-        _check_fp8(device, "TORCH_LINEAR_DTYPE", dtype_name)
         from whisper_server.engines.torch.fp8 import with_fp8_encoder  # Triton, which a CPU does not have
 
         weights = with_fp8_encoder(weights)
-    if config.fp8_cache:
-        _check_fp8(device, "VLLM_KV_CACHE_DTYPE", dtype_name)
-    is_recent = device.type == "cuda" and torch.cuda.get_device_capability(device) >= ROW_ATTENTION
+    is_recent = gpu is not None and gpu.capability >= ROW_ATTENTION
     options = Options(row_attention=is_recent and _has_compiler(), fp8_cache=config.fp8_cache)
-    if device.type == "cpu" or (options.row_attention and dtype_name != "half"):
+    if gpu is None or (options.row_attention and dtype != "half"):
         weights = with_adding_products(weights, encoder=not config.fp8_encoder)
-    n_slots = _n_slots(config, weights)
+    n_slots = _n_slots(config, weights, gpu)
     decoding = Decoding(weights, config.vocabulary, n_slots, config.shape.n_text_positions, options=options)
     pool = SharedAudioPool.opened(config.audio_pool_pid, config.audio_pool_descriptor, MAX_WINDOWS)
     windows = SharedSamples(pool, device)
@@ -93,53 +97,32 @@ def _load(config: WorkerConfig) -> tuple[Scheduler, Ready]:
         samples, scales = windows.load([place.slot for place in places], [place.scale for place in places])
         return log_mel(samples, scales)
 
-    aligner = Aligner(
-        weights, decoding, config.vocabulary, config.alignment_heads
-    )  # a thread of it compiles during the captures
+    # A thread of it compiles during the captures.
+    aligner = Aligner(weights, decoding, config.vocabulary, config.alignment_heads)
     decoding.capture()
     aligner.capture()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return Scheduler(decoding, aligner, features), Ready(name, dtype_name, n_slots)
+    return Scheduler(decoding, aligner, features), Ready(gpu.name if gpu else "cpu", dtype, n_slots)
 
 
-def _dtype_name(config: WorkerConfig, device: torch.device) -> str:
-    """Raises StartError for what the device cannot do."""
+def _gpu(device: torch.device) -> Gpu | None:
+    """None on a CPU. Raises StartError for a GPU that is too old."""
     if device.type == "cpu":
-        if config.dtype not in ("auto", "float32"):
-            raise StartError(f"DTYPE: {config.dtype} is not for ENGINE=torch on a CPU; set it to auto or float32")
-        return "float32"
-    capability, name = torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device)
-    spelled = f"{capability[0]}.{capability[1]}"
-    if capability < TORCH:
-        raise StartError(
-            f"ENGINE: torch needs a GPU of compute capability 7.0 (V100) or newer, {name} has {spelled}; "
-            "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
-        )
-    if config.dtype == "auto":
-        return "bfloat16" if capability >= BFLOAT16 else "half"
-    if config.dtype == "bfloat16" and capability < BFLOAT16:
-        raise StartError(
-            f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {name} has {spelled}; set it to auto or half"
-        )
-    return config.dtype
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    gpu = Gpu(properties.name, (properties.major, properties.minor), properties.total_memory)
+    require_capability(gpu, EngineName.TORCH)
+    return gpu
 
 
-def _check_fp8(device: torch.device, setting: str, dtype_name: str) -> None:
+def _check_fp8(gpu: Gpu | None, variable: str, dtype: str) -> None:
     """Raises StartError where FP8 cannot be computed with."""
-    if device.type == "cpu":
-        raise StartError(f"{setting}: fp8 is not for a CPU; set it to auto")
-    capability = torch.cuda.get_device_capability(device)
-    if capability < FP8_PRODUCTS:
-        raise StartError(
-            f"{setting}: fp8 needs compute capability 8.9 (L4, L40S) or newer, {torch.cuda.get_device_name(device)} "
-            f"has {capability[0]}.{capability[1]}; set it to auto"
-        )
+    require_fp8(gpu, EngineName.TORCH, variable)
     if not _has_compiler():
         raise StartError(
-            f"{setting}: fp8 needs gcc, with which Triton launches its kernels; install it, or set it to auto"
+            f"{variable}: fp8 needs gcc, with which Triton launches its kernels; install it, or set it to auto"
         )
-    if dtype_name != "bfloat16":
-        raise StartError(f"{setting}: fp8 goes with DTYPE=bfloat16 only, and DTYPE is {dtype_name}; set it to auto")
+    if dtype != "bfloat16":
+        raise StartError(f"{variable}: fp8 goes with DTYPE=bfloat16 only, and DTYPE is {dtype}; set it to auto")
 
 
 def _has_compiler() -> bool:
@@ -147,18 +130,16 @@ def _has_compiler() -> bool:
     return any(map(shutil.which, ("gcc", "clang")))
 
 
-def _n_slots(config: WorkerConfig, weights: Weights) -> int:
+def _n_slots(config: WorkerConfig, weights: Weights, gpu: Gpu | None) -> int:
     """Windows that the device's memory holds besides the model. Raises StartError for less than one."""
-    if weights.device.type == "cpu":
+    if gpu is None:
         return N_CPU_SLOTS
     n_bytes = weights.token_embedding.element_size()
-    memory = torch.cuda.get_device_properties(weights.device).total_memory
-    left = memory * config.memory_utilization - RUNTIME_BYTES - torch.cuda.memory_allocated(weights.device)
-    n_slots = min(
-        MAX_WINDOWS, int(left // config.shape.cache_bytes(n_bytes, 1 if config.fp8_cache else n_bytes)) - 1
-    )  # one row is spare
+    left = gpu.memory_bytes * config.memory_utilization - RUNTIME_BYTES - torch.cuda.memory_allocated(weights.device)
+    row_bytes = config.shape.cache_bytes(n_bytes, 1 if config.fp8_cache else n_bytes)
+    n_slots = min(MAX_WINDOWS, int(left // row_bytes) - 1)  # one row is spare
     if n_slots < 1:
-        raise StartError(_too_little_memory(config, f"{memory / GIB:.1f} GiB"))
+        raise StartError(_too_little_memory(config, f"{gpu.memory_bytes / GIB:.1f} GiB"))
     return n_slots
 
 

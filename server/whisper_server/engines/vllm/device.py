@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from whisper_server.engines.vllm.engine_config import Gpu
+from whisper_server.engines.gpu.number_formats import Gpu
 from whisper_server.errors import StartError
 
 CPU = "cpu"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from whisper_runtime import capability
-from whisper_runtime.choices import AttentionBackend, DType, KvCacheDType
+from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType
 from whisper_server.engines.gpu.model_facts import ModelShape
+from whisper_server.engines.gpu.number_formats import Gpu, dtype_on, require_capability, require_fp8
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
@@ -18,15 +19,6 @@ MAX_SEQUENCES = 256
 GIB = 1024**3
 RUNTIME_BYTES = int(1.5 * GIB)
 """CUDA's context, CUDA graphs and the memory that libraries keep."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Properties of a CUDA device."""
-
-    name: str
-    capability: tuple[int, int]
-    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -59,12 +51,8 @@ class EngineConfig:
 
 def gpu_config(gpu: Gpu, shape: ModelShape, requested: RequestedConfig) -> EngineConfig:
     """The configuration for a model on a GPU. Raises StartError for settings that the GPU cannot fulfil."""
-    if gpu.capability < capability.VLLM:
-        raise StartError(
-            f"ENGINE: vLLM needs a GPU of compute capability 7.5 (T4) or newer, {gpu.name} has {_capability(gpu)}; "
-            "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
-        )
-    dtype = _dtype(gpu, requested.dtype)
+    require_capability(gpu, EngineName.VLLM)
+    dtype = dtype_on(gpu, EngineName.VLLM, requested.dtype)
     kv_cache_dtype = _kv_cache_dtype(gpu, dtype, requested.kv_cache_dtype)
     backend, warnings = _attention_backend(gpu, dtype, kv_cache_dtype, requested.attention_backend)
     n_tokens = _token_budget(gpu, requested.max_num_batched_tokens)
@@ -83,12 +71,11 @@ def gpu_config(gpu: Gpu, shape: ModelShape, requested: RequestedConfig) -> Engin
 
 def cpu_config(requested: RequestedConfig) -> EngineConfig:
     """The configuration for vLLM's CPU build, which the tests use: slow, as exact as the CPU engine. Raises StartError."""
-    if requested.dtype not in (DType.AUTO, DType.FLOAT32):
-        raise StartError(f"DTYPE: {requested.dtype} is not for vLLM on a CPU; set it to auto or float32")
+    dtype = dtype_on(None, EngineName.VLLM, requested.dtype)
     if requested.kv_cache_dtype is KvCacheDType.FP8:
-        raise StartError("VLLM_KV_CACHE_DTYPE: fp8 is not for vLLM on a CPU; set it to auto")
+        require_fp8(None, EngineName.VLLM, "VLLM_KV_CACHE_DTYPE")
     return EngineConfig(
-        dtype="float32",
+        dtype=dtype,
         kv_cache_dtype="auto",
         attention_backend=None,
         max_num_batched_tokens=_at_least_one_window(requested.max_num_batched_tokens or 4 * N_AUDIO_POSITIONS),
@@ -105,31 +92,9 @@ def cuda_graph_sizes(n_sequences: int) -> tuple[int, ...]:
     return (*small, *steps, n_sequences)
 
 
-def _capability(gpu: Gpu) -> str:
-    return f"{gpu.capability[0]}.{gpu.capability[1]}"
-
-
-def _dtype(gpu: Gpu, requested: DType) -> str:
-    knows_bfloat16 = gpu.capability >= capability.BFLOAT16
-    if requested is DType.AUTO:
-        return "bfloat16" if knows_bfloat16 else "half"
-    if requested is DType.INT8:
-        raise StartError("DTYPE: int8 is for ENGINE=ctranslate2; set it to auto, half or bfloat16 for vLLM")
-    if requested is DType.BFLOAT16 and not knows_bfloat16:
-        raise StartError(
-            f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {gpu.name} has {_capability(gpu)}; "
-            "set it to auto or half"
-        )
-    return str(requested)
-
-
 def _kv_cache_dtype(gpu: Gpu, dtype: str, requested: KvCacheDType) -> str:
     if requested is KvCacheDType.FP8:
-        if gpu.capability < capability.FP8_CACHE:
-            raise StartError(
-                f"VLLM_KV_CACHE_DTYPE: fp8 needs compute capability 8.9 (L4, L40S) or newer, {gpu.name} has "
-                f"{_capability(gpu)}; set it to fp16 or auto"
-            )
+        require_fp8(gpu, EngineName.VLLM, "VLLM_KV_CACHE_DTYPE")
         if dtype == "float32":
             raise StartError("VLLM_KV_CACHE_DTYPE: fp8 does not go with DTYPE=float32; set it to auto")
         return "fp8"
@@ -163,7 +128,7 @@ def _attention_backend(
 def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str | None:
     """Why FlashAttention cannot be used; None where it can."""
     if gpu.capability < capability.FLASH_ATTENTION:
-        return f"needs compute capability 8.0 (A100) or newer, {gpu.name} has {_capability(gpu)}"
+        return f"needs compute capability 8.0 (A100) or newer, {gpu.name} has {gpu.spelled}"
     if dtype == "float32":
         return "does not compute in float32"
     if kv_cache_dtype == "fp8" and gpu.capability[0] != capability.FLASH_ATTENTION_FP8_MAJOR:

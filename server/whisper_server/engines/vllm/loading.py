@@ -12,9 +12,10 @@ from whisper_server.engines.checkpoint import require_language
 from whisper_server.engines.gpu.dtw import warm_up
 from whisper_server.engines.gpu.model_facts import ModelShape
 from whisper_server.engines.gpu.model_files import read_model_files
+from whisper_server.engines.gpu.number_formats import Gpu
 from whisper_server.engines.vllm.device import CPU
 from whisper_server.engines.vllm.engine_args import set_environment
-from whisper_server.engines.vllm.engine_config import EngineConfig, Gpu, RequestedConfig, cpu_config, gpu_config
+from whisper_server.engines.vllm.engine_config import EngineConfig, RequestedConfig, cpu_config, gpu_config
 from whisper_server.errors import StartError
 from whisper_server.settings import Settings
 from whisper_server.whisper.engine_protocol import Engine
