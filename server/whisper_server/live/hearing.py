@@ -33,11 +33,10 @@ class Hearing:
         self._voice = voice
         self._buffer = buffer
         self._on_heard = on_heard
-        self._given = buffer.end
-        """The end of the sound that the voice detector has been given."""
-        self._is_in_step = False
-        self._is_hurried = False
-        """`catch_up` waits until all is heard: short steps, too."""
+        self._given = self._heard_until = buffer.end
+        """The end of the sound that the voice detector has been given, and of what it has answered."""
+        self._hurried_until = 0
+        """`catch_up` waits until this is heard: in short steps, too."""
         self._more = asyncio.Event()
         self._heard = asyncio.Event()
         """Of the next step; each has its own."""
@@ -45,11 +44,11 @@ class Hearing:
     async def run(self) -> None:
         """Loop: hear what has arrived, a step at a time, until cancelled. Raises ApiError."""
         while True:
-            if self._n_unheard < (1 if self._is_hurried else MIN_STEP):
+            if self._n_unheard >= (1 if self._given < self._hurried_until else MIN_STEP):
+                await self._step()
+            else:
                 self._more.clear()
                 await self._more.wait()
-            else:
-                await self._step()
 
     async def grown(self) -> None:
         """Take note of more sound in the buffer. Waits while much is unheard."""
@@ -59,12 +58,11 @@ class Hearing:
             await self._heard.wait()
 
     async def catch_up(self) -> None:
-        """Wait until all that is in the buffer is heard."""
-        while self._n_unheard or self._is_in_step:
-            self._is_hurried = True
-            self._more.set()
+        """Wait until all that is in the buffer now is heard."""
+        end = self._hurried_until = self._buffer.end
+        self._more.set()
+        while self._heard_until < end:
             await self._heard.wait()
-        self._is_hurried = False
 
     @property
     def _n_unheard(self) -> int:
@@ -73,9 +71,8 @@ class Hearing:
     async def _step(self) -> None:
         samples = self._buffer.between(self._given, self._given + MAX_STEP)
         self._given += len(samples)
-        self._is_in_step = True
         probabilities = await self._voice.add(samples)
         await self._on_heard(probabilities)
-        self._is_in_step = False
+        self._heard_until = self._given
         self._heard.set()
         self._heard = asyncio.Event()

@@ -105,7 +105,7 @@ class Listening:
             await self._take(samples)
 
     async def catch_up(self) -> None:
-        """Wait until all sound that has arrived is heard."""
+        """Wait until all sound that has arrived by now is heard."""
         await self._take(self._decoder.rest())
         await self.hearing.catch_up()
 

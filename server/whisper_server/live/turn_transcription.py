@@ -77,6 +77,7 @@ class TurnTranscription:
     async def _pass(self) -> None:
         """Of what is due when the engine has time: while it was busy the piece has grown, or ended, or has no more to hear."""
         async with self._speech.slot(self._turns_of()) as transcribe:
+            await self._listening.catch_up()
             piece = self._turn.pieces[0] if self._turn.pieces else None
             if piece is None or piece.is_settled or self._is_too_long(piece):
                 return

@@ -139,9 +139,10 @@ async def test_event_that_cannot_be_sent_ends_the_session_as_a_fault(
 async def test_failed_pass_fails_its_turn_only() -> None:
     live = LiveSpeechDouble(error=InternalError("The engine failed."))
     async with session(live) as client:
-        await client.speak(tone(1.0) + silence(1.0))
+        await client.speak(tone(1.0))
         failed = await client.until(f"{TRANSCRIPTION}.failed")
         assert failed["error"]["message"] == "The engine failed."
+        await client.speak(silence(1.0))
         await client.until("input_audio_buffer.committed")
         live.error = None
         await client.speak(tone(1.1) + silence(1.0))
@@ -181,9 +182,10 @@ async def test_sound_whose_text_is_not_known_is_no_context() -> None:
         await client.speak(tone(1.1) + silence(1.0))
         await client.until(f"{TRANSCRIPTION}.completed")
         live.error = InternalError("The engine failed.")
-        await client.speak(tone(1.1) + silence(1.0))
+        await client.speak(tone(1.1))
         await client.until(f"{TRANSCRIPTION}.failed")
         live.error = None
+        await client.speak(silence(1.0))
         await client.until("input_audio_buffer.committed")
         await client.speak(tone(1.1) + silence(1.0))
         await client.until(f"{TRANSCRIPTION}.completed")
@@ -383,7 +385,9 @@ async def test_passes_ask_for_what_says_how_sure_a_word_is(
 ) -> None:
     live = LiveSpeechDouble(window_seconds=window_s, has_free_logprobs=has_free_logprobs)
     async with session(live) as client:
-        await client.speak(tone(1.1) + silence(1.0))
+        await client.speak(tone(1.1))
+        await until(lambda: len(live.requests) == 1)
+        await client.speak(silence(1.0))
         await client.until(f"{TRANSCRIPTION}.completed")
     first, last = live.requests[0], live.requests[-1]
     assert (first.options.words, first.options.logprobs) == asked

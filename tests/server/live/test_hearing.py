@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,13 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from http_kit.running import until
+from live_kit.clients import tone
 from live_kit.doubles import LiveSpeechDouble
+from whisper_server.api.realtime_client_events import AppendAudio
+from whisper_server.api.realtime_session import SessionConfig
+from whisper_server.fairness.fair_semaphore import FairSemaphore
 from whisper_server.live.hearing import MAX_STEP, MAX_UNHEARD, MIN_STEP, Hearing
 from whisper_server.live.listening import Listening
 from whisper_server.live.sample_buffer import SampleBuffer
-from whisper_server.live.session_options import TurnRules
+from whisper_server.live.session import Session, SessionHooks
+from whisper_server.live.session_options import SessionRules, TurnRules
 from whisper_server.process.event_loop import cancel
 from whisper_server.speech.live_windows import Turns
+from whisper_server.whisper.constants import SAMPLE_RATE_HZ
 from whisper_server.whisper.transcript import Options, Samples
 
 
@@ -77,15 +85,29 @@ async def test_short_pieces_are_heard_together() -> None:
 async def test_who_waits_for_all_waits_for_short_pieces_and_for_the_step_under_way() -> None:
     async with listening() as ear:
         await ear.arrive(MIN_STEP)
+        await ear.arrive(10)
         waiting = asyncio.create_task(ear.hearing.catch_up())
         await settle()
         assert not waiting.done()
-        await ear.arrive(10)
         assert ear.voice.steps == [MIN_STEP]
         ear.voice.may_answer.set()
         await asyncio.wait_for(waiting, 5)
         assert ear.voice.steps == [MIN_STEP, 10]
         assert ear.n_heard == MIN_STEP + 10
+
+
+async def test_who_waits_for_all_does_not_wait_for_what_comes_later() -> None:
+    async with listening() as ear:
+        await ear.arrive(10)
+        waiting = asyncio.create_task(ear.hearing.catch_up())
+        await settle()
+        await ear.arrive(MAX_STEP)
+        ear.voice.may_answer.set()
+        await asyncio.wait_for(waiting, 5)
+        ear.voice.may_answer.clear()
+        await ear.arrive(10)
+        await asyncio.wait_for(asyncio.gather(settle()), 5)
+        assert ear.voice.steps == [10, MAX_STEP], "short steps are for those who wait"
 
 
 async def test_client_waits_where_much_is_unheard() -> None:
@@ -148,3 +170,25 @@ async def test_sound_after_a_silence_of_the_client_has_its_own_age() -> None:
         await ear.append(FRAME * 20)
         assert ear.age_s(1) == 60.0
         assert ear.age_s(ear.buffer.end) == 0.0
+
+
+async def test_a_pass_hears_all_that_has_come_when_the_engine_has_time() -> None:
+    live = LiveSpeechDouble(slots=FairSemaphore(1))
+    hooks = SessionHooks(lambda _: None, uncounted, lambda _: None)
+    session = Session("s", SessionConfig(), live, SessionRules(()), hooks, owner="alice", clock=time.monotonic)
+    running = asyncio.create_task(session.run())
+    try:
+        async with live.slots.slot("another session"):
+            for _ in range(10):
+                await session.take(AppendAudio(tone(0.1)))
+            await until(lambda: live.slots.n_waiting == 1)
+            await session.take(AppendAudio(tone(0.1)))  # less than is decoded at a time
+            assert not live.requests
+        await until(lambda: len(live.requests) == 1)
+        assert live.n_samples[0] > 1.0 * SAMPLE_RATE_HZ
+    finally:
+        await cancel(running)
+
+
+async def uncounted(_audio_s: float, _n_bytes: int) -> None:
+    """As an account that has no limit."""
