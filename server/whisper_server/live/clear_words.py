@@ -32,8 +32,8 @@ and two passes for all words after one without any (`agreement`), words are 1.42
 of sound that is cut off needs one pass from 0.95 on, more words are wrong: half of "withheld" is "we've"."""
 LIKELY_TOKEN = 0.7
 """The same for the least likely token, on a GPU: from 0.8 on words are 0.74 s late (p50; p95 1.8), and 13.4 % are wrong; from 0.7 on, and
-three passes only below 0.3, 0.67 s (1.6) and 13.6 %; if all words need two passes 1.08 s (1.9), 13.5 %. 200 sessions on an H200 have
-their words 0.11 s earlier (p95) with 0.7."""
+three passes only below 0.3, 0.67 s (1.6) and 13.6 %; if all words need two passes 1.08 s (1.9), 13.5 %. Where passes take 0.2 s, words are
+0.12 s earlier (p95) with 0.7."""
 FAR_S = 1.8
 """The same distance for all other words that are in the sound (MIN_HEARD_PROBABILITY). Without it a word that two passes hear
 differently delays all later words: p95 is 4.3 s instead of 2.6 s."""
