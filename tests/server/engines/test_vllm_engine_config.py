@@ -75,8 +75,8 @@ def test_v100_is_refused_with_the_reason() -> None:
     [
         (T4, {"dtype": DType.BFLOAT16}, "DTYPE", "set it to auto or half"),
         (H100, {"dtype": DType.INT8}, "DTYPE", "auto, half or bfloat16"),
-        (A100_80, {"kv_cache_dtype": KvCacheDType.FP8}, "VLLM_KV_CACHE_DTYPE", "set it to auto"),
-        (T4, {"kv_cache_dtype": KvCacheDType.FP8}, "VLLM_KV_CACHE_DTYPE", "set it to auto"),
+        (A100_80, {"kv_cache_dtype": KvCacheDType.FP8}, "VLLM_KV_CACHE_DTYPE", "fp16 or auto"),
+        (T4, {"kv_cache_dtype": KvCacheDType.FP8}, "VLLM_KV_CACHE_DTYPE", "fp16 or auto"),
         (H100, {"kv_cache_dtype": KvCacheDType.FP32}, "VLLM_KV_CACHE_DTYPE", "fp16 or auto"),
         (
             H100,

@@ -106,7 +106,6 @@ async def test_who_waits_for_all_does_not_wait_for_what_comes_later() -> None:
         await asyncio.wait_for(waiting, 5)
         ear.voice.may_answer.clear()
         await ear.arrive(10)
-        await asyncio.wait_for(asyncio.gather(settle()), 5)
         assert ear.voice.steps == [10, MAX_STEP], "short steps are for those who wait"
 
 

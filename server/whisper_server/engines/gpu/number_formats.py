@@ -11,8 +11,7 @@ from whisper_runtime import capability
 from whisper_runtime.choices import DType, EngineName
 from whisper_server.errors import StartError
 
-_OLDEST = {EngineName.VLLM: "7.5 (T4)", EngineName.TORCH: "7.0 (V100)"}
-"""As `capability.of_engine` has it."""
+_OLDEST_CARDS = {EngineName.VLLM: "T4", EngineName.TORCH: "V100"}
 
 
 @dataclass(frozen=True)
@@ -23,17 +22,19 @@ class Gpu:
     capability: capability.Capability
     memory_bytes: int
 
-    @property
-    def spelled(self) -> str:
-        """The compute capability as NVIDIA writes it."""
-        return f"{self.capability[0]}.{self.capability[1]}"
+
+def capability_gap(gpu: Gpu, lowest: capability.Capability, cards: str) -> str:
+    """The end of a refusal: the compute capability that is needed, the first `cards` that have it, and that of the GPU."""
+    needed, found = (f"{major}.{minor}" for major, minor in (lowest, gpu.capability))
+    return f"compute capability {needed} ({cards}) or newer, {gpu.name} has {found}"
 
 
 def require_capability(gpu: Gpu, engine: EngineName) -> None:
     """Raises StartError for a GPU that is too old for the engine."""
-    if gpu.capability < capability.of_engine(engine).lowest:
+    lowest = capability.of_engine(engine).lowest
+    if gpu.capability < lowest:
         raise StartError(
-            f"ENGINE: {engine} needs a GPU of compute capability {_OLDEST[engine]} or newer, {gpu.name} has {gpu.spelled}; "
+            f"ENGINE: {engine} needs a GPU of {capability_gap(gpu, lowest, _OLDEST_CARDS[engine])}; "
             "set ENGINE=ctranslate2 to compute on the CPU, or use another GPU"
         )
 
@@ -50,17 +51,15 @@ def dtype_on(gpu: Gpu | None, engine: EngineName, requested: DType) -> str:
     if requested is DType.INT8:
         raise StartError(f"DTYPE: int8 is for ENGINE=ctranslate2; set it to auto, half or bfloat16 for {engine}")
     if requested is DType.BFLOAT16 and not knows_bfloat16:
-        raise StartError(
-            f"DTYPE: bfloat16 needs compute capability 8.0 (A100) or newer, {gpu.name} has {gpu.spelled}; set it to auto or half"
-        )
+        gap = capability_gap(gpu, capability.BFLOAT16, "A100")
+        raise StartError(f"DTYPE: bfloat16 needs {gap}; set it to auto or half")
     return str(requested)
 
 
-def require_fp8(gpu: Gpu | None, engine: EngineName, variable: str) -> None:
-    """Raises StartError for a device that does not compute in FP8, which `variable` asks for."""
+def require_fp8(gpu: Gpu | None, engine: EngineName, variable: str, *, instead: str = "auto") -> None:
+    """Raises StartError for a device that does not compute in FP8, which `variable` asks for; `instead`: what to set it to."""
     if gpu is None:
-        raise StartError(f"{variable}: fp8 is not for ENGINE={engine} on a CPU; set it to auto")
+        raise StartError(f"{variable}: fp8 is not for ENGINE={engine} on a CPU; set it to {instead}")
     if gpu.capability < capability.FP8:
-        raise StartError(
-            f"{variable}: fp8 needs compute capability 8.9 (L4, L40S) or newer, {gpu.name} has {gpu.spelled}; set it to auto"
-        )
+        gap = capability_gap(gpu, capability.FP8, "L4, L40S")
+        raise StartError(f"{variable}: fp8 needs {gap}; set it to {instead}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from whisper_runtime import capability
 from whisper_runtime.choices import AttentionBackend, DType, EngineName, KvCacheDType
 from whisper_server.engines.gpu.model_facts import ModelShape
-from whisper_server.engines.gpu.number_formats import Gpu, dtype_on, require_capability, require_fp8
+from whisper_server.engines.gpu.number_formats import Gpu, capability_gap, dtype_on, require_capability, require_fp8
 from whisper_server.errors import StartError
 from whisper_server.whisper.constants import N_AUDIO_POSITIONS
 
@@ -94,7 +94,7 @@ def cuda_graph_sizes(n_sequences: int) -> tuple[int, ...]:
 
 def _kv_cache_dtype(gpu: Gpu, dtype: str, requested: KvCacheDType) -> str:
     if requested is KvCacheDType.FP8:
-        require_fp8(gpu, EngineName.VLLM, "VLLM_KV_CACHE_DTYPE")
+        require_fp8(gpu, EngineName.VLLM, "VLLM_KV_CACHE_DTYPE", instead="fp16 or auto")
         if dtype == "float32":
             raise StartError("VLLM_KV_CACHE_DTYPE: fp8 does not go with DTYPE=float32; set it to auto")
         return "fp8"
@@ -128,7 +128,7 @@ def _attention_backend(
 def _flash_attention_problem(gpu: Gpu, dtype: str, kv_cache_dtype: str) -> str | None:
     """Why FlashAttention cannot be used; None where it can."""
     if gpu.capability < capability.FLASH_ATTENTION:
-        return f"needs compute capability 8.0 (A100) or newer, {gpu.name} has {gpu.spelled}"
+        return f"needs {capability_gap(gpu, capability.FLASH_ATTENTION, 'A100')}"
     if dtype == "float32":
         return "does not compute in float32"
     if kv_cache_dtype == "fp8" and gpu.capability[0] != capability.FLASH_ATTENTION_FP8_MAJOR:
